@@ -1,0 +1,44 @@
+//! The Kubernetes API of the bastion: group `bastion.dev`, version `v1alpha1`.
+
+mod crds;
+mod phase;
+mod session;
+mod target;
+mod text;
+mod user;
+
+pub use crds::{crds, crds_yaml};
+pub use phase::{Phase, Reason};
+pub use session::{
+    BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, Termination, User,
+};
+pub use target::{Allow, BastionTarget, BastionTargetSpec, Credentials, Limits, SecretKeyRef};
+pub use text::{Group, KeyLine, Login};
+pub use user::{BastionUser, BastionUserSpec};
+
+/// The API group of every custom resource and virtual resource of the bastion.
+pub const GROUP: &str = "bastion.dev";
+
+/// Held by a session until its record is in the audit database.
+pub const AUDIT_FINALIZER: &str = "bastion.dev/audit";
+
+/// The condition of a session that has ended; its reason and message are the session's own.
+pub const CONDITION_ENDED: &str = "Ended";
+
+/// The verb that lets a person open a session, asked of Kubernetes RBAC.
+pub const CONNECT_VERB: &str = "connect";
+
+/// Labels a Lease of the bastion with the program that renews it: [`LEASE_OF_GATEWAY`] or [`LEASE_OF_CONTROLLER`].
+pub const LEASE_LABEL: &str = "bastion.dev/lease-of";
+/// The Lease of one gateway instance.
+pub const LEASE_OF_GATEWAY: &str = "gateway";
+/// The Lease by which a controller checks that its own watch works.
+pub const LEASE_OF_CONTROLLER: &str = "controller";
+
+/// The holder of a gateway instance's Lease once a controller has declared the instance lost.
+pub const LOST_HOLDER: &str = "lost";
+
+/// Secrets that targets refer to live in this namespace, beside the bastion's own.
+pub fn credentials_namespace(namespace: &str) -> String {
+    format!("{namespace}-credentials")
+}

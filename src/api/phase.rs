@@ -1,0 +1,137 @@
+//! The phases of a session and the reasons for its end.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a session is in its life. All but `Active` are final.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// The connection is open, or being opened.
+    #[default]
+    Active,
+    /// One of the two sides, or the gateway in an orderly way, closed it.
+    Closed,
+    /// It ran out of time, or out of signs of life.
+    Timeout,
+    /// Somebody, or a rule, put an end to it.
+    Terminated,
+}
+
+impl Phase {
+    /// Every phase, in the order of a session's life.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Closed, Self::Timeout, Self::Terminated];
+
+    /// Whether nothing can follow.
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Active)
+    }
+
+    /// The name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::Closed => "Closed",
+            Self::Timeout => "Timeout",
+            Self::Terminated => "Terminated",
+        }
+    }
+
+    /// The name in the audit database and the live feed.
+    pub const fn record_name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a session ended. In the API it is a string, so that an older program can read what a newer one wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The user's shell or command ended.
+    UserExit,
+    /// The client's connection went away with channels open, or before it opened one.
+    ClientDisconnected,
+    /// The session's own user closed it through the API.
+    ApiClosed,
+    /// The target closed its connection.
+    TargetClosed,
+    /// The target could not be reached, verified or signed in to.
+    TargetUnreachable,
+    /// Somebody else terminated it, or deleted the object.
+    AdminTerminated,
+    /// The user typed nothing for the target's `idleSeconds`.
+    IdleTimeout,
+    /// The session lasted for the target's `maxSeconds`.
+    MaxDuration,
+    /// The gateway was stopped in an orderly way.
+    GatewayShutdown,
+    /// The gateway died, or was cut off.
+    GatewayLost,
+    /// The gateway lives and has no such session.
+    Stale,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 11] = [
+        Self::UserExit,
+        Self::ClientDisconnected,
+        Self::ApiClosed,
+        Self::TargetClosed,
+        Self::TargetUnreachable,
+        Self::AdminTerminated,
+        Self::IdleTimeout,
+        Self::MaxDuration,
+        Self::GatewayShutdown,
+        Self::GatewayLost,
+        Self::Stale,
+    ];
+
+    /// The phase that a session with this reason is in.
+    pub const fn phase(self) -> Phase {
+        match self {
+            Self::UserExit
+            | Self::ClientDisconnected
+            | Self::ApiClosed
+            | Self::TargetClosed
+            | Self::TargetUnreachable
+            | Self::GatewayShutdown => Phase::Closed,
+            Self::IdleTimeout | Self::MaxDuration | Self::GatewayLost | Self::Stale => Phase::Timeout,
+            Self::AdminTerminated => Phase::Terminated,
+        }
+    }
+
+    /// The name in the API, the audit database and the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UserExit => "UserExit",
+            Self::ClientDisconnected => "ClientDisconnected",
+            Self::ApiClosed => "ApiClosed",
+            Self::TargetClosed => "TargetClosed",
+            Self::TargetUnreachable => "TargetUnreachable",
+            Self::AdminTerminated => "AdminTerminated",
+            Self::IdleTimeout => "IdleTimeout",
+            Self::MaxDuration => "MaxDuration",
+            Self::GatewayShutdown => "GatewayShutdown",
+            Self::GatewayLost => "GatewayLost",
+            Self::Stale => "Stale",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

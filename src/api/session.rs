@@ -1,0 +1,227 @@
+//! `BastionSession`: one authenticated connection of a user to a target, from its start to its end.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::phase::Phase;
+use super::target::Limits;
+use super::text::Group;
+
+/// One SSH session. A gateway creates it when a user has signed in and ends it the moment that the connection
+/// ends; a controller ends it when its gateway is gone. Nobody else creates or changes one, but for
+/// `spec.termination`.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "bastion.dev",
+    version = "v1alpha1",
+    kind = "BastionSession",
+    plural = "bastionsessions",
+    shortname = "bsess",
+    category = "bastion",
+    namespaced,
+    status = "BastionSessionStatus",
+    derive = "PartialEq",
+    doc = "One SSH session of a user on a target: who, where, since when, and how it ended.",
+    selectable = ".spec.user.name",
+    selectable = ".spec.target",
+    selectable = ".spec.gateway.instance",
+    selectable = ".status.phase",
+    printcolumn(name = "User", type_ = "string", json_path = ".spec.user.name", description = "The BastionUser"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.target", description = "The BastionTarget"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Active, Closed, Timeout or Terminated"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", description = "Why it ended"),
+    printcolumn(name = "Login", type_ = "string", json_path = ".spec.login", priority = 1, description = "The login name on the target"),
+    printcolumn(name = "Client", type_ = "string", json_path = ".spec.client.address", priority = 1, description = "Where the user came from"),
+    printcolumn(name = "Gateway", type_ = "string", json_path = ".spec.gateway.name", priority = 1, description = "The gateway Pod that carries it"),
+    printcolumn(name = "Ended", type_ = "date", json_path = ".status.endTime", priority = 1, description = "Time since its end"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".spec.startTime", description = "Time since its start"),
+    validation = Rule::new("!has(self.spec.termination) || has(oldSelf.spec.termination) || !has(oldSelf.status) || oldSelf.status.phase == 'Active'")
+        .message("this session has already ended; there is nothing to terminate")
+        .field_path(".spec.termination"),
+    validation = Rule::new(ENDS_ARE_FINAL)
+        .message("this session has ended; how and when it ended is final")
+        .field_path(".status"),
+    validation = Rule::new("!has(self.status) || !has(self.status.endTime) || self.status.endTime >= self.spec.startTime")
+        .message("a session cannot end before it starts")
+        .field_path(".status.endTime")
+)]
+#[x_kube(
+    validation = Rule::new(SPEC_IS_FINAL).message("the spec of a session is final; only spec.termination can be set"),
+    validation = Rule::new("!has(oldSelf.termination) || (has(self.termination) && self.termination == oldSelf.termination)")
+        .message("a termination is asked for once and cannot be taken back")
+        .field_path(".termination")
+)]
+pub struct BastionSessionSpec {
+    /// The user who signed in.
+    pub user: User,
+    /// The name of the BastionTarget that the session is on.
+    #[schemars(length(max = 253))]
+    pub target: String,
+    /// The login name on the target.
+    #[schemars(length(max = 64))]
+    pub login: String,
+    /// How the user's side speaks to the gateway.
+    pub protocol: Protocol,
+    /// The user's side of the connection.
+    pub client: Client,
+    /// The gateway that carries the session.
+    pub gateway: Gateway,
+    /// When the user had signed in, by the gateway's clock.
+    pub start_time: MicroTime,
+    /// The limits that hold for this session, as they were at its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// A request to end the session. It can be set once, only while the session is Active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination: Option<Termination>,
+}
+
+/// Spelt out field by field: `optional == optional` costs more than the API server's CEL budget allows.
+const SPEC_IS_FINAL: &str = "self.user == oldSelf.user && self.target == oldSelf.target && self.login == oldSelf.login \
+    && self.protocol == oldSelf.protocol && self.client == oldSelf.client && self.gateway == oldSelf.gateway \
+    && self.startTime == oldSelf.startTime && has(self.limits) == has(oldSelf.limits) \
+    && (!has(self.limits) || self.limits == oldSelf.limits)";
+
+/// At the root of the schema, because a transition rule on `.status` is skipped when either side has no status,
+/// and a patch to `{"status": null}` would reopen the session.
+const ENDS_ARE_FINAL: &str = "!has(oldSelf.status) || oldSelf.status.phase == 'Active' || (has(self.status) \
+    && self.status.phase == oldSelf.status.phase \
+    && has(self.status.reason) == has(oldSelf.status.reason) && (!has(self.status.reason) || self.status.reason == oldSelf.status.reason) \
+    && has(self.status.message) == has(oldSelf.status.message) && (!has(self.status.message) || self.status.message == oldSelf.status.message) \
+    && has(self.status.endTime) == has(oldSelf.status.endTime) && (!has(self.status.endTime) || self.status.endTime == oldSelf.status.endTime) \
+    && has(self.status.observedBy) == has(oldSelf.status.observedBy) && (!has(self.status.observedBy) || self.status.observedBy == oldSelf.status.observedBy) \
+    && has(self.status.exitCode) == has(oldSelf.status.exitCode) && (!has(self.status.exitCode) || self.status.exitCode == oldSelf.status.exitCode))";
+
+/// Who a session belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    /// The name of the BastionUser.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The Kubernetes user name that the BastionUser stands for; rights are asked in this name.
+    #[schemars(length(max = 253))]
+    pub subject: String,
+    /// The groups in which rights were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub groups: Vec<Group>,
+}
+
+/// How the user's side speaks to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// An SSH client.
+    SSH,
+    /// A terminal in a browser.
+    Web,
+}
+
+/// The user's side of the connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Client {
+    /// The IP address that the user came from.
+    #[schemars(length(max = 45))]
+    pub address: String,
+    /// The TCP port that the user came from.
+    #[schemars(range(min = 0, max = 65535))]
+    pub port: i32,
+    /// What the client says that it is, such as `SSH-2.0-OpenSSH_9.2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub software: Option<String>,
+}
+
+/// The gateway that carries a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gateway {
+    /// The name of the gateway's Pod.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The life of the gateway's process that carries it; also the name of the Lease that this life renews.
+    #[schemars(length(max = 253))]
+    pub instance: String,
+}
+
+/// A request to end a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Termination {
+    /// Who asks: your own Kubernetes user name, as `kubectl auth whoami` prints it.
+    #[schemars(length(min = 1, max = 253))]
+    pub requested_by: String,
+    /// Why. The session's user reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub reason: Option<String>,
+}
+
+/// How a session is, and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.phase == 'Active' || (has(self.reason) && has(self.endTime))")
+        .message("an ended session needs a reason and an endTime")
+)]
+pub struct BastionSessionStatus {
+    /// Active while the session runs. Closed, Timeout and Terminated are final.
+    #[serde(default)]
+    pub phase: Phase,
+    /// Why the session ended, in one word; docs/reference.md has them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
+    /// Why the session ended, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// The last sign of life, where nobody saw the end itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen_time: Option<MicroTime>,
+    /// When the session ended, by the gateway's clock; its last sign of life where nobody saw the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<MicroTime>,
+    /// Who saw the end: the session's gateway, or a controller in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_by: Option<ObservedBy>,
+    /// The exit status of the last command or shell that ended, where it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// The signal that killed the last command or shell, without SIG, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub exit_signal: Option<String>,
+    /// Bytes that the user sent to the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub bytes_in: Option<i64>,
+    /// Bytes that the target sent to the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub bytes_out: Option<i64>,
+    /// `Ended` is True once the phase is final, for `kubectl wait --for=condition=Ended`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub conditions: Option<Vec<Condition>>,
+}
+
+/// Who saw a session's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ObservedBy {
+    /// The gateway that carried it.
+    Gateway,
+    /// A controller, because the gateway could not.
+    Controller,
+}
+
+impl BastionSession {
+    /// The phase; a session that nobody has written a status to is Active.
+    pub fn phase(&self) -> Phase {
+        self.status.as_ref().map_or(Phase::Active, |status| status.phase)
+    }
+}

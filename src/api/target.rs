@@ -1,0 +1,140 @@
+//! `BastionTarget`: a server that users reach through the bastion.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::text::{Group, KeyLine, Login};
+
+/// A server that users reach through the bastion. Who may is a matter of Kubernetes RBAC: verb `connect` on
+/// `bastiontargets`, on `bastiontargets/<login>`, or on `bastiontargetgroups/<group>`.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "bastion.dev",
+    version = "v1alpha1",
+    kind = "BastionTarget",
+    plural = "bastiontargets",
+    shortname = "btgt",
+    category = "bastion",
+    namespaced,
+    derive = "PartialEq",
+    doc = "A server that users reach through the bastion: its address, keys, logins, and what is allowed on it.",
+    printcolumn(
+        name = "Address",
+        type_ = "string",
+        json_path = ".spec.address",
+        description = "Host name or IP address"
+    ),
+    printcolumn(
+        name = "Port",
+        type_ = "integer",
+        json_path = ".spec.port",
+        description = "TCP port of its SSH server"
+    ),
+    printcolumn(
+        name = "Logins",
+        type_ = "string",
+        json_path = ".spec.logins",
+        description = "Login names that may be used"
+    ),
+    printcolumn(
+        name = "Groups",
+        type_ = "string",
+        json_path = ".spec.groups",
+        priority = 1,
+        description = "Groups of targets that it is in"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+pub struct BastionTargetSpec {
+    /// Host name or IP address of the target's SSH server.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = Rule::new("isIP(self) || self.matches('^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?([.][A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*[.]?$')")
+        .message("must be an IP address or a host name, without a port; the port goes into spec.port"))]
+    pub address: String,
+    /// TCP port of the target's SSH server.
+    #[serde(default = "default_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// The target's host keys, as `ssh-keyscan` prints them without the host name. Any other key is refused.
+    #[schemars(length(min = 1, max = 16))]
+    pub host_keys: Vec<KeyLine>,
+    /// Login names that users may use on the target. The first is taken when the user names none.
+    #[schemars(length(min = 1, max = 64))]
+    pub logins: Vec<Login>,
+    /// Groups of targets that this one is in, for granting `connect` on `bastiontargetgroups/<group>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub groups: Vec<Group>,
+    /// What the gateway signs in to the target with.
+    pub credentials: Credentials,
+    /// What users may do on the target.
+    #[serde(default)]
+    pub allow: Allow,
+    /// After how long a session on the target ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+}
+
+const fn default_port() -> i32 {
+    22
+}
+
+/// What the gateway signs in to a target with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// The Secret's key that holds a private key in OpenSSH's format, without a passphrase. The Secret lives in
+    /// the credentials namespace, which is the bastion's namespace with `-credentials` behind it.
+    pub private_key: SecretKeyRef,
+}
+
+/// One value of a Secret in the credentials namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key in its `data`.
+    #[serde(default = "default_secret_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn default_secret_key() -> String {
+    "ssh-privatekey".to_owned()
+}
+
+/// What users may do on a target. Whatever is not named here is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Allow {
+    /// An interactive shell.
+    pub shell: bool,
+    /// A command on the `ssh` command line, and with it rsync and git.
+    pub exec: bool,
+    /// The sftp subsystem, which scp uses too.
+    pub sftp: bool,
+}
+
+impl Default for Allow {
+    fn default() -> Self {
+        Self { shell: true, exec: true, sftp: true }
+    }
+}
+
+/// After how long a session ends by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Seconds without input from the user after which the session ends. Output does not count as activity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub idle_seconds: Option<i32>,
+    /// Seconds that the session may last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub max_seconds: Option<i32>,
+}

@@ -1,0 +1,68 @@
+//! Strings of the API that must have a form, each with a schema that says so to whoever writes a bad one.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A string type whose schema carries one CEL rule and the message that a person reads when it fails.
+macro_rules! ruled_string {
+    ($(#[$doc:meta])* $name:ident, max $max:literal, rule $rule:literal, message $message:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub String);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(text.to_owned())
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "maxLength": $max,
+                    "x-kubernetes-validations": [{ "rule": $rule, "message": $message }],
+                })
+            }
+        }
+    };
+}
+
+ruled_string!(
+    /// An OpenSSH public key: type, base64, and a comment that is ignored.
+    KeyLine, max 4096,
+    rule "self.matches('^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com) [A-Za-z0-9+/]+=*( [^\\\\n]*)?$')",
+    message "must be one line of an OpenSSH public key without options, such as: ssh-ed25519 AAAAC3Nz... comment"
+);
+
+ruled_string!(
+    /// A group's name, as Kubernetes RBAC knows it.
+    Group, max 253,
+    rule "self.size() > 0 && !self.startsWith('system:')",
+    message "must not be empty or begin with 'system:', which Kubernetes keeps for itself"
+);
+
+ruled_string!(
+    /// A login name on a target.
+    Login, max 64,
+    rule "self.matches('^[^-:@\\\\s][^:@\\\\s]*$')",
+    message "must be a login name: no white space, ':' or '@', and no '-' at its beginning"
+);

@@ -1,0 +1,3 @@
+fn main() {
+    print!("{}", bastion_operator::api::crds_yaml().unwrap());
+}
