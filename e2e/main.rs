@@ -1,5 +1,14 @@
 //! End-to-end tests: a real API server, a real sshd, real `ssh` clients, and a namespace a test.
 
 mod harness;
+
+mod bridge;
+mod faults;
+mod limits;
 mod policies;
+mod programs;
+mod records;
+mod refusals;
+mod scenes;
 mod schema;
+mod signals;

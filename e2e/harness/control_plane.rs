@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::manifests::{api_of, apply, in_repository};
 use super::process::spawn;
@@ -25,7 +25,7 @@ use super::wait::{PATIENCE, eventually};
 /// Ends, and is removed, when it is dropped or this process ends.
 pub struct ControlPlane {
     pub dir: PathBuf,
-    script: Child,
+    script: Mutex<Child>,
 }
 
 impl ControlPlane {
@@ -43,7 +43,7 @@ impl ControlPlane {
         let mut lines = BufReader::new(script.stdout.take().expect("a pipe")).lines();
         let first = lines.next_line().await.expect("the script's output can be read");
         assert_eq!(first.as_deref(), Some("ready"), "hack/control-plane says above why it did not start");
-        let control_plane = Self { dir, script };
+        let control_plane = Self { dir, script: Mutex::new(script) };
         control_plane.install().await;
         control_plane.await_policies().await;
         control_plane
@@ -115,6 +115,13 @@ impl ControlPlane {
         let auth = kubeconfig.auth_infos[0].auth_info.as_mut().expect("the administrator's token");
         auth.token = Some(token.to_owned().into());
         kubeconfig
+    }
+
+    /// Stops everything, and waits until it has stopped and its folder is removed.
+    pub async fn stop(&self) {
+        let mut script = self.script.lock().await;
+        script.stdin = None;
+        script.wait().await.expect("the script ends");
     }
 
     /// Kills the API server, and keeps it from coming back.

@@ -1,7 +1,8 @@
 //! What the end-to-end tests and the demo stand on: a real control plane, a real sshd, the bastion's own programs
 //! under their own ServiceAccounts, and real `ssh` clients.
-#![allow(dead_code, reason = "the tests and the demo each use a part")]
+#![allow(dead_code, unused_imports, reason = "the tests and the demo each use a part")]
 
+pub mod bastion;
 pub mod control_plane;
 pub mod manifests;
 pub mod namespace;
@@ -15,6 +16,7 @@ pub mod sshd;
 pub mod wait;
 pub mod watch;
 
+pub use bastion::{Bastion, Open};
 pub use control_plane::ControlPlane;
 pub use namespace::Namespace;
 pub use process::{Outcome, Process};

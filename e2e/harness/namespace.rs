@@ -48,23 +48,24 @@ impl Namespace {
         Self::on(ControlPlane::shared().await).await
     }
 
-    /// A new one.
+    /// A new one, with the Secret that targets use, and with the right of [`PEOPLE`] to connect to all of them.
     pub async fn on(control_plane: Arc<ControlPlane>) -> Self {
-        Self::named(&format!("e2e-{}", unique()), control_plane).await
+        let namespace = Self::named(&format!("e2e-{}", unique()), control_plane).await;
+        namespace.credential(TARGET_SECRET).await;
+        let people = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": PEOPLE});
+        namespace.allow_in(&namespace.name, &people, json!([connect_rule("bastiontargets", &[])])).await;
+        namespace
     }
 
-    /// A new one of this name.
+    /// A new one of this name, with what deploy/ has for it.
     pub async fn named(name: &str, control_plane: Arc<ControlPlane>) -> Self {
-        let dir = Run::get().await.dir.join(name).join(unique().to_string());
+        let dir = Run::get().await.dir.join(format!("{name}-{}", unique()));
         std::fs::create_dir_all(&dir).expect("a folder");
         let namespace = Self { name: name.to_owned(), dir, control_plane };
         for manifest in ["deploy/namespaces.yaml", "deploy/rbac.yaml"] {
             let yaml = in_repository(manifest).replace("bastion-system", name);
             apply(&namespace.admin(), &yaml).await;
         }
-        namespace.add_credentials().await;
-        let people = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": PEOPLE});
-        namespace.allow_in(name, &people, json!([connect_rule("bastiontargets", &[])])).await;
         namespace.await_rights().await;
         namespace
     }
@@ -156,6 +157,12 @@ impl Namespace {
         self.allow(user, json!([connect_rule(resource, names)])).await;
     }
 
+    /// Waits until a user in a group may connect to the named thing.
+    pub async fn await_connect(&self, user: &str, group: &str, resource: &str, name: &str) {
+        let asked = attributes(&self.name, &connect_rule(resource, &[name]));
+        self.await_right_of(json!(user), json!([group]), asked).await;
+    }
+
     /// Gives a user these rules, and waits until the first of them is in force.
     pub async fn allow(&self, user: &str, rules: Value) {
         self.allow_in(&self.name, &user_subject(user), rules).await;
@@ -181,11 +188,12 @@ impl Namespace {
         self.await_right(subject, attributes(namespace, &rule)).await;
     }
 
-    async fn add_credentials(&self) {
+    /// Puts the key with which the gateway signs in to targets into a Secret of this name.
+    pub async fn credential(&self, name: &str) {
         let key = Run::get().await.target_key.private();
-        let metadata = json!({"name": TARGET_SECRET, "namespace": credentials_namespace(&self.name)});
-        let secret =
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"ssh-privatekey": key}});
+        let metadata = json!({"name": name, "namespace": credentials_namespace(&self.name)});
+        let data = json!({"ssh-privatekey": key});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data});
         apply_one(&self.admin(), secret).await;
     }
 
@@ -201,11 +209,14 @@ impl Namespace {
     }
 
     async fn await_right(&self, subject: &Value, attributes: Value) {
+        match subject["kind"].as_str() {
+            Some("Group") => self.await_right_of(json!("anybody"), json!([subject["name"]]), attributes).await,
+            _ => self.await_right_of(subject["name"].clone(), json!([]), attributes).await,
+        }
+    }
+
+    async fn await_right_of(&self, user: Value, groups: Value, attributes: Value) {
         let reviews: Api<SubjectAccessReview> = Api::all(self.admin());
-        let (user, groups) = match subject["kind"].as_str() {
-            Some("Group") => (json!("anybody"), json!([subject["name"]])),
-            _ => (subject["name"].clone(), json!([])),
-        };
         let review =
             json!({"metadata": {}, "spec": {"user": user, "groups": groups, "resourceAttributes": attributes}});
         let review = serde_json::from_value(review).expect("a review");

@@ -136,7 +136,8 @@ impl Process {
         Outcome { code: status.code(), signal: status.signal(), stdout: self.stdout(), stderr: self.stderr() }
     }
 
-    fn last_words(&self) -> String {
+    /// The last lines of its output.
+    pub fn last_words(&self) -> String {
         let tail = |text: String| {
             let lines: Vec<&str> = text.lines().collect();
             lines[lines.len().saturating_sub(60)..].join("\n")

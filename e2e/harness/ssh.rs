@@ -57,6 +57,11 @@ impl Ssh {
         self.option("-tt")
     }
 
+    /// Without a terminal, which a shell else asks for.
+    pub fn no_terminal(self) -> Self {
+        self.option("-T")
+    }
+
     /// With a command in place of a shell.
     pub fn command(mut self, command: &str) -> Self {
         self.command.push(command.to_owned());

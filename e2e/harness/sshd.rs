@@ -74,6 +74,7 @@ pub async fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// With another home, so that nobody's own start-up files are run.
 fn configuration(dir: impl std::fmt::Display, port: u16) -> String {
     format!(
         "ListenAddress 127.0.0.1:{port}
@@ -88,6 +89,7 @@ PermitRootLogin prohibit-password
 PermitUserEnvironment no
 PrintMotd no
 PrintLastLog no
+SetEnv HOME={dir}
 AcceptEnv LANG LC_*
 MaxStartups 500:30:1000
 MaxSessions 200

@@ -1,2 +1,0 @@
-mod harness;
-fn main() {}
