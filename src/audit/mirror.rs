@@ -9,8 +9,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::{FutureExt, Stream, StreamExt};
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,14 +18,13 @@ use super::release::Release;
 use super::row::SessionRecord;
 use super::store::Store;
 use crate::api::BastionSession;
+use crate::cluster::{REQUEST_TIMEOUT, watch};
 use crate::metrics::METRICS;
 
 /// Rows in one transaction, and events that are read before one is written.
 const ROWS_AT_ONCE: usize = 100;
 /// Sessions that are let go at the same time.
 const RELEASES_AT_ONCE: usize = 8;
-/// After this long without an answer of the API server the request is given up, and tried again.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -34,7 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// two do no harm. While the database or the API is down everything stays pending, and is tried again.
 pub async fn run(client: kube::Client, namespace: &str, store: Store, stop: CancellationToken) {
     let api = Api::<BastionSession>::namespaced(client, namespace);
-    let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
+    let events = watch(api.clone(), watcher::Config::default());
     // It may be cut off anywhere: what is committed stays so, and the next run begins with all the rest.
     stop.run_until_cancelled(Mirror::new(api, store).follow(events)).await;
 }
@@ -61,7 +59,7 @@ impl Mirror {
     }
 
     /// Reads what there is to read, then writes a batch, then lets some sessions go; again and again.
-    async fn follow(mut self, events: impl Stream<Item = watcher::Result<Event<BastionSession>>>) {
+    async fn follow(mut self, events: impl Stream<Item = Event<BastionSession>>) {
         let mut events = pin!(events);
         loop {
             tokio::select! {
@@ -84,14 +82,13 @@ impl Mirror {
 
     /// A deleted session is written once more as it was last; one that somebody took away by force before it had
     /// ended stays on record as it was.
-    fn hear(&mut self, event: watcher::Result<Event<BastionSession>>) {
+    fn hear(&mut self, event: Event<BastionSession>) {
         match event {
-            Ok(Event::InitApply(session) | Event::Apply(session) | Event::Delete(session)) => {
+            Event::InitApply(session) | Event::Apply(session) | Event::Delete(session) => {
                 let entry = Entry { record: SessionRecord::of(&session), release: Release::of(&session) };
                 self.rows.apply(entry.record.session_id.clone(), entry);
             }
-            Ok(Event::Init | Event::InitDone) => {}
-            Err(error) => tracing::warn!(%error, "cannot watch sessions; the audit lags until it works again"),
+            Event::Init | Event::InitDone => {}
         }
     }
 
