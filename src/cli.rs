@@ -26,7 +26,7 @@ pub struct Log {
     #[arg(long, env = "BASTION_LOG_FORMAT", value_enum, default_value = "text", global = true)]
     pub log_format: LogFormat,
     /// What is logged, in the syntax of RUST_LOG.
-    #[arg(long, env = "BASTION_LOG", default_value = "info,russh=warn", global = true)]
+    #[arg(long, env = "BASTION_LOG", default_value = "info,kube_runtime=warn,russh=warn", global = true)]
     pub log: String,
 }
 

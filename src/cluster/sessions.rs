@@ -158,7 +158,7 @@ impl SessionWriter {
         let cause = &end.cause;
         match ended {
             Ended::Written => {
-                info!(session = name, phase = %end.phase(), reason = %cause.reason(), message = cause.message(), "session ended");
+                info!(session = name, phase = %end.phase(), reason = %cause.reason(), why = cause.message(), "session ended");
                 METRICS.sessions_ended.get_or_create(&EndLabels::of(cause.reason())).inc();
                 self.events.ended(session.clone(), end);
             }

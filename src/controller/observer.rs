@@ -6,16 +6,17 @@ use std::time::Instant;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Settings;
-use crate::api::{LEASE_LABEL, LEASE_OF_CONTROLLER};
-use crate::cluster::watch;
+use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
+use crate::cluster::{REQUEST_TIMEOUT, watch};
 use crate::lifecycle::{HEARTBEAT_EVERY, LOST_LEASE_KEPT, Observer, Suspect, TICK};
 use crate::liveness::{InstanceLease, LeaseError, declare_lost, forget, new_instance, seen};
 use crate::metrics::METRICS;
@@ -33,12 +34,13 @@ pub async fn run(
     losses: mpsc::Sender<String>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let leases: Api<Lease> = Api::namespaced(client, &settings.namespace);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
+    let sessions = Api::namespaced(client, &settings.namespace);
     let own = new_instance(&settings.pod);
     tokio::select! {
         () = follow(leases.clone(), &own, &observer, &losses) => anyhow::bail!("the watch of the Leases has ended"),
         () = beat(leases.clone(), &own, stop.clone()) => Ok(()),
-        () = judge(leases, &observer, &losses) => anyhow::bail!("nobody sweeps any more"),
+        () = judge(leases, sessions, &observer, &losses) => anyhow::bail!("nobody sweeps any more"),
     }
 }
 
@@ -54,7 +56,10 @@ async fn follow(leases: Api<Lease>, own: &str, observer: &Shared, losses: &mpsc:
         let now = Instant::now();
         match event {
             Event::Apply(lease) if lease.name_any() == own => with(observer, |view| view.heartbeat(now)),
-            Event::Apply(lease) | Event::InitApply(lease) if !of_controller(&lease) => {
+            Event::Apply(lease) | Event::InitApply(lease) if of_controller(&lease) => {
+                with(observer, |view| view.controller_lease(&lease.name_any(), seen(&lease)));
+            }
+            Event::Apply(lease) | Event::InitApply(lease) => {
                 let name = lease.name_any();
                 if with(observer, |view| view.lease(&name, seen(&lease), now)) {
                     info!(instance = name, "instance is lost");
@@ -71,7 +76,7 @@ async fn follow(leases: Api<Lease>, own: &str, observer: &Shared, losses: &mpsc:
                     return;
                 }
             }
-            Event::Apply(_) | Event::InitApply(_) | Event::Init | Event::InitDone => {}
+            Event::Init | Event::InitDone => {}
         }
     }
 }
@@ -105,12 +110,16 @@ async fn beat(leases: Api<Lease>, own: &str, stop: CancellationToken) {
 }
 
 /// Looks for suspects, and declares lost those that have not shown themselves to the API server either.
-async fn judge(leases: Api<Lease>, observer: &Shared, losses: &mpsc::Sender<String>) {
+async fn judge(leases: Api<Lease>, sessions: Api<BastionSession>, observer: &Shared, losses: &mpsc::Sender<String>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         for suspect in with(observer, |view| view.suspects(Instant::now())) {
+            if suspect.resource_version.is_none() && !has_active_sessions(&sessions, &suspect.instance).await {
+                with(observer, |view| view.lease_gone(&suspect.instance));
+                continue;
+            }
             match declare_lost(&leases, &suspect).await {
                 Ok(true) => {
                     METRICS.instances_declared_lost.inc();
@@ -129,6 +138,17 @@ async fn judge(leases: Api<Lease>, observer: &Shared, losses: &mpsc::Sender<Stri
     }
 }
 
+/// Whether there is anything to sweep behind an instance that has no Lease: a consistent read. Where it fails,
+/// the answer is yes: a Lease too many does no harm.
+async fn has_active_sessions(sessions: &Api<BastionSession>, instance: &str) -> bool {
+    let selector = format!("spec.gateway.instance={instance},status.phase=Active");
+    let params = ListParams::default().fields(&selector).limit(1);
+    match timeout(REQUEST_TIMEOUT, sessions.list(&params)).await {
+        Ok(Ok(list)) => !list.items.is_empty(),
+        Ok(Err(_)) | Err(_) => true,
+    }
+}
+
 fn doubt(suspect: &Suspect, error: &LeaseError) {
     match error {
         LeaseError::Kube(kube::Error::Api(status)) if status.code == 409 => {
@@ -138,12 +158,12 @@ fn doubt(suspect: &Suspect, error: &LeaseError) {
     }
 }
 
-/// Deletes the Leases of instances that were lost long ago.
+/// Deletes the Leases of instances that were lost long ago, and of controllers that are no more.
 async fn clear_away(leases: &Api<Lease>, observer: &Shared) {
     let Ok(before) = Timestamp::now().checked_sub(LOST_LEASE_KEPT) else { return };
-    for lost in with(observer, |view| view.lost_before(before)) {
+    for lost in with(observer, |view| view.left_behind(before)) {
         if let Err(error) = forget(leases, &lost).await {
-            warn!(instance = lost.instance, %error, "the Lease of a lost instance could not be deleted");
+            warn!(instance = lost.instance, %error, "a Lease that nobody needs could not be deleted");
             return;
         }
     }

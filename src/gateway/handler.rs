@@ -264,6 +264,19 @@ impl server::Handler for Connection {
         session.channel_success(channel)
     }
 
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _: bool,
+        _: &str,
+        _: &str,
+        _: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        // Without an answer, the client would take the next one for it.
+        session.channel_failure(channel)
+    }
+
     async fn env_request(
         &mut self,
         channel: ChannelId,

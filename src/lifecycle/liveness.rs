@@ -41,6 +41,8 @@ struct Instance {
 #[derive(Debug)]
 pub struct Observer {
     instances: HashMap<String, Instance>,
+    /// The Leases of controllers, which are only cleared away when they are old.
+    controllers: HashMap<String, LeaseSeen>,
     heartbeat: Option<Instant>,
     looked: Instant,
 }
@@ -48,7 +50,7 @@ pub struct Observer {
 impl Observer {
     /// A view without evidence: every count starts when an instance is first heard of.
     pub fn new(now: Instant) -> Self {
-        Self { instances: HashMap::new(), heartbeat: None, looked: now }
+        Self { instances: HashMap::new(), controllers: HashMap::new(), heartbeat: None, looked: now }
     }
 
     /// A Lease of a gateway instance came through the watch. Returns whether this is news of a loss.
@@ -71,6 +73,12 @@ impl Observer {
     /// of through [`Observer::state`], and the count starts then.
     pub fn lease_gone(&mut self, name: &str) {
         self.instances.remove(name);
+        self.controllers.remove(name);
+    }
+
+    /// A Lease of a controller came through the watch.
+    pub fn controller_lease(&mut self, name: &str, lease: LeaseSeen) {
+        self.controllers.insert(name.to_owned(), lease);
     }
 
     /// This controller's own heartbeat came back through the watch.
@@ -128,15 +136,16 @@ impl Observer {
         }
     }
 
-    /// Lost instances whose last renewal is older than `before`, by the gateways' clocks.
-    pub fn lost_before(&self, before: Timestamp) -> Vec<Suspect> {
-        self.instances
-            .iter()
-            .filter_map(|(name, instance)| {
-                let lease = instance.lease.as_ref()?;
-                let old = lease.renewed.is_none_or(|renewed| renewed < before);
-                (instance.lost.is_some() && old)
-                    .then(|| Suspect { instance: name.clone(), resource_version: Some(lease.resource_version.clone()) })
+    /// Leases that nobody needs any more: of lost instances and of controllers, last renewed before `before` by
+    /// their holders' clocks.
+    pub fn left_behind(&self, before: Timestamp) -> Vec<Suspect> {
+        let lost = self.instances.iter().filter(|(_, instance)| instance.lost.is_some());
+        let lost = lost.filter_map(|(name, instance)| Some((name, instance.lease.as_ref()?)));
+        lost.chain(&self.controllers)
+            .filter(|(_, lease)| lease.renewed.is_none_or(|renewed| renewed < before))
+            .map(|(name, lease)| Suspect {
+                instance: name.clone(),
+                resource_version: Some(lease.resource_version.clone()),
             })
             .collect()
     }
@@ -247,6 +256,22 @@ mod tests {
             };
         assert_eq!(mine_in(&mut observer, 0), SWEEP_HEAD_START);
         assert_eq!(mine_in(&mut observer, 5), Duration::ZERO);
+    }
+
+    #[test]
+    fn old_leases_of_the_lost_and_of_controllers_are_left_behind() {
+        let start = Instant::now();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let lease = |second, lost| LeaseSeen { renewed: Some(at(second)), lost, ..seen(1) };
+        let mut observer = Observer::new(start);
+        observer.lease("gw-alive", lease(10, false), start);
+        observer.lease("gw-lost", lease(10, true), start);
+        observer.lease("gw-just-lost", lease(100, true), start);
+        observer.controller_lease("ctl-old", lease(10, false));
+        observer.controller_lease("ctl-new", lease(100, false));
+        let mut left: Vec<_> = observer.left_behind(at(50)).into_iter().map(|lease| lease.instance).collect();
+        left.sort();
+        assert_eq!(left, ["ctl-old", "gw-lost"]);
     }
 
     proptest! {
