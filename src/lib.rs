@@ -12,6 +12,6 @@ pub mod gateway;
 mod http;
 pub mod lifecycle;
 pub mod liveness;
-mod metrics;
+pub mod metrics;
 pub mod shutdown;
 pub mod telemetry;

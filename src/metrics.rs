@@ -31,7 +31,7 @@ impl EndLabels {
 /// Why a sign-in was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
-    /// One of the words in `gateway::refusal`.
+    /// `key`, or one of the labels in `gateway::refusal`.
     pub reason: &'static str,
 }
 
@@ -42,76 +42,61 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
-/// Every metric of the bastion. A program leaves at zero what it has no part in.
-#[derive(Debug)]
-pub struct Metrics {
-    /// Connections that have not signed in yet.
-    pub connections_pending: Gauge,
-    /// Connections turned away because too many had not signed in.
-    pub connections_refused: Counter,
-    /// Sign-ins refused, by reason.
-    pub sign_ins_refused: Family<RefusalLabels, Counter>,
-    /// Sessions that this gateway carries.
-    pub sessions_active: Gauge,
-    /// Sessions that this gateway has started.
-    pub sessions_started: Counter,
-    /// Ends that this program has written, by phase and reason.
-    pub sessions_ended: Family<EndLabels, Counter>,
-    /// Ends that came too late, because another writer was first.
-    pub late_ends_refused: Counter,
-    /// Ends that are not yet written.
-    pub unwritten_ends: Gauge,
-    /// Attempts to write an end that failed, by cause.
-    pub end_write_retries: Family<RetryLabels, Counter>,
-    /// Seconds from an end to its being written.
-    pub end_written_seconds: Histogram,
-    /// Events that were not published.
-    pub events_dropped: Counter,
-    /// Interruptions of watches.
-    pub watch_interruptions: Counter,
-    /// Renewals of this program's Lease that failed.
-    pub lease_renewals_failed: Counter,
-    /// Times that this gateway was declared lost and dropped its sessions.
-    pub instance_losses: Counter,
-    /// Gateway instances that this controller declared lost.
-    pub instances_declared_lost: Counter,
-    /// Reconciliations that failed.
-    pub reconcile_failures: Counter,
-    /// Finished sessions that were deleted.
-    pub sessions_pruned: Counter,
-    /// Rows written to the audit database.
-    pub audit_rows_written: Counter,
-    /// Batches that the audit database did not take.
-    pub audit_failures: Counter,
-    /// Sessions that wait to be written to the audit database.
-    pub audit_backlog: Gauge,
+/// Each metric once: its field, its type as a user of Prometheus knows it, how it begins, and what it means.
+macro_rules! metrics {
+    ($($name:ident: $type:ty, $kind:literal, $new:expr, $help:literal;)*) => {
+        /// Every metric of the bastion. A program leaves at zero what it has no part in.
+        #[derive(Debug)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $name: $type,)*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                Self { $($name: $new,)* }
+            }
+        }
+
+        impl Metrics {
+            fn registry(&self) -> Registry {
+                let mut registry = Registry::with_prefix("bastion");
+                $(registry.register(stringify!($name), $help.trim_end_matches('.'), self.$name.clone());)*
+                registry
+            }
+
+            /// Name, type and meaning of each metric, as `/metrics` has them.
+            pub fn descriptions() -> Vec<(String, &'static str, &'static str)> {
+                vec![$((
+                    format!("bastion_{}{}", stringify!($name), if $kind.starts_with("counter") { "_total" } else { "" }),
+                    $kind,
+                    $help,
+                ),)*]
+            }
+        }
+    };
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            connections_pending: Gauge::default(),
-            connections_refused: Counter::default(),
-            sign_ins_refused: Family::default(),
-            sessions_active: Gauge::default(),
-            sessions_started: Counter::default(),
-            sessions_ended: Family::default(),
-            late_ends_refused: Counter::default(),
-            unwritten_ends: Gauge::default(),
-            end_write_retries: Family::default(),
-            end_written_seconds: Histogram::new(exponential_buckets(0.002, 2.0, 16)),
-            events_dropped: Counter::default(),
-            watch_interruptions: Counter::default(),
-            lease_renewals_failed: Counter::default(),
-            instance_losses: Counter::default(),
-            instances_declared_lost: Counter::default(),
-            reconcile_failures: Counter::default(),
-            sessions_pruned: Counter::default(),
-            audit_rows_written: Counter::default(),
-            audit_failures: Counter::default(),
-            audit_backlog: Gauge::default(),
-        }
-    }
+metrics! {
+    connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
+    connections_refused: Counter, "counter", Counter::default(), "Connections turned away because too many had not signed in.";
+    sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", Family::default(), "Sign-ins refused; each key that a client offers in vain counts.";
+    sessions_active: Gauge, "gauge", Gauge::default(), "Sessions that this gateway carries.";
+    sessions_started: Counter, "counter", Counter::default(), "Sessions that this gateway has started.";
+    sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", Family::default(), "Ends that this program has written.";
+    late_ends_refused: Counter, "counter", Counter::default(), "Ends that came after another writer's.";
+    unwritten_ends: Gauge, "gauge", Gauge::default(), "Ends that are not yet written.";
+    end_write_retries: Family<RetryLabels, Counter>, "counter by cause", Family::default(), "Attempts to write an end that failed.";
+    end_written_seconds: Histogram, "histogram", Histogram::new(exponential_buckets(0.002, 2.0, 16)), "Seconds from an end to its being written.";
+    events_dropped: Counter, "counter", Counter::default(), "Events that were not published.";
+    watch_interruptions: Counter, "counter", Counter::default(), "Interruptions of watches.";
+    lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
+    instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";
+    instances_declared_lost: Counter, "counter", Counter::default(), "Gateway instances that this controller declared lost.";
+    reconcile_failures: Counter, "counter", Counter::default(), "Sessions that a controller could not see to, and tried again.";
+    sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that were deleted.";
+    audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
+    audit_failures: Counter, "counter", Counter::default(), "Batches that the audit database did not take, and finalizers that could not be taken off.";
+    audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go.";
 }
 
 impl Metrics {
@@ -124,45 +109,22 @@ impl Metrics {
         text::encode(&mut page, &self.registry())?;
         Ok(page)
     }
+}
 
-    fn registry(&self) -> Registry {
-        let mut r = Registry::with_prefix("bastion");
-        r.register("connections_pending", "Connections that have not signed in yet", self.connections_pending.clone());
-        r.register(
-            "connections_refused",
-            "Connections turned away because too many had not signed in",
-            self.connections_refused.clone(),
-        );
-        r.register("sign_ins_refused", "Sign-ins refused", self.sign_ins_refused.clone());
-        r.register("sessions_active", "Sessions that this gateway carries", self.sessions_active.clone());
-        r.register("sessions_started", "Sessions that this gateway has started", self.sessions_started.clone());
-        r.register("sessions_ended", "Ends that this program has written", self.sessions_ended.clone());
-        r.register("late_ends_refused", "Ends that came after another writer's", self.late_ends_refused.clone());
-        r.register("unwritten_ends", "Ends that are not yet written", self.unwritten_ends.clone());
-        r.register("end_write_retries", "Attempts to write an end that failed", self.end_write_retries.clone());
-        r.register("end_written_seconds", "Seconds from an end to its being written", self.end_written_seconds.clone());
-        r.register("events_dropped", "Events that were not published", self.events_dropped.clone());
-        r.register("watch_interruptions", "Interruptions of watches", self.watch_interruptions.clone());
-        r.register(
-            "lease_renewals_failed",
-            "Renewals of this program's Lease that failed",
-            self.lease_renewals_failed.clone(),
-        );
-        r.register("instance_losses", "Times that this gateway was declared lost", self.instance_losses.clone());
-        r.register(
-            "instances_declared_lost",
-            "Gateway instances that this controller declared lost",
-            self.instances_declared_lost.clone(),
-        );
-        r.register("reconcile_failures", "Reconciliations that failed", self.reconcile_failures.clone());
-        r.register("sessions_pruned", "Finished sessions that were deleted", self.sessions_pruned.clone());
-        r.register("audit_rows_written", "Rows written to the audit database", self.audit_rows_written.clone());
-        r.register("audit_failures", "Batches that the audit database did not take", self.audit_failures.clone());
-        r.register(
-            "audit_backlog",
-            "Sessions that wait to be written to the audit database",
-            self.audit_backlog.clone(),
-        );
-        r
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_metric_that_is_described() {
+        METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
+        METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
+        METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();
+        let page = METRICS.encode().unwrap();
+        for (name, kind, _) in Metrics::descriptions() {
+            let sample = if kind == "histogram" { format!("{name}_count") } else { name };
+            assert!(page.lines().any(|line| line.starts_with(&sample)), "{sample} is not in\n{page}");
+        }
+        assert!(page.contains(r#"bastion_sessions_ended_total{phase="Timeout",reason="Stale"} 1"#), "{page}");
     }
 }

@@ -34,7 +34,7 @@ pub async fn run(client: kube::Client, namespace: &str, store: Store, stop: Canc
     let api = Api::<BastionSession>::namespaced(client, namespace);
     let events = watch(api.clone(), watcher::Config::default());
     // It may be cut off anywhere: what is committed stays so, and the next run begins with all the rest.
-    stop.run_until_cancelled(Mirror::new(api, store).follow(events)).await;
+    Box::pin(stop.run_until_cancelled(Mirror::new(api, store).follow(events))).await;
 }
 
 /// A row to be written, and what to do once it is committed.

@@ -129,10 +129,10 @@ impl SessionWriter {
                     METRICS.end_write_retries.get_or_create(&RetryLabels { cause: failure.label() }).inc();
                     match failure.label() {
                         "forbidden" => {
-                            error!(session = name, error = %failure, "may not write the session's end; check the Role and the admission policies")
+                            error!(session = name, error = %failure, "may not write the session's end; check the Role and the admission policies");
                         }
                         _ => {
-                            warn!(session = name, error = %failure, "the session's end is not yet written; trying again")
+                            warn!(session = name, error = %failure, "the session's end is not yet written; trying again");
                         }
                     }
                 }

@@ -111,6 +111,7 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn retry(session: Arc<BastionSession>, failure: &Failure, _: Arc<Context>) -> Next {
     METRICS.reconcile_failures.inc();
     warn!(session = session.name_any(), error = %failure, "session could not be seen to; trying again");

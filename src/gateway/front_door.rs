@@ -26,7 +26,7 @@ use crate::metrics::METRICS;
 /// How many connections may be open that have not signed in.
 const MAX_STARTUPS: usize = 512;
 /// How long a connection has to sign in.
-const SIGN_IN_GRACE: Duration = Duration::from_secs(60);
+const SIGN_IN_GRACE: Duration = Duration::from_mins(1);
 /// What one failed attempt costs, whatever was wrong with it.
 const REJECTION_TIME: Duration = Duration::from_secs(1);
 

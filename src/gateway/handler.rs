@@ -93,7 +93,7 @@ impl Connection {
         let name = SignInName::user_of(sign_in_name);
         let user = self.gateway.directory.user_with_key(name, key);
         if user.is_none() {
-            METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "unknown_user_or_key" }).inc();
+            METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
         }
         user
     }

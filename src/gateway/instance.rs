@@ -77,10 +77,10 @@ impl Instance {
         while let Some(event) = events.next().await {
             match event {
                 Event::Apply(session) | Event::InitApply(session) => {
-                    self.consider(&session, api.clone(), writer.clone())
+                    self.consider(&session, api.clone(), writer.clone());
                 }
                 // Without a finalizer's hold, which only force can take off: there is nothing left to write to.
-                Event::Delete(session) => drop(self.registry.end(&session.name_any(), Cause::Deleted)),
+                Event::Delete(session) => drop(self.registry.end(&session.name_any(), &Cause::Deleted)),
                 Event::Init | Event::InitDone => {}
             }
         }
@@ -90,9 +90,9 @@ impl Instance {
         let name = session.name_any();
         if session.phase().is_final() {
             // Ended by another hand, or by ours a moment ago, and then the order comes too late to matter.
-            self.registry.end(&name, ended_elsewhere(session));
+            self.registry.end(&name, &ended_elsewhere(session));
         } else if let Some(cause) = asked_to_end(session) {
-            if !self.registry.end(&name, cause.clone()) {
+            if !self.registry.end(&name, &cause) {
                 tokio::spawn(disown(api, name, cause, writer));
             }
         } else if !self.registry.contains(&name) {

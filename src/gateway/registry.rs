@@ -38,8 +38,8 @@ impl Registry {
     }
 
     /// Orders the end of one session. Returns whether there is such a session.
-    pub fn end(&self, name: &str, cause: Cause) -> bool {
-        self.lock().sessions.get(name).map(|order| give(order, &cause)).is_some()
+    pub fn end(&self, name: &str, cause: &Cause) -> bool {
+        self.lock().sessions.get(name).map(|order| give(order, cause)).is_some()
     }
 
     /// Whether the session is in the books.
@@ -79,12 +79,12 @@ mod tests {
     fn the_first_order_counts() {
         let registry = Registry::default();
         let order = registry.enter("a");
-        assert!(registry.end("a", Cause::Deleted));
+        assert!(registry.end("a", &Cause::Deleted));
         registry.end_all(&Cause::GatewayShutdown);
         assert_eq!(*order.borrow(), Some(Cause::Deleted));
-        assert!(!registry.end("b", Cause::Deleted));
+        assert!(!registry.end("b", &Cause::Deleted));
         registry.leave("a");
-        assert!(!registry.end("a", Cause::Deleted));
+        assert!(!registry.end("a", &Cause::Deleted));
         assert_eq!(*registry.enter("late").borrow(), Some(Cause::GatewayShutdown));
     }
 }

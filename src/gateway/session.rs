@@ -173,7 +173,7 @@ impl Session {
                 Ok(age)
             }
             // A day is as good as never: the loop comes round and looks again.
-            Verdict::Fine(next) => Ok(age + next.unwrap_or(Duration::from_secs(86_400))),
+            Verdict::Fine(next) => Ok(age + next.unwrap_or(Duration::from_hours(24))),
         }
     }
 
@@ -190,14 +190,13 @@ impl Session {
     }
 
     fn opened(&mut self, channel: UserChannel) {
-        match self.spare.take() {
-            Some(connection) => self.join(channel, connection),
-            None => {
-                self.waiting.push_back(channel);
-                if self.dials.len() < self.waiting.len() {
-                    self.dial();
-                }
-            }
+        if let Some(connection) = self.spare.take() {
+            self.join(channel, connection);
+            return;
+        }
+        self.waiting.push_back(channel);
+        if self.dials.len() < self.waiting.len() {
+            self.dial();
         }
     }
 

@@ -26,8 +26,8 @@ pub const SWEEP_HEAD_START: Duration = Duration::from_secs(3);
 /// How long a gateway has to end a session that somebody asked to end, before a controller does.
 pub const TERMINATION_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the Lease of a lost instance is kept, for people to look at.
-pub const LOST_LEASE_KEPT: Duration = Duration::from_secs(3600);
+pub const LOST_LEASE_KEPT: Duration = Duration::from_hours(1);
 /// How long before the end by a limit the user is warned.
-pub const LIMIT_WARNING: Duration = Duration::from_secs(60);
+pub const LIMIT_WARNING: Duration = Duration::from_mins(1);
 /// How long an Active object without a connection is left alone by the gateway that it names.
 pub const STALE_AFTER: Duration = Duration::from_secs(5);

@@ -56,7 +56,8 @@ impl LimitWatch {
                 limit.warned = true;
                 return Verdict::Warn(kind.warning(left));
             }
-            let until = if left > lead { left - lead } else { left };
+            // To the warning, and from then on to the end.
+            let until = left.checked_sub(lead).filter(|until| !until.is_zero()).unwrap_or(left);
             next = Some(next.map_or(until, |other: Duration| other.min(until)));
         }
         Verdict::Fine(next)
