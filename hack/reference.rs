@@ -26,7 +26,7 @@ fn resource(crd: &CustomResourceDefinition) {
         };
         println!("### {} ({}/{})\n", names.kind, crd.spec.group, version.name);
         println!("{}\n", one_line(schema.description.as_deref().unwrap_or_default()));
-        println!("Short name: `{}`. ", names.short_names.iter().flatten().cloned().collect::<Vec<_>>().join("`, `"));
+        println!("Short name: `{}`.", names.short_names.iter().flatten().cloned().collect::<Vec<_>>().join("`, `"));
         let selectable: Vec<_> = version
             .selectable_fields
             .iter()
@@ -114,7 +114,9 @@ fn commands() {
     let mut command = Cli::command().term_width(100);
     command.build();
     for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
-        println!("### bastion {}\n\n```text\n{}\n```\n", sub.get_name(), sub.render_long_help().to_string().trim_end());
+        let help = sub.render_long_help().to_string();
+        let help: Vec<_> = help.trim_end().lines().map(str::trim_end).collect();
+        println!("### bastion {}\n\n```text\n{}\n```\n", sub.get_name(), help.join("\n"));
     }
 }
 

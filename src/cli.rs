@@ -23,10 +23,16 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Log {
     /// How log lines look.
-    #[arg(long, env = "BASTION_LOG_FORMAT", value_enum, default_value = "text", global = true)]
+    #[arg(long, env = "BASTION_LOG_FORMAT", hide_env_values = true, value_enum, default_value = "text", global = true)]
     pub log_format: LogFormat,
     /// What is logged, in the syntax of RUST_LOG.
-    #[arg(long, env = "BASTION_LOG", default_value = "info,kube_runtime=warn,russh=warn", global = true)]
+    #[arg(
+        long,
+        env = "BASTION_LOG",
+        hide_env_values = true,
+        default_value = "info,kube_runtime=warn,russh=warn",
+        global = true
+    )]
     pub log: String,
 }
 
@@ -47,13 +53,13 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Place {
     /// The namespace of the bastion.
-    #[arg(long, env = "BASTION_NAMESPACE", default_value = "bastion-system")]
+    #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
     pub namespace: String,
     /// The name of the Pod that this program runs in.
-    #[arg(long, env = "POD_NAME")]
+    #[arg(long, env = "POD_NAME", hide_env_values = true)]
     pub pod_name: String,
     /// Where /metrics, /healthz and /readyz are served.
-    #[arg(long, env = "BASTION_HTTP_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "BASTION_HTTP_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080")]
     pub http_listen: SocketAddr,
 }
 
@@ -63,13 +69,13 @@ pub struct Gateway {
     #[command(flatten)]
     pub place: Place,
     /// Where SSH clients connect.
-    #[arg(long, env = "BASTION_LISTEN", default_value = "0.0.0.0:2222")]
+    #[arg(long, env = "BASTION_LISTEN", hide_env_values = true, default_value = "0.0.0.0:2222")]
     pub listen: SocketAddr,
     /// How long live sessions may go on after SIGTERM, such as 90s or 1h.
-    #[arg(long, env = "BASTION_GRACE_PERIOD", default_value = "0s", value_parser = duration)]
+    #[arg(long, env = "BASTION_GRACE_PERIOD", hide_env_values = true, default_value = "0s", value_parser = duration)]
     pub grace_period: Duration,
     /// How many sessions this gateway carries at most.
-    #[arg(long, env = "BASTION_MAX_SESSIONS", default_value_t = 5000)]
+    #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
     pub max_sessions: usize,
 }
 
@@ -81,7 +87,7 @@ pub struct Controller {
     #[command(flatten)]
     pub audit: Audit,
     /// How long finished sessions stay in the cluster after their end, such as 10m.
-    #[arg(long, env = "BASTION_RETENTION", default_value = "10m", value_parser = duration)]
+    #[arg(long, env = "BASTION_RETENTION", hide_env_values = true, default_value = "10m", value_parser = duration)]
     pub retention: Duration,
 }
 
@@ -96,7 +102,12 @@ pub struct Migrate {
 #[derive(Debug, Args)]
 pub struct Audit {
     /// The audit database, such as sqlite:///var/lib/bastion/audit.db.
-    #[arg(long, env = "BASTION_AUDIT_URL", default_value = "sqlite:///var/lib/bastion/audit.db")]
+    #[arg(
+        long,
+        env = "BASTION_AUDIT_URL",
+        hide_env_values = true,
+        default_value = "sqlite:///var/lib/bastion/audit.db"
+    )]
     pub audit_url: String,
 }
 
