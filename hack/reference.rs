@@ -80,7 +80,9 @@ fn rules(schema: &JSONSchemaProps) {
     collect(schema, &mut messages);
     if !messages.is_empty() {
         println!("The API server refuses, beside wrong types and lengths, what breaks one of these rules:\n");
-        messages.iter().for_each(|message| println!("- {message}"));
+        for message in messages {
+            println!("- {message}");
+        }
         println!();
     }
 }

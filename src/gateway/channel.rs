@@ -9,6 +9,7 @@ use russh::server::{Handle, Msg};
 use russh::{ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::activity::Activity;
 use super::inbox::{Inbox, Item, PtyRequest, Request};
@@ -64,6 +65,7 @@ pub async fn join(
     target: TargetConnection,
     activity: Arc<Activity>,
     mut announcements: watch::Receiver<Announcement>,
+    farewells: TaskTracker,
 ) -> ChannelEnd {
     let bridge = Bridge { user, activity, asked: Mutex::default(), exit: Mutex::default() };
     let end = tokio::select! {
@@ -73,7 +75,8 @@ pub async fn join(
             if bridge.exited() { ChannelEnd::Closed(bridge.take_exit()) } else { ChannelEnd::Interrupted }
         }
     };
-    target.disconnect().await;
+    // How long the target takes for it is nothing that the session's end should wait for.
+    farewells.spawn(target.disconnect());
     end
 }
 

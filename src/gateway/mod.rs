@@ -13,6 +13,7 @@ mod refusal;
 mod registry;
 mod session;
 mod sign_in_name;
+mod socket;
 mod target;
 
 use std::net::SocketAddr;

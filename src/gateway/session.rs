@@ -201,7 +201,9 @@ impl Session {
     }
 
     fn join(&mut self, channel: UserChannel, connection: TargetConnection) {
-        self.channels.spawn(channel::join(channel, connection, self.activity.clone(), self.announcements.clone()));
+        let (activity, announcements) = (self.activity.clone(), self.announcements.clone());
+        let farewells = self.gateway.sessions.clone();
+        self.channels.spawn(channel::join(channel, connection, activity, announcements, farewells));
     }
 
     /// The user's connection has ended. It was the user's own doing if no channel was open any more.

@@ -12,9 +12,11 @@ use russh::keys::{Algorithm, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, Disconnect};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
 use super::crypto;
+use super::socket::Socket;
 use crate::api::{BastionTarget, SecretKeyRef, credentials_namespace};
 use crate::cluster::{REQUEST_TIMEOUT, code};
 
@@ -22,6 +24,9 @@ use crate::cluster::{REQUEST_TIMEOUT, code};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take from there to being signed in.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a target may take to read that the connection ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Dials targets with the credentials that Secrets hold.
 #[derive(Clone)]
@@ -33,6 +38,8 @@ pub struct Dialler {
 /// up nothing but itself.
 pub struct TargetConnection {
     handle: client::Handle<HostKeyCheck>,
+    /// Cuts the connection off when it goes: the library alone would keep it open, and whatever runs behind it.
+    _cut: DropGuard,
 }
 
 /// Why there is no connection to a target. The text is for the user, the log, and `status.message`.
@@ -119,12 +126,14 @@ impl TargetConnection {
         self.handle.channel_open_session().await
     }
 
-    /// Ends the connection, and with it whatever runs on the target. Dropping it would leave that running.
-    pub async fn disconnect(self) {
-        let goodbye = self.handle.disconnect(Disconnect::ByApplication, "session ended", "en");
-        // The connection's own loop takes the message as soon as it can; one that cannot is cut off by the drop of
-        // its socket at the end of that loop.
-        let _ = timeout(Duration::from_secs(1), goodbye).await;
+    /// Ends the connection, and with it whatever runs on the target: with a word of farewell where the target
+    /// listens, and without one where it does not.
+    pub async fn disconnect(mut self) {
+        let farewell = async {
+            self.handle.disconnect(Disconnect::ByApplication, "session ended", "en").await?;
+            (&mut self.handle).await
+        };
+        let _ = timeout(FAREWELL, farewell).await;
     }
 }
 
@@ -156,13 +165,16 @@ async fn sign_in(
         error => Unreachable::Ssh { target: name.clone(), error },
     };
     let config = Arc::new(config(&pinned));
-    let mut handle = client::connect_stream(config, stream, HostKeyCheck { pinned }).await.map_err(ssh)?;
+    let cut = CancellationToken::new();
+    let socket = Socket::new(stream, cut.clone());
+    let cut = cut.drop_guard();
+    let mut handle = client::connect_stream(config, socket, HostKeyCheck { pinned }).await.map_err(ssh)?;
     let hash = match key.algorithm() {
         Algorithm::Rsa { .. } => handle.best_supported_rsa_hash().await.map_err(ssh)?.flatten(),
         _ => None,
     };
     match handle.authenticate_publickey(login, PrivateKeyWithHashAlg::new(Arc::new(key), hash)).await.map_err(ssh)? {
-        AuthResult::Success => Ok(TargetConnection { handle }),
+        AuthResult::Success => Ok(TargetConnection { handle, _cut: cut }),
         AuthResult::Failure { .. } => Err(Unreachable::Login { target: name, login: login.to_owned() }),
     }
 }
