@@ -1,3 +1,17 @@
 //! An SSH bastion for Kubernetes whose list of online sessions is always true.
+//!
+//! Read on in [`api`] for what a session is, in [`lifecycle`] for how it lives and ends, and then in the program
+//! that interests you.
 
 pub mod api;
+pub mod audit;
+pub mod cli;
+pub mod cluster;
+pub mod controller;
+pub mod gateway;
+mod http;
+pub mod lifecycle;
+pub mod liveness;
+pub mod metrics;
+pub mod shutdown;
+pub mod telemetry;

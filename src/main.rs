@@ -1,3 +1,34 @@
-fn main() {
-    print!("{}", bastion_operator::api::crds_yaml().unwrap());
+//! The one binary of the bastion: it reads the command line and starts the program that is asked for.
+
+use anyhow::Context;
+use bastion_operator::cli::{Cli, Command};
+use bastion_operator::{api, audit, controller, gateway, shutdown, telemetry};
+use clap::Parser;
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        anyhow::bail!("the TLS provider is installed already");
+    }
+    telemetry::start(cli.log.log_format, &cli.log.log).context("--log")?;
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    runtime.block_on(run(cli.command))
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Gateway(flags) => gateway::run(client().await?, flags.into(), shutdown::on_signal()?).await,
+        Command::Controller(flags) => controller::run(client().await?, flags.into(), shutdown::on_signal()?).await,
+        Command::Crds => {
+            print!("{}", api::crds_yaml()?);
+            Ok(())
+        }
+        Command::Migrate(flags) => Ok(audit::Store::open(&flags.audit.audit_url).await?.migrate().await?),
+    }
+}
+
+async fn client() -> anyhow::Result<kube::Client> {
+    kube::Client::try_default()
+        .await
+        .context("no way to the Kubernetes API; in a Pod its ServiceAccount leads there, elsewhere KUBECONFIG")
 }

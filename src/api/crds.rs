@@ -44,3 +44,39 @@ fn schemas(crd: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSON
 fn property<'a>(schema: &'a mut JSONSchemaProps, name: &str) -> Option<&'a mut JSONSchemaProps> {
     schema.properties.as_mut()?.get_mut(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_crds_is_up_to_date() {
+        let written = include_str!("../../crds/bastion.dev.yaml");
+        assert_eq!(written, crds_yaml().unwrap(), "crds/ is out of date: run `make generate`");
+    }
+
+    /// `kubectl explain` must have something to say everywhere, and numbers must fit every client.
+    #[test]
+    fn every_field_is_described_and_of_a_plain_type() {
+        for mut crd in crds() {
+            let kind = crd.spec.names.kind.clone();
+            for schema in schemas(&mut crd) {
+                for part in ["spec", "status"] {
+                    if let Some(part_schema) = property(schema, part) {
+                        check(&format!("{kind}.{part}"), part_schema);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(path: &str, schema: &JSONSchemaProps) {
+        for (name, field) in schema.properties.iter().flatten() {
+            let path = format!("{path}.{name}");
+            assert!(field.description.is_some(), "{path} has no description");
+            assert_ne!(field.type_.as_deref(), Some("number"), "{path}");
+            assert!(!field.format.as_deref().is_some_and(|format| format.starts_with("uint")), "{path}");
+            check(&path, field);
+        }
+    }
+}

@@ -112,6 +112,25 @@ impl Reason {
         }
     }
 
+    /// What it means, in a sentence.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::UserExit => "The user's shell or command ended.",
+            Self::ClientDisconnected => {
+                "The client's connection went away with channels open, or before it opened one."
+            }
+            Self::ApiClosed => "The session's own user closed it through the API.",
+            Self::TargetClosed => "The target closed its connection.",
+            Self::TargetUnreachable => "The target could not be reached, verified or signed in to.",
+            Self::AdminTerminated => "Somebody else terminated it, or deleted the object.",
+            Self::IdleTimeout => "The user typed nothing for the target's `idleSeconds`.",
+            Self::MaxDuration => "The session lasted for the target's `maxSeconds`.",
+            Self::GatewayShutdown => "The gateway was stopped in an orderly way.",
+            Self::GatewayLost => "The gateway died, or was cut off.",
+            Self::Stale => "The gateway lives and has no such session.",
+        }
+    }
+
     /// The name in the API, the audit database and the metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
 //! `BastionTarget`: a server that users reach through the bastion.
 
+#![allow(clippy::duplicated_attributes, reason = "each printer column has a type")]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

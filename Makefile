@@ -1,0 +1,39 @@
+# Everything that is built is cached outside the checkout; set BASTION_CACHE to say where.
+BASTION_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bastion-operator
+export BASTION_CACHE
+export CARGO_TARGET_DIR ?= $(BASTION_CACHE)/target
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: tools ## Start a bastion on a real API server and show what ends a session, and how fast
+	@hack/cargo-build --bin bastion --example demo
+	@"$(CARGO_TARGET_DIR)/debug/examples/demo"
+
+.PHONY: test
+test: tools ## Run every test, against a real API server, a real sshd and the real ssh
+	cargo fmt --check
+	@hack/cargo-build --all-targets
+	cargo test --lib --bins
+	@"$(CARGO_TARGET_DIR)/debug/examples/reference" | diff -u docs/reference.md - || { echo "docs/reference.md is out of date: run make generate"; exit 1; }
+	cargo test --test e2e
+
+.PHONY: lint
+lint: ## Check the format, run clippy, and cargo-deny where it is installed
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: dependencies not checked"; fi
+
+.PHONY: generate
+generate: ## Write what is generated from the code: crds/ and docs/reference.md
+	cargo run --quiet --bin bastion -- crds > crds/bastion.dev.yaml.new && mv crds/bastion.dev.yaml.new crds/bastion.dev.yaml
+	cargo run --quiet --example reference > docs/reference.md.new && mv docs/reference.md.new docs/reference.md
+
+.PHONY: tools
+tools: ## Install and build what the demo and the tests need
+	@hack/prepare
+	@hack/build-tools >/dev/null

@@ -1,0 +1,162 @@
+//! The command line: a subcommand a program; each flag can be given as an environment variable too.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::telemetry::LogFormat;
+use crate::{controller, gateway};
+
+/// An SSH bastion for Kubernetes whose list of online sessions is always true.
+#[derive(Debug, Parser)]
+#[command(name = "bastion", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// How to log.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// How log lines look.
+    #[arg(long, env = "BASTION_LOG_FORMAT", hide_env_values = true, value_enum, default_value = "text", global = true)]
+    pub log_format: LogFormat,
+    /// What is logged, in the syntax of RUST_LOG.
+    #[arg(
+        long,
+        env = "BASTION_LOG",
+        hide_env_values = true,
+        default_value = "info,kube_runtime=warn,russh=warn",
+        global = true
+    )]
+    pub log: String,
+}
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The SSH front door.
+    Gateway(Gateway),
+    /// Ends what no gateway can end any more, mirrors sessions into the audit database, and clears away.
+    Controller(Controller),
+    /// Prints the CustomResourceDefinitions.
+    Crds,
+    /// Brings the audit database to this version's schema.
+    Migrate(Migrate),
+}
+
+/// What every program in the cluster needs to know.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// The namespace of the bastion.
+    #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
+    pub namespace: String,
+    /// The name of the Pod that this program runs in.
+    #[arg(long, env = "POD_NAME", hide_env_values = true)]
+    pub pod_name: String,
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, env = "BASTION_HTTP_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080")]
+    pub http_listen: SocketAddr,
+}
+
+/// Flags of the gateway.
+#[derive(Debug, Args)]
+pub struct Gateway {
+    #[command(flatten)]
+    pub place: Place,
+    /// Where SSH clients connect.
+    #[arg(long, env = "BASTION_LISTEN", hide_env_values = true, default_value = "0.0.0.0:2222")]
+    pub listen: SocketAddr,
+    /// How long live sessions may go on after SIGTERM, such as 90s or 1h.
+    #[arg(long, env = "BASTION_GRACE_PERIOD", hide_env_values = true, default_value = "0s", value_parser = duration)]
+    pub grace_period: Duration,
+    /// How many sessions this gateway carries at most.
+    #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
+    pub max_sessions: usize,
+}
+
+/// Flags of the controller.
+#[derive(Debug, Args)]
+pub struct Controller {
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub audit: Audit,
+    /// How long finished sessions stay in the cluster after their end, such as 10m.
+    #[arg(long, env = "BASTION_RETENTION", hide_env_values = true, default_value = "10m", value_parser = duration)]
+    pub retention: Duration,
+}
+
+/// Flags of `bastion migrate`.
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    pub audit: Audit,
+}
+
+/// The audit database.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// The audit database, such as sqlite:///var/lib/bastion/audit.db.
+    #[arg(
+        long,
+        env = "BASTION_AUDIT_URL",
+        hide_env_values = true,
+        default_value = "sqlite:///var/lib/bastion/audit.db"
+    )]
+    pub audit_url: String,
+}
+
+impl From<Gateway> for gateway::Settings {
+    fn from(flags: Gateway) -> Self {
+        Self {
+            namespace: flags.place.namespace,
+            pod: flags.place.pod_name,
+            listen: flags.listen,
+            http_listen: flags.place.http_listen,
+            grace_period: flags.grace_period,
+            max_sessions: flags.max_sessions,
+        }
+    }
+}
+
+impl From<Controller> for controller::Settings {
+    fn from(flags: Controller) -> Self {
+        Self {
+            namespace: flags.place.namespace,
+            pod: flags.place.pod_name,
+            audit_url: flags.audit.audit_url,
+            retention: flags.retention,
+            http_listen: flags.place.http_listen,
+        }
+    }
+}
+
+/// A number of seconds, minutes or hours.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| "write a duration such as 90s, 10m or 1h".to_owned())?;
+    Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert!(duration("10").is_err());
+        assert!(duration("-1s").is_err());
+    }
+}

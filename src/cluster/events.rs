@@ -1,0 +1,98 @@
+//! Events about sessions. They come apart from the session's own writes, through a bounded queue and at a bounded
+//! rate, so that a storm of them never delays an end.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::REQUEST_TIMEOUT;
+use crate::api::{BastionSession, Phase};
+use crate::lifecycle::End;
+use crate::metrics::METRICS;
+
+const QUEUE: usize = 4096;
+/// At most fifty Events a second from one program.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Where Events go. Cloning it is cheap.
+#[derive(Clone)]
+pub struct EventSink {
+    queue: Sender<(Event, ObjectReference)>,
+}
+
+/// The reference by which an Event says which session it is about.
+pub fn regarding(session: &BastionSession) -> ObjectReference {
+    session.object_ref(&())
+}
+
+impl EventSink {
+    /// A sink, and the task that empties it until `stop` is cancelled and the queue is empty.
+    pub fn new(
+        client: Client,
+        program: &str,
+        pod: &str,
+        stop: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + use<>) {
+        let (queue, events) = channel(QUEUE);
+        let reporter = Reporter { controller: program.to_owned(), instance: Some(pod.to_owned()) };
+        (Self { queue }, publish(Recorder::new(client, reporter), events, stop))
+    }
+
+    /// Says that a session has started.
+    pub fn started(&self, session: &BastionSession) {
+        let spec = &session.spec;
+        let note = format!(
+            "{} signed in to {} as {} from {} port {}",
+            spec.user.name, spec.target, spec.login, spec.client.address, spec.client.port
+        );
+        self.send(event(EventType::Normal, "Started", "Start", note), regarding(session));
+    }
+
+    /// Says that a session has ended, and why.
+    pub fn ended(&self, session: ObjectReference, end: &End) {
+        let kind = if end.phase() == Phase::Closed { EventType::Normal } else { EventType::Warning };
+        self.send(event(kind, end.cause.reason().as_str(), "End", end.cause.message()), session);
+    }
+
+    fn send(&self, event: Event, regarding: ObjectReference) {
+        if let Err(error) = self.queue.try_send((event, regarding)) {
+            METRICS.events_dropped.inc();
+            warn!(%error, "an Event was dropped");
+        }
+    }
+}
+
+fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
+    Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
+}
+
+async fn publish(recorder: Recorder, mut events: Receiver<(Event, ObjectReference)>, stop: CancellationToken) {
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = events.recv() => next,
+            () = stop.cancelled() => None,
+        };
+        let Some((event, regarding)) = next else { return };
+        let name = regarding.name.clone().unwrap_or_default();
+        let published = tokio::time::timeout(REQUEST_TIMEOUT, recorder.publish(&event, &regarding)).await;
+        let failure = match published {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the API server did not answer".to_owned()),
+        };
+        if let Some(error) = failure {
+            METRICS.events_dropped.inc();
+            warn!(session = %name, error, reason = event.reason, "an Event could not be published");
+        }
+        pace.tick().await;
+    }
+}

@@ -1,0 +1,54 @@
+//! The thin layer between the programs and the Kubernetes API server.
+
+mod events;
+mod sessions;
+
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use futures::{Stream, StreamExt};
+use kube::Resource;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, ExponentialBackoff, watcher};
+use serde::de::DeserializeOwned;
+use tracing::warn;
+
+pub use events::{EventSink, regarding};
+pub use sessions::{Created, Ended, SessionWriter, WriteError};
+
+/// How long one request to the API server may take.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pace of retries against the API server: quick at first, and never slower than every two seconds, because
+/// what waits behind it is somebody's idea of who is online.
+pub fn retry_pace() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(2))
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+}
+
+/// Watches without end: an interruption is logged and the watch begins anew, with a fresh list.
+pub fn watch<K>(api: kube::Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    watcher(api, config).backoff(ExponentialBackoff::from(retry_pace())).filter_map(async |event| match event {
+        Ok(event) => Some(event),
+        Err(error) => {
+            warn!(kind = %K::kind(&()), %error, "a watch was interrupted; it begins anew");
+            crate::metrics::METRICS.watch_interruptions.inc();
+            None
+        }
+    })
+}
+
+/// The status code of an answer of the API server; `None` where it did not answer.
+pub fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}

@@ -1,0 +1,241 @@
+//! The only place that writes sessions: their creation, and the one function that writes an end, whatever the
+//! cause and whoever the writer.
+
+use std::time::Instant;
+
+use backon::BackoffBuilder;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+use super::{EventSink, REQUEST_TIMEOUT, code, retry_pace};
+use crate::api::{BastionSession, BastionSessionStatus, CONDITION_ENDED};
+use crate::lifecycle::End;
+use crate::metrics::{EndLabels, METRICS, RetryLabels};
+
+/// Writes sessions on behalf of one program.
+#[derive(Clone)]
+pub struct SessionWriter {
+    api: Api<BastionSession>,
+    namespace: String,
+    manager: &'static str,
+    events: EventSink,
+}
+
+/// What became of a create.
+#[derive(Debug)]
+pub enum Created {
+    /// The object, as the API server has it.
+    Session(Box<BastionSession>),
+    /// The API server refused it.
+    Refused(Box<kube::core::Status>),
+    /// No answer came, so the object may exist or not.
+    Unknown(String),
+}
+
+/// What became of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// This writer's end is the session's end.
+    Written,
+    /// Another writer was first.
+    AlreadyFinal,
+    /// There is no such object any more.
+    Gone,
+}
+
+/// Why an end could not be written this time.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The API server answered with an error, or the connection to it failed.
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+    /// No answer within [`REQUEST_TIMEOUT`].
+    #[error("the API server did not answer")]
+    Timeout,
+}
+
+impl WriteError {
+    /// A bounded label for the metrics.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Kube(error) => match code(error) {
+                Some(403) => "forbidden",
+                Some(409) => "conflict",
+                Some(422) => "invalid",
+                Some(429) => "throttled",
+                Some(_) => "error",
+                None => "unreachable",
+            },
+        }
+    }
+}
+
+impl SessionWriter {
+    /// A writer for the sessions of `namespace`; `manager` is its name in `managedFields`.
+    pub fn new(client: Client, namespace: &str, manager: &'static str, events: EventSink) -> Self {
+        Self { api: Api::namespaced(client, namespace), namespace: namespace.to_owned(), manager, events }
+    }
+
+    /// Creates a session and says so in an Event. The name is the caller's, so that a create whose answer was lost
+    /// can be sent again and finds its own object.
+    pub async fn create(&self, session: &BastionSession) -> Created {
+        let params = PostParams { field_manager: Some(self.manager.to_owned()), ..PostParams::default() };
+        let mut unknown = String::new();
+        for _ in 0..2 {
+            match timeout(REQUEST_TIMEOUT / 2, self.api.create(&params, session)).await {
+                Ok(Ok(created)) => return self.created(created),
+                Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => {
+                    match timeout(REQUEST_TIMEOUT / 2, self.api.get(&session.name_any())).await {
+                        Ok(Ok(own)) if own.spec.gateway == session.spec.gateway => return self.created(own),
+                        _ => return Created::Refused(status),
+                    }
+                }
+                Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {
+                    return Created::Refused(status);
+                }
+                Ok(Err(error)) => unknown = error.to_string(),
+                Err(_) => "the API server did not answer".clone_into(&mut unknown),
+            }
+        }
+        Created::Unknown(unknown)
+    }
+
+    fn created(&self, session: BastionSession) -> Created {
+        self.events.started(&session);
+        Created::Session(Box::new(session))
+    }
+
+    /// Writes an end, again and again until the object says that the session has ended. It returns only then, so
+    /// that whoever awaits it keeps the session in the books for as long as the cluster thinks that it is online.
+    pub async fn end_until_final(&self, session: &ObjectReference, end: &End) -> Ended {
+        let name = session.name.as_deref().unwrap_or_default();
+        let since = Instant::now();
+        let mut pace = retry_pace().build();
+        METRICS.unwritten_ends.inc();
+        loop {
+            match self.end(session, end).await {
+                Ok(ended) => {
+                    METRICS.unwritten_ends.dec();
+                    METRICS.end_written_seconds.observe(since.elapsed().as_secs_f64());
+                    return ended;
+                }
+                Err(failure) => {
+                    METRICS.end_write_retries.get_or_create(&RetryLabels { cause: failure.label() }).inc();
+                    match failure.label() {
+                        "forbidden" => {
+                            error!(session = name, error = %failure, "may not write the session's end; check the Role and the admission policies");
+                        }
+                        _ => {
+                            warn!(session = name, error = %failure, "the session's end is not yet written; trying again");
+                        }
+                    }
+                }
+            }
+            sleep(pace.next().unwrap_or(REQUEST_TIMEOUT)).await;
+        }
+    }
+
+    /// Writes an end once.
+    ///
+    /// # Errors
+    /// When the API server did not answer, or in a way that leaves the session Active.
+    pub async fn end(&self, session: &ObjectReference, end: &End) -> Result<Ended, WriteError> {
+        let name = session.name.as_deref().unwrap_or_default();
+        let ended = match self.patch(name, &patch(end)).await {
+            Err(WriteError::Kube(kube::Error::Api(status))) if status.code == 422 => {
+                self.after_refusal(name, end).await?
+            }
+            Err(WriteError::Kube(error)) if code(&error) == Some(404) => Ended::Gone,
+            Err(error) => return Err(error),
+            Ok(()) => Ended::Written,
+        };
+        let cause = &end.cause;
+        match ended {
+            Ended::Written => {
+                info!(session = name, phase = %end.phase(), reason = %cause.reason(), why = cause.message(), "session ended");
+                METRICS.sessions_ended.get_or_create(&EndLabels::of(cause.reason())).inc();
+                self.events.ended(session.clone(), end);
+            }
+            Ended::AlreadyFinal => {
+                info!(session = name, reason = %cause.reason(), "session had been ended by another writer");
+                METRICS.late_ends_refused.inc();
+            }
+            Ended::Gone => warn!(session = name, reason = %cause.reason(), "session ended, but its object is gone"),
+        }
+        Ok(ended)
+    }
+
+    /// A schema rule refused the end: either somebody was first, or a detail of ours is at fault, and then the
+    /// session must end without the details.
+    async fn after_refusal(&self, name: &str, end: &End) -> Result<Ended, WriteError> {
+        let current = timeout(REQUEST_TIMEOUT, self.api.get_opt(name)).await.map_err(|_| WriteError::Timeout)??;
+        match current {
+            None => Ok(Ended::Gone),
+            Some(session) if session.phase().is_final() => Ok(Ended::AlreadyFinal),
+            Some(session) => {
+                let time = end.time.max(session.spec.start_time.0);
+                let bare = json!({ "status": {
+                    "phase": end.phase(),
+                    "reason": end.cause.reason().as_str(),
+                    "endTime": MicroTime(time),
+                }});
+                self.patch(name, &bare).await.map(|()| Ended::Written)
+            }
+        }
+    }
+
+    async fn patch(&self, name: &str, patch: &Value) -> Result<(), WriteError> {
+        let params = PatchParams { field_manager: Some(self.manager.to_owned()), ..PatchParams::default() };
+        timeout(REQUEST_TIMEOUT, self.api.patch_status(name, &params, &Patch::Merge(patch)))
+            .await
+            .map_err(|_| WriteError::Timeout)?
+            .map(drop)
+            .map_err(WriteError::from)
+    }
+
+    /// A reference to a session that may exist, by the name it was given.
+    pub fn reference(&self, name: &str) -> ObjectReference {
+        use kube::Resource;
+        ObjectReference {
+            api_version: Some(BastionSession::api_version(&()).into_owned()),
+            kind: Some(BastionSession::kind(&()).into_owned()),
+            name: Some(name.to_owned()),
+            namespace: Some(self.namespace.clone()),
+            ..ObjectReference::default()
+        }
+    }
+}
+
+/// The merge patch that writes an end.
+fn patch(end: &End) -> Value {
+    let reason = end.cause.reason();
+    let exit = end.cause.exit();
+    let count = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let status = BastionSessionStatus {
+        phase: end.phase(),
+        reason: Some(reason.as_str().to_owned()),
+        message: Some(end.cause.message()),
+        last_seen_time: end.last_seen.map(MicroTime),
+        end_time: Some(MicroTime(end.time)),
+        observed_by: Some(end.observed_by),
+        exit_code: exit.code.map(i64::from),
+        exit_signal: exit.signal,
+        bytes_in: end.bytes.map(|(from_user, _)| count(from_user)),
+        bytes_out: end.bytes.map(|(_, to_user)| count(to_user)),
+        conditions: Some(vec![Condition {
+            type_: CONDITION_ENDED.to_owned(),
+            status: "True".to_owned(),
+            reason: reason.as_str().to_owned(),
+            message: end.cause.message(),
+            last_transition_time: Time(end.time),
+            observed_generation: None,
+        }]),
+    };
+    json!({ "status": status })
+}

@@ -1,0 +1,75 @@
+//! `bastion controller`: ends what no gateway can end any more, keeps the audit database in step, and clears away
+//! what is on record.
+
+mod observer;
+mod sessions;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::audit;
+use crate::cluster::{EventSink, SessionWriter};
+use crate::http::{self, Ready};
+use crate::lifecycle::Observer;
+
+/// How a controller is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace of the bastion.
+    pub namespace: String,
+    /// The name of the Pod that the controller runs in.
+    pub pod: String,
+    /// The audit database.
+    pub audit_url: String,
+    /// How long finished sessions stay in the cluster after their end.
+    pub retention: Duration,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub http_listen: SocketAddr,
+}
+
+/// Runs a controller until `stop` is cancelled.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+    let ready = Ready::default();
+    let mut tasks = JoinSet::new();
+    let http = http::serve(settings.http_listen, ready.clone(), stop.clone()).await?;
+    tasks.spawn(async move { http.await.map_err(anyhow::Error::from) });
+
+    let store = audit::Store::open(&settings.audit_url).await?;
+    store.migrate().await?;
+    let (events, publishing) = EventSink::new(client.clone(), "bastion-controller", &settings.pod, stop.clone());
+    tasks.spawn(async move {
+        publishing.await;
+        Ok(())
+    });
+    let writer = SessionWriter::new(client.clone(), &settings.namespace, "bastion-controller", events);
+    let observer = Arc::new(Mutex::new(Observer::new(Instant::now())));
+    // Losses come a few at a time; the sessions of each are found in the controller's own store.
+    let (losses, lost) = mpsc::channel(64);
+
+    tasks.spawn(observer::run(client.clone(), settings.clone(), observer.clone(), losses, stop.clone()));
+    tasks.spawn(sessions::run(client.clone(), settings.clone(), observer, writer, lost, stop.clone()));
+    let namespace = settings.namespace.clone();
+    let mirror_stop = stop.clone();
+    tasks.spawn(async move {
+        audit::mirror::run(client, &namespace, store, mirror_stop).await;
+        Ok(())
+    });
+
+    info!("controller is running");
+    ready.set(true);
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+        anyhow::ensure!(stop.is_cancelled(), "a task of the controller ended by itself");
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! Watches the Leases of the gateway instances, doubts itself by a Lease of its own, and declares losses.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Settings;
+use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
+use crate::cluster::{REQUEST_TIMEOUT, watch};
+use crate::lifecycle::{HEARTBEAT_EVERY, LOST_LEASE_KEPT, Observer, Suspect, TICK};
+use crate::liveness::{InstanceLease, LeaseError, declare_lost, forget, new_instance, seen};
+use crate::metrics::METRICS;
+
+type Shared = Arc<Mutex<Observer>>;
+
+/// Observes until `stop` is cancelled. The names of lost instances go into `losses`.
+///
+/// # Errors
+/// When the watch ends by itself.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    observer: Shared,
+    losses: mpsc::Sender<String>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
+    let sessions = Api::namespaced(client, &settings.namespace);
+    let own = new_instance(&settings.pod);
+    tokio::select! {
+        () = follow(leases.clone(), &own, &observer, &losses) => anyhow::bail!("the watch of the Leases has ended"),
+        () = beat(leases.clone(), &own, stop.clone()) => Ok(()),
+        () = judge(leases, sessions, &observer, &losses) => anyhow::bail!("nobody sweeps any more"),
+    }
+}
+
+fn with<T>(observer: &Shared, use_it: impl FnOnce(&mut Observer) -> T) -> T {
+    use_it(&mut observer.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Keeps the observer's view up to date.
+async fn follow(leases: Api<Lease>, own: &str, observer: &Shared, losses: &mpsc::Sender<String>) {
+    let of_the_bastion = watcher::Config::default().labels(LEASE_LABEL);
+    let mut events = std::pin::pin!(watch(leases, of_the_bastion));
+    while let Some(event) = events.next().await {
+        let now = Instant::now();
+        match event {
+            Event::Apply(lease) if lease.name_any() == own => with(observer, |view| view.heartbeat(now)),
+            Event::Apply(lease) | Event::InitApply(lease) if of_controller(&lease) => {
+                with(observer, |view| view.controller_lease(&lease.name_any(), seen(&lease)));
+            }
+            Event::Apply(lease) | Event::InitApply(lease) => {
+                let name = lease.name_any();
+                if with(observer, |view| view.lease(&name, seen(&lease), now)) {
+                    info!(instance = name, "instance is lost");
+                    if losses.send(name).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Event::Delete(lease) => {
+                let name = lease.name_any();
+                with(observer, |view| view.lease_gone(&name));
+                // Sessions that it left behind, if any, must be looked at: their count starts with that.
+                if losses.send(name).await.is_err() {
+                    return;
+                }
+            }
+            Event::Init | Event::InitDone => {}
+        }
+    }
+}
+
+fn of_controller(lease: &Lease) -> bool {
+    lease.labels().get(LEASE_LABEL).is_some_and(|program| program == LEASE_OF_CONTROLLER)
+}
+
+/// Renews this controller's own Lease, by which it sees whether its watch works.
+async fn beat(leases: Api<Lease>, own: &str, stop: CancellationToken) {
+    let mut ticks = interval(HEARTBEAT_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lease: Option<InstanceLease> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        let beaten = match &mut lease {
+            Some(lease) => lease.renew().await,
+            None => InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER).await.map(|new| lease = Some(new)),
+        };
+        if let Err(error) = beaten {
+            METRICS.lease_renewals_failed.inc();
+            warn!(%error, "the controller's own heartbeat failed; it declares nobody lost meanwhile");
+        }
+    }
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+}
+
+/// Looks for suspects, and declares lost those that have not shown themselves to the API server either.
+async fn judge(leases: Api<Lease>, sessions: Api<BastionSession>, observer: &Shared, losses: &mpsc::Sender<String>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for suspect in with(observer, |view| view.suspects(Instant::now())) {
+            if suspect.resource_version.is_none() && !has_active_sessions(&sessions, &suspect.instance).await {
+                with(observer, |view| view.lease_gone(&suspect.instance));
+                continue;
+            }
+            match declare_lost(&leases, &suspect).await {
+                Ok(true) => {
+                    METRICS.instances_declared_lost.inc();
+                    warn!(instance = suspect.instance, "declared lost: no sign of life in time");
+                    with(observer, |view| view.declared_lost(&suspect.instance, Instant::now()));
+                    if losses.send(suspect.instance).await.is_err() {
+                        return;
+                    }
+                }
+                // Another controller did; the watch will say so.
+                Ok(false) => {}
+                Err(error) => doubt(&suspect, &error),
+            }
+        }
+        clear_away(&leases, observer).await;
+    }
+}
+
+/// Whether there is anything to sweep behind an instance that has no Lease: a consistent read. Where it fails,
+/// the answer is yes: a Lease too many does no harm.
+async fn has_active_sessions(sessions: &Api<BastionSession>, instance: &str) -> bool {
+    let selector = format!("spec.gateway.instance={instance},status.phase=Active");
+    let params = ListParams::default().fields(&selector).limit(1);
+    match timeout(REQUEST_TIMEOUT, sessions.list(&params)).await {
+        Ok(Ok(list)) => !list.items.is_empty(),
+        Ok(Err(_)) | Err(_) => true,
+    }
+}
+
+fn doubt(suspect: &Suspect, error: &LeaseError) {
+    match error {
+        LeaseError::Kube(kube::Error::Api(status)) if status.code == 409 => {
+            info!(instance = suspect.instance, "the suspect has shown itself, or another controller was first");
+        }
+        error => warn!(instance = suspect.instance, %error, "the suspect could not be declared lost"),
+    }
+}
+
+/// Deletes the Leases of instances that were lost long ago, and of controllers that are no more.
+async fn clear_away(leases: &Api<Lease>, observer: &Shared) {
+    let Ok(before) = Timestamp::now().checked_sub(LOST_LEASE_KEPT) else { return };
+    for lost in with(observer, |view| view.left_behind(before)) {
+        if let Err(error) = forget(leases, &lost).await {
+            warn!(instance = lost.instance, %error, "a Lease that nobody needs could not be deleted");
+            return;
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The reconciler of sessions: `decide()` says what to do, and this does it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kube::api::{DeleteParams, Preconditions};
+use kube::runtime::controller::{self, Action as Next, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::Settings;
+use crate::api::BastionSession;
+use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WriteError, code, regarding};
+use crate::lifecycle::{Action, Observer, Situation, asked_to_end, decide};
+use crate::metrics::METRICS;
+
+/// How many sessions are seen to at once.
+const CONCURRENCY: u16 = 8;
+/// How long after a failure a session is looked at again.
+const RETRY: Duration = Duration::from_secs(1);
+
+struct Context {
+    api: Api<BastionSession>,
+    observer: Arc<Mutex<Observer>>,
+    writer: SessionWriter,
+    retention: Duration,
+    /// Since when this controller has known that somebody asked for the end of a session, by uid.
+    asked: Mutex<HashMap<String, Instant>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("its end could not be written: {0}")]
+    End(#[from] WriteError),
+    #[error("it could not be deleted: {0}")]
+    Prune(#[from] kube::Error),
+    #[error("the API server did not answer")]
+    Timeout,
+}
+
+/// Reconciles sessions until `stop` is cancelled: whenever one changes, when its time has come, and all sessions of
+/// an instance whose name comes out of `lost`.
+///
+/// # Errors
+/// None at present; the watch goes on through every outage.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    observer: Arc<Mutex<Observer>>,
+    writer: SessionWriter,
+    lost: mpsc::Receiver<String>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let api: Api<BastionSession> = Api::namespaced(client, &settings.namespace);
+    let controller = Controller::new(api.clone(), watcher::Config::default());
+    let store = controller.store();
+    let losses = stream::unfold(lost, async |mut lost| lost.recv().await.map(|instance| (instance, lost)));
+    let of_the_lost = losses.flat_map(move |instance| {
+        let sessions =
+            store.state_filter(|session| session.spec.gateway.instance == instance && !session.phase().is_final());
+        stream::iter(sessions.into_iter().map(|session| ObjectRef::from_obj(&*session)))
+    });
+    let context = Context { api, observer, writer, retention: settings.retention, asked: Mutex::default() };
+    controller
+        .with_config(controller::Config::default().concurrency(CONCURRENCY))
+        .trigger_backoff(watcher::ExponentialBackoff::from(crate::cluster::retry_pace()))
+        .reconcile_on(of_the_lost)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, retry, Arc::new(context))
+        .for_each(async |outcome| {
+            if let Err(error) = outcome {
+                debug!(%error, "reconciliation");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Result<Next, Failure> {
+    let now = Instant::now();
+    let instance = context.observer.lock().unwrap_or_else(PoisonError::into_inner).state(
+        &session.spec.gateway.instance,
+        now,
+        !session.phase().is_final(),
+    );
+    let situation = Situation {
+        instance,
+        asked_for: context.asked_for(&session, now),
+        retention: context.retention,
+        now: Timestamp::now(),
+    };
+    match decide(&session, &situation) {
+        Action::Wait => Ok(Next::await_change()),
+        Action::LookAgain(after) => Ok(Next::requeue(after)),
+        Action::End(end) => {
+            context.writer.end(&regarding(&session), &end).await?;
+            Ok(Next::await_change())
+        }
+        Action::Prune => {
+            context.prune(&session).await?;
+            Ok(Next::await_change())
+        }
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
+fn retry(session: Arc<BastionSession>, failure: &Failure, _: Arc<Context>) -> Next {
+    METRICS.reconcile_failures.inc();
+    warn!(session = session.name_any(), error = %failure, "session could not be seen to; trying again");
+    Next::requeue(RETRY)
+}
+
+impl Context {
+    /// For how long it has been known that somebody asked for the session's end.
+    fn asked_for(&self, session: &BastionSession, now: Instant) -> Duration {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = session.uid().unwrap_or_default();
+        if session.phase().is_final() || asked_to_end(session).is_none() {
+            asked.remove(&uid);
+            return Duration::ZERO;
+        }
+        now.duration_since(*asked.entry(uid).or_insert(now))
+    }
+
+    async fn prune(&self, session: &BastionSession) -> Result<(), Failure> {
+        let same = Preconditions { uid: session.uid(), resource_version: session.resource_version() };
+        let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
+        match timeout(REQUEST_TIMEOUT, self.api.delete(&session.name_any(), &params)).await {
+            Ok(Ok(_)) => {
+                METRICS.sessions_pruned.inc();
+                debug!(session = session.name_any(), "finished session deleted");
+                Ok(())
+            }
+            // Gone already, or changed, and then it comes round again.
+            Ok(Err(error)) if matches!(code(&error), Some(404 | 409)) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Failure::Timeout),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What a session does while it runs: bytes each way, and when the user last typed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Counters of one session, written by its channels and read at its end.
+#[derive(Debug)]
+pub struct Activity {
+    start: Instant,
+    to_target: AtomicU64,
+    to_user: AtomicU64,
+    /// Milliseconds after the start.
+    last_input: AtomicU64,
+}
+
+impl Activity {
+    /// Counters of a session that starts at `start`, which counts as input.
+    pub const fn new(start: Instant) -> Self {
+        Self { start, to_target: AtomicU64::new(0), to_user: AtomicU64::new(0), last_input: AtomicU64::new(0) }
+    }
+
+    /// The user sent something.
+    pub fn input(&self) {
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_input.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// Bytes were passed from the user to the target.
+    pub fn sent_to_target(&self, bytes: usize) {
+        self.to_target.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes were passed from the target to the user.
+    pub fn sent_to_user(&self, bytes: usize) {
+        self.to_user.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// When the user last sent something.
+    pub fn last_input(&self) -> Instant {
+        self.start + Duration::from_millis(self.last_input.load(Ordering::Relaxed))
+    }
+
+    /// Bytes from the user to the target, and back.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.to_target.load(Ordering::Relaxed), self.to_user.load(Ordering::Relaxed))
+    }
+}

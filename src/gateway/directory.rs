@@ -1,0 +1,165 @@
+//! The users and targets of the bastion, kept in memory by watches, and the question whether one may reach the other.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
+use kube::api::{Api, PostParams};
+use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
+use kube::runtime::watcher;
+use kube::{Client, Resource, ResourceExt};
+use russh::keys::ssh_key::PublicKey;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::refusal::Refusal;
+use super::sign_in_name::SignInName;
+use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, GROUP};
+use crate::cluster::{REQUEST_TIMEOUT, watch};
+
+/// What the gateway knows of users and targets.
+pub struct Directory {
+    namespace: String,
+    users: Store<BastionUser>,
+    targets: Store<BastionTarget>,
+    reviews: Api<LocalSubjectAccessReview>,
+}
+
+/// A user who may reach a target under a login.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The user.
+    pub user: Arc<BastionUser>,
+    /// The target.
+    pub target: Arc<BastionTarget>,
+    /// The login on the target.
+    pub login: String,
+}
+
+impl Directory {
+    /// Starts watching the users and targets of `namespace`, and returns once both are known.
+    ///
+    /// # Errors
+    /// When a watch ends before its first list, which happens at the end of the program only.
+    pub async fn watch(client: Client, namespace: &str) -> anyhow::Result<Self> {
+        let users = keep(Api::namespaced(client.clone(), namespace));
+        let targets = keep(Api::namespaced(client.clone(), namespace));
+        users.wait_until_ready().await?;
+        targets.wait_until_ready().await?;
+        Ok(Self { namespace: namespace.to_owned(), users, targets, reviews: Api::namespaced(client, namespace) })
+    }
+
+    /// The user of this name, if they have this key and may sign in now. There is one answer to an unknown user, a
+    /// wrong key, and a user who is disabled or has expired.
+    pub fn user_with_key(&self, name: &str, key: &PublicKey) -> Option<Arc<BastionUser>> {
+        let user = self.users.get(&ObjectRef::new(name).within(&self.namespace))?;
+        let refusal = if user.spec.disabled {
+            Some("the user is disabled")
+        } else if user.spec.expires.as_ref().is_some_and(|expires| expires.0 <= Timestamp::now()) {
+            Some("the user has expired")
+        } else if !user.spec.public_keys.iter().any(|line| same_key(line.as_str(), key)) {
+            Some("the key is not one of the user's")
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            tracing::info!(user = name, reason, "sign-in refused");
+            return None;
+        }
+        Some(user)
+    }
+
+    /// What `user` may have under the sign-in name `text`.
+    ///
+    /// # Errors
+    /// The refusal that the user is to read.
+    pub async fn grant(&self, user: Arc<BastionUser>, text: &str) -> Result<Grant, Refusal> {
+        let name: SignInName = text.parse()?;
+        let Some(target_name) = name.target else {
+            return Err(Refusal::NoTarget { user: name.user });
+        };
+        let target = self.targets.get(&ObjectRef::new(&target_name).within(&self.namespace));
+        let Some(target) = target else {
+            return Err(Refusal::NoSuchTarget { target: target_name, exists: false });
+        };
+        let logins = target.spec.logins.iter().map(|login| login.0.clone());
+        let login = name.login.or_else(|| logins.clone().next()).unwrap_or_default();
+        // The right first: the target's logins are for those to know who may use it.
+        if !self.may_connect(&user, &target, &login).await? {
+            return Err(Refusal::NoSuchTarget { target: target_name, exists: true });
+        }
+        if !logins.clone().any(|allowed| allowed == login) {
+            return Err(Refusal::LoginNotAllowed { login, target: target_name, logins: logins.collect() });
+        }
+        Ok(Grant { user, target, login })
+    }
+
+    /// Whether RBAC lets the user `connect`: on the target, on its login, or on one of its groups.
+    async fn may_connect(&self, user: &BastionUser, target: &BastionTarget, login: &str) -> Result<bool, Refusal> {
+        let name = target.name_any();
+        let on_target = self.review(user, "bastiontargets", None, &name);
+        let on_login = self.review(user, "bastiontargets", Some(login), &name);
+        let on_groups =
+            target.spec.groups.iter().map(|group| self.review(user, "bastiontargetgroups", None, group.as_str()));
+        let (on_target, on_login, on_groups) =
+            futures::join!(on_target, on_login, futures::future::join_all(on_groups));
+        let answers: Vec<_> = [on_target, on_login].into_iter().chain(on_groups).collect();
+        // One clear yes is enough; without one, an answer that did not come is not a no.
+        if answers.iter().any(|answer| matches!(answer, Ok(true))) {
+            return Ok(true);
+        }
+        answers.into_iter().collect::<Result<Vec<bool>, Refusal>>().map(|_| false)
+    }
+
+    async fn review(
+        &self,
+        user: &BastionUser,
+        resource: &str,
+        subresource: Option<&str>,
+        name: &str,
+    ) -> Result<bool, Refusal> {
+        let review = LocalSubjectAccessReview {
+            metadata: kube::api::ObjectMeta { namespace: Some(self.namespace.clone()), ..Default::default() },
+            spec: SubjectAccessReviewSpec {
+                user: Some(user.subject()),
+                groups: Some(user.spec.groups.iter().map(|group| group.0.clone()).collect()),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some(GROUP.to_owned()),
+                    resource: Some(resource.to_owned()),
+                    subresource: subresource.map(str::to_owned),
+                    name: Some(name.to_owned()),
+                    namespace: Some(self.namespace.clone()),
+                    verb: Some(CONNECT_VERB.to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            status: None,
+        };
+        let answer = timeout(REQUEST_TIMEOUT / 2, self.reviews.create(&PostParams::default(), &review)).await;
+        let error = match answer {
+            Ok(Ok(review)) => return Ok(review.status.is_some_and(|status| status.allowed)),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the API server did not answer".to_owned(),
+        };
+        warn!(user = user.name_any(), target = name, error, "rights could not be checked");
+        Err(Refusal::RightsUnknown)
+    }
+}
+
+/// A store that a task keeps up to date for as long as the program runs.
+fn keep<K>(api: Api<K>) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+{
+    let (reader, writer) = store();
+    let events = reflector(writer, watch(api, watcher::Config::default()).map(Ok));
+    tokio::spawn(events.for_each(async |_| ()));
+    reader
+}
+
+fn same_key(line: &str, key: &PublicKey) -> bool {
+    PublicKey::from_openssh(line).is_ok_and(|own| own.key_data() == key.key_data())
+}

@@ -1,0 +1,122 @@
+//! The front door: it accepts TCP connections and gives each to the SSH library.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::ssh_key::PrivateKey;
+use russh::server::{Config, run_stream};
+use russh::{MethodKind, MethodSet, SshId};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::Gateway;
+use super::crypto;
+use super::handler::Connection;
+use super::inbox::WINDOW;
+use super::socket::Socket;
+use crate::metrics::METRICS;
+
+/// How many connections may be open that have not signed in.
+const MAX_STARTUPS: usize = 512;
+/// How long a connection has to sign in.
+const SIGN_IN_GRACE: Duration = Duration::from_mins(1);
+/// What one failed attempt costs, whatever was wrong with it.
+const REJECTION_TIME: Duration = Duration::from_secs(1);
+
+/// Accepts connections until `stop` is cancelled.
+pub async fn run(gateway: Arc<Gateway>, listener: TcpListener, host_key: PrivateKey, stop: CancellationToken) {
+    let config = Arc::new(config(host_key));
+    let startups = Arc::new(Semaphore::new(MAX_STARTUPS));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => match startups.clone().try_acquire_owned() {
+                Ok(startup) => {
+                    let cut = CancellationToken::new();
+                    let gone = CancellationToken::new();
+                    let connection = Connection::new(gateway.clone(), peer, gone.clone(), cut.clone(), startup);
+                    tokio::spawn(serve(config.clone(), stream, peer, connection, cut, gone));
+                }
+                Err(_) => {
+                    METRICS.connections_refused.inc();
+                }
+            },
+            Err(error) => {
+                // Out of file descriptors, as a rule: it passes when connections end.
+                warn!(%error, "a connection could not be accepted");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end, whatever the end.
+async fn serve(
+    config: Arc<Config>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    connection: Connection,
+    cut: CancellationToken,
+    gone: CancellationToken,
+) {
+    let signed_in = connection.signed_in();
+    let _ = stream.set_nodelay(true);
+    METRICS.connections_pending.inc();
+    let begun = timeout(SIGN_IN_GRACE, run_stream(config, Socket::new(stream, cut.clone()), connection)).await;
+    let ended = match begun {
+        Ok(Ok(mut running)) => {
+            let early = tokio::select! {
+                ended = &mut running => Some(ended),
+                () = signed_in.cancelled() => None,
+                () = sleep(SIGN_IN_GRACE) => {
+                    debug!(client = %peer, "did not sign in in time");
+                    cut.cancel();
+                    None
+                }
+            };
+            METRICS.connections_pending.dec();
+            match early {
+                Some(ended) => ended,
+                None => running.await,
+            }
+        }
+        Ok(Err(error)) => {
+            METRICS.connections_pending.dec();
+            Err(error)
+        }
+        Err(_) => {
+            METRICS.connections_pending.dec();
+            return;
+        }
+    };
+    if let Err(error) = ended {
+        debug!(client = %peer, %error, "connection ended");
+    }
+    gone.cancel();
+}
+
+fn config(host_key: PrivateKey) -> Config {
+    let algorithm = host_key.algorithm();
+    Config {
+        server_id: SshId::Standard(concat!("SSH-2.0-Bastion_", env!("CARGO_PKG_VERSION")).into()),
+        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
+        keys: vec![host_key],
+        preferred: crypto::preferred(vec![algorithm]),
+        window_size: WINDOW,
+        auth_rejection_time: REJECTION_TIME,
+        // OpenSSH asks with method "none" first, which is no attempt at anything.
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        max_auth_attempts: 6,
+        nodelay: true,
+        // Whether a session is idle or lost is for the session to judge.
+        inactivity_timeout: None,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,333 @@
+//! The thin side of the SSH library: its callbacks become items in an inbox, and none of them waits for a target.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use russh::keys::ssh_key::PublicKey;
+use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::Gateway;
+use super::activity::Activity;
+use super::channel::UserChannel;
+use super::directory::Grant;
+use super::inbox::{Inbox, Item, PtyRequest, Request, Size, TRICKLE, WINDOW};
+use super::refusal::Refusal;
+use super::session::{self, ClientSide};
+use super::sign_in_name::SignInName;
+use crate::api::{Allow, BastionUser};
+use crate::metrics::{METRICS, RefusalLabels};
+
+/// How many channels a connection may have open at once.
+const MAX_CHANNELS: usize = 64;
+/// How long a client that is held back waits for its next byte or two of window.
+const TRICKLE_PACE: Duration = Duration::from_millis(10);
+
+/// One client's connection.
+pub struct Connection {
+    gateway: Arc<Gateway>,
+    peer: SocketAddr,
+    gone: CancellationToken,
+    cut: CancellationToken,
+    /// Held until there is a session.
+    startup: Option<OwnedSemaphorePermit>,
+    /// Cancelled when there is a session.
+    signed_in: CancellationToken,
+    user: Option<Arc<BastionUser>>,
+    sign_in_name: String,
+    state: State,
+    inboxes: HashMap<ChannelId, Arc<Inbox>>,
+}
+
+enum State {
+    /// Not signed in.
+    Before,
+    /// Signed in, without a session.
+    Refused(Refusal),
+    /// Signed in, with a session.
+    Session(Link),
+}
+
+/// What ties the connection to its session's task.
+struct Link {
+    allow: Allow,
+    activity: Arc<Activity>,
+    opened: mpsc::Sender<UserChannel>,
+}
+
+impl Connection {
+    /// A connection from `peer`. `gone` is cancelled when it has ended; cancelling `cut` ends it.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        peer: SocketAddr,
+        gone: CancellationToken,
+        cut: CancellationToken,
+        startup: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            gateway,
+            peer,
+            gone,
+            cut,
+            startup: Some(startup),
+            signed_in: CancellationToken::new(),
+            user: None,
+            sign_in_name: String::new(),
+            state: State::Before,
+            inboxes: HashMap::new(),
+        }
+    }
+
+    /// Is cancelled when the connection has a session; without one its time is limited.
+    pub fn signed_in(&self) -> CancellationToken {
+        self.signed_in.clone()
+    }
+
+    fn find_user(&self, sign_in_name: &str, key: &PublicKey) -> Option<Arc<BastionUser>> {
+        let name = SignInName::user_of(sign_in_name);
+        let user = self.gateway.directory.user_with_key(name, key);
+        if user.is_none() {
+            METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
+        }
+        user
+    }
+
+    /// Opens the session of somebody who has signed in, or says why there is none.
+    async fn open_session(&self, handle: Handle, software: String) -> Result<Link, Refusal> {
+        let gateway = &self.gateway;
+        let Some(user) = self.user.clone() else { return Err(Refusal::RightsUnknown) };
+        let grant = gateway.directory.grant(user, &self.sign_in_name).await?;
+        let slot = gateway.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
+        let instance = gateway.instance().ok_or(Refusal::NotReady)?;
+        let Grant { target, .. } = &grant;
+        let (opened, channels) = mpsc::channel(MAX_CHANNELS);
+        let activity = Arc::new(Activity::new(Instant::now()));
+        let link = Link { allow: target.spec.allow, activity: activity.clone(), opened };
+        let client = ClientSide {
+            peer: self.peer,
+            software,
+            handle,
+            gone: self.gone.clone(),
+            cut: self.cut.clone(),
+            opened: channels,
+        };
+        gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, activity, slot));
+        Ok(link)
+    }
+
+    fn put(&self, channel: ChannelId, item: Item) -> Result<(), russh::Error> {
+        if let State::Session(link) = &self.state {
+            link.activity.input();
+        }
+        match self.inboxes.get(&channel) {
+            Some(inbox) => inbox.put(item).map_err(|_| russh::Error::Inconsistent),
+            None => Ok(()),
+        }
+    }
+
+    /// Passes a request on if it is allowed. It is answered here and now, so that answers come in the order of the
+    /// requests: the library has one flag a channel for them. A target that refuses says so on standard error.
+    fn request(
+        &self,
+        channel: ChannelId,
+        allowed: impl FnOnce(&Allow) -> bool,
+        request: Request,
+        refused: &'static str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        match &self.state {
+            State::Before => Ok(()),
+            State::Refused(refusal) => {
+                session.channel_success(channel)?;
+                session.extended_data(channel, 1, format!("{}\r\n", refusal.notice()).into_bytes())?;
+                session.exit_status_request(channel, 255)?;
+                session.eof(channel)?;
+                session.close(channel)
+            }
+            State::Session(link) if allowed(&link.allow) => {
+                self.put(channel, Item::Request(request))?;
+                session.channel_success(channel)
+            }
+            State::Session(_) => {
+                self.put(channel, Item::Request(Request::Refused(refused)))?;
+                session.channel_success(channel)
+            }
+        }
+    }
+}
+
+impl server::Handler for Connection {
+    type Error = russh::Error;
+
+    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
+        Ok(self.find_user(user, offer.public_key).map_or_else(Auth::reject, |_| Auth::Accept))
+    }
+
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        self.user = self.find_user(user, key.public_key);
+        user.clone_into(&mut self.sign_in_name);
+        Ok(if self.user.is_some() { Auth::Accept } else { Auth::reject() })
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
+        let software = String::from_utf8_lossy(session.remote_sshid()).into_owned();
+        self.state = match self.open_session(session.handle(), software).await {
+            Ok(link) => {
+                self.startup = None;
+                self.signed_in.cancel();
+                State::Session(link)
+            }
+            Err(refusal) => {
+                info!(name = self.sign_in_name, client = %self.peer, reason = refusal.label(), "sign-in refused: {refusal}");
+                METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
+                State::Refused(refusal)
+            }
+        };
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        // The reading half is dropped: with it, the connection's loop would wait for whoever reads.
+        let (_, write) = channel.split();
+        let id = write.id();
+        match &self.state {
+            State::Before => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+            State::Refused(_) => reply.accept().await,
+            State::Session(link) => {
+                let inbox = Arc::new(Inbox::default());
+                let opened = UserChannel { id, inbox: inbox.clone(), write, handle: session.handle() };
+                if self.inboxes.len() >= MAX_CHANNELS || link.opened.try_send(opened).is_err() {
+                    reply.reject(ChannelOpenFailure::ResourceShortage).await;
+                } else {
+                    self.inboxes.insert(id, inbox);
+                    reply.accept().await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Self::Error> {
+        let (State::Session(link), Some(inbox)) = (&self.state, self.inboxes.get(&channel)) else {
+            return Ok(());
+        };
+        link.activity.input();
+        inbox.put_data(data).map_err(|_| russh::Error::Inconsistent)?;
+        if data.len() <= TRICKLE as usize && inbox.is_full() {
+            // Held back, the client sends its byte or two as fast as they are granted; this paces it. Everything
+            // else on the connection waits that long too, which nobody notices.
+            sleep(TRICKLE_PACE).await;
+        }
+        Ok(())
+    }
+
+    fn adjust_window(&mut self, _: ChannelId, _: u32) -> u32 {
+        // The library has one size for all channels of a connection, so the fullest inbox rules.
+        if self.inboxes.values().any(|inbox| inbox.is_full()) { TRICKLE } else { WINDOW }
+    }
+
+    async fn channel_eof(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
+        self.put(channel, Item::Eof)
+    }
+
+    async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
+        let put = self.put(channel, Item::Close);
+        self.inboxes.remove(&channel);
+        put
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        term: &str,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let size = Size { columns, rows, width, height };
+        let modes = modes.iter().copied().filter(|(mode, _)| *mode != Pty::TTY_OP_END).collect();
+        self.put(channel, Item::Request(Request::Pty(PtyRequest { term: term.to_owned(), size, modes })))?;
+        session.channel_success(channel)
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _: bool,
+        _: &str,
+        _: &str,
+        _: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        // Without an answer, the client would take the next one for it.
+        session.channel_failure(channel)
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.put(channel, Item::Request(Request::Env { name: name.to_owned(), value: value.to_owned() }))?;
+        session.channel_success(channel)
+    }
+
+    async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        let refused = "bastion: this target allows no shell (spec.allow.shell)";
+        self.request(channel, |allow| allow.shell, Request::Shell, refused, session)
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let refused = "bastion: this target allows no commands (spec.allow.exec)";
+        self.request(channel, |allow| allow.exec, Request::Exec(command.to_vec()), refused, session)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let refused =
+            "bastion: this target allows no such subsystem (spec.allow.sftp is for sftp, and there are no others)";
+        let sftp = name == "sftp";
+        self.request(channel, |allow| allow.sftp && sftp, Request::Subsystem(name.to_owned()), refused, session)
+    }
+
+    async fn window_change_request(
+        &mut self,
+        channel: ChannelId,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.put(channel, Item::Request(Request::WindowChange(Size { columns, rows, width, height })))
+    }
+
+    async fn signal(&mut self, channel: ChannelId, signal: Sig, _: &mut Session) -> Result<(), Self::Error> {
+        self.put(channel, Item::Request(Request::Signal(signal)))
+    }
+}

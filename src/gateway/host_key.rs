@@ -1,0 +1,65 @@
+//! The gateways' host key: one for all replicas, in a Secret, made by whichever gateway starts first.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
+use russh::keys::ssh_key::{Algorithm, LineEnding, PrivateKey};
+use tracing::info;
+
+use crate::cluster::code;
+
+/// The Secret that holds the host key.
+pub const HOST_KEY_SECRET: &str = "bastion-host-key";
+const PRIVATE: &str = "ssh-privatekey";
+const PUBLIC: &str = "ssh-publickey";
+
+/// The host key in the Secret, which is made when it is absent.
+///
+/// # Errors
+/// When the Secret can be neither read nor made, or holds no usable key.
+pub async fn load_or_create(client: Client, namespace: &str) -> anyhow::Result<PrivateKey> {
+    let api: Api<Secret> = Api::namespaced(client, namespace);
+    let context = || format!("Secret {HOST_KEY_SECRET} in namespace {namespace}");
+    for _ in 0..3 {
+        if let Some(secret) = api.get_opt(HOST_KEY_SECRET).await.with_context(context)? {
+            return parse(&secret).with_context(context);
+        }
+        match api.create(&PostParams::default(), &new_secret()?).await {
+            Ok(secret) => {
+                info!(secret = HOST_KEY_SECRET, "made a host key");
+                return parse(&secret).with_context(context);
+            }
+            // Another gateway was first; its key is ours.
+            Err(error) if code(&error) == Some(409) => {}
+            Err(error) => return Err(error).with_context(context),
+        }
+    }
+    bail!("{} comes and goes", context())
+}
+
+fn parse(secret: &Secret) -> anyhow::Result<PrivateKey> {
+    let data = secret.data.as_ref().and_then(|data| data.get(PRIVATE));
+    let Some(ByteString(bytes)) = data else {
+        bail!("it has no key {PRIVATE}; delete it to have a new host key made");
+    };
+    PrivateKey::from_openssh(bytes).with_context(|| format!("{PRIVATE} is no OpenSSH private key without a passphrase"))
+}
+
+fn new_secret() -> anyhow::Result<Secret> {
+    let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519)?;
+    let public = key.public_key().to_openssh()?;
+    let private = key.to_openssh(LineEnding::LF)?;
+    Ok(Secret {
+        metadata: ObjectMeta { name: Some(HOST_KEY_SECRET.to_owned()), ..ObjectMeta::default() },
+        type_: Some("Opaque".to_owned()),
+        data: Some(BTreeMap::from([
+            (PRIVATE.to_owned(), ByteString(private.as_bytes().to_vec())),
+            (PUBLIC.to_owned(), ByteString(public.into_bytes())),
+        ])),
+        ..Secret::default()
+    })
+}

@@ -1,0 +1,123 @@
+//! One life of the gateway's process, as controllers know it: a Lease that it renews, and the sessions it carries.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, ResourceExt};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::registry::Registry;
+use crate::api::{BastionSession, LEASE_OF_GATEWAY, ObservedBy};
+use crate::cluster::{SessionWriter, regarding, watch};
+use crate::lifecycle::{Cause, End, RENEW_EVERY, RENEW_RETRY, STALE_AFTER, asked_to_end};
+use crate::liveness::{InstanceLease, LeaseError, new_instance};
+use crate::metrics::METRICS;
+
+/// One life of the gateway.
+pub struct Instance {
+    /// The name of the gateway's Pod.
+    pub pod: String,
+    /// The name of this life, and of its Lease.
+    pub id: String,
+    /// The sessions that it carries.
+    pub registry: Registry,
+}
+
+impl Instance {
+    /// Begins a life: once this returns, the controllers know of it.
+    ///
+    /// # Errors
+    /// When the Lease cannot be created.
+    pub async fn begin(client: Client, namespace: &str, pod: &str) -> Result<(Arc<Self>, InstanceLease), LeaseError> {
+        let id = new_instance(pod);
+        let lease = InstanceLease::acquire(Api::namespaced(client, namespace), &id, LEASE_OF_GATEWAY).await?;
+        info!(instance = id, "gateway instance begins");
+        Ok((Arc::new(Self { pod: pod.to_owned(), id, registry: Registry::default() }), lease))
+    }
+
+    /// Renews the Lease until `stop` is cancelled, or a controller has declared the instance lost, and then every
+    /// session of it ends: in the cluster's books they ended already. Returns the Lease if it is still held.
+    pub async fn stay_alive(&self, mut lease: InstanceLease, stop: CancellationToken) -> Option<InstanceLease> {
+        let mut pause = RENEW_EVERY;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Some(lease),
+                () = sleep(pause) => {}
+            }
+            let begun = Instant::now();
+            pause = match lease.renew().await {
+                Ok(()) => RENEW_EVERY.saturating_sub(begun.elapsed()),
+                Err(LeaseError::Lost) => {
+                    METRICS.instance_losses.inc();
+                    error!(
+                        instance = self.id,
+                        "a controller has declared this instance lost; its sessions end and a new one begins"
+                    );
+                    self.registry.end_all(&Cause::GatewayLost);
+                    return None;
+                }
+                Err(error) => {
+                    METRICS.lease_renewals_failed.inc();
+                    warn!(instance = self.id, %error, "the Lease could not be renewed; trying again");
+                    RENEW_RETRY
+                }
+            };
+        }
+    }
+
+    /// Watches this instance's sessions: ends those that somebody asked to end or has ended, and those that it does
+    /// not carry.
+    pub async fn obey(&self, api: Api<BastionSession>, writer: SessionWriter) {
+        let own = watcher::Config::default().fields(&format!("spec.gateway.instance={}", self.id));
+        let mut events = std::pin::pin!(watch(api.clone(), own));
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Apply(session) | Event::InitApply(session) => {
+                    self.consider(&session, api.clone(), writer.clone());
+                }
+                // Without a finalizer's hold, which only force can take off: there is nothing left to write to.
+                Event::Delete(session) => drop(self.registry.end(&session.name_any(), &Cause::Deleted)),
+                Event::Init | Event::InitDone => {}
+            }
+        }
+    }
+
+    fn consider(&self, session: &BastionSession, api: Api<BastionSession>, writer: SessionWriter) {
+        let name = session.name_any();
+        if session.phase().is_final() {
+            // Ended by another hand, or by ours a moment ago, and then the order comes too late to matter.
+            self.registry.end(&name, &ended_elsewhere(session));
+        } else if let Some(cause) = asked_to_end(session) {
+            if !self.registry.end(&name, &cause) {
+                tokio::spawn(disown(api, name, cause, writer));
+            }
+        } else if !self.registry.contains(&name) {
+            tokio::spawn(disown(api, name, Cause::Stale, writer));
+        }
+    }
+}
+
+/// Ends the object of a session that the instance does not carry. A session is in the registry from before its
+/// object exists until its end is written, so one that is still Active a while later is nobody's. (At once it may
+/// only be one that ended so soon that the watch still tells of its beginning.)
+async fn disown(api: Api<BastionSession>, name: String, cause: Cause, writer: SessionWriter) {
+    sleep(STALE_AFTER).await;
+    match api.get_opt(&name).await {
+        Ok(Some(session)) if !session.phase().is_final() => {
+            warn!(session = name, "an Active session of this instance has no connection");
+            let end = End::unseen(cause, ObservedBy::Gateway, session.spec.start_time.0, None);
+            writer.end_until_final(&regarding(&session), &end).await;
+        }
+        Ok(_) => {}
+        // The watch begins anew after such trouble, and tells of the session again.
+        Err(error) => warn!(session = name, %error, "an Active session without a connection could not be looked at"),
+    }
+}
+
+fn ended_elsewhere(session: &BastionSession) -> Cause {
+    asked_to_end(session).unwrap_or(Cause::GatewayLost)
+}

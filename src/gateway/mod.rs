@@ -1,0 +1,183 @@
+//! `bastion gateway`: the SSH front door. It owns the sessions that it accepts, and writes their start and end.
+
+mod activity;
+mod channel;
+mod crypto;
+mod directory;
+mod front_door;
+mod handler;
+mod host_key;
+mod inbox;
+mod instance;
+mod refusal;
+mod registry;
+mod session;
+mod sign_in_name;
+mod socket;
+mod target;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use kube::{Api, Client};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::cluster::{EventSink, SessionWriter};
+use crate::http::{self, Ready};
+use crate::lifecycle::{Cause, RENEW_RETRY};
+use crate::liveness::InstanceLease;
+use crate::metrics::METRICS;
+use directory::Directory;
+use instance::Instance;
+use target::Dialler;
+
+/// How long the ends of the last sessions may take to be written at a shutdown.
+const LAST_ENDS: Duration = Duration::from_secs(20);
+
+/// How a gateway is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace of the bastion.
+    pub namespace: String,
+    /// The name of the Pod that the gateway runs in.
+    pub pod: String,
+    /// Where SSH clients connect.
+    pub listen: SocketAddr,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub http_listen: SocketAddr,
+    /// How long live sessions may go on after SIGTERM.
+    pub grace_period: Duration,
+    /// How many sessions the gateway carries at most.
+    pub max_sessions: usize,
+}
+
+/// What the connections and sessions of one gateway share.
+pub(crate) struct Gateway {
+    directory: Directory,
+    writer: SessionWriter,
+    dialler: Dialler,
+    slots: Arc<Semaphore>,
+    sessions: TaskTracker,
+    instance: watch::Receiver<Option<Arc<Instance>>>,
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    /// The present life; `None` when no new session may begin.
+    fn instance(&self) -> Option<Arc<Instance>> {
+        if self.stop.is_cancelled() { None } else { self.instance.borrow().clone() }
+    }
+}
+
+/// Runs a gateway until `stop` is cancelled, then lets its sessions go on for the grace period, and ends them.
+///
+/// # Errors
+/// When it cannot start, or ends could not be written before the end.
+pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+    let background = CancellationToken::new();
+    let ready = Ready::default();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(http::serve(settings.http_listen, ready.clone(), background.clone()).await?);
+
+    let host_key = host_key::load_or_create(client.clone(), &settings.namespace).await?;
+    let directory = Directory::watch(client.clone(), &settings.namespace).await?;
+    let (events, publishing) = EventSink::new(client.clone(), "bastion-gateway", &settings.pod, background.clone());
+    let publishing = tokio::spawn(publishing);
+    let (life, instance) = watch::channel(None);
+    let gateway = Arc::new(Gateway {
+        directory,
+        writer: SessionWriter::new(client.clone(), &settings.namespace, "bastion-gateway", events),
+        dialler: Dialler::new(client.clone(), &settings.namespace),
+        slots: Arc::new(Semaphore::new(settings.max_sessions)),
+        sessions: TaskTracker::new(),
+        instance,
+        stop: stop.clone(),
+    });
+
+    let (first, lease) = Instance::begin(client.clone(), &settings.namespace, &settings.pod).await?;
+    life.send_replace(Some(first.clone()));
+    let living = CancellationToken::new();
+    let lives =
+        tokio::spawn(live(client, settings.clone(), gateway.writer.clone(), life, first, lease, living.clone()));
+
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
+    info!(address = %listener.local_addr()?, "listening for SSH");
+    ready.set(true);
+    front_door::run(gateway.clone(), listener, host_key, stop).await;
+
+    ready.set(false);
+    let drained = drain(&gateway, settings.grace_period).await;
+    living.cancel();
+    let lease = lives.await.context("the Lease's task failed")?;
+    if drained && let Some(lease) = lease {
+        lease.release().await;
+    }
+    background.cancel();
+    let _ = timeout(Duration::from_secs(5), publishing).await;
+    tasks.shutdown().await;
+    if drained {
+        Ok(())
+    } else {
+        bail!("some sessions' ends could not be written; the controllers will end them as GatewayLost")
+    }
+}
+
+/// Lets the sessions go on for the grace period, ends what is left, and waits until all ends are written.
+async fn drain(gateway: &Gateway, grace: Duration) -> bool {
+    gateway.sessions.close();
+    info!(sessions = METRICS.sessions_active.get(), seconds = grace.as_secs(), "draining");
+    if timeout(grace, gateway.sessions.wait()).await.is_ok() {
+        return true;
+    }
+    if let Some(instance) = gateway.instance.borrow().as_ref() {
+        instance.registry.end_all(&Cause::GatewayShutdown);
+    }
+    timeout(LAST_ENDS, gateway.sessions.wait()).await.is_ok()
+}
+
+/// Keeps an instance alive, and begins a new one whenever a controller has declared it lost. Returns the last Lease.
+async fn live(
+    client: Client,
+    settings: Settings,
+    writer: SessionWriter,
+    life: watch::Sender<Option<Arc<Instance>>>,
+    mut instance: Arc<Instance>,
+    mut lease: InstanceLease,
+    stop: CancellationToken,
+) -> Option<InstanceLease> {
+    loop {
+        let sessions = Api::namespaced(client.clone(), &settings.namespace);
+        let held = tokio::select! {
+            held = instance.stay_alive(lease, stop.clone()) => held,
+            () = instance.obey(sessions, writer.clone()) => {
+                error!("the watch of the gateway's own sessions has ended");
+                return None;
+            }
+        };
+        if held.is_some() {
+            return held;
+        }
+        life.send_replace(None);
+        (instance, lease) = loop {
+            match Instance::begin(client.clone(), &settings.namespace, &settings.pod).await {
+                Ok(begun) => break begun,
+                Err(error) => warn!(%error, "no new instance yet"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = sleep(RENEW_RETRY) => {}
+            }
+        };
+        life.send_replace(Some(instance.clone()));
+    }
+}

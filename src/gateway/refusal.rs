@@ -1,0 +1,69 @@
+//! Why somebody who has signed in gets no session. They read the text; the label is counted.
+
+use super::sign_in_name::Malformed;
+
+/// A refusal of a session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The sign-in name cannot be taken apart.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// The sign-in name has no target.
+    #[error("name a target: ssh -l {user}:TARGET GATEWAY, or {user}:LOGIN@TARGET")]
+    NoTarget {
+        /// The user who signed in.
+        user: String,
+    },
+    /// There is no such target, or the user may not connect to it. Which of the two is not for them to know.
+    #[error("there is no target {target:?} that you may use")]
+    NoSuchTarget {
+        /// As the user wrote it.
+        target: String,
+        /// For the log alone.
+        exists: bool,
+    },
+    /// The login is not one of the target's.
+    #[error("login {login:?} is not among the logins of target {target:?}: {}", logins.join(", "))]
+    LoginNotAllowed {
+        /// As the user wrote it.
+        login: String,
+        /// The target.
+        target: String,
+        /// What the target has.
+        logins: Vec<String>,
+    },
+    /// The API server could not be asked for the user's rights.
+    #[error("your rights cannot be checked right now, so no session is opened; try again in a moment")]
+    RightsUnknown,
+    /// The gateway carries all the sessions that it may.
+    #[error("this gateway is full; try again in a moment")]
+    Full,
+    /// The gateway is stopping, or begins a new life.
+    #[error("this gateway takes no new sessions at the moment; sign in again to reach another")]
+    NotReady,
+    /// The session's object could not be created.
+    #[error("the session cannot be recorded, so it is not opened: {0}")]
+    NotRecorded(String),
+}
+
+impl Refusal {
+    /// A bounded word for the metrics and the log.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::NoTarget { .. } => "no_target",
+            Self::NoSuchTarget { exists: true, .. } => "no_right",
+            Self::NoSuchTarget { exists: false, .. } => "unknown_target",
+            Self::LoginNotAllowed { .. } => "login_not_allowed",
+            Self::RightsUnknown => "rights_unknown",
+            Self::Full => "full",
+            Self::NotReady => "not_ready",
+            Self::NotRecorded(_) => "not_recorded",
+        }
+    }
+
+    /// The line that the user reads.
+    pub fn notice(&self) -> String {
+        format!("bastion: {self}")
+    }
+}

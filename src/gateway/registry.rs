@@ -1,0 +1,90 @@
+//! The sessions that this gateway instance carries, by name, and the orders to end them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::lifecycle::Cause;
+
+/// An order to end a session. The first one counts.
+pub type Order = watch::Receiver<Option<Cause>>;
+
+/// The sessions of one instance. A session is in it from before its object is created until its end is written.
+#[derive(Debug, Default)]
+pub struct Registry {
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    sessions: HashMap<String, watch::Sender<Option<Cause>>>,
+    /// Why every session must end, also one that is entered later.
+    all: Option<Cause>,
+}
+
+impl Registry {
+    /// Enters a session. What comes back tells it when it must end.
+    pub fn enter(&self, name: &str) -> Order {
+        let mut books = self.lock();
+        let (order, ordered) = watch::channel(books.all.clone());
+        books.sessions.insert(name.to_owned(), order);
+        ordered
+    }
+
+    /// Takes a session out whose end is written.
+    pub fn leave(&self, name: &str) {
+        self.lock().sessions.remove(name);
+    }
+
+    /// Orders the end of one session. Returns whether there is such a session.
+    pub fn end(&self, name: &str, cause: &Cause) -> bool {
+        self.lock().sessions.get(name).map(|order| give(order, cause)).is_some()
+    }
+
+    /// Whether the session is in the books.
+    pub fn contains(&self, name: &str) -> bool {
+        self.lock().sessions.contains_key(name)
+    }
+
+    /// Orders the end of every session, and of whichever is entered from now on.
+    pub fn end_all(&self, cause: &Cause) {
+        let mut books = self.lock();
+        for order in books.sessions.values() {
+            give(order, cause);
+        }
+        books.all.get_or_insert_with(|| cause.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn give(order: &watch::Sender<Option<Cause>>, cause: &Cause) {
+    order.send_if_modified(|first| {
+        let give = first.is_none();
+        if give {
+            *first = Some(cause.clone());
+        }
+        give
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_order_counts() {
+        let registry = Registry::default();
+        let order = registry.enter("a");
+        assert!(registry.end("a", &Cause::Deleted));
+        registry.end_all(&Cause::GatewayShutdown);
+        assert_eq!(*order.borrow(), Some(Cause::Deleted));
+        assert!(!registry.end("b", &Cause::Deleted));
+        registry.leave("a");
+        assert!(!registry.end("a", &Cause::Deleted));
+        assert_eq!(*registry.enter("late").borrow(), Some(Cause::GatewayShutdown));
+    }
+}

@@ -1,0 +1,332 @@
+//! One task a session: its object is created, the target dialled, channels are joined, and whatever happens first
+//! becomes its end, which is written before the session leaves the books.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::ResourceExt;
+use kube::api::ObjectMeta;
+use russh::Disconnect;
+use russh::server::Handle;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Gateway;
+use super::activity::Activity;
+use super::channel::{self, Announcement, ChannelEnd, UserChannel};
+use super::directory::Grant;
+use super::instance::Instance;
+use super::refusal::Refusal;
+use super::registry::Order;
+use super::target::{TargetConnection, Unreachable};
+use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Protocol, User};
+use crate::cluster::{Created, regarding};
+use crate::lifecycle::{Cause, End, Exit, LimitWatch, Verdict};
+use crate::liveness::random_name;
+use crate::metrics::{METRICS, RefusalLabels};
+
+/// How long the user's side has for each step of taking its leave, before its socket is cut.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a session that ends before it had a channel waits for one to say so on.
+const FIRST_CHANNEL: Duration = Duration::from_millis(500);
+
+/// The user's connection, as its session sees it.
+pub struct ClientSide {
+    /// Where the user came from.
+    pub peer: SocketAddr,
+    /// What the client says that it is.
+    pub software: String,
+    /// The way to send to it.
+    pub handle: Handle,
+    /// Cancelled when the connection has ended.
+    pub gone: CancellationToken,
+    /// Cancelling it cuts the connection off.
+    pub cut: CancellationToken,
+    /// Channels that the user opens.
+    pub opened: mpsc::Receiver<UserChannel>,
+}
+
+/// Runs a session from sign-in to its written end. `slot` is held as long as the cluster thinks that the session
+/// is online, so that ends that cannot be written are bounded by the sessions that a gateway may carry.
+pub async fn run(
+    gateway: Arc<Gateway>,
+    instance: Arc<Instance>,
+    grant: Grant,
+    mut client: ClientSide,
+    activity: Arc<Activity>,
+    slot: OwnedSemaphorePermit,
+) {
+    let started = Instant::now();
+    let object = object(&grant, &client, &instance, Timestamp::now());
+    let name = object.name_any();
+    let order = instance.registry.enter(&name);
+    let (announce, announcements) = watch::channel(Announcement::None);
+    let mut session = Session {
+        gateway: gateway.clone(),
+        grant,
+        activity,
+        started,
+        limits: LimitWatch::new(object.spec.limits),
+        announcements,
+        dials: JoinSet::new(),
+        spare: None,
+        waiting: VecDeque::new(),
+        channels: JoinSet::new(),
+        exit: None,
+    };
+    session.dial();
+    match gateway.writer.create(&object).await {
+        Created::Session(created) => {
+            METRICS.sessions_started.inc();
+            METRICS.sessions_active.inc();
+            let spec = &created.spec;
+            info!(session = %name, user = spec.user.name, target = spec.target, login = spec.login, client = %client.peer, "session started");
+            let cause = session.live(&mut client, order, &announce).await;
+            let time = spec.start_time.0.checked_add(started.elapsed()).unwrap_or_else(|_| Timestamp::now());
+            let end = End::seen(cause, time, session.activity.bytes());
+            session.finish(&mut client, &announce, regarding(&created), &end).await;
+            METRICS.sessions_active.dec();
+        }
+        Created::Refused(status) => session.not_recorded(&mut client, &name, status.message).await,
+        Created::Unknown(error) => {
+            session.not_recorded(&mut client, &name, error).await;
+            // The object may come into being all the same, and nobody is behind it.
+            let start = object.spec.start_time.0;
+            let end = End::unseen(Cause::Stale, crate::api::ObservedBy::Gateway, start, None);
+            gateway.writer.end_until_final(&gateway.writer.reference(&name), &end).await;
+        }
+    }
+    instance.registry.leave(&name);
+    drop(slot);
+}
+
+struct Session {
+    gateway: Arc<Gateway>,
+    grant: Grant,
+    activity: Arc<Activity>,
+    started: Instant,
+    limits: LimitWatch,
+    announcements: watch::Receiver<Announcement>,
+    /// Connections to the target that are being made: as many as channels wait for one, and one ahead at the start.
+    dials: JoinSet<Result<TargetConnection, Unreachable>>,
+    spare: Option<TargetConnection>,
+    waiting: VecDeque<UserChannel>,
+    channels: JoinSet<ChannelEnd>,
+    /// How the last channel ended, if any has.
+    exit: Option<Exit>,
+}
+
+impl Session {
+    /// Lives until something ends the session, and says what.
+    async fn live(
+        &mut self,
+        client: &mut ClientSide,
+        mut order: Order,
+        announce: &watch::Sender<Announcement>,
+    ) -> Cause {
+        loop {
+            let next_look = match self.judge(announce) {
+                Ok(next) => self.started + next,
+                Err(cause) => return cause,
+            };
+            tokio::select! {
+                biased;
+                cause = ordered(&mut order) => return cause,
+                Some(dialled) = self.dials.join_next() => match dialled {
+                    Ok(Ok(connection)) => self.connected(connection),
+                    Ok(Err(unreachable)) => return Cause::TargetUnreachable(unreachable.to_string()),
+                    Err(failure) => return Cause::TargetUnreachable(format!("dialling failed: {failure}")),
+                },
+                Some(ended) = self.channels.join_next() => match ended {
+                    Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
+                    Ok(ChannelEnd::TargetLost) => return Cause::TargetClosed,
+                    Ok(ChannelEnd::Interrupted) => {}
+                    Err(failure) => {
+                        warn!(%failure, "a channel failed");
+                        return Cause::TargetClosed;
+                    }
+                },
+                () = client.gone.cancelled() => return self.client_gone(announce).await,
+                Some(channel) = client.opened.recv() => self.opened(channel),
+                () = sleep_until(next_look.into()) => {}
+            }
+        }
+    }
+
+    /// Looks at the limits: the time from the start until the next look, or the end.
+    fn judge(&mut self, announce: &watch::Sender<Announcement>) -> Result<Duration, Cause> {
+        let now = Instant::now();
+        let age = now.duration_since(self.started);
+        let idle = now.saturating_duration_since(self.activity.last_input());
+        match self.limits.judge(age, idle) {
+            Verdict::End(cause) => Err(cause),
+            Verdict::Warn(text) => {
+                announce.send_replace(Announcement::Warning(text.into()));
+                Ok(age)
+            }
+            // A day is as good as never: the loop comes round and looks again.
+            Verdict::Fine(next) => Ok(age + next.unwrap_or(Duration::from_hours(24))),
+        }
+    }
+
+    fn dial(&mut self) {
+        let dialler = self.gateway.dialler.clone();
+        self.dials.spawn(dialler.dial(self.grant.target.clone(), self.grant.login.clone()));
+    }
+
+    fn connected(&mut self, connection: TargetConnection) {
+        match self.waiting.pop_front() {
+            Some(channel) => self.join(channel, connection),
+            None => self.spare = Some(connection),
+        }
+    }
+
+    fn opened(&mut self, channel: UserChannel) {
+        if let Some(connection) = self.spare.take() {
+            self.join(channel, connection);
+            return;
+        }
+        self.waiting.push_back(channel);
+        if self.dials.len() < self.waiting.len() {
+            self.dial();
+        }
+    }
+
+    fn join(&mut self, channel: UserChannel, connection: TargetConnection) {
+        let (activity, announcements) = (self.activity.clone(), self.announcements.clone());
+        let farewells = self.gateway.sessions.clone();
+        self.channels.spawn(channel::join(channel, connection, activity, announcements, farewells));
+    }
+
+    /// The user's connection has ended. It was the user's own doing if no channel was open any more.
+    async fn client_gone(&mut self, announce: &watch::Sender<Announcement>) -> Cause {
+        announce.send_replace(Announcement::Over(None));
+        let mut with_channels = !self.waiting.is_empty();
+        while let Some(ended) = self.channels.join_next().await {
+            match ended {
+                Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
+                _ => with_channels = true,
+            }
+        }
+        match self.exit.take() {
+            Some(exit) if !with_channels => Cause::UserExit(exit),
+            _ => Cause::ClientDisconnected { with_channels },
+        }
+    }
+
+    /// Writes the end, and takes leave of both sides meanwhile.
+    async fn finish(
+        &mut self,
+        client: &mut ClientSide,
+        announce: &watch::Sender<Announcement>,
+        session: ObjectReference,
+        end: &End,
+    ) {
+        let writer = self.gateway.writer.clone();
+        let notice = end.cause.notice();
+        tokio::join!(writer.end_until_final(&session, end), self.goodbye(client, announce, notice));
+    }
+
+    /// Nothing may pass that is not on record.
+    async fn not_recorded(&mut self, client: &mut ClientSide, name: &str, error: String) {
+        let refusal = Refusal::NotRecorded(error);
+        warn!(session = name, error = %refusal, "session not opened");
+        METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
+        let (announce, announcements) = watch::channel(Announcement::None);
+        self.announcements = announcements;
+        self.goodbye(client, &announce, Some(refusal.notice())).await;
+    }
+
+    /// Tells the user on every channel, then ends the connections on both sides.
+    async fn goodbye(
+        &mut self,
+        client: &mut ClientSide,
+        announce: &watch::Sender<Announcement>,
+        notice: Option<String>,
+    ) {
+        let text: Option<Arc<str>> = notice.map(Into::into);
+        self.dials.abort_all();
+        if let Some(text) = &text {
+            // A client opens its first channel right after signing in, and on that the text is best read.
+            if self.channels.is_empty() && self.exit.is_none() {
+                let opened = timeout(FIRST_CHANNEL, client.opened.recv()).await;
+                self.waiting.extend(opened.ok().flatten());
+            }
+            for channel in self.waiting.drain(..) {
+                channel::refuse(&channel, text).await;
+            }
+        }
+        announce.send_replace(Announcement::Over(text.clone()));
+        while self.channels.join_next().await.is_some() {}
+        if let Some(spare) = self.spare.take() {
+            spare.disconnect().await;
+        }
+        // Most clients leave by themselves when their channels are closed.
+        let _ = timeout(GOODBYE, client.gone.cancelled()).await;
+        let words = text.as_deref().unwrap_or("session ended").to_owned();
+        let _ = timeout(GOODBYE, client.handle.disconnect(Disconnect::ByApplication, words, "en".to_owned())).await;
+        let _ = timeout(GOODBYE, client.gone.cancelled()).await;
+        client.cut.cancel();
+    }
+}
+
+async fn ordered(order: &mut Order) -> Cause {
+    match order.wait_for(Option::is_some).await.map(|cause| cause.clone()) {
+        Ok(Some(cause)) => cause,
+        // The registry keeps the other end for as long as the session is in it.
+        _ => std::future::pending().await,
+    }
+}
+
+/// The object of a new session.
+fn object(grant: &Grant, client: &ClientSide, instance: &Instance, start: Timestamp) -> BastionSession {
+    let Grant { user, target, login } = grant;
+    let mut session = BastionSession::new(
+        &session_name(&user.name_any(), &target.name_any()),
+        BastionSessionSpec {
+            user: User { name: user.name_any(), subject: user.subject(), groups: user.spec.groups.clone() },
+            target: target.name_any(),
+            login: login.clone(),
+            protocol: Protocol::SSH,
+            client: Client {
+                address: client.peer.ip().to_canonical().to_string(),
+                port: i32::from(client.peer.port()),
+                software: Some(client.software.chars().take(255).collect()),
+            },
+            gateway: GatewayRef { name: instance.pod.clone(), instance: instance.id.clone() },
+            start_time: MicroTime(start),
+            limits: target.spec.limits,
+            termination: None,
+        },
+    );
+    session.metadata = ObjectMeta { finalizers: Some(vec![AUDIT_FINALIZER.to_owned()]), ..session.metadata };
+    session
+}
+
+/// `<user>-<target>-<random>`, which fits into the 253 characters of a name.
+fn session_name(user: &str, target: &str) -> String {
+    let head: String = format!("{user}-{target}").chars().take(240).collect();
+    format!("{}-{}", head.trim_end_matches(['-', '.']), random_name(8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_and_differ() {
+        let name = session_name("alice", "web-1");
+        assert!(name.starts_with("alice-web-1-"), "{name}");
+        assert_ne!(name, session_name("alice", "web-1"));
+        let long = session_name(&"u".repeat(63), &"t".repeat(253));
+        assert!(long.len() <= 253, "{}", long.len());
+    }
+}

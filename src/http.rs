@@ -1,0 +1,62 @@
+//! The small HTTP server of each program: `/metrics`, `/healthz`, `/readyz`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::metrics::METRICS;
+
+/// Whether the program can do its work; false until it can, and again while it drains.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(Arc<AtomicBool>);
+
+impl Ready {
+    /// Says whether the program can do its work.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Binds `address` and serves until `stop` is cancelled.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    ready: Ready,
+    stop: CancellationToken,
+) -> anyhow::Result<impl Future<Output = std::io::Result<()>>> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("--http-listen {address} cannot be bound"))?;
+    info!(address = %listener.local_addr()?, "serving HTTP");
+    let routes = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(async move || readiness(ready.get())))
+        .route("/metrics", get(metrics));
+    Ok(axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).into_future())
+}
+
+fn readiness(ready: bool) -> (StatusCode, &'static str) {
+    if ready { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+}
+
+async fn metrics() -> axum::response::Response {
+    match METRICS.encode() {
+        Ok(page) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], page)
+            .into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

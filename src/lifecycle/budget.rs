@@ -1,0 +1,33 @@
+//! The times that add up to the guarantee: an end that nobody is left to write is written within 30 seconds.
+//!
+//! A renewal may be up to [`RENEW_EVERY`] old when the gateway dies; [`LOST_AFTER`] the last one a controller calls
+//! the gateway lost; it looks every [`TICK`], and has the rest, four seconds, for the sweep: 5 + 20 + 1 + 4.
+
+use std::time::Duration;
+
+/// How often a gateway instance renews its Lease.
+pub const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How long one attempt to renew may take.
+pub const RENEW_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long after a failed attempt the next one starts.
+pub const RENEW_RETRY: Duration = Duration::from_secs(1);
+/// How long after the last evidence of it an instance counts as lost.
+pub const LOST_AFTER: Duration = Duration::from_secs(20);
+/// How often a controller compares the evidence with its clock.
+pub const TICK: Duration = Duration::from_millis(500);
+/// A longer time between two looks means that the controller itself was paused.
+pub const PAUSED_AFTER: Duration = Duration::from_secs(3);
+/// How often a controller renews the Lease by which it checks its own watch.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
+/// How old the controller's own heartbeat may be, as its watch shows it, for the controller to trust that watch.
+pub const HEARTBEAT_MAX_AGE: Duration = Duration::from_secs(5);
+/// How long the other controllers leave a lost instance's sessions to the one that declared the loss.
+pub const SWEEP_HEAD_START: Duration = Duration::from_secs(3);
+/// How long a gateway has to end a session that somebody asked to end, before a controller does.
+pub const TERMINATION_PATIENCE: Duration = Duration::from_secs(20);
+/// How long the Lease of a lost instance is kept, for people to look at.
+pub const LOST_LEASE_KEPT: Duration = Duration::from_hours(1);
+/// How long before the end by a limit the user is warned.
+pub const LIMIT_WARNING: Duration = Duration::from_mins(1);
+/// How long an Active object without a connection is left alone by the gateway that it names.
+pub const STALE_AFTER: Duration = Duration::from_secs(5);

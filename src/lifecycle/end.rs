@@ -1,0 +1,181 @@
+//! What can end a session, and how each cause is told: phase, reason, and a sentence.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::{ObservedBy, Phase, Reason};
+
+/// How a command or shell on the target ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit status.
+    pub code: Option<u32>,
+    /// The signal that killed it, without SIG.
+    pub signal: Option<String>,
+}
+
+/// Why a session ends. Each cause is one row of the design's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The last shell or command ended and the client left.
+    UserExit(Exit),
+    /// The client went away; `with_channels`: while a channel was open.
+    ClientDisconnected { with_channels: bool },
+    /// `spec.termination` by the session's own user.
+    ApiClosed { reason: Option<String> },
+    /// `spec.termination` by somebody else.
+    Terminated { by: String, reason: Option<String> },
+    /// The object was deleted, which names nobody.
+    Deleted,
+    /// The target closed its connection.
+    TargetClosed,
+    /// The target could not be reached, verified or signed in to; the sentence says which.
+    TargetUnreachable(String),
+    /// Nothing typed for this long.
+    IdleTimeout(Duration),
+    /// Open for this long.
+    MaxDuration(Duration),
+    /// The gateway was told to stop.
+    GatewayShutdown,
+    /// A controller declared the gateway instance lost.
+    GatewayLost,
+    /// The gateway has no connection for an Active object of its own.
+    Stale,
+}
+
+impl Cause {
+    /// The reason in one word.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::UserExit(_) => Reason::UserExit,
+            Self::ClientDisconnected { .. } => Reason::ClientDisconnected,
+            Self::ApiClosed { .. } => Reason::ApiClosed,
+            Self::Terminated { .. } | Self::Deleted => Reason::AdminTerminated,
+            Self::TargetClosed => Reason::TargetClosed,
+            Self::TargetUnreachable(_) => Reason::TargetUnreachable,
+            Self::IdleTimeout(_) => Reason::IdleTimeout,
+            Self::MaxDuration(_) => Reason::MaxDuration,
+            Self::GatewayShutdown => Reason::GatewayShutdown,
+            Self::GatewayLost => Reason::GatewayLost,
+            Self::Stale => Reason::Stale,
+        }
+    }
+
+    /// The sentence that an administrator reads in `status.message`, at most 1024 characters long.
+    pub fn message(&self) -> String {
+        let because = |reason: &Option<String>| reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+        let text = match self {
+            Self::UserExit(Exit { signal: Some(signal), .. }) => format!("the command was ended by signal {signal}"),
+            Self::UserExit(Exit { code: Some(code), .. }) => format!("the command ended with exit status {code}"),
+            Self::UserExit(_) => "the user left".to_owned(),
+            Self::ClientDisconnected { with_channels: true } => "the client's connection broke off".to_owned(),
+            Self::ClientDisconnected { with_channels: false } => "the client left without running anything".to_owned(),
+            Self::ApiClosed { reason } => format!("closed by its own user{}", because(reason)),
+            Self::Terminated { by, reason } => format!("terminated by {by}{}", because(reason)),
+            Self::Deleted => "the BastionSession was deleted".to_owned(),
+            Self::TargetClosed => "the target closed the connection".to_owned(),
+            Self::TargetUnreachable(why) => why.clone(),
+            Self::IdleTimeout(limit) => format!("no input for {} seconds", limit.as_secs()),
+            Self::MaxDuration(limit) => format!("the session reached its limit of {} seconds", limit.as_secs()),
+            Self::GatewayShutdown => "the gateway was shut down".to_owned(),
+            Self::GatewayLost => "the gateway died or was cut off; the end is its last sign of life".to_owned(),
+            Self::Stale => "the gateway has no such connection".to_owned(),
+        };
+        truncate(text, 1024)
+    }
+
+    /// What the session's own user reads in the terminal; nothing where the user's side is gone or knows.
+    pub fn notice(&self) -> Option<String> {
+        let told = match self {
+            Self::UserExit(_) | Self::ClientDisconnected { .. } => return None,
+            Self::TargetUnreachable(why) => why.clone(),
+            Self::TargetClosed => self.message(),
+            Self::IdleTimeout(_) | Self::MaxDuration(_) | Self::GatewayShutdown => {
+                format!("session ended: {}", self.message())
+            }
+            Self::ApiClosed { .. } | Self::Terminated { .. } => format!("session {}", self.message()),
+            Self::Deleted => "session terminated: its BastionSession was deleted".to_owned(),
+            Self::GatewayLost | Self::Stale => "session ended: this gateway was cut off from the cluster".to_owned(),
+        };
+        Some(format!("bastion: {told}"))
+    }
+
+    /// How the command ended, for the one cause that knows.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::UserExit(exit) => exit.clone(),
+            _ => Exit::default(),
+        }
+    }
+}
+
+/// The end of a session, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Why.
+    pub cause: Cause,
+    /// When it happened, never when it was noticed.
+    pub time: Timestamp,
+    /// The last sign of life, where nobody saw the end itself.
+    pub last_seen: Option<Timestamp>,
+    /// Who saw it.
+    pub observed_by: ObservedBy,
+    /// Bytes from the user to the target and back, where the observer knows them.
+    pub bytes: Option<(u64, u64)>,
+}
+
+impl End {
+    /// An end that the gateway saw happen.
+    pub const fn seen(cause: Cause, time: Timestamp, bytes: (u64, u64)) -> Self {
+        Self { cause, time, last_seen: None, observed_by: ObservedBy::Gateway, bytes: Some(bytes) }
+    }
+
+    /// An end that nobody saw: it is put at the last sign of life, which is never before the start.
+    pub fn unseen(cause: Cause, observed_by: ObservedBy, start: Timestamp, last_seen: Option<Timestamp>) -> Self {
+        let last_seen = last_seen.map_or(start, |seen| seen.max(start));
+        Self { cause, time: last_seen, last_seen: Some(last_seen), observed_by, bytes: None }
+    }
+
+    /// The phase that it leads to.
+    pub const fn phase(&self) -> Phase {
+        self.cause.reason().phase()
+    }
+}
+
+/// Cuts `text` to at most `max` characters, which is how the API server counts.
+fn truncate(text: String, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((at, _)) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_fits_the_schema_whatever_a_person_wrote() {
+        let cause = Cause::Terminated { by: "ö".repeat(253), reason: Some("因".repeat(2000)) };
+        assert_eq!(cause.message().chars().count(), 1024);
+    }
+
+    #[test]
+    fn an_unseen_end_is_never_before_the_start() {
+        let start = Timestamp::from_second(1_000).unwrap();
+        let earlier = Timestamp::from_second(990).unwrap();
+        let later = Timestamp::from_second(1_010).unwrap();
+        let end = |seen| End::unseen(Cause::GatewayLost, ObservedBy::Controller, start, seen).time;
+        assert_eq!(end(None), start);
+        assert_eq!(end(Some(earlier)), start);
+        assert_eq!(end(Some(later)), later);
+    }
+
+    #[test]
+    fn every_reason_has_a_cause_and_a_final_phase() {
+        for reason in Reason::ALL {
+            assert!(reason.phase().is_final(), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The limits of a session: when they end it, and when its user is warned.
+
+use std::time::Duration;
+
+use super::budget::LIMIT_WARNING;
+use super::end::Cause;
+use crate::api::Limits;
+
+/// Watches the limits of one session.
+#[derive(Debug)]
+pub struct LimitWatch {
+    idle: Option<Limit>,
+    age: Option<Limit>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    after: Duration,
+    warned: bool,
+}
+
+/// What the limits say at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing, and nothing new for this long; `None` where there are no limits.
+    Fine(Option<Duration>),
+    /// The user should be told this.
+    Warn(String),
+    /// The session is over.
+    End(Cause),
+}
+
+impl LimitWatch {
+    /// A watch over these limits.
+    pub fn new(limits: Option<Limits>) -> Self {
+        let limits = limits.unwrap_or_default();
+        let limit = |seconds: Option<i32>| {
+            let after = Duration::from_secs(u64::try_from(seconds?).ok()?);
+            Some(Limit { after, warned: false })
+        };
+        Self { idle: limit(limits.idle_seconds), age: limit(limits.max_seconds) }
+    }
+
+    /// Judges a session that has lasted for `age` and whose user has been silent for `idle`.
+    pub fn judge(&mut self, age: Duration, idle: Duration) -> Verdict {
+        let mut next = None;
+        for (limit, elapsed, kind) in [(&mut self.idle, idle, Kind::Idle), (&mut self.age, age, Kind::Age)] {
+            let Some(limit) = limit else { continue };
+            let Some(left) = limit.after.checked_sub(elapsed).filter(|left| !left.is_zero()) else {
+                return Verdict::End(kind.cause(limit.after));
+            };
+            let lead = LIMIT_WARNING.min(limit.after / 2);
+            if left > lead {
+                limit.warned = false;
+            } else if !limit.warned {
+                limit.warned = true;
+                return Verdict::Warn(kind.warning(left));
+            }
+            // To the warning, and from then on to the end.
+            let until = left.checked_sub(lead).filter(|until| !until.is_zero()).unwrap_or(left);
+            next = Some(next.map_or(until, |other: Duration| other.min(until)));
+        }
+        Verdict::Fine(next)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Idle,
+    Age,
+}
+
+impl Kind {
+    const fn cause(self, limit: Duration) -> Cause {
+        match self {
+            Self::Idle => Cause::IdleTimeout(limit),
+            Self::Age => Cause::MaxDuration(limit),
+        }
+    }
+
+    fn warning(self, left: Duration) -> String {
+        let seconds = left.as_secs_f64().ceil();
+        match self {
+            Self::Idle => format!("bastion: this session ends in {seconds} seconds unless you type something"),
+            Self::Age => format!("bastion: this session ends in {seconds} seconds, at its time limit"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn watch(idle: Option<i32>, max: Option<i32>) -> LimitWatch {
+        LimitWatch::new(Some(Limits { idle_seconds: idle, max_seconds: max }))
+    }
+
+    #[test]
+    fn without_limits_there_is_nothing_to_look_at() {
+        assert_eq!(LimitWatch::new(None).judge(secs(1_000_000), secs(1_000_000)), Verdict::Fine(None));
+    }
+
+    #[test]
+    fn idleness_is_warned_of_once_and_forgiven_by_input() {
+        let mut watch = watch(Some(300), None);
+        assert_eq!(watch.judge(secs(0), secs(0)), Verdict::Fine(Some(secs(240))));
+        assert!(matches!(watch.judge(secs(240), secs(240)), Verdict::Warn(text) if text.contains("60 seconds")));
+        assert_eq!(watch.judge(secs(241), secs(241)), Verdict::Fine(Some(secs(59))));
+        assert_eq!(watch.judge(secs(250), secs(1)), Verdict::Fine(Some(secs(239))));
+        assert!(matches!(watch.judge(secs(500), secs(250)), Verdict::Warn(_)));
+        assert_eq!(watch.judge(secs(550), secs(300)), Verdict::End(Cause::IdleTimeout(secs(300))));
+    }
+
+    #[test]
+    fn age_ends_a_busy_session_too() {
+        let mut watch = watch(Some(300), Some(10));
+        assert!(matches!(watch.judge(secs(5), secs(0)), Verdict::Warn(text) if text.contains("5 seconds")));
+        assert_eq!(watch.judge(secs(6), secs(0)), Verdict::Fine(Some(secs(4))));
+        assert_eq!(watch.judge(secs(10), secs(0)), Verdict::End(Cause::MaxDuration(secs(10))));
+    }
+}

@@ -1,0 +1,297 @@
+//! Which gateway instances are alive, as one controller sees it: the evidence, and the doubts of the observer in
+//! its own eyes. It never calls an instance lost; it names the suspects, and the swap of the Lease decides.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::budget::{HEARTBEAT_MAX_AGE, LOST_AFTER, PAUSED_AFTER, SWEEP_HEAD_START};
+use super::decide::InstanceState;
+
+/// A gateway instance's Lease, as the watch or a GET shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseSeen {
+    /// Changes with every renewal.
+    pub resource_version: String,
+    /// By the gateway's clock; only passed on, never compared with the controller's.
+    pub renewed: Option<Timestamp>,
+    /// Whether a controller has put `lost` in the holder's place.
+    pub lost: bool,
+}
+
+/// An instance of which nothing was heard for [`LOST_AFTER`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// The instance, which is also the name of its Lease.
+    pub instance: String,
+    /// The version of the Lease that was seen last; `None` where there is no Lease.
+    pub resource_version: Option<String>,
+}
+
+#[derive(Debug)]
+struct Instance {
+    lease: Option<LeaseSeen>,
+    evidence: Instant,
+    /// Since when it is lost, and whether this controller declared it.
+    lost: Option<(Instant, bool)>,
+}
+
+/// One controller's view of all gateway instances, on its own monotonic clock.
+#[derive(Debug)]
+pub struct Observer {
+    instances: HashMap<String, Instance>,
+    /// The Leases of controllers, which are only cleared away when they are old.
+    controllers: HashMap<String, LeaseSeen>,
+    heartbeat: Option<Instant>,
+    looked: Instant,
+}
+
+impl Observer {
+    /// A view without evidence: every count starts when an instance is first heard of.
+    pub fn new(now: Instant) -> Self {
+        Self { instances: HashMap::new(), controllers: HashMap::new(), heartbeat: None, looked: now }
+    }
+
+    /// A Lease of a gateway instance came through the watch. Returns whether this is news of a loss.
+    pub fn lease(&mut self, name: &str, lease: LeaseSeen, now: Instant) -> bool {
+        let entry =
+            self.instances.entry(name.to_owned()).or_insert(Instance { lease: None, evidence: now, lost: None });
+        let news = lease.lost && entry.lost.is_none();
+        if news {
+            entry.lost = Some((now, false));
+        }
+        // The same version again, after a watch was started anew, proves nothing.
+        if entry.lease.as_ref().is_none_or(|seen| seen.resource_version != lease.resource_version) && !lease.lost {
+            entry.evidence = now;
+        }
+        entry.lease = Some(lease);
+        news
+    }
+
+    /// A Lease is gone: the gateway took it with it, or somebody deleted it. Its sessions, if it has any, are heard
+    /// of through [`Observer::state`], and the count starts then.
+    pub fn lease_gone(&mut self, name: &str) {
+        self.instances.remove(name);
+        self.controllers.remove(name);
+    }
+
+    /// A Lease of a controller came through the watch.
+    pub fn controller_lease(&mut self, name: &str, lease: LeaseSeen) {
+        self.controllers.insert(name.to_owned(), lease);
+    }
+
+    /// This controller's own heartbeat came back through the watch.
+    pub fn heartbeat(&mut self, now: Instant) {
+        let lapsed = self.heartbeat.is_none_or(|last| now.duration_since(last) > HEARTBEAT_MAX_AGE);
+        if lapsed {
+            self.start_again(now);
+        }
+        self.heartbeat = Some(now);
+    }
+
+    /// The instances to doubt at this moment; none while the observer doubts itself. To be called every
+    /// [`super::TICK`].
+    pub fn suspects(&mut self, now: Instant) -> Vec<Suspect> {
+        if now.duration_since(self.looked) > PAUSED_AFTER {
+            self.heartbeat = None;
+        }
+        self.looked = now;
+        if self.heartbeat.is_none_or(|last| now.duration_since(last) > HEARTBEAT_MAX_AGE) {
+            return Vec::new();
+        }
+        self.instances
+            .iter()
+            .filter(|(_, instance)| instance.lost.is_none() && now.duration_since(instance.evidence) >= LOST_AFTER)
+            .map(|(name, instance)| Suspect {
+                instance: name.clone(),
+                resource_version: instance.lease.as_ref().map(|lease| lease.resource_version.clone()),
+            })
+            .collect()
+    }
+
+    /// This controller has put `lost` in the place of the suspect's holder.
+    pub fn declared_lost(&mut self, name: &str, now: Instant) {
+        let entry =
+            self.instances.entry(name.to_owned()).or_insert(Instance { lease: None, evidence: now, lost: None });
+        entry.lost = Some((now, true));
+    }
+
+    /// How an instance is. One that was never heard of gets its count started here if `expected`: when it should be
+    /// there because an Active session names it.
+    pub fn state(&mut self, name: &str, now: Instant, expected: bool) -> InstanceState {
+        if !expected && !self.instances.contains_key(name) {
+            return InstanceState::Alive;
+        }
+        let entry =
+            self.instances.entry(name.to_owned()).or_insert(Instance { lease: None, evidence: now, lost: None });
+        let last_seen = entry.lease.as_ref().and_then(|lease| lease.renewed);
+        match entry.lost {
+            None => InstanceState::Alive,
+            Some((_, true)) => InstanceState::Lost { mine_in: std::time::Duration::ZERO, last_seen },
+            Some((since, false)) => {
+                let mine_in = SWEEP_HEAD_START.saturating_sub(now.duration_since(since));
+                InstanceState::Lost { mine_in, last_seen }
+            }
+        }
+    }
+
+    /// Leases that nobody needs any more: of lost instances and of controllers, last renewed before `before` by
+    /// their holders' clocks.
+    pub fn left_behind(&self, before: Timestamp) -> Vec<Suspect> {
+        let lost = self.instances.iter().filter(|(_, instance)| instance.lost.is_some());
+        let lost = lost.filter_map(|(name, instance)| Some((name, instance.lease.as_ref()?)));
+        lost.chain(&self.controllers)
+            .filter(|(_, lease)| lease.renewed.is_none_or(|renewed| renewed < before))
+            .map(|(name, lease)| Suspect {
+                instance: name.clone(),
+                resource_version: Some(lease.resource_version.clone()),
+            })
+            .collect()
+    }
+
+    /// After a start, a pause or an outage nobody's silence counts that fell into it.
+    fn start_again(&mut self, now: Instant) {
+        for instance in self.instances.values_mut() {
+            instance.evidence = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seen(version: u64) -> LeaseSeen {
+        LeaseSeen { resource_version: version.to_string(), renewed: None, lost: false }
+    }
+
+    /// Looks every half second from `from` to `to`, with a working watch, and returns the first second at which
+    /// there was a suspect.
+    fn first_suspect(observer: &mut Observer, start: Instant, from: f64, to: f64, heartbeat: bool) -> Option<f64> {
+        let mut at = from;
+        while at <= to {
+            let now = start + Duration::from_secs_f64(at);
+            if heartbeat {
+                observer.heartbeat(now);
+            }
+            if !observer.suspects(now).is_empty() {
+                return Some(at);
+            }
+            at += 0.5;
+        }
+        None
+    }
+
+    #[test]
+    fn a_silent_instance_is_suspected_after_its_time_and_not_before() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        observer.lease("gw-1", seen(1), start);
+        assert_eq!(first_suspect(&mut observer, start, 0.5, 60.0, true), Some(20.0));
+    }
+
+    #[test]
+    fn the_same_version_again_is_no_evidence() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        observer.lease("gw-1", seen(1), start);
+        assert_eq!(first_suspect(&mut observer, start, 0.5, 10.0, true), None);
+        observer.lease("gw-1", seen(1), start + Duration::from_secs(10));
+        assert_eq!(first_suspect(&mut observer, start, 10.5, 60.0, true), Some(20.0));
+    }
+
+    #[test]
+    fn without_its_own_heartbeat_a_controller_suspects_nobody_and_counts_anew() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        observer.lease("gw-1", seen(1), start);
+        assert_eq!(first_suspect(&mut observer, start, 0.5, 100.0, false), None);
+        assert_eq!(first_suspect(&mut observer, start, 100.0, 200.0, true), Some(120.0));
+    }
+
+    #[test]
+    fn a_paused_controller_counts_anew() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        observer.lease("gw-1", seen(1), start);
+        assert_eq!(first_suspect(&mut observer, start, 0.5, 19.0, true), None);
+        // A renewal that came in during the pause is not yet read; the old heartbeat is still fresh on its face.
+        let thawed = start + Duration::from_secs_f64(22.5);
+        assert_eq!(observer.suspects(thawed), vec![]);
+        assert_eq!(first_suspect(&mut observer, start, 22.5, 60.0, true), Some(42.5));
+    }
+
+    #[test]
+    fn a_session_without_a_lease_starts_the_count() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        assert_eq!(observer.state("gw-gone", start, true), InstanceState::Alive);
+        assert_eq!(first_suspect(&mut observer, start, 0.5, 60.0, true), Some(20.0));
+        let now = start + Duration::from_secs(20);
+        assert_eq!(observer.suspects(now)[0].resource_version, None);
+        observer.declared_lost("gw-gone", now);
+        assert!(matches!(observer.state("gw-gone", now, true), InstanceState::Lost { mine_in: Duration::ZERO, .. }));
+    }
+
+    #[test]
+    fn a_loss_that_another_controller_declared_leaves_it_a_head_start() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        assert!(observer.lease("gw-1", LeaseSeen { lost: true, ..seen(1) }, start));
+        assert!(!observer.lease("gw-1", LeaseSeen { lost: true, ..seen(1) }, start), "told once");
+        let mine_in =
+            |observer: &mut Observer, after| match observer.state("gw-1", start + Duration::from_secs(after), true) {
+                InstanceState::Lost { mine_in, .. } => mine_in,
+                InstanceState::Alive => panic!("alive"),
+            };
+        assert_eq!(mine_in(&mut observer, 0), SWEEP_HEAD_START);
+        assert_eq!(mine_in(&mut observer, 5), Duration::ZERO);
+    }
+
+    #[test]
+    fn old_leases_of_the_lost_and_of_controllers_are_left_behind() {
+        let start = Instant::now();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let lease = |second, lost| LeaseSeen { renewed: Some(at(second)), lost, ..seen(1) };
+        let mut observer = Observer::new(start);
+        observer.lease("gw-alive", lease(10, false), start);
+        observer.lease("gw-lost", lease(10, true), start);
+        observer.lease("gw-just-lost", lease(100, true), start);
+        observer.controller_lease("ctl-old", lease(10, false));
+        observer.controller_lease("ctl-new", lease(100, false));
+        let mut left: Vec<_> = observer.left_behind(at(50)).into_iter().map(|lease| lease.instance).collect();
+        left.sort();
+        assert_eq!(left, ["ctl-old", "gw-lost"]);
+    }
+
+    proptest! {
+        /// An instance that renews in time is never suspected, whatever happens to the controller's own view.
+        #[test]
+        fn a_renewing_instance_is_never_suspected(
+            beats in prop::collection::vec(any::<bool>(), 1..600),
+            pauses in prop::collection::vec(0_u64..40, 1..600),
+        ) {
+            let start = Instant::now();
+            let mut observer = Observer::new(start);
+            let mut at = start;
+            for (version, (beat, pause)) in beats.into_iter().zip(pauses).enumerate() {
+                // Most looks are on time; some come after a pause of up to 20 s.
+                at += if pause < 30 { Duration::from_millis(500) } else { Duration::from_secs(2 * (pause - 29)) };
+                if beat { observer.heartbeat(at); }
+                // The renewals of 5 s arrive as they can: at each look the newest is there, unless the watch stands still.
+                if beat { observer.lease("gw-1", seen(version as u64), at); }
+                prop_assert_eq!(observer.suspects(at), vec![]);
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The life of a session as pure functions: no I/O, and every moment is passed in.
+
+mod budget;
+mod decide;
+mod end;
+mod limits;
+mod liveness;
+
+pub use budget::*;
+pub use decide::{Action, InstanceState, Situation, asked_to_end, decide};
+pub use end::{Cause, End, Exit};
+pub use limits::{LimitWatch, Verdict};
+pub use liveness::{LeaseSeen, Observer, Suspect};

@@ -1,0 +1,189 @@
+//! The Lease of a gateway instance. Each write is a compare-and-swap, so that a controller that puts `lost` in the
+//! holder's place and a gateway that renews can never both succeed.
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use rand::distr::{Distribution, Uniform};
+use tokio::time::timeout;
+
+use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER};
+use crate::cluster::code;
+use crate::lifecycle::{LOST_AFTER, LeaseSeen, RENEW_TIMEOUT, Suspect};
+
+/// A Lease that this process renews.
+pub struct InstanceLease {
+    api: Api<Lease>,
+    lease: Lease,
+}
+
+/// Why a Lease could not be renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// A controller has declared the instance lost.
+    #[error("a controller has declared this instance lost")]
+    Lost,
+    /// The API server did not answer in time.
+    #[error("the API server did not answer within {}s", RENEW_TIMEOUT.as_secs())]
+    Timeout,
+    /// The API server answered with an error, or the connection to it failed.
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+}
+
+/// The name of a new life of the process in `pod`: the Pod's name and ten random letters and digits, a length that
+/// the admission policy relies on.
+pub fn new_instance(pod: &str) -> String {
+    format!("{pod}-{}", random_name(10))
+}
+
+/// `length` random lower-case letters and digits.
+pub fn random_name(length: usize) -> String {
+    const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut rng = rand::rng();
+    Uniform::new(0, LETTERS.len())
+        .map(|letters| letters.sample_iter(&mut rng).take(length).map(|at| char::from(LETTERS[at])).collect())
+        .unwrap_or_default()
+}
+
+impl InstanceLease {
+    /// Creates the Lease `name`, labelled with the program that it stands for.
+    ///
+    /// # Errors
+    /// When the API server refuses it or does not answer.
+    pub async fn acquire(api: Api<Lease>, name: &str, program: &str) -> Result<Self, LeaseError> {
+        let lease = create(&api, &new_lease(name, program, name)).await?;
+        Ok(Self { api, lease })
+    }
+
+    /// Renews the Lease, by compare-and-swap against what this process last wrote.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`] is final; after the others another attempt makes sense.
+    pub async fn renew(&mut self) -> Result<(), LeaseError> {
+        let mut next = self.lease.clone();
+        next.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
+        let name = next.metadata.name.clone().unwrap_or_default();
+        let written = timeout(RENEW_TIMEOUT, self.api.replace(&name, &PostParams::default(), &next)).await;
+        match written.map_err(|_| LeaseError::Timeout)? {
+            Ok(lease) => {
+                self.lease = lease;
+                Ok(())
+            }
+            Err(error) => match code(&error) {
+                Some(409) => self.after_conflict(&name).await,
+                Some(404) => self.recreate(next).await,
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// Somebody else wrote the Lease, or an earlier attempt of ours whose answer was lost.
+    async fn after_conflict(&mut self, name: &str) -> Result<(), LeaseError> {
+        let current = timeout(RENEW_TIMEOUT, self.api.get(name)).await.map_err(|_| LeaseError::Timeout)??;
+        if is_lost(&current) {
+            return Err(LeaseError::Lost);
+        }
+        self.lease = current;
+        Box::pin(self.renew()).await
+    }
+
+    /// Somebody deleted the Lease. A controller that calls the instance lost creates it with another holder.
+    async fn recreate(&mut self, mut lease: Lease) -> Result<(), LeaseError> {
+        lease.metadata = ObjectMeta {
+            name: lease.metadata.name.take(),
+            labels: lease.metadata.labels.take(),
+            ..ObjectMeta::default()
+        };
+        match create(&self.api, &lease).await {
+            Err(LeaseError::Kube(error)) if code(&error) == Some(409) => {
+                Box::pin(self.after_conflict(lease.metadata.name.as_deref().unwrap_or_default())).await
+            }
+            Err(error) => Err(error),
+            Ok(lease) => {
+                self.lease = lease;
+                Ok(())
+            }
+        }
+    }
+
+    /// Deletes the Lease. To be called when nothing of the instance is left that could need an observer.
+    pub async fn release(self) {
+        let name = self.lease.metadata.name.unwrap_or_default();
+        // Left behind, it would only be declared lost, without sessions.
+        let _ = timeout(RENEW_TIMEOUT, self.api.delete(&name, &DeleteParams::default())).await;
+    }
+}
+
+/// A controller's side: puts `lost` in the place of the suspect's holder, if nothing has changed since it was seen.
+/// Returns whether it was this call that did it.
+///
+/// # Errors
+/// Code 409 when the instance has shown itself, or another controller was first; others when the API server did
+/// not answer.
+pub async fn declare_lost(api: &Api<Lease>, suspect: &Suspect) -> Result<bool, LeaseError> {
+    let Some(version) = &suspect.resource_version else {
+        let mut lost = new_lease(&suspect.instance, LEASE_OF_GATEWAY, LOST_HOLDER);
+        // It was never seen to be renewed.
+        lost.spec.get_or_insert_default().renew_time = None;
+        return create(api, &lost).await.map(|_| true);
+    };
+    // A consistent read: the API server's answer, not its watch's.
+    let mut lease = timeout(RENEW_TIMEOUT, api.get(&suspect.instance)).await.map_err(|_| LeaseError::Timeout)??;
+    if is_lost(&lease) {
+        return Ok(false);
+    }
+    lease.metadata.resource_version = Some(version.clone());
+    lease.spec.get_or_insert_default().holder_identity = Some(LOST_HOLDER.to_owned());
+    let params = PostParams::default();
+    let swap = api.replace(&suspect.instance, &params, &lease);
+    timeout(RENEW_TIMEOUT, swap).await.map_err(|_| LeaseError::Timeout)??;
+    Ok(true)
+}
+
+/// Deletes a lost instance's Lease, if it is still the one that was seen.
+///
+/// # Errors
+/// When the API server refuses it or does not answer.
+pub async fn forget(api: &Api<Lease>, lease: &Suspect) -> Result<(), LeaseError> {
+    let same = Preconditions { resource_version: lease.resource_version.clone(), uid: None };
+    let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
+    timeout(RENEW_TIMEOUT, api.delete(&lease.instance, &params)).await.map_err(|_| LeaseError::Timeout)??;
+    Ok(())
+}
+
+/// What an observer needs to know of a Lease.
+pub fn seen(lease: &Lease) -> LeaseSeen {
+    LeaseSeen {
+        resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        renewed: lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0),
+        lost: is_lost(lease),
+    }
+}
+
+fn is_lost(lease: &Lease) -> bool {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) == Some(LOST_HOLDER)
+}
+
+fn new_lease(name: &str, program: &str, holder: &str) -> Lease {
+    let now = Timestamp::now();
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some([(LEASE_LABEL.to_owned(), program.to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(i32::try_from(LOST_AFTER.as_secs()).unwrap_or(i32::MAX)),
+            acquire_time: Some(MicroTime(now)),
+            renew_time: Some(MicroTime(now)),
+            ..LeaseSpec::default()
+        }),
+    }
+}
+
+async fn create(api: &Api<Lease>, lease: &Lease) -> Result<Lease, LeaseError> {
+    Ok(timeout(RENEW_TIMEOUT, api.create(&PostParams::default(), lease)).await.map_err(|_| LeaseError::Timeout)??)
+}

@@ -1,0 +1,130 @@
+//! What each program counts; `/metrics` prints it. Labels have few values, never a session's or a user's name.
+
+use std::sync::LazyLock;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::api::Reason;
+
+/// The metrics of this process.
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::default);
+
+/// Phase and reason of an end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndLabels {
+    phase: &'static str,
+    reason: &'static str,
+}
+
+impl EndLabels {
+    /// The labels of an end for this reason.
+    pub fn of(reason: Reason) -> Self {
+        Self { phase: reason.phase().as_str(), reason: reason.as_str() }
+    }
+}
+
+/// Why a sign-in was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabels {
+    /// `key`, or one of the labels in `gateway::refusal`.
+    pub reason: &'static str,
+}
+
+/// Why a write was tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RetryLabels {
+    /// forbidden, conflict, invalid, throttled, error, unreachable or timeout.
+    pub cause: &'static str,
+}
+
+/// Each metric once: its field, its type as a user of Prometheus knows it, how it begins, and what it means.
+macro_rules! metrics {
+    ($($name:ident: $type:ty, $kind:literal, $new:expr, $help:literal;)*) => {
+        /// Every metric of the bastion. A program leaves at zero what it has no part in.
+        #[derive(Debug)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $name: $type,)*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                Self { $($name: $new,)* }
+            }
+        }
+
+        impl Metrics {
+            fn registry(&self) -> Registry {
+                let mut registry = Registry::with_prefix("bastion");
+                $(registry.register(stringify!($name), $help.trim_end_matches('.'), self.$name.clone());)*
+                registry
+            }
+
+            /// Name, type and meaning of each metric, as `/metrics` has them.
+            pub fn descriptions() -> Vec<(String, &'static str, &'static str)> {
+                vec![$((
+                    format!("bastion_{}{}", stringify!($name), if $kind.starts_with("counter") { "_total" } else { "" }),
+                    $kind,
+                    $help,
+                ),)*]
+            }
+        }
+    };
+}
+
+metrics! {
+    connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
+    connections_refused: Counter, "counter", Counter::default(), "Connections turned away because too many had not signed in.";
+    sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", Family::default(), "Sign-ins refused; each key that a client offers in vain counts.";
+    sessions_active: Gauge, "gauge", Gauge::default(), "Sessions that this gateway carries.";
+    sessions_started: Counter, "counter", Counter::default(), "Sessions that this gateway has started.";
+    sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", Family::default(), "Ends that this program has written.";
+    late_ends_refused: Counter, "counter", Counter::default(), "Ends that came after another writer's.";
+    unwritten_ends: Gauge, "gauge", Gauge::default(), "Ends that are not yet written.";
+    end_write_retries: Family<RetryLabels, Counter>, "counter by cause", Family::default(), "Attempts to write an end that failed.";
+    end_written_seconds: Histogram, "histogram", Histogram::new(exponential_buckets(0.002, 2.0, 16)), "Seconds from an end to its being written.";
+    events_dropped: Counter, "counter", Counter::default(), "Events that were not published.";
+    watch_interruptions: Counter, "counter", Counter::default(), "Interruptions of watches.";
+    lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
+    instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";
+    instances_declared_lost: Counter, "counter", Counter::default(), "Gateway instances that this controller declared lost.";
+    reconcile_failures: Counter, "counter", Counter::default(), "Sessions that a controller could not see to, and tried again.";
+    sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that were deleted.";
+    audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
+    audit_failures: Counter, "counter", Counter::default(), "Batches that the audit database did not take, and finalizers that could not be taken off.";
+    audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go.";
+}
+
+impl Metrics {
+    /// All metrics in the text format of OpenMetrics.
+    ///
+    /// # Errors
+    /// When a metric cannot be formatted.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry())?;
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_metric_that_is_described() {
+        METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
+        METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
+        METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();
+        let page = METRICS.encode().unwrap();
+        for (name, kind, _) in Metrics::descriptions() {
+            let sample = if kind == "histogram" { format!("{name}_count") } else { name };
+            assert!(page.lines().any(|line| line.starts_with(&sample)), "{sample} is not in\n{page}");
+        }
+        assert!(page.contains(r#"bastion_sessions_ended_total{phase="Timeout",reason="Stale"} 1"#), "{page}");
+    }
+}
