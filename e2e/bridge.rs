@@ -105,7 +105,8 @@ async fn the_language_of_the_user_passes() {
 async fn two_channels_of_one_connection_are_one_session() {
     let bastion = Bastion::up().await;
     let control = format!("ControlPath={}", bastion.namespace.dir.join("mux").display());
-    let mut master = bastion.ssh("alice:web-1").await.set("ControlMaster=yes").set(&control).start().await;
+    let mut master =
+        bastion.ssh("alice:web-1").await.no_terminal().set("ControlMaster=yes").set(&control).start().await;
     master.say("echo mas$((1))ter").await;
     master.shows("mas1ter").await;
     let session = bastion.watch.started("alice").await;
@@ -116,6 +117,21 @@ async fn two_channels_of_one_connection_are_one_session() {
     master.say("exit 6").await;
     assert_eq!(master.finish(AT_ONCE).await.code, Some(6));
     bastion.watch.ended(&session, Reason::UserExit).await;
+}
+
+/// A client with a control connection closes a channel as soon as both sides have ended their output; whoever then
+/// has not passed on the exit code yet has lost it.
+#[tokio::test]
+async fn an_exit_code_arrives_that_comes_after_the_end_of_the_output() {
+    let bastion = Bastion::up().await;
+    let control = format!("ControlPath={}", bastion.namespace.dir.join("mux").display());
+    let mut master =
+        bastion.ssh("alice:web-1").await.no_terminal().set("ControlMaster=yes").set(&control).start().await;
+    master.say("echo mas$((1))ter").await;
+    master.shows("mas1ter").await;
+    let late = "exec <&- >&- 2>&-; sleep 0.3; exit 5";
+    let second = bastion.ssh("alice:web-1").await.set(&control).command(late).run().await;
+    assert_eq!(second.code, Some(5), "{second:?}");
 }
 
 #[tokio::test]

@@ -146,7 +146,7 @@ async fn a_target_that_is_down_ends_the_session_as_unreachable() {
     })
     .await;
     let outcome = run(&bastion, "alice:web-1").await;
-    assert_unreachable(&bastion, &outcome, r#"bastion: target "web-1" cannot be reached: "#).await;
+    assert_unreachable(&bastion, &outcome, r#"bastion: target "web-1" cannot be reached"#).await;
 }
 
 #[tokio::test]
@@ -168,8 +168,7 @@ async fn a_target_that_does_not_take_the_credentials_ends_the_session_as_unreach
     })
     .await;
     let outcome = run(&bastion, "alice:web-1").await;
-    assert_unreachable(&bastion, &outcome, "bastion: ").await;
-    assert!(!outcome.stderr.contains("missing"), "users do not learn the names of Secrets: {outcome:?}");
+    assert_unreachable(&bastion, &outcome, r#"bastion: the credentials of target "web-1" cannot be used"#).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bastion_operator::api::Reason;
 use russh::keys::PrivateKeyWithHashAlg;
 use russh::server::{Auth, ChannelOpenHandle, Config, Msg, VerifiedPublicKey, run_stream};
-use russh::{Channel, ChannelId, ChannelMsg, Sig, client, server};
+use russh::{Channel, ChannelId, ChannelMsg, Disconnect, Sig, client, server};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -95,6 +95,7 @@ async fn a_signal_passes_to_the_target() {
         }
     }
     assert_eq!(exit_status, Some(128 + 15));
+    client.disconnect(Disconnect::ByApplication, "done", "en").await.expect("a leave");
     let session = bastion.watch.started("alice").await;
     bastion.watch.ended(&session, Reason::UserExit).await;
 }

@@ -108,5 +108,7 @@ async fn gateway_killed(stage: &Stage) -> Vec<Scene> {
     let first = scene("gateway killed with -9: the first of its 20", took.iter().min().copied().unwrap_or_default());
     let last = scene("  the last of its 20", took.iter().max().copied().unwrap_or_default());
     let stays = stays(stage, "  a session on the other gateway", &mut elsewhere).await;
+    elsewhere.ssh.say("exit").await;
+    shown(stage, event, &elsewhere.session, Reason::UserExit).await;
     vec![first, last, stays]
 }

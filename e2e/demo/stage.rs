@@ -1,5 +1,6 @@
 //! Everything that the scenes are played on: control plane, target, controller, gateways, and the samples.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,18 +56,22 @@ impl Stage {
 
     /// All rows of the audit database, oldest first, once every session that ended is among them.
     pub async fn records(&self) -> Vec<SessionRecord> {
-        let seen = self.watch.seen();
-        let ended: std::collections::HashSet<_> =
-            seen.iter().filter(|it| it.phase.is_final()).map(|it| &it.name).collect();
         let mut rows = eventually(PATIENCE, "a row of every session that ended", async || {
             let store = Store::open(&audit_url(&self.namespace)).await.map_err(|error| error.to_string())?;
             let rows = store.recent(1000).await.map_err(|error| error.to_string())?;
-            let on_record = rows.iter().filter(|row| row.end_time.is_some()).count();
-            if on_record == ended.len() { Ok(rows) } else { Err(format!("{on_record} of {}", ended.len())) }
+            let on_record = |name: &String| rows.iter().any(|row| row.name == *name && row.end_time.is_some());
+            let missing: Vec<_> = self.ended().into_iter().filter(|name| !on_record(name)).collect();
+            if missing.is_empty() { Ok(rows) } else { Err(format!("no row says how these ended: {missing:?}")) }
         })
         .await;
         rows.reverse();
         rows
+    }
+
+    /// The names of all sessions that have ended.
+    fn ended(&self) -> BTreeSet<String> {
+        let seen = self.watch.seen();
+        seen.into_iter().filter(|it| it.phase.is_final()).map(|it| it.name).collect()
     }
 
     /// The lines to type in another terminal.
