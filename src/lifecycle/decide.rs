@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::api::{Phase, Reason};
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()

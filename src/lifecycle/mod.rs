@@ -5,9 +5,11 @@ mod decide;
 mod end;
 mod limits;
 mod liveness;
+mod network;
 
 pub use budget::*;
 pub use decide::{Action, InstanceState, Situation, asked_to_end, decide};
-pub use end::{Cause, End, Exit};
+pub use end::{Cause, End, Exit, Leg};
 pub use limits::{LimitWatch, Verdict};
 pub use liveness::{LeaseSeen, Observer, Suspect};
+pub use network::TcpHealth;
