@@ -2,6 +2,7 @@
 
 mod budget;
 mod decide;
+mod election;
 mod end;
 mod limits;
 mod liveness;
@@ -9,6 +10,7 @@ mod network;
 
 pub use budget::*;
 pub use decide::{Action, InstanceState, Situation, asked_to_end, decide};
+pub use election::{CAMPAIGN_EVERY, Election, LEAD_FOR, Move, TAKE_AFTER};
 pub use end::{Cause, End, Exit, Leg};
 pub use limits::{LimitWatch, Verdict};
 pub use liveness::{LeaseSeen, Observer, Suspect};
