@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn durations_have_units() {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));
         assert!(duration("10").is_err());
         assert!(duration("-1s").is_err());
     }

@@ -74,6 +74,10 @@ pub enum Reason {
     IdleTimeout,
     /// The session lasted for the target's `maxSeconds`.
     MaxDuration,
+    /// The network to the user or to the target went silent.
+    NetworkLost,
+    /// The user was disabled or expired, their key removed, or their right withdrawn.
+    AccessRevoked,
     /// The gateway was stopped in an orderly way.
     GatewayShutdown,
     /// The gateway died, or was cut off.
@@ -84,7 +88,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::UserExit,
         Self::ClientDisconnected,
         Self::ApiClosed,
@@ -93,6 +97,8 @@ impl Reason {
         Self::AdminTerminated,
         Self::IdleTimeout,
         Self::MaxDuration,
+        Self::NetworkLost,
+        Self::AccessRevoked,
         Self::GatewayShutdown,
         Self::GatewayLost,
         Self::Stale,
@@ -107,8 +113,10 @@ impl Reason {
             | Self::TargetClosed
             | Self::TargetUnreachable
             | Self::GatewayShutdown => Phase::Closed,
-            Self::IdleTimeout | Self::MaxDuration | Self::GatewayLost | Self::Stale => Phase::Timeout,
-            Self::AdminTerminated => Phase::Terminated,
+            Self::IdleTimeout | Self::MaxDuration | Self::NetworkLost | Self::GatewayLost | Self::Stale => {
+                Phase::Timeout
+            }
+            Self::AdminTerminated | Self::AccessRevoked => Phase::Terminated,
         }
     }
 
@@ -125,6 +133,8 @@ impl Reason {
             Self::AdminTerminated => "Somebody else terminated it, or deleted the object.",
             Self::IdleTimeout => "The user typed nothing for the target's `idleSeconds`.",
             Self::MaxDuration => "The session lasted for the target's `maxSeconds`.",
+            Self::NetworkLost => "The network to the user or to the target went silent.",
+            Self::AccessRevoked => "The user was disabled or expired, their key removed, or their right withdrawn.",
             Self::GatewayShutdown => "The gateway was stopped in an orderly way.",
             Self::GatewayLost => "The gateway died, or was cut off.",
             Self::Stale => "The gateway lives and has no such session.",
@@ -142,6 +152,8 @@ impl Reason {
             Self::AdminTerminated => "AdminTerminated",
             Self::IdleTimeout => "IdleTimeout",
             Self::MaxDuration => "MaxDuration",
+            Self::NetworkLost => "NetworkLost",
+            Self::AccessRevoked => "AccessRevoked",
             Self::GatewayShutdown => "GatewayShutdown",
             Self::GatewayLost => "GatewayLost",
             Self::Stale => "Stale",

@@ -177,7 +177,8 @@ fn is_busy(error: &sqlx::Error) -> bool {
 /// The URL as it may be shown: without user, password and parameters.
 fn without_credentials(url: &str) -> String {
     let (url, parameters) = url.split_once('?').unwrap_or((url, ""));
-    let (scheme, rest) = url.find("://").map_or(("", url), |at| url.split_at(at + 3));
+    let is_scheme = |at: &usize| url[..*at].bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let (scheme, rest) = url.find("://").filter(is_scheme).map_or(("", url), |at| url.split_at(at + 3));
     // Behind the `?` it may be the end of a password that ought to have been percent-encoded.
     let host_and_path = if parameters.contains('@') { "…" } else { rest.rsplit('@').next().unwrap_or_default() };
     format!("{scheme}{host_and_path}")
@@ -384,10 +385,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_password_is_never_shown(
-            scheme in "(mysql://)?", password in "[a-zA-Z0-9@/:%?.-]{8,16}", parameters in "([?]password=[a-z@?]{4})?",
+            scheme in "(mysql://)?", password in "[0-9@/:%?.-]{0,8}[0-9]{8}", parameters in "([?]password=[0-9@?]{4})?",
         ) {
             let shown = without_credentials(&format!("{scheme}user:{password}@host/path{parameters}"));
-            prop_assert!([format!("{scheme}host/path"), format!("{scheme}…")].contains(&shown), "{}", shown);
+            prop_assert!(!shown.contains(|shown: char| shown.is_ascii_digit()), "{}", shown);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `bastion controller`: ends what no gateway can end any more, keeps the audit database in step, and clears away
 //! what is on record.
 
+mod leader;
 mod observer;
 mod sessions;
 
@@ -8,8 +9,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kube::Client;
-use tokio::sync::mpsc;
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -18,6 +19,7 @@ use crate::audit;
 use crate::cluster::{EventSink, SessionWriter};
 use crate::http::{self, Ready};
 use crate::lifecycle::Observer;
+use crate::liveness::new_instance;
 
 /// How a controller is set up.
 #[derive(Clone, Debug)]
@@ -57,11 +59,17 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let (losses, lost) = mpsc::channel(64);
 
     tasks.spawn(observer::run(client.clone(), settings.clone(), observer.clone(), losses, stop.clone()));
-    tasks.spawn(sessions::run(client.clone(), settings.clone(), observer, writer, lost, stop.clone()));
-    let namespace = settings.namespace.clone();
-    let mirror_stop = stop.clone();
+    let stop_mirror = stop.clone();
+    let (lead, leading) = watch::channel(false);
+    let (campaigning, pod) = (Api::namespaced(client.clone(), &settings.namespace), settings.pod.clone());
+    let (candidate, campaign_stop) = (new_instance(&pod), stop.clone());
     tasks.spawn(async move {
-        audit::mirror::run(client, &namespace, store, mirror_stop).await;
+        leader::campaign(campaigning, &pod, &candidate, lead, campaign_stop).await;
+        Ok(())
+    });
+    tasks.spawn(sessions::run(client.clone(), settings.clone(), observer, writer, lost, leading.clone(), stop.clone()));
+    tasks.spawn(async move {
+        mirror_while_leading(client, &settings.namespace, store, leading, &stop_mirror).await;
         Ok(())
     });
 
@@ -72,4 +80,26 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         anyhow::ensure!(stop.is_cancelled(), "a task of the controller ended by itself");
     }
     Ok(())
+}
+
+/// Mirrors sessions into the audit database for as long as this controller leads, and again when it leads again.
+async fn mirror_while_leading(
+    client: Client,
+    namespace: &str,
+    store: audit::Store,
+    mut leading: watch::Receiver<bool>,
+    stop: &CancellationToken,
+) {
+    let reign = async {
+        while leading.wait_for(|leads| *leads).await.is_ok() {
+            let stepped_down = CancellationToken::new();
+            let mirror = audit::mirror::run(client.clone(), namespace, store.clone(), stepped_down.clone());
+            let mut until = leading.clone();
+            tokio::select! {
+                () = mirror => {}
+                _ = until.wait_for(|leads| !*leads) => stepped_down.cancel(),
+            }
+        }
+    };
+    stop.run_until_cancelled(Box::pin(reign)).await;
 }

@@ -11,7 +11,7 @@ use kube::runtime::controller::{self, Action as Next, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -32,6 +32,7 @@ struct Context {
     observer: Arc<Mutex<Observer>>,
     writer: SessionWriter,
     retention: Duration,
+    leading: watch::Receiver<bool>,
     /// Since when this controller has known that somebody asked for the end of a session, by uid.
     asked: Mutex<HashMap<String, Instant>>,
 }
@@ -57,6 +58,7 @@ pub async fn run(
     observer: Arc<Mutex<Observer>>,
     writer: SessionWriter,
     lost: mpsc::Receiver<String>,
+    leading: watch::Receiver<bool>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let api: Api<BastionSession> = Api::namespaced(client, &settings.namespace);
@@ -68,11 +70,22 @@ pub async fn run(
             store.state_filter(|session| session.spec.gateway.instance == instance && !session.phase().is_final());
         stream::iter(sessions.into_iter().map(|session| ObjectRef::from_obj(&*session)))
     });
-    let context = Context { api, observer, writer, retention: settings.retention, asked: Mutex::default() };
+    let context = Context {
+        api,
+        observer,
+        writer,
+        retention: settings.retention,
+        leading: leading.clone(),
+        asked: Mutex::default(),
+    };
     controller
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .trigger_backoff(watcher::ExponentialBackoff::from(crate::cluster::retry_pace()))
         .reconcile_on(of_the_lost)
+        // What the leader has to see to was left alone before it led.
+        .reconcile_all_on(stream::unfold(leading, async |mut leading| {
+            leading.changed().await.ok().map(|()| ((), leading))
+        }))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, retry, Arc::new(context))
         .for_each(async |outcome| {
@@ -94,7 +107,7 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
     let situation = Situation {
         instance,
         asked_for: context.asked_for(&session, now),
-        retention: context.retention,
+        retention: context.leading.borrow().then_some(context.retention),
         now: Timestamp::now(),
     };
     match decide(&session, &situation) {

@@ -9,8 +9,9 @@ use kube::api::{Api, PostParams};
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
-use russh::keys::ssh_key::PublicKey;
+use russh::keys::ssh_key::{HashAlg, PublicKey};
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -24,6 +25,7 @@ pub struct Directory {
     namespace: String,
     users: Store<BastionUser>,
     targets: Store<BastionTarget>,
+    changed: Arc<Notify>,
     reviews: Api<LocalSubjectAccessReview>,
 }
 
@@ -32,10 +34,46 @@ pub struct Directory {
 pub struct Grant {
     /// The user.
     pub user: Arc<BastionUser>,
+    /// The key that the user signed in with.
+    pub key: PublicKey,
     /// The target.
     pub target: Arc<BastionTarget>,
     /// The login on the target.
     pub login: String,
+}
+
+impl Grant {
+    /// What tells one grant from another.
+    pub fn identity(&self) -> (String, String, String, String) {
+        let fingerprint = self.key.fingerprint(HashAlg::Sha256).to_string();
+        (self.user.name_any(), fingerprint, self.target.name_any(), self.login.clone())
+    }
+}
+
+/// Why somebody may not sign in, or not stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAccess {
+    /// There is no such user.
+    #[error("there is no such user")]
+    UnknownUser,
+    /// `spec.disabled`
+    #[error("the user is disabled")]
+    Disabled,
+    /// `spec.expires`
+    #[error("the user has expired")]
+    Expired,
+    /// `spec.publicKeys`
+    #[error("the key is not one of the user's")]
+    UnknownKey,
+    /// The target was deleted.
+    #[error("the target is no longer there")]
+    NoTarget,
+    /// `spec.logins`
+    #[error("the login is no longer among the target's")]
+    NoLogin,
+    /// RBAC says no.
+    #[error("the right to connect was withdrawn")]
+    NoRight,
 }
 
 impl Directory {
@@ -44,38 +82,60 @@ impl Directory {
     /// # Errors
     /// When a watch ends before its first list, which happens at the end of the program only.
     pub async fn watch(client: Client, namespace: &str) -> anyhow::Result<Self> {
-        let users = keep(Api::namespaced(client.clone(), namespace));
-        let targets = keep(Api::namespaced(client.clone(), namespace));
+        let changed = Arc::new(Notify::new());
+        let users = keep(Api::namespaced(client.clone(), namespace), changed.clone());
+        let targets = keep(Api::namespaced(client.clone(), namespace), changed.clone());
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
-        Ok(Self { namespace: namespace.to_owned(), users, targets, reviews: Api::namespaced(client, namespace) })
+        let reviews = Api::namespaced(client, namespace);
+        Ok(Self { namespace: namespace.to_owned(), users, targets, changed, reviews })
     }
 
-    /// The user of this name, if they have this key and may sign in now. There is one answer to an unknown user, a
-    /// wrong key, and a user who is disabled or has expired.
-    pub fn user_with_key(&self, name: &str, key: &PublicKey) -> Option<Arc<BastionUser>> {
-        let user = self.users.get(&ObjectRef::new(name).within(&self.namespace))?;
-        let refusal = if user.spec.disabled {
-            Some("the user is disabled")
+    /// Waits until a user or a target has changed since the last time.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The user of this name, if they have this key and may sign in now.
+    ///
+    /// # Errors
+    /// Why not, which is for the log: strangers get one answer to everything.
+    pub fn user_with_key(&self, name: &str, key: &PublicKey) -> Result<Arc<BastionUser>, NoAccess> {
+        let user = self.users.get(&ObjectRef::new(name).within(&self.namespace)).ok_or(NoAccess::UnknownUser)?;
+        if user.spec.disabled {
+            Err(NoAccess::Disabled)
         } else if user.spec.expires.as_ref().is_some_and(|expires| expires.0 <= Timestamp::now()) {
-            Some("the user has expired")
+            Err(NoAccess::Expired)
         } else if !user.spec.public_keys.iter().any(|line| same_key(line.as_str(), key)) {
-            Some("the key is not one of the user's")
+            Err(NoAccess::UnknownKey)
         } else {
-            None
-        };
-        if let Some(reason) = refusal {
-            tracing::info!(user = name, reason, "sign-in refused");
-            return None;
+            Ok(user)
         }
-        Some(user)
+    }
+
+    /// Whether what was granted would be granted still. Where the API server cannot be asked, it is: people repair
+    /// clusters through their bastion.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn still_granted(&self, grant: &Grant) -> Result<(), NoAccess> {
+        let user = self.user_with_key(&grant.user.name_any(), &grant.key)?;
+        let target = ObjectRef::new(&grant.target.name_any()).within(&self.namespace);
+        let target = self.targets.get(&target).ok_or(NoAccess::NoTarget)?;
+        if !target.spec.logins.iter().any(|login| login.0 == grant.login) {
+            return Err(NoAccess::NoLogin);
+        }
+        match self.may_connect(&user, &target, &grant.login).await {
+            Ok(false) => Err(NoAccess::NoRight),
+            Ok(true) | Err(_) => Ok(()),
+        }
     }
 
     /// What `user` may have under the sign-in name `text`.
     ///
     /// # Errors
     /// The refusal that the user is to read.
-    pub async fn grant(&self, user: Arc<BastionUser>, text: &str) -> Result<Grant, Refusal> {
+    pub async fn grant(&self, user: Arc<BastionUser>, key: PublicKey, text: &str) -> Result<Grant, Refusal> {
         let name: SignInName = text.parse()?;
         let Some(target_name) = name.target else {
             return Err(Refusal::NoTarget { user: name.user });
@@ -93,7 +153,7 @@ impl Directory {
         if !logins.clone().any(|allowed| allowed == login) {
             return Err(Refusal::LoginNotAllowed { login, target: target_name, logins: logins.collect() });
         }
-        Ok(Grant { user, target, login })
+        Ok(Grant { user, key, target, login })
     }
 
     /// Whether RBAC lets the user `connect`: on the target, on its login, or on one of its groups.
@@ -150,13 +210,16 @@ impl Directory {
 }
 
 /// A store that a task keeps up to date for as long as the program runs.
-fn keep<K>(api: Api<K>) -> Store<K>
+fn keep<K>(api: Api<K>, changed: Arc<Notify>) -> Store<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
 {
     let (reader, writer) = store();
     let events = reflector(writer, watch(api, watcher::Config::default()).map(Ok));
-    tokio::spawn(events.for_each(async |_| ()));
+    tokio::spawn(events.for_each(move |_| {
+        changed.notify_one();
+        std::future::ready(())
+    }));
     reader
 }
 

@@ -18,6 +18,7 @@ use super::crypto;
 use super::handler::Connection;
 use super::inbox::WINDOW;
 use super::socket::Socket;
+use crate::lifecycle::KEEPALIVE_EVERY;
 use crate::metrics::METRICS;
 
 /// How many connections may be open that have not signed in.
@@ -62,14 +63,16 @@ async fn serve(
     config: Arc<Config>,
     stream: TcpStream,
     peer: SocketAddr,
-    connection: Connection,
+    mut connection: Connection,
     cut: CancellationToken,
     gone: CancellationToken,
 ) {
     let signed_in = connection.signed_in();
     let _ = stream.set_nodelay(true);
+    let (socket, health) = Socket::new(stream, cut.clone());
+    connection.watch_health(health);
     METRICS.connections_pending.inc();
-    let begun = timeout(SIGN_IN_GRACE, run_stream(config, Socket::new(stream, cut.clone()), connection)).await;
+    let begun = timeout(SIGN_IN_GRACE, run_stream(config, socket, connection)).await;
     let ended = match begun {
         Ok(Ok(mut running)) => {
             let early = tokio::select! {
@@ -117,6 +120,9 @@ fn config(host_key: PrivateKey) -> Config {
         nodelay: true,
         // Whether a session is idle or lost is for the session to judge.
         inactivity_timeout: None,
+        // Questions only: whether an answer is overdue is for the session to judge.
+        keepalive_interval: Some(KEEPALIVE_EVERY),
+        keepalive_max: 0,
         ..Config::default()
     }
 }

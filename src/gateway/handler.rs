@@ -21,6 +21,7 @@ use super::inbox::{Inbox, Item, PtyRequest, Request, Size, TRICKLE, WINDOW};
 use super::refusal::Refusal;
 use super::session::{self, ClientSide};
 use super::sign_in_name::SignInName;
+use super::socket::Health;
 use crate::api::{Allow, BastionUser};
 use crate::metrics::{METRICS, RefusalLabels};
 
@@ -37,9 +38,10 @@ pub struct Connection {
     cut: CancellationToken,
     /// Held until there is a session.
     startup: Option<OwnedSemaphorePermit>,
+    health: Health,
     /// Cancelled when there is a session.
     signed_in: CancellationToken,
-    user: Option<Arc<BastionUser>>,
+    signed_in_as: Option<(Arc<BastionUser>, PublicKey)>,
     sign_in_name: String,
     state: State,
     inboxes: HashMap<ChannelId, Arc<Inbox>>,
@@ -76,8 +78,9 @@ impl Connection {
             gone,
             cut,
             startup: Some(startup),
+            health: Health::default(),
             signed_in: CancellationToken::new(),
-            user: None,
+            signed_in_as: None,
             sign_in_name: String::new(),
             state: State::Before,
             inboxes: HashMap::new(),
@@ -89,20 +92,28 @@ impl Connection {
         self.signed_in.clone()
     }
 
+    /// Says how the connection's health can be looked at.
+    pub fn watch_health(&mut self, health: Health) {
+        self.health = health;
+    }
+
     fn find_user(&self, sign_in_name: &str, key: &PublicKey) -> Option<Arc<BastionUser>> {
         let name = SignInName::user_of(sign_in_name);
-        let user = self.gateway.directory.user_with_key(name, key);
-        if user.is_none() {
-            METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
+        match self.gateway.directory.user_with_key(name, key) {
+            Ok(user) => Some(user),
+            Err(reason) => {
+                METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
+                info!(user = name, client = %self.peer, %reason, "sign-in refused");
+                None
+            }
         }
-        user
     }
 
     /// Opens the session of somebody who has signed in, or says why there is none.
     async fn open_session(&self, handle: Handle, software: String) -> Result<Link, Refusal> {
         let gateway = &self.gateway;
-        let Some(user) = self.user.clone() else { return Err(Refusal::RightsUnknown) };
-        let grant = gateway.directory.grant(user, &self.sign_in_name).await?;
+        let Some((user, key)) = self.signed_in_as.clone() else { return Err(Refusal::RightsUnknown) };
+        let grant = gateway.directory.grant(user, key, &self.sign_in_name).await?;
         let slot = gateway.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
         let instance = gateway.instance().ok_or(Refusal::NotReady)?;
         let Grant { target, .. } = &grant;
@@ -115,6 +126,7 @@ impl Connection {
             handle,
             gone: self.gone.clone(),
             cut: self.cut.clone(),
+            health: self.health.clone(),
             opened: channels,
         };
         gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, activity, slot));
@@ -170,9 +182,10 @@ impl server::Handler for Connection {
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        self.user = self.find_user(user, key.public_key);
+        let found = self.find_user(user, key.public_key);
+        self.signed_in_as = found.map(|found| (found, key.public_key.clone()));
         user.clone_into(&mut self.sign_in_name);
-        Ok(if self.user.is_some() { Auth::Accept } else { Auth::reject() })
+        Ok(if self.signed_in_as.is_some() { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {

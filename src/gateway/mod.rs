@@ -11,10 +11,12 @@ mod inbox;
 mod instance;
 mod refusal;
 mod registry;
+mod revocation;
 mod session;
 mod sign_in_name;
 mod socket;
 mod target;
+mod tcp_info;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,6 +115,11 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
     info!(address = %listener.local_addr()?, "listening for SSH");
     ready.set(true);
+    let revoking = gateway.clone();
+    tasks.spawn(async move {
+        revocation::run(&revoking).await;
+        Ok(())
+    });
     front_door::run(gateway.clone(), listener, host_key, stop).await;
 
     ready.set(false);

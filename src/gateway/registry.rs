@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::directory::Grant;
 use crate::lifecycle::Cause;
 
 /// An order to end a session. The first one counts.
@@ -18,17 +19,23 @@ pub struct Registry {
 
 #[derive(Debug, Default)]
 struct Books {
-    sessions: HashMap<String, watch::Sender<Option<Cause>>>,
+    sessions: HashMap<String, Entry>,
     /// Why every session must end, also one that is entered later.
     all: Option<Cause>,
 }
 
+#[derive(Debug)]
+struct Entry {
+    order: watch::Sender<Option<Cause>>,
+    grant: Grant,
+}
+
 impl Registry {
     /// Enters a session. What comes back tells it when it must end.
-    pub fn enter(&self, name: &str) -> Order {
+    pub fn enter(&self, name: &str, grant: Grant) -> Order {
         let mut books = self.lock();
         let (order, ordered) = watch::channel(books.all.clone());
-        books.sessions.insert(name.to_owned(), order);
+        books.sessions.insert(name.to_owned(), Entry { order, grant });
         ordered
     }
 
@@ -39,7 +46,7 @@ impl Registry {
 
     /// Orders the end of one session. Returns whether there is such a session.
     pub fn end(&self, name: &str, cause: &Cause) -> bool {
-        self.lock().sessions.get(name).map(|order| give(order, cause)).is_some()
+        self.lock().sessions.get(name).map(|entry| give(&entry.order, cause)).is_some()
     }
 
     /// Whether the session is in the books.
@@ -47,11 +54,16 @@ impl Registry {
         self.lock().sessions.contains_key(name)
     }
 
+    /// What each session rests on.
+    pub fn grants(&self) -> Vec<(String, Grant)> {
+        self.lock().sessions.iter().map(|(name, entry)| (name.clone(), entry.grant.clone())).collect()
+    }
+
     /// Orders the end of every session, and of whichever is entered from now on.
     pub fn end_all(&self, cause: &Cause) {
         let mut books = self.lock();
-        for order in books.sessions.values() {
-            give(order, cause);
+        for entry in books.sessions.values() {
+            give(&entry.order, cause);
         }
         books.all.get_or_insert_with(|| cause.clone());
     }
@@ -73,18 +85,44 @@ fn give(order: &watch::Sender<Option<Cause>>, cause: &Cause) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use russh::keys::ssh_key::{Algorithm, PrivateKey};
+    use serde_json::json;
+
     use super::*;
+
+    fn grant() -> Grant {
+        let user = json!({ "metadata": { "name": "alice" }, "spec": {} });
+        let target = json!({ "metadata": { "name": "web-1" }, "spec": {
+            "address": "192.0.2.1", "hostKeys": [], "logins": ["root"],
+            "credentials": { "privateKey": { "name": "web-1" } },
+        }});
+        let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
+        Grant {
+            user: Arc::new(object("BastionUser", user)),
+            key: key.public_key().clone(),
+            target: Arc::new(object("BastionTarget", target)),
+            login: "root".into(),
+        }
+    }
+
+    fn object<K: serde::de::DeserializeOwned>(kind: &str, mut object: serde_json::Value) -> K {
+        object["apiVersion"] = json!("bastion.dev/v1alpha1");
+        object["kind"] = json!(kind);
+        serde_json::from_value(object).unwrap()
+    }
 
     #[test]
     fn the_first_order_counts() {
         let registry = Registry::default();
-        let order = registry.enter("a");
+        let order = registry.enter("a", grant());
         assert!(registry.end("a", &Cause::Deleted));
         registry.end_all(&Cause::GatewayShutdown);
         assert_eq!(*order.borrow(), Some(Cause::Deleted));
         assert!(!registry.end("b", &Cause::Deleted));
         registry.leave("a");
         assert!(!registry.end("a", &Cause::Deleted));
-        assert_eq!(*registry.enter("late").borrow(), Some(Cause::GatewayShutdown));
+        assert_eq!(*registry.enter("late", grant()).borrow(), Some(Cause::GatewayShutdown));
     }
 }

@@ -15,7 +15,7 @@ use russh::Disconnect;
 use russh::server::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -26,10 +26,11 @@ use super::directory::Grant;
 use super::instance::Instance;
 use super::refusal::Refusal;
 use super::registry::Order;
+use super::socket::Health;
 use super::target::{TargetConnection, Unreachable};
 use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Protocol, User};
 use crate::cluster::{Created, regarding};
-use crate::lifecycle::{Cause, End, Exit, LimitWatch, Verdict};
+use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NETWORK_LOOK_EVERY, Verdict};
 use crate::liveness::random_name;
 use crate::metrics::{METRICS, RefusalLabels};
 
@@ -50,6 +51,8 @@ pub struct ClientSide {
     pub gone: CancellationToken,
     /// Cancelling it cuts the connection off.
     pub cut: CancellationToken,
+    /// A look at its health.
+    pub health: Health,
     /// Channels that the user opens.
     pub opened: mpsc::Receiver<UserChannel>,
 }
@@ -67,7 +70,7 @@ pub async fn run(
     let started = Instant::now();
     let object = object(&grant, &client, &instance, Timestamp::now());
     let name = object.name_any();
-    let order = instance.registry.enter(&name);
+    let order = instance.registry.enter(&name, grant.clone());
     let (announce, announcements) = watch::channel(Announcement::None);
     let mut session = Session {
         gateway: gateway.clone(),
@@ -80,6 +83,7 @@ pub async fn run(
         spare: None,
         waiting: VecDeque::new(),
         channels: JoinSet::new(),
+        target_health: Vec::new(),
         exit: None,
     };
     session.dial();
@@ -120,6 +124,8 @@ struct Session {
     spare: Option<TargetConnection>,
     waiting: VecDeque<UserChannel>,
     channels: JoinSet<ChannelEnd>,
+    /// How the connections to the target are; one that has ended says nothing any more.
+    target_health: Vec<Health>,
     /// How the last channel ended, if any has.
     exit: Option<Exit>,
 }
@@ -137,6 +143,9 @@ impl Session {
                 Ok(next) => self.started + next,
                 Err(cause) => return cause,
             };
+            if let Some(leg) = self.lost_leg(client) {
+                return Cause::NetworkLost(leg);
+            }
             tokio::select! {
                 biased;
                 cause = ordered(&mut order) => return cause,
@@ -157,6 +166,7 @@ impl Session {
                 () = client.gone.cancelled() => return self.client_gone(announce).await,
                 Some(channel) = client.opened.recv() => self.opened(channel),
                 () = sleep_until(next_look.into()) => {}
+                () = sleep(NETWORK_LOOK_EVERY) => {}
             }
         }
     }
@@ -177,12 +187,29 @@ impl Session {
         }
     }
 
+    /// The side to which the network is lost, if it is.
+    fn lost_leg(&mut self, client: &ClientSide) -> Option<Leg> {
+        if client.health.look().is_some_and(|health| health.is_lost()) {
+            return Some(Leg::User);
+        }
+        let mut lost = false;
+        self.target_health.retain(|target| match target.look() {
+            Some(health) => {
+                lost |= health.is_lost();
+                true
+            }
+            None => false,
+        });
+        lost.then_some(Leg::Target)
+    }
+
     fn dial(&mut self) {
         let dialler = self.gateway.dialler.clone();
         self.dials.spawn(dialler.dial(self.grant.target.clone(), self.grant.login.clone()));
     }
 
     fn connected(&mut self, connection: TargetConnection) {
+        self.target_health.push(connection.health());
         match self.waiting.pop_front() {
             Some(channel) => self.join(channel, connection),
             None => self.spare = Some(connection),
@@ -288,7 +315,7 @@ async fn ordered(order: &mut Order) -> Cause {
 
 /// The object of a new session.
 fn object(grant: &Grant, client: &ClientSide, instance: &Instance, start: Timestamp) -> BastionSession {
-    let Grant { user, target, login } = grant;
+    let Grant { user, target, login, .. } = grant;
     let mut session = BastionSession::new(
         &session_name(&user.name_any(), &target.name_any()),
         BastionSessionSpec {

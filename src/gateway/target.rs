@@ -16,9 +16,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
 use super::crypto;
-use super::socket::Socket;
+use super::socket::{Health, Socket};
 use crate::api::{BastionTarget, SecretKeyRef, credentials_namespace};
 use crate::cluster::{REQUEST_TIMEOUT, code};
+use crate::lifecycle::KEEPALIVE_EVERY;
 
 /// How long a target may take to accept the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,6 +39,7 @@ pub struct Dialler {
 /// up nothing but itself.
 pub struct TargetConnection {
     handle: client::Handle<HostKeyCheck>,
+    health: Health,
     /// Cuts the connection off when it goes: the library alone would keep it open, and whatever runs behind it.
     _cut: DropGuard,
 }
@@ -118,6 +120,11 @@ impl Dialler {
 }
 
 impl TargetConnection {
+    /// A look at the health of the connection.
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
     /// Opens the session channel of this connection.
     ///
     /// # Errors
@@ -166,7 +173,7 @@ async fn sign_in(
     };
     let config = Arc::new(config(&pinned));
     let cut = CancellationToken::new();
-    let socket = Socket::new(stream, cut.clone());
+    let (socket, health) = Socket::new(stream, cut.clone());
     let cut = cut.drop_guard();
     let mut handle = client::connect_stream(config, socket, HostKeyCheck { pinned }).await.map_err(ssh)?;
     let hash = match key.algorithm() {
@@ -174,7 +181,7 @@ async fn sign_in(
         _ => None,
     };
     match handle.authenticate_publickey(login, PrivateKeyWithHashAlg::new(Arc::new(key), hash)).await.map_err(ssh)? {
-        AuthResult::Success => Ok(TargetConnection { handle, _cut: cut }),
+        AuthResult::Success => Ok(TargetConnection { handle, health, _cut: cut }),
         AuthResult::Failure { .. } => Err(Unreachable::Login { target: name, login: login.to_owned() }),
     }
 }
@@ -188,6 +195,8 @@ fn config(pinned: &[PublicKey]) -> client::Config {
         nodelay: true,
         // Whether a session is idle or lost is for the session to judge.
         inactivity_timeout: None,
+        keepalive_interval: Some(KEEPALIVE_EVERY),
+        keepalive_max: 0,
         ..client::Config::default()
     }
 }

@@ -31,3 +31,11 @@ pub const LOST_LEASE_KEPT: Duration = Duration::from_hours(1);
 pub const LIMIT_WARNING: Duration = Duration::from_mins(1);
 /// How long an Active object without a connection is left alone by the gateway that it names.
 pub const STALE_AFTER: Duration = Duration::from_secs(5);
+/// How long a silent connection is left alone before its other side is asked for a sign of life.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+/// How long the other side of a connection may be silent while it owes an answer.
+pub const NETWORK_LOST_AFTER: Duration = Duration::from_secs(20);
+/// How often a session looks at the health of its connections.
+pub const NETWORK_LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How often it is looked at whether those who are in still may be.
+pub const ACCESS_LOOK_EVERY: Duration = Duration::from_secs(30);

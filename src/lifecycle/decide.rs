@@ -29,8 +29,8 @@ pub struct Situation {
     pub instance: InstanceState,
     /// For how long this controller has known that somebody asked for the end; zero when it just learnt it.
     pub asked_for: Duration,
-    /// How long a finished session is kept after its end.
-    pub retention: Duration,
+    /// How long a finished session is kept after its end; `None` where that is another controller's affair.
+    pub retention: Option<Duration>,
     /// The time of day, which only the retention is measured by.
     pub now: Timestamp,
 }
@@ -55,12 +55,13 @@ pub fn decide(session: &BastionSession, situation: &Situation) -> Action {
 
 /// A finished session stays until its record is written, and a while longer for people to see it.
 fn retire(session: &BastionSession, situation: &Situation) -> Action {
+    let Some(retention) = situation.retention else { return Action::Wait };
     if session.metadata.deletion_timestamp.is_some() || held_for_audit(session) {
         return Action::Wait;
     }
     let ended = session.status.as_ref().and_then(|status| status.end_time.as_ref()).map_or(situation.now, |end| end.0);
     let age = Duration::try_from(situation.now.duration_since(ended)).unwrap_or_default();
-    match situation.retention.checked_sub(age) {
+    match retention.checked_sub(age) {
         Some(left) if !left.is_zero() => Action::LookAgain(left),
         _ => Action::Prune,
     }
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
     use crate::api::{Phase, Reason};
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -161,7 +162,16 @@ mod tests {
 
     /// A situation in which the time is `now`.
     fn now(now: i64) -> Situation {
-        Situation { instance: InstanceState::Alive, asked_for: Duration::ZERO, retention: 10 * MINUTE, now: at(now) }
+        Situation {
+            instance: InstanceState::Alive,
+            asked_for: Duration::ZERO,
+            retention: Some(10 * MINUTE),
+            now: at(now),
+        }
+    }
+
+    fn follower(second: i64) -> Situation {
+        Situation { retention: None, ..now(second) }
     }
 
     fn lost(mine_in: u64, last_seen: Option<i64>) -> Situation {
@@ -202,6 +212,7 @@ mod tests {
     #[case::ended_long_ago(ended(json!([])), now(600), Action::Prune)]
     #[case::ended_long_ago_and_held_by_others(ended(json!(["example.com/x"])), now(600), Action::Prune)]
     #[case::ended_by_a_clock_ahead_of_ours(ended(json!([])), now(-30), Action::LookAgain(10 * MINUTE))]
+    #[case::ended_long_ago_and_not_ours_to_delete(ended(json!([])), follower(600), Action::Wait)]
     #[case::ended_of_a_lost_gateway(ended(json!([AUDIT_FINALIZER])), lost(0, Some(80)), Action::Wait)]
     fn a_session(#[case] session: BastionSession, #[case] situation: Situation, #[case] action: Action) {
         assert_eq!(decide(&session, &situation), action);

@@ -15,6 +15,15 @@ pub struct Exit {
     pub signal: Option<String>,
 }
 
+/// One of the two connections of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// Between the user and the gateway.
+    User,
+    /// Between the gateway and the target.
+    Target,
+}
+
 /// Why a session ends. Each cause is one row of the design's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -36,6 +45,10 @@ pub enum Cause {
     IdleTimeout(Duration),
     /// Open for this long.
     MaxDuration(Duration),
+    /// The network on one side went silent.
+    NetworkLost(Leg),
+    /// Whoever is in may not be any more; the sentence says why.
+    AccessRevoked(String),
     /// The gateway was told to stop.
     GatewayShutdown,
     /// A controller declared the gateway instance lost.
@@ -56,6 +69,8 @@ impl Cause {
             Self::TargetUnreachable(_) => Reason::TargetUnreachable,
             Self::IdleTimeout(_) => Reason::IdleTimeout,
             Self::MaxDuration(_) => Reason::MaxDuration,
+            Self::NetworkLost(_) => Reason::NetworkLost,
+            Self::AccessRevoked(_) => Reason::AccessRevoked,
             Self::GatewayShutdown => Reason::GatewayShutdown,
             Self::GatewayLost => Reason::GatewayLost,
             Self::Stale => Reason::Stale,
@@ -75,9 +90,11 @@ impl Cause {
             Self::Terminated { by, reason } => format!("terminated by {by}{}", because(reason)),
             Self::Deleted => "the BastionSession was deleted".to_owned(),
             Self::TargetClosed => "the target closed the connection".to_owned(),
-            Self::TargetUnreachable(why) => why.clone(),
+            Self::TargetUnreachable(why) | Self::AccessRevoked(why) => why.clone(),
             Self::IdleTimeout(limit) => format!("no input for {} seconds", limit.as_secs()),
             Self::MaxDuration(limit) => format!("the session reached its limit of {} seconds", limit.as_secs()),
+            Self::NetworkLost(Leg::User) => "the network to the user went silent".to_owned(),
+            Self::NetworkLost(Leg::Target) => "the network to the target went silent".to_owned(),
             Self::GatewayShutdown => "the gateway was shut down".to_owned(),
             Self::GatewayLost => "the gateway died or was cut off; the end is its last sign of life".to_owned(),
             Self::Stale => "the gateway has no such connection".to_owned(),
@@ -88,10 +105,14 @@ impl Cause {
     /// What the session's own user reads in the terminal; nothing where the user's side is gone or knows.
     pub fn notice(&self) -> Option<String> {
         let told = match self {
-            Self::UserExit(_) | Self::ClientDisconnected { .. } => return None,
+            Self::UserExit(_) | Self::ClientDisconnected { .. } | Self::NetworkLost(Leg::User) => return None,
             Self::TargetUnreachable(why) => why.clone(),
             Self::TargetClosed => self.message(),
-            Self::IdleTimeout(_) | Self::MaxDuration(_) | Self::GatewayShutdown => {
+            Self::IdleTimeout(_)
+            | Self::MaxDuration(_)
+            | Self::NetworkLost(Leg::Target)
+            | Self::AccessRevoked(_)
+            | Self::GatewayShutdown => {
                 format!("session ended: {}", self.message())
             }
             Self::ApiClosed { .. } | Self::Terminated { .. } => format!("session {}", self.message()),

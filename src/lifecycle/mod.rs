@@ -2,12 +2,16 @@
 
 mod budget;
 mod decide;
+mod election;
 mod end;
 mod limits;
 mod liveness;
+mod network;
 
 pub use budget::*;
 pub use decide::{Action, InstanceState, Situation, asked_to_end, decide};
-pub use end::{Cause, End, Exit};
+pub use election::{CAMPAIGN_EVERY, Election, LEAD_FOR, Move, TAKE_AFTER};
+pub use end::{Cause, End, Exit, Leg};
 pub use limits::{LimitWatch, Verdict};
 pub use liveness::{LeaseSeen, Observer, Suspect};
+pub use network::TcpHealth;
