@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::activity::Activity;
 use super::inbox::{Inbox, Item, PtyRequest, Request};
+use super::instance::Instance;
 use super::target::TargetConnection;
 use crate::lifecycle::{Cause, Exit};
 
@@ -64,10 +65,11 @@ pub async fn join(
     user: UserChannel,
     target: TargetConnection,
     activity: Arc<Activity>,
+    instance: Arc<Instance>,
     mut announcements: watch::Receiver<Announcement>,
     farewells: TaskTracker,
 ) -> ChannelEnd {
-    let bridge = Bridge { user, activity, asked: Mutex::default(), exit: Mutex::default() };
+    let bridge = Bridge { user, activity, instance, asked: Mutex::default(), exit: Mutex::default() };
     let end = tokio::select! {
         end = bridge.run(&target) => end,
         text = bridge.heed(&mut announcements) => {
@@ -102,6 +104,7 @@ enum Asked {
 struct Bridge {
     user: UserChannel,
     activity: Arc<Activity>,
+    instance: Arc<Instance>,
     asked: Mutex<VecDeque<Asked>>,
     exit: Mutex<Progress>,
 }
@@ -133,7 +136,10 @@ impl Bridge {
     /// Passes on what the user sends, until the user closes the channel.
     async fn to_target(&self, target: ChannelWriteHalf<client::Msg>) {
         loop {
-            let sent = match self.user.inbox.next().await {
+            let item = self.user.inbox.next().await;
+            // What was typed into a process that was frozen may be typed into a session that has ended.
+            self.instance.pulse.sure().await;
+            let sent = match item {
                 Item::Data(data) => {
                     self.activity.sent_to_target(data.len());
                     target.data_bytes(data).await

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::pulse::Pulse;
 use super::registry::Registry;
 use crate::api::{BastionSession, LEASE_OF_GATEWAY, ObservedBy};
 use crate::cluster::{SessionWriter, regarding, watch};
@@ -25,6 +26,8 @@ pub struct Instance {
     pub id: String,
     /// The sessions that it carries.
     pub registry: Registry,
+    /// Whether the process has been running all the time.
+    pub pulse: Pulse,
 }
 
 impl Instance {
@@ -36,7 +39,7 @@ impl Instance {
         let id = new_instance(pod);
         let lease = InstanceLease::acquire(Api::namespaced(client, namespace), &id, LEASE_OF_GATEWAY).await?;
         info!(instance = id, "gateway instance begins");
-        Ok((Arc::new(Self { pod: pod.to_owned(), id, registry: Registry::default() }), lease))
+        Ok((Arc::new(Self { pod: pod.to_owned(), id, registry: Registry::default(), pulse: Pulse::default() }), lease))
     }
 
     /// Renews the Lease until `stop` is cancelled, or a controller has declared the instance lost, and then every
@@ -47,10 +50,14 @@ impl Instance {
             tokio::select! {
                 () = stop.cancelled() => return Some(lease),
                 () = sleep(pause) => {}
+                () = self.pulse.doubted(), if pause > RENEW_RETRY => {}
             }
             let begun = Instant::now();
             pause = match lease.renew().await {
-                Ok(()) => RENEW_EVERY.saturating_sub(begun.elapsed()),
+                Ok(()) => {
+                    self.pulse.assure(begun);
+                    RENEW_EVERY.saturating_sub(begun.elapsed())
+                }
                 Err(LeaseError::Lost) => {
                     METRICS.instance_losses.inc();
                     error!(

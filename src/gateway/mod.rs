@@ -9,6 +9,7 @@ mod handler;
 mod host_key;
 mod inbox;
 mod instance;
+mod pulse;
 mod refusal;
 mod registry;
 mod revocation;
@@ -166,6 +167,7 @@ async fn live(
         let sessions = Api::namespaced(client.clone(), &settings.namespace);
         let held = tokio::select! {
             held = instance.stay_alive(lease, stop.clone()) => held,
+            () = instance.pulse.beat() => None,
             () = instance.obey(sessions, writer.clone()) => {
                 error!("the watch of the gateway's own sessions has ended");
                 return None;

@@ -74,6 +74,7 @@ pub async fn run(
     let (announce, announcements) = watch::channel(Announcement::None);
     let mut session = Session {
         gateway: gateway.clone(),
+        instance: instance.clone(),
         grant,
         activity,
         started,
@@ -114,6 +115,7 @@ pub async fn run(
 
 struct Session {
     gateway: Arc<Gateway>,
+    instance: Arc<Instance>,
     grant: Grant,
     activity: Arc<Activity>,
     started: Instant,
@@ -230,7 +232,8 @@ impl Session {
     fn join(&mut self, channel: UserChannel, connection: TargetConnection) {
         let (activity, announcements) = (self.activity.clone(), self.announcements.clone());
         let farewells = self.gateway.sessions.clone();
-        self.channels.spawn(channel::join(channel, connection, activity, announcements, farewells));
+        let instance = self.instance.clone();
+        self.channels.spawn(channel::join(channel, connection, activity, instance, announcements, farewells));
     }
 
     /// The user's connection has ended. It was the user's own doing if no channel was open any more.
