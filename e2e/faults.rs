@@ -35,6 +35,23 @@ async fn the_sessions_of_a_killed_gateway_are_shown_as_lost_and_no_others() {
     assert_eq!(bastion.watch.phase(&bob.session), Phase::Active);
 }
 
+/// A gateway that was frozen finds its sessions ended by others: nothing that a user typed meanwhile may pass.
+#[tokio::test]
+async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {
+    let bastion = Bastion::up().await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let Open { mut ssh, session } = bastion.open("alice").await;
+    let leak = bastion.namespace.dir.join("leak");
+    bastion.gateway.process.signal(Signal::SIGSTOP);
+    ssh.say(&format!("touch {}", leak.display())).await;
+    bastion.watch.ended_within(LOST_GATEWAY, &session, Reason::GatewayLost).await;
+    bastion.gateway.process.signal(Signal::SIGCONT);
+    ssh.finish(PATIENCE).await;
+    assert!(!leak.exists(), "what was typed while the gateway was frozen reached the target");
+    let again = bastion.open("alice").await;
+    assert_ne!(again.session.spec.gateway.instance, session.spec.gateway.instance, "it begins a new life");
+}
+
 #[tokio::test]
 async fn a_session_that_ends_while_the_api_server_is_away_is_written_afterwards_with_its_own_time() {
     let control_plane = Arc::new(ControlPlane::start().await);

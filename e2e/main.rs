@@ -9,6 +9,7 @@ mod policies;
 mod programs;
 mod records;
 mod refusals;
+mod revocations;
 mod scenes;
 mod schema;
 mod signals;

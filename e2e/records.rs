@@ -133,3 +133,22 @@ async fn a_session_that_ends_without_a_controller_is_put_on_record_by_the_next_o
     finalizer_off(&bastion, &alice.session).await;
     bob.still_answers().await;
 }
+
+#[tokio::test]
+async fn the_second_controller_takes_over_when_the_first_is_killed() {
+    let bastion = Bastion::up().await;
+    let first = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let before = bastion.open("alice").await;
+    let _second = Controller::start(&bastion.namespace, "controller-1", "10m").await;
+    eventually(PATIENCE, "a row by the first controller", async || {
+        let rows = rows(&bastion.namespace, &before.session.name_any()).await;
+        if rows.len() == 1 { Ok(()) } else { Err(format!("{rows:?}")) }
+    })
+    .await;
+    first.process.signal(Signal::SIGKILL);
+    let Open { mut ssh, session } = before;
+    ssh.say("exit").await;
+    bastion.watch.ended(&session, Reason::UserExit).await;
+    assert_eq!(ended_row(&bastion.namespace, &session).await.status, "closed");
+    finalizer_off(&bastion, &session).await;
+}

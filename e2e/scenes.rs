@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use bastion_operator::api::{Phase, Reason};
+use futures::future::join_all;
 use kube::ResourceExt;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::refusal::assert_let_through;
-use crate::harness::{AT_ONCE, Bastion, Gateway, Open, PATIENCE};
+use crate::harness::{AT_ONCE, Bastion, Gateway, Namespace, Open, PATIENCE, Sshd, eventually};
 
 #[tokio::test]
 async fn exit_closes_the_session_with_its_exit_code() {
@@ -114,10 +115,14 @@ async fn a_user_who_terminates_their_own_session_closes_it() {
 #[tokio::test]
 async fn a_target_that_closes_the_connection_ends_the_session() {
     let bastion = Bastion::up().await;
-    let Open { mut ssh, session } = bastion.open("alice").await;
-    ssh.say("kill -KILL $PPID").await;
-    bastion.watch.ended(&session, Reason::TargetClosed).await;
-    ssh.finish(AT_ONCE).await;
+    // Several, because the user's client leaves as soon as it hears of it, and may be faster than the gateway.
+    let mut open = join_all((0..10).map(|_| bastion.open("alice"))).await;
+    join_all(open.iter_mut().map(|it| it.ssh.say("kill -KILL $PPID"))).await;
+    for Open { ssh, session } in &mut open {
+        bastion.watch.ended(session, Reason::TargetClosed).await;
+        let outcome = ssh.finish(AT_ONCE).await;
+        assert!(outcome.stderr.contains("bastion: "), "the user reads that the target is gone: {outcome:?}");
+    }
 }
 
 #[tokio::test]
@@ -135,6 +140,24 @@ async fn a_gateway_that_is_stopped_leaves_nothing_active() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_drains_lets_sessions_go_on_and_nobody_in() {
+    let bastion = Bastion::with(async |namespace, _| namespace.user("bob").await).await;
+    let mut draining = Gateway::start_with(&bastion.namespace, "gateway-1", &["--grace-period", "10m"]).await;
+    let mut alice = bastion.open_on(&draining, "alice", "web-1").await;
+    draining.process.signal(Signal::SIGTERM);
+    eventually(AT_ONCE, "nobody gets in any more", async || {
+        let outcome = draining.ssh("bob:web-1").await.command("echo through").run().await;
+        if outcome.code == Some(255) && outcome.stdout.is_empty() { Ok(()) } else { Err(format!("{outcome:?}")) }
+    })
+    .await;
+    alice.still_answers().await;
+    assert_eq!(bastion.watch.phase(&alice.session), Phase::Active);
+    alice.ssh.say("exit").await;
+    bastion.watch.ended(&alice.session, Reason::UserExit).await;
+    assert_eq!(draining.process.finish(AT_ONCE).await.code, Some(0), "it ends when its last session has");
+}
+
+#[tokio::test]
 async fn two_gateways_that_start_at_once_share_the_host_key() {
     let bastion = Bastion::with_users(&["bob"]).await;
     let other = Gateway::start(&bastion.namespace, "gateway-1").await;
@@ -148,9 +171,9 @@ async fn two_gateways_that_start_at_once_share_the_host_key() {
 
 #[tokio::test]
 async fn the_first_gateways_of_a_new_bastion_agree_on_a_host_key() {
-    let namespace = crate::harness::Namespace::new().await;
+    let namespace = Namespace::new().await;
     namespace.user("alice").await;
-    namespace.target("web-1", &*crate::harness::Sshd::shared().await).await;
+    namespace.target("web-1", &*Sshd::shared().await).await;
     let (one, two) = tokio::join!(Gateway::start(&namespace, "gateway-0"), Gateway::start(&namespace, "gateway-1"));
     for gateway in [one, two] {
         let outcome = gateway.ssh("alice:web-1").await.command("echo through").run().await;
@@ -175,7 +198,7 @@ async fn events_tell_the_story_of_a_session() {
     let Open { mut ssh, session } = bastion.open("alice").await;
     ssh.say("exit").await;
     bastion.watch.ended(&session, Reason::UserExit).await;
-    crate::harness::eventually(PATIENCE, "an Event of the start and one of the end", async || {
+    eventually(PATIENCE, "an Event of the start and one of the end", async || {
         let events = bastion.namespace.events_of(&session.name_any()).await;
         let told = |reason: &str| events.iter().any(|(it, note)| it == reason && !note.is_empty());
         if told("Started") && told("UserExit") { Ok(()) } else { Err(format!("{events:?}")) }

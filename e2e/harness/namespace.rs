@@ -8,6 +8,7 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Client, Resource, ResourceExt};
@@ -153,8 +154,14 @@ impl Namespace {
     }
 
     /// Lets a user connect: `resource` as RBAC knows it, such as `bastiontargets/root`, for the given names or all.
-    pub async fn grant(&self, user: &str, resource: &str, names: &[&str]) {
-        self.allow(user, json!([connect_rule(resource, names)])).await;
+    /// Returns the name of the grant.
+    pub async fn grant(&self, user: &str, resource: &str, names: &[&str]) -> String {
+        self.allow_in(&self.name, &user_subject(user), json!([connect_rule(resource, names)])).await
+    }
+
+    /// Takes a grant back.
+    pub async fn withdraw(&self, grant: &str) {
+        self.api::<RoleBinding>().delete(grant, &Default::default()).await.expect("a RoleBinding");
     }
 
     /// Waits until a user in a group may connect to the named thing.
@@ -174,7 +181,7 @@ impl Namespace {
         self.allow_in(&credentials_namespace(&self.name), &user_subject(user), rules).await;
     }
 
-    async fn allow_in(&self, namespace: &str, subject: &Value, rules: Value) {
+    async fn allow_in(&self, namespace: &str, subject: &Value, rules: Value) -> String {
         let (api_version, metadata) =
             ("rbac.authorization.k8s.io/v1", json!({"name": format!("allow-{}", unique()), "namespace": namespace}));
         let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": metadata["name"]});
@@ -186,6 +193,7 @@ impl Namespace {
             apply_one(&self.admin(), object).await;
         }
         self.await_right(subject, attributes(namespace, &rule)).await;
+        metadata["name"].as_str().expect("a name").to_owned()
     }
 
     /// Puts the key with which the gateway signs in to targets into a Secret of this name.
