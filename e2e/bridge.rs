@@ -55,7 +55,7 @@ async fn a_hundred_mebibytes_go_both_ways_at_once_and_arrive_intact() {
     let files = (File::open(&sent).expect("a file"), File::create(&received).expect("a file"));
     let mut ssh = bastion.ssh("alice:web-1").await.command("cat").start_with(files.0, files.1).await;
     let session = bastion.watch.started("alice").await;
-    let outcome = ssh.finish(Duration::from_secs(120)).await;
+    let outcome = ssh.finish(Duration::from_mins(2)).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let arrived = fs::read(&received).expect("a file");
     assert!(arrived == bytes, "{} of {} bytes came back, or came back changed", arrived.len(), bytes.len());

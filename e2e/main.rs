@@ -1,4 +1,5 @@
 //! End-to-end tests: a real API server, a real sshd, real `ssh` clients, and a namespace a test.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why, and stops")]
 
 mod harness;
 

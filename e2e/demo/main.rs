@@ -1,6 +1,7 @@
 //! `make demo`: the whole bastion on this machine, and how soon each end of a session is seen.
 //!
 //! On a terminal it stays up afterwards, to be tried. Without one it ends, with an error where a scene fell short.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why, and stops")]
 
 #[path = "../harness/mod.rs"]
 mod harness;

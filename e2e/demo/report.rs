@@ -54,14 +54,14 @@ impl Scene {
 /// The scenes, and how long each took to be shown.
 pub fn scenes(scenes: &[Scene]) -> String {
     let head = ["Scene", "Shown as", "Seconds until shown", "Allowed", ""];
-    table(&head, scenes.iter().map(Scene::cells).collect())
+    table(&head, &scenes.iter().map(Scene::cells).collect::<Vec<_>>())
 }
 
 /// The rows of the audit database.
 pub fn records(records: &[SessionRecord]) -> String {
     let head =
         ["Session", "User", "Target", "Login", "Status", "Reason", "Exit code", "Terminated by", "Start", "Seconds"];
-    table(&head, records.iter().map(record).collect())
+    table(&head, &records.iter().map(record).collect::<Vec<_>>())
 }
 
 fn record(row: &SessionRecord) -> Vec<String> {
@@ -86,7 +86,7 @@ fn record(row: &SessionRecord) -> Vec<String> {
 }
 
 /// Columns as wide as their widest cell.
-fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(ToString::to_string).collect();
     let width =
         |column: usize| rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -96,5 +96,5 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
         format!("  {}\n", cells.join("  ").trim_end())
     };
     let rule = widths.iter().map(|width| "-".repeat(*width)).collect();
-    [&head, &rule].into_iter().chain(&rows).map(line).collect()
+    [&head, &rule].into_iter().chain(rows).map(line).collect()
 }

@@ -105,10 +105,10 @@ async fn gateway_killed(stage: &Stage) -> Vec<Scene> {
     stage.gateways[0].process.signal(Signal::SIGKILL);
     let took = join_all(lost.iter().map(|it| shown(stage, event, &it.session, Reason::GatewayLost))).await;
     let scene = |name: &str, took| Scene::ended(name, Reason::GatewayLost, took, LOST_GATEWAY);
-    let first = scene("gateway killed with -9: the first of its 20", took.iter().min().copied().unwrap_or_default());
-    let last = scene("  the last of its 20", took.iter().max().copied().unwrap_or_default());
+    let fastest = scene("gateway killed with -9: the first of its 20", took.iter().min().copied().unwrap_or_default());
+    let slowest = scene("  the last of its 20", took.iter().max().copied().unwrap_or_default());
     let stays = stays(stage, "  a session on the other gateway", &mut elsewhere).await;
     elsewhere.ssh.say("exit").await;
     shown(stage, event, &elsewhere.session, Reason::UserExit).await;
-    vec![first, last, stays]
+    vec![fastest, slowest, stays]
 }

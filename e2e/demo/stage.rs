@@ -102,7 +102,8 @@ Ctrl-C ends everything and removes it.",
     pub fn last_words(&self) -> String {
         let gateways = self.gateways.iter().map(|gateway| (gateway.pod.as_str(), &gateway.process));
         let programs = gateways.chain([("the controller", &self.controller.process)]);
-        programs.map(|(name, process)| format!("--- {name}\n{}\n", process.last_words())).collect()
+        let told: Vec<_> = programs.map(|(name, process)| format!("--- {name}\n{}", process.last_words())).collect();
+        told.join("\n")
     }
 
     /// Stops everything, and returns when it is gone.

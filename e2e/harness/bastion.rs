@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bastion_operator::api::BastionSession;
 use kube::ResourceExt;
+use kube::api::ListParams;
 
 use super::control_plane::ControlPlane;
 use super::namespace::Namespace;
@@ -84,7 +85,7 @@ impl Bastion {
 
     /// The names of all sessions that there are.
     pub async fn session_names(&self) -> Vec<String> {
-        let sessions = self.namespace.api::<BastionSession>().list(&Default::default()).await;
+        let sessions = self.namespace.api::<BastionSession>().list(&ListParams::default()).await;
         sessions.expect("sessions can be listed").iter().map(ResourceExt::name_any).collect()
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -161,7 +161,7 @@ impl Namespace {
 
     /// Takes a grant back.
     pub async fn withdraw(&self, grant: &str) {
-        self.api::<RoleBinding>().delete(grant, &Default::default()).await.expect("a RoleBinding");
+        self.api::<RoleBinding>().delete(grant, &DeleteParams::default()).await.expect("a RoleBinding");
     }
 
     /// Waits until a user in a group may connect to the named thing.
@@ -185,14 +185,14 @@ impl Namespace {
         let (api_version, metadata) =
             ("rbac.authorization.k8s.io/v1", json!({"name": format!("allow-{}", unique()), "namespace": namespace}));
         let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": metadata["name"]});
-        let rule = rules[0].clone();
+        let first = rules[0].clone();
         for object in [
             json!({"apiVersion": api_version, "kind": "Role", "metadata": metadata, "rules": rules}),
             json!({"apiVersion": api_version, "kind": "RoleBinding", "metadata": metadata, "roleRef": role, "subjects": [subject]}),
         ] {
             apply_one(&self.admin(), object).await;
         }
-        self.await_right(subject, attributes(namespace, &rule)).await;
+        self.await_right(subject, attributes(namespace, &first)).await;
         metadata["name"].as_str().expect("a name").to_owned()
     }
 
@@ -276,7 +276,7 @@ impl Namespace {
 
     /// The reasons of all Events regarding a session, and their notes.
     pub async fn events_of(&self, session: &str) -> Vec<(String, String)> {
-        let events = self.api::<Event>().list(&Default::default()).await.expect("Events can be listed");
+        let events = self.api::<Event>().list(&ListParams::default()).await.expect("Events can be listed");
         let regarding = |event: &Event| event.regarding.as_ref().and_then(|it| it.name.clone());
         let told = |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
         events.items.into_iter().filter(|it| regarding(it).as_deref() == Some(session)).map(told).collect()

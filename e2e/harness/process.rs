@@ -130,7 +130,7 @@ impl Process {
     /// Waits for its end.
     pub async fn finish(&mut self, deadline: Duration) -> Outcome {
         let Ok(status) = tokio::time::timeout(deadline, self.child.wait()).await else {
-            panic!("{:?} has not ended within {deadline:?}; {}", self.files, self.last_words());
+            panic!("{} has not ended within {deadline:?}; {}", self.files.display(), self.last_words());
         };
         let status = status.expect("the process can be waited for");
         Outcome { code: status.code(), signal: status.signal(), stdout: self.stdout(), stderr: self.stderr() }

@@ -37,7 +37,7 @@ impl Ssh {
 
     /// With another key.
     pub fn key(mut self, path: &Path) -> Self {
-        self.key = path.to_owned();
+        path.clone_into(&mut self.key);
         self
     }
 

@@ -60,7 +60,9 @@ impl SessionWatch {
         };
         match tokio::time::timeout(deadline, found).await {
             Ok(found) => found,
-            Err(_) => panic!("{what}: not within {deadline:?}; the watch saw:\n{}", self.told()),
+            Err(tokio::time::error::Elapsed { .. }) => {
+                panic!("{what}: not within {deadline:?}; the watch saw:\n{}", self.told())
+            }
         }
     }
 
