@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod access;
 mod bridge;
 mod faults;
 mod limits;
@@ -10,7 +11,6 @@ mod policies;
 mod programs;
 mod records;
 mod refusals;
-mod revocations;
 mod scenes;
 mod schema;
 mod signals;

@@ -90,6 +90,14 @@ impl Bastion {
     }
 }
 
+impl Drop for Bastion {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- sshd, which all tests share ---\n{}", self.sshd.last_words());
+        }
+    }
+}
+
 impl Open {
     /// Checks that the shell still answers.
     pub async fn still_answers(&mut self) {

@@ -47,6 +47,11 @@ impl Sshd {
             }
         }
     }
+
+    /// The last lines of its log.
+    pub fn last_words(&self) -> String {
+        self.process.last_words()
+    }
 }
 
 /// An sshd that listens, or none where another program was faster to take the port.
