@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use backon::Retryable;
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
@@ -13,7 +14,7 @@ use tracing::{error, info, warn};
 use super::pulse::Pulse;
 use super::registry::Registry;
 use crate::api::{BastionSession, LEASE_OF_GATEWAY, ObservedBy};
-use crate::cluster::{SessionWriter, regarding, watch};
+use crate::cluster::{SessionWriter, regarding, retry_pace, watch};
 use crate::lifecycle::{Cause, End, RENEW_EVERY, RENEW_RETRY, STALE_AFTER, asked_to_end};
 use crate::liveness::{InstanceLease, LeaseError, new_instance};
 use crate::metrics::METRICS;
@@ -113,15 +114,16 @@ impl Instance {
 /// only be one that ended so soon that the watch still tells of its beginning.)
 async fn disown(api: Api<BastionSession>, name: String, cause: Cause, writer: SessionWriter) {
     sleep(STALE_AFTER).await;
-    match api.get_opt(&name).await {
-        Ok(Some(session)) if !session.phase().is_final() => {
-            warn!(session = name, "an Active session of this instance has no connection");
-            let end = End::unseen(cause, ObservedBy::Gateway, session.spec.start_time.0, None);
-            writer.end_until_final(&regarding(&session), &end).await;
-        }
-        Ok(_) => {}
-        // The watch begins anew after such trouble, and tells of the session again.
-        Err(error) => warn!(session = name, %error, "an Active session without a connection could not be looked at"),
+    let look = async || api.get_opt(&name).await;
+    let found = look.retry(retry_pace()).notify(|error, _| {
+        warn!(session = name, %error, "an Active session without a connection could not be looked at; trying again");
+    });
+    if let Ok(Some(session)) = found.await
+        && !session.phase().is_final()
+    {
+        warn!(session = name, "an Active session of this instance has no connection");
+        let end = End::unseen(cause, ObservedBy::Gateway, session.spec.start_time.0, None);
+        writer.end_until_final(&regarding(&session), &end).await;
     }
 }
 

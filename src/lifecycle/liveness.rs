@@ -1,7 +1,7 @@
 //! Which gateway instances are alive, as one controller sees it: the evidence, and the doubts of the observer in
 //! its own eyes. It never calls an instance lost; it names the suspects, and the swap of the Lease decides.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -16,6 +16,8 @@ pub struct LeaseSeen {
     pub resource_version: String,
     /// By the gateway's clock; only passed on, never compared with the controller's.
     pub renewed: Option<Timestamp>,
+    /// When it was made, by its maker's clock.
+    pub acquired: Option<Timestamp>,
     /// Whether a controller has put `lost` in the holder's place.
     pub lost: bool,
 }
@@ -90,13 +92,29 @@ impl Observer {
         self.heartbeat = Some(now);
     }
 
-    /// The instances to doubt at this moment; none while the observer doubts itself. To be called every
-    /// [`super::TICK`].
-    pub fn suspects(&mut self, now: Instant) -> Vec<Suspect> {
-        if now.duration_since(self.looked) > PAUSED_AFTER {
+    /// The Leases that a new list of them holds: whatever else was known of is gone. Returns which those are.
+    pub fn listed(&mut self, names: &HashSet<String>) -> Vec<String> {
+        self.controllers.retain(|name, _| names.contains(name));
+        let known = self.instances.iter().filter(|(_, instance)| instance.lease.is_some());
+        let gone: Vec<_> = known.map(|(name, _)| name).filter(|name| !names.contains(*name)).cloned().collect();
+        for name in &gone {
+            self.lease_gone(name);
+        }
+        gone
+    }
+
+    /// The observer runs. To be called every [`super::TICK`], whatever else it waits for: a gap means that it was
+    /// paused.
+    pub fn awake(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.looked) > PAUSED_AFTER {
             self.heartbeat = None;
         }
         self.looked = now;
+    }
+
+    /// The instances to doubt at this moment; none while the observer doubts itself.
+    pub fn suspects(&mut self, now: Instant) -> Vec<Suspect> {
+        self.awake(now);
         if self.heartbeat.is_none_or(|last| now.duration_since(last) > HEARTBEAT_MAX_AGE) {
             return Vec::new();
         }
@@ -142,7 +160,7 @@ impl Observer {
         let lost = self.instances.iter().filter(|(_, instance)| instance.lost.is_some());
         let lost = lost.filter_map(|(name, instance)| Some((name, instance.lease.as_ref()?)));
         lost.chain(&self.controllers)
-            .filter(|(_, lease)| lease.renewed.is_none_or(|renewed| renewed < before))
+            .filter(|(_, lease)| lease.renewed.max(lease.acquired).is_none_or(|touched| touched < before))
             .map(|(name, lease)| Suspect {
                 instance: name.clone(),
                 resource_version: Some(lease.resource_version.clone()),
@@ -167,7 +185,7 @@ mod tests {
     use super::*;
 
     fn seen(version: u64) -> LeaseSeen {
-        LeaseSeen { resource_version: version.to_string(), renewed: None, lost: false }
+        LeaseSeen { resource_version: version.to_string(), renewed: None, acquired: None, lost: false }
     }
 
     /// Looks every half second from `from` to `to`, with a working watch, and returns the first second at which
@@ -256,6 +274,29 @@ mod tests {
             };
         assert_eq!(mine_in(&mut observer, 0), SWEEP_HEAD_START);
         assert_eq!(mine_in(&mut observer, 5), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_new_list_says_what_is_gone() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.lease("gw-1", seen(1), start);
+        observer.lease("gw-2", seen(1), start);
+        observer.controller_lease("ctl-1", seen(1));
+        observer.state("gw-without-lease", start, true);
+        assert_eq!(observer.listed(&HashSet::from(["gw-2".to_owned()])), ["gw-1"]);
+        assert_eq!(observer.instances.len(), 2);
+        assert!(observer.controllers.is_empty());
+    }
+
+    #[test]
+    fn the_mark_on_an_instance_without_a_lease_is_kept_for_a_while() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        let made = Timestamp::from_second(100).unwrap();
+        observer.lease("gw-1", LeaseSeen { lost: true, acquired: Some(made), ..seen(1) }, start);
+        assert_eq!(observer.left_behind(Timestamp::from_second(99).unwrap()), []);
+        assert_eq!(observer.left_behind(Timestamp::from_second(101).unwrap()).len(), 1);
     }
 
     #[test]

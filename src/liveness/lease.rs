@@ -79,14 +79,17 @@ impl InstanceLease {
         }
     }
 
-    /// Somebody else wrote the Lease, or an earlier attempt of ours whose answer was lost.
+    /// Somebody else wrote the Lease or deleted it, or an earlier attempt of ours got through whose answer was lost.
     async fn after_conflict(&mut self, name: &str) -> Result<(), LeaseError> {
-        let current = timeout(RENEW_TIMEOUT, self.api.get(name)).await.map_err(|_| LeaseError::Timeout)??;
-        if is_lost(&current) {
-            return Err(LeaseError::Lost);
+        match timeout(RENEW_TIMEOUT, self.api.get_opt(name)).await.map_err(|_| LeaseError::Timeout)?? {
+            Some(current) if is_lost(&current) => Err(LeaseError::Lost),
+            Some(current) => {
+                self.lease = current;
+                Box::pin(self.renew()).await
+            }
+            // The API server calls it a conflict too when the Lease is gone.
+            None => self.recreate(self.lease.clone()).await,
         }
-        self.lease = current;
-        Box::pin(self.renew()).await
     }
 
     /// Somebody deleted the Lease. A controller that calls the instance lost creates it with another holder.
@@ -158,6 +161,7 @@ pub fn seen(lease: &Lease) -> LeaseSeen {
     LeaseSeen {
         resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
         renewed: lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0),
+        acquired: lease.spec.as_ref().and_then(|spec| spec.acquire_time.as_ref()).map(|time| time.0),
         lost: is_lost(lease),
     }
 }
