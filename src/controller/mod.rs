@@ -3,6 +3,7 @@
 
 mod leader;
 mod observer;
+mod pods;
 mod sessions;
 
 use std::net::SocketAddr;

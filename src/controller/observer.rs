@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Settings;
+use super::{Settings, pods};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{REQUEST_TIMEOUT, watch};
 use crate::lifecycle::{HEARTBEAT_EVERY, LOST_LEASE_KEPT, Observer, Suspect, TICK};
@@ -36,12 +36,13 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
-    let sessions = Api::namespaced(client, &settings.namespace);
+    let sessions = Api::namespaced(client.clone(), &settings.namespace);
     let own = new_instance(&settings.pod);
     tokio::select! {
         () = follow(leases.clone(), &own, &observer, &losses) => anyhow::bail!("the watch of the Leases has ended"),
         () = beat(leases.clone(), &own, stop.clone()) => Ok(()),
         () = judge(leases, sessions, &observer, &losses) => anyhow::bail!("nobody sweeps any more"),
+        () = pods::follow(client, &settings.namespace, &observer) => anyhow::bail!("the watch of the Pods has ended"),
         () = stay_awake(&observer) => Ok(()),
     }
 }
@@ -114,7 +115,9 @@ async fn beat(leases: Api<Lease>, own: &str, stop: CancellationToken) {
         }
         let beaten = match &mut lease {
             Some(lease) => lease.renew().await,
-            None => InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER).await.map(|new| lease = Some(new)),
+            None => InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER, None)
+                .await
+                .map(|new| lease = Some(new)),
         };
         if let Err(error) = beaten {
             METRICS.lease_renewals_failed.inc();

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::Settings;
 use super::pulse::Pulse;
 use super::registry::Registry;
 use crate::api::{BastionSession, LEASE_OF_GATEWAY, ObservedBy};
@@ -36,11 +37,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the Lease cannot be created.
-    pub async fn begin(client: Client, namespace: &str, pod: &str) -> Result<(Arc<Self>, InstanceLease), LeaseError> {
+    pub async fn begin(client: Client, settings: &Settings) -> Result<(Arc<Self>, InstanceLease), LeaseError> {
+        let pod = &settings.pod;
         let id = new_instance(pod);
-        let lease = InstanceLease::acquire(Api::namespaced(client, namespace), &id, LEASE_OF_GATEWAY).await?;
+        let leases = Api::namespaced(client, &settings.namespace);
+        let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, settings.pod_uid.as_deref()).await?;
         info!(instance = id, "gateway instance begins");
-        Ok((Arc::new(Self { pod: pod.to_owned(), id, registry: Registry::default(), pulse: Pulse::default() }), lease))
+        Ok((Arc::new(Self { pod: pod.clone(), id, registry: Registry::default(), pulse: Pulse::default() }), lease))
     }
 
     /// Renews the Lease until `stop` is cancelled, or a controller has declared the instance lost, and then every

@@ -40,3 +40,5 @@ pub const NETWORK_LOST_AFTER: Duration = Duration::from_secs(20);
 pub const NETWORK_LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often it is looked at whether those who are in still may be.
 pub const ACCESS_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long after the last evidence of it an instance counts as lost whose Pod object is gone.
+pub const POD_GONE_AFTER: Duration = Duration::from_secs(10);

@@ -2,12 +2,13 @@
 //! its own eyes. It never calls an instance lost; it names the suspects, and the swap of the Lease decides.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::budget::{HEARTBEAT_MAX_AGE, LOST_AFTER, PAUSED_AFTER, SWEEP_HEAD_START};
+use super::budget::{HEARTBEAT_MAX_AGE, PAUSED_AFTER, SWEEP_HEAD_START};
 use super::decide::InstanceState;
+use super::pods::Pods;
 
 /// A gateway instance's Lease, as the watch or a GET shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +19,13 @@ pub struct LeaseSeen {
     pub renewed: Option<Timestamp>,
     /// When it was made, by its maker's clock.
     pub acquired: Option<Timestamp>,
+    /// The uid of the gateway's Pod, where the gateway knows it.
+    pub pod_uid: Option<String>,
     /// Whether a controller has put `lost` in the holder's place.
     pub lost: bool,
 }
 
-/// An instance of which nothing was heard for [`LOST_AFTER`].
+/// An instance of which nothing was heard for as long as its Pod lets hope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// The instance, which is also the name of its Lease.
@@ -45,6 +48,7 @@ pub struct Observer {
     instances: HashMap<String, Instance>,
     /// The Leases of controllers, which are only cleared away when they are old.
     controllers: HashMap<String, LeaseSeen>,
+    pods: Pods,
     heartbeat: Option<Instant>,
     looked: Instant,
 }
@@ -52,7 +56,13 @@ pub struct Observer {
 impl Observer {
     /// A view without evidence: every count starts when an instance is first heard of.
     pub fn new(now: Instant) -> Self {
-        Self { instances: HashMap::new(), controllers: HashMap::new(), heartbeat: None, looked: now }
+        Self {
+            instances: HashMap::new(),
+            controllers: HashMap::new(),
+            pods: Pods::default(),
+            heartbeat: None,
+            looked: now,
+        }
     }
 
     /// A Lease of a gateway instance came through the watch. Returns whether this is news of a loss.
@@ -103,6 +113,11 @@ impl Observer {
         gone
     }
 
+    /// What is known of Pods.
+    pub fn pods(&mut self) -> &mut Pods {
+        &mut self.pods
+    }
+
     /// The observer runs. To be called every [`super::TICK`], whatever else it waits for: a gap means that it was
     /// paused.
     pub fn awake(&mut self, now: Instant) {
@@ -120,7 +135,9 @@ impl Observer {
         }
         self.instances
             .iter()
-            .filter(|(_, instance)| instance.lost.is_none() && now.duration_since(instance.evidence) >= LOST_AFTER)
+            .filter(|(_, instance)| {
+                instance.lost.is_none() && now.duration_since(instance.evidence) >= self.patience(instance)
+            })
             .map(|(name, instance)| Suspect {
                 instance: name.clone(),
                 resource_version: instance.lease.as_ref().map(|lease| lease.resource_version.clone()),
@@ -146,7 +163,7 @@ impl Observer {
         let last_seen = entry.lease.as_ref().and_then(|lease| lease.renewed);
         match entry.lost {
             None => InstanceState::Alive,
-            Some((_, true)) => InstanceState::Lost { mine_in: std::time::Duration::ZERO, last_seen },
+            Some((_, true)) => InstanceState::Lost { mine_in: Duration::ZERO, last_seen },
             Some((since, false)) => {
                 let mine_in = SWEEP_HEAD_START.saturating_sub(now.duration_since(since));
                 InstanceState::Lost { mine_in, last_seen }
@@ -168,6 +185,11 @@ impl Observer {
             .collect()
     }
 
+    fn patience(&self, instance: &Instance) -> Duration {
+        let lease = instance.lease.as_ref();
+        self.pods.patience(lease.and_then(|lease| lease.pod_uid.as_deref()), lease.and_then(|lease| lease.acquired))
+    }
+
     /// After a start, a pause or an outage nobody's silence counts that fell into it.
     fn start_again(&mut self, now: Instant) {
         for instance in self.instances.values_mut() {
@@ -178,14 +200,13 @@ impl Observer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
+    use super::super::pods::Container;
     use super::*;
 
     fn seen(version: u64) -> LeaseSeen {
-        LeaseSeen { resource_version: version.to_string(), renewed: None, acquired: None, lost: false }
+        LeaseSeen { resource_version: version.to_string(), renewed: None, acquired: None, pod_uid: None, lost: false }
     }
 
     /// Looks every half second from `from` to `to`, with a working watch, and returns the first second at which
@@ -297,6 +318,24 @@ mod tests {
         observer.lease("gw-1", LeaseSeen { lost: true, acquired: Some(made), ..seen(1) }, start);
         assert_eq!(observer.left_behind(Timestamp::from_second(99).unwrap()), []);
         assert_eq!(observer.left_behind(Timestamp::from_second(101).unwrap()).len(), 1);
+    }
+
+    #[test]
+    fn a_container_that_ended_is_suspected_at_once_and_a_missing_pod_early() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        let of_pod = |uid: &str| LeaseSeen { pod_uid: Some(uid.to_owned()), ..seen(1) };
+        observer.lease("gw-1", of_pod("one"), start);
+        observer.lease("gw-2", of_pod("two"), start);
+        let pods = ["one", "two"].map(|uid| (uid.to_owned(), Container::Unknown));
+        observer.pods().list(pods.into());
+        assert_eq!(first_suspect(&mut observer, start, 0.5, 1.0, true), None);
+        observer.pods().changed("one", Container::Over);
+        assert_eq!(first_suspect(&mut observer, start, 1.5, 60.0, true), Some(1.5));
+        observer.declared_lost("gw-1", start + Duration::from_secs_f64(1.5));
+        observer.pods().gone("two");
+        assert_eq!(first_suspect(&mut observer, start, 2.0, 60.0, true), Some(10.0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use rand::distr::{Distribution, Uniform};
 use tokio::time::timeout;
 
-use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER};
+use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER, POD_UID_ANNOTATION};
 use crate::cluster::code;
 use crate::lifecycle::{LOST_AFTER, LeaseSeen, RENEW_TIMEOUT, Suspect};
 
@@ -52,8 +52,15 @@ impl InstanceLease {
     ///
     /// # Errors
     /// When the API server refuses it or does not answer.
-    pub async fn acquire(api: Api<Lease>, name: &str, program: &str) -> Result<Self, LeaseError> {
-        let lease = create(&api, &new_lease(name, program, name)).await?;
+    pub async fn acquire(
+        api: Api<Lease>,
+        name: &str,
+        program: &str,
+        pod_uid: Option<&str>,
+    ) -> Result<Self, LeaseError> {
+        let mut lease = new_lease(name, program, name);
+        lease.metadata.annotations = pod_uid.map(|uid| [(POD_UID_ANNOTATION.to_owned(), uid.to_owned())].into());
+        let lease = create(&api, &lease).await?;
         Ok(Self { api, lease })
     }
 
@@ -97,6 +104,7 @@ impl InstanceLease {
         lease.metadata = ObjectMeta {
             name: lease.metadata.name.take(),
             labels: lease.metadata.labels.take(),
+            annotations: lease.metadata.annotations.take(),
             ..ObjectMeta::default()
         };
         match create(&self.api, &lease).await {
@@ -162,6 +170,7 @@ pub fn seen(lease: &Lease) -> LeaseSeen {
         resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
         renewed: lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0),
         acquired: lease.spec.as_ref().and_then(|spec| spec.acquire_time.as_ref()).map(|time| time.0),
+        pod_uid: lease.metadata.annotations.as_ref().and_then(|all| all.get(POD_UID_ANNOTATION)).cloned(),
         lost: is_lost(lease),
     }
 }
