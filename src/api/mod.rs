@@ -35,6 +35,9 @@ pub const LEASE_OF_GATEWAY: &str = "gateway";
 /// The Lease by which a controller checks that its own watch works.
 pub const LEASE_OF_CONTROLLER: &str = "controller";
 
+/// On the Lease of a gateway instance: the uid of its Pod.
+pub const POD_UID_ANNOTATION: &str = "bastion.dev/pod-uid";
+
 /// The holder of a gateway instance's Lease once a controller has declared the instance lost.
 pub const LOST_HOLDER: &str = "lost";
 

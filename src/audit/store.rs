@@ -75,19 +75,24 @@ pub struct Store {
 }
 
 impl Store {
+    /// The path in a URL, without a look at the file.
+    ///
+    /// # Errors
+    /// When the URL is not that of an absolute path.
+    pub fn check_url(url: &str) -> Result<&str, StoreError> {
+        // Sessions are let go once they are on record, so SQLite's names for a database in memory, `:memory:`,
+        // `file:…` and the empty one, must not pass. None of them begins with a slash.
+        let path = url.strip_prefix("sqlite://").filter(|path| path.starts_with('/') && !path.contains('?'));
+        path.ok_or_else(|| StoreError::Url { url: without_credentials(url) })
+    }
+
     /// Opens the database at a URL such as `sqlite:///var/lib/bastion/audit.db`, and makes the file where there is
     /// none. Does not migrate it.
     ///
     /// # Errors
     /// When the URL is not that of an absolute path, or the file can neither be opened nor made.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        // Sessions are let go once they are on record, so SQLite's names for a database in memory, `:memory:`,
-        // `file:…` and the empty one, must not pass. None of them begins with a slash.
-        let Some(path) = url.strip_prefix("sqlite://").filter(|path| path.starts_with('/') && !path.contains('?'))
-        else {
-            return Err(StoreError::Url { url: without_credentials(url) });
-        };
-        match connect(path).await {
+        match connect(Self::check_url(url)?).await {
             Ok(pool) => Ok(Self { pool, url: url.into() }),
             Err(cause) => Err(StoreError::Open { url: url.to_owned(), cause }),
         }

@@ -30,7 +30,8 @@ pub fn retry_pace() -> ExponentialBuilder {
         .without_max_times()
 }
 
-/// Watches without end: an interruption is logged and the watch begins anew, with a fresh list.
+/// Watches without end: an interruption is logged and the watch goes on where it was, or, when that is too long ago,
+/// begins anew with a fresh list.
 pub fn watch<K>(api: kube::Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
@@ -38,7 +39,7 @@ where
     watcher(api, config).backoff(ExponentialBackoff::from(retry_pace())).filter_map(async |event| match event {
         Ok(event) => Some(event),
         Err(error) => {
-            warn!(kind = %K::kind(&()), %error, "a watch was interrupted; it begins anew");
+            warn!(kind = %K::kind(&()), %error, "a watch was interrupted; it is taken up again");
             crate::metrics::METRICS.watch_interruptions.inc();
             None
         }

@@ -3,6 +3,7 @@
 
 mod leader;
 mod observer;
+mod pods;
 mod sessions;
 
 use std::net::SocketAddr;
@@ -12,14 +13,19 @@ use std::time::{Duration, Instant};
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::audit;
 use crate::cluster::{EventSink, SessionWriter};
 use crate::http::{self, Ready};
 use crate::lifecycle::Observer;
 use crate::liveness::new_instance;
+use crate::metrics::METRICS;
+
+/// How long after a failure the audit database is opened again.
+const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// How a controller is set up.
 #[derive(Clone, Debug)]
@@ -46,8 +52,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let http = http::serve(settings.http_listen, ready.clone(), stop.clone()).await?;
     tasks.spawn(async move { http.await.map_err(anyhow::Error::from) });
 
-    let store = audit::Store::open(&settings.audit_url).await?;
-    store.migrate().await?;
+    audit::Store::check_url(&settings.audit_url)?;
     let (events, publishing) = EventSink::new(client.clone(), "bastion-controller", &settings.pod, stop.clone());
     tasks.spawn(async move {
         publishing.await;
@@ -69,7 +74,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     });
     tasks.spawn(sessions::run(client.clone(), settings.clone(), observer, writer, lost, leading.clone(), stop.clone()));
     tasks.spawn(async move {
-        mirror_while_leading(client, &settings.namespace, store, leading, &stop_mirror).await;
+        mirror_while_leading(client, &settings, leading, &stop_mirror).await;
         Ok(())
     });
 
@@ -85,15 +90,15 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
 /// Mirrors sessions into the audit database for as long as this controller leads, and again when it leads again.
 async fn mirror_while_leading(
     client: Client,
-    namespace: &str,
-    store: audit::Store,
+    settings: &Settings,
     mut leading: watch::Receiver<bool>,
     stop: &CancellationToken,
 ) {
     let reign = async {
+        let store = open_store(&settings.audit_url).await;
         while leading.wait_for(|leads| *leads).await.is_ok() {
             let stepped_down = CancellationToken::new();
-            let mirror = audit::mirror::run(client.clone(), namespace, store.clone(), stepped_down.clone());
+            let mirror = audit::mirror::run(client.clone(), &settings.namespace, store.clone(), stepped_down.clone());
             let mut until = leading.clone();
             tokio::select! {
                 () = mirror => {}
@@ -102,4 +107,24 @@ async fn mirror_while_leading(
         }
     };
     stop.run_until_cancelled(Box::pin(reign)).await;
+}
+
+/// Opens the audit database and brings it to this version's schema, however long that takes: without it records are
+/// late, and everything else goes on.
+async fn open_store(url: &str) -> audit::Store {
+    loop {
+        let opened = async {
+            let store = audit::Store::open(url).await?;
+            store.migrate().await?;
+            Ok::<_, audit::StoreError>(store)
+        };
+        match opened.await {
+            Ok(store) => return store,
+            Err(error) => {
+                METRICS.audit_failures.inc();
+                warn!(%error, "finished sessions wait to be recorded");
+                sleep(STORE_RETRY).await;
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Watches the Leases of the gateway instances, doubts itself by a Lease of its own, and declares losses.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Settings;
+use super::{Settings, pods};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{REQUEST_TIMEOUT, watch};
 use crate::lifecycle::{HEARTBEAT_EVERY, LOST_LEASE_KEPT, Observer, Suspect, TICK};
@@ -35,12 +36,14 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
-    let sessions = Api::namespaced(client, &settings.namespace);
+    let sessions = Api::namespaced(client.clone(), &settings.namespace);
     let own = new_instance(&settings.pod);
     tokio::select! {
         () = follow(leases.clone(), &own, &observer, &losses) => anyhow::bail!("the watch of the Leases has ended"),
         () = beat(leases.clone(), &own, stop.clone()) => Ok(()),
         () = judge(leases, sessions, &observer, &losses) => anyhow::bail!("nobody sweeps any more"),
+        () = pods::follow(client, &settings.namespace, &observer) => anyhow::bail!("the watch of the Pods has ended"),
+        () = stay_awake(&observer) => Ok(()),
     }
 }
 
@@ -52,33 +55,48 @@ fn with<T>(observer: &Shared, use_it: impl FnOnce(&mut Observer) -> T) -> T {
 async fn follow(leases: Api<Lease>, own: &str, observer: &Shared, losses: &mpsc::Sender<String>) {
     let of_the_bastion = watcher::Config::default().labels(LEASE_LABEL);
     let mut events = std::pin::pin!(watch(leases, of_the_bastion));
+    let mut listed = HashSet::new();
     while let Some(event) = events.next().await {
-        let now = Instant::now();
-        match event {
-            Event::Apply(lease) if lease.name_any() == own => with(observer, |view| view.heartbeat(now)),
-            Event::Apply(lease) | Event::InitApply(lease) if of_controller(&lease) => {
-                with(observer, |view| view.controller_lease(&lease.name_any(), seen(&lease)));
+        let news = match event {
+            Event::Init => {
+                listed.clear();
+                vec![]
             }
-            Event::Apply(lease) | Event::InitApply(lease) => {
-                let name = lease.name_any();
-                if with(observer, |view| view.lease(&name, seen(&lease), now)) {
-                    info!(instance = name, "instance is lost");
-                    if losses.send(name).await.is_err() {
-                        return;
-                    }
-                }
+            Event::InitApply(lease) => {
+                listed.insert(lease.name_any());
+                hear(&lease, own, observer, false)
             }
+            Event::InitDone => with(observer, |view| view.listed(&listed)),
+            Event::Apply(lease) => hear(&lease, own, observer, true),
             Event::Delete(lease) => {
-                let name = lease.name_any();
-                with(observer, |view| view.lease_gone(&name));
-                // Sessions that it left behind, if any, must be looked at: their count starts with that.
-                if losses.send(name).await.is_err() {
-                    return;
-                }
+                with(observer, |view| view.lease_gone(&lease.name_any()));
+                vec![lease.name_any()]
             }
-            Event::Init | Event::InitDone => {}
+        };
+        // Lost, or gone: the sessions that name it, if any, must be looked at.
+        for instance in news {
+            if losses.send(instance).await.is_err() {
+                return;
+            }
         }
     }
+}
+
+/// Takes note of a Lease. `fresh`: it comes from the watch and not from a list, which alone shows that the watch
+/// works. Returns the instance if it is news that it is lost.
+fn hear(lease: &Lease, own: &str, observer: &Shared, fresh: bool) -> Vec<String> {
+    let (name, now) = (lease.name_any(), Instant::now());
+    if name == own {
+        if fresh {
+            with(observer, |view| view.heartbeat(now));
+        }
+    } else if of_controller(lease) {
+        with(observer, |view| view.controller_lease(&name, seen(lease)));
+    } else if with(observer, |view| view.lease(&name, seen(lease), now)) {
+        info!(instance = name, "instance is lost");
+        return vec![name];
+    }
+    vec![]
 }
 
 fn of_controller(lease: &Lease) -> bool {
@@ -97,7 +115,9 @@ async fn beat(leases: Api<Lease>, own: &str, stop: CancellationToken) {
         }
         let beaten = match &mut lease {
             Some(lease) => lease.renew().await,
-            None => InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER).await.map(|new| lease = Some(new)),
+            None => InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER, None)
+                .await
+                .map(|new| lease = Some(new)),
         };
         if let Err(error) = beaten {
             METRICS.lease_renewals_failed.inc();
@@ -106,6 +126,16 @@ async fn beat(leases: Api<Lease>, own: &str, stop: CancellationToken) {
     }
     if let Some(lease) = lease {
         lease.release().await;
+    }
+}
+
+/// Has the observer know that it runs, apart from the requests that it waits for.
+async fn stay_awake(observer: &Shared) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        with(observer, |view| view.awake(Instant::now()));
     }
 }
 
@@ -163,8 +193,7 @@ async fn clear_away(leases: &Api<Lease>, observer: &Shared) {
     let Ok(before) = Timestamp::now().checked_sub(LOST_LEASE_KEPT) else { return };
     for lost in with(observer, |view| view.left_behind(before)) {
         if let Err(error) = forget(leases, &lost).await {
-            warn!(instance = lost.instance, %error, "a Lease that nobody needs could not be deleted");
-            return;
+            warn!(lease = lost.instance, %error, "a Lease that nobody needs could not be deleted");
         }
     }
 }

@@ -18,7 +18,18 @@ const KEX: &[kex::Name] = &[
 const CIPHERS: &[cipher::Name] = &[cipher::AES_256_GCM, cipher::CHACHA20_POLY1305];
 const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM];
 
-/// What the gateway offers, with these host key algorithms in this order.
+/// The signatures that the gateway takes from users, and, where it has such a key, gives itself.
+pub fn all_signatures() -> Vec<Algorithm> {
+    use russh::keys::EcdsaCurve::{NistP256, NistP384, NistP521};
+    let ecdsa = [NistP256, NistP384, NistP521].map(|curve| Algorithm::Ecdsa { curve });
+    let mut all = vec![Algorithm::Ed25519, Algorithm::SkEd25519];
+    all.extend(ecdsa);
+    all.push(Algorithm::SkEcdsaSha2NistP256);
+    all.extend(signatures(Algorithm::Rsa { hash: None }));
+    all
+}
+
+/// What the gateway offers, with these signature algorithms in this order.
 pub fn preferred(host_keys: Vec<Algorithm>) -> Preferred {
     Preferred {
         kex: Cow::Borrowed(KEX),

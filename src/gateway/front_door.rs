@@ -106,12 +106,11 @@ async fn serve(
 }
 
 fn config(host_key: PrivateKey) -> Config {
-    let algorithm = host_key.algorithm();
     Config {
         server_id: SshId::Standard(concat!("SSH-2.0-Bastion_", env!("CARGO_PKG_VERSION")).into()),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
         keys: vec![host_key],
-        preferred: crypto::preferred(vec![algorithm]),
+        preferred: crypto::preferred(crypto::all_signatures()),
         window_size: WINDOW,
         auth_rejection_time: REJECTION_TIME,
         // OpenSSH asks with method "none" first, which is no attempt at anything.

@@ -134,9 +134,6 @@ impl Connection {
     }
 
     fn put(&self, channel: ChannelId, item: Item) -> Result<(), russh::Error> {
-        if let State::Session(link) = &self.state {
-            link.activity.input();
-        }
         match self.inboxes.get(&channel) {
             Some(inbox) => inbox.put(item).map_err(|_| russh::Error::Inconsistent),
             None => Ok(()),
@@ -163,6 +160,7 @@ impl Connection {
                 session.close(channel)
             }
             State::Session(link) if allowed(&link.allow) => {
+                link.activity.input();
                 self.put(channel, Item::Request(request))?;
                 session.channel_success(channel)
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use backon::Retryable;
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
@@ -10,10 +11,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::Settings;
 use super::pulse::Pulse;
 use super::registry::Registry;
 use crate::api::{BastionSession, LEASE_OF_GATEWAY, ObservedBy};
-use crate::cluster::{SessionWriter, regarding, watch};
+use crate::cluster::{SessionWriter, regarding, retry_pace, watch};
 use crate::lifecycle::{Cause, End, RENEW_EVERY, RENEW_RETRY, STALE_AFTER, asked_to_end};
 use crate::liveness::{InstanceLease, LeaseError, new_instance};
 use crate::metrics::METRICS;
@@ -35,11 +37,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the Lease cannot be created.
-    pub async fn begin(client: Client, namespace: &str, pod: &str) -> Result<(Arc<Self>, InstanceLease), LeaseError> {
+    pub async fn begin(client: Client, settings: &Settings) -> Result<(Arc<Self>, InstanceLease), LeaseError> {
+        let pod = &settings.pod;
         let id = new_instance(pod);
-        let lease = InstanceLease::acquire(Api::namespaced(client, namespace), &id, LEASE_OF_GATEWAY).await?;
+        let leases = Api::namespaced(client, &settings.namespace);
+        let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, settings.pod_uid.as_deref()).await?;
         info!(instance = id, "gateway instance begins");
-        Ok((Arc::new(Self { pod: pod.to_owned(), id, registry: Registry::default(), pulse: Pulse::default() }), lease))
+        Ok((Arc::new(Self { pod: pod.clone(), id, registry: Registry::default(), pulse: Pulse::default() }), lease))
     }
 
     /// Renews the Lease until `stop` is cancelled, or a controller has declared the instance lost, and then every
@@ -113,15 +117,16 @@ impl Instance {
 /// only be one that ended so soon that the watch still tells of its beginning.)
 async fn disown(api: Api<BastionSession>, name: String, cause: Cause, writer: SessionWriter) {
     sleep(STALE_AFTER).await;
-    match api.get_opt(&name).await {
-        Ok(Some(session)) if !session.phase().is_final() => {
-            warn!(session = name, "an Active session of this instance has no connection");
-            let end = End::unseen(cause, ObservedBy::Gateway, session.spec.start_time.0, None);
-            writer.end_until_final(&regarding(&session), &end).await;
-        }
-        Ok(_) => {}
-        // The watch begins anew after such trouble, and tells of the session again.
-        Err(error) => warn!(session = name, %error, "an Active session without a connection could not be looked at"),
+    let look = async || api.get_opt(&name).await;
+    let found = look.retry(retry_pace()).notify(|error, _| {
+        warn!(session = name, %error, "an Active session without a connection could not be looked at; trying again");
+    });
+    if let Ok(Some(session)) = found.await
+        && !session.phase().is_final()
+    {
+        warn!(session = name, "an Active session of this instance has no connection");
+        let end = End::unseen(cause, ObservedBy::Gateway, session.spec.start_time.0, None);
+        writer.end_until_final(&regarding(&session), &end).await;
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Settings {
     pub namespace: String,
     /// The name of the Pod that the gateway runs in.
     pub pod: String,
+    /// Its uid, where it is known.
+    pub pod_uid: Option<String>,
     /// Where SSH clients connect.
     pub listen: SocketAddr,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
@@ -105,7 +107,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         stop: stop.clone(),
     });
 
-    let (first, lease) = Instance::begin(client.clone(), &settings.namespace, &settings.pod).await?;
+    let (first, lease) = Instance::begin(client.clone(), &settings).await?;
     life.send_replace(Some(first.clone()));
     let living = CancellationToken::new();
     let lives =
@@ -178,7 +180,7 @@ async fn live(
         }
         life.send_replace(None);
         (instance, lease) = loop {
-            match Instance::begin(client.clone(), &settings.namespace, &settings.pod).await {
+            match Instance::begin(client.clone(), &settings).await {
                 Ok(begun) => break begun,
                 Err(error) => warn!(%error, "no new instance yet"),
             }

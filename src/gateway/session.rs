@@ -153,13 +153,21 @@ impl Session {
                 cause = ordered(&mut order) => return cause,
                 Some(dialled) = self.dials.join_next() => match dialled {
                     Ok(Ok(connection)) => self.connected(connection),
-                    Ok(Err(unreachable)) => return Cause::TargetUnreachable(unreachable.to_string()),
-                    Err(failure) => return Cause::TargetUnreachable(format!("dialling failed: {failure}")),
+                    Ok(Err(unreachable)) => {
+                        if let Some(cause) = self.unreachable(unreachable).await {
+                            return cause;
+                        }
+                    }
+                    Err(failure) => {
+                        warn!(%failure, "dialling failed");
+                        return Cause::TargetClosed;
+                    }
                 },
                 Some(ended) = self.channels.join_next() => match ended {
                     Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
-                    Ok(ChannelEnd::TargetLost) => return Cause::TargetClosed,
-                    Ok(ChannelEnd::Interrupted) => {}
+                    // Each channel has a connection of its own; that of another may still be there.
+                    Ok(ChannelEnd::TargetLost) if self.channels.is_empty() => return Cause::TargetClosed,
+                    Ok(ChannelEnd::TargetLost | ChannelEnd::Interrupted) => {}
                     Err(failure) => {
                         warn!(%failure, "a channel failed");
                         return Cause::TargetClosed;
@@ -216,6 +224,20 @@ impl Session {
             Some(channel) => self.join(channel, connection),
             None => self.spare = Some(connection),
         }
+    }
+
+    /// A connection to the target could not be made. The first one is the session; without a later one only its
+    /// channel fails.
+    async fn unreachable(&mut self, why: Unreachable) -> Option<Cause> {
+        let (why, told) = (why.to_string(), why.told());
+        if self.channels.is_empty() && self.exit.is_none() {
+            return Some(Cause::TargetUnreachable { why, told });
+        }
+        warn!(error = why, "a further connection to the target could not be made");
+        if let Some(channel) = self.waiting.pop_front() {
+            channel::refuse(&channel, &format!("bastion: {told}")).await;
+        }
+        None
     }
 
     fn opened(&mut self, channel: UserChannel) {

@@ -43,7 +43,7 @@ impl SignInName {
     /// The user in a name that may be malformed behind it, so that the user can be told what is wrong after they
     /// have shown who they are.
     pub fn user_of(text: &str) -> &str {
-        text.split_once(':').map_or(text, |(user, _)| user)
+        text.split([':', '@']).next().unwrap_or_default()
     }
 }
 

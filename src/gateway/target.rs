@@ -44,7 +44,7 @@ pub struct TargetConnection {
     _cut: DropGuard,
 }
 
-/// Why there is no connection to a target. The text is for the user, the log, and `status.message`.
+/// Why there is no connection to a target. The text is for the log and `status.message`.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreachable {
     /// No TCP connection.
@@ -71,6 +71,18 @@ pub enum Unreachable {
     /// The SSH conversation broke down.
     #[error("the SSH connection to target {target:?} failed: {error}")]
     Ssh { target: String, error: russh::Error },
+}
+
+impl Unreachable {
+    /// What the user is told, who has no business with the names of Secrets.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Credentials { target, .. } => {
+                format!("the bastion has no usable credentials for target {target:?}; whoever runs it can see why")
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 impl Dialler {

@@ -1,7 +1,8 @@
 //! The times that add up to the guarantee: an end that nobody is left to write is written within 30 seconds.
 //!
-//! A renewal may be up to [`RENEW_EVERY`] old when the gateway dies; [`LOST_AFTER`] the last one a controller calls
-//! the gateway lost; it looks every [`TICK`], and has the rest, four seconds, for the sweep: 5 + 20 + 1 + 4.
+//! The last renewal may reach a controller's watch up to [`HEARTBEAT_MAX_AGE`] late: a controller whose watch is later
+//! than that doubts itself. [`LOST_AFTER`] it, the controller calls the gateway lost; it looks every [`TICK`], and has
+//! the rest, four seconds, for the sweep: 5 + 20 + 1 + 4.
 
 use std::time::Duration;
 
@@ -39,3 +40,5 @@ pub const NETWORK_LOST_AFTER: Duration = Duration::from_secs(20);
 pub const NETWORK_LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often it is looked at whether those who are in still may be.
 pub const ACCESS_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long after the last evidence of it an instance counts as lost whose Pod object is gone.
+pub const POD_GONE_AFTER: Duration = Duration::from_secs(10);

@@ -118,6 +118,7 @@ mod tests {
     }
 
     /// A session that starts at second 0.
+    #[allow(clippy::needless_pass_by_value, reason = "so that `json!` can be written in its place")]
     fn session(status: Value, finalizers: Value, termination: Value, deleted: bool) -> BastionSession {
         let mut session: BastionSession = serde_json::from_value(json!({
             "apiVersion": "bastion.dev/v1alpha1",

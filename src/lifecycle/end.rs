@@ -39,8 +39,9 @@ pub enum Cause {
     Deleted,
     /// The target closed its connection.
     TargetClosed,
-    /// The target could not be reached, verified or signed in to; the sentence says which.
-    TargetUnreachable(String),
+    /// The target could not be reached, verified or signed in to; the sentences say which, one for those who run the
+    /// bastion and one for the user.
+    TargetUnreachable { why: String, told: String },
     /// Nothing typed for this long.
     IdleTimeout(Duration),
     /// Open for this long.
@@ -66,7 +67,7 @@ impl Cause {
             Self::ApiClosed { .. } => Reason::ApiClosed,
             Self::Terminated { .. } | Self::Deleted => Reason::AdminTerminated,
             Self::TargetClosed => Reason::TargetClosed,
-            Self::TargetUnreachable(_) => Reason::TargetUnreachable,
+            Self::TargetUnreachable { .. } => Reason::TargetUnreachable,
             Self::IdleTimeout(_) => Reason::IdleTimeout,
             Self::MaxDuration(_) => Reason::MaxDuration,
             Self::NetworkLost(_) => Reason::NetworkLost,
@@ -90,7 +91,7 @@ impl Cause {
             Self::Terminated { by, reason } => format!("terminated by {by}{}", because(reason)),
             Self::Deleted => "the BastionSession was deleted".to_owned(),
             Self::TargetClosed => "the target closed the connection".to_owned(),
-            Self::TargetUnreachable(why) | Self::AccessRevoked(why) => why.clone(),
+            Self::TargetUnreachable { why, .. } | Self::AccessRevoked(why) => why.clone(),
             Self::IdleTimeout(limit) => format!("no input for {} seconds", limit.as_secs()),
             Self::MaxDuration(limit) => format!("the session reached its limit of {} seconds", limit.as_secs()),
             Self::NetworkLost(Leg::User) => "the network to the user went silent".to_owned(),
@@ -106,7 +107,7 @@ impl Cause {
     pub fn notice(&self) -> Option<String> {
         let told = match self {
             Self::UserExit(_) | Self::ClientDisconnected { .. } | Self::NetworkLost(Leg::User) => return None,
-            Self::TargetUnreachable(why) => why.clone(),
+            Self::TargetUnreachable { told, .. } => told.clone(),
             Self::TargetClosed => self.message(),
             Self::IdleTimeout(_)
             | Self::MaxDuration(_)

@@ -1,13 +1,14 @@
 //! Which gateway instances are alive, as one controller sees it: the evidence, and the doubts of the observer in
 //! its own eyes. It never calls an instance lost; it names the suspects, and the swap of the Lease decides.
 
-use std::collections::HashMap;
-use std::time::Instant;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::budget::{HEARTBEAT_MAX_AGE, LOST_AFTER, PAUSED_AFTER, SWEEP_HEAD_START};
+use super::budget::{HEARTBEAT_MAX_AGE, PAUSED_AFTER, SWEEP_HEAD_START};
 use super::decide::InstanceState;
+use super::pods::Pods;
 
 /// A gateway instance's Lease, as the watch or a GET shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +17,15 @@ pub struct LeaseSeen {
     pub resource_version: String,
     /// By the gateway's clock; only passed on, never compared with the controller's.
     pub renewed: Option<Timestamp>,
+    /// When it was made, by its maker's clock.
+    pub acquired: Option<Timestamp>,
+    /// The uid of the gateway's Pod, where the gateway knows it.
+    pub pod_uid: Option<String>,
     /// Whether a controller has put `lost` in the holder's place.
     pub lost: bool,
 }
 
-/// An instance of which nothing was heard for [`LOST_AFTER`].
+/// An instance of which nothing was heard for as long as its Pod lets hope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// The instance, which is also the name of its Lease.
@@ -43,6 +48,7 @@ pub struct Observer {
     instances: HashMap<String, Instance>,
     /// The Leases of controllers, which are only cleared away when they are old.
     controllers: HashMap<String, LeaseSeen>,
+    pods: Pods,
     heartbeat: Option<Instant>,
     looked: Instant,
 }
@@ -50,7 +56,13 @@ pub struct Observer {
 impl Observer {
     /// A view without evidence: every count starts when an instance is first heard of.
     pub fn new(now: Instant) -> Self {
-        Self { instances: HashMap::new(), controllers: HashMap::new(), heartbeat: None, looked: now }
+        Self {
+            instances: HashMap::new(),
+            controllers: HashMap::new(),
+            pods: Pods::default(),
+            heartbeat: None,
+            looked: now,
+        }
     }
 
     /// A Lease of a gateway instance came through the watch. Returns whether this is news of a loss.
@@ -90,19 +102,42 @@ impl Observer {
         self.heartbeat = Some(now);
     }
 
-    /// The instances to doubt at this moment; none while the observer doubts itself. To be called every
-    /// [`super::TICK`].
-    pub fn suspects(&mut self, now: Instant) -> Vec<Suspect> {
-        if now.duration_since(self.looked) > PAUSED_AFTER {
+    /// The Leases that a new list of them holds: whatever else was known of is gone. Returns which those are.
+    pub fn listed(&mut self, names: &HashSet<String>) -> Vec<String> {
+        self.controllers.retain(|name, _| names.contains(name));
+        let known = self.instances.iter().filter(|(_, instance)| instance.lease.is_some());
+        let gone: Vec<_> = known.map(|(name, _)| name).filter(|name| !names.contains(*name)).cloned().collect();
+        for name in &gone {
+            self.lease_gone(name);
+        }
+        gone
+    }
+
+    /// What is known of Pods.
+    pub fn pods(&mut self) -> &mut Pods {
+        &mut self.pods
+    }
+
+    /// The observer runs. To be called every [`super::TICK`], whatever else it waits for: a gap means that it was
+    /// paused.
+    pub fn awake(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.looked) > PAUSED_AFTER {
             self.heartbeat = None;
         }
         self.looked = now;
+    }
+
+    /// The instances to doubt at this moment; none while the observer doubts itself.
+    pub fn suspects(&mut self, now: Instant) -> Vec<Suspect> {
+        self.awake(now);
         if self.heartbeat.is_none_or(|last| now.duration_since(last) > HEARTBEAT_MAX_AGE) {
             return Vec::new();
         }
         self.instances
             .iter()
-            .filter(|(_, instance)| instance.lost.is_none() && now.duration_since(instance.evidence) >= LOST_AFTER)
+            .filter(|(_, instance)| {
+                instance.lost.is_none() && now.duration_since(instance.evidence) >= self.patience(instance)
+            })
             .map(|(name, instance)| Suspect {
                 instance: name.clone(),
                 resource_version: instance.lease.as_ref().map(|lease| lease.resource_version.clone()),
@@ -128,7 +163,7 @@ impl Observer {
         let last_seen = entry.lease.as_ref().and_then(|lease| lease.renewed);
         match entry.lost {
             None => InstanceState::Alive,
-            Some((_, true)) => InstanceState::Lost { mine_in: std::time::Duration::ZERO, last_seen },
+            Some((_, true)) => InstanceState::Lost { mine_in: Duration::ZERO, last_seen },
             Some((since, false)) => {
                 let mine_in = SWEEP_HEAD_START.saturating_sub(now.duration_since(since));
                 InstanceState::Lost { mine_in, last_seen }
@@ -142,12 +177,17 @@ impl Observer {
         let lost = self.instances.iter().filter(|(_, instance)| instance.lost.is_some());
         let lost = lost.filter_map(|(name, instance)| Some((name, instance.lease.as_ref()?)));
         lost.chain(&self.controllers)
-            .filter(|(_, lease)| lease.renewed.is_none_or(|renewed| renewed < before))
+            .filter(|(_, lease)| lease.renewed.max(lease.acquired).is_none_or(|touched| touched < before))
             .map(|(name, lease)| Suspect {
                 instance: name.clone(),
                 resource_version: Some(lease.resource_version.clone()),
             })
             .collect()
+    }
+
+    fn patience(&self, instance: &Instance) -> Duration {
+        let lease = instance.lease.as_ref();
+        self.pods.patience(lease.and_then(|lease| lease.pod_uid.as_deref()), lease.and_then(|lease| lease.acquired))
     }
 
     /// After a start, a pause or an outage nobody's silence counts that fell into it.
@@ -160,14 +200,13 @@ impl Observer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
+    use super::super::pods::Container;
     use super::*;
 
     fn seen(version: u64) -> LeaseSeen {
-        LeaseSeen { resource_version: version.to_string(), renewed: None, lost: false }
+        LeaseSeen { resource_version: version.to_string(), renewed: None, acquired: None, pod_uid: None, lost: false }
     }
 
     /// Looks every half second from `from` to `to`, with a working watch, and returns the first second at which
@@ -256,6 +295,47 @@ mod tests {
             };
         assert_eq!(mine_in(&mut observer, 0), SWEEP_HEAD_START);
         assert_eq!(mine_in(&mut observer, 5), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_new_list_says_what_is_gone() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.lease("gw-1", seen(1), start);
+        observer.lease("gw-2", seen(1), start);
+        observer.controller_lease("ctl-1", seen(1));
+        observer.state("gw-without-lease", start, true);
+        assert_eq!(observer.listed(&HashSet::from(["gw-2".to_owned()])), ["gw-1"]);
+        assert_eq!(observer.instances.len(), 2);
+        assert!(observer.controllers.is_empty());
+    }
+
+    #[test]
+    fn the_mark_on_an_instance_without_a_lease_is_kept_for_a_while() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        let made = Timestamp::from_second(100).unwrap();
+        observer.lease("gw-1", LeaseSeen { lost: true, acquired: Some(made), ..seen(1) }, start);
+        assert_eq!(observer.left_behind(Timestamp::from_second(99).unwrap()), []);
+        assert_eq!(observer.left_behind(Timestamp::from_second(101).unwrap()).len(), 1);
+    }
+
+    #[test]
+    fn a_container_that_ended_is_suspected_at_once_and_a_missing_pod_early() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        let of_pod = |uid: &str| LeaseSeen { pod_uid: Some(uid.to_owned()), ..seen(1) };
+        observer.lease("gw-1", of_pod("one"), start);
+        observer.lease("gw-2", of_pod("two"), start);
+        let pods = ["one", "two"].map(|uid| (uid.to_owned(), Container::Unknown));
+        observer.pods().list(pods.into());
+        assert_eq!(first_suspect(&mut observer, start, 0.5, 1.0, true), None);
+        observer.pods().changed("one", Container::Over);
+        assert_eq!(first_suspect(&mut observer, start, 1.5, 60.0, true), Some(1.5));
+        observer.declared_lost("gw-1", start + Duration::from_secs_f64(1.5));
+        observer.pods().gone("two");
+        assert_eq!(first_suspect(&mut observer, start, 2.0, 60.0, true), Some(10.0));
     }
 
     #[test]

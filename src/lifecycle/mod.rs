@@ -7,6 +7,7 @@ mod end;
 mod limits;
 mod liveness;
 mod network;
+mod pods;
 
 pub use budget::*;
 pub use decide::{Action, InstanceState, Situation, asked_to_end, decide};
@@ -15,3 +16,4 @@ pub use end::{Cause, End, Exit, Leg};
 pub use limits::{LimitWatch, Verdict};
 pub use liveness::{LeaseSeen, Observer, Suspect};
 pub use network::TcpHealth;
+pub use pods::{Container, Pods};

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use rand::distr::{Distribution, Uniform};
 use tokio::time::timeout;
 
-use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER};
+use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER, POD_UID_ANNOTATION};
 use crate::cluster::code;
 use crate::lifecycle::{LOST_AFTER, LeaseSeen, RENEW_TIMEOUT, Suspect};
 
@@ -52,8 +52,15 @@ impl InstanceLease {
     ///
     /// # Errors
     /// When the API server refuses it or does not answer.
-    pub async fn acquire(api: Api<Lease>, name: &str, program: &str) -> Result<Self, LeaseError> {
-        let lease = create(&api, &new_lease(name, program, name)).await?;
+    pub async fn acquire(
+        api: Api<Lease>,
+        name: &str,
+        program: &str,
+        pod_uid: Option<&str>,
+    ) -> Result<Self, LeaseError> {
+        let mut lease = new_lease(name, program, name);
+        lease.metadata.annotations = pod_uid.map(|uid| [(POD_UID_ANNOTATION.to_owned(), uid.to_owned())].into());
+        let lease = create(&api, &lease).await?;
         Ok(Self { api, lease })
     }
 
@@ -79,14 +86,17 @@ impl InstanceLease {
         }
     }
 
-    /// Somebody else wrote the Lease, or an earlier attempt of ours whose answer was lost.
+    /// Somebody else wrote the Lease or deleted it, or an earlier attempt of ours got through whose answer was lost.
     async fn after_conflict(&mut self, name: &str) -> Result<(), LeaseError> {
-        let current = timeout(RENEW_TIMEOUT, self.api.get(name)).await.map_err(|_| LeaseError::Timeout)??;
-        if is_lost(&current) {
-            return Err(LeaseError::Lost);
+        match timeout(RENEW_TIMEOUT, self.api.get_opt(name)).await.map_err(|_| LeaseError::Timeout)?? {
+            Some(current) if is_lost(&current) => Err(LeaseError::Lost),
+            Some(current) => {
+                self.lease = current;
+                Box::pin(self.renew()).await
+            }
+            // The API server calls it a conflict too when the Lease is gone.
+            None => self.recreate(self.lease.clone()).await,
         }
-        self.lease = current;
-        Box::pin(self.renew()).await
     }
 
     /// Somebody deleted the Lease. A controller that calls the instance lost creates it with another holder.
@@ -94,6 +104,7 @@ impl InstanceLease {
         lease.metadata = ObjectMeta {
             name: lease.metadata.name.take(),
             labels: lease.metadata.labels.take(),
+            annotations: lease.metadata.annotations.take(),
             ..ObjectMeta::default()
         };
         match create(&self.api, &lease).await {
@@ -158,6 +169,8 @@ pub fn seen(lease: &Lease) -> LeaseSeen {
     LeaseSeen {
         resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
         renewed: lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0),
+        acquired: lease.spec.as_ref().and_then(|spec| spec.acquire_time.as_ref()).map(|time| time.0),
+        pod_uid: lease.metadata.annotations.as_ref().and_then(|all| all.get(POD_UID_ANNOTATION)).cloned(),
         lost: is_lost(lease),
     }
 }
