@@ -42,6 +42,11 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
+/// From 2 ms to a minute.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.002, 2.0, 16))
+}
+
 /// Each metric once: its field, its type as a user of Prometheus knows it, how it begins, and what it means.
 macro_rules! metrics {
     ($($name:ident: $type:ty, $kind:literal, $new:expr, $help:literal;)*) => {
@@ -86,7 +91,8 @@ metrics! {
     late_ends_refused: Counter, "counter", Counter::default(), "Ends that came after another writer's.";
     unwritten_ends: Gauge, "gauge", Gauge::default(), "Ends that are not yet written.";
     end_write_retries: Family<RetryLabels, Counter>, "counter by cause", Family::default(), "Attempts to write an end that failed.";
-    end_written_seconds: Histogram, "histogram", Histogram::new(exponential_buckets(0.002, 2.0, 16)), "Seconds from an end to its being written.";
+    end_written_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being written.";
+    end_seen_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being seen by this gateway's own watch.";
     events_dropped: Counter, "counter", Counter::default(), "Events that were not published.";
     watch_interruptions: Counter, "counter", Counter::default(), "Interruptions of watches.";
     lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
@@ -120,9 +126,11 @@ mod tests {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
         METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
         METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();
+        METRICS.end_written_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);
+        METRICS.end_seen_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);
         let page = METRICS.encode().unwrap();
         for (name, kind, _) in Metrics::descriptions() {
-            let sample = if kind == "histogram" { format!("{name}_count") } else { name };
+            let sample = if kind.starts_with("histogram") { format!("{name}_count") } else { name };
             assert!(page.lines().any(|line| line.starts_with(&sample)), "{sample} is not in\n{page}");
         }
         assert!(page.contains(r#"bastion_sessions_ended_total{phase="Timeout",reason="Stale"} 1"#), "{page}");

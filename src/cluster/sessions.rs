@@ -122,7 +122,8 @@ impl SessionWriter {
             match self.end(session, end).await {
                 Ok(ended) => {
                     METRICS.unwritten_ends.dec();
-                    METRICS.end_written_seconds.observe(since.elapsed().as_secs_f64());
+                    let labels = EndLabels::of(end.cause.reason());
+                    METRICS.end_written_seconds.get_or_create(&labels).observe(since.elapsed().as_secs_f64());
                     return ended;
                 }
                 Err(failure) => {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use backon::Retryable;
 use futures::StreamExt;
+use jiff::Timestamp;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use tokio::time::sleep;
@@ -14,11 +15,11 @@ use tracing::{error, info, warn};
 use super::Settings;
 use super::pulse::Pulse;
 use super::registry::Registry;
-use crate::api::{BastionSession, LEASE_OF_GATEWAY, ObservedBy};
+use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionStatus, LEASE_OF_GATEWAY, ObservedBy, Reason};
 use crate::cluster::{SessionWriter, regarding, retry_pace, watch};
 use crate::lifecycle::{Cause, End, RENEW_EVERY, RENEW_RETRY, STALE_AFTER, asked_to_end};
 use crate::liveness::{InstanceLease, LeaseError, new_instance};
-use crate::metrics::METRICS;
+use crate::metrics::{EndLabels, METRICS};
 
 /// One life of the gateway.
 pub struct Instance {
@@ -87,7 +88,11 @@ impl Instance {
         let mut events = std::pin::pin!(watch(api.clone(), own));
         while let Some(event) = events.next().await {
             match event {
-                Event::Apply(session) | Event::InitApply(session) => {
+                Event::Apply(session) => {
+                    observe_end(&session);
+                    self.consider(&session, api.clone(), writer.clone());
+                }
+                Event::InitApply(session) => {
                     self.consider(&session, api.clone(), writer.clone());
                 }
                 // Without a finalizer's hold, which only force can take off: there is nothing left to write to.
@@ -127,6 +132,20 @@ async fn disown(api: Api<BastionSession>, name: String, cause: Cause, writer: Se
         warn!(session = name, "an Active session of this instance has no connection");
         let end = End::unseen(cause, ObservedBy::Gateway, session.spec.start_time.0, None);
         writer.end_until_final(&regarding(&session), &end).await;
+    }
+}
+
+/// How long after its end the watch told of it, for ends that this gateway saw: of the others, the end is older than
+/// anybody's knowledge of it.
+fn observe_end(session: &BastionSession) {
+    // What comes after the audit's letting go is no news of the end.
+    let news = session.finalizers().iter().any(|finalizer| finalizer == AUDIT_FINALIZER);
+    let seen = |status: &&BastionSessionStatus| news && status.observed_by == Some(ObservedBy::Gateway);
+    let Some(status) = session.status.as_ref().filter(seen) else { return };
+    let reason = Reason::ALL.into_iter().find(|reason| Some(reason.as_str()) == status.reason.as_deref());
+    if let (Some(reason), Some(end)) = (reason, &status.end_time) {
+        let seconds = Timestamp::now().duration_since(end.0).as_secs_f64().max(0.0);
+        METRICS.end_seen_seconds.get_or_create(&EndLabels::of(reason)).observe(seconds);
     }
 }
 

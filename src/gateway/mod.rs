@@ -73,6 +73,7 @@ pub(crate) struct Gateway {
     sessions: TaskTracker,
     instance: watch::Receiver<Option<Arc<Instance>>>,
     stop: CancellationToken,
+    grace_period: Duration,
 }
 
 impl Gateway {
@@ -105,6 +106,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         sessions: TaskTracker::new(),
         instance,
         stop: stop.clone(),
+        grace_period: settings.grace_period,
     });
 
     let (first, lease) = Instance::begin(client.clone(), &settings).await?;

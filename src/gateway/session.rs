@@ -140,6 +140,7 @@ impl Session {
         mut order: Order,
         announce: &watch::Sender<Announcement>,
     ) -> Cause {
+        let mut told = false;
         loop {
             let next_look = match self.judge(announce) {
                 Ok(next) => self.started + next,
@@ -175,6 +176,10 @@ impl Session {
                 },
                 () = client.gone.cancelled() => return self.client_gone(announce).await,
                 Some(channel) = client.opened.recv() => self.opened(channel),
+                () = self.gateway.stop.cancelled(), if !told => {
+                    told = true;
+                    self.say_drain(announce);
+                }
                 () = sleep_until(next_look.into()) => {}
                 () = sleep(NETWORK_LOOK_EVERY) => {}
             }
@@ -194,6 +199,15 @@ impl Session {
             }
             // A day is as good as never: the loop comes round and looks again.
             Verdict::Fine(next) => Ok(age + next.unwrap_or(Duration::from_hours(24))),
+        }
+    }
+
+    /// Tells users at a terminal that the gateway is being stopped, and how long they have.
+    fn say_drain(&self, announce: &watch::Sender<Announcement>) {
+        let seconds = self.gateway.grace_period.as_secs();
+        if seconds > 0 {
+            let text = format!("bastion: this gateway is being stopped; the session ends in {seconds} seconds");
+            announce.send_replace(Announcement::Warning(text.into()));
         }
     }
 
