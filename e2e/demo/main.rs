@@ -1,0 +1,35 @@
+//! `make demo`: the whole bastion on this machine, and how soon each end of a session is seen.
+//!
+//! On a terminal it stays up afterwards, to be tried. Without one it ends, with an error where a scene fell short.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why, and stops")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod report;
+mod scenes;
+mod stage;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use stage::Stage;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let stage = Stage::set_up().await;
+    let scenes = scenes::play(&stage).await;
+    stage.progress("waiting for the audit database");
+    let records = stage.records().await;
+    println!("\n{}\nThe audit database:\n{}", report::scenes(&scenes), report::records(&records));
+    let all_well = scenes.iter().all(|scene| scene.verdict() == report::OK);
+    if !all_well {
+        eprintln!("{}", stage.last_words());
+    }
+    if std::io::stdout().is_terminal() {
+        println!("{}", stage.invitation().await);
+        tokio::signal::ctrl_c().await.expect("Ctrl-C can be awaited");
+        println!();
+    }
+    stage.take_down().await;
+    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,147 @@
+//! Everything that the scenes are played on: control plane, target, controller, gateways, and the samples.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bastion_operator::audit::{SessionRecord, Store};
+use serde_json::{Value, json};
+
+use crate::harness::manifests::{apply, apply_one, in_repository};
+use crate::harness::namespace::kubectl_path;
+use crate::harness::programs::audit_url;
+use crate::harness::run::Run;
+use crate::harness::{ControlPlane, Controller, Gateway, Namespace, PATIENCE, SessionWatch, Sshd, eventually};
+
+const NAMESPACE: &str = "bastion-system";
+
+/// One controller and two gateways, with alice who may connect to web-1.
+pub struct Stage {
+    start: Instant,
+    pub namespace: Namespace,
+    pub watch: SessionWatch,
+    pub gateways: [Gateway; 2],
+    controller: Controller,
+    sshd: Arc<Sshd>,
+}
+
+impl Stage {
+    /// Starts everything.
+    pub async fn set_up() -> Self {
+        let start = Instant::now();
+        progress(
+            start,
+            "starting a Kubernetes control plane; the first time ever, its programs are built, which takes minutes",
+        );
+        let control_plane = Arc::new(ControlPlane::start().await);
+        progress(start, "applying the CRDs, admission policies and rights of deploy/");
+        let namespace = Namespace::named(NAMESPACE, control_plane).await;
+        progress(start, "starting OpenSSH's sshd as the target web-1");
+        let sshd = Sshd::shared().await;
+        apply_samples(&namespace, &sshd).await;
+        progress(start, "starting one controller and two gateways, each under its own ServiceAccount");
+        let controller = Controller::start(&namespace, "bastion-controller-0", "10m").await;
+        let gateways = [
+            Gateway::start(&namespace, "bastion-gateway-0").await,
+            Gateway::start(&namespace, "bastion-gateway-1").await,
+        ];
+        let watch = namespace.watch().await;
+        Self { start, namespace, watch, gateways, controller, sshd }
+    }
+
+    /// Says what comes next.
+    pub fn progress(&self, what: &str) {
+        progress(self.start, what);
+    }
+
+    /// All rows of the audit database, oldest first, once every session that ended is among them.
+    pub async fn records(&self) -> Vec<SessionRecord> {
+        let mut rows = eventually(PATIENCE, "a row of every session that ended", async || {
+            let store = Store::open(&audit_url(&self.namespace)).await.map_err(|error| error.to_string())?;
+            let rows = store.recent(1000).await.map_err(|error| error.to_string())?;
+            let on_record = |name: &String| rows.iter().any(|row| row.name == *name && row.end_time.is_some());
+            let missing: Vec<_> = self.ended().into_iter().filter(|name| !on_record(name)).collect();
+            if missing.is_empty() { Ok(rows) } else { Err(format!("no row says how these ended: {missing:?}")) }
+        })
+        .await;
+        rows.reverse();
+        rows
+    }
+
+    /// The names of all sessions that have ended.
+    fn ended(&self) -> BTreeSet<String> {
+        let seen = self.watch.seen();
+        seen.into_iter().filter(|it| it.phase.is_final()).map(|it| it.name).collect()
+    }
+
+    /// The lines to type in another terminal.
+    pub async fn invitation(&self) -> String {
+        let kubectl = format!("{} -n {NAMESPACE}", kubectl_path().await.display());
+        let (known_hosts, port) = (self.gateways[1].known_hosts().display(), self.gateways[1].address.port());
+        let key = Run::get().await.user_key.path.display();
+        let (kubeconfig, login) = (self.namespace.control_plane.kubeconfig(), &self.sshd.login);
+        format!(
+            "Everything is still up. In another terminal:
+
+  export KUBECONFIG={}
+  {kubectl} get bastionsessions -o wide --watch
+
+  ssh -p {port} -i {key} -o UserKnownHostsFile={known_hosts} alice:{login}@web-1@127.0.0.1
+
+  {kubectl} patch bastionsession NAME --type merge \\
+    -p '{{\"spec\": {{\"termination\": {{\"requestedBy\": \"admin\", \"reason\": \"lunch\"}}}}}}'
+  {kubectl} describe bastionsession NAME
+  {kubectl} explain bastionsession.status
+
+Ctrl-C ends everything and removes it.",
+            kubeconfig.display()
+        )
+    }
+
+    /// The last log lines of the programs.
+    pub fn last_words(&self) -> String {
+        let gateways = self.gateways.iter().map(|gateway| (gateway.pod.as_str(), &gateway.process));
+        let programs = gateways.chain([("the controller", &self.controller.process)]);
+        let told: Vec<_> = programs.map(|(name, process)| format!("--- {name}\n{}", process.last_words())).collect();
+        told.join("\n")
+    }
+
+    /// Stops everything, and returns when it is gone.
+    pub async fn take_down(self) {
+        let control_plane = self.namespace.control_plane.clone();
+        drop(self);
+        control_plane.stop().await;
+    }
+}
+
+fn progress(start: Instant, what: &str) {
+    eprintln!("[{:5.1} s] {what}", start.elapsed().as_secs_f64());
+}
+
+/// Applies deploy/samples/, in which what only this machine knows is filled in: the target's address, keys and login.
+async fn apply_samples(namespace: &Namespace, sshd: &Sshd) {
+    let mut target = sample("target.yaml");
+    target["spec"]["address"] = json!("127.0.0.1");
+    target["spec"]["port"] = json!(sshd.port);
+    target["spec"]["hostKeys"] = json!([sshd.host_key.public]);
+    target["spec"]["logins"] = json!([sshd.login]);
+    let mut user = sample("user.yaml");
+    user["spec"]["publicKeys"] = json!([Run::get().await.user_key.public]);
+    let secret = target["spec"]["credentials"]["privateKey"]["name"].as_str().expect("the name of a Secret");
+    namespace.credential(secret).await;
+    for object in [target, user] {
+        apply_one(&namespace.admin(), object).await;
+    }
+    apply(&namespace.admin(), &in_repository("deploy/samples/connect.yaml")).await;
+    namespace.await_connect("bastion:alice", "web-team", "bastiontargetgroups", "web").await;
+}
+
+fn sample(name: &str) -> Value {
+    serde_saphyr::from_str(&in_repository(&format!("deploy/samples/{name}"))).expect("a sample in valid YAML")
+}
+
+/// What the demo grants a gateway to show an end that it saw itself.
+pub const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// What the demo grants the controller to show the end of a dead gateway's sessions.
+pub const LOST_GATEWAY: Duration = Duration::from_secs(30);

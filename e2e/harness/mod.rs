@@ -1,0 +1,27 @@
+//! What the end-to-end tests and the demo stand on: a real control plane, a real sshd, the bastion's own programs
+//! under their own ServiceAccounts, and real `ssh` clients.
+#![allow(dead_code, unused_imports, reason = "the tests and the demo each use a part")]
+
+pub mod bastion;
+pub mod control_plane;
+pub mod manifests;
+pub mod namespace;
+pub mod objects;
+pub mod process;
+pub mod programs;
+pub mod refusal;
+pub mod run;
+pub mod ssh;
+pub mod sshd;
+pub mod wait;
+pub mod watch;
+
+pub use bastion::{Bastion, Open};
+pub use control_plane::ControlPlane;
+pub use namespace::Namespace;
+pub use process::{Outcome, Process};
+pub use programs::{Controller, Gateway};
+pub use run::Run;
+pub use sshd::Sshd;
+pub use wait::{AT_ONCE, PATIENCE, eventually};
+pub use watch::{SessionWatch, Sighting};

@@ -1,0 +1,117 @@
+//! The bastion's programs, each under the rights of its own ServiceAccount.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::Value;
+
+use super::namespace::Namespace;
+use super::process::{Process, command};
+use super::run::{Run, unique};
+use super::ssh::Ssh;
+
+/// A running `bastion gateway`.
+pub struct Gateway {
+    pub process: Process,
+    pub pod: String,
+    /// Where it listens for SSH.
+    pub address: SocketAddr,
+    /// Where it serves its metrics and probes.
+    pub http: SocketAddr,
+    dir: PathBuf,
+    known_hosts: PathBuf,
+}
+
+impl Gateway {
+    /// Starts one as the Pod of this name, and returns once it listens.
+    pub async fn start(namespace: &Namespace, pod: &str) -> Self {
+        Self::start_with(namespace, pod, &["--grace-period", "0s"]).await
+    }
+
+    /// Starts one with these flags more.
+    pub async fn start_with(namespace: &Namespace, pod: &str, flags: &[&str]) -> Self {
+        let mut arguments = vec!["gateway", "--listen", "127.0.0.1:0"];
+        arguments.extend(flags);
+        let mut process = start_program(namespace, "bastion-gateway", pod, &arguments).await;
+        let address =
+            process.finds("the address it listens on for SSH", |it| address_in(it, "listening for SSH")).await;
+        let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
+        let known_hosts = write_known_hosts(namespace).await;
+        Self { process, pod: pod.to_owned(), address, http, dir: namespace.dir.clone(), known_hosts }
+    }
+
+    /// An `ssh` command line to it.
+    pub async fn ssh(&self, sign_in_name: &str) -> Ssh {
+        Ssh::new(&self.dir, &self.known_hosts, self.address, sign_in_name).await
+    }
+
+    /// The file that knows the gateways' host key.
+    pub fn known_hosts(&self) -> &Path {
+        &self.known_hosts
+    }
+}
+
+/// A running `bastion controller`.
+pub struct Controller {
+    pub process: Process,
+    pub http: SocketAddr,
+}
+
+impl Controller {
+    /// Starts one as the Pod of this name, and returns once it runs.
+    pub async fn start(namespace: &Namespace, pod: &str, retention: &str) -> Self {
+        let audit_url = audit_url(namespace);
+        let arguments = ["controller", "--audit-url", &audit_url, "--retention", retention];
+        let mut process = start_program(namespace, "bastion-controller", pod, &arguments).await;
+        process.finds("the log line that it runs", |it| line_with(it, "controller is running")).await;
+        let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
+        Self { process, http }
+    }
+}
+
+/// The audit database of a namespace's controllers.
+pub fn audit_url(namespace: &Namespace) -> String {
+    format!("sqlite://{}", namespace.dir.join("audit.db").display())
+}
+
+async fn start_program(namespace: &Namespace, account: &str, pod: &str, arguments: &[&str]) -> Process {
+    let kubeconfig = namespace.account(account, pod).await.kubeconfig;
+    let mut command = command(&Run::get().await.bastion);
+    command.args(arguments);
+    let common =
+        ["--namespace", &namespace.name, "--pod-name", pod, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
+    command.args(common).env("KUBECONFIG", kubeconfig).envs(log_filter());
+    Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
+}
+
+/// What the programs log, where the caller of the tests does not say it.
+fn log_filter() -> Option<(&'static str, OsString)> {
+    std::env::var_os("RUST_LOG").is_none().then(|| ("RUST_LOG", "info,bastion_operator=debug,bastion=debug".into()))
+}
+
+/// The fields of the first log line with this message.
+fn line_with(process: &Process, message: &str) -> Option<Value> {
+    let fields = |line: &str| serde_json::from_str::<Value>(line).ok().map(|line| line["fields"].clone());
+    process.stderr().lines().filter_map(fields).find(|fields| fields["message"] == message)
+}
+
+fn address_in(process: &Process, message: &str) -> Option<SocketAddr> {
+    line_with(process, message)?["address"].as_str()?.parse().ok()
+}
+
+/// Writes the host key that all gateways share as the key of every host.
+async fn write_known_hosts(namespace: &Namespace) -> PathBuf {
+    let secret = namespace.secret("bastion-host-key").await.expect("a gateway makes the Secret before it listens");
+    let path = namespace.dir.join(format!("known-hosts-{}", unique()));
+    fs::write(&path, format!("* {}\n", public_key_in(&secret).trim())).expect("a file");
+    path
+}
+
+fn public_key_in(secret: &Secret) -> String {
+    let data = secret.data.clone().unwrap_or_default();
+    let bytes = data.get("ssh-publickey").unwrap_or_else(|| panic!("no ssh-publickey among {:?}", data.keys()));
+    String::from_utf8(bytes.0.clone()).expect("a public key in text")
+}

@@ -1,0 +1,143 @@
+//! Real `ssh` clients.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use super::process::{Outcome, Process, command};
+use super::run::{Run, unique};
+use super::wait::PATIENCE;
+
+/// An `ssh` command line that is still being put together.
+pub struct Ssh {
+    files: PathBuf,
+    known_hosts: PathBuf,
+    address: SocketAddr,
+    sign_in_name: String,
+    key: PathBuf,
+    options: Vec<String>,
+    command: Vec<String>,
+}
+
+impl Ssh {
+    /// To the gateway at `address`, as `sign_in_name`, with the key that all users of the run have.
+    pub async fn new(dir: &Path, known_hosts: &Path, address: SocketAddr, sign_in_name: &str) -> Self {
+        Self {
+            files: dir.join(format!("ssh-{}", unique())),
+            known_hosts: known_hosts.to_owned(),
+            address,
+            sign_in_name: sign_in_name.to_owned(),
+            key: Run::get().await.user_key.path.clone(),
+            options: Vec::new(),
+            command: Vec::new(),
+        }
+    }
+
+    /// With another key.
+    pub fn key(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.key);
+        self
+    }
+
+    /// With an option of the command line.
+    pub fn option(mut self, option: &str) -> Self {
+        self.options.push(option.to_owned());
+        self
+    }
+
+    /// With a configuration line, as after `-o`.
+    pub fn set(self, line: &str) -> Self {
+        self.option("-o").option(line)
+    }
+
+    /// With a terminal on the target, though there is none here.
+    pub fn terminal(self) -> Self {
+        self.option("-tt")
+    }
+
+    /// Without a terminal, which a shell else asks for.
+    pub fn no_terminal(self) -> Self {
+        self.option("-T")
+    }
+
+    /// With a command in place of a shell.
+    pub fn command(mut self, command: &str) -> Self {
+        self.command.push(command.to_owned());
+        self
+    }
+
+    /// The options that `ssh`, `scp` and `sftp` share.
+    pub fn common_options(&self) -> Vec<String> {
+        let set = |line: String| ["-o".to_owned(), line];
+        let mut options = vec!["-F".to_owned(), "/dev/null".to_owned()];
+        let known_hosts = format!("UserKnownHostsFile={}", self.known_hosts.display());
+        let fixed = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "ConnectTimeout=20",
+        ];
+        options.extend(fixed.into_iter().flat_map(|line| set(line.to_owned())));
+        options.extend(set("GlobalKnownHostsFile=/dev/null".to_owned()));
+        options.extend(set(known_hosts));
+        options.extend(set(format!("User={}", self.sign_in_name)));
+        options.extend(set(format!("Port={}", self.address.port())));
+        options.extend(["-i".to_owned(), self.key.display().to_string()]);
+        options.extend(self.options.clone());
+        options
+    }
+
+    /// The words of the command line, beginning with `ssh`.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec!["ssh".to_owned()];
+        words.extend(self.common_options());
+        words.push(self.address.ip().to_string());
+        words.extend(self.command.clone());
+        words
+    }
+
+    fn build(&self) -> Command {
+        let words = self.words();
+        let mut command = command(&words[0]);
+        command.args(&words[1..]);
+        command
+    }
+
+    /// Starts it, with a pipe as its input.
+    pub async fn start(self) -> Process {
+        Process::start(self.files.clone(), self.build()).await
+    }
+
+    /// Starts it, with files as its input and output.
+    pub async fn start_with(self, stdin: std::fs::File, stdout: std::fs::File) -> Process {
+        Process::start_with(self.files.clone(), self.build(), stdin.into(), stdout.into()).await
+    }
+
+    /// Runs it with an empty input, to its end.
+    pub async fn run(self) -> Outcome {
+        let mut process = self.start().await;
+        process.close_input();
+        process.finish(PATIENCE).await
+    }
+
+    /// Starts it in a terminal of its own with this many rows and columns; the terminal's name is the first line shown.
+    pub async fn start_in_terminal(self, rows: u16, columns: u16) -> Process {
+        let quoted: Vec<String> = self.words().iter().map(|word| format!("'{word}'")).collect();
+        let line = format!("tty; stty rows {rows} cols {columns}; exec {}", quoted.join(" "));
+        let mut command = command("script");
+        command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
+        Process::start(self.files.clone(), command).await
+    }
+
+    /// Runs `scp` or `sftp` with this client's options and these arguments.
+    pub async fn run_other(self, program: &str, arguments: &[impl AsRef<OsStr>]) -> Outcome {
+        let mut command = command(program);
+        command.args(self.common_options()).args(arguments);
+        let mut process = Process::start(self.files.clone(), command).await;
+        process.close_input();
+        process.finish(PATIENCE).await
+    }
+}

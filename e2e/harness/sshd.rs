@@ -1,0 +1,105 @@
+//! A real OpenSSH server as the target: unprivileged, with keys and configuration of its own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nix::unistd::{Uid, User};
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+
+use super::process::{Process, command};
+use super::run::{Key, Run, unique};
+use super::wait::{PATIENCE, eventually};
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// A running sshd, in which the run's target key may sign in as the user who runs the tests.
+pub struct Sshd {
+    pub port: u16,
+    pub host_key: Key,
+    pub login: String,
+    process: Process,
+}
+
+impl Sshd {
+    /// The one that all tests share that do not stop it.
+    pub async fn shared() -> Arc<Self> {
+        static SHARED: OnceCell<Arc<Sshd>> = OnceCell::const_new();
+        SHARED.get_or_init(async || Arc::new(Self::start().await)).await.clone()
+    }
+
+    /// Starts one on a free port.
+    pub async fn start() -> Self {
+        let run = Run::get().await;
+        let dir = run.dir.join(format!("sshd-{}", unique()));
+        fs::create_dir(&dir).expect("a folder");
+        fs::write(dir.join("authorized_keys"), &run.target_key.public).expect("a file");
+        if Uid::effective().is_root() {
+            fs::create_dir_all("/run/sshd").expect("the folder that sshd wants when root starts it");
+        }
+        let host_key = Key::make(dir.join("host-key"));
+        let login = User::from_uid(Uid::effective()).expect("the user database").expect("a user").name;
+        loop {
+            let port = free_port().await;
+            if let Some(process) = listening(&dir, port).await {
+                return Self { port, host_key, login, process };
+            }
+        }
+    }
+
+    /// The last lines of its log.
+    pub fn last_words(&self) -> String {
+        self.process.last_words()
+    }
+}
+
+/// An sshd that listens, or none where another program was faster to take the port.
+async fn listening(dir: &std::path::Path, port: u16) -> Option<Process> {
+    let config = dir.join("sshd_config");
+    fs::write(&config, configuration(dir.display(), port)).expect("a file");
+    let mut command = command(SSHD);
+    command.args(["-D", "-e", "-f"]).arg(&config);
+    let process = Process::start(PathBuf::from(dir).join("sshd"), command).await;
+    let up = eventually(PATIENCE, "sshd listens", async || {
+        let said = process.stderr();
+        match () {
+            () if said.contains("Server listening on") => Ok(true),
+            () if said.contains("Address already in use") => Ok(false),
+            () => Err(said),
+        }
+    })
+    .await;
+    up.then_some(process)
+}
+
+/// A port on which nobody listens.
+pub async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// With another home, so that nobody's own start-up files are run.
+fn configuration(dir: impl std::fmt::Display, port: u16) -> String {
+    format!(
+        "ListenAddress 127.0.0.1:{port}
+HostKey {dir}/host-key
+AuthorizedKeysFile {dir}/authorized_keys
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+PermitUserEnvironment no
+PrintMotd no
+PrintLastLog no
+SetEnv HOME={dir}
+AcceptEnv LANG LC_*
+MaxStartups 500:30:1000
+MaxSessions 200
+LogLevel VERBOSE
+Subsystem sftp internal-sftp
+"
+    )
+}

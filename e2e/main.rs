@@ -1,0 +1,16 @@
+//! End-to-end tests: a real API server, a real sshd, real `ssh` clients, and a namespace a test.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why, and stops")]
+
+mod harness;
+
+mod access;
+mod bridge;
+mod faults;
+mod limits;
+mod policies;
+mod programs;
+mod records;
+mod refusals;
+mod scenes;
+mod schema;
+mod signals;

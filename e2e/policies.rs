@@ -1,0 +1,245 @@
+//! What the admission policies refuse to whom, though RBAC would let it through. Nothing but an API server is needed.
+
+use bastion_operator::api::credentials_namespace;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::harness::Namespace;
+use crate::harness::control_plane::gateway_account;
+use crate::harness::namespace::TARGET_SECRET;
+use crate::harness::objects::{bastion_session, bastion_target, ended_status, merge};
+use crate::harness::refusal::{assert_let_through, assert_refused};
+
+const BY_GATEWAYS: &str = "sessions are created by gateways, each for its own Pod";
+const NEW_SESSION: &str = "a new session has the finalizer bastion.dev/audit and no termination";
+const STATUS: &str = "only the session's own gateway and the controller write its status";
+const FINALIZERS: &str = "only the controller changes the finalizers of a session";
+const METADATA: &str = "labels and ownerReferences of a session are final";
+const LEASES: &str = "a gateway touches only Leases of its own Pod";
+
+/// Somebody whom RBAC lets do everything with the bastion's objects in the namespace, but get no Secret.
+const MALLORY: &str = "mallory";
+
+async fn mallory(namespace: &Namespace) -> Client {
+    namespace.allow(MALLORY, json!([{"apiGroups": ["bastion.dev"], "resources": ["*"], "verbs": ["*"]}])).await;
+    namespace.as_user(MALLORY)
+}
+
+async fn gateway(namespace: &Namespace, pod: &str) -> Client {
+    namespace.account("bastion-gateway", pod).await.client
+}
+
+/// A namespace with one Active session, named `session`, of the gateway in Pod `gateway-0`.
+async fn with_session() -> Namespace {
+    let namespace = Namespace::new().await;
+    let client = gateway(&namespace, "gateway-0").await;
+    let created = namespace.create_as(&client, bastion_session("session", "gateway-0")).await;
+    assert_let_through("a session by its gateway", created);
+    namespace
+}
+
+#[tokio::test]
+async fn nobody_but_a_gateway_creates_a_session() {
+    let namespace = Namespace::new().await;
+    let deployer = format!("system:serviceaccount:{}:deployer", namespace.name);
+    namespace.allow(&deployer, json!([{"apiGroups": ["bastion.dev"], "resources": ["*"], "verbs": ["*"]}])).await;
+    let forgers = [
+        ("the administrator", namespace.admin()),
+        ("a person with every right on sessions", mallory(&namespace).await),
+        ("another ServiceAccount", namespace.as_user(&deployer)),
+        ("the gateway's account with a token of no Pod", namespace.as_user(&gateway_account(&namespace.name))),
+    ];
+    for (who, client) in forgers {
+        let answer = namespace.create_as(&client, bastion_session("forged", "gateway-0")).await;
+        assert_refused(who, answer, BY_GATEWAYS);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_creates_sessions_for_its_own_pod_alone() {
+    let namespace = Namespace::new().await;
+    let client = gateway(&namespace, "gateway-0").await;
+    let instance = |name: &str| {
+        let mut session = bastion_session("forged", "gateway-0");
+        session["spec"]["gateway"]["instance"] = json!(name);
+        session
+    };
+    let forged = [
+        ("for another Pod", bastion_session("forged", "gateway-1")),
+        ("for another Pod whose name begins alike", bastion_session("forged", "gateway-01")),
+        ("for its Pod, with another's instance", instance("gateway-1-abcdefghij")),
+        ("for its Pod, without an instance", instance("gateway-0")),
+    ];
+    for (what, session) in forged {
+        assert_refused(what, namespace.create_as(&client, session).await, BY_GATEWAYS);
+    }
+}
+
+#[tokio::test]
+async fn a_new_session_waits_for_the_audit_and_is_not_terminated() {
+    let namespace = Namespace::new().await;
+    let client = gateway(&namespace, "gateway-0").await;
+    for finalizers in [json!([]), json!(["bastion.dev/audit", "example.com/never"]), json!(["example.com/never"])] {
+        let mut session = bastion_session("forged", "gateway-0");
+        session["metadata"]["finalizers"] = finalizers.clone();
+        assert_refused(&format!("finalizers {finalizers}"), namespace.create_as(&client, session).await, NEW_SESSION);
+    }
+    let mut session = bastion_session("forged", "gateway-0");
+    session["spec"]["termination"] = json!({"requestedBy": "admin"});
+    assert_refused("with a termination", namespace.create_as(&client, session).await, NEW_SESSION);
+}
+
+#[tokio::test]
+async fn nobody_else_writes_the_status_of_a_session() {
+    let namespace = with_session().await;
+    let other = gateway(&namespace, "gateway-1").await;
+    let writers = [
+        ("the administrator", namespace.admin()),
+        ("a person with patch on bastionsessions/status", mallory(&namespace).await),
+        ("another gateway", other.clone()),
+    ];
+    for (who, client) in writers {
+        let answer = namespace.patch_status(&client, "session", json!({"status": ended_status()})).await;
+        assert_refused(who, answer, STATUS);
+    }
+    let claim = json!({"spec": {"gateway": {"name": "gateway-1"}}, "status": ended_status()});
+    let answer = namespace.patch_status(&other, "session", claim).await;
+    assert_refused("another gateway that claims the session in the same patch", answer, STATUS);
+}
+
+#[tokio::test]
+async fn the_controller_ends_a_session_in_place_of_its_gateway() {
+    let namespace = with_session().await;
+    let controller = namespace.account("bastion-controller", "controller-0").await.client;
+    let answer = namespace.patch_status(&controller, "session", json!({"status": ended_status()})).await;
+    assert_let_through("an end by the controller", answer);
+}
+
+#[tokio::test]
+async fn who_terminates_a_session_does_so_in_their_own_name() {
+    let namespace = with_session().await;
+    let mallory = mallory(&namespace).await;
+    let request = |name: &str| json!({"spec": {"termination": {"requestedBy": name, "reason": "because"}}});
+    let words = "spec.termination.requestedBy must be your own name, mallory";
+    for name in ["alice", "admin", "Mallory", "system:admin"] {
+        assert_refused(name, namespace.patch_session(&mallory, "session", request(name)).await, words);
+    }
+    assert_let_through("their own", namespace.patch_session(&mallory, "session", request(MALLORY)).await);
+}
+
+#[tokio::test]
+async fn nobody_but_the_controller_changes_the_finalizers_of_a_session() {
+    let namespace = with_session().await;
+    let people = [
+        ("the administrator", namespace.admin()),
+        ("a person with every right on sessions", mallory(&namespace).await),
+    ];
+    for (who, client) in people {
+        for finalizers in [json!(null), json!([]), json!(["bastion.dev/audit", "example.com/never"])] {
+            let patch = json!({"metadata": {"finalizers": finalizers}});
+            let answer = namespace.patch_session(&client, "session", patch.clone()).await;
+            assert_refused(&format!("{who}: {patch}"), answer, FINALIZERS);
+        }
+    }
+    let controller = namespace.account("bastion-controller", "controller-0").await.client;
+    let patch = json!({"metadata": {"finalizers": null}});
+    assert_let_through("the controller", namespace.patch_session(&controller, "session", patch).await);
+}
+
+#[tokio::test]
+async fn labels_and_owners_of_a_session_are_final() {
+    let namespace = with_session().await;
+    let mallory = mallory(&namespace).await;
+    let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "x"}]);
+    for metadata in [json!({"labels": {"team": "blue"}}), json!({"ownerReferences": owner})] {
+        let answer = namespace.patch_session(&mallory, "session", json!({"metadata": metadata})).await;
+        assert_refused(&metadata.to_string(), answer, METADATA);
+    }
+    let note = json!({"metadata": {"annotations": {"example.com/note": "seen"}}});
+    assert_let_through("an annotation", namespace.patch_session(&mallory, "session", note).await);
+}
+
+fn lease(name: &str) -> Value {
+    json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}, "spec": {"holderIdentity": "x"}})
+}
+
+#[tokio::test]
+async fn a_gateway_makes_no_lease_but_its_own() {
+    let namespace = Namespace::new().await;
+    let client = gateway(&namespace, "gateway-0").await;
+    let names = [
+        "gateway-1-abcdefghij",
+        "gateway-0",
+        "gateway-0-short",
+        "gateway-0-abcdefghijk",
+        "gateway-0-1-abcdefghij",
+        "bastion-controller",
+    ];
+    for name in names {
+        assert_refused(name, namespace.create_as(&client, lease(name)).await, LEASES);
+    }
+    assert_let_through("its own", namespace.create_as(&client, lease("gateway-0-abcdefghij")).await);
+}
+
+#[tokio::test]
+async fn a_gateway_renews_and_deletes_no_lease_but_its_own() {
+    let namespace = Namespace::new().await;
+    let (own, other) = (gateway(&namespace, "gateway-0").await, gateway(&namespace, "gateway-1").await);
+    assert_let_through("its own", namespace.create_as(&own, lease("gateway-0-abcdefghij")).await);
+    let leases = |client: Client| Api::<Lease>::namespaced(client, &namespace.name);
+    let mut renewed = leases(own.clone()).get("gateway-0-abcdefghij").await.expect("the Lease");
+    renewed.spec.as_mut().expect("a spec").holder_identity = Some("y".to_owned());
+    let replace = async |client: &Client| {
+        let answer = leases(client.clone()).replace("gateway-0-abcdefghij", &PostParams::default(), &renewed).await;
+        answer.map_err(|error| error.to_string())
+    };
+    let delete = async |client: &Client| {
+        let answer = leases(client.clone()).delete("gateway-0-abcdefghij", &DeleteParams::default()).await;
+        answer.map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_refused("renewed by another", replace(&other).await, LEASES);
+    assert_refused("deleted by another", delete(&other).await, LEASES);
+    assert_let_through("renewed by itself", replace(&own).await);
+    assert_let_through("deleted by itself", delete(&own).await);
+}
+
+#[tokio::test]
+async fn a_gateway_makes_no_secret_but_the_host_key() {
+    let namespace = Namespace::new().await;
+    let client = gateway(&namespace, "gateway-0").await;
+    let secret = |metadata: Value| json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata});
+    let words = "a gateway makes no Secret but bastion-host-key";
+    for metadata in [json!({"name": "other"}), json!({"generateName": "bastion-host-key"})] {
+        assert_refused(&metadata.to_string(), namespace.create_as(&client, secret(metadata)).await, words);
+    }
+    let host_key = secret(json!({"name": "bastion-host-key"}));
+    assert_let_through("the host key", namespace.create_as(&client, host_key).await);
+}
+
+#[tokio::test]
+async fn who_writes_a_target_must_be_able_to_read_its_secret() {
+    let namespace = Namespace::new().await;
+    let credentials = credentials_namespace(&namespace.name);
+    let words = format!(
+        "spec.credentials.privateKey: you may not get the Secret {TARGET_SECRET} in namespace {credentials}, so you may not have a target use it"
+    );
+    let mallory = mallory(&namespace).await;
+    assert_refused("a new target", namespace.create_as(&mallory, bastion_target("web-1")).await, &words);
+    namespace.add(bastion_target("web-1")).await;
+    let patch = async |patch: Value| namespace.patch_target(&mallory, "web-1", patch).await;
+    assert_refused("a target pointed elsewhere", patch(json!({"spec": {"address": "192.0.2.66"}})).await, &words);
+    assert_let_through("a label", patch(json!({"metadata": {"labels": {"team": "blue"}}})).await);
+}
+
+#[tokio::test]
+async fn who_may_read_one_secret_may_have_targets_use_that_one() {
+    let namespace = Namespace::new().await;
+    let mallory = mallory(&namespace).await;
+    namespace.allow_reading_credentials(MALLORY, TARGET_SECRET).await;
+    assert_let_through("its Secret", namespace.create_as(&mallory, bastion_target("web-1")).await);
+    let mut other = bastion_target("web-2");
+    merge(&mut other["spec"], json!({"credentials": {"privateKey": {"name": "another"}}}));
+    assert_refused("another Secret", namespace.create_as(&mallory, other).await, "you may not get the Secret another");
+}

@@ -1,0 +1,298 @@
+//! What the schemas refuse, and the words in which they do. Nothing but an API server is needed.
+
+use bastion_operator::api::{BastionSession, Phase};
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::harness::Namespace;
+use crate::harness::objects::{bastion_session, bastion_target, bastion_user, ended_status, merge};
+use crate::harness::refusal::{assert_let_through, assert_refused};
+
+const BAD_ADDRESS: &str = "must be an IP address or a host name, without a port; the port goes into spec.port";
+const BAD_KEY: &str =
+    "must be one line of an OpenSSH public key without options, such as: ssh-ed25519 AAAAC3Nz... comment";
+const BAD_LOGIN: &str = "must be a login name: no white space, ':' or '@', and no '-' at its beginning";
+const OF_KUBERNETES: &str = "must not be empty or begin with 'system:', which Kubernetes keeps for itself";
+const SPEC_IS_FINAL: &str = "the spec of a session is final; only spec.termination can be set";
+const END_IS_FINAL: &str = "this session has ended; how and when it ended is final";
+
+const GATEWAY: &str = "gateway-0";
+
+#[tokio::test]
+async fn a_target_with_a_wrong_spec_is_refused_in_words_that_help() {
+    let namespace = Namespace::new().await;
+    let cases = [
+        (json!({"address": "web-1:22"}), BAD_ADDRESS),
+        (json!({"address": ""}), BAD_ADDRESS),
+        (json!({"address": "-oProxyCommand=x"}), BAD_ADDRESS),
+        (json!({"address": "two hosts"}), BAD_ADDRESS),
+        (json!({"port": 0}), "spec.port in body should be greater than or equal to 1"),
+        (json!({"port": 65536}), "spec.port in body should be less than or equal to 65535"),
+        (json!({"hostKeys": []}), "spec.hostKeys in body should have at least 1 items"),
+        (json!({"hostKeys": ["ssh-ed25519"]}), BAD_KEY),
+        (json!({"hostKeys": ["web-1 ssh-ed25519 AAAA"]}), BAD_KEY),
+        (json!({"hostKeys": ["ssh-dss AAAA"]}), BAD_KEY),
+        (json!({"hostKeys": ["ssh-ed25519 AAAA\nssh-ed25519 BBBB"]}), BAD_KEY),
+        (json!({"logins": []}), "spec.logins in body should have at least 1 items"),
+        (json!({"logins": [""]}), BAD_LOGIN),
+        (json!({"logins": ["-l"]}), BAD_LOGIN),
+        (json!({"logins": ["two words"]}), BAD_LOGIN),
+        (json!({"logins": ["root@web-1"]}), BAD_LOGIN),
+        (json!({"logins": ["alice:root"]}), BAD_LOGIN),
+        (json!({"limits": {"idleSeconds": 0}}), "spec.limits.idleSeconds in body should be greater than or equal to 1"),
+        (json!({"limits": {"maxSeconds": -1}}), "spec.limits.maxSeconds in body should be greater than or equal to 1"),
+        (
+            json!({"limits": {"maxSeconds": 31_536_001}}),
+            "spec.limits.maxSeconds in body should be less than or equal to",
+        ),
+        (json!({"groups": ["system:nodes"]}), OF_KUBERNETES),
+        (json!({"groups": [""]}), OF_KUBERNETES),
+        (json!({"credentials": {}}), "spec.credentials.privateKey: Required value"),
+        (json!({"credentials": {"privateKey": {"name": ""}}}), "spec.credentials.privateKey.name"),
+    ];
+    for (spec, words) in cases {
+        let mut target = bastion_target("web-1");
+        merge(&mut target["spec"], spec.clone());
+        assert_refused(&spec.to_string(), namespace.create_as(&namespace.admin(), target).await, words);
+    }
+}
+
+#[tokio::test]
+async fn a_target_may_be_named_and_keyed_in_every_usual_way() {
+    let namespace = Namespace::new().await;
+    let cases = [
+        json!({"address": "192.0.2.7"}),
+        json!({"address": "2001:db8::7"}),
+        json!({"address": "web-1.example.com."}),
+        json!({"address": "web-1", "port": 65535}),
+        json!({"hostKeys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 root@web-1", "ecdsa-sha2-nistp256 AAAAE2Vj=="]}),
+        json!({"logins": ["root", "deploy", "www-data", "svc_$", "DOMAIN\\user"]}),
+        json!({"limits": {"idleSeconds": 1, "maxSeconds": 31_536_000}}),
+        json!({"groups": ["web", "production:eu"]}),
+    ];
+    for (number, spec) in cases.into_iter().enumerate() {
+        let mut target = bastion_target(&format!("web-{number}"));
+        merge(&mut target["spec"], spec.clone());
+        assert_let_through(&spec.to_string(), namespace.create_as(&namespace.admin(), target).await);
+    }
+}
+
+#[tokio::test]
+async fn a_user_with_a_wrong_spec_is_refused_in_words_that_help() {
+    let namespace = Namespace::new().await;
+    let cases = [
+        (json!({"publicKeys": ["ssh-ed25519"]}), BAD_KEY),
+        (json!({"publicKeys": ["command=\"true\" ssh-ed25519 AAAA"]}), BAD_KEY),
+        (json!({"publicKeys": ["-----BEGIN OPENSSH PRIVATE KEY-----"]}), BAD_KEY),
+        (json!({"subject": "system:admin"}), "must not begin with 'system:', which Kubernetes keeps for itself"),
+        (json!({"subject": ""}), "spec.subject in body should be at least 1 chars long"),
+        (json!({"groups": ["system:masters"]}), OF_KUBERNETES),
+        (json!({"expires": "tomorrow"}), "spec.expires in body must be of type date-time"),
+    ];
+    for (spec, words) in cases {
+        let mut user = bastion_user("alice");
+        user["spec"] = spec.clone();
+        assert_refused(&spec.to_string(), namespace.create_as(&namespace.admin(), user).await, words);
+    }
+    let long = bastion_user(&"a".repeat(64));
+    let words = "metadata.name of a user is at most 63 characters long, since sessions are named after it";
+    assert_refused("a name of 64 characters", namespace.create_as(&namespace.admin(), long).await, words);
+}
+
+/// A namespace with one Active session, `session`, and clients for its gateway and the controller.
+struct OneSession {
+    namespace: Namespace,
+    gateway: Client,
+    controller: Client,
+}
+
+impl OneSession {
+    async fn new() -> Self {
+        let namespace = Namespace::new().await;
+        let gateway = namespace.account("bastion-gateway", GATEWAY).await.client;
+        let controller = namespace.account("bastion-controller", "controller-0").await.client;
+        let created = namespace.create_as(&gateway, bastion_session("session", GATEWAY)).await;
+        assert_let_through("a session by its gateway", created);
+        Self { namespace, gateway, controller }
+    }
+
+    async fn ended() -> Self {
+        let new = Self::new().await;
+        let answer = new.patch_status(json!({"status": ended_status()})).await;
+        assert_let_through("an end by the gateway", answer);
+        new
+    }
+
+    async fn patch(&self, patch: Value) -> Result<BastionSession, String> {
+        self.namespace.patch_session(&self.namespace.admin(), "session", patch).await
+    }
+
+    async fn patch_status(&self, patch: Value) -> Result<BastionSession, String> {
+        self.namespace.patch_status(&self.gateway, "session", patch).await
+    }
+
+    async fn get(&self) -> BastionSession {
+        self.namespace.api().get("session").await.expect("the session")
+    }
+}
+
+#[tokio::test]
+async fn a_new_session_is_active_whatever_status_is_sent_with_it() {
+    let namespace = Namespace::new().await;
+    let gateway = namespace.account("bastion-gateway", GATEWAY).await.client;
+    let mut session = bastion_session("session", GATEWAY);
+    session["status"] = ended_status();
+    assert_let_through("a session by its gateway", namespace.create_as(&gateway, session).await);
+    let session = namespace.api::<BastionSession>().get("session").await.expect("the session");
+    let status = session.status.expect("the default status");
+    assert_eq!((status.phase, status.reason), (Phase::Active, None));
+}
+
+#[tokio::test]
+async fn the_spec_of_a_session_is_final() {
+    let one = OneSession::new().await;
+    let cases = [
+        json!({"user": {"name": "mallory"}}),
+        json!({"user": {"groups": ["admins"]}}),
+        json!({"target": "db-1"}),
+        json!({"login": "postgres"}),
+        json!({"protocol": "Web"}),
+        json!({"client": {"address": "192.0.2.1"}}),
+        json!({"gateway": {"instance": "gateway-0-zzzzzzzzzz"}}),
+        json!({"startTime": "2026-01-01T09:00:00.000000Z"}),
+        json!({"limits": {"maxSeconds": 60}}),
+    ];
+    for spec in cases {
+        assert_refused(&spec.to_string(), one.patch(json!({"spec": spec})).await, SPEC_IS_FINAL);
+    }
+}
+
+#[tokio::test]
+async fn a_termination_is_asked_for_once_and_not_taken_back() {
+    let one = OneSession::new().await;
+    let termination = json!({"spec": {"termination": {"requestedBy": "admin", "reason": "maintenance"}}});
+    assert_let_through("the first", one.patch(termination.clone()).await);
+    assert_let_through("the same again, as a retry sends it", one.patch(termination).await);
+    let words = "a termination is asked for once and cannot be taken back";
+    for change in [json!({"reason": "another"}), json!({"reason": null}), json!(null)] {
+        let patch = json!({"spec": {"termination": change}});
+        assert_refused(&patch.to_string(), one.patch(patch.clone()).await, words);
+    }
+}
+
+#[tokio::test]
+async fn a_termination_says_who_asks() {
+    let one = OneSession::new().await;
+    let nobody = json!({"spec": {"termination": {"requestedBy": ""}}});
+    assert_refused("by nobody", one.patch(nobody).await, "requestedBy in body should be at least 1 chars long");
+    let missing = json!({"spec": {"termination": {"reason": "maintenance"}}});
+    assert_refused("without requestedBy", one.patch(missing).await, "spec.termination.requestedBy: Required value");
+}
+
+#[tokio::test]
+async fn an_ended_session_cannot_be_terminated() {
+    let one = OneSession::ended().await;
+    let patch = json!({"spec": {"termination": {"requestedBy": "admin"}}});
+    assert_refused("too late", one.patch(patch).await, "this session has already ended; there is nothing to terminate");
+}
+
+#[tokio::test]
+async fn a_terminated_session_ends_although_its_termination_stays() {
+    let one = OneSession::new().await;
+    assert_let_through("asked", one.patch(json!({"spec": {"termination": {"requestedBy": "admin"}}})).await);
+    let mut status = ended_status();
+    merge(&mut status, json!({"phase": "Terminated", "reason": "AdminTerminated"}));
+    assert_let_through("ended", one.patch_status(json!({"status": status})).await);
+    let finalizers = json!({"metadata": {"finalizers": null}});
+    let freed = one.namespace.patch_session(&one.controller, "session", finalizers).await;
+    assert_let_through("the controller's finalizer patch", freed);
+}
+
+#[tokio::test]
+async fn no_patch_reopens_an_ended_session_or_rewrites_its_end() {
+    let one = OneSession::ended().await;
+    let cases = [
+        json!({"phase": "Active"}),
+        json!({"phase": null}),
+        json!({"phase": "Terminated"}),
+        json!({"phase": "Timeout", "reason": "GatewayLost", "endTime": "2026-01-01T10:06:00.000000Z"}),
+        json!({"reason": "GatewayLost"}),
+        json!({"message": "another story"}),
+        json!({"message": null}),
+        json!({"endTime": "2026-01-01T10:04:00.000000Z"}),
+        json!({"observedBy": "Controller"}),
+        json!({"exitCode": 1}),
+        json!({"exitCode": null}),
+        json!(null),
+        json!({}),
+    ];
+    let before = one.get().await.status;
+    for status in cases {
+        let answer = one.patch_status(json!({"status": status})).await;
+        if status == json!({}) {
+            assert_let_through("a patch of nothing", answer);
+        } else {
+            assert_refused(&status.to_string(), answer, END_IS_FINAL);
+        }
+        assert_eq!(one.get().await.status, before, "after {status}");
+    }
+}
+
+#[tokio::test]
+async fn no_replacement_or_json_patch_reopens_an_ended_session() {
+    let one = OneSession::ended().await;
+    let before = one.get().await;
+    let sessions: Api<BastionSession> = Api::namespaced(one.gateway.clone(), &one.namespace.name);
+    for operation in
+        [json!({"op": "remove", "path": "/status"}), json!({"op": "replace", "path": "/status", "value": null})]
+    {
+        let patch = Patch::Json::<()>(serde_json::from_value(json!([operation])).expect("a JSON patch"));
+        let answer = sessions.patch_status("session", &PatchParams::default(), &patch).await;
+        assert_refused(&operation.to_string(), answer.map_err(|error| error.to_string()), END_IS_FINAL);
+    }
+    let admin: Api<BastionSession> = one.namespace.api();
+    let replaced = BastionSession { status: None, ..before.clone() };
+    let answer = admin.replace_status("session", &PostParams::default(), &replaced).await;
+    assert!(answer.is_err(), "a replacement without status was let through: {answer:?}");
+    assert_eq!(one.get().await.status, before.status);
+}
+
+#[tokio::test]
+async fn an_end_needs_a_reason_and_a_time_that_is_not_before_the_start() {
+    let one = OneSession::new().await;
+    let cases = [
+        (json!({"phase": "Closed"}), "an ended session needs a reason and an endTime"),
+        (json!({"phase": "Closed", "reason": "UserExit"}), "an ended session needs a reason and an endTime"),
+        (
+            json!({"phase": "Timeout", "endTime": "2026-01-01T10:05:00.000000Z"}),
+            "an ended session needs a reason and an endTime",
+        ),
+        (
+            json!({"phase": "Closed", "reason": "UserExit", "endTime": "2026-01-01T09:59:59.999999Z"}),
+            "a session cannot end before it starts",
+        ),
+        (json!({"phase": "Open"}), "supported values: \"Active\", \"Closed\", \"Timeout\", \"Terminated\""),
+        (json!({"bytesIn": -1}), "bytesIn in body should be greater than or equal to 0"),
+    ];
+    for (status, words) in cases {
+        assert_refused(&status.to_string(), one.patch_status(json!({"status": status})).await, words);
+    }
+    let at_the_start = json!({"phase": "Closed", "reason": "UserExit", "endTime": "2026-01-01T10:00:00.000000Z"});
+    assert_let_through("an end in the moment of its start", one.patch_status(json!({"status": at_the_start})).await);
+}
+
+#[tokio::test]
+async fn the_first_of_two_ends_stays_whoever_is_late() {
+    let one = OneSession::ended().await;
+    let late = json!({"status": {"phase": "Timeout", "reason": "GatewayLost", "message": "the gateway is gone",
+        "endTime": "2026-01-01T10:20:00.000000Z", "observedBy": "Controller"}});
+    for (who, client) in [("the gateway", &one.gateway), ("the controller", &one.controller)] {
+        let answer = one.namespace.patch_status(client, "session", late.clone()).await;
+        assert_refused(&format!("{who}, too late"), answer, END_IS_FINAL);
+    }
+    let again = one.patch_status(json!({"status": ended_status()})).await;
+    assert_let_through("the first writer's own retry", again);
+    let status = one.get().await.status.expect("a status");
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Closed, Some("UserExit")));
+}
