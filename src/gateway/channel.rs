@@ -197,7 +197,9 @@ impl Bridge {
                     self.activity.sent_to_user(data.len());
                     user.extended_data_bytes(ext, data).await
                 }
-                ChannelMsg::Eof => user.eof().await,
+                // A client may close a channel as soon as both sides have ended their output, and the library answers
+                // that at once: an exit status would come too late. So the end of the output waits for it.
+                ChannelMsg::Eof => Ok(()),
                 ChannelMsg::ExitStatus { exit_status } => {
                     self.progress().exit = Exit { code: Some(exit_status), signal: None };
                     user.exit_status(exit_status).await
@@ -224,6 +226,7 @@ impl Bridge {
                 ChannelMsg::Close => {
                     // The user's client may be gone the moment it reads this, and that is then no broken connection.
                     self.progress().exited = true;
+                    let _ = user.eof().await;
                     let _ = user.close().await;
                     return ChannelEnd::Closed(self.take_exit());
                 }
