@@ -248,7 +248,9 @@ impl Namespace {
         let bound = BoundObjectReference {
             kind: Some("Pod".into()),
             api_version: Some("v1".into()),
-            name: Some(pod.into()), uid: Some(pod_uid.clone()) };
+            name: Some(pod.into()),
+            uid: Some(pod_uid.clone()),
+        };
         let spec = TokenRequestSpec {
             bound_object_ref: Some(bound),
             expiration_seconds: Some(7200),
