@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use bastion_operator::api::{ObservedBy, Phase, Reason};
 use futures::future::join_all;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -33,6 +35,43 @@ async fn the_sessions_of_a_killed_gateway_are_shown_as_lost_and_no_others() {
     }
     bob.still_answers().await;
     assert_eq!(bastion.watch.phase(&bob.session), Phase::Active);
+}
+
+#[tokio::test]
+async fn a_gateway_whose_container_has_ended_is_given_up_at_once() {
+    let bastion = Bastion::up().await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let open = bastion.open("alice").await;
+    bastion.gateway.process.signal(Signal::SIGKILL);
+    report_ended_container(&bastion, open.session.spec.start_time.0).await;
+    bastion.watch.ended_within(AT_ONCE, &open.session, Reason::GatewayLost).await;
+}
+
+/// Writes into the gateway's Pod what a kubelet does, whose times are whole seconds, once that is after `began`.
+async fn report_ended_container(bastion: &Bastion, began: Timestamp) {
+    let ended = eventually(PATIENCE, "the next second", async || {
+        let second = Timestamp::from_second(Timestamp::now().as_second()).expect("a time");
+        if second > began { Ok(second) } else { Err(format!("{second}")) }
+    })
+    .await;
+    let state = json!({"terminated": {"exitCode": 137, "finishedAt": ended.to_string()}});
+    let container =
+        json!({"name": "gateway", "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": ""});
+    let status = Patch::Merge(json!({"status": {"containerStatuses": [container]}}));
+    let pods = bastion.namespace.api::<Pod>();
+    pods.patch_status("gateway-0", &PatchParams::default(), &status).await.expect("a changed Pod");
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_pod_is_given_up_sooner() {
+    let bastion = Bastion::up().await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let open = bastion.open("alice").await;
+    bastion.gateway.process.signal(Signal::SIGKILL);
+    let now = DeleteParams::default().grace_period(0);
+    bastion.namespace.api::<Pod>().delete("gateway-0", &now).await.expect("the Pod");
+    let within = Duration::from_secs(15);
+    bastion.watch.ended_within(within, &open.session, Reason::GatewayLost).await;
 }
 
 /// A gateway that was frozen finds its sessions ended by others: nothing that a user typed meanwhile may pass.

@@ -1,9 +1,9 @@
 //! What the admission policies refuse to whom, though RBAC would let it through. Nothing but an API server is needed.
 
-use bastion_operator::api::credentials_namespace;
+use bastion_operator::api::{BastionSession, credentials_namespace};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::harness::Namespace;
@@ -146,6 +146,22 @@ async fn nobody_but_the_controller_changes_the_finalizers_of_a_session() {
     let controller = namespace.account("bastion-controller", "controller-0").await.client;
     let patch = json!({"metadata": {"finalizers": null}});
     assert_let_through("the controller", namespace.patch_session(&controller, "session", patch).await);
+}
+
+/// `kubectl delete --cascade=foreground` puts a finalizer of Kubernetes' own beside the audit's, and its garbage
+/// collector takes that one off, and must not take the other with it.
+#[tokio::test]
+async fn kubernetes_takes_its_own_finalizer_off_and_not_the_audits() {
+    let namespace = with_session().await;
+    let sessions: Api<BastionSession> = namespace.api();
+    sessions.delete("session", &DeleteParams::foreground()).await.expect("a deletion that waits");
+    let both = sessions.get("session").await.expect("the session waits").finalizers().to_vec();
+    assert!(both.iter().any(|it| it == "foregroundDeletion"), "{both:?}");
+    let collector = namespace.admin();
+    let none = namespace.patch_session(&collector, "session", json!({"metadata": {"finalizers": []}})).await;
+    assert_refused("both off", none, FINALIZERS);
+    let audit = json!({"metadata": {"finalizers": ["bastion.dev/audit"]}});
+    assert_let_through("its own off", namespace.patch_session(&collector, "session", audit).await);
 }
 
 #[tokio::test]

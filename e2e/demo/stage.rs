@@ -76,22 +76,23 @@ impl Stage {
 
     /// The lines to type in another terminal.
     pub async fn invitation(&self) -> String {
-        let kubectl = format!("{} -n {NAMESPACE}", kubectl_path().await.display());
+        let kubectl = kubectl_path().await;
+        let tools = kubectl.parent().expect("a folder").display();
         let (known_hosts, port) = (self.gateways[1].known_hosts().display(), self.gateways[1].address.port());
         let key = Run::get().await.user_key.path.display();
         let (kubeconfig, login) = (self.namespace.control_plane.kubeconfig(), &self.sshd.login);
         format!(
             "Everything is still up. In another terminal:
 
-  export KUBECONFIG={}
-  {kubectl} get bastionsessions -o wide --watch
+  export KUBECONFIG={} PATH=\"$PATH:{tools}\"
+  kubectl -n {NAMESPACE} get bastionsessions -o wide --watch
 
   ssh -p {port} -i {key} -o UserKnownHostsFile={known_hosts} alice:{login}@web-1@127.0.0.1
 
-  {kubectl} patch bastionsession NAME --type merge \\
+  kubectl -n {NAMESPACE} patch bastionsession NAME --type merge \\
     -p '{{\"spec\": {{\"termination\": {{\"requestedBy\": \"admin\", \"reason\": \"lunch\"}}}}}}'
-  {kubectl} describe bastionsession NAME
-  {kubectl} explain bastionsession.status
+  kubectl -n {NAMESPACE} describe bastionsession NAME
+  kubectl explain bastionsession.status
 
 Ctrl-C ends everything and removes it.",
             kubeconfig.display()

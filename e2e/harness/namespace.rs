@@ -39,6 +39,7 @@ pub struct Namespace {
 
 /// A ServiceAccount's rights: a token in a kubeconfig, bound to a Pod.
 pub struct Account {
+    pub pod_uid: String,
     pub kubeconfig: PathBuf,
     pub client: Client,
 }
@@ -239,16 +240,16 @@ impl Namespace {
     /// The rights of a ServiceAccount, by a token bound to a Pod of this name, which is made where it is missing.
     pub async fn account(&self, account: &str, pod: &str) -> Account {
         let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod},
-            "spec": {"nodeName": "somewhere", "serviceAccountName": account, "containers": [{"name": "bastion", "image": "bastion"}]}});
+            "spec": {"nodeName": "somewhere", "serviceAccountName": account, "containers": [{"name": account.trim_start_matches("bastion-"), "image": "bastion"}]}});
         if self.api::<Pod>().get_opt(pod).await.expect("Pods can be read").is_none() {
             self.add(object).await;
         }
-        let uid = self.api::<Pod>().get(pod).await.expect("the Pod").uid();
+        let pod_uid = self.api::<Pod>().get(pod).await.expect("the Pod").uid().expect("a uid");
         let bound = BoundObjectReference {
             kind: Some("Pod".into()),
             api_version: Some("v1".into()),
             name: Some(pod.into()),
-            uid,
+            uid: Some(pod_uid.clone()),
         };
         let spec = TokenRequestSpec {
             bound_object_ref: Some(bound),
@@ -259,7 +260,7 @@ impl Namespace {
         let accounts = self.api::<ServiceAccount>();
         let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.expect("a token");
         let kubeconfig = self.control_plane.kubeconfig_with(&answer.status.expect("a token").token);
-        Account { kubeconfig: self.write_kubeconfig(pod, &kubeconfig), client: client_of(kubeconfig) }
+        Account { pod_uid, kubeconfig: self.write_kubeconfig(pod, &kubeconfig), client: client_of(kubeconfig) }
     }
 
     fn write_kubeconfig(&self, pod: &str, kubeconfig: &Kubeconfig) -> PathBuf {

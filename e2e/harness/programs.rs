@@ -78,12 +78,12 @@ pub fn audit_url(namespace: &Namespace) -> String {
 }
 
 async fn start_program(namespace: &Namespace, account: &str, pod: &str, arguments: &[&str]) -> Process {
-    let kubeconfig = namespace.account(account, pod).await.kubeconfig;
+    let account = namespace.account(account, pod).await;
     let mut command = command(&Run::get().await.bastion);
     command.args(arguments);
     let common =
         ["--namespace", &namespace.name, "--pod-name", pod, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
-    command.args(common).env("KUBECONFIG", kubeconfig).envs(log_filter());
+    command.args(common).env("KUBECONFIG", account.kubeconfig).env("POD_UID", account.pod_uid).envs(log_filter());
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
 }
 
