@@ -74,7 +74,7 @@ pub async fn join(
         end = bridge.run(&target) => end,
         text = bridge.heed(&mut announcements) => {
             bridge.last_words(text).await;
-            if bridge.exited() { ChannelEnd::Closed(bridge.take_exit()) } else { ChannelEnd::Interrupted }
+            bridge.end_so_far()
         }
     };
     // How long the target takes for it is nothing that the session's end should wait for.
@@ -112,8 +112,17 @@ struct Bridge {
 #[derive(Debug, Default)]
 struct Progress {
     exit: Exit,
-    exited: bool,
+    stage: Stage,
     terminal: bool,
+}
+
+/// How far a channel has come. It is set before the user's client is told, which may leave the moment it hears.
+#[derive(Clone, Copy, Debug, Default)]
+enum Stage {
+    #[default]
+    Open,
+    Exited,
+    TargetLost,
 }
 
 impl Bridge {
@@ -197,9 +206,6 @@ impl Bridge {
                     self.activity.sent_to_user(data.len());
                     user.extended_data_bytes(ext, data).await
                 }
-                // A client may close a channel as soon as both sides have ended their output, and the library answers
-                // that at once: an exit status would come too late. So the end of the output waits for it.
-                ChannelMsg::Eof => Ok(()),
                 ChannelMsg::ExitStatus { exit_status } => {
                     self.progress().exit = Exit { code: Some(exit_status), signal: None };
                     user.exit_status(exit_status).await
@@ -213,8 +219,13 @@ impl Bridge {
                 }
                 ChannelMsg::Failure => match self.answered() {
                     Some(Asked::Run(what)) => {
+                        *self.progress() = Progress {
+                            exit: Exit { code: Some(NOT_RUN), signal: None },
+                            stage: Stage::Exited,
+                            terminal: false,
+                        };
                         refuse(&self.user, &format!("bastion: the target refused {what}")).await;
-                        return ChannelEnd::Closed(Exit { code: Some(NOT_RUN), signal: None });
+                        return ChannelEnd::Closed(self.take_exit());
                     }
                     Some(Asked::Pty) => self.say("bastion: the target gave no terminal").await,
                     None => Ok(()),
@@ -225,12 +236,14 @@ impl Bridge {
                 }
                 ChannelMsg::Close => {
                     // The user's client may be gone the moment it reads this, and that is then no broken connection.
-                    self.progress().exited = true;
+                    self.progress().stage = Stage::Exited;
                     let _ = user.eof().await;
                     let _ = user.close().await;
                     return ChannelEnd::Closed(self.take_exit());
                 }
-                // The rest is for the opening of channels, or for servers.
+                // The end of the output waits for the exit status: a client may close a channel as soon as both sides have
+                // ended their output, the library answers that at once, and the status would come too late. The rest
+                // is for the opening of channels, or for servers.
                 _ => Ok(()),
             };
             if sent.is_err() {
@@ -238,6 +251,7 @@ impl Bridge {
                 return std::future::pending().await;
             }
         }
+        self.progress().stage = Stage::TargetLost;
         self.last_words(Cause::TargetClosed.notice().map(Into::into)).await;
         ChannelEnd::TargetLost
     }
@@ -281,8 +295,14 @@ impl Bridge {
         self.exit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn exited(&self) -> bool {
-        self.progress().exited
+    /// What ended the channel, if the session's end finds it ended.
+    fn end_so_far(&self) -> ChannelEnd {
+        let stage = self.progress().stage;
+        match stage {
+            Stage::Open => ChannelEnd::Interrupted,
+            Stage::Exited => ChannelEnd::Closed(self.take_exit()),
+            Stage::TargetLost => ChannelEnd::TargetLost,
+        }
     }
 
     fn take_exit(&self) -> Exit {

@@ -1,7 +1,7 @@
 //! Whether this process has been running all the time. One that was frozen does not know what was decided about it
 //! meanwhile, and must ask before it passes on what a user typed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -12,28 +12,27 @@ use crate::lifecycle::PAUSED_AFTER;
 
 /// How often the process takes its own pulse.
 const BEAT: Duration = Duration::from_millis(250);
-const NO_DOUBT: u64 = 0;
 
-/// The pulse of one gateway instance. Times in it are milliseconds after its start.
+/// The pulse of one gateway instance.
 #[derive(Debug)]
 pub struct Pulse {
-    start: Instant,
-    last_beat: AtomicU64,
-    /// The end of the last pause, while it is not known what happened in it; [`NO_DOUBT`] otherwise.
-    doubt: AtomicU64,
+    state: Mutex<State>,
     doubted: Notify,
     assured: Notify,
 }
 
+/// One lock for both, so that nobody sees the beat after a pause without the doubt that it leaves.
+#[derive(Debug)]
+struct State {
+    last_beat: Instant,
+    /// The end of the last pause, while it is not known what happened in it.
+    doubt: Option<Instant>,
+}
+
 impl Default for Pulse {
     fn default() -> Self {
-        Self {
-            start: Instant::now(),
-            last_beat: AtomicU64::new(0),
-            doubt: AtomicU64::new(NO_DOUBT),
-            doubted: Notify::new(),
-            assured: Notify::new(),
-        }
+        let state = State { last_beat: Instant::now(), doubt: None };
+        Self { state: Mutex::new(state), doubted: Notify::new(), assured: Notify::new() }
     }
 }
 
@@ -62,7 +61,7 @@ impl Pulse {
     pub async fn doubted(&self) {
         loop {
             let doubted = self.doubted.notified();
-            if self.doubt.load(Ordering::Acquire) != NO_DOUBT {
+            if self.lock().doubt.is_some() {
                 return;
             }
             doubted.await;
@@ -72,11 +71,10 @@ impl Pulse {
     /// The Lease was renewed, by a request that was begun at `begun`. Begun before the end of a pause it settles
     /// nothing: the Lease may have changed hands since.
     pub fn assure(&self, begun: Instant) {
-        let doubt = self.doubt.load(Ordering::Acquire);
-        if doubt != NO_DOUBT
-            && self.millis(begun) >= doubt
-            && self.doubt.compare_exchange(doubt, NO_DOUBT, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        {
+        let mut state = self.lock();
+        if state.doubt.is_some_and(|doubt| begun >= doubt) {
+            state.doubt = None;
+            drop(state);
             info!("the Lease was not touched during the pause");
             self.assured.notify_waiters();
         }
@@ -84,22 +82,21 @@ impl Pulse {
 
     /// Takes the pulse; whether there is no doubt.
     fn take(&self, now: Instant) -> bool {
-        let now = self.millis(now);
-        let last = self.last_beat.fetch_max(now, Ordering::AcqRel);
-        let pause = Duration::from_millis(now.saturating_sub(last));
-        if pause > PAUSED_AFTER {
-            warn!(
-                seconds = pause.as_secs(),
-                "this process was paused; nothing is passed on before its Lease is verified"
-            );
-            self.doubt.store(now, Ordering::Release);
-            self.doubted.notify_waiters();
+        let mut state = self.lock();
+        let pause = now.saturating_duration_since(state.last_beat);
+        state.last_beat = now.max(state.last_beat);
+        if pause <= PAUSED_AFTER {
+            return state.doubt.is_none();
         }
-        self.doubt.load(Ordering::Acquire) == NO_DOUBT
+        state.doubt = Some(now);
+        drop(state);
+        warn!(seconds = pause.as_secs(), "this process was paused; nothing is passed on before its Lease is verified");
+        self.doubted.notify_waiters();
+        false
     }
 
-    fn millis(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,7 +107,8 @@ mod tests {
     #[test]
     fn a_pause_leaves_a_doubt_that_only_a_later_renewal_settles() {
         let pulse = Pulse::default();
-        let at = |seconds| pulse.start + Duration::from_secs(seconds);
+        let start = pulse.lock().last_beat;
+        let at = |seconds| start + Duration::from_secs(seconds);
         assert!(pulse.take(at(1)) && pulse.take(at(3)));
         assert!(!pulse.take(at(40)), "after a pause");
         pulse.assure(at(2));
@@ -125,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_is_let_go_when_the_doubt_is_settled() {
         let pulse = Pulse::default();
-        pulse.doubt.store(1, Ordering::Release);
+        pulse.lock().doubt = Some(Instant::now());
         pulse.doubted().await;
         let settle = async {
             tokio::task::yield_now().await;

@@ -276,15 +276,20 @@ impl Session {
     async fn client_gone(&mut self, announce: &watch::Sender<Announcement>) -> Cause {
         announce.send_replace(Announcement::Over(None));
         let mut with_channels = !self.waiting.is_empty();
+        let mut target_lost = false;
         while let Some(ended) = self.channels.join_next().await {
             match ended {
                 Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
-                _ => with_channels = true,
+                Ok(ChannelEnd::TargetLost) => target_lost = true,
+                Ok(ChannelEnd::Interrupted) | Err(_) => with_channels = true,
             }
         }
         match self.exit.take() {
-            Some(exit) if !with_channels => Cause::UserExit(exit),
-            _ => Cause::ClientDisconnected { with_channels },
+            _ if with_channels => Cause::ClientDisconnected { with_channels },
+            // The client left because its channel was closed, and that was the target's doing.
+            _ if target_lost => Cause::TargetClosed,
+            Some(exit) => Cause::UserExit(exit),
+            None => Cause::ClientDisconnected { with_channels },
         }
     }
 

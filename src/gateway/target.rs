@@ -78,7 +78,7 @@ impl Unreachable {
     pub fn told(&self) -> String {
         match self {
             Self::Credentials { target, .. } => {
-                format!("the bastion has no usable credentials for target {target:?}; whoever runs it can see why")
+                format!("the credentials of target {target:?} cannot be used; whoever runs the bastion can see why")
             }
             other => other.to_string(),
         }
