@@ -83,7 +83,7 @@ async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {
     let leak = bastion.namespace.dir.join("leak");
     bastion.gateway.process.freeze().await;
     ssh.say(&format!("touch {}", leak.display())).await;
-    bastion.watch.ended_within(LOST_GATEWAY, &session, Reason::GatewayLost).await;
+    bastion.watch.ended_within(LOST_GATEWAY + PATIENCE, &session, Reason::GatewayLost).await;
     bastion.gateway.process.signal(Signal::SIGCONT);
     ssh.finish(PATIENCE).await;
     assert!(!leak.exists(), "what was typed while the gateway was frozen reached the target");

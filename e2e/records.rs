@@ -10,18 +10,18 @@ use serde_json::json;
 use crate::harness::programs::audit_url;
 use crate::harness::{AT_ONCE, Bastion, Controller, Namespace, Open, PATIENCE, eventually};
 
-/// All rows that the session of this name has.
-async fn rows(namespace: &Namespace, name: &str) -> Vec<SessionRecord> {
-    let store = Store::open(&audit_url(namespace)).await.expect("the audit database");
-    let rows = store.recent(1000).await.expect("the rows of the audit database");
-    rows.into_iter().filter(|row| row.name == name).collect()
+/// All rows that the session of this name has, once a controller has made the database.
+async fn rows(namespace: &Namespace, name: &str) -> Result<Vec<SessionRecord>, String> {
+    let store = Store::open(&audit_url(namespace)).await.map_err(|error| error.to_string())?;
+    let rows = store.recent(1000).await.map_err(|error| error.to_string())?;
+    Ok(rows.into_iter().filter(|row| row.name == name).collect())
 }
 
 /// Waits until the session has one row, and that one says that it ended.
 async fn ended_row(namespace: &Namespace, session: &BastionSession) -> SessionRecord {
     let name = session.name_any();
     eventually(PATIENCE, "one row, of an ended session", async || {
-        let mut rows = rows(namespace, &name).await;
+        let mut rows = rows(namespace, &name).await?;
         let ended = rows.len() == 1 && rows[0].end_time.is_some();
         if ended { Ok(rows.remove(0)) } else { Err(format!("{rows:?}")) }
     })
@@ -70,7 +70,7 @@ async fn an_open_session_is_in_the_audit_database_too() {
     let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
     let open = bastion.open("alice").await;
     eventually(PATIENCE, "a row of the open session", async || {
-        let rows = rows(&bastion.namespace, &open.session.name_any()).await;
+        let rows = rows(&bastion.namespace, &open.session.name_any()).await?;
         let active = rows.len() == 1 && rows[0].status == "active" && rows[0].end_time.is_none();
         if active { Ok(()) } else { Err(format!("{rows:?}")) }
     })
@@ -141,7 +141,7 @@ async fn the_second_controller_takes_over_when_the_first_is_killed() {
     let before = bastion.open("alice").await;
     let _second = Controller::start(&bastion.namespace, "controller-1", "10m").await;
     eventually(PATIENCE, "a row by the first controller", async || {
-        let rows = rows(&bastion.namespace, &before.session.name_any()).await;
+        let rows = rows(&bastion.namespace, &before.session.name_any()).await?;
         if rows.len() == 1 { Ok(()) } else { Err(format!("{rows:?}")) }
     })
     .await;
