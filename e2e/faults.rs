@@ -81,7 +81,7 @@ async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {
     let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
     let Open { mut ssh, session } = bastion.open("alice").await;
     let leak = bastion.namespace.dir.join("leak");
-    bastion.gateway.process.signal(Signal::SIGSTOP);
+    bastion.gateway.process.freeze().await;
     ssh.say(&format!("touch {}", leak.display())).await;
     bastion.watch.ended_within(LOST_GATEWAY, &session, Reason::GatewayLost).await;
     bastion.gateway.process.signal(Signal::SIGCONT);

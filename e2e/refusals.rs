@@ -168,7 +168,7 @@ async fn a_target_that_does_not_take_the_credentials_ends_the_session_as_unreach
     })
     .await;
     let outcome = run(&bastion, "alice:web-1").await;
-    assert_unreachable(&bastion, &outcome, r#"bastion: the credentials of target "web-1" cannot be used"#).await;
+    assert_unreachable(&bastion, &outcome, r#"no usable credentials for target "web-1""#).await;
     assert!(!outcome.stderr.contains("missing"), "users do not learn the names of Secrets: {outcome:?}");
 }
 

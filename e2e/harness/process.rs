@@ -88,6 +88,21 @@ impl Process {
         kill(self.pid(), signal).expect("the process still runs");
     }
 
+    /// Stops it as it is, and waits until every thread of it stands still.
+    pub async fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        eventually(PATIENCE, "all threads stand still", async || {
+            let moving = fs::read_dir(&tasks).expect("its threads").flatten().find(|task| {
+                let stat = read(&task.path().join("stat"));
+                // The state stands behind the name, which is in parentheses and may contain anything.
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('T'))
+            });
+            moving.map_or(Ok(()), |task| Err(format!("thread {} does not", task.path().display())))
+        })
+        .await;
+    }
+
     /// Writes a line to its standard input.
     pub async fn say(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("its input is open");
