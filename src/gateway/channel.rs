@@ -138,7 +138,11 @@ impl Bridge {
             // The target's last words come before the user's closing of the channel.
             biased;
             end = self.to_user(from_target) => end,
-            () = self.to_target(to_target) => ChannelEnd::Closed(self.take_exit()),
+            () = self.to_target(to_target) => match self.end_so_far() {
+                // Closed by the user, maybe because of what the user's client was just told.
+                ChannelEnd::Interrupted => ChannelEnd::Closed(self.take_exit()),
+                end => end,
+            },
         }
     }
 

@@ -30,7 +30,7 @@ use super::socket::Health;
 use super::target::{TargetConnection, Unreachable};
 use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Protocol, User};
 use crate::cluster::{Created, regarding};
-use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NETWORK_LOOK_EVERY, Verdict};
+use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NETWORK_LOOK_EVERY, NetworkWatch, Verdict};
 use crate::liveness::random_name;
 use crate::metrics::{METRICS, RefusalLabels};
 
@@ -84,7 +84,8 @@ pub async fn run(
         spare: None,
         waiting: VecDeque::new(),
         channels: JoinSet::new(),
-        target_health: Vec::new(),
+        user_network: NetworkWatch::default(),
+        target_networks: Vec::new(),
         exit: None,
     };
     session.dial();
@@ -126,8 +127,9 @@ struct Session {
     spare: Option<TargetConnection>,
     waiting: VecDeque<UserChannel>,
     channels: JoinSet<ChannelEnd>,
-    /// How the connections to the target are; one that has ended says nothing any more.
-    target_health: Vec<Health>,
+    user_network: NetworkWatch,
+    /// The connections to the target; one that has ended says nothing any more.
+    target_networks: Vec<(Health, NetworkWatch)>,
     /// How the last channel ended, if any has.
     exit: Option<Exit>,
 }
@@ -213,13 +215,14 @@ impl Session {
 
     /// The side to which the network is lost, if it is.
     fn lost_leg(&mut self, client: &ClientSide) -> Option<Leg> {
-        if client.health.look().is_some_and(|health| health.is_lost()) {
+        let now = Instant::now();
+        if client.health.look().is_some_and(|health| self.user_network.is_lost(health, now)) {
             return Some(Leg::User);
         }
         let mut lost = false;
-        self.target_health.retain(|target| match target.look() {
+        self.target_networks.retain_mut(|(target, network)| match target.look() {
             Some(health) => {
-                lost |= health.is_lost();
+                lost |= network.is_lost(health, now);
                 true
             }
             None => false,
@@ -233,7 +236,7 @@ impl Session {
     }
 
     fn connected(&mut self, connection: TargetConnection) {
-        self.target_health.push(connection.health());
+        self.target_networks.push((connection.health(), NetworkWatch::default()));
         match self.waiting.pop_front() {
             Some(channel) => self.join(channel, connection),
             None => self.spare = Some(connection),

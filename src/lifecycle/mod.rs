@@ -15,5 +15,5 @@ pub use election::{CAMPAIGN_EVERY, Election, LEAD_FOR, Move, TAKE_AFTER};
 pub use end::{Cause, End, Exit, Leg};
 pub use limits::{LimitWatch, Verdict};
 pub use liveness::{LeaseSeen, Observer, Suspect};
-pub use network::TcpHealth;
+pub use network::{NetworkWatch, TcpHealth};
 pub use pods::{Container, Pods};
