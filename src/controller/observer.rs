@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::{Settings, pods};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{REQUEST_TIMEOUT, watch};
-use crate::lifecycle::{HEARTBEAT_EVERY, LOST_LEASE_KEPT, Observer, Suspect, TICK};
+use crate::lifecycle::{HEARTBEAT_EVERY, HEARTBEAT_TIMEOUT, LOST_LEASE_KEPT, Observer, Suspect, TICK};
 use crate::liveness::{InstanceLease, LeaseError, declare_lost, forget, new_instance, seen};
 use crate::metrics::METRICS;
 
@@ -66,10 +66,10 @@ async fn follow(leases: Api<Lease>, own: &str, observer: &Shared, losses: &mpsc:
                 listed.insert(lease.name_any());
                 hear(&lease, own, observer, false)
             }
-            Event::InitDone => with(observer, |view| view.listed(&listed)),
+            Event::InitDone => with(observer, |view| view.listed(&listed, Instant::now())),
             Event::Apply(lease) => hear(&lease, own, observer, true),
             Event::Delete(lease) => {
-                with(observer, |view| view.lease_gone(&lease.name_any()));
+                with(observer, |view| view.lease_gone(&lease.name_any(), Instant::now()));
                 vec![lease.name_any()]
             }
         };
@@ -113,13 +113,18 @@ async fn beat(leases: Api<Lease>, own: &str, stop: CancellationToken) {
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
-        let beaten = match &mut lease {
-            Some(lease) => lease.renew().await,
-            None => InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER, None)
-                .await
-                .map(|new| lease = Some(new)),
-        };
-        if let Err(error) = beaten {
+        let beaten = timeout(HEARTBEAT_TIMEOUT, async {
+            if let Some(lease) = &mut lease {
+                return lease.renew().await;
+            }
+            lease = Some(InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER, None).await?);
+            Ok(())
+        });
+        if let Err(error) = beaten.await.unwrap_or(Err(LeaseError::Timeout)) {
+            if matches!(error, LeaseError::Lost) {
+                // Cleared away during a long absence.
+                lease = None;
+            }
             METRICS.lease_renewals_failed.inc();
             warn!(%error, "the controller's own heartbeat failed; it declares nobody lost meanwhile");
         }
@@ -147,7 +152,7 @@ async fn judge(leases: Api<Lease>, sessions: Api<BastionSession>, observer: &Sha
         ticks.tick().await;
         for suspect in with(observer, |view| view.suspects(Instant::now())) {
             if suspect.resource_version.is_none() && !has_active_sessions(&sessions, &suspect.instance).await {
-                with(observer, |view| view.lease_gone(&suspect.instance));
+                with(observer, |view| view.forget(&suspect.instance));
                 continue;
             }
             match declare_lost(&leases, &suspect).await {

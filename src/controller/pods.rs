@@ -1,6 +1,6 @@
 //! Watches the Pods of the gateways for containers that have ended.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
@@ -18,7 +18,7 @@ const GATEWAY_CONTAINER: &str = "gateway";
 /// Keeps the observer's view of Pods up to date, for as long as it is polled.
 pub async fn follow(client: Client, namespace: &str, observer: &Arc<Mutex<Observer>>) {
     let mut events = std::pin::pin!(watch(Api::<Pod>::namespaced(client, namespace), watcher::Config::default()));
-    let mut listed = HashMap::new();
+    let mut listed = BTreeMap::new();
     while let Some(event) = events.next().await {
         let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
         match event {

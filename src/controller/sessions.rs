@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 use super::Settings;
 use crate::api::BastionSession;
 use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WriteError, code, regarding};
-use crate::lifecycle::{Action, Observer, Situation, asked_to_end, decide};
+use crate::lifecycle::{Action, END_TIMEOUT, Observer, Situation, asked_to_end, decide};
 use crate::metrics::METRICS;
 
 /// How many sessions are seen to at once.
@@ -114,7 +114,8 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
         Action::Wait => Ok(Next::await_change()),
         Action::LookAgain(after) => Ok(Next::requeue(after)),
         Action::End(end) => {
-            context.writer.end(&regarding(&session), &end).await?;
+            let written = timeout(END_TIMEOUT, context.writer.end(&regarding(&session), &end)).await;
+            written.map_err(|_| Failure::Timeout)??;
             Ok(Next::await_change())
         }
         Action::Prune => {

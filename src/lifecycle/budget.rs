@@ -14,16 +14,25 @@ pub const RENEW_TIMEOUT: Duration = Duration::from_secs(3);
 pub const RENEW_RETRY: Duration = Duration::from_secs(1);
 /// How long after the last evidence of it an instance counts as lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(20);
+/// How long after its last renewal a gateway that finds no Lease must think that it was called lost: less than
+/// [`LOST_AFTER`], since clocks differ.
+pub const MAYBE_LOST_AFTER: Duration = Duration::from_secs(15);
+/// How long a living gateway may take to create its Lease anew when somebody has deleted it.
+pub const RECREATED_WITHIN: Duration = Duration::from_secs(6);
 /// How often a controller compares the evidence with its clock.
 pub const TICK: Duration = Duration::from_millis(500);
 /// A longer time between two looks means that the controller itself was paused.
 pub const PAUSED_AFTER: Duration = Duration::from_secs(3);
 /// How often a controller renews the Lease by which it checks its own watch.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
+/// How long one attempt at that may take: after one that failed the next must still come back in time.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How old the controller's own heartbeat may be, as its watch shows it, for the controller to trust that watch.
 pub const HEARTBEAT_MAX_AGE: Duration = Duration::from_secs(5);
 /// How long the other controllers leave a lost instance's sessions to the one that declared the loss.
 pub const SWEEP_HEAD_START: Duration = Duration::from_secs(3);
+/// How long a controller's attempt to write an end may take.
+pub const END_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a gateway has to end a session that somebody asked to end, before a controller does.
 pub const TERMINATION_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the Lease of a lost instance is kept, for people to look at.

@@ -1,17 +1,17 @@
 //! Which gateway instances are alive, as one controller sees it: the evidence, and the doubts of the observer in
 //! its own eyes. It never calls an instance lost; it names the suspects, and the swap of the Lease decides.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::budget::{HEARTBEAT_MAX_AGE, PAUSED_AFTER, SWEEP_HEAD_START};
+use super::budget::{HEARTBEAT_MAX_AGE, LOST_AFTER, PAUSED_AFTER, RECREATED_WITHIN, SWEEP_HEAD_START};
 use super::decide::InstanceState;
 use super::pods::Pods;
 
 /// A gateway instance's Lease, as the watch or a GET shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseSeen {
     /// Changes with every renewal.
     pub resource_version: String,
@@ -34,7 +34,7 @@ pub struct Suspect {
     pub resource_version: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Instance {
     lease: Option<LeaseSeen>,
     evidence: Instant,
@@ -43,11 +43,11 @@ struct Instance {
 }
 
 /// One controller's view of all gateway instances, on its own monotonic clock.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Observer {
-    instances: HashMap<String, Instance>,
+    instances: BTreeMap<String, Instance>,
     /// The Leases of controllers, which are only cleared away when they are old.
-    controllers: HashMap<String, LeaseSeen>,
+    controllers: BTreeMap<String, LeaseSeen>,
     pods: Pods,
     heartbeat: Option<Instant>,
     looked: Instant,
@@ -57,8 +57,8 @@ impl Observer {
     /// A view without evidence: every count starts when an instance is first heard of.
     pub fn new(now: Instant) -> Self {
         Self {
-            instances: HashMap::new(),
-            controllers: HashMap::new(),
+            instances: BTreeMap::new(),
+            controllers: BTreeMap::new(),
             pods: Pods::default(),
             heartbeat: None,
             looked: now,
@@ -81,11 +81,21 @@ impl Observer {
         news
     }
 
-    /// A Lease is gone: the gateway took it with it, or somebody deleted it. Its sessions, if it has any, are heard
-    /// of through [`Observer::state`], and the count starts then.
-    pub fn lease_gone(&mut self, name: &str) {
-        self.instances.remove(name);
+    /// A Lease is gone: the gateway took it with it, or somebody deleted it. Neither is a sign of life, so the count
+    /// goes on, but for the time that a gateway has to make its Lease anew; nor does it bring a lost instance back.
+    pub fn lease_gone(&mut self, name: &str, now: Instant) {
         self.controllers.remove(name);
+        if let Some(instance) = self.instances.get_mut(name)
+            && instance.lease.take().is_some()
+            && let Some(long_ago) = now.checked_sub(LOST_AFTER)
+        {
+            instance.evidence = instance.evidence.max(long_ago + RECREATED_WITHIN);
+        }
+    }
+
+    /// An instance is gone that left nothing behind.
+    pub fn forget(&mut self, name: &str) {
+        self.instances.remove(name);
     }
 
     /// A Lease of a controller came through the watch.
@@ -103,12 +113,12 @@ impl Observer {
     }
 
     /// The Leases that a new list of them holds: whatever else was known of is gone. Returns which those are.
-    pub fn listed(&mut self, names: &HashSet<String>) -> Vec<String> {
+    pub fn listed(&mut self, names: &HashSet<String>, now: Instant) -> Vec<String> {
         self.controllers.retain(|name, _| names.contains(name));
         let known = self.instances.iter().filter(|(_, instance)| instance.lease.is_some());
         let gone: Vec<_> = known.map(|(name, _)| name).filter(|name| !names.contains(*name)).cloned().collect();
         for name in &gone {
-            self.lease_gone(name);
+            self.lease_gone(name, now);
         }
         gone
     }
@@ -188,6 +198,17 @@ impl Observer {
     fn patience(&self, instance: &Instance) -> Duration {
         let lease = instance.lease.as_ref();
         self.pods.patience(lease.and_then(|lease| lease.pod_uid.as_deref()), lease.and_then(|lease| lease.acquired))
+    }
+
+    /// Moves everything that it remembers in time. Only the time between two moments matters to a view, so that two
+    /// views which differ by a shift are the same: that lets a model checker see all of them.
+    pub fn shift(&mut self, to: impl Fn(Instant) -> Instant) {
+        for instance in self.instances.values_mut() {
+            instance.evidence = to(instance.evidence);
+            instance.lost = instance.lost.map(|(since, by_this)| (to(since), by_this));
+        }
+        self.heartbeat = self.heartbeat.map(&to);
+        self.looked = to(self.looked);
     }
 
     /// After a start, a pause or an outage nobody's silence counts that fell into it.
@@ -270,6 +291,67 @@ mod tests {
     }
 
     #[test]
+    fn a_controller_that_waits_for_an_answer_is_not_paused() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        observer.lease("gw-1", seen(1), start);
+        assert_eq!(first_suspect(&mut observer, start, 0.5, 60.0, true), Some(20.0));
+        // The swap is not answered within its 3 s; the heartbeats come, and the process is awake.
+        for half_seconds in 41..48 {
+            let now = start + Duration::from_millis(500) * half_seconds;
+            observer.awake(now);
+            observer.heartbeat(now);
+        }
+        assert_eq!(observer.suspects(start + Duration::from_secs(24)).len(), 1);
+    }
+
+    /// A Lease that is renewed at second 0 and gone at second `gone`: the second of the suspicion.
+    fn suspected_without_its_lease(gone: f64) -> Option<f64> {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        observer.lease("gw-1", seen(1), start);
+        assert_eq!(first_suspect(&mut observer, start, 0.5, gone, true), None);
+        observer.lease_gone("gw-1", start + Duration::from_secs_f64(gone));
+        let suspected = first_suspect(&mut observer, start, gone, 60.0, true)?;
+        // Told of it again, as by a GET, it does not begin again.
+        let now = start + Duration::from_secs_f64(suspected);
+        observer.lease_gone("gw-1", now);
+        assert_eq!(observer.suspects(now), [Suspect { instance: "gw-1".into(), resource_version: None }]);
+        Some(suspected)
+    }
+
+    #[test]
+    fn a_lease_that_is_deleted_is_no_sign_of_life() {
+        assert_eq!(suspected_without_its_lease(9.0), Some(20.0));
+        assert_eq!(suspected_without_its_lease(19.0), Some(25.0), "the gateway may be making it anew");
+    }
+
+    #[test]
+    fn a_lost_instance_stays_lost_without_its_lease() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.lease("gw-1", LeaseSeen { lost: true, ..seen(1) }, start);
+        observer.lease_gone("gw-1", start);
+        observer.lease("gw-1", seen(2), start);
+        assert!(matches!(observer.state("gw-1", start, true), InstanceState::Lost { .. }));
+    }
+
+    #[test]
+    fn a_shift_in_time_changes_nothing() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(100);
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        observer.lease("gw-1", seen(1), start);
+        observer.lease("gw-2", LeaseSeen { lost: true, ..seen(1) }, start);
+        observer.shift(|at| at + Duration::from_secs(100));
+        assert!(matches!(observer.state("gw-2", later, true), InstanceState::Lost { mine_in: SWEEP_HEAD_START, .. }));
+        assert_eq!(first_suspect(&mut observer, later, 0.5, 60.0, true), Some(20.0));
+    }
+
+    #[test]
     fn a_session_without_a_lease_starts_the_count() {
         let start = Instant::now();
         let mut observer = Observer::new(start);
@@ -305,8 +387,8 @@ mod tests {
         observer.lease("gw-2", seen(1), start);
         observer.controller_lease("ctl-1", seen(1));
         observer.state("gw-without-lease", start, true);
-        assert_eq!(observer.listed(&HashSet::from(["gw-2".to_owned()])), ["gw-1"]);
-        assert_eq!(observer.instances.len(), 2);
+        assert_eq!(observer.listed(&HashSet::from(["gw-2".to_owned()]), start), ["gw-1"]);
+        assert_eq!(observer.listed(&HashSet::from(["gw-2".to_owned()]), start), [""; 0], "told once");
         assert!(observer.controllers.is_empty());
     }
 

@@ -1,7 +1,7 @@
 //! What the gateways' Pods tell of their instances. Only a container that has ended proves a death; a Pod that is
 //! gone does not, for its container may live on where the cluster cannot see it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::budget::{LOST_AFTER, POD_GONE_AFTER};
 
 /// The gateway's container in a Pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Container {
     /// The Pod does not say.
     Unknown,
@@ -21,15 +21,15 @@ pub enum Container {
 }
 
 /// The Pods of a namespace, by uid.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pods {
     /// `None` until they were listed once: before that, none is missing.
-    containers: Option<HashMap<String, Container>>,
+    containers: Option<BTreeMap<String, Container>>,
 }
 
 impl Pods {
     /// All Pods there are.
-    pub fn list(&mut self, containers: HashMap<String, Container>) {
+    pub fn list(&mut self, containers: BTreeMap<String, Container>) {
         self.containers = Some(containers);
     }
 
@@ -92,7 +92,7 @@ mod tests {
         let mut pods = Pods::default();
         pods.changed("a", Container::Over);
         assert_eq!(pods.patience(Some("a"), None), LOST_AFTER);
-        pods.list(HashMap::new());
+        pods.list(BTreeMap::new());
         assert_eq!(pods.patience(Some("a"), None), POD_GONE_AFTER);
         pods.changed("a", Container::Over);
         assert_eq!(pods.patience(Some("a"), None), Duration::ZERO);

@@ -1,6 +1,8 @@
 //! The Lease of a gateway instance. Each write is a compare-and-swap, so that a controller that puts `lost` in the
 //! holder's place and a gateway that renews can never both succeed.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -10,12 +12,14 @@ use tokio::time::timeout;
 
 use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER, POD_UID_ANNOTATION};
 use crate::cluster::code;
-use crate::lifecycle::{LOST_AFTER, LeaseSeen, RENEW_TIMEOUT, Suspect};
+use crate::lifecycle::{LOST_AFTER, LeaseSeen, MAYBE_LOST_AFTER, RENEW_TIMEOUT, Suspect};
 
 /// A Lease that this process renews.
 pub struct InstanceLease {
     api: Api<Lease>,
     lease: Lease,
+    /// When the last renewal that succeeded began.
+    renewed: Instant,
 }
 
 /// Why a Lease could not be renewed.
@@ -48,7 +52,8 @@ pub fn random_name(length: usize) -> String {
 }
 
 impl InstanceLease {
-    /// Creates the Lease `name`, labelled with the program that it stands for.
+    /// Creates the Lease `name`, labelled with the program that it stands for, or finds the one that an earlier
+    /// attempt of this process created without learning it.
     ///
     /// # Errors
     /// When the API server refuses it or does not answer.
@@ -60,8 +65,14 @@ impl InstanceLease {
     ) -> Result<Self, LeaseError> {
         let mut lease = new_lease(name, program, name);
         lease.metadata.annotations = pod_uid.map(|uid| [(POD_UID_ANNOTATION.to_owned(), uid.to_owned())].into());
-        let lease = create(&api, &lease).await?;
-        Ok(Self { api, lease })
+        let renewed = Instant::now();
+        let lease = match create(&api, &lease).await {
+            Err(LeaseError::Kube(error)) if code(&error) == Some(409) => {
+                timeout(RENEW_TIMEOUT, api.get(name)).await.map_err(|_| LeaseError::Timeout)??
+            }
+            created => created?,
+        };
+        if is_lost(&lease) { Err(LeaseError::Lost) } else { Ok(Self { api, lease, renewed }) }
     }
 
     /// Renews the Lease, by compare-and-swap against what this process last wrote.
@@ -69,6 +80,7 @@ impl InstanceLease {
     /// # Errors
     /// [`LeaseError::Lost`] is final; after the others another attempt makes sense.
     pub async fn renew(&mut self) -> Result<(), LeaseError> {
+        let begun = Instant::now();
         let mut next = self.lease.clone();
         next.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
         let name = next.metadata.name.clone().unwrap_or_default();
@@ -76,6 +88,7 @@ impl InstanceLease {
         match written.map_err(|_| LeaseError::Timeout)? {
             Ok(lease) => {
                 self.lease = lease;
+                self.renewed = begun;
                 Ok(())
             }
             Err(error) => match code(&error) {
@@ -99,8 +112,13 @@ impl InstanceLease {
         }
     }
 
-    /// Somebody deleted the Lease. A controller that calls the instance lost creates it with another holder.
+    /// Somebody deleted the Lease. A controller that calls the instance lost creates it with another holder. After
+    /// a silence that may have happened, and the Lease of the lost instance have been cleared away since.
     async fn recreate(&mut self, mut lease: Lease) -> Result<(), LeaseError> {
+        let begun = Instant::now();
+        if begun.duration_since(self.renewed) >= MAYBE_LOST_AFTER {
+            return Err(LeaseError::Lost);
+        }
         lease.metadata = ObjectMeta {
             name: lease.metadata.name.take(),
             labels: lease.metadata.labels.take(),
@@ -114,6 +132,7 @@ impl InstanceLease {
             Err(error) => Err(error),
             Ok(lease) => {
                 self.lease = lease;
+                self.renewed = begun;
                 Ok(())
             }
         }

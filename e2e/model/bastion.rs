@@ -1,0 +1,225 @@
+//! The model as the checker sees it: the first state, the steps, the promises and the examples.
+
+use stateright::{Model, Path, Property};
+
+use crate::controller::{self, Controller};
+use crate::gateway::{self, Gateway};
+use crate::rules::Rules;
+use crate::steps::{Scope, Step, Troubles, Who, possible};
+use crate::world::{Api, Example, Examples, Lease, OLDEST, Process, Promise, Shown, World};
+
+/// What is promised, in the words under which a counterexample is reported.
+pub const fn name_of(promise: Promise) -> &'static str {
+    match promise {
+        Promise::RenewedInTime => "no gateway that renewed in time is declared lost, nor its session ended",
+        Promise::Healthy => "no healthy gateway is declared lost, whatever happens around it",
+        Promise::ShownInTime => "a session whose gateway is gone is shown as ended within 30 s",
+        Promise::FinalPhase => "a session ends once",
+        Promise::KnowsItsLoss => "a gateway that was declared lost learns it at its next contact",
+    }
+}
+
+/// A model of this many processes and faults.
+#[derive(Clone, Debug)]
+pub struct Bastion {
+    pub gateways: usize,
+    pub controllers: usize,
+    pub faults: u8,
+    /// Whether the first fault befalls a gateway.
+    pub gateway_first: bool,
+    pub scope: Scope,
+    pub rules: Rules,
+}
+
+impl Default for Bastion {
+    fn default() -> Self {
+        Self {
+            gateways: 1,
+            controllers: 2,
+            faults: 2,
+            gateway_first: false,
+            scope: Scope::ALL,
+            rules: Rules::of_the_product(),
+        }
+    }
+}
+
+impl Model for Bastion {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World {
+            api: Api {
+                up: true,
+                leases: vec![Some(Lease { version: 0, lost: false }); self.gateways],
+                sessions: vec![Shown::Active; self.gateways],
+            },
+            gateways: vec![Gateway::new(); self.gateways],
+            controllers: vec![Controller::new(self.gateways); self.controllers],
+            faults_left: self.faults,
+            broken: None,
+            examples: Examples::default(),
+        }]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Step>) {
+        if !world.is_over() {
+            actions.extend(possible(world, self.scope_now(world)));
+        }
+    }
+
+    fn next_state(&self, last: &World, step: Step) -> Option<World> {
+        let mut world = last.clone();
+        world.examples = Examples::default();
+        match step {
+            Step::Second(trouble) => {
+                self.second(&mut world, Troubles(trouble));
+                if trouble.is_some() {
+                    let mut without = last.clone();
+                    without.examples = Examples::default();
+                    self.second(&mut without, Troubles(None));
+                    if without == world {
+                        return None;
+                    }
+                    world.faults_left -= 1;
+                }
+            }
+            step => happens(&mut world, step),
+        }
+        Some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let kept: [fn(&Self, &World) -> bool; 5] = [
+            |_, world| world.broken != Some(Promise::RenewedInTime),
+            |_, world| world.broken != Some(Promise::Healthy),
+            |_, world| world.broken != Some(Promise::ShownInTime),
+            |_, world| world.broken != Some(Promise::FinalPhase),
+            |_, world| world.broken != Some(Promise::KnowsItsLoss),
+        ];
+        let names = Promise::ALL.map(name_of);
+        let mut properties: Vec<_> =
+            names.into_iter().zip(kept).map(|(name, kept)| Property::always(name, kept)).collect();
+        properties.extend([
+            Property::sometimes("a loss is declared", |_, world: &World| world.examples.has(Example::LossDeclared)),
+            Property::sometimes("another finishes the sweep", |_, world: &World| {
+                world.examples.has(Example::SecondFinishesSweep)
+            }),
+            Property::sometimes("a controller starts its count again", |_, world: &World| {
+                world.examples.has(Example::SilenceForgiven)
+            }),
+            Property::sometimes("a suspect has shown itself", |_, world: &World| {
+                world.examples.has(Example::SuspectShowsItself)
+            }),
+            Property::sometimes("a gateway learns its loss", |_, world: &World| {
+                world.examples.has(Example::LossLearnt)
+            }),
+            Property::sometimes("a late end is refused", |_, world: &World| {
+                world.examples.has(Example::LateEndRefused)
+            }),
+            Property::sometimes("a renewal arrives after death", |_, world: &World| {
+                world.examples.has(Example::LandsAfterDeath)
+            }),
+            Property::sometimes("a Lease is made anew", |_, world: &World| world.examples.has(Example::LeaseMadeAnew)),
+        ]);
+        properties
+    }
+}
+
+impl Bastion {
+    /// What may break now.
+    fn scope_now(&self, world: &World) -> Scope {
+        if self.gateway_first && world.faults_left == self.faults { Scope::GATEWAYS } else { self.scope }
+    }
+
+    fn second(&self, world: &mut World, troubles: Troubles) {
+        for g in 0..self.gateways {
+            gateway::pass(world, g, troubles.gateway(g), &self.rules);
+        }
+        for c in 0..self.controllers {
+            controller::pass(world, c, &troubles, &self.rules);
+        }
+        for c in 0..self.controllers {
+            controller::count_overdue(world, c);
+        }
+    }
+}
+
+/// Something breaks between two seconds, or is mended.
+fn happens(world: &mut World, step: Step) {
+    match step {
+        Step::Crash(who) => break_process(world, who, Process::Dead),
+        Step::Freeze(who) => break_process(world, who, Process::Frozen),
+        Step::Cut(Who::Gateway(g)) => world.gateways[g].cut = true,
+        Step::Cut(Who::Controller(c)) => world.controllers[c].cut = true,
+        Step::Stall(Who::Controller(c)) => world.controllers[c].stalled = true,
+        Step::ApiDown => world.api.up = false,
+        Step::DeleteLease(g) => {
+            world.api.leases[g] = None;
+            // The last renewal went with it, and is no evidence any more.
+            world.gateways[g].silent = OLDEST;
+        }
+        Step::UserLeaves(g) => world.gateways[g].user_leaves(),
+        _ => return mend(world, step),
+    }
+    world.faults_left -= 1;
+}
+
+fn break_process(world: &mut World, who: Who, process: Process) {
+    match (who, process) {
+        (Who::Gateway(g), _) => world.gateways[g].process = process,
+        (Who::Controller(c), Process::Dead) => world.controllers[c].die(),
+        (Who::Controller(c), _) => world.controllers[c].process = process,
+        _ => {}
+    }
+}
+
+fn mend(world: &mut World, step: Step) {
+    let World { api, gateways, controllers, .. } = world;
+    match step {
+        Step::Start(c) => controllers[c].start(),
+        Step::Thaw { who: Who::Gateway(g), .. } => gateways[g].process = Process::Running,
+        Step::Thaw { who: Who::Controller(c), looks_first } => {
+            controllers[c].process = Process::Running;
+            controllers[c].looks_first = looks_first;
+        }
+        Step::Mend { who: Who::Gateway(g), .. } => gateways[g].cut = false,
+        Step::Mend { who: Who::Controller(c), anew } => {
+            controllers[c].cut = false;
+            controllers[c].stalled = false;
+            if anew {
+                controllers[c].list_again(&api.leases);
+            }
+        }
+        Step::ApiUp { anew } => {
+            api.up = true;
+            if anew {
+                for controller in controllers {
+                    controller.list_again(&api.leases);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A path of the checker as a person reads it.
+pub fn tell(path: &Path<World, Step>) -> String {
+    let mut second = 0;
+    let mut lines = Vec::new();
+    for (world, step) in path.clone().into_vec() {
+        let Some(step) = step else {
+            lines.push(format!("    at {second} s: {:?}", world.broken));
+            break;
+        };
+        match step {
+            Step::Second(None) => {}
+            step => lines.push(format!("    at {second} s: {step:?}")),
+        }
+        if matches!(step, Step::Second(_)) {
+            second += 1;
+        }
+    }
+    lines.join("\n")
+}

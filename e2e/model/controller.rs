@@ -1,0 +1,460 @@
+//! A controller: the product's own `Observer` and `decide()`, and around them what the product does about their
+//! answers.
+
+use std::time::{Duration, Instant};
+
+use bastion_operator::lifecycle::{Action, HEARTBEAT_EVERY, LeaseSeen, Observer, RENEW_TIMEOUT, Situation, decide};
+use jiff::Timestamp;
+
+use crate::gateway::Gateway;
+use crate::objects;
+use crate::rules::{Rules, seconds};
+use crate::steps::{Trouble, Troubles};
+use crate::world::{Example, Lease, NOW, OLDEST, Process, Promise, Shown, World, Writer};
+
+/// What follows a timeout comes a little later than the timeout's full seconds.
+const A_MOMENT: Duration = Duration::from_millis(1);
+/// A session whose gateway is gone is shown as ended within this many seconds.
+const SHOWN_WITHIN: u8 = 30;
+
+/// One process of the controller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Controller {
+    pub process: Process,
+    /// Whether nothing passes between it and the API server.
+    pub cut: bool,
+    /// Whether its watch stands still, though its requests are answered.
+    pub stalled: bool,
+    /// After a pause: whether it looks at its clock before it reads what came in meanwhile.
+    pub looks_first: bool,
+    observer: Observer,
+    beat: Beat,
+    judge: Judge,
+    /// By gateway.
+    views: Vec<View>,
+}
+
+/// The renewal of its heartbeat Lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "each goes its own way")]
+struct Beat {
+    /// Whether the Lease exists.
+    exists: bool,
+    /// Whether the controller knows that.
+    held: bool,
+    due_in: u8,
+    timeout_in: u8,
+    after_a_timeout: bool,
+    /// How many in a row were not received, up to two.
+    lost: u8,
+    /// Whether there is a heartbeat that its watch has not shown yet.
+    unseen: bool,
+}
+
+/// The task that declares losses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Judge {
+    /// Gateways, each with the version of the Lease that the observer named.
+    suspects: Vec<(usize, Option<u8>)>,
+    timeout_in: u8,
+    late: Option<LateSwap>,
+}
+
+/// A swap on its way, given up by its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct LateSwap {
+    gateway: usize,
+    version: Option<u8>,
+    lands_in: u8,
+}
+
+/// What it knows of a gateway and of its session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct View {
+    /// As the watch showed it last.
+    lease: Option<Lease>,
+    missed_deletion: bool,
+    ended: bool,
+    /// Whether it was this controller that declared the loss.
+    declared: bool,
+    /// When it will look at the session again.
+    look_in: Option<u8>,
+    timeout_in: u8,
+    /// For how long the gateway is gone, the session shown as Active, and this controller in a state to notice.
+    overdue: u8,
+}
+
+/// What becomes of an attempt to declare a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Swap {
+    Won,
+    Refused,
+    NoLease,
+    NobodyToSweep,
+}
+
+impl Controller {
+    /// A process that has just started.
+    pub fn new(gateways: usize) -> Self {
+        // Every session that it finds is looked at.
+        let view = View { look_in: Some(0), ..View::default() };
+        Self {
+            process: Process::Running,
+            cut: false,
+            stalled: false,
+            looks_first: false,
+            observer: Observer::new(*NOW),
+            beat: Beat { due_in: 1, ..Beat::default() },
+            judge: Judge::default(),
+            views: vec![view; gateways],
+        }
+    }
+
+    /// One that is no more.
+    pub fn die(&mut self) {
+        let late = self.judge.late;
+        *self = Self { process: Process::Dead, ..Self::new(self.views.len()) };
+        self.judge.late = late;
+    }
+
+    pub fn start(&mut self) {
+        let late = self.judge.late;
+        *self = Self::new(self.views.len());
+        self.judge.late = late;
+    }
+
+    /// Its watch begins anew, with a list: what was deleted meanwhile is not told, and its own heartbeat is none.
+    pub fn list_again(&mut self, leases: &[Option<Lease>]) {
+        self.beat.unseen = false;
+        for (view, lease) in self.views.iter_mut().zip(leases) {
+            view.missed_deletion = lease.is_none();
+        }
+    }
+
+    /// Whether its watch shows anything.
+    fn sees(&self, up: bool) -> bool {
+        up && self.process == Process::Running && !self.cut && !self.stalled
+    }
+
+    /// Whether it is in a state to notice a death: an API server that has not answered two heartbeats in a row is
+    /// down, for it.
+    fn is_well(&self, up: bool) -> bool {
+        self.sees(up) && self.beat.lost < 2
+    }
+
+    /// Whether it still holds a version of the Lease of gateway `g`.
+    pub fn remembers(&self, g: usize, version: u8) -> bool {
+        let named = (g, Some(version));
+        self.views[g].lease.is_some_and(|lease| lease.version == version)
+            || self.judge.suspects.contains(&named)
+            || self.judge.late.is_some_and(|late| (late.gateway, late.version) == named)
+    }
+
+    /// What it waits for in vain while it is frozen is over when it wakes.
+    fn sleep(&mut self) {
+        let waits = self.views.iter_mut().map(|view| &mut view.timeout_in);
+        for wait in waits.chain([&mut self.beat.timeout_in, &mut self.judge.timeout_in]) {
+            *wait = (*wait).min(wait.saturating_sub(1).max(1));
+        }
+    }
+
+    /// Lets its clock move on.
+    fn age(&mut self, passed: u8) {
+        let oldest = NOW.checked_sub(Duration::from_secs(OLDEST.into())).unwrap_or(*NOW);
+        let passed_by = Duration::from_secs(passed.into());
+        self.observer.shift(|at| at.checked_sub(passed_by).unwrap_or(oldest).max(oldest));
+        self.beat.due_in = self.beat.due_in.saturating_sub(passed);
+        for view in &mut self.views {
+            view.look_in = view.look_in.map(|at| at.saturating_sub(passed));
+        }
+    }
+}
+
+/// A second passes for controller `c`.
+pub fn pass(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
+    land(world, c, rules);
+    let controller = &mut world.controllers[c];
+    if controller.process == Process::Dead {
+        return;
+    }
+    controller.age(Trouble::seconds(troubles.clock(c)));
+    if controller.process == Process::Frozen {
+        controller.sleep();
+    } else {
+        if std::mem::take(&mut controller.looks_first) {
+            judge(world, c, troubles, rules);
+        }
+        beat(world, c, troubles, rules);
+        follow(world, c, rules);
+        for g in 0..world.gateways.len() {
+            attend(world, c, g, troubles, rules);
+        }
+        judge(world, c, troubles, rules);
+    }
+}
+
+/// After a second: how long each session has been shown as Active behind a gateway that is gone, while this
+/// controller could have noticed.
+pub fn count_overdue(world: &mut World, c: usize) {
+    let World { api, gateways, controllers, .. } = world;
+    let well = controllers[c].is_well(api.up);
+    let mut late = false;
+    for (g, view) in controllers[c].views.iter_mut().enumerate() {
+        let waiting = well && gateways[g].is_gone() && api.sessions[g] == Shown::Active;
+        view.overdue = if waiting { view.overdue + 1 } else { 0 };
+        late |= view.overdue >= SHOWN_WITHIN;
+    }
+    if late {
+        world.breaks(Promise::ShownInTime);
+    }
+}
+
+/// Renews its own Lease.
+fn beat(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
+    let up = world.api.up;
+    let controller = &mut world.controllers[c];
+    let reaches = up && !controller.cut;
+    let beat = &mut controller.beat;
+    beat.after_a_timeout = false;
+    if beat.timeout_in > 0 {
+        beat.timeout_in -= 1;
+        if beat.timeout_in > 0 {
+            return;
+        }
+        beat.after_a_timeout = true;
+    } else if beat.due_in > 0 {
+        return;
+    }
+    beat.due_in = seconds(HEARTBEAT_EVERY);
+    let trouble = troubles.beat(c);
+    if !reaches || matches!(trouble, Some(Trouble::RequestLost | Trouble::Late(_))) {
+        beat.timeout_in = rules.heartbeat_timeout;
+        beat.lost = (beat.lost + 1).min(2);
+        return;
+    }
+    beat.lost = 0;
+    if beat.exists && !beat.held && !rules.heartbeats_are_adopted {
+        return;
+    }
+    beat.exists = true;
+    beat.unseen = true;
+    if trouble == Some(Trouble::AnswerLost) {
+        beat.timeout_in = rules.heartbeat_timeout;
+    } else {
+        beat.held = true;
+    }
+}
+
+/// Reads what its watch shows.
+fn follow(world: &mut World, c: usize, rules: &Rules) {
+    let World { api, controllers, .. } = world;
+    let controller = &mut controllers[c];
+    let now = *NOW + if controller.beat.after_a_timeout { A_MOMENT } else { Duration::ZERO };
+    if !rules.controllers_doubt_themselves {
+        controller.observer.heartbeat(now);
+    }
+    if !controller.sees(api.up) {
+        return;
+    }
+    if std::mem::take(&mut controller.beat.unseen) {
+        controller.observer.heartbeat(now);
+    }
+    for (g, lease) in api.leases.iter().enumerate() {
+        let view = &mut controller.views[g];
+        view.missed_deletion &= lease.is_none();
+        if view.lease == *lease || view.missed_deletion {
+            continue;
+        }
+        view.lease = *lease;
+        let news = if let Some(lease) = lease {
+            controller.observer.lease(objects::name(g), seen(*lease), now) && rules.others_sweep_too
+        } else {
+            controller.observer.lease_gone(objects::name(g), now);
+            true
+        };
+        if news {
+            view.look_in = Some(0);
+        }
+    }
+    for (view, session) in controller.views.iter_mut().zip(&api.sessions) {
+        view.ended = *session != Shown::Active;
+    }
+}
+
+fn seen(lease: Lease) -> LeaseSeen {
+    LeaseSeen { resource_version: lease.version.to_string(), renewed: None, lost: lease.lost }
+}
+
+/// Sees to the session of gateway `g`, when its time has come.
+fn attend(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Rules) {
+    let controller = &mut world.controllers[c];
+    let view = &mut controller.views[g];
+    if view.timeout_in > 0 {
+        view.timeout_in -= 1;
+        if view.timeout_in == 0 {
+            view.look_in = Some(1);
+        }
+        return;
+    }
+    if view.look_in != Some(0) {
+        return;
+    }
+    view.look_in = None;
+    let instance = controller.observer.state(objects::name(g), *NOW, !view.ended);
+    let situation = Situation { instance, asked_for: Duration::ZERO, retention: None, now: Timestamp::UNIX_EPOCH };
+    match decide(objects::session(g, view.ended), &situation) {
+        Action::Wait | Action::Prune => {}
+        Action::LookAgain(after) => view.look_in = Some(seconds(after)),
+        Action::End(_) => end(world, c, g, troubles, rules),
+    }
+}
+
+/// Writes that the session of gateway `g` has ended.
+fn end(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Rules) {
+    let trouble = troubles.sweep(c);
+    let reaches = world.api.up && !world.controllers[c].cut;
+    let arrives = reaches && !matches!(trouble, Some(Trouble::RequestLost | Trouble::Late(_)));
+    if arrives {
+        let gateway = &world.gateways[g];
+        if gateway.carries() && gateway.silent < rules.renewed_in_time {
+            world.breaks(Promise::RenewedInTime);
+        }
+        if world.api.sessions[g] == Shown::Active
+            && world.api.leases[g].is_some_and(|lease| lease.lost)
+            && !world.controllers[c].views[g].declared
+        {
+            world.example(Example::SecondFinishesSweep);
+        }
+        world.end_session(g, Writer::Controller, rules.phases_absorb);
+    }
+    if !arrives || trouble == Some(Trouble::AnswerLost) {
+        world.controllers[c].views[g].timeout_in = rules.end_timeout;
+    }
+}
+
+/// Looks for suspects, and declares lost those that have not shown themselves to the API server either.
+fn judge(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
+    let controller = &mut world.controllers[c];
+    let judge = &mut controller.judge;
+    let mut now = *NOW;
+    if judge.timeout_in > 0 {
+        judge.timeout_in -= 1;
+        if judge.timeout_in > 0 {
+            if rules.waiting_is_no_pause {
+                controller.observer.awake(now);
+            }
+            return;
+        }
+        now += A_MOMENT;
+    }
+    if controller.judge.suspects.is_empty() {
+        look(world, c, now, rules);
+    }
+    while let Some((g, version)) = world.controllers[c].judge.suspects.pop() {
+        if !declare_lost(world, c, g, version, troubles, rules) {
+            return;
+        }
+    }
+}
+
+/// Asks the observer whom it suspects.
+fn look(world: &mut World, c: usize, now: Instant, rules: &Rules) {
+    let World { api, gateways, controllers, .. } = world;
+    let controller = &mut controllers[c];
+    if !rules.controllers_doubt_themselves {
+        controller.observer.heartbeat(now);
+    }
+    let suspects = controller.observer.suspects(now);
+    let named = |suspect: bastion_operator::lifecycle::Suspect| {
+        let version = suspect.resource_version.and_then(|version| version.parse().ok());
+        Some((objects::index(&suspect.instance)?, version))
+    };
+    controller.judge.suspects = suspects.into_iter().filter_map(named).collect();
+    let overdue = gateways
+        .iter()
+        .zip(&api.leases)
+        .any(|(gateway, lease)| gateway.silent == OLDEST && lease.is_some_and(|lease| !lease.lost));
+    let forgiven = overdue && controller.judge.suspects.is_empty();
+    if forgiven {
+        world.example(Example::SilenceForgiven);
+    }
+}
+
+/// Sends the swap. Returns whether there was an answer.
+fn declare_lost(
+    world: &mut World,
+    c: usize,
+    g: usize,
+    version: Option<u8>,
+    troubles: &Troubles,
+    rules: &Rules,
+) -> bool {
+    let trouble = troubles.judge(c);
+    let reaches = world.api.up && !world.controllers[c].cut;
+    if !reaches || matches!(trouble, Some(Trouble::RequestLost | Trouble::Late(_))) {
+        if let (true, Some(Trouble::Late(lands_in))) = (reaches, trouble) {
+            world.controllers[c].judge.late = Some(LateSwap { gateway: g, version, lands_in });
+        }
+        world.controllers[c].judge.timeout_in = seconds(RENEW_TIMEOUT);
+        return false;
+    }
+    let swap = swap(world, g, version, rules);
+    let controller = &mut world.controllers[c];
+    if trouble == Some(Trouble::AnswerLost) {
+        controller.judge.timeout_in = seconds(RENEW_TIMEOUT);
+        return false;
+    }
+    match swap {
+        Swap::Won => {
+            controller.observer.declared_lost(objects::name(g), *NOW);
+            controller.views[g].declared = true;
+            controller.views[g].look_in = Some(0);
+        }
+        Swap::NoLease if rules.missing_leases_are_forgotten => {
+            controller.observer.lease_gone(objects::name(g), *NOW);
+            controller.views[g].look_in = Some(0);
+        }
+        Swap::NobodyToSweep => controller.observer.forget(objects::name(g)),
+        Swap::NoLease | Swap::Refused => {}
+    }
+    true
+}
+
+/// A swap of the past arrives.
+fn land(world: &mut World, c: usize, rules: &Rules) {
+    let Some(late) = &mut world.controllers[c].judge.late else { return };
+    late.lands_in -= 1;
+    if late.lands_in == 0 {
+        let LateSwap { gateway, version, .. } = *late;
+        world.controllers[c].judge.late = None;
+        if world.api.up {
+            swap(world, gateway, version, rules);
+        }
+    }
+}
+
+/// The API server swaps the holder of a Lease, if it is still the version that was seen.
+fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> Swap {
+    match (world.api.leases[g], version) {
+        (None, Some(_)) => return Swap::NoLease,
+        (None, None) if world.api.sessions[g] != Shown::Active => return Swap::NobodyToSweep,
+        (Some(lease), _) if lease.lost => return Swap::Refused,
+        (Some(lease), _) if rules.losses_are_swapped && version != Some(lease.version) => {
+            world.example(Example::SuspectShowsItself);
+            return Swap::Refused;
+        }
+        _ => {}
+    }
+    let Gateway { silent, ailing, .. } = world.gateways[g];
+    if world.gateways[g].carries() && silent < rules.renewed_in_time {
+        world.breaks(Promise::RenewedInTime);
+    }
+    if world.gateways[g].carries() && !ailing && !world.gateways[g].is_gone() {
+        world.breaks(Promise::Healthy);
+    }
+    let version = world.new_version(g);
+    world.api.leases[g] = Some(Lease { version, lost: true });
+    world.gateways[g].declared = true;
+    world.example(Example::LossDeclared);
+    Swap::Won
+}

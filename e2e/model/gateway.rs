@@ -1,0 +1,202 @@
+//! A gateway: it renews its Lease by compare-and-swap, and carries one session.
+
+use bastion_operator::lifecycle::{RENEW_EVERY, RENEW_RETRY, RENEW_TIMEOUT};
+
+use crate::rules::{Rules, seconds};
+use crate::steps::Trouble;
+use crate::world::{Example, Lease, OLDEST, Process, Promise, Shown, World, Writer};
+
+/// One instance of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "each goes its own way")]
+pub struct Gateway {
+    pub process: Process,
+    /// Whether nothing passes between it and the API server.
+    pub cut: bool,
+    /// Whether it knows that it was declared lost: then it has dropped its session.
+    pub fenced: bool,
+    /// The version of the Lease that it wrote last, as far as it knows.
+    pub known: u8,
+    /// A renewal that its sender has given up and that the API server still will receive.
+    pub late: Option<LateRenewal>,
+    session: Session,
+    renew_in: u8,
+    timeout_in: u8,
+    /// By its own clock, since the renewal that it knows to have succeeded.
+    unheard: u8,
+    /// Seconds since the last renewal that the API server accepted.
+    pub silent: u8,
+    /// Whether the silence is its own: since that renewal it was frozen or cut off, or lost a message.
+    pub ailing: bool,
+    /// Whether a controller ever declared it lost.
+    pub declared: bool,
+}
+
+/// A renewal on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LateRenewal {
+    pub expects: u8,
+    pub lands_in: u8,
+}
+
+/// The session, as its gateway has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Session {
+    Live,
+    /// The user has left, and that is not yet written.
+    Leaving,
+    Over,
+}
+
+impl Gateway {
+    /// One that has just begun: its Lease is created, its session Active.
+    pub fn new() -> Self {
+        Self {
+            process: Process::Running,
+            cut: false,
+            fenced: false,
+            known: 0,
+            late: None,
+            session: Session::Live,
+            renew_in: seconds(RENEW_EVERY),
+            timeout_in: 0,
+            unheard: 0,
+            silent: 0,
+            ailing: false,
+            declared: false,
+        }
+    }
+
+    /// Whether it neither works nor, therefore, can be heard.
+    pub fn is_gone(&self) -> bool {
+        self.process != Process::Running || self.cut
+    }
+
+    /// Whether a user is at work.
+    pub fn carries(&self) -> bool {
+        self.session == Session::Live && self.process != Process::Dead
+    }
+
+    pub fn user_leaves(&mut self) {
+        self.session = Session::Leaving;
+    }
+
+    /// Whether its timers have anything to do now, after its clock has moved on.
+    fn wakes(&mut self, trouble: Option<Trouble>) -> bool {
+        let passed = Trouble::seconds(trouble);
+        self.unheard = (self.unheard + passed).min(OLDEST);
+        if self.timeout_in > 0 {
+            self.timeout_in = self.timeout_in.saturating_sub(passed);
+            if self.timeout_in == 0 {
+                self.renew_in = seconds(RENEW_RETRY);
+            }
+            return false;
+        }
+        self.renew_in = self.renew_in.saturating_sub(passed);
+        self.renew_in == 0 && self.process == Process::Running && !self.fenced
+    }
+}
+
+/// A second passes for gateway `g`.
+pub fn pass(world: &mut World, g: usize, trouble: Option<Trouble>, rules: &Rules) {
+    land(world, g);
+    let up = world.api.up;
+    let gateway = &mut world.gateways[g];
+    if gateway.process == Process::Dead {
+        return;
+    }
+    gateway.silent = (gateway.silent + 1).min(OLDEST);
+    gateway.ailing |= gateway.is_gone() || trouble == Some(Trouble::SlowClock);
+    let due = gateway.wakes(trouble);
+    let reaches = up && !gateway.is_gone();
+    if due {
+        renew(world, g, reaches, trouble, rules);
+    }
+    if reaches {
+        see_to_session(world, g, rules);
+    }
+}
+
+/// A renewal of the past arrives.
+fn land(world: &mut World, g: usize) {
+    let Some(late) = &mut world.gateways[g].late else { return };
+    late.lands_in -= 1;
+    if late.lands_in > 0 {
+        return;
+    }
+    let expects = late.expects;
+    let unchanged = world.api.leases[g].is_some_and(|lease| lease.version == expects);
+    if world.api.up && unchanged {
+        commit(world, g);
+        if world.gateways[g].is_gone() {
+            world.example(Example::LandsAfterDeath);
+        }
+    }
+    world.gateways[g].late = None;
+}
+
+/// The gateway asks the API server to renew its Lease.
+fn renew(world: &mut World, g: usize, reaches: bool, trouble: Option<Trouble>, rules: &Rules) {
+    let lost = matches!(trouble, Some(Trouble::RequestLost | Trouble::Late(_)));
+    let gateway = &mut world.gateways[g];
+    gateway.ailing |= lost;
+    if !reaches || lost {
+        if let (true, Some(Trouble::Late(lands_in))) = (reaches, trouble) {
+            gateway.late = Some(LateRenewal { expects: gateway.known, lands_in });
+        }
+        gateway.timeout_in = seconds(RENEW_TIMEOUT);
+        return;
+    }
+    let forgotten = rules.silences_are_remembered && gateway.unheard >= rules.forgotten_after;
+    let version = match world.api.leases[g] {
+        Some(Lease { lost: true, .. }) => None,
+        None if forgotten => None,
+        // Ours, or ours but for a lost answer: then the conflict leads to a GET, and that to another attempt.
+        Some(_) => Some(commit(world, g)),
+        None => {
+            world.example(Example::LeaseMadeAnew);
+            Some(commit(world, g))
+        }
+    };
+    answered(world, g, version, trouble);
+}
+
+/// The Lease is renewed, at the API server.
+fn commit(world: &mut World, g: usize) -> u8 {
+    let version = world.new_version(g);
+    world.api.leases[g] = Some(Lease { version, lost: false });
+    world.gateways[g].silent = 0;
+    world.gateways[g].ailing = false;
+    version
+}
+
+/// The API server's answer: the new version, or that the instance is lost.
+fn answered(world: &mut World, g: usize, version: Option<u8>, trouble: Option<Trouble>) {
+    let gateway = &mut world.gateways[g];
+    if trouble == Some(Trouble::AnswerLost) {
+        gateway.timeout_in = seconds(RENEW_TIMEOUT);
+        return;
+    }
+    if let Some(version) = version {
+        gateway.known = version;
+        gateway.renew_in = seconds(RENEW_EVERY);
+        gateway.unheard = 0;
+        if gateway.declared {
+            world.breaks(Promise::KnowsItsLoss);
+        }
+    } else {
+        gateway.fenced = true;
+        gateway.session = Session::Over;
+        world.example(Example::LossLearnt);
+    }
+}
+
+/// The gateway writes the end that it has seen, and drops what somebody else has ended.
+fn see_to_session(world: &mut World, g: usize, rules: &Rules) {
+    if world.gateways[g].session == Session::Leaving {
+        world.end_session(g, Writer::Gateway, rules.phases_absorb);
+        world.gateways[g].session = Session::Over;
+    } else if world.api.sessions[g] != Shown::Active {
+        world.gateways[g].session = Session::Over;
+    }
+}

@@ -1,0 +1,130 @@
+//! A model of the liveness protocol, which a model checker takes through every order of faults.
+//!
+//! # What is modelled
+//! Gateways that renew a Lease by compare-and-swap and carry one session each; controllers, each with a clock, a
+//! heartbeat Lease, a watch, a task that declares losses and one that sweeps; the API server with the Leases and the
+//! sessions. What a controller thinks is the product's own [`Observer`](bastion_operator::lifecycle::Observer) and
+//! [`decide()`](bastion_operator::lifecycle::decide), called on the model's state; the budgets are the product's
+//! constants. What surrounds them, requests, timeouts, retries and watches, is retold here ([`gateway`],
+//! [`controller`]), so a change of that code in src/ has to be made here as well.
+//!
+//! # What can go wrong, at any second and in any order ([`steps`])
+//! A process crashes (a controller may be started anew), or is frozen and thaws; it is cut off and connected again; a
+//! controller's watch alone stands still, and goes on or begins anew with a list, which does not tell of deletions;
+//! the API server is down; a message is lost, or its answer, or it is received when its sender has given up or
+//! died; a clock slips by a second; somebody deletes a Lease; the user leaves. Mending costs nothing and may come at
+//! any time or never; the number of faults is bounded, and within that bound every run is explored, however long.
+//!
+//! # What is promised ([`world::Promise`])
+//! - No loss is declared of a gateway, and no session of it ended, whose renewal in the last 20 seconds stands in the
+//!   API server (18 on two slipped clocks). A Lease that was deleted is no evidence.
+//! - No loss is declared of a gateway that nothing ailed since its last renewal but its surroundings: an API
+//!   server that is down, controllers that pause, die, start or are cut off.
+//! - A session whose gateway is dead, frozen or cut off for 30 seconds is not shown as Active if one controller was
+//!   running, connected and shown news through those 30 seconds, while the API server was up and answered it: one
+//!   message may be lost on the way, and of two heartbeats in a row one is answered.
+//! - An end is not replaced by another; a gateway that was declared lost never succeeds in renewing its Lease.
+//!
+//! # What is left out
+//! Time goes by in seconds, and within one the gateways act before the controllers: the other order is the same fault
+//! a second earlier or later. A look of a controller is every second instead of every half, a sweep takes
+//! one second and has one session a gateway. A gateway that has learnt of its loss is not followed into its next
+//! life. Redis, Pods and containers as witnesses, the leader, audit and retention have no part in it.
+
+mod bastion;
+mod controller;
+mod gateway;
+mod objects;
+mod rules;
+mod steps;
+mod world;
+
+use std::time::Instant;
+
+use rstest::rstest;
+use stateright::{Checker, HasDiscoveries, Model};
+
+use bastion::{Bastion, name_of, tell};
+use rules::Rules;
+use steps::Scope;
+use world::Promise;
+
+/// Checks a model completely, or until a promise is broken, and says how large it was.
+fn check(what: &str, model: Bastion) -> impl Checker<Bastion> {
+    let begun = Instant::now();
+    let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    println!(
+        "{what}: {} states, {} generated, depth {}, {:.1} s",
+        checker.unique_state_count(),
+        checker.state_count(),
+        checker.max_depth(),
+        begun.elapsed().as_secs_f64(),
+    );
+    for promise in Promise::ALL {
+        if let Some(path) = checker.discovery(name_of(promise)) {
+            println!("  broken: {}\n{}", name_of(promise), tell(&path));
+        }
+    }
+    checker
+}
+
+/// The promises hold, and all that the model should come across it does.
+#[rstest]
+#[case::two_faults_of_any_kind(Bastion::default())]
+#[case::two_gateways(Bastion { gateways: 2, controllers: 1, ..Bastion::default() })]
+fn the_promises_hold(#[case] model: Bastion) {
+    let what = format!("{} gateway(s), {} controller(s), {} faults", model.gateways, model.controllers, model.faults);
+    check(&what, model).assert_properties();
+}
+
+/// A gateway goes, and two faults more befall the only controller.
+#[test]
+fn the_promises_hold_with_a_third_fault() {
+    let scope = Scope { controllers: true, watches: true, people: true, ..Scope::NONE };
+    let model = Bastion { controllers: 1, faults: 3, gateway_first: true, scope, ..Bastion::default() };
+    let checker = check("a gateway is gone, and two faults more", model);
+    for promise in Promise::ALL {
+        checker.assert_no_discovery(name_of(promise));
+    }
+}
+
+/// Two messages are lost as well, one of them each controller's, and the other one finishes the work.
+#[test]
+fn the_promises_hold_with_two_messages_lost() {
+    let scope = Scope { messages: true, ..Scope::NONE };
+    let model = Bastion { faults: 3, gateway_first: true, scope, ..Bastion::default() };
+    let checker = check("a gateway is gone, and two messages of two controllers are lost", model);
+    for promise in Promise::ALL {
+        checker.assert_no_discovery(name_of(promise));
+    }
+}
+
+/// One rule is broken, and the checker finds out.
+#[rstest]
+#[case::a_controller_trusts_itself(2, |rules: &mut Rules| rules.controllers_doubt_themselves = false, Promise::Healthy)]
+#[case::a_loss_is_a_blind_patch(1, |rules: &mut Rules| rules.losses_are_swapped = false, Promise::RenewedInTime)]
+#[case::only_the_winner_sweeps(2, |rules: &mut Rules| rules.others_sweep_too = false, Promise::ShownInTime)]
+#[case::phases_do_not_absorb(1, |rules: &mut Rules| rules.phases_absorb = false, Promise::FinalPhase)]
+#[case::a_wait_is_a_pause(1, |rules: &mut Rules| rules.waiting_is_no_pause = false, Promise::ShownInTime)]
+#[case::a_heartbeat_is_lost_for_ever(1, |rules: &mut Rules| rules.heartbeats_are_adopted = false, Promise::ShownInTime)]
+#[case::a_heartbeat_is_awaited_for_long(1, |rules: &mut Rules| rules.heartbeat_timeout = 3, Promise::ShownInTime)]
+#[case::an_end_is_awaited_for_long(1, |rules: &mut Rules| rules.end_timeout = 10, Promise::ShownInTime)]
+#[case::a_silence_is_forgotten(1, |rules: &mut Rules| rules.silences_are_remembered = false, Promise::KnowsItsLoss)]
+fn a_broken_rule_is_caught(#[case] controllers: usize, #[case] broken: fn(&mut Rules), #[case] promise: Promise) {
+    let mut rules = Rules::of_the_product();
+    broken(&mut rules);
+    // What people do is no part of the shortest story, but where it is the point.
+    let people = matches!(promise, Promise::FinalPhase | Promise::KnowsItsLoss);
+    let scope = Scope { people, ..Scope::ALL };
+    let checker = check("a broken rule", Bastion { controllers, scope, rules, ..Bastion::default() });
+    checker.assert_any_discovery(name_of(promise));
+}
+
+/// This one takes three faults: the gateway goes, and its Lease is deleted while the controller's watch stands still.
+#[test]
+fn a_missing_lease_that_is_suspected_for_ever_is_caught() {
+    let rules = Rules { missing_leases_are_forgotten: false, ..Rules::of_the_product() };
+    let scope = Scope { watches: true, people: true, ..Scope::NONE };
+    let model = Bastion { controllers: 1, faults: 3, gateway_first: true, scope, rules, ..Bastion::default() };
+    check("a missing Lease suspected for ever", model).assert_any_discovery(name_of(Promise::ShownInTime));
+}

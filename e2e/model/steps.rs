@@ -1,0 +1,237 @@
+//! What can happen: a second passes, perhaps with trouble in it, or something breaks or is mended between two.
+
+use crate::world::{Process, World};
+
+/// One step of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A second passes. Trouble is a fault that lasts for that second.
+    Second(Option<(Who, Trouble)>),
+    Crash(Who),
+    Freeze(Who),
+    Cut(Who),
+    /// The watch of a controller stands still.
+    Stall(Who),
+    ApiDown,
+    /// Somebody deletes the Lease of a gateway.
+    DeleteLease(usize),
+    /// The user of a gateway's session leaves.
+    UserLeaves(usize),
+    /// A controller that is no more is replaced.
+    Start(usize),
+    /// A frozen process goes on. A controller may look at its clock before it reads what came in meanwhile.
+    Thaw {
+        who: Who,
+        looks_first: bool,
+    },
+    /// A connection is there again. A controller's watch goes on where it was, or begins anew with a list.
+    Mend {
+        who: Who,
+        anew: bool,
+    },
+    ApiUp {
+        anew: bool,
+    },
+}
+
+/// Whom it happens to: a process, or one of the tasks of a controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    Gateway(usize),
+    Controller(usize),
+    Beat(usize),
+    Judge(usize),
+    Sweep(usize),
+}
+
+/// A fault of one second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// The requests that are sent are never received.
+    RequestLost,
+    /// The requests are received, and their answers are not.
+    AnswerLost,
+    /// The requests are received so many seconds later, when nobody waits for the answer.
+    Late(u8),
+    /// The clock stands still.
+    SlowClock,
+    /// The clock advances by two seconds.
+    FastClock,
+}
+
+impl Trouble {
+    /// By how much a clock moves on in a second with this trouble.
+    pub fn seconds(trouble: Option<Self>) -> u8 {
+        match trouble {
+            Some(Self::SlowClock) => 0,
+            Some(Self::FastClock) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// The trouble in a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Troubles(pub Option<(Who, Trouble)>);
+
+impl Troubles {
+    fn of(&self, who: Who) -> Option<Trouble> {
+        self.0.filter(|(whom, _)| *whom == who).map(|(_, trouble)| trouble)
+    }
+
+    pub fn gateway(&self, g: usize) -> Option<Trouble> {
+        self.of(Who::Gateway(g))
+    }
+
+    /// Of the clock of a controller.
+    pub fn clock(&self, c: usize) -> Option<Trouble> {
+        self.of(Who::Controller(c))
+    }
+
+    pub fn beat(&self, c: usize) -> Option<Trouble> {
+        self.of(Who::Beat(c))
+    }
+
+    pub fn judge(&self, c: usize) -> Option<Trouble> {
+        self.of(Who::Judge(c))
+    }
+
+    pub fn sweep(&self, c: usize) -> Option<Trouble> {
+        self.of(Who::Sweep(c))
+    }
+}
+
+/// Which faults a model may use, beside what mends them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "a list of switches")]
+pub struct Scope {
+    /// Processes die, freeze, and are cut off.
+    pub gateways: bool,
+    pub controllers: bool,
+    /// Controllers' watches stand still.
+    pub watches: bool,
+    pub messages: bool,
+    pub clocks: bool,
+    pub api: bool,
+    pub people: bool,
+}
+
+impl Scope {
+    pub const NONE: Self = Self {
+        gateways: false,
+        controllers: false,
+        watches: false,
+        messages: false,
+        clocks: false,
+        api: false,
+        people: false,
+    };
+    pub const GATEWAYS: Self = Self { gateways: true, ..Self::NONE };
+    pub const ALL: Self = Self {
+        gateways: true,
+        controllers: true,
+        watches: true,
+        messages: true,
+        clocks: true,
+        api: true,
+        people: true,
+    };
+}
+
+/// The steps that are possible now: each costs one fault, but for time and what mends.
+pub fn possible(world: &World, scope: Scope) -> Vec<Step> {
+    let mut steps = vec![Step::Second(None)];
+    mending(world, &mut steps);
+    if world.faults_left > 0 {
+        of_gateways(world, scope, &mut steps);
+        of_controllers(world, scope, &mut steps);
+        if scope.api && world.api.up {
+            steps.push(Step::ApiDown);
+        }
+    }
+    steps
+}
+
+fn mending(world: &World, steps: &mut Vec<Step>) {
+    if !world.api.up {
+        steps.extend([false, true].map(|anew| Step::ApiUp { anew }));
+    }
+    for (g, gateway) in world.gateways.iter().enumerate() {
+        let who = Who::Gateway(g);
+        if gateway.process == Process::Frozen {
+            steps.push(Step::Thaw { who, looks_first: false });
+        }
+        if gateway.cut && gateway.process != Process::Dead {
+            steps.push(Step::Mend { who, anew: false });
+        }
+    }
+    for (c, controller) in world.controllers.iter().enumerate() {
+        let who = Who::Controller(c);
+        match controller.process {
+            Process::Dead => steps.push(Step::Start(c)),
+            Process::Frozen => steps.extend([false, true].map(|looks_first| Step::Thaw { who, looks_first })),
+            Process::Running => {}
+        }
+        if controller.cut || controller.stalled {
+            steps.extend([false, true].map(|anew| Step::Mend { who, anew }));
+        }
+    }
+}
+
+fn of_gateways(world: &World, scope: Scope, faults: &mut Vec<Step>) {
+    for (g, gateway) in world.gateways.iter().enumerate() {
+        let who = Who::Gateway(g);
+        if gateway.process == Process::Running && !gateway.fenced {
+            if scope.gateways {
+                faults.extend([Step::Crash(who), Step::Freeze(who)]);
+                if !gateway.cut {
+                    faults.push(Step::Cut(who));
+                }
+            }
+            if scope.messages {
+                faults.extend(MESSAGES.map(|trouble| Step::Second(Some((who, trouble)))));
+            }
+            if scope.clocks {
+                faults.extend(CLOCKS.map(|trouble| Step::Second(Some((who, trouble)))));
+            }
+            if scope.people && gateway.carries() {
+                faults.push(Step::UserLeaves(g));
+            }
+        }
+        if scope.people && world.api.up && world.api.leases[g].is_some() {
+            faults.push(Step::DeleteLease(g));
+        }
+    }
+}
+
+const MESSAGES: [Trouble; 4] = [Trouble::RequestLost, Trouble::AnswerLost, Trouble::Late(1), Trouble::Late(3)];
+const CLOCKS: [Trouble; 2] = [Trouble::SlowClock, Trouble::FastClock];
+
+fn of_controllers(world: &World, scope: Scope, faults: &mut Vec<Step>) {
+    for (c, controller) in world.controllers.iter().enumerate() {
+        let who = Who::Controller(c);
+        if controller.process != Process::Running {
+            continue;
+        }
+        if scope.controllers {
+            faults.extend([Step::Crash(who), Step::Freeze(who)]);
+        }
+        let follows = !controller.cut && !controller.stalled;
+        if scope.controllers && follows {
+            faults.push(Step::Cut(who));
+        }
+        if scope.watches && follows {
+            faults.push(Step::Stall(who));
+        }
+        if scope.clocks {
+            faults.extend(CLOCKS.map(|trouble| Step::Second(Some((who, trouble)))));
+        }
+        if scope.messages {
+            let lost = [Trouble::RequestLost, Trouble::AnswerLost];
+            for task in [Who::Beat(c), Who::Sweep(c)] {
+                faults.extend(lost.map(|trouble| Step::Second(Some((task, trouble)))));
+            }
+            faults.extend(MESSAGES.map(|trouble| Step::Second(Some((Who::Judge(c), trouble)))));
+        }
+    }
+}
