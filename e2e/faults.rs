@@ -87,8 +87,13 @@ async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {
     bastion.gateway.process.signal(Signal::SIGCONT);
     ssh.finish(PATIENCE).await;
     assert!(!leak.exists(), "what was typed while the gateway was frozen reached the target");
-    let again = bastion.open("alice").await;
-    assert_ne!(again.session.spec.gateway.instance, session.spec.gateway.instance, "it begins a new life");
+    eventually(PATIENCE, "it begins a new life, in which alice gets in", async || {
+        let outcome = bastion.ssh("alice:web-1").await.command("true").run().await;
+        if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
+    })
+    .await;
+    let again = bastion.watch.started("alice").await;
+    assert_ne!(again.spec.gateway.instance, session.spec.gateway.instance);
 }
 
 #[tokio::test]
