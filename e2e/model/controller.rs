@@ -282,7 +282,13 @@ fn follow(world: &mut World, c: usize, rules: &Rules) {
 }
 
 fn seen(lease: Lease) -> LeaseSeen {
-    LeaseSeen { resource_version: lease.version.to_string(), renewed: None, lost: lease.lost }
+    LeaseSeen {
+        resource_version: lease.version.to_string(),
+        renewed: None,
+        acquired: None,
+        pod_uid: None,
+        lost: lease.lost,
+    }
 }
 
 /// Sees to the session of gateway `g`, when its time has come.
