@@ -19,6 +19,7 @@ test: tools ## Run every test, against a real API server, a real sshd and the re
 	cargo fmt --check
 	@hack/cargo-build --all-targets
 	cargo test --lib --bins
+	cargo test --test model -- --nocapture
 	@"$(CARGO_TARGET_DIR)/debug/examples/reference" | diff -u docs/reference.md - || { echo "docs/reference.md is out of date: run make generate"; exit 1; }
 	cargo test --test e2e
 
