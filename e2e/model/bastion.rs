@@ -189,14 +189,14 @@ fn mend(world: &mut World, step: Step) {
             controllers[c].cut = false;
             controllers[c].stalled = false;
             if anew {
-                controllers[c].list_again(&api.leases);
+                controllers[c].list_again();
             }
         }
         Step::ApiUp { anew } => {
             api.up = true;
             if anew {
                 for controller in controllers {
-                    controller.list_again(&api.leases);
+                    controller.list_again();
                 }
             }
         }

@@ -19,17 +19,22 @@ const SHOWN_WITHIN: u8 = 30;
 
 /// One process of the controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "each goes its own way")]
 pub struct Controller {
     pub process: Process,
     /// Whether nothing passes between it and the API server.
     pub cut: bool,
     /// Whether its watch stands still, though its requests are answered.
     pub stalled: bool,
+    /// Whether what its watch shows next is a list.
+    lists: bool,
     /// After a pause: whether it looks at its clock before it reads what came in meanwhile.
     pub looks_first: bool,
     observer: Observer,
     beat: Beat,
     judge: Judge,
+    /// The gateways whose Leases are gone without its knowledge, where lists do not tell.
+    untold: Vec<usize>,
     /// By gateway.
     views: Vec<View>,
 }
@@ -73,7 +78,6 @@ struct LateSwap {
 struct View {
     /// As the watch showed it last.
     lease: Option<Lease>,
-    missed_deletion: bool,
     ended: bool,
     /// Whether it was this controller that declared the loss.
     declared: bool,
@@ -89,7 +93,6 @@ struct View {
 enum Swap {
     Won,
     Refused,
-    NoLease,
     NobodyToSweep,
 }
 
@@ -102,10 +105,12 @@ impl Controller {
             process: Process::Running,
             cut: false,
             stalled: false,
+            lists: true,
             looks_first: false,
             observer: Observer::new(*NOW),
             beat: Beat { due_in: 1, ..Beat::default() },
             judge: Judge::default(),
+            untold: vec![],
             views: vec![view; gateways],
         }
     }
@@ -123,12 +128,10 @@ impl Controller {
         self.judge.late = late;
     }
 
-    /// Its watch begins anew, with a list: what was deleted meanwhile is not told, and its own heartbeat is none.
-    pub fn list_again(&mut self, leases: &[Option<Lease>]) {
+    /// Its watch begins anew, with a list, in which its own heartbeat is none.
+    pub fn list_again(&mut self) {
         self.beat.unseen = false;
-        for (view, lease) in self.views.iter_mut().zip(leases) {
-            view.missed_deletion = lease.is_none();
-        }
+        self.lists = true;
     }
 
     /// Whether its watch shows anything.
@@ -148,6 +151,24 @@ impl Controller {
         self.views[g].lease.is_some_and(|lease| lease.version == version)
             || self.judge.suspects.contains(&named)
             || self.judge.late.is_some_and(|late| (late.gateway, late.version) == named)
+    }
+
+    /// The gateways whose Leases are gone, as a list leaves them out or as the watch tells.
+    fn told_gone(&mut self, leases: &[Option<Lease>], now: Instant, rules: &Rules) -> Vec<usize> {
+        let there = |g: &usize| leases[*g].is_some();
+        if std::mem::take(&mut self.lists) {
+            let names = (0..leases.len()).filter(there).map(|g| objects::name(g).to_owned()).collect();
+            let gone = if rules.lists_tell_what_is_gone { self.observer.listed(&names, now) } else { vec![] };
+            self.untold = (0..leases.len()).filter(|g| !there(g) && !rules.lists_tell_what_is_gone).collect();
+            return gone.iter().filter_map(|name| objects::index(name)).collect();
+        }
+        self.untold.retain(|g| !there(g));
+        let gone = |g: &usize| !there(g) && self.views[*g].lease.is_some() && !self.untold.contains(g);
+        let gone: Vec<_> = (0..leases.len()).filter(gone).collect();
+        for g in &gone {
+            self.observer.lease_gone(objects::name(*g), now);
+        }
+        gone
     }
 
     /// What it waits for in vain while it is frozen is over when it wakes.
@@ -261,20 +282,15 @@ fn follow(world: &mut World, c: usize, rules: &Rules) {
     }
     for (g, lease) in api.leases.iter().enumerate() {
         let view = &mut controller.views[g];
-        view.missed_deletion &= lease.is_none();
-        if view.lease == *lease || view.missed_deletion {
-            continue;
-        }
-        view.lease = *lease;
-        let news = if let Some(lease) = lease {
-            controller.observer.lease(objects::name(g), seen(*lease), now) && rules.others_sweep_too
-        } else {
-            controller.observer.lease_gone(objects::name(g), now);
-            true
-        };
-        if news {
+        let Some(lease) = lease.filter(|lease| controller.lists || view.lease != Some(*lease)) else { continue };
+        view.lease = Some(lease);
+        if controller.observer.lease(objects::name(g), seen(lease), now) && rules.others_sweep_too {
             view.look_in = Some(0);
         }
+    }
+    for g in controller.told_gone(&api.leases, now, rules) {
+        controller.views[g].lease = None;
+        controller.views[g].look_in = Some(0);
     }
     for (view, session) in controller.views.iter_mut().zip(&api.sessions) {
         view.ended = *session != Shown::Active;
@@ -416,12 +432,8 @@ fn declare_lost(
             controller.views[g].declared = true;
             controller.views[g].look_in = Some(0);
         }
-        Swap::NoLease if rules.missing_leases_are_forgotten => {
-            controller.observer.lease_gone(objects::name(g), *NOW);
-            controller.views[g].look_in = Some(0);
-        }
         Swap::NobodyToSweep => controller.observer.forget(objects::name(g)),
-        Swap::NoLease | Swap::Refused => {}
+        Swap::Refused => {}
     }
     true
 }
@@ -442,7 +454,7 @@ fn land(world: &mut World, c: usize, rules: &Rules) {
 /// The API server swaps the holder of a Lease, if it is still the version that was seen.
 fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> Swap {
     match (world.api.leases[g], version) {
-        (None, Some(_)) => return Swap::NoLease,
+        (None, Some(_)) => return Swap::Refused,
         (None, None) if world.api.sessions[g] != Shown::Active => return Swap::NobodyToSweep,
         (Some(lease), _) if lease.lost => return Swap::Refused,
         (Some(lease), _) if rules.losses_are_swapped && version != Some(lease.version) => {

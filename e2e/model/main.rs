@@ -77,10 +77,10 @@ fn the_promises_hold(#[case] model: Bastion) {
     check(&what, model).assert_properties();
 }
 
-/// A gateway goes, and two faults more befall the only controller.
+/// A gateway goes, and two faults more befall the only controller, or the Lease.
 #[test]
 fn the_promises_hold_with_a_third_fault() {
-    let scope = Scope { controllers: true, watches: true, people: true, ..Scope::NONE };
+    let scope = Scope { controllers: true, people: true, ..Scope::NONE };
     let model = Bastion { controllers: 1, faults: 3, gateway_first: true, scope, ..Bastion::default() };
     let checker = check("a gateway is gone, and two faults more", model);
     for promise in Promise::ALL {
@@ -123,7 +123,7 @@ fn a_broken_rule_is_caught(#[case] controllers: usize, #[case] broken: fn(&mut R
 /// This one takes three faults: the gateway goes, and its Lease is deleted while the controller's watch stands still.
 #[test]
 fn a_missing_lease_that_is_suspected_for_ever_is_caught() {
-    let rules = Rules { missing_leases_are_forgotten: false, ..Rules::of_the_product() };
+    let rules = Rules { lists_tell_what_is_gone: false, ..Rules::of_the_product() };
     let scope = Scope { watches: true, people: true, ..Scope::NONE };
     let model = Bastion { controllers: 1, faults: 3, gateway_first: true, scope, rules, ..Bastion::default() };
     check("a missing Lease suspected for ever", model).assert_any_discovery(name_of(Promise::ShownInTime));

@@ -20,8 +20,8 @@ pub struct Rules {
     pub waiting_is_no_pause: bool,
     /// A controller whose first heartbeat was answered into the void finds its Lease there.
     pub heartbeats_are_adopted: bool,
-    /// A controller forgets a Lease that the API server does not have.
-    pub missing_leases_are_forgotten: bool,
+    /// A controller learns from a list which Leases are gone.
+    pub lists_tell_what_is_gone: bool,
     /// A gateway that finds no Lease after a silence takes itself for lost.
     pub silences_are_remembered: bool,
     /// How long such a silence is.
@@ -44,7 +44,7 @@ impl Rules {
             phases_absorb: true,
             waiting_is_no_pause: true,
             heartbeats_are_adopted: true,
-            missing_leases_are_forgotten: true,
+            lists_tell_what_is_gone: true,
             silences_are_remembered: true,
             forgotten_after: seconds(MAYBE_LOST_AFTER),
             renewed_in_time: seconds(LOST_AFTER) - 2,
