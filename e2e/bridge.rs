@@ -8,6 +8,7 @@ use bastion_operator::api::{Phase, Reason};
 use nix::unistd::Pid;
 use tokio::process::Command;
 
+use crate::harness::process::Process;
 use crate::harness::run::unique;
 use crate::harness::{AT_ONCE, Bastion, PATIENCE, eventually};
 
@@ -101,14 +102,20 @@ async fn the_language_of_the_user_passes() {
     assert_eq!(outcome.stdout, "eo.UTF-8\n", "{outcome:?}");
 }
 
-#[tokio::test]
-async fn two_channels_of_one_connection_are_one_session() {
-    let bastion = Bastion::up().await;
+/// A client that others can share, with a shell that answers, and the option by which they find it.
+async fn control_master(bastion: &Bastion) -> (Process, String) {
     let control = format!("ControlPath={}", bastion.namespace.dir.join("mux").display());
     let mut master =
         bastion.ssh("alice:web-1").await.no_terminal().set("ControlMaster=yes").set(&control).start().await;
     master.say("echo mas$((1))ter").await;
     master.shows("mas1ter").await;
+    (master, control)
+}
+
+#[tokio::test]
+async fn two_channels_of_one_connection_are_one_session() {
+    let bastion = Bastion::up().await;
+    let (mut master, control) = control_master(&bastion).await;
     let session = bastion.watch.started("alice").await;
     let second = bastion.ssh("alice:web-1").await.set(&control).command("cat; exit 5").run().await;
     assert_eq!(second.code, Some(5), "{second:?}");
@@ -124,11 +131,7 @@ async fn two_channels_of_one_connection_are_one_session() {
 #[tokio::test]
 async fn an_exit_code_arrives_that_comes_after_the_end_of_the_output() {
     let bastion = Bastion::up().await;
-    let control = format!("ControlPath={}", bastion.namespace.dir.join("mux").display());
-    let mut master =
-        bastion.ssh("alice:web-1").await.no_terminal().set("ControlMaster=yes").set(&control).start().await;
-    master.say("echo mas$((1))ter").await;
-    master.shows("mas1ter").await;
+    let (_master, control) = control_master(&bastion).await;
     let late = "exec <&- >&- 2>&-; sleep 0.3; exit 5";
     let second = bastion.ssh("alice:web-1").await.set(&control).command(late).run().await;
     assert_eq!(second.code, Some(5), "{second:?}");

@@ -97,12 +97,12 @@ async fn mirror_while_leading(
     let reign = async {
         let store = open_store(&settings.audit_url).await;
         while leading.wait_for(|leads| *leads).await.is_ok() {
-            let stepped_down = CancellationToken::new();
-            let mirror = audit::mirror::run(client.clone(), &settings.namespace, store.clone(), stepped_down.clone());
+            // It may be cut off anywhere.
+            let mirror = audit::mirror::run(client.clone(), &settings.namespace, store.clone(), stop.clone());
             let mut until = leading.clone();
             tokio::select! {
                 () = mirror => {}
-                _ = until.wait_for(|leads| !*leads) => stepped_down.cancel(),
+                _ = until.wait_for(|leads| !*leads) => {}
             }
         }
     };

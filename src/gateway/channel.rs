@@ -69,7 +69,7 @@ pub async fn join(
     mut announcements: watch::Receiver<Announcement>,
     farewells: TaskTracker,
 ) -> ChannelEnd {
-    let bridge = Bridge { user, activity, instance, asked: Mutex::default(), exit: Mutex::default() };
+    let bridge = Bridge { user, activity, instance, asked: Mutex::default(), progress: Mutex::default() };
     let end = tokio::select! {
         end = bridge.run(&target) => end,
         text = bridge.heed(&mut announcements) => {
@@ -106,7 +106,7 @@ struct Bridge {
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     asked: Mutex<VecDeque<Asked>>,
-    exit: Mutex<Progress>,
+    progress: Mutex<Progress>,
 }
 
 #[derive(Debug, Default)]
@@ -296,7 +296,7 @@ impl Bridge {
     }
 
     fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
-        self.exit.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What ended the channel, if the session's end finds it ended.

@@ -67,8 +67,7 @@ impl Observer {
 
     /// A Lease of a gateway instance came through the watch. Returns whether this is news of a loss.
     pub fn lease(&mut self, name: &str, lease: LeaseSeen, now: Instant) -> bool {
-        let entry =
-            self.instances.entry(name.to_owned()).or_insert(Instance { lease: None, evidence: now, lost: None });
+        let entry = self.instance(name, now);
         let news = lease.lost && entry.lost.is_none();
         if news {
             entry.lost = Some((now, false));
@@ -157,8 +156,7 @@ impl Observer {
 
     /// This controller has put `lost` in the place of the suspect's holder.
     pub fn declared_lost(&mut self, name: &str, now: Instant) {
-        let entry =
-            self.instances.entry(name.to_owned()).or_insert(Instance { lease: None, evidence: now, lost: None });
+        let entry = self.instance(name, now);
         entry.lost = Some((now, true));
     }
 
@@ -168,8 +166,7 @@ impl Observer {
         if !expected && !self.instances.contains_key(name) {
             return InstanceState::Alive;
         }
-        let entry =
-            self.instances.entry(name.to_owned()).or_insert(Instance { lease: None, evidence: now, lost: None });
+        let entry = self.instance(name, now);
         let last_seen = entry.lease.as_ref().and_then(|lease| lease.renewed);
         match entry.lost {
             None => InstanceState::Alive,
@@ -193,6 +190,11 @@ impl Observer {
                 resource_version: Some(lease.resource_version.clone()),
             })
             .collect()
+    }
+
+    /// What is known of an instance. For one that was never heard of the count starts now.
+    fn instance(&mut self, name: &str, now: Instant) -> &mut Instance {
+        self.instances.entry(name.to_owned()).or_insert(Instance { lease: None, evidence: now, lost: None })
     }
 
     fn patience(&self, instance: &Instance) -> Duration {

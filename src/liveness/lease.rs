@@ -67,9 +67,7 @@ impl InstanceLease {
         lease.metadata.annotations = pod_uid.map(|uid| [(POD_UID_ANNOTATION.to_owned(), uid.to_owned())].into());
         let renewed = Instant::now();
         let lease = match create(&api, &lease).await {
-            Err(LeaseError::Kube(error)) if code(&error) == Some(409) => {
-                timeout(RENEW_TIMEOUT, api.get(name)).await.map_err(|_| LeaseError::Timeout)??
-            }
+            Err(LeaseError::Kube(error)) if code(&error) == Some(409) => in_time(api.get(name)).await?,
             created => created?,
         };
         if is_lost(&lease) { Err(LeaseError::Lost) } else { Ok(Self { api, lease, renewed }) }
@@ -101,7 +99,7 @@ impl InstanceLease {
 
     /// Somebody else wrote the Lease or deleted it, or an earlier attempt of ours got through whose answer was lost.
     async fn after_conflict(&mut self, name: &str) -> Result<(), LeaseError> {
-        match timeout(RENEW_TIMEOUT, self.api.get_opt(name)).await.map_err(|_| LeaseError::Timeout)?? {
+        match in_time(self.api.get_opt(name)).await? {
             Some(current) if is_lost(&current) => Err(LeaseError::Lost),
             Some(current) => {
                 self.lease = current;
@@ -160,15 +158,13 @@ pub async fn declare_lost(api: &Api<Lease>, suspect: &Suspect) -> Result<bool, L
         return create(api, &lost).await.map(|_| true);
     };
     // A consistent read: the API server's answer, not its watch's.
-    let mut lease = timeout(RENEW_TIMEOUT, api.get(&suspect.instance)).await.map_err(|_| LeaseError::Timeout)??;
+    let mut lease = in_time(api.get(&suspect.instance)).await?;
     if is_lost(&lease) {
         return Ok(false);
     }
     lease.metadata.resource_version = Some(version.clone());
     lease.spec.get_or_insert_default().holder_identity = Some(LOST_HOLDER.to_owned());
-    let params = PostParams::default();
-    let swap = api.replace(&suspect.instance, &params, &lease);
-    timeout(RENEW_TIMEOUT, swap).await.map_err(|_| LeaseError::Timeout)??;
+    in_time(api.replace(&suspect.instance, &PostParams::default(), &lease)).await?;
     Ok(true)
 }
 
@@ -179,8 +175,7 @@ pub async fn declare_lost(api: &Api<Lease>, suspect: &Suspect) -> Result<bool, L
 pub async fn forget(api: &Api<Lease>, lease: &Suspect) -> Result<(), LeaseError> {
     let same = Preconditions { resource_version: lease.resource_version.clone(), uid: None };
     let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
-    timeout(RENEW_TIMEOUT, api.delete(&lease.instance, &params)).await.map_err(|_| LeaseError::Timeout)??;
-    Ok(())
+    in_time(api.delete(&lease.instance, &params)).await.map(drop)
 }
 
 /// What an observer needs to know of a Lease.
@@ -217,5 +212,10 @@ fn new_lease(name: &str, program: &str, holder: &str) -> Lease {
 }
 
 async fn create(api: &Api<Lease>, lease: &Lease) -> Result<Lease, LeaseError> {
-    Ok(timeout(RENEW_TIMEOUT, api.create(&PostParams::default(), lease)).await.map_err(|_| LeaseError::Timeout)??)
+    in_time(api.create(&PostParams::default(), lease)).await
+}
+
+/// Awaits one request, for as long as a renewal may take.
+async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
+    Ok(timeout(RENEW_TIMEOUT, request).await.map_err(|_| LeaseError::Timeout)??)
 }
