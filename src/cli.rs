@@ -1,10 +1,12 @@
 //! The command line: a subcommand a program; each flag can be given as an environment variable too.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::redis_link::RedisSettings;
 use crate::telemetry::LogFormat;
 use crate::{controller, gateway};
 
@@ -81,6 +83,8 @@ pub struct Gateway {
     /// How many sessions this gateway carries at most.
     #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
     pub max_sessions: usize,
+    #[command(flatten)]
+    pub redis: Redis,
 }
 
 /// Flags of the controller.
@@ -93,6 +97,29 @@ pub struct Controller {
     /// How long finished sessions stay in the cluster after their end, such as 10m.
     #[arg(long, env = "BASTION_RETENTION", hide_env_values = true, default_value = "10m", value_parser = duration)]
     pub retention: Duration,
+    /// How many finished sessions stay in the cluster at most; the oldest go first.
+    #[arg(long, env = "BASTION_MAX_FINISHED", hide_env_values = true, default_value_t = 5000)]
+    pub max_finished: usize,
+    #[command(flatten)]
+    pub redis: Redis,
+}
+
+/// Redis or Valkey, 6.2 or newer: optional, as the second witness of the gateways' life.
+#[derive(Debug, Args)]
+pub struct Redis {
+    /// Redis, such as redis://redis:6379/0, or rediss:// for TLS; without it the gateways' Leases are the only witnesses
+    /// of their life.
+    #[arg(long, env = "BASTION_REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+    /// A file with the password for it, which is read at each connection.
+    #[arg(long, env = "BASTION_REDIS_PASSWORD_FILE", hide_env_values = true, requires = "redis_url")]
+    pub redis_password_file: Option<PathBuf>,
+}
+
+impl From<Redis> for Option<RedisSettings> {
+    fn from(flags: Redis) -> Self {
+        Some(RedisSettings { url: flags.redis_url?, password_file: flags.redis_password_file })
+    }
 }
 
 /// Flags of `bastion migrate`.
@@ -125,6 +152,7 @@ impl From<Gateway> for gateway::Settings {
             http_listen: flags.place.http_listen,
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
+            redis: flags.redis.into(),
         }
     }
 }
@@ -136,6 +164,8 @@ impl From<Controller> for controller::Settings {
             pod: flags.place.pod_name,
             audit_url: flags.audit.audit_url,
             retention: flags.retention,
+            max_finished: flags.max_finished,
+            redis: flags.redis.into(),
             http_listen: flags.place.http_listen,
         }
     }

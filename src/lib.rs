@@ -13,5 +13,6 @@ mod http;
 pub mod lifecycle;
 pub mod liveness;
 pub mod metrics;
+pub mod redis_link;
 pub mod shutdown;
 pub mod telemetry;

@@ -17,8 +17,10 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Gateway(flags) => gateway::run(client().await?, flags.into(), shutdown::on_signal()?).await,
-        Command::Controller(flags) => controller::run(client().await?, flags.into(), shutdown::on_signal()?).await,
+        Command::Gateway(flags) => gateway::run(config().await?, flags.into(), shutdown::on_signal()?).await,
+        Command::Controller(flags) => {
+            controller::run(config().await?.try_into()?, flags.into(), shutdown::on_signal()?).await
+        }
         Command::Crds => {
             print!("{}", api::crds_yaml()?);
             Ok(())
@@ -27,8 +29,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-async fn client() -> anyhow::Result<kube::Client> {
-    kube::Client::try_default()
+async fn config() -> anyhow::Result<kube::Config> {
+    kube::Config::infer()
         .await
         .context("no way to the Kubernetes API; in a Pod its ServiceAccount leads there, elsewhere KUBECONFIG")
 }

@@ -1,8 +1,11 @@
 //! What each program counts; `/metrics` prints it. Labels have few values, never a session's or a user's name.
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -40,6 +43,47 @@ pub struct RefusalLabels {
 pub struct RetryLabels {
     /// forbidden, conflict, invalid, throttled, error, unreachable or timeout.
     pub cause: &'static str,
+}
+
+/// What Redis did not do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RedisLabels {
+    /// show, look, order, subscribe, hot state or forget.
+    pub operation: &'static str,
+}
+
+/// How long ago the oldest of several things began that are not yet over, in seconds.
+#[derive(Clone, Debug, Default)]
+pub struct OldestAge(Arc<Mutex<BTreeMap<u64, Instant>>>);
+
+impl OldestAge {
+    /// Something begins. What comes back is for [`Self::over`].
+    pub fn begin(&self) -> u64 {
+        let mut begun = self.lock();
+        let next = begun.last_key_value().map_or(0, |(last, _)| last + 1);
+        begun.insert(next, Instant::now());
+        next
+    }
+
+    /// It is over.
+    pub fn over(&self, begun: u64) {
+        self.lock().remove(&begun);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EncodeMetric for OldestAge {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let age = self.lock().first_key_value().map_or(0.0, |(_, begun)| begun.elapsed().as_secs_f64());
+        encoder.encode_gauge(&age)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
 }
 
 /// From 2 ms to a minute.
@@ -90,6 +134,7 @@ metrics! {
     sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", Family::default(), "Ends that this program has written.";
     late_ends_refused: Counter, "counter", Counter::default(), "Ends that came after another writer's.";
     unwritten_ends: Gauge, "gauge", Gauge::default(), "Ends that are not yet written.";
+    oldest_unwritten_end_seconds: OldestAge, "gauge", OldestAge::default(), "Seconds since the oldest of the ends that are not yet written; zero without one.";
     end_write_retries: Family<RetryLabels, Counter>, "counter by cause", Family::default(), "Attempts to write an end that failed.";
     end_written_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being written.";
     end_seen_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being seen by this gateway's own watch.";
@@ -98,6 +143,10 @@ metrics! {
     lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
     instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";
     instances_declared_lost: Counter, "counter", Counter::default(), "Gateway instances that this controller declared lost.";
+    fences: Counter, "counter", Counter::default(), "Times that this gateway was cut off from the API server and Redis and ended its sessions.";
+    vouchers: Counter, "counter", Counter::default(), "Times that this controller vouched for a gateway that only Redis could hear.";
+    orders_sent: Counter, "counter", Counter::default(), "Orders to end a session that this controller sent through Redis.";
+    redis_failures: Family<RedisLabels, Counter>, "counter by operation", Family::default(), "Requests that Redis refused or did not answer.";
     reconcile_failures: Counter, "counter", Counter::default(), "Sessions that a controller could not see to, and tried again.";
     sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that were deleted.";
     audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
@@ -125,6 +174,7 @@ mod tests {
     fn the_page_has_every_metric_that_is_described() {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
         METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
+        METRICS.redis_failures.get_or_create(&RedisLabels { operation: "show" }).inc();
         METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();
         METRICS.end_written_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);
         METRICS.end_seen_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);

@@ -326,7 +326,7 @@ fn attend(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Ru
     let situation = Situation { instance, asked_for: Duration::ZERO, retention: None, now: Timestamp::UNIX_EPOCH };
     match decide(objects::session(g, view.ended), &situation) {
         Action::Wait | Action::Prune => {}
-        Action::LookAgain(after) => view.look_in = Some(seconds(after)),
+        Action::LookAgain(after) | Action::Order(_, after) => view.look_in = Some(seconds(after)),
         Action::End(_) => end(world, c, g, troubles, rules),
     }
 }

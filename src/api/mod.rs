@@ -37,6 +37,8 @@ pub const LEASE_OF_CONTROLLER: &str = "controller";
 
 /// On the Lease of a gateway instance: the uid of its Pod.
 pub const POD_UID_ANNOTATION: &str = "bastion.dev/pod-uid";
+/// On an instance's Lease: when a controller last vouched for the instance, which it hears through Redis.
+pub const VOUCHED_ANNOTATION: &str = "bastion.dev/vouched";
 
 /// The holder of a gateway instance's Lease once a controller has declared the instance lost.
 pub const LOST_HOLDER: &str = "lost";

@@ -118,10 +118,12 @@ impl SessionWriter {
         let since = Instant::now();
         let mut pace = retry_pace().build();
         METRICS.unwritten_ends.inc();
+        let unwritten = METRICS.oldest_unwritten_end_seconds.begin();
         loop {
             match self.end(session, end).await {
                 Ok(ended) => {
                     METRICS.unwritten_ends.dec();
+                    METRICS.oldest_unwritten_end_seconds.over(unwritten);
                     let labels = EndLabels::of(end.cause.reason());
                     METRICS.end_written_seconds.get_or_create(&labels).observe(since.elapsed().as_secs_f64());
                     return ended;

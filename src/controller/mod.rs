@@ -5,6 +5,8 @@ mod leader;
 mod observer;
 mod pods;
 mod sessions;
+mod surplus;
+mod witnesses;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -23,6 +25,7 @@ use crate::http::{self, Ready};
 use crate::lifecycle::Observer;
 use crate::liveness::new_instance;
 use crate::metrics::METRICS;
+use crate::redis_link::{RedisLink, RedisSettings};
 
 /// How long after a failure the audit database is opened again.
 const STORE_RETRY: Duration = Duration::from_secs(5);
@@ -38,6 +41,10 @@ pub struct Settings {
     pub audit_url: String,
     /// How long finished sessions stay in the cluster after their end.
     pub retention: Duration,
+    /// How many finished sessions stay in the cluster at most.
+    pub max_finished: usize,
+    /// The gateways' second witness, where there is one.
+    pub redis: Option<RedisSettings>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub http_listen: SocketAddr,
 }
@@ -47,6 +54,7 @@ pub struct Settings {
 /// # Errors
 /// When it cannot start.
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+    let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
     let ready = Ready::default();
     let mut tasks = JoinSet::new();
     let http = http::serve(settings.http_listen, ready.clone(), stop.clone()).await?;
@@ -63,7 +71,9 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     // Losses come a few at a time; the sessions of each are found in the controller's own store.
     let (losses, lost) = mpsc::channel(64);
 
-    tasks.spawn(observer::run(client.clone(), settings.clone(), observer.clone(), losses, stop.clone()));
+    let observing =
+        observer::run(client.clone(), settings.clone(), redis.clone(), observer.clone(), losses, stop.clone());
+    tasks.spawn(observing);
     let stop_mirror = stop.clone();
     let (lead, leading) = watch::channel(false);
     let (campaigning, pod) = (Api::namespaced(client.clone(), &settings.namespace), settings.pod.clone());
@@ -72,7 +82,16 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         leader::campaign(campaigning, &pod, &candidate, lead, campaign_stop).await;
         Ok(())
     });
-    tasks.spawn(sessions::run(client.clone(), settings.clone(), observer, writer, lost, leading.clone(), stop.clone()));
+    tasks.spawn(sessions::run(
+        client.clone(),
+        settings.clone(),
+        redis,
+        observer,
+        writer,
+        lost,
+        leading.clone(),
+        stop.clone(),
+    ));
     tasks.spawn(async move {
         mirror_while_leading(client, &settings, leading, &stop_mirror).await;
         Ok(())

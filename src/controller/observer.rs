@@ -15,12 +15,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Settings, pods};
+use super::{Settings, pods, witnesses};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{REQUEST_TIMEOUT, watch};
 use crate::lifecycle::{HEARTBEAT_EVERY, HEARTBEAT_TIMEOUT, LOST_LEASE_KEPT, Observer, Suspect, TICK};
 use crate::liveness::{InstanceLease, LeaseError, declare_lost, forget, new_instance, seen};
 use crate::metrics::METRICS;
+use crate::redis_link::RedisLink;
 
 type Shared = Arc<Mutex<Observer>>;
 
@@ -31,6 +32,7 @@ type Shared = Arc<Mutex<Observer>>;
 pub async fn run(
     client: Client,
     settings: Settings,
+    redis: Option<Arc<RedisLink>>,
     observer: Shared,
     losses: mpsc::Sender<String>,
     stop: CancellationToken,
@@ -41,8 +43,9 @@ pub async fn run(
     tokio::select! {
         () = follow(leases.clone(), &own, &observer, &losses) => anyhow::bail!("the watch of the Leases has ended"),
         () = beat(leases.clone(), &own, stop.clone()) => Ok(()),
-        () = judge(leases, sessions, &observer, &losses) => anyhow::bail!("nobody sweeps any more"),
+        () = judge(leases.clone(), sessions, &observer, &losses) => anyhow::bail!("nobody sweeps any more"),
         () = pods::follow(client, &settings.namespace, &observer) => anyhow::bail!("the watch of the Pods has ended"),
+        () = witnesses::follow(leases.clone(), redis, &observer) => anyhow::bail!("nobody asks Redis any more"),
         () = stay_awake(&observer) => Ok(()),
     }
 }

@@ -8,28 +8,34 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::controller::{self, Action as Next, Controller};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Settings;
+use super::surplus::surplus;
 use crate::api::BastionSession;
 use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WriteError, code, regarding};
-use crate::lifecycle::{Action, END_TIMEOUT, Observer, Situation, asked_to_end, decide};
+use crate::lifecycle::{Action, Cause, END_TIMEOUT, Observer, Situation, asked_to_end, decide};
+use crate::liveness::orders::{self, EndOrder, OrderedCause};
 use crate::metrics::METRICS;
+use crate::redis_link::RedisLink;
 
 /// How many sessions are seen to at once.
 const CONCURRENCY: u16 = 8;
 /// How long after a failure a session is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it is looked at whether there are too many finished sessions.
+const SURPLUS_EVERY: Duration = Duration::from_secs(5);
 
 struct Context {
     api: Api<BastionSession>,
     observer: Arc<Mutex<Observer>>,
+    redis: Option<Arc<RedisLink>>,
     writer: SessionWriter,
     retention: Duration,
     leading: watch::Receiver<bool>,
@@ -55,6 +61,7 @@ enum Failure {
 pub async fn run(
     client: Client,
     settings: Settings,
+    redis: Option<Arc<RedisLink>>,
     observer: Arc<Mutex<Observer>>,
     writer: SessionWriter,
     lost: mpsc::Receiver<String>,
@@ -70,15 +77,17 @@ pub async fn run(
             store.state_filter(|session| session.spec.gateway.instance == instance && !session.phase().is_final());
         stream::iter(sessions.into_iter().map(|session| ObjectRef::from_obj(&*session)))
     });
-    let context = Context {
+    let context = Arc::new(Context {
         api,
         observer,
+        redis,
         writer,
         retention: settings.retention,
         leading: leading.clone(),
         asked: Mutex::default(),
-    };
-    controller
+    });
+    let finished = controller.store();
+    let reconciling = controller
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .trigger_backoff(watcher::ExponentialBackoff::from(crate::cluster::retry_pace()))
         .reconcile_on(of_the_lost)
@@ -87,13 +96,16 @@ pub async fn run(
             leading.changed().await.ok().map(|()| ((), leading))
         }))
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, retry, Arc::new(context))
+        .run(reconcile, retry, context.clone())
         .for_each(async |outcome| {
             if let Err(error) = outcome {
                 debug!(%error, "reconciliation");
             }
-        })
-        .await;
+        });
+    tokio::select! {
+        () = reconciling => {}
+        () = context.prune_surplus(finished, settings.max_finished) => {}
+    }
     Ok(())
 }
 
@@ -113,6 +125,10 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
     match decide(&session, &situation) {
         Action::Wait => Ok(Next::await_change()),
         Action::LookAgain(after) => Ok(Next::requeue(after)),
+        Action::Order(cause, again) => {
+            context.order(&session, &cause).await;
+            Ok(Next::requeue(again))
+        }
         Action::End(end) => {
             let written = timeout(END_TIMEOUT, context.writer.end(&regarding(&session), &end)).await;
             written.map_err(|_| Failure::Timeout)??;
@@ -142,6 +158,35 @@ impl Context {
             return Duration::ZERO;
         }
         now.duration_since(*asked.entry(uid).or_insert(now))
+    }
+
+    /// Tells the session's gateway through Redis, where there is one, what it may not have heard from the API.
+    async fn order(&self, session: &BastionSession, cause: &Cause) {
+        let (Some(redis), Some(cause)) = (&self.redis, OrderedCause::of(cause)) else { return };
+        let order = EndOrder { session: session.name_any(), cause };
+        // A failure is counted and logged; the order comes round again.
+        if orders::send(redis, &session.spec.gateway.instance, &order).await.is_ok() {
+            METRICS.orders_sent.inc();
+        }
+    }
+
+    /// While this controller leads, deletes the oldest finished sessions whenever there are more than `max`.
+    async fn prune_surplus(&self, sessions: Store<BastionSession>, max: usize) {
+        let mut ticks = interval(SURPLUS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if !*self.leading.borrow() || sessions.len() <= max {
+                continue;
+            }
+            for session in surplus(sessions.state(), max) {
+                if let Err(error) = self.prune(&session).await {
+                    METRICS.reconcile_failures.inc();
+                    warn!(session = session.name_any(), %error, "a finished session too many; trying again");
+                    break;
+                }
+            }
+        }
     }
 
     async fn prune(&self, session: &BastionSession) -> Result<(), Failure> {

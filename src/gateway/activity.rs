@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 /// Counters of one session, written by its channels and read at its end.
 #[derive(Debug)]
 pub struct Activity {
@@ -11,18 +13,42 @@ pub struct Activity {
     to_user: AtomicU64,
     /// Milliseconds after the start.
     last_input: AtomicU64,
+    /// Columns in the upper half, rows in the lower one.
+    window: AtomicU64,
+}
+
+/// What there is to tell of a session at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When the user last sent something.
+    pub last_input: Timestamp,
+    /// Bytes from the user to the target, and back.
+    pub bytes: (u64, u64),
+    /// Columns and rows of the terminal that was changed last; zero where there is none.
+    pub window: (u64, u64),
 }
 
 impl Activity {
     /// Counters of a session that starts at `start`, which counts as input.
     pub const fn new(start: Instant) -> Self {
-        Self { start, to_target: AtomicU64::new(0), to_user: AtomicU64::new(0), last_input: AtomicU64::new(0) }
+        Self {
+            start,
+            to_target: AtomicU64::new(0),
+            to_user: AtomicU64::new(0),
+            last_input: AtomicU64::new(0),
+            window: AtomicU64::new(0),
+        }
     }
 
     /// The user sent something.
     pub fn input(&self) {
         let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_input.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// The user has a terminal of this size.
+    pub fn resized(&self, columns: u32, rows: u32) {
+        self.window.store(u64::from(columns) << 32 | u64::from(rows), Ordering::Relaxed);
     }
 
     /// Bytes were passed from the user to the target.
@@ -38,6 +64,17 @@ impl Activity {
     /// When the user last sent something.
     pub fn last_input(&self) -> Instant {
         self.start + Duration::from_millis(self.last_input.load(Ordering::Relaxed))
+    }
+
+    /// What there is to tell of a session that began at `start`.
+    pub fn snapshot(&self, start: Timestamp) -> Snapshot {
+        let idle_from = Duration::from_millis(self.last_input.load(Ordering::Relaxed));
+        let window = self.window.load(Ordering::Relaxed);
+        Snapshot {
+            last_input: start.checked_add(idle_from).unwrap_or(start),
+            bytes: self.bytes(),
+            window: (window >> 32, window & u64::from(u32::MAX)),
+        }
     }
 
     /// Bytes from the user to the target, and back.

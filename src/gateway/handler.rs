@@ -133,6 +133,12 @@ impl Connection {
         Ok(link)
     }
 
+    fn resized(&self, columns: u32, rows: u32) {
+        if let State::Session(link) = &self.state {
+            link.activity.resized(columns, rows);
+        }
+    }
+
     fn put(&self, channel: ChannelId, item: Item) -> Result<(), russh::Error> {
         match self.inboxes.get(&channel) {
             Some(inbox) => inbox.put(item).map_err(|_| russh::Error::Inconsistent),
@@ -269,6 +275,7 @@ impl server::Handler for Connection {
         modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        self.resized(columns, rows);
         let size = Size { columns, rows, width, height };
         let modes = modes.iter().copied().filter(|(mode, _)| *mode != Pty::TTY_OP_END).collect();
         self.put(channel, Item::Request(Request::Pty(PtyRequest { term: term.to_owned(), size, modes })))?;
@@ -335,6 +342,7 @@ impl server::Handler for Connection {
         height: u32,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
+        self.resized(columns, rows);
         self.put(channel, Item::Request(Request::WindowChange(Size { columns, rows, width, height })))
     }
 

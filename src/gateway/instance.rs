@@ -1,6 +1,6 @@
 //! One life of the gateway's process, as controllers know it: a Lease that it renews, and the sessions it carries.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use backon::Retryable;
@@ -17,7 +17,7 @@ use super::pulse::Pulse;
 use super::registry::Registry;
 use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionStatus, LEASE_OF_GATEWAY, ObservedBy, Reason};
 use crate::cluster::{SessionWriter, regarding, retry_pace, watch};
-use crate::lifecycle::{Cause, End, RENEW_EVERY, RENEW_RETRY, STALE_AFTER, asked_to_end};
+use crate::lifecycle::{Cause, End, Fence, RENEW_EVERY, RENEW_RETRY, STALE_AFTER, asked_to_end};
 use crate::liveness::{InstanceLease, LeaseError, new_instance};
 use crate::metrics::{EndLabels, METRICS};
 
@@ -31,6 +31,7 @@ pub struct Instance {
     pub registry: Registry,
     /// Whether the process has been running all the time.
     pub pulse: Pulse,
+    fence: Mutex<Fence>,
 }
 
 impl Instance {
@@ -44,7 +45,19 @@ impl Instance {
         let leases = Api::namespaced(client, &settings.namespace);
         let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, settings.pod_uid.as_deref()).await?;
         info!(instance = id, "gateway instance begins");
-        Ok((Arc::new(Self { pod: pod.clone(), id, registry: Registry::default(), pulse: Pulse::default() }), lease))
+        let instance = Self {
+            pod: pod.clone(),
+            id,
+            registry: Registry::default(),
+            pulse: Pulse::default(),
+            fence: Mutex::new(Fence::new(Instant::now())),
+        };
+        Ok((Arc::new(instance), lease))
+    }
+
+    /// What it knows of its own signs of life.
+    pub fn fence(&self) -> MutexGuard<'_, Fence> {
+        self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Renews the Lease until `stop` is cancelled, or a controller has declared the instance lost, and then every
@@ -61,6 +74,7 @@ impl Instance {
             pause = match lease.renew().await {
                 Ok(()) => {
                     self.pulse.assure(begun);
+                    self.fence().shown(begun);
                     RENEW_EVERY.saturating_sub(begun.elapsed())
                 }
                 Err(LeaseError::Lost) => {

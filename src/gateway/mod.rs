@@ -7,15 +7,19 @@ mod directory;
 mod front_door;
 mod handler;
 mod host_key;
+mod hot_state;
 mod inbox;
 mod instance;
+mod predecessor;
 mod pulse;
+mod redis_side;
 mod refusal;
 mod registry;
 mod revocation;
 mod session;
 mod sign_in_name;
 mod socket;
+mod supervisor;
 mod target;
 mod tcp_info;
 
@@ -38,8 +42,10 @@ use crate::http::{self, Ready};
 use crate::lifecycle::{Cause, RENEW_RETRY};
 use crate::liveness::InstanceLease;
 use crate::metrics::METRICS;
+use crate::redis_link::{RedisLink, RedisSettings};
 use directory::Directory;
 use instance::Instance;
+use supervisor::Supervisor;
 use target::Dialler;
 
 /// How long the ends of the last sessions may take to be written at a shutdown.
@@ -62,6 +68,8 @@ pub struct Settings {
     pub grace_period: Duration,
     /// How many sessions the gateway carries at most.
     pub max_sessions: usize,
+    /// The second witness, where there is one.
+    pub redis: Option<RedisSettings>,
 }
 
 /// What the connections and sessions of one gateway share.
@@ -71,6 +79,7 @@ pub(crate) struct Gateway {
     dialler: Dialler,
     slots: Arc<Semaphore>,
     sessions: TaskTracker,
+    supervisor: Arc<Supervisor>,
     instance: watch::Receiver<Option<Arc<Instance>>>,
     stop: CancellationToken,
     grace_period: Duration,
@@ -87,7 +96,9 @@ impl Gateway {
 ///
 /// # Errors
 /// When it cannot start, or ends could not be written before the end.
-pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+    let client = Client::try_from(config.clone())?;
+    let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
     let background = CancellationToken::new();
     let ready = Ready::default();
     let mut tasks = JoinSet::new();
@@ -104,6 +115,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         dialler: Dialler::new(client.clone(), &settings.namespace),
         slots: Arc::new(Semaphore::new(settings.max_sessions)),
         sessions: TaskTracker::new(),
+        supervisor: Arc::default(),
         instance,
         stop: stop.clone(),
         grace_period: settings.grace_period,
@@ -111,9 +123,23 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
 
     let (first, lease) = Instance::begin(client.clone(), &settings).await?;
     life.send_replace(Some(first.clone()));
+    supervisor::start(gateway.supervisor.clone(), config, settings.clone(), background.clone())?;
+    let (of_before, own, writer) = (client.clone(), first.id.clone(), gateway.writer.clone());
+    let own_settings = settings.clone();
+    tasks.spawn(async move {
+        predecessor::end_sessions(of_before, &own_settings, &own, &writer).await;
+        Ok(())
+    });
+    if let Some(redis) = redis.clone() {
+        let gateway = gateway.clone();
+        tasks.spawn(async move {
+            hot_state::run(&gateway, &redis).await;
+            Ok(())
+        });
+    }
     let living = CancellationToken::new();
     let lives =
-        tokio::spawn(live(client, settings.clone(), gateway.writer.clone(), life, first, lease, living.clone()));
+        tokio::spawn(live(client, settings.clone(), redis, gateway.writer.clone(), life, first, lease, living.clone()));
 
     let listener = TcpListener::bind(settings.listen)
         .await
@@ -157,10 +183,11 @@ async fn drain(gateway: &Gateway, grace: Duration) -> bool {
     timeout(LAST_ENDS, gateway.sessions.wait()).await.is_ok()
 }
 
-/// Keeps an instance alive, and begins a new one whenever a controller has declared it lost. Returns the last Lease.
+/// Keeps an instance alive, and begins a new one whenever a controller has declared it lost or it was cut off. Returns the last Lease.
 async fn live(
     client: Client,
     settings: Settings,
+    redis: Option<Arc<RedisLink>>,
     writer: SessionWriter,
     life: watch::Sender<Option<Arc<Instance>>>,
     mut instance: Arc<Instance>,
@@ -172,6 +199,7 @@ async fn live(
         let held = tokio::select! {
             held = instance.stay_alive(lease, stop.clone()) => held,
             () = instance.pulse.beat() => None,
+            () = redis_side::stay_in_touch(&instance, redis.as_deref()) => None,
             () = instance.obey(sessions, writer.clone()) => {
                 error!("the watch of the gateway's own sessions has ended");
                 return None;

@@ -1,10 +1,12 @@
 //! The sessions that this gateway instance carries, by name, and the orders to end them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::activity::{Activity, Snapshot};
 use super::directory::Grant;
 use crate::lifecycle::Cause;
 
@@ -28,15 +30,32 @@ struct Books {
 struct Entry {
     order: watch::Sender<Option<Cause>>,
     grant: Grant,
+    activity: Arc<Activity>,
+    /// Its uid and start, once its object exists.
+    record: Option<(String, Timestamp)>,
 }
 
 impl Registry {
     /// Enters a session. What comes back tells it when it must end.
-    pub fn enter(&self, name: &str, grant: Grant) -> Order {
+    pub fn enter(&self, name: &str, grant: Grant, activity: Arc<Activity>) -> Order {
         let mut books = self.lock();
         let (order, ordered) = watch::channel(books.all.clone());
-        books.sessions.insert(name.to_owned(), Entry { order, grant });
+        books.sessions.insert(name.to_owned(), Entry { order, grant, activity, record: None });
         ordered
+    }
+
+    /// The session's object exists.
+    pub fn recorded(&self, name: &str, uid: String, start: Timestamp) {
+        if let Some(entry) = self.lock().sessions.get_mut(name) {
+            entry.record = Some((uid, start));
+        }
+    }
+
+    /// What there is to tell of each session whose object exists, by uid.
+    pub fn snapshots(&self) -> HashMap<String, Snapshot> {
+        let books = self.lock();
+        let recorded = books.sessions.values().filter_map(|entry| Some((entry.record.as_ref()?, &entry.activity)));
+        recorded.map(|((uid, start), activity)| (uid.clone(), activity.snapshot(*start))).collect()
     }
 
     /// Takes a session out whose end is written.
@@ -85,12 +104,16 @@ fn give(order: &watch::Sender<Option<Cause>>, cause: &Cause) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::time::Instant;
 
     use russh::keys::ssh_key::{Algorithm, PrivateKey};
     use serde_json::json;
 
     use super::*;
+
+    fn activity() -> Arc<Activity> {
+        Arc::new(Activity::new(Instant::now()))
+    }
 
     fn grant() -> Grant {
         let user = json!({ "metadata": { "name": "alice" }, "spec": {} });
@@ -116,13 +139,13 @@ mod tests {
     #[test]
     fn the_first_order_counts() {
         let registry = Registry::default();
-        let order = registry.enter("a", grant());
+        let order = registry.enter("a", grant(), activity());
         assert!(registry.end("a", &Cause::Deleted));
         registry.end_all(&Cause::GatewayShutdown);
         assert_eq!(*order.borrow(), Some(Cause::Deleted));
         assert!(!registry.end("b", &Cause::Deleted));
         registry.leave("a");
         assert!(!registry.end("a", &Cause::Deleted));
-        assert_eq!(*registry.enter("late", grant()).borrow(), Some(Cause::GatewayShutdown));
+        assert_eq!(*registry.enter("late", grant(), activity()).borrow(), Some(Cause::GatewayShutdown));
     }
 }

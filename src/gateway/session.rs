@@ -70,7 +70,7 @@ pub async fn run(
     let started = Instant::now();
     let object = object(&grant, &client, &instance, Timestamp::now());
     let name = object.name_any();
-    let order = instance.registry.enter(&name, grant.clone());
+    let order = instance.registry.enter(&name, grant.clone(), activity.clone());
     let (announce, announcements) = watch::channel(Announcement::None);
     let mut session = Session {
         gateway: gateway.clone(),
@@ -93,12 +93,15 @@ pub async fn run(
         Created::Session(created) => {
             METRICS.sessions_started.inc();
             METRICS.sessions_active.inc();
-            let spec = &created.spec;
+            let (spec, reference) = (&created.spec, regarding(&created));
+            instance.registry.recorded(&name, created.uid().unwrap_or_default(), spec.start_time.0);
+            gateway.supervisor.enter(&name, reference.clone(), spec.start_time.0, client.health.clone());
             info!(session = %name, user = spec.user.name, target = spec.target, login = spec.login, client = %client.peer, "session started");
-            let cause = session.live(&mut client, order, &announce).await;
+            let cause = session.live(&name, &mut client, order, &announce).await;
+            gateway.supervisor.leave(&name);
             let time = spec.start_time.0.checked_add(started.elapsed()).unwrap_or_else(|_| Timestamp::now());
             let end = End::seen(cause, time, session.activity.bytes());
-            session.finish(&mut client, &announce, regarding(&created), &end).await;
+            session.finish(&mut client, &announce, reference, &end).await;
             METRICS.sessions_active.dec();
         }
         Created::Refused(status) => session.not_recorded(&mut client, &name, status.message).await,
@@ -138,12 +141,14 @@ impl Session {
     /// Lives until something ends the session, and says what.
     async fn live(
         &mut self,
+        name: &str,
         client: &mut ClientSide,
         mut order: Order,
         announce: &watch::Sender<Announcement>,
     ) -> Cause {
         let mut told = false;
         loop {
+            self.gateway.supervisor.moves(name);
             let next_look = match self.judge(announce) {
                 Ok(next) => self.started + next,
                 Err(cause) => return cause,

@@ -54,6 +54,14 @@ impl Health {
             probing: info.tcpi_probes > 0,
         })
     }
+
+    /// Ends the connection in the kernel, whoever holds it.
+    pub fn shut_down(&self) {
+        if let Some(stream) = self.0.upgrade() {
+            // It is at its end already, then.
+            let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl AsyncRead for Socket {

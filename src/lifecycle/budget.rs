@@ -19,6 +19,14 @@ pub const LOST_AFTER: Duration = Duration::from_secs(20);
 pub const MAYBE_LOST_AFTER: Duration = Duration::from_secs(15);
 /// How long a living gateway may take to create its Lease anew when somebody has deleted it.
 pub const RECREATED_WITHIN: Duration = Duration::from_secs(6);
+/// How long a gateway that has Redis tries to reach either witness before it ends its own sessions: less than
+/// [`LOST_AFTER`], so that nobody is shown as ended who can still type.
+pub const FENCE_AFTER: Duration = Duration::from_secs(15);
+/// How often a controller asks Redis for the gateways' signs of life.
+pub const WITNESS_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a Lease has been silent when a controller that hears of its instance through Redis vouches for it, so that
+/// a controller which Redis does not answer hears of it too: less than [`LOST_AFTER`] by two beats of Redis.
+pub const VOUCH_AFTER: Duration = Duration::from_secs(8);
 /// How often a controller compares the evidence with its clock.
 pub const TICK: Duration = Duration::from_millis(500);
 /// A longer time between two looks means that the controller itself was paused.
@@ -35,12 +43,18 @@ pub const SWEEP_HEAD_START: Duration = Duration::from_secs(3);
 pub const END_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a gateway has to end a session that somebody asked to end, before a controller does.
 pub const TERMINATION_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a gateway has for that before a controller tells it through Redis too: it may not see the API.
+pub const ORDER_AFTER: Duration = Duration::from_secs(1);
+/// How often a controller repeats that.
+pub const ORDER_EVERY: Duration = Duration::from_secs(2);
 /// How long the Lease of a lost instance is kept, for people to look at.
 pub const LOST_LEASE_KEPT: Duration = Duration::from_hours(1);
 /// How long before the end by a limit the user is warned.
 pub const LIMIT_WARNING: Duration = Duration::from_mins(1);
 /// How long an Active object without a connection is left alone by the gateway that it names.
 pub const STALE_AFTER: Duration = Duration::from_secs(5);
+/// How long a session's task may not move before its gateway's supervisor ends the session.
+pub const STUCK_AFTER: Duration = Duration::from_secs(15);
 /// How long a silent connection is left alone before its other side is asked for a sign of life.
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 /// How long the other side of a connection may be silent while it owes an answer.

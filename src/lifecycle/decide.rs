@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::budget::TERMINATION_PATIENCE;
+use super::budget::{ORDER_AFTER, ORDER_EVERY, TERMINATION_PATIENCE};
 use super::end::{Cause, End};
 use crate::api::{AUDIT_FINALIZER, BastionSession, ObservedBy};
 
@@ -42,6 +42,8 @@ pub enum Action {
     Wait,
     /// Nothing for this long.
     LookAgain(Duration),
+    /// Tell the gateway through Redis to end it for this cause, and look again after this long.
+    Order(Cause, Duration),
     /// Write this end.
     End(End),
     /// Delete the object, whose record is safe.
@@ -56,7 +58,7 @@ pub fn decide(session: &BastionSession, situation: &Situation) -> Action {
 /// A finished session stays until its record is written, and a while longer for people to see it.
 fn retire(session: &BastionSession, situation: &Situation) -> Action {
     let Some(retention) = situation.retention else { return Action::Wait };
-    if session.metadata.deletion_timestamp.is_some() || held_for_audit(session) {
+    if session.metadata.deletion_timestamp.is_some() || !is_on_record(session) {
         return Action::Wait;
     }
     let ended = session.status.as_ref().and_then(|status| status.end_time.as_ref()).map_or(situation.now, |end| end.0);
@@ -78,7 +80,10 @@ fn attend(session: &BastionSession, situation: &Situation) -> Action {
         InstanceState::Alive => match asked_to_end(session) {
             None => Action::Wait,
             Some(cause) => match TERMINATION_PATIENCE.checked_sub(situation.asked_for) {
-                Some(left) if !left.is_zero() => Action::LookAgain(left),
+                Some(left) if !left.is_zero() => match ORDER_AFTER.checked_sub(situation.asked_for) {
+                    Some(soon) if !soon.is_zero() => Action::LookAgain(soon),
+                    _ => Action::Order(cause, left.min(ORDER_EVERY)),
+                },
                 _ => Action::End(End::unseen(cause, ObservedBy::Controller, start, Some(situation.now))),
             },
         },
@@ -98,8 +103,9 @@ pub fn asked_to_end(session: &BastionSession) -> Option<Cause> {
     session.metadata.deletion_timestamp.as_ref().map(|_| Cause::Deleted)
 }
 
-fn held_for_audit(session: &BastionSession) -> bool {
-    session.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == AUDIT_FINALIZER)
+/// Whether the audit database has what there is to say of a finished session.
+pub fn is_on_record(session: &BastionSession) -> bool {
+    !session.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == AUDIT_FINALIZER)
 }
 
 #[cfg(test)]
@@ -202,10 +208,13 @@ mod tests {
     #[case::of_a_lost_one_that_another_declared(active(), lost(3, Some(80)), Action::LookAgain(Duration::from_secs(3)))]
     #[case::that_began_after_the_last_renewal(active(), lost(0, Some(-5)), end(Cause::GatewayLost, 0))]
     #[case::of_an_instance_never_seen(active(), lost(0, None), end(Cause::GatewayLost, 0))]
-    #[case::just_asked_to_end(asked("ops"), asked_for(0), Action::LookAgain(TERMINATION_PATIENCE))]
+    #[case::just_asked_to_end(asked("ops"), asked_for(0), Action::LookAgain(ORDER_AFTER))]
+    #[case::asked_to_end_a_moment_ago(asked("ops"), asked_for(1), Action::Order(by_ops(), ORDER_EVERY))]
+    #[case::asked_to_end_a_while_ago(asked("ops"), asked_for(19), Action::Order(by_ops(), Duration::from_secs(1)))]
     #[case::asked_to_end_in_vain(asked("ops"), asked_for(20), end(by_ops(), 100))]
     #[case::asked_to_end_by_its_own_user(asked("bastion:alice"), asked_for(20), end(by_its_user(), 100))]
-    #[case::just_deleted(deleted(), asked_for(0), Action::LookAgain(TERMINATION_PATIENCE))]
+    #[case::just_deleted(deleted(), asked_for(0), Action::LookAgain(ORDER_AFTER))]
+    #[case::deleted_a_moment_ago(deleted(), asked_for(5), Action::Order(Cause::Deleted, ORDER_EVERY))]
     #[case::deleted_in_vain(deleted(), asked_for(25), end(Cause::Deleted, 100))]
     #[case::asked_to_end_of_a_lost_gateway(asked("ops"), lost(0, Some(80)), end(Cause::GatewayLost, 80))]
     #[case::ended_and_not_on_record(ended(json!([AUDIT_FINALIZER])), now(10_000), Action::Wait)]
@@ -266,7 +275,7 @@ mod tests {
 
         #[test]
         fn nothing_is_deleted_before_it_is_on_record(session in sessions(), situation in situations()) {
-            prop_assume!(held_for_audit(&session));
+            prop_assume!(!is_on_record(&session));
             prop_assert!(!matches!(decide(&session, &situation), Action::Prune));
         }
 

@@ -54,8 +54,12 @@ pub enum Cause {
     GatewayShutdown,
     /// A controller declared the gateway instance lost.
     GatewayLost,
+    /// The gateway could reach neither the API server nor Redis, and ended its sessions itself.
+    CutOff,
     /// The gateway has no connection for an Active object of its own.
     Stale,
+    /// The session's task in the gateway did not move any more.
+    Stuck,
 }
 
 impl Cause {
@@ -73,8 +77,8 @@ impl Cause {
             Self::NetworkLost(_) => Reason::NetworkLost,
             Self::AccessRevoked(_) => Reason::AccessRevoked,
             Self::GatewayShutdown => Reason::GatewayShutdown,
-            Self::GatewayLost => Reason::GatewayLost,
-            Self::Stale => Reason::Stale,
+            Self::GatewayLost | Self::CutOff => Reason::GatewayLost,
+            Self::Stale | Self::Stuck => Reason::Stale,
         }
     }
 
@@ -98,7 +102,9 @@ impl Cause {
             Self::NetworkLost(Leg::Target) => "the network to the target went silent".to_owned(),
             Self::GatewayShutdown => "the gateway was shut down".to_owned(),
             Self::GatewayLost => "the gateway died or was cut off; the end is its last sign of life".to_owned(),
+            Self::CutOff => "the gateway was cut off from the cluster and ended its sessions itself".to_owned(),
             Self::Stale => "the gateway has no such connection".to_owned(),
+            Self::Stuck => "the session no longer moved in its gateway, which cut it off".to_owned(),
         };
         truncate(text, 1024)
     }
@@ -106,7 +112,10 @@ impl Cause {
     /// What the session's own user reads in the terminal; nothing where the user's side is gone or knows.
     pub fn notice(&self) -> Option<String> {
         let told = match self {
-            Self::UserExit(_) | Self::ClientDisconnected { .. } | Self::NetworkLost(Leg::User) => return None,
+            // Gone, or told already, or out of reach.
+            Self::UserExit(_) | Self::ClientDisconnected { .. } | Self::NetworkLost(Leg::User) | Self::Stuck => {
+                return None;
+            }
             Self::TargetUnreachable { told, .. } => told.clone(),
             Self::TargetClosed => self.message(),
             Self::IdleTimeout(_)
@@ -118,7 +127,9 @@ impl Cause {
             }
             Self::ApiClosed { .. } | Self::Terminated { .. } => format!("session {}", self.message()),
             Self::Deleted => "session terminated: its BastionSession was deleted".to_owned(),
-            Self::GatewayLost | Self::Stale => "session ended: this gateway was cut off from the cluster".to_owned(),
+            Self::GatewayLost | Self::CutOff | Self::Stale => {
+                "session ended: this gateway was cut off from the cluster".to_owned()
+            }
         };
         Some(format!("bastion: {told}"))
     }

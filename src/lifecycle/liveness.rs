@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::budget::{HEARTBEAT_MAX_AGE, LOST_AFTER, PAUSED_AFTER, RECREATED_WITHIN, SWEEP_HEAD_START};
+use super::budget::{HEARTBEAT_MAX_AGE, LOST_AFTER, PAUSED_AFTER, RECREATED_WITHIN, SWEEP_HEAD_START, VOUCH_AFTER};
 use super::decide::InstanceState;
 use super::pods::Pods;
 
@@ -37,7 +37,12 @@ pub struct Suspect {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Instance {
     lease: Option<LeaseSeen>,
+    /// The last sign of life, through the Lease or through Redis.
     evidence: Instant,
+    /// When the Lease was last seen to change.
+    renewed: Instant,
+    /// The last sign of life through Redis, in milliseconds since 1970 by Redis's clock.
+    stamp: Option<u64>,
     /// Since when it is lost, and whether this controller declared it.
     lost: Option<(Instant, bool)>,
 }
@@ -75,9 +80,31 @@ impl Observer {
         // The same version again, after a watch was started anew, proves nothing.
         if entry.lease.as_ref().is_none_or(|seen| seen.resource_version != lease.resource_version) && !lease.lost {
             entry.evidence = now;
+            entry.renewed = now;
         }
         entry.lease = Some(lease);
         news
+    }
+
+    /// The instances whose signs of life are still of interest.
+    pub fn hoped_for(&self) -> Vec<String> {
+        self.instances.iter().filter(|(_, instance)| instance.lost.is_none()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Redis told of a sign of life that an instance gave at `at`, and at `stamp` by Redis's own clock, in
+    /// milliseconds since 1970. Only a later stamp
+    /// than all before it proves anything: Redis may be set back to an older state, or its clock be. Returns the Lease
+    /// to vouch for, where that is silent: another controller may not hear of the instance through Redis.
+    pub fn witnessed(&mut self, name: &str, stamp: u64, at: Instant, now: Instant) -> Option<Suspect> {
+        let instance = self.instances.get_mut(name)?;
+        if instance.lost.is_some() || instance.stamp.is_some_and(|last| stamp <= last) {
+            return None;
+        }
+        instance.stamp = Some(stamp);
+        instance.evidence = instance.evidence.max(at);
+        let overdue = now.duration_since(instance.renewed) >= VOUCH_AFTER;
+        let version = instance.lease.as_ref().filter(|_| overdue)?.resource_version.clone();
+        Some(Suspect { instance: name.to_owned(), resource_version: Some(version) })
     }
 
     /// A Lease is gone: the gateway took it with it, or somebody deleted it. Neither is a sign of life, so the count
@@ -167,7 +194,8 @@ impl Observer {
             return InstanceState::Alive;
         }
         let entry = self.instance(name, now);
-        let last_seen = entry.lease.as_ref().and_then(|lease| lease.renewed);
+        let stamped = entry.stamp.and_then(|stamp| Timestamp::from_millisecond(i64::try_from(stamp).ok()?).ok());
+        let last_seen = entry.lease.as_ref().and_then(|lease| lease.renewed).max(stamped);
         match entry.lost {
             None => InstanceState::Alive,
             Some((_, true)) => InstanceState::Lost { mine_in: Duration::ZERO, last_seen },
@@ -194,7 +222,13 @@ impl Observer {
 
     /// What is known of an instance. For one that was never heard of the count starts now.
     fn instance(&mut self, name: &str, now: Instant) -> &mut Instance {
-        self.instances.entry(name.to_owned()).or_insert(Instance { lease: None, evidence: now, lost: None })
+        self.instances.entry(name.to_owned()).or_insert(Instance {
+            lease: None,
+            evidence: now,
+            renewed: now,
+            stamp: None,
+            lost: None,
+        })
     }
 
     fn patience(&self, instance: &Instance) -> Duration {
@@ -207,6 +241,7 @@ impl Observer {
     pub fn shift(&mut self, to: impl Fn(Instant) -> Instant) {
         for instance in self.instances.values_mut() {
             instance.evidence = to(instance.evidence);
+            instance.renewed = to(instance.renewed);
             instance.lost = instance.lost.map(|(since, by_this)| (to(since), by_this));
         }
         self.heartbeat = self.heartbeat.map(&to);
@@ -379,6 +414,42 @@ mod tests {
             };
         assert_eq!(mine_in(&mut observer, 0), SWEEP_HEAD_START);
         assert_eq!(mine_in(&mut observer, 5), Duration::ZERO);
+    }
+
+    #[test]
+    fn redis_keeps_an_instance_alive_whose_lease_is_silent() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        observer.lease("gw-1", seen(1), start);
+        for beat in 1..=12_u32 {
+            let (from, at) = (f64::from(beat - 1) * 5.0, f64::from(beat) * 5.0);
+            assert_eq!(first_suspect(&mut observer, start, from, at, true), None);
+            let now = start + Duration::from_secs_f64(at);
+            let vouch = observer.witnessed("gw-1", u64::from(beat), now, now);
+            assert_eq!(vouch.is_some(), at >= 8.0, "at {at}");
+        }
+        // Neither the same stamp nor an older one is a new sign of life.
+        let now = start + Duration::from_secs(70);
+        assert_eq!(observer.witnessed("gw-1", 12, now, now), None);
+        assert_eq!(observer.witnessed("gw-1", 3, now, now), None);
+        assert_eq!(first_suspect(&mut observer, start, 60.0, 100.0, true), Some(80.0));
+    }
+
+    #[test]
+    fn an_old_sign_of_life_counts_by_its_age() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        observer.heartbeat(start);
+        observer.lease("gw-1", seen(1), start);
+        assert_eq!(first_suspect(&mut observer, start, 0.0, 19.0, true), None);
+        let (at, now) = (start + Duration::from_secs(9), start + Duration::from_secs(19));
+        assert!(observer.witnessed("gw-1", 7, at, now).is_some());
+        assert_eq!(first_suspect(&mut observer, start, 19.0, 60.0, true), Some(29.0));
+        assert_eq!(observer.hoped_for(), ["gw-1"]);
+        observer.declared_lost("gw-1", now);
+        assert_eq!(observer.witnessed("gw-1", 8, now, now), None);
+        assert_eq!(observer.hoped_for(), [""; 0]);
     }
 
     #[test]

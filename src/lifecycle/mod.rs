@@ -4,15 +4,17 @@ mod budget;
 mod decide;
 mod election;
 mod end;
+mod fence;
 mod limits;
 mod liveness;
 mod network;
 mod pods;
 
 pub use budget::*;
-pub use decide::{Action, InstanceState, Situation, asked_to_end, decide};
+pub use decide::{Action, InstanceState, Situation, asked_to_end, decide, is_on_record};
 pub use election::{CAMPAIGN_EVERY, Election, LEAD_FOR, Move, TAKE_AFTER};
 pub use end::{Cause, End, Exit, Leg};
+pub use fence::Fence;
 pub use limits::{LimitWatch, Verdict};
 pub use liveness::{LeaseSeen, Observer, Suspect};
 pub use network::{NetworkWatch, TcpHealth};

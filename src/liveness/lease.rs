@@ -10,7 +10,7 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use rand::distr::{Distribution, Uniform};
 use tokio::time::timeout;
 
-use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER, POD_UID_ANNOTATION};
+use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER, POD_UID_ANNOTATION, VOUCHED_ANNOTATION};
 use crate::cluster::code;
 use crate::lifecycle::{LOST_AFTER, LeaseSeen, MAYBE_LOST_AFTER, RENEW_TIMEOUT, Suspect};
 
@@ -166,6 +166,22 @@ pub async fn declare_lost(api: &Api<Lease>, suspect: &Suspect) -> Result<bool, L
     lease.spec.get_or_insert_default().holder_identity = Some(LOST_HOLDER.to_owned());
     in_time(api.replace(&suspect.instance, &PostParams::default(), &lease)).await?;
     Ok(true)
+}
+
+/// A controller's side: bears witness, in the Lease, of a sign of life that came another way. The version changes, which
+/// is what controllers go by that did not see the sign.
+///
+/// # Errors
+/// Code 409 when the Lease has changed since it was seen; others when the API server did not answer.
+pub async fn vouch(api: &Api<Lease>, instance: &Suspect) -> Result<(), LeaseError> {
+    let mut lease = in_time(api.get(&instance.instance)).await?;
+    if is_lost(&lease) {
+        return Err(LeaseError::Lost);
+    }
+    lease.metadata.resource_version.clone_from(&instance.resource_version);
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    annotations.insert(VOUCHED_ANNOTATION.to_owned(), Timestamp::now().to_string());
+    in_time(api.replace(&instance.instance, &PostParams::default(), &lease)).await.map(drop)
 }
 
 /// Deletes a lost instance's Lease, if it is still the one that was seen.

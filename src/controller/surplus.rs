@@ -1,0 +1,70 @@
+//! Which finished sessions are too many, whatever their age.
+
+use jiff::Timestamp;
+
+use crate::api::BastionSession;
+use crate::lifecycle::is_on_record;
+
+/// The finished sessions beyond the `max` that ended last, oldest first; only those whose record is safe.
+pub fn surplus<S: AsRef<BastionSession>>(sessions: Vec<S>, max: usize) -> Vec<S> {
+    let mut finished: Vec<_> = sessions.into_iter().filter(|session| session.as_ref().phase().is_final()).collect();
+    let too_many = finished.len().saturating_sub(max);
+    finished.sort_by_key(|session| ended(session.as_ref()));
+    finished.truncate(too_many);
+    finished.retain(|session| is_on_record(session.as_ref()));
+    finished
+}
+
+fn ended(session: &BastionSession) -> Option<Timestamp> {
+    session.status.as_ref().and_then(|status| status.end_time.as_ref()).map(|end| end.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kube::ResourceExt;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::AUDIT_FINALIZER;
+
+    fn session(name: &str, phase: &str, ended: i64, held: bool) -> Arc<BastionSession> {
+        let finalizers = if held { json!([AUDIT_FINALIZER]) } else { json!([]) };
+        let session = serde_json::from_value(json!({
+            "apiVersion": "bastion.dev/v1alpha1",
+            "kind": "BastionSession",
+            "metadata": { "name": name, "finalizers": finalizers },
+            "spec": {
+                "user": { "name": "alice", "subject": "bastion:alice" },
+                "target": "web-1",
+                "login": "root",
+                "protocol": "SSH",
+                "client": { "address": "192.0.2.7", "port": 50022 },
+                "gateway": { "name": "gw-1", "instance": "gw-1-abcdefghij" },
+                "startTime": "2026-01-01T00:00:00.000000Z",
+            },
+            "status": { "phase": phase, "endTime": Timestamp::from_second(1_800_000_000 + ended).unwrap() },
+        }));
+        Arc::new(session.unwrap())
+    }
+
+    fn names(sessions: &[Arc<BastionSession>], max: usize) -> Vec<String> {
+        surplus(sessions.to_vec(), max).iter().map(|session| session.name_any()).collect()
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_none_that_is_online_or_not_on_record() {
+        let sessions = [
+            session("newest", "Closed", 9, false),
+            session("oldest", "Timeout", 1, false),
+            session("held", "Closed", 2, true),
+            session("online", "Active", 0, true),
+            session("middle", "Terminated", 5, false),
+        ];
+        assert_eq!(names(&sessions, 4), [""; 0]);
+        assert_eq!(names(&sessions, 3), ["oldest"]);
+        assert_eq!(names(&sessions, 1), ["oldest", "middle"]);
+        assert_eq!(names(&sessions, 0), ["oldest", "middle", "newest"]);
+    }
+}

@@ -1,0 +1,51 @@
+//! Asks Redis, where one is configured, for the signs of life of gateway instances, and vouches for those that only Redis
+//! can hear: another controller may be cut off from Redis, and must not call them lost.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use crate::cluster::code;
+use crate::lifecycle::{Observer, Suspect, WITNESS_LOOK_EVERY};
+use crate::liveness::{LeaseError, vouch, witness};
+use crate::metrics::METRICS;
+use crate::redis_link::RedisLink;
+
+/// Keeps the observer's view of the second witness up to date, for as long as it is polled; without Redis there is
+/// nothing to do.
+pub async fn follow(leases: Api<Lease>, redis: Option<Arc<RedisLink>>, observer: &Arc<Mutex<Observer>>) {
+    let Some(redis) = redis else { return std::future::pending().await };
+    let view = || observer.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ticks = interval(WITNESS_LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let instances = view().hoped_for();
+        if instances.is_empty() {
+            continue;
+        }
+        // What fails is counted and logged. Nothing follows from it: no news is no evidence of a death.
+        for (instance, sign) in witness::look(&redis, instances).await.unwrap_or_default() {
+            let overdue = view().witnessed(&instance, sign.stamp, sign.at, Instant::now());
+            if let Some(overdue) = overdue {
+                vouch_for(&leases, &overdue).await;
+            }
+        }
+    }
+}
+
+async fn vouch_for(leases: &Api<Lease>, overdue: &Suspect) {
+    match vouch(leases, overdue).await {
+        Ok(()) => {
+            METRICS.vouchers.inc();
+            info!(instance = overdue.instance, "alive, as Redis says, though it does not renew its Lease");
+        }
+        // It has shown itself, or another controller has vouched for it.
+        Err(LeaseError::Kube(error)) if code(&error) == Some(409) => {}
+        Err(error) => warn!(instance = overdue.instance, %error, "could not vouch for an instance that Redis hears"),
+    }
+}

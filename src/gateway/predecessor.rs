@@ -1,0 +1,65 @@
+//! What an earlier process in the same Pod left behind. This one runs, so that one is dead: its sessions are ended at
+//! once, before any controller can tell.
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::Settings;
+use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_GATEWAY, ObservedBy};
+use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, regarding};
+use crate::lifecycle::{Cause, End, Suspect};
+use crate::liveness::{declare_lost, seen};
+
+/// How many ends are written at once.
+const CONCURRENCY: usize = 8;
+
+/// Ends the sessions of all earlier instances in this Pod, but for `own`. What fails here is left to the controllers,
+/// who would have ended them anyway.
+pub async fn end_sessions(client: Client, settings: &Settings, own: &str, writer: &SessionWriter) {
+    let Some(pod_uid) = &settings.pod_uid else { return };
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
+    let sessions = Api::namespaced(client, &settings.namespace);
+    let of_gateways = ListParams::default().labels(&format!("{LEASE_LABEL}={LEASE_OF_GATEWAY}"));
+    let found = match timeout(REQUEST_TIMEOUT, leases.list(&of_gateways)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return warn!(%error, "the Leases of earlier instances could not be listed"),
+        Err(_) => return warn!("the API server did not say in time which earlier instances there were"),
+    };
+    for lease in found {
+        let (instance, lease) = (lease.name_any(), seen(&lease));
+        if instance == own || lease.lost || lease.pod_uid.as_ref() != Some(pod_uid) {
+            continue;
+        }
+        let suspect = Suspect { instance: instance.clone(), resource_version: Some(lease.resource_version.clone()) };
+        // The same step by which a controller decides, so that whoever is not dead after all learns of it.
+        match declare_lost(&leases, &suspect).await {
+            Ok(_) => {
+                info!(instance, "an earlier process in this Pod has ended; its sessions end");
+                sweep(&sessions, &instance, lease.renewed, writer).await;
+            }
+            Err(error) => warn!(instance, %error, "an earlier instance is left to the controllers"),
+        }
+    }
+}
+
+async fn sweep(
+    sessions: &Api<BastionSession>,
+    instance: &str,
+    last_seen: Option<jiff::Timestamp>,
+    writer: &SessionWriter,
+) {
+    let left = ListParams::default().fields(&format!("spec.gateway.instance={instance},status.phase=Active"));
+    let Ok(Ok(left)) = timeout(REQUEST_TIMEOUT, sessions.list(&left)).await else {
+        return warn!(instance, "its sessions could not be listed, and are left to the controllers");
+    };
+    stream::iter(left)
+        .for_each_concurrent(CONCURRENCY, async |session| {
+            let end = End::unseen(Cause::GatewayLost, ObservedBy::Gateway, session.spec.start_time.0, last_seen);
+            writer.end_until_final(&regarding(&session), &end).await;
+        })
+        .await;
+}
