@@ -2,8 +2,10 @@
 //! under their own ServiceAccounts, and real `ssh` clients.
 #![allow(dead_code, unused_imports, reason = "the tests and the demo each use a part")]
 
+pub mod api_requests;
 pub mod bastion;
 pub mod control_plane;
+pub mod crowd;
 pub mod manifests;
 pub mod namespace;
 pub mod objects;
@@ -13,15 +15,19 @@ pub mod refusal;
 pub mod run;
 pub mod ssh;
 pub mod sshd;
+pub mod stories;
 pub mod wait;
 pub mod watch;
 
+pub use api_requests::ApiRequests;
 pub use bastion::{Bastion, Open};
 pub use control_plane::ControlPlane;
+pub use crowd::{Echo, Member, crowd};
 pub use namespace::Namespace;
 pub use process::{Outcome, Process};
 pub use programs::{Controller, Gateway};
 pub use run::Run;
 pub use sshd::Sshd;
+pub use stories::{Story, end_time, stories};
 pub use wait::{AT_ONCE, PATIENCE, eventually};
 pub use watch::{SessionWatch, Sighting};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use russh::keys::ssh_key::{Algorithm, LineEnding, PrivateKey};
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
@@ -36,6 +37,7 @@ impl Run {
 
     async fn prepare() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        raise_file_limit();
         let dir = tempfile::Builder::new().prefix("bastion-e2e.").tempdir().expect("a temporary folder").keep();
         let bastion = dir.join("bastion");
         fs::copy(built_bastion(), &bastion).expect("the bastion program is built");
@@ -44,6 +46,12 @@ impl Run {
         let janitor = spawn(remover(&dir)).await;
         Self { dir, bastion, user_key, wrong_key, target_key, janitor }
     }
+}
+
+/// A thousand sessions are some thousand sockets, here and in the programs that this process starts.
+fn raise_file_limit() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit of open files");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("as many open files as are allowed");
 }
 
 /// Waits for the end of its standard input, whose other end only this process holds, and removes the folder.

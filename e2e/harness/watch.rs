@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bastion_operator::api::{BastionSession, CONDITION_ENDED, Phase, Reason};
+use bastion_operator::cluster::retry_pace;
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
@@ -52,7 +53,7 @@ impl SessionWatch {
         let found = async {
             loop {
                 changed.borrow_and_update();
-                if let Some(found) = find(&self.seen()) {
+                if let Some(found) = find(&self.seen.lock().expect("no panic")) {
                     return found;
                 }
                 changed.changed().await.expect("the watch goes on");
@@ -142,7 +143,9 @@ async fn record(
     listed: tokio::sync::oneshot::Sender<()>,
 ) {
     let mut listed = Some(listed);
-    let mut events = watch_objects(api, watcher::Config::default()).default_backoff().boxed();
+    // At the pace of the bastion's own watches: the library's own would be half a minute late after an outage.
+    let pace = watcher::ExponentialBackoff::from(retry_pace());
+    let mut events = watch_objects(api, watcher::Config::default()).backoff(pace).boxed();
     while let Some(event) = events.next().await {
         let (session, gone) = match event {
             Ok(Event::Apply(session) | Event::InitApply(session)) => (session, false),

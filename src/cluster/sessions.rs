@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::{EventSink, REQUEST_TIMEOUT, code, retry_pace};
+use super::{EventSink, REQUEST_TIMEOUT, code, regarding, retry_pace};
 use crate::api::{BastionSession, BastionSessionStatus, CONDITION_ENDED};
 use crate::lifecycle::End;
 use crate::metrics::{EndLabels, METRICS, RetryLabels};
@@ -144,13 +144,28 @@ impl SessionWriter {
         }
     }
 
+    /// Writes an end once, if the session is still as it was seen: of several controllers that sweep the same sessions
+    /// one writes each end.
+    ///
+    /// # Errors
+    /// As [`Self::end`], and a conflict when the session has changed.
+    pub async fn end_as_seen(&self, session: &BastionSession, end: &End) -> Result<Ended, WriteError> {
+        let mut patch = patch(end);
+        patch["metadata"] = json!({ "resourceVersion": session.resource_version() });
+        self.write(&regarding(session), end, &patch).await
+    }
+
     /// Writes an end once.
     ///
     /// # Errors
     /// When the API server did not answer, or in a way that leaves the session Active.
     pub async fn end(&self, session: &ObjectReference, end: &End) -> Result<Ended, WriteError> {
+        self.write(session, end, &patch(end)).await
+    }
+
+    async fn write(&self, session: &ObjectReference, end: &End, patch: &Value) -> Result<Ended, WriteError> {
         let name = session.name.as_deref().unwrap_or_default();
-        let ended = match self.patch(name, &patch(end)).await {
+        let ended = match self.patch(name, patch).await {
             Err(WriteError::Kube(kube::Error::Api(status))) if status.code == 422 => {
                 self.after_refusal(name, end).await?
             }

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 use super::Settings;
 use super::surplus::surplus;
 use crate::api::BastionSession;
-use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WriteError, code, regarding};
+use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WriteError, code};
 use crate::lifecycle::{Action, Cause, END_TIMEOUT, Observer, Situation, asked_to_end, decide};
 use crate::liveness::orders::{self, EndOrder, OrderedCause};
 use crate::metrics::METRICS;
@@ -130,9 +130,13 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
             Ok(Next::requeue(again))
         }
         Action::End(end) => {
-            let written = timeout(END_TIMEOUT, context.writer.end(&regarding(&session), &end)).await;
-            written.map_err(|_| Failure::Timeout)??;
-            Ok(Next::await_change())
+            let written = timeout(END_TIMEOUT, context.writer.end_as_seen(&session, &end)).await;
+            match written.map_err(|_| Failure::Timeout)? {
+                Ok(_) => Ok(Next::await_change()),
+                // By another controller, as a rule: this one is told of it by its watch, and then nothing is left to do.
+                Err(WriteError::Kube(error)) if code(&error) == Some(409) => Ok(Next::requeue(RETRY)),
+                Err(error) => Err(error.into()),
+            }
         }
         Action::Prune => {
             context.prune(&session).await?;
