@@ -12,7 +12,7 @@ help: ## Print this
 .PHONY: demo
 demo: tools ## Start a bastion on a real API server and show what ends a session, and how fast
 	@hack/cargo-build --bin bastion --example demo
-	@"$(CARGO_TARGET_DIR)/debug/examples/demo"
+	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/demo"
 
 .PHONY: test
 test: tools ## Run every test, against a real API server, a real sshd and the real ssh
@@ -21,8 +21,8 @@ test: tools ## Run every test, against a real API server, a real sshd and the re
 	cargo test --lib --bins
 	cargo test --test model -- --nocapture
 	@"$(CARGO_TARGET_DIR)/debug/examples/reference" | diff -u docs/reference.md - || { echo "docs/reference.md is out of date: run make generate"; exit 1; }
-	cargo test --test e2e
-	cargo test --test load -- --nocapture
+	hack/own-network cargo test --test e2e
+	hack/own-network cargo test --test load -- --nocapture
 
 .PHONY: lint
 lint: ## Check the format, run clippy, and cargo-deny where it is installed

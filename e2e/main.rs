@@ -5,8 +5,11 @@ mod harness;
 
 mod access;
 mod bridge;
+mod clocks;
 mod faults;
 mod limits;
+mod network;
+mod partitions;
 mod policies;
 mod programs;
 mod records;

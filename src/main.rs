@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use bastion_operator::cli::{Cli, Command};
-use bastion_operator::{api, audit, controller, gateway, shutdown, telemetry};
+use bastion_operator::{api, audit, cluster, controller, gateway, shutdown, telemetry};
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
@@ -30,7 +30,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn config() -> anyhow::Result<kube::Config> {
-    kube::Config::infer()
+    cluster::config()
         .await
         .context("no way to the Kubernetes API; in a Pod its ServiceAccount leads there, elsewhere KUBECONFIG")
 }

@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use super::control_plane::ControlPlane;
 use super::namespace::Namespace;
 use super::process::Process;
-use super::programs::Gateway;
+use super::programs::{Gateway, Setting};
 use super::ssh::Ssh;
 use super::sshd::Sshd;
 use super::watch::SessionWatch;
@@ -51,12 +51,25 @@ impl Bastion {
 
     /// On a control plane of the test's own.
     pub async fn on(control_plane: Arc<ControlPlane>, prepare: impl AsyncFnOnce(&Namespace, &Sshd)) -> Self {
+        Self::built(control_plane, &Setting::default(), prepare).await
+    }
+
+    /// With a gateway in a setting of its own.
+    pub async fn in_setting(setting: &Setting<'_>, prepare: impl AsyncFnOnce(&Namespace, &Sshd)) -> Self {
+        Self::built(ControlPlane::shared().await, setting, prepare).await
+    }
+
+    async fn built(
+        control_plane: Arc<ControlPlane>,
+        setting: &Setting<'_>,
+        prepare: impl AsyncFnOnce(&Namespace, &Sshd),
+    ) -> Self {
         let namespace = Namespace::on(control_plane).await;
         let sshd = Sshd::shared().await;
         namespace.user("alice").await;
         namespace.target("web-1", &sshd).await;
         prepare(&namespace, &sshd).await;
-        let gateway = Gateway::start(&namespace, "gateway-0").await;
+        let gateway = Gateway::start_in(&namespace, "gateway-0", &["--grace-period", "0s"], setting).await;
         let watch = namespace.watch().await;
         Self { gateway, watch, sshd, namespace }
     }

@@ -1,6 +1,7 @@
 //! A Kubernetes control plane of this run's own, with the bastion's CRDs and admission policies in it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -115,6 +116,13 @@ impl ControlPlane {
         let auth = kubeconfig.auth_infos[0].auth_info.as_mut().expect("the administrator's token");
         auth.token = Some(token.to_owned().into());
         kubeconfig
+    }
+
+    /// Where the API server listens.
+    pub fn api_address(&self) -> SocketAddr {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig");
+        let server = kubeconfig.clusters[0].cluster.as_ref().and_then(|it| it.server.as_deref()).unwrap_or_default();
+        server.trim_start_matches("https://").parse().expect("an address")
     }
 
     /// Stops everything, and waits until it has stopped and its folder is removed.

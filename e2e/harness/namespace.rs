@@ -1,5 +1,6 @@
 //! One test's own namespace, with the bastion's accounts and rights in it, and what a test puts there.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -148,7 +149,7 @@ impl Namespace {
         let mut target = bastion_target(name);
         merge(
             &mut target["spec"],
-            json!({"port": sshd.port, "hostKeys": [sshd.host_key.public], "logins": [sshd.login]}),
+            json!({"address": sshd.address, "port": sshd.port, "hostKeys": [sshd.host_key.public], "logins": [sshd.login]}),
         );
         merge(&mut target["spec"], spec);
         self.add(target).await;
@@ -239,6 +240,11 @@ impl Namespace {
 
     /// The rights of a ServiceAccount, by a token bound to a Pod of this name, which is made where it is missing.
     pub async fn account(&self, account: &str, pod: &str) -> Account {
+        self.account_through(account, pod, None).await
+    }
+
+    /// The same, with another way to the API server than the straight one.
+    pub async fn account_through(&self, account: &str, pod: &str, api: Option<SocketAddr>) -> Account {
         let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod},
             "spec": {"nodeName": "somewhere", "serviceAccountName": account, "containers": [{"name": account.trim_start_matches("bastion-"), "image": "bastion"}]}});
         if self.api::<Pod>().get_opt(pod).await.expect("Pods can be read").is_none() {
@@ -259,7 +265,10 @@ impl Namespace {
         let request = TokenRequest { spec, ..TokenRequest::default() };
         let accounts = self.api::<ServiceAccount>();
         let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.expect("a token");
-        let kubeconfig = self.control_plane.kubeconfig_with(&answer.status.expect("a token").token);
+        let mut kubeconfig = self.control_plane.kubeconfig_with(&answer.status.expect("a token").token);
+        if let Some(api) = api {
+            kubeconfig.clusters[0].cluster.as_mut().expect("a cluster").server = Some(format!("https://{api}"));
+        }
         Account { pod_uid, kubeconfig: self.write_kubeconfig(pod, &kubeconfig), client: client_of(kubeconfig) }
     }
 

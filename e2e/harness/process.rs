@@ -103,6 +103,11 @@ impl Process {
         .await;
     }
 
+    /// Whether it runs, or stands still; not whether it has ended.
+    pub fn is_there(&mut self) -> bool {
+        self.child.try_wait().expect("the process can be waited for").is_none()
+    }
+
     /// Writes a line to its standard input.
     pub async fn say(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("its input is open");

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -10,8 +10,20 @@ use serde_json::Value;
 
 use super::namespace::Namespace;
 use super::process::{Process, command};
+use super::relay::Relay;
 use super::run::{Run, unique};
 use super::ssh::Ssh;
+
+/// What a program is started in, where that is not the usual.
+#[derive(Default)]
+pub struct Setting<'a> {
+    /// The way to the API server.
+    pub api: Option<&'a Relay>,
+    /// Where a gateway listens for SSH.
+    pub listen: Option<Ipv4Addr>,
+    /// Environment variables.
+    pub env: Vec<(&'a str, OsString)>,
+}
 
 /// A running `bastion gateway`.
 pub struct Gateway {
@@ -33,9 +45,15 @@ impl Gateway {
 
     /// Starts one with these flags more.
     pub async fn start_with(namespace: &Namespace, pod: &str, flags: &[&str]) -> Self {
-        let mut arguments = vec!["gateway", "--listen", "127.0.0.1:0"];
+        Self::start_in(namespace, pod, flags, &Setting::default()).await
+    }
+
+    /// Starts one with these flags in a setting of its own.
+    pub async fn start_in(namespace: &Namespace, pod: &str, flags: &[&str], setting: &Setting<'_>) -> Self {
+        let listen = format!("{}:0", setting.listen.unwrap_or(Ipv4Addr::LOCALHOST));
+        let mut arguments = vec!["gateway", "--listen", &listen];
         arguments.extend(flags);
-        let mut process = start_program(namespace, "bastion-gateway", pod, &arguments).await;
+        let mut process = start_program(namespace, "bastion-gateway", pod, &arguments, setting).await;
         let address =
             process.finds("the address it listens on for SSH", |it| address_in(it, "listening for SSH")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
@@ -63,9 +81,14 @@ pub struct Controller {
 impl Controller {
     /// Starts one as the Pod of this name, and returns once it runs.
     pub async fn start(namespace: &Namespace, pod: &str, retention: &str) -> Self {
+        Self::start_in(namespace, pod, retention, &Setting::default()).await
+    }
+
+    /// Starts one in a setting of its own.
+    pub async fn start_in(namespace: &Namespace, pod: &str, retention: &str, setting: &Setting<'_>) -> Self {
         let audit_url = audit_url(namespace);
         let arguments = ["controller", "--audit-url", &audit_url, "--retention", retention];
-        let mut process = start_program(namespace, "bastion-controller", pod, &arguments).await;
+        let mut process = start_program(namespace, "bastion-controller", pod, &arguments, setting).await;
         process.finds("the log line that it runs", |it| line_with(it, "controller is running")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
         Self { process, http }
@@ -77,13 +100,20 @@ pub fn audit_url(namespace: &Namespace) -> String {
     format!("sqlite://{}", namespace.dir.join("audit.db").display())
 }
 
-async fn start_program(namespace: &Namespace, account: &str, pod: &str, arguments: &[&str]) -> Process {
-    let account = namespace.account(account, pod).await;
+async fn start_program(
+    namespace: &Namespace,
+    account: &str,
+    pod: &str,
+    arguments: &[&str],
+    setting: &Setting<'_>,
+) -> Process {
+    let account = namespace.account_through(account, pod, setting.api.map(|relay| relay.address)).await;
     let mut command = command(&Run::get().await.bastion);
     command.args(arguments);
     let common =
         ["--namespace", &namespace.name, "--pod-name", pod, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
     command.args(common).env("KUBECONFIG", account.kubeconfig).env("POD_UID", account.pod_uid).envs(log_filter());
+    command.envs(setting.env.iter().cloned());
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
 }
 

@@ -1,6 +1,7 @@
 //! A real OpenSSH server as the target: unprivileged, with keys and configuration of its own.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ const SSHD: &str = "/usr/sbin/sshd";
 
 /// A running sshd, in which the run's target key may sign in as the user who runs the tests.
 pub struct Sshd {
+    pub address: Ipv4Addr,
     pub port: u16,
     pub host_key: Key,
     pub login: String,
@@ -31,6 +33,11 @@ impl Sshd {
 
     /// Starts one on a free port.
     pub async fn start() -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// Starts one at this address.
+    pub async fn start_at(address: Ipv4Addr) -> Self {
         let run = Run::get().await;
         let dir = run.dir.join(format!("sshd-{}", unique()));
         fs::create_dir(&dir).expect("a folder");
@@ -42,8 +49,8 @@ impl Sshd {
         let login = User::from_uid(Uid::effective()).expect("the user database").expect("a user").name;
         loop {
             let port = free_port().await;
-            if let Some(process) = listening(&dir, port).await {
-                return Self { port, host_key, login, process };
+            if let Some(process) = listening(&dir, address, port).await {
+                return Self { address, port, host_key, login, process };
             }
         }
     }
@@ -55,9 +62,9 @@ impl Sshd {
 }
 
 /// An sshd that listens, or none where another program was faster to take the port.
-async fn listening(dir: &std::path::Path, port: u16) -> Option<Process> {
+async fn listening(dir: &std::path::Path, address: Ipv4Addr, port: u16) -> Option<Process> {
     let config = dir.join("sshd_config");
-    fs::write(&config, configuration(dir.display(), port)).expect("a file");
+    fs::write(&config, configuration(dir.display(), address, port)).expect("a file");
     let mut command = command(SSHD);
     command.args(["-D", "-e", "-f"]).arg(&config);
     let process = Process::start(PathBuf::from(dir).join("sshd"), command).await;
@@ -80,9 +87,9 @@ pub async fn free_port() -> u16 {
 }
 
 /// With another home, so that nobody's own start-up files are run.
-fn configuration(dir: impl std::fmt::Display, port: u16) -> String {
+fn configuration(dir: impl std::fmt::Display, address: Ipv4Addr, port: u16) -> String {
     format!(
-        "ListenAddress 127.0.0.1:{port}
+        "ListenAddress {address}:{port}
 HostKey {dir}/host-key
 AuthorizedKeysFile {dir}/authorized_keys
 PidFile none

@@ -21,3 +21,13 @@ pub async fn eventually<T>(deadline: Duration, what: &str, mut attempt: impl Asy
         }
     }
 }
+
+/// Lets this much time pass, where that is what a test is about, and looks every second whether all is well.
+pub async fn throughout(time: Duration, mut look: impl AsyncFnMut()) {
+    let start = Instant::now();
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    while start.elapsed() < time {
+        seconds.tick().await;
+        look().await;
+    }
+}

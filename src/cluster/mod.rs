@@ -19,6 +19,30 @@ pub use sessions::{Created, Ended, SessionWriter, WriteError};
 /// How long one request to the API server may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection to the API server may be silent while an answer is awaited, or it lies idle: one that is
+/// dead without having been closed must not be taken for a use that would find that out the slow way.
+const SILENCE: Duration = Duration::from_secs(12);
+
+/// How long the connection to the API server may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How many seconds the API server lets a watch last before it is taken up again, where it was. A watch on a
+/// connection that is dead or stalled says nothing, like one on which nothing happens: it is given up five seconds
+/// after it should have ended, and orders and signs of life come through again.
+pub const WATCH_SECONDS: u32 = 8;
+
+/// The way to the API server that the environment knows.
+///
+/// # Errors
+/// When it knows none.
+pub async fn config() -> anyhow::Result<kube::Config> {
+    let mut config = kube::Config::infer().await?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
+    Ok(config)
+}
+
 /// The pace of retries against the API server: quick at first, and never slower than every two seconds, because
 /// what waits behind it is somebody's idea of who is online.
 pub fn retry_pace() -> ExponentialBuilder {
@@ -36,14 +60,16 @@ pub fn watch<K>(api: kube::Api<K>, config: watcher::Config) -> impl Stream<Item 
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    watcher(api, config).backoff(ExponentialBackoff::from(retry_pace())).filter_map(async |event| match event {
-        Ok(event) => Some(event),
-        Err(error) => {
-            warn!(kind = %K::kind(&()), %error, "a watch was interrupted; it is taken up again");
-            crate::metrics::METRICS.watch_interruptions.inc();
-            None
-        }
-    })
+    watcher(api, config.timeout(WATCH_SECONDS)).backoff(ExponentialBackoff::from(retry_pace())).filter_map(
+        async |event| match event {
+            Ok(event) => Some(event),
+            Err(error) => {
+                warn!(kind = %K::kind(&()), %error, "a watch was interrupted; it is taken up again");
+                crate::metrics::METRICS.watch_interruptions.inc();
+                None
+            }
+        },
+    )
 }
 
 /// The status code of an answer of the API server; `None` where it did not answer.

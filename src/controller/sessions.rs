@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 use super::Settings;
 use super::surplus::surplus;
 use crate::api::BastionSession;
-use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WriteError, code};
+use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WATCH_SECONDS, WriteError, code};
 use crate::lifecycle::{Action, Cause, END_TIMEOUT, Observer, Situation, asked_to_end, decide};
 use crate::liveness::orders::{self, EndOrder, OrderedCause};
 use crate::metrics::METRICS;
@@ -69,7 +69,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let api: Api<BastionSession> = Api::namespaced(client, &settings.namespace);
-    let controller = Controller::new(api.clone(), watcher::Config::default());
+    let controller = Controller::new(api.clone(), watcher::Config::default().timeout(WATCH_SECONDS));
     let store = controller.store();
     let losses = stream::unfold(lost, async |mut lost| lost.recv().await.map(|instance| (instance, lost)));
     let of_the_lost = losses.flat_map(move |instance| {

@@ -21,7 +21,7 @@ mod sign_in_name;
 mod socket;
 mod supervisor;
 mod target;
-mod tcp_info;
+mod tcp_options;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

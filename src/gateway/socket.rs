@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::tcp_info::tcp_info;
-use crate::lifecycle::TcpHealth;
+use super::tcp_options::{retry_within, tcp_info};
+use crate::lifecycle::{KEEPALIVE_EVERY, TcpHealth};
 
 /// A TCP stream that can be cut off from outside, whatever the library is waiting for.
 pub struct Socket {
@@ -29,6 +29,10 @@ pub struct Health(Weak<TcpStream>);
 impl Socket {
     /// Wraps `stream`; cancelling `cut` ends every read and write with an error.
     pub fn new(stream: TcpStream, cut: CancellationToken) -> (Self, Health) {
+        // Nothing but the kernel's own question reaches a side that has no room, and left to itself the kernel asks at
+        // ever longer intervals, up to two minutes: for so long nobody would know whether that side is still there.
+        // An older kernel does not let itself be told, and then a loss in this state takes that long to be seen.
+        let _ = retry_within(&stream, KEEPALIVE_EVERY);
         let stream = Arc::new(stream);
         let health = Health(Arc::downgrade(&stream));
         (Self { stream, cut: Box::pin(cut.cancelled_owned()) }, health)

@@ -1,6 +1,7 @@
 //! The Lease of a gateway instance. Each write is a compare-and-swap, so that a controller that puts `lost` in the
 //! holder's place and a gateway that renews can never both succeed.
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -220,11 +221,19 @@ fn new_lease(name: &str, program: &str, holder: &str) -> Lease {
         spec: Some(LeaseSpec {
             holder_identity: Some(holder.to_owned()),
             lease_duration_seconds: Some(i32::try_from(LOST_AFTER.as_secs()).unwrap_or(i32::MAX)),
-            acquire_time: Some(MicroTime(now)),
+            acquire_time: Some(MicroTime(counted_now())),
             renew_time: Some(MicroTime(now)),
             ..LeaseSpec::default()
         }),
     }
+}
+
+/// The time of day, counted from the first call on. The clock that it began with is that by which the Pod's container
+/// was started: one that is set back later would make what begins now look older than its container.
+fn counted_now() -> Timestamp {
+    static FIRST: LazyLock<(Timestamp, Instant)> = LazyLock::new(|| (Timestamp::now(), Instant::now()));
+    let (time, moment) = *FIRST;
+    time.checked_add(moment.elapsed()).unwrap_or(time)
 }
 
 async fn create(api: &Api<Lease>, lease: &Lease) -> Result<Lease, LeaseError> {

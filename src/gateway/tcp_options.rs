@@ -1,7 +1,11 @@
-//! `getsockopt(TCP_INFO)`, which no library at hand has.
+//! What the kernel knows of a TCP connection, and may be told: the options that no library at hand has.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+/// `TCP_RTO_MAX_MS` of linux/tcp.h.
+const TCP_RTO_MAX_MS: libc::c_int = 44;
 
 /// What the kernel knows of a TCP connection.
 ///
@@ -20,6 +24,21 @@ pub fn tcp_info(socket: &impl AsFd) -> io::Result<libc::tcp_info> {
     if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Sets how long the kernel waits at most before it sends, or asks for room, once more.
+///
+/// # Errors
+/// When the kernel is older than Linux 6.15, or the socket is no TCP socket.
+#[allow(unsafe_code)]
+pub fn retry_within(socket: &impl AsFd, longest: Duration) -> io::Result<()> {
+    let socket = socket.as_fd().as_raw_fd();
+    let milliseconds = libc::c_int::try_from(longest.as_millis()).map_err(io::Error::other)?;
+    let size = libc::socklen_t::try_from(size_of_val(&milliseconds)).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and `size` is the size of `milliseconds`.
+    let result =
+        unsafe { libc::setsockopt(socket, libc::IPPROTO_TCP, TCP_RTO_MAX_MS, (&raw const milliseconds).cast(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +50,6 @@ mod tests {
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert_eq!(tcp_info(&stream).unwrap().tcpi_state, ESTABLISHED);
         assert!(tcp_info(&std::fs::File::open("/dev/null").unwrap()).is_err());
+        assert!(retry_within(&std::fs::File::open("/dev/null").unwrap(), Duration::from_secs(5)).is_err());
     }
 }

@@ -1,0 +1,99 @@
+//! A TCP relay that can stop forwarding without closing anything, as a network does that is cut.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A running relay on a port of its own.
+pub struct Relay {
+    pub address: SocketAddr,
+    gate: watch::Sender<Gate>,
+    task: JoinHandle<()>,
+}
+
+/// What passes. Connections are numbered in the order in which they come.
+#[derive(Clone, Copy, Default)]
+struct Gate {
+    accepted: u64,
+    cut: bool,
+    stalled_below: u64,
+    broken_below: u64,
+}
+
+impl Gate {
+    const fn lets_pass(self, number: u64) -> bool {
+        !self.cut && number >= self.stalled_below
+    }
+}
+
+impl Relay {
+    /// Starts one that leads to `to`.
+    pub async fn to(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let gate = watch::Sender::new(Gate::default());
+        let task = tokio::spawn(accept(listener, to, gate.clone()));
+        Self { address, gate, task }
+    }
+
+    /// Forwards nothing any more, on any connection. New ones are taken, and stand still as well.
+    pub fn cut(&self) {
+        self.gate.send_modify(|gate| gate.cut = true);
+    }
+
+    /// Forwards again, beginning with what was held up.
+    pub fn heal(&self) {
+        self.gate.send_modify(|gate| gate.cut = false);
+    }
+
+    /// The present connections stand still for ever; new ones work.
+    pub fn stall_present(&self) {
+        self.gate.send_modify(|gate| gate.stalled_below = gate.accepted);
+    }
+
+    /// Closes the present connections; new ones work.
+    pub fn break_present(&self) {
+        self.gate.send_modify(|gate| gate.broken_below = gate.accepted);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, to: SocketAddr, gate: watch::Sender<Gate>) {
+    while let Ok((near, _)) = listener.accept().await {
+        let number = gate.borrow().accepted;
+        gate.send_modify(|gate| gate.accepted += 1);
+        tokio::spawn(relay(near, to, number, gate.subscribe()));
+    }
+}
+
+async fn relay(near: TcpStream, to: SocketAddr, number: u64, gate: watch::Receiver<Gate>) {
+    let Ok(far) = TcpStream::connect(to).await else { return };
+    let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+    let mut breaks = gate.clone();
+    tokio::select! {
+        _ = async { tokio::join!(forward(near_in, far_out, number, gate.clone()), forward(far_in, near_out, number, gate)) } => {}
+        _ = breaks.wait_for(|gate| number < gate.broken_below) => {}
+    }
+}
+
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: u64, mut gate: watch::Receiver<Gate>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let open = gate.wait_for(|gate| gate.lets_pass(number)).await.is_ok();
+        if !open || to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+    // An end is news too.
+    let _ = gate.wait_for(|gate| gate.lets_pass(number)).await;
+    let _ = to.shutdown().await;
+}
