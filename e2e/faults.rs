@@ -74,6 +74,20 @@ async fn a_gateway_without_a_pod_is_given_up_sooner() {
     bastion.watch.ended_within(within, &open.session, Reason::GatewayLost).await;
 }
 
+/// There is no controller: it is the next process in the same Pod that ends them.
+#[tokio::test]
+async fn a_gateway_that_is_started_again_in_its_pod_ends_what_the_one_before_left_behind() {
+    let mut bastion = Bastion::up().await;
+    let open = bastion.open("alice").await;
+    bastion.gateway.process.signal(Signal::SIGKILL);
+    bastion.gateway = Gateway::start(&bastion.namespace, "gateway-0").await;
+    let end = bastion.watch.ended_within(AT_ONCE, &open.session, Reason::GatewayLost).await;
+    assert_eq!(end.session.status.expect("a status").observed_by, Some(ObservedBy::Gateway));
+    let again = bastion.open("alice").await;
+    assert_ne!(again.session.spec.gateway.instance, open.session.spec.gateway.instance);
+    assert_eq!(bastion.watch.phase(&again.session), Phase::Active);
+}
+
 /// A gateway that was frozen finds its sessions ended by others: nothing that a user typed meanwhile may pass.
 #[tokio::test]
 async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {

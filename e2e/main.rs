@@ -13,6 +13,7 @@ mod partitions;
 mod policies;
 mod programs;
 mod records;
+mod redis;
 mod refusals;
 mod scenes;
 mod schema;

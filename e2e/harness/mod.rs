@@ -12,6 +12,7 @@ pub mod network;
 pub mod objects;
 pub mod process;
 pub mod programs;
+pub mod redis;
 pub mod refusal;
 pub mod relay;
 pub mod run;

@@ -27,6 +27,8 @@ pub const WITNESS_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a Lease has been silent when a controller that hears of its instance through Redis vouches for it, so that
 /// a controller which Redis does not answer hears of it too: less than [`LOST_AFTER`] by two beats of Redis.
 pub const VOUCH_AFTER: Duration = Duration::from_secs(8);
+/// How old a sign of life may be for which a controller vouches: what it writes makes the instance look alive now.
+pub const VOUCH_WITHIN: Duration = Duration::from_secs(3);
 /// How often a controller compares the evidence with its clock.
 pub const TICK: Duration = Duration::from_millis(500);
 /// A longer time between two looks means that the controller itself was paused.

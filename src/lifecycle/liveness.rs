@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::budget::{HEARTBEAT_MAX_AGE, LOST_AFTER, PAUSED_AFTER, RECREATED_WITHIN, SWEEP_HEAD_START, VOUCH_AFTER};
+use super::budget::{
+    HEARTBEAT_MAX_AGE, LOST_AFTER, PAUSED_AFTER, RECREATED_WITHIN, SWEEP_HEAD_START, VOUCH_AFTER, VOUCH_WITHIN,
+};
 use super::decide::InstanceState;
 use super::pods::Pods;
 
@@ -103,7 +105,8 @@ impl Observer {
         instance.stamp = Some(stamp);
         instance.evidence = instance.evidence.max(at);
         let overdue = now.duration_since(instance.renewed) >= VOUCH_AFTER;
-        let version = instance.lease.as_ref().filter(|_| overdue)?.resource_version.clone();
+        let fresh = now.saturating_duration_since(at) <= VOUCH_WITHIN;
+        let version = instance.lease.as_ref().filter(|_| overdue && fresh)?.resource_version.clone();
         Some(Suspect { instance: name.to_owned(), resource_version: Some(version) })
     }
 
@@ -444,7 +447,7 @@ mod tests {
         observer.lease("gw-1", seen(1), start);
         assert_eq!(first_suspect(&mut observer, start, 0.0, 19.0, true), None);
         let (at, now) = (start + Duration::from_secs(9), start + Duration::from_secs(19));
-        assert!(observer.witnessed("gw-1", 7, at, now).is_some());
+        assert_eq!(observer.witnessed("gw-1", 7, at, now), None, "too old to vouch for");
         assert_eq!(first_suspect(&mut observer, start, 19.0, 60.0, true), Some(29.0));
         assert_eq!(observer.hoped_for(), ["gw-1"]);
         observer.declared_lost("gw-1", now);
