@@ -88,6 +88,19 @@ async fn a_gateway_that_is_started_again_in_its_pod_ends_what_the_one_before_lef
     assert_eq!(bastion.watch.phase(&again.session), Phase::Active);
 }
 
+/// All that the gateway does stands still but its supervisor, which has a thread and connections of its own.
+#[tokio::test]
+async fn a_gateway_whose_tasks_are_stuck_cuts_its_sessions_off() {
+    let bastion = Bastion::up().await;
+    let mut open = bastion.open("alice").await;
+    bastion.gateway.process.hold_all_threads_but("supervisor").await;
+    let end = bastion.watch.ended_within(LOST_GATEWAY, &open.session, Reason::Stale).await;
+    let status = end.session.status.expect("a status");
+    assert_eq!(status.observed_by, Some(ObservedBy::Gateway));
+    assert!(status.message.is_some_and(|message| message.contains("no longer moved")));
+    assert_eq!(open.ssh.finish(AT_ONCE).await.code, Some(255));
+}
+
 /// A gateway that was frozen finds its sessions ended by others: nothing that a user typed meanwhile may pass.
 #[tokio::test]
 async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::programs::audit_url;
-use crate::harness::{AT_ONCE, Bastion, Controller, Namespace, Open, PATIENCE, eventually};
+use crate::harness::{AT_ONCE, Bastion, Controller, Namespace, Open, PATIENCE, Setting, eventually};
 
 /// All rows that the session of this name has, once a controller has made the database.
 async fn rows(namespace: &Namespace, name: &str) -> Result<Vec<SessionRecord>, String> {
@@ -116,6 +116,28 @@ async fn a_finished_session_is_pruned_after_its_retention_and_its_row_stays() {
     assert_eq!(ended_row(&bastion.namespace, &alice.session).await.status, "closed");
     bob.still_answers().await;
     assert_eq!(bastion.session_names().await, [bob.session.name_any()], "an Active session is not pruned");
+}
+
+#[tokio::test]
+async fn of_too_many_finished_sessions_the_oldest_are_pruned_and_their_rows_stay() {
+    let bastion = Bastion::up().await;
+    let setting = Setting { env: vec![("BASTION_MAX_FINISHED", "2".into())], ..Setting::default() };
+    let _controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &setting).await;
+    let mut names = Vec::new();
+    for _ in 0..4 {
+        let outcome = bastion.ssh("alice:web-1").await.command("true").run().await;
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        names.push(bastion.watch.started("alice").await.name_any());
+    }
+    eventually(PATIENCE, "the last two are left", async || {
+        let left = bastion.session_names().await;
+        let newest = left.len() == 2 && names[2..].iter().all(|name| left.contains(name));
+        if newest { Ok(()) } else { Err(format!("{left:?} of {names:?}")) }
+    })
+    .await;
+    for name in &names {
+        assert_eq!(rows(&bastion.namespace, name).await.expect("the database").len(), 1, "{name}");
+    }
 }
 
 #[tokio::test]

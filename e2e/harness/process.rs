@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt;
@@ -101,6 +102,22 @@ impl Process {
             moving.map_or(Ok(()), |task| Err(format!("thread {} does not", task.path().display())))
         })
         .await;
+    }
+
+    /// Stops every thread of it but those of this name, for good.
+    pub async fn hold_all_threads_but(&self, name: &str) {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads").flatten();
+        let others = tasks.filter(|task| read(&task.path().join("comm")).trim() != name);
+        let id = |task: fs::DirEntry| task.file_name().to_str().and_then(|id| id.parse().ok()).map(Pid::from_raw);
+        let others: Vec<Pid> = others.filter_map(id).collect();
+        // A thread that is stopped in this way goes on when the one ends that stopped it.
+        let hold = move || {
+            for thread in &others {
+                ptrace::seize(*thread, ptrace::Options::empty()).expect("a thread of a child can be traced");
+                ptrace::interrupt(*thread).expect("a traced thread can be stopped");
+            }
+        };
+        launcher().spawn(async move { hold() }).await.expect("all threads can be stopped");
     }
 
     /// Whether it runs, or stands still; not whether it has ended.
