@@ -17,6 +17,9 @@ use crate::harness::{
 /// Within this time the sessions of a gateway that is dead or cut off are shown as ended.
 const LOST_GATEWAY: Duration = Duration::from_secs(30);
 
+/// For longer than a gateway may be silent.
+const LONG_SILENCE: Duration = Duration::from_secs(22);
+
 fn with_redis(redis: &RedisServer) -> Setting<'static> {
     Setting { env: redis.environment(), ..Setting::default() }
 }
@@ -87,7 +90,7 @@ async fn a_gateway_that_only_redis_hears_keeps_its_sessions_and_obeys() {
         tokio::join!(bastion.open_on(&gateway, "alice", "web-1"), bastion.open_on(&gateway, "bob", "web-1"));
     no_redis.cut();
     api.cut();
-    throughout(2 * LOST_GATEWAY, async || {
+    throughout(2 * LONG_SILENCE, async || {
         alice.still_answers().await;
         assert_eq!(bastion.watch.phase(&alice.session), Phase::Active);
     })
@@ -140,6 +143,23 @@ async fn a_gateway_that_is_cut_off_from_both_ends_its_sessions_before_anybody_ca
     bob.still_answers().await;
 }
 
+#[tokio::test]
+async fn an_order_that_nobody_gave_in_the_cluster_is_ignored() {
+    let redis = RedisServer::start().await;
+    let (bastion, gateway, _controller, mut alice) = with_a_witness(&redis).await;
+    let channel = format!("orders:{}", alice.session.spec.gateway.instance);
+    let forged =
+        json!({"session": alice.session.name_any(), "cause": {"type": "terminated", "by": "admin"}}).to_string();
+    eventually(PATIENCE, "the gateway has heard the order", async || {
+        let heard: i64 = redis.ask(&["PUBLISH", &channel, &forged]).await?;
+        let noticed = gateway.process.stderr().contains("that nobody gave in the cluster is ignored");
+        if heard == 1 && noticed { Ok(()) } else { Err(format!("{heard} heard it, noticed: {noticed}")) }
+    })
+    .await;
+    alice.still_answers().await;
+    assert_eq!(bastion.watch.phase(&alice.session), Phase::Active);
+}
+
 /// How long a session takes from the start of `ssh` to its end; the shortest of several.
 async fn shortest_session(gateway: &Gateway) -> Duration {
     let mut shortest = Duration::MAX;
@@ -159,15 +179,15 @@ async fn redis_frozen_flushed_full_or_killed_ends_no_session_and_holds_up_none()
     let usual = shortest_session(&gateway).await;
     redis.freeze().await;
     let frozen = shortest_session(&gateway).await;
-    throughout(LOST_GATEWAY, async || alice.still_answers().await).await;
+    throughout(LONG_SILENCE, async || alice.still_answers().await).await;
     redis.thaw();
     let () = redis.ask(&["FLUSHALL"]).await.expect("an answer");
     let () = redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await.expect("an answer");
     let full = shortest_session(&gateway).await;
-    throughout(LOST_GATEWAY, async || alice.still_answers().await).await;
+    throughout(LONG_SILENCE, async || alice.still_answers().await).await;
     redis.kill().await;
     let killed = shortest_session(&gateway).await;
-    throughout(LOST_GATEWAY, async || alice.still_answers().await).await;
+    throughout(LONG_SILENCE, async || alice.still_answers().await).await;
     redis.start_again().await;
     eventually(PATIENCE, "the gateway shows itself again", async || {
         let keys: Vec<String> = redis.ask(&["KEYS", "gateway:*"]).await?;

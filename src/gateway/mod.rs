@@ -199,7 +199,7 @@ async fn live(
         let held = tokio::select! {
             held = instance.stay_alive(lease, stop.clone()) => held,
             () = instance.pulse.beat() => None,
-            () = redis_side::stay_in_touch(&instance, redis.as_deref()) => None,
+            () = redis_side::stay_in_touch(&instance, redis.as_deref(), sessions.clone()) => None,
             () = instance.obey(sessions, writer.clone()) => {
                 error!("the watch of the gateway's own sessions has ended");
                 return None;

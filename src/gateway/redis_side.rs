@@ -1,33 +1,61 @@
 //! What an instance does with Redis, where one is configured: it shows that it is alive, listens for orders, and ends its
 //! own sessions when it can reach neither Redis nor the API server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
-use tracing::{error, info};
+use kube::Api;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
 
 use super::instance::Instance;
-use crate::lifecycle::{Cause, RENEW_EVERY, RENEW_RETRY};
-use crate::liveness::{orders, witness};
+use crate::api::BastionSession;
+use crate::lifecycle::{Cause, RENEW_EVERY, RENEW_RETRY, RENEW_TIMEOUT, asked_to_end};
+use crate::liveness::orders::{self, EndOrder};
+use crate::liveness::witness;
 use crate::metrics::METRICS;
 use crate::redis_link::RedisLink;
 
 /// How often it is looked at whether the instance is cut off.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How many orders are seen to at once. One that is not is sent again.
+const ORDERS: usize = 64;
 
 /// Stays in touch with Redis. Returns when the instance was cut off from both of its witnesses, and has ended its
 /// sessions; without Redis never, since an outage of the API looks the same from inside, and people repair clusters
 /// through their bastion.
-pub async fn stay_in_touch(instance: &Instance, redis: Option<&RedisLink>) {
+pub async fn stay_in_touch(instance: &Arc<Instance>, redis: Option<&RedisLink>, sessions: Api<BastionSession>) {
     let Some(redis) = redis else { return std::future::pending().await };
-    let obey = |order: orders::EndOrder| {
-        info!(session = order.session, "ordered through Redis to end");
-        instance.registry.end(&order.session, &order.cause.into());
+    let hands = Arc::new(Semaphore::new(ORDERS));
+    let take = |order: EndOrder| {
+        if let Ok(hand) = hands.clone().try_acquire_owned() {
+            let (instance, sessions) = (instance.clone(), sessions.clone());
+            tokio::spawn(async move {
+                obey(&instance, &sessions, order).await;
+                drop(hand);
+            });
+        }
     };
     tokio::select! {
         () = show(instance, redis) => {}
-        () = orders::follow(redis, &instance.id, obey) => {}
+        () = orders::follow(redis, &instance.id, take) => {}
         () = cut_off(instance) => {}
+    }
+}
+
+/// Ends a session by an order. While the API server answers, it is the object that says what was asked for: whoever can
+/// write to Redis can order nothing by that alone.
+async fn obey(instance: &Instance, sessions: &Api<BastionSession>, order: EndOrder) {
+    let cause = match timeout(RENEW_TIMEOUT, sessions.get_opt(&order.session)).await {
+        Ok(Ok(session)) => session.as_ref().and_then(asked_to_end),
+        Ok(Err(_)) | Err(_) => Some(order.cause.into()),
+    };
+    if let Some(cause) = cause {
+        info!(session = order.session, "ordered through Redis to end");
+        instance.registry.end(&order.session, &cause);
+    } else {
+        warn!(session = order.session, "an order through Redis that nobody gave in the cluster is ignored");
     }
 }
 
