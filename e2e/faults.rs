@@ -8,7 +8,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -43,23 +43,8 @@ async fn a_gateway_whose_container_has_ended_is_given_up_at_once() {
     let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
     let open = bastion.open("alice").await;
     bastion.gateway.process.signal(Signal::SIGKILL);
-    report_ended_container(&bastion, open.session.spec.start_time.0).await;
+    bastion.namespace.report_ended_container("gateway-0", open.session.spec.start_time.0).await;
     bastion.watch.ended_within(AT_ONCE, &open.session, Reason::GatewayLost).await;
-}
-
-/// Writes into the gateway's Pod what a kubelet does, whose times are whole seconds, once that is after `began`.
-async fn report_ended_container(bastion: &Bastion, began: Timestamp) {
-    let ended = eventually(PATIENCE, "the next second", async || {
-        let second = Timestamp::from_second(Timestamp::now().as_second()).expect("a time");
-        if second > began { Ok(second) } else { Err(format!("{second}")) }
-    })
-    .await;
-    let state = json!({"terminated": {"exitCode": 137, "finishedAt": ended.to_string()}});
-    let container =
-        json!({"name": "gateway", "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": ""});
-    let status = Patch::Merge(json!({"status": {"containerStatuses": [container]}}));
-    let pods = bastion.namespace.api::<Pod>();
-    pods.patch_status("gateway-0", &PatchParams::default(), &status).await.expect("a changed Pod");
 }
 
 #[tokio::test]

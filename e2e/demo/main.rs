@@ -5,6 +5,9 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+
+mod at_once;
+mod in_time;
 mod report;
 mod scenes;
 mod stage;
@@ -20,8 +23,10 @@ async fn main() -> ExitCode {
     let scenes = scenes::play(&stage).await;
     stage.progress("waiting for the audit database");
     let records = stage.records().await;
-    println!("\n{}\nThe audit database:\n{}", report::scenes(&scenes), report::records(&records));
-    let all_well = scenes.iter().all(|scene| scene.verdict() == report::OK);
+    println!("\nThe audit database:\n\n{}", report::records(&records));
+    println!("kubectl get bastionsessions:\n\n{}", stage.sessions().await);
+    println!("{}\n{}", report::told(&scenes), report::scenes(&scenes));
+    let all_well = !scenes.iter().any(report::Scene::fell_short);
     if !all_well {
         eprintln!("{}", stage.last_words());
     }

@@ -6,55 +6,122 @@ use bastion_operator::api::{Phase, Reason};
 use bastion_operator::audit::SessionRecord;
 use jiff::Timestamp;
 
-/// The verdict of a scene that went as it should.
-pub const OK: &str = "OK";
+use crate::harness::AT_ONCE;
+
+/// How soon a scene's end must be shown.
+#[derive(Clone, Copy)]
+pub enum Promise {
+    /// By the gateway that sees it.
+    AtOnce,
+    /// By whoever is left.
+    Within(Duration),
+}
+
+impl Promise {
+    const fn limit(self) -> Duration {
+        match self {
+            Self::AtOnce => AT_ONCE,
+            Self::Within(limit) => limit,
+        }
+    }
+}
 
 /// What came of a scene.
 pub struct Scene {
     name: String,
     shown: String,
-    /// How long it took, and how long it may take; nothing where nothing was to happen.
-    took: Option<(Duration, Duration)>,
-    failed: bool,
+    outcome: Outcome,
+    told: Vec<String>,
+}
+
+enum Outcome {
+    /// Shown as ended after this time.
+    Ended(Duration, Promise),
+    /// Nothing was to happen, and nothing did.
+    Stayed,
+    /// It could not be played here.
+    Skipped,
+    /// Something else happened, which was printed.
+    Failed,
 }
 
 impl Scene {
+    fn new(name: &str, shown: String, outcome: Outcome) -> Self {
+        Self { name: name.to_owned(), shown, outcome, told: Vec::new() }
+    }
+
     /// A session was shown as ended after this time.
-    pub fn ended(name: &str, reason: Reason, took: Duration, limit: Duration) -> Self {
-        let shown = format!("{}/{reason}", reason.phase());
-        Self { name: name.to_owned(), shown, took: Some((took, limit)), failed: false }
+    pub fn ended(name: &str, reason: Reason, took: Duration, promise: Promise) -> Self {
+        Self::new(name, format!("{}/{reason}", reason.phase()), Outcome::Ended(took, promise))
     }
 
     /// A session stayed, and still works.
     pub fn stayed(name: &str) -> Self {
-        Self { name: name.to_owned(), shown: Phase::Active.to_string(), took: None, failed: false }
+        Self::new(name, Phase::Active.to_string(), Outcome::Stayed)
+    }
+
+    /// It needs a network of its own, which cannot be had.
+    pub fn skipped(name: &str) -> Self {
+        Self::new(name, "needs a network of its own".to_owned(), Outcome::Skipped)
     }
 
     /// Something else happened, which was printed.
     pub fn failed(name: &str) -> Self {
-        Self { name: name.to_owned(), shown: "see above".to_owned(), took: None, failed: true }
+        Self::new(name.trim(), "see above".to_owned(), Outcome::Failed)
     }
 
-    pub fn verdict(&self) -> &'static str {
-        match self.took {
-            _ if self.failed => "FAILED",
-            Some((took, limit)) if took > limit => "LATE",
-            _ => OK,
+    /// With what the bastion told the user.
+    pub fn told(self, told: Vec<String>) -> Self {
+        Self { told, ..self }
+    }
+
+    /// How long it took.
+    pub const fn time(&self) -> Option<Duration> {
+        match self.outcome {
+            Outcome::Ended(took, _) => Some(took),
+            Outcome::Stayed | Outcome::Skipped | Outcome::Failed => None,
+        }
+    }
+
+    /// Whether it fell short.
+    pub fn fell_short(&self) -> bool {
+        matches!(self.verdict(), "LATE" | "FAILED")
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self.outcome {
+            Outcome::Failed => "FAILED",
+            Outcome::Skipped => "SKIPPED",
+            Outcome::Ended(took, promise) if took > promise.limit() => "LATE",
+            Outcome::Ended(..) | Outcome::Stayed => "OK",
         }
     }
 
     fn cells(&self) -> Vec<String> {
-        let seconds = |time: Duration| format!("{:.3}", time.as_secs_f64());
-        let took = self.took.map(|(took, _)| seconds(took)).unwrap_or_default();
-        let limit = self.took.map(|(_, limit)| limit.as_secs().to_string()).unwrap_or_default();
-        vec![self.name.clone(), self.shown.clone(), took, limit, self.verdict().to_owned()]
+        let (took, promised) = match self.outcome {
+            Outcome::Ended(took, promise) => (
+                format!("{:.3}", took.as_secs_f64()),
+                match promise {
+                    Promise::AtOnce => "at once".to_owned(),
+                    Promise::Within(limit) => format!("{} s", limit.as_secs()),
+                },
+            ),
+            Outcome::Stayed | Outcome::Skipped | Outcome::Failed => (String::new(), String::new()),
+        };
+        vec![self.name.clone(), self.shown.clone(), took, promised, self.verdict().to_owned()]
     }
 }
 
 /// The scenes, and how long each took to be shown.
 pub fn scenes(scenes: &[Scene]) -> String {
-    let head = ["Scene", "Shown as", "Seconds until shown", "Allowed", ""];
+    let head = ["What happens to a session", "Shown as", "Seconds until shown", "Promised", ""];
     table(&head, &scenes.iter().map(Scene::cells).collect::<Vec<_>>())
+}
+
+/// What users read when their sessions ended, or were about to.
+pub fn told(scenes: &[Scene]) -> String {
+    let rows = scenes.iter().flat_map(|scene| scene.told.iter().map(|line| vec![scene.name.clone(), line.clone()]));
+    table(&["What happens to a session", "What its user reads"], &rows.collect::<Vec<_>>())
 }
 
 /// The rows of the audit database.

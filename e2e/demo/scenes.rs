@@ -5,110 +5,105 @@ use std::time::{Duration, Instant};
 
 use bastion_operator::api::{BastionSession, Phase, Reason};
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{LocalBoxFuture, join_all};
+use jiff::Timestamp;
 use kube::ResourceExt;
-use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::harness::bastion::Open;
+use crate::harness::ssh::Ssh;
 use crate::harness::{Gateway, PATIENCE};
-use crate::report::Scene;
-use crate::stage::{AT_ONCE, LOST_GATEWAY, Stage};
+use crate::report::{Promise, Scene};
+use crate::stage::{LOST_GATEWAY, Stage};
+use crate::{at_once, in_time};
 
-/// Plays them all. One that fails does not keep the others from being played.
+/// A scene: its name, and what happens in it.
+pub type Play<'a> = (&'static str, LocalBoxFuture<'a, Vec<Scene>>);
+
+/// Plays them all: those whose end is seen at once one after the other, and then those that wait, together.
 pub async fn play(stage: &Stage) -> Vec<Scene> {
-    let plays = [
-        ("a user types exit", exit(stage).boxed_local()),
-        ("an ssh client is killed with -9", client_killed(stage).boxed_local()),
-        ("one of two sessions ends", one_of_two(stage).boxed_local()),
-        ("an administrator terminates a session", terminated(stage).boxed_local()),
-        (
-            "a gateway with 20 sessions is killed with -9; it is given up after 20 s",
-            gateway_killed(stage).boxed_local(),
-        ),
-    ];
     let mut scenes = Vec::new();
-    for (name, play) in plays {
-        stage.progress(name);
-        let played = AssertUnwindSafe(play).catch_unwind().await;
-        scenes.extend(played.unwrap_or_else(|_| vec![Scene::failed(name)]));
+    for scene in at_once::scenes(stage) {
+        scenes.extend(perform(stage, scene).await);
     }
+    stage.progress("and now, all at the same time, what takes its time; the longest takes a minute:");
+    let together = in_time::scenes(stage).into_iter().map(|scene| perform(stage, scene));
+    scenes.extend(join_all(together).await.into_iter().flatten());
     scenes
 }
 
-/// Opens a shell of alice on web-1, and waits until it answers.
-async fn open(stage: &Stage, gateway: &Gateway) -> Open {
-    let mut ssh = gateway.ssh("alice:web-1").await.no_terminal().start().await;
+/// Plays one. If it fails, that keeps no other from being played.
+async fn perform(stage: &Stage, (name, play): Play<'_>) -> Vec<Scene> {
+    stage.progress(name);
+    let played = AssertUnwindSafe(play).catch_unwind().await;
+    played.unwrap_or_else(|_| vec![Scene::failed(name)])
+}
+
+/// An `ssh` of a new user, who is in alice's group, to web-1.
+pub async fn ssh(stage: &Stage, gateway: &Gateway, user: &str) -> Ssh {
+    ssh_to(stage, gateway, user, "web-1").await
+}
+
+/// The same, to another target.
+pub async fn ssh_to(stage: &Stage, gateway: &Gateway, user: &str, target: &str) -> Ssh {
+    stage.namespace.user_with(user, json!({"groups": ["web-team"]})).await;
+    gateway.ssh(&format!("{user}:{target}")).await
+}
+
+/// Opens a shell of a new user on web-1, through the gateway that stays, and waits until it answers.
+pub async fn open(stage: &Stage, user: &str) -> Open {
+    answering(stage, ssh(stage, &stage.gateways[1], user).await.no_terminal(), user).await
+}
+
+/// Starts an `ssh` that opens a shell, and waits until that answers.
+pub async fn answering(stage: &Stage, ssh: Ssh, user: &str) -> Open {
+    let mut ssh = ssh.start().await;
     ssh.say("echo rea$((0))dy").await;
     ssh.shows("rea0dy").await;
-    Open { session: stage.watch.started("alice").await, ssh }
+    Open { session: stage.watch.started(user).await, ssh }
 }
 
-/// The time from the event until the watch showed this end.
-async fn shown(stage: &Stage, event: Instant, session: &BastionSession, reason: Reason) -> Duration {
+/// The scene of a session that ends, with the time from the event until the watch showed it.
+pub async fn shown(
+    stage: &Stage,
+    name: &str,
+    event: Instant,
+    session: &BastionSession,
+    reason: Reason,
+    promise: Promise,
+) -> Scene {
     let sighting = stage.watch.ended_within(PATIENCE + LOST_GATEWAY, session, reason).await;
-    sighting.at.duration_since(event)
+    Scene::ended(name, reason, sighting.at.saturating_duration_since(event), promise)
 }
 
-async fn exit(stage: &Stage) -> Vec<Scene> {
-    let Open { mut ssh, session } = open(stage, &stage.gateways[0]).await;
-    let event = Instant::now();
-    ssh.say("exit").await;
-    let took = shown(stage, event, &session, Reason::UserExit).await;
-    ssh.finish(PATIENCE).await;
-    vec![Scene::ended("exit", Reason::UserExit, took, AT_ONCE)]
-}
-
-async fn client_killed(stage: &Stage) -> Vec<Scene> {
-    let Open { ssh, session } = open(stage, &stage.gateways[0]).await;
-    let event = Instant::now();
-    ssh.signal(Signal::SIGKILL);
-    let took = shown(stage, event, &session, Reason::ClientDisconnected).await;
-    vec![Scene::ended("ssh client killed with -9", Reason::ClientDisconnected, took, AT_ONCE)]
-}
-
-async fn one_of_two(stage: &Stage) -> Vec<Scene> {
-    let mut first = open(stage, &stage.gateways[0]).await;
-    let mut second = open(stage, &stage.gateways[0]).await;
-    let event = Instant::now();
-    first.ssh.say("exit").await;
-    let took = shown(stage, event, &first.session, Reason::UserExit).await;
-    let stays = stays(stage, "  the other of the two", &mut second).await;
-    second.ssh.say("exit").await;
-    shown(stage, event, &second.session, Reason::UserExit).await;
-    vec![Scene::ended("one of two sessions exits", Reason::UserExit, took, AT_ONCE), stays]
-}
-
-/// Checks that a session is still shown as Active, and that it is.
-async fn stays(stage: &Stage, name: &str, open: &mut Open) -> Scene {
+/// The scene of a session that is still shown as Active, and is.
+pub async fn stays(stage: &Stage, name: &str, open: &mut Open) -> Scene {
     open.still_answers().await;
     assert_eq!(stage.watch.phase(&open.session), Phase::Active);
     Scene::stayed(name)
 }
 
-async fn terminated(stage: &Stage) -> Vec<Scene> {
-    let Open { mut ssh, session } = open(stage, &stage.gateways[0]).await;
-    let patch = r#"{"spec": {"termination": {"requestedBy": "admin", "reason": "maintenance"}}}"#;
-    let name = session.name_any();
-    let event = Instant::now();
-    let kubectl = stage.namespace.kubectl(&["patch", "bastionsession", &name, "--type=merge", "-p", patch]).await;
-    assert_eq!(kubectl.code, Some(0), "{kubectl:?}");
-    let took = shown(stage, event, &session, Reason::AdminTerminated).await;
-    let outcome = ssh.finish(PATIENCE).await;
-    assert!(outcome.stderr.contains("terminated by admin: maintenance"), "the user reads who and why: {outcome:?}");
-    vec![Scene::ended("kubectl patch of spec.termination", Reason::AdminTerminated, took, AT_ONCE)]
+/// Ends a session that has played its part.
+pub async fn leave(mut open: Open) {
+    open.ssh.say("exit").await;
+    open.ssh.finish(PATIENCE).await;
 }
 
-async fn gateway_killed(stage: &Stage) -> Vec<Scene> {
-    let mut elsewhere = open(stage, &stage.gateways[1]).await;
-    let lost = join_all((0..20).map(|_| open(stage, &stage.gateways[0]))).await;
-    let event = Instant::now();
-    stage.gateways[0].process.signal(Signal::SIGKILL);
-    let took = join_all(lost.iter().map(|it| shown(stage, event, &it.session, Reason::GatewayLost))).await;
-    let scene = |name: &str, took| Scene::ended(name, Reason::GatewayLost, took, LOST_GATEWAY);
-    let fastest = scene("gateway killed with -9: the first of its 20", took.iter().min().copied().unwrap_or_default());
-    let slowest = scene("  the last of its 20", took.iter().max().copied().unwrap_or_default());
-    let stays = stays(stage, "  a session on the other gateway", &mut elsewhere).await;
-    elsewhere.ssh.say("exit").await;
-    shown(stage, event, &elsewhere.session, Reason::UserExit).await;
-    vec![fastest, slowest, stays]
+/// What the bastion told the user, once the `ssh` has ended.
+pub async fn told(open: &mut Open) -> Vec<String> {
+    let outcome = open.ssh.finish(PATIENCE).await;
+    let all = format!("{}\n{}", outcome.stdout, outcome.stderr);
+    all.lines().map(str::trim).filter(|line| line.starts_with("bastion: ")).map(ToOwned::to_owned).collect()
+}
+
+/// The moment at which a session was this old.
+pub fn at_age(session: &BastionSession, age: Duration) -> Instant {
+    let since = Timestamp::now().duration_since(session.spec.start_time.0);
+    let so_far = Duration::try_from(since).unwrap_or_default();
+    Instant::now().checked_sub(so_far).expect("this machine was up when the session began") + age
+}
+
+/// The session's name.
+pub fn name(open: &Open) -> String {
+    open.session.name_any()
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bastion_operator::audit::{SessionRecord, Store};
+use nix::unistd::Uid;
 use serde_json::{Value, json};
 
 use crate::harness::manifests::{apply, apply_one, in_repository};
 use crate::harness::namespace::kubectl_path;
+use crate::harness::objects::merge;
 use crate::harness::programs::audit_url;
 use crate::harness::run::Run;
 use crate::harness::{ControlPlane, Controller, Gateway, Namespace, PATIENCE, SessionWatch, Sshd, eventually};
@@ -49,6 +51,19 @@ impl Stage {
         Self { start, namespace, watch, gateways, controller, sshd }
     }
 
+    /// Adds a target like web-1, but for this in its spec.
+    pub async fn target(&self, name: &str, spec: Value) {
+        let mut like = json!({"groups": ["web"], "credentials": sample("target.yaml")["spec"]["credentials"]});
+        merge(&mut like, spec);
+        self.namespace.target_with(name, &self.sshd, like).await;
+    }
+
+    /// What `kubectl get bastionsessions` prints.
+    pub async fn sessions(&self) -> String {
+        let kubectl = self.namespace.kubectl(&["get", "bastionsessions", "--sort-by=.spec.startTime"]).await;
+        kubectl.stdout
+    }
+
     /// Says what comes next.
     pub fn progress(&self, what: &str) {
         progress(self.start, what);
@@ -83,7 +98,7 @@ impl Stage {
         let (kubeconfig, login) = (self.namespace.control_plane.kubeconfig(), &self.sshd.login);
         format!(
             "Everything is still up. In another terminal:
-
+{}
   export KUBECONFIG={} PATH=\"$PATH:{tools}\"
   kubectl -n {NAMESPACE} get bastionsessions -o wide --watch
 
@@ -95,6 +110,7 @@ impl Stage {
   kubectl explain bastionsession.status
 
 Ctrl-C ends everything and removes it.",
+            way_in(),
             kubeconfig.display()
         )
     }
@@ -113,6 +129,13 @@ Ctrl-C ends everything and removes it.",
         drop(self);
         control_plane.stop().await;
     }
+}
+
+/// How another terminal gets into the network that all this is in.
+fn way_in() -> String {
+    let Some(inside) = std::env::var_os("BASTION_OWN_NETWORK") else { return String::new() };
+    let rights = if Uid::effective().is_root() { "" } else { "--user --preserve-credentials " };
+    format!("\n  nsenter {rights}--net --target {} bash\n", inside.display())
 }
 
 fn progress(start: Instant, what: &str) {
@@ -141,8 +164,20 @@ fn sample(name: &str) -> Value {
     serde_saphyr::from_str(&in_repository(&format!("deploy/samples/{name}"))).expect("a sample in valid YAML")
 }
 
-/// What the demo grants a gateway to show an end that it saw itself.
-pub const AT_ONCE: Duration = Duration::from_secs(1);
+/// The limit of the sessions that run into one.
+pub const LIMITED: Duration = Duration::from_secs(4);
 
-/// What the demo grants the controller to show the end of a dead gateway's sessions.
+/// The sessions of a dead gateway are shown as ended within this time.
 pub const LOST_GATEWAY: Duration = Duration::from_secs(30);
+
+/// The same, where its container is seen to have ended: about a second.
+pub const CONTAINER_SEEN: Duration = Duration::from_secs(2);
+
+/// A silent network is found out within this time.
+pub const LOST_NETWORK: Duration = Duration::from_secs(30);
+
+/// A revocation is enforced within this time.
+pub const REVOKED: Duration = Duration::from_mins(1);
+
+/// A session without a connection is found out within this time.
+pub const STALE: Duration = Duration::from_secs(30);

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bastion_operator::api::{BastionSession, BastionTarget, credentials_namespace};
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
@@ -270,6 +272,23 @@ impl Namespace {
             kubeconfig.clusters[0].cluster.as_mut().expect("a cluster").server = Some(format!("https://{api}"));
         }
         Account { pod_uid, kubeconfig: self.write_kubeconfig(pod, &kubeconfig), client: client_of(kubeconfig) }
+    }
+
+    /// Writes into a gateway's Pod that its container has ended, as a kubelet does, whose times are whole seconds, once that
+    /// is after `began`. Returns when it was written.
+    pub async fn report_ended_container(&self, pod: &str, began: Timestamp) -> Instant {
+        let ended = eventually(PATIENCE, "the next second", async || {
+            let second = Timestamp::from_second(Timestamp::now().as_second()).expect("a time");
+            if second > began { Ok(second) } else { Err(format!("{second}")) }
+        })
+        .await;
+        let state = json!({"terminated": {"exitCode": 137, "finishedAt": ended.to_string()}});
+        let container =
+            json!({"name": "gateway", "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": ""});
+        let status = Patch::Merge(json!({"status": {"containerStatuses": [container]}}));
+        let written = Instant::now();
+        self.api::<Pod>().patch_status(pod, &PatchParams::default(), &status).await.expect("a changed Pod");
+        written
     }
 
     fn write_kubeconfig(&self, pod: &str, kubeconfig: &Kubeconfig) -> PathBuf {

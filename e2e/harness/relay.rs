@@ -1,10 +1,10 @@
 //! A TCP relay that can stop forwarding without closing anything, as a network does that is cut.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -33,10 +33,20 @@ impl Gate {
 impl Relay {
     /// Starts one that leads to `to`.
     pub async fn to(to: SocketAddr) -> Self {
+        Self::by_way_of(Ipv4Addr::LOCALHOST, None, to).await
+    }
+
+    /// Starts one that leads from `from` to `to`, and has little room there: while it is cut, its kernel soon has to
+    /// tell the other side so.
+    pub async fn narrow(from: Ipv4Addr, to: SocketAddr) -> Self {
+        Self::by_way_of(from, Some(16 * 1024), to).await
+    }
+
+    async fn by_way_of(from: Ipv4Addr, room: Option<u32>, to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let gate = watch::Sender::new(Gate::default());
-        let task = tokio::spawn(accept(listener, to, gate.clone()));
+        let task = tokio::spawn(accept(listener, from, room, to, gate.clone()));
         Self { address, gate, task }
     }
 
@@ -67,16 +77,22 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: TcpListener, to: SocketAddr, gate: watch::Sender<Gate>) {
+async fn accept(listener: TcpListener, from: Ipv4Addr, room: Option<u32>, to: SocketAddr, gate: watch::Sender<Gate>) {
     while let Ok((near, _)) = listener.accept().await {
         let number = gate.borrow().accepted;
         gate.send_modify(|gate| gate.accepted += 1);
-        tokio::spawn(relay(near, to, number, gate.subscribe()));
+        let socket = TcpSocket::new_v4().expect("a socket");
+        if let Some(room) = room {
+            socket.set_recv_buffer_size(room).expect("less room");
+        }
+        socket.bind((from, 0).into()).expect("an address of this network");
+        if let Ok(far) = socket.connect(to).await {
+            tokio::spawn(relay(near, far, number, gate.subscribe()));
+        }
     }
 }
 
-async fn relay(near: TcpStream, to: SocketAddr, number: u64, gate: watch::Receiver<Gate>) {
-    let Ok(far) = TcpStream::connect(to).await else { return };
+async fn relay(near: TcpStream, far: TcpStream, number: u64, gate: watch::Receiver<Gate>) {
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     let mut breaks = gate.clone();
     tokio::select! {

@@ -35,6 +35,12 @@ impl Ssh {
         }
     }
 
+    /// To another address, which leads there too.
+    pub const fn by_way_of(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
     /// With another key.
     pub fn key(mut self, path: &Path) -> Self {
         path.clone_into(&mut self.key);
