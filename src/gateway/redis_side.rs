@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tracing::{error, info};
 
 use super::instance::Instance;
-use crate::lifecycle::{Cause, RENEW_EVERY, RENEW_RETRY};
+use crate::lifecycle::{Cause, RENEW_RETRY, SHOW_EVERY};
 use crate::liveness::{orders, witness};
 use crate::metrics::METRICS;
 use crate::redis_link::RedisLink;
@@ -37,7 +37,7 @@ async fn show(instance: &Instance, redis: &RedisLink) {
         let pause = match witness::show(redis, &instance.id).await {
             Ok(begun) => {
                 instance.fence().shown(begun);
-                RENEW_EVERY
+                SHOW_EVERY
             }
             Err(_) => RENEW_RETRY,
         };
