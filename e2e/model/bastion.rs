@@ -4,6 +4,7 @@ use stateright::{Model, Path, Property};
 
 use crate::controller::{self, Controller};
 use crate::gateway::{self, Gateway};
+use crate::redis::{self, Redis};
 use crate::rules::Rules;
 use crate::steps::{Scope, Step, Troubles, Who, possible};
 use crate::world::{Api, Example, Examples, Lease, OLDEST, Process, Promise, Shown, World};
@@ -16,6 +17,25 @@ pub const fn name_of(promise: Promise) -> &'static str {
         Promise::ShownInTime => "a session whose gateway is gone is shown as ended within 30 s",
         Promise::FinalPhase => "a session ends once",
         Promise::KnowsItsLoss => "a gateway that was declared lost learns it at its next contact",
+        Promise::FencedInTime => "a gateway cut off from both witnesses ends its session before its loss is declared",
+        Promise::FencedForCause => "no gateway ends its session that reaches a witness",
+    }
+}
+
+/// What the model comes across, in words.
+pub const fn name_of_example(example: Example) -> &'static str {
+    match example {
+        Example::LossDeclared => "a loss is declared",
+        Example::SecondFinishesSweep => "another finishes the sweep",
+        Example::SilenceForgiven => "a controller starts its count again",
+        Example::SuspectShowsItself => "a suspect has shown itself",
+        Example::LossLearnt => "a gateway learns its loss",
+        Example::LateEndRefused => "a late end is refused",
+        Example::LandsAfterDeath => "a renewal arrives after death",
+        Example::LeaseMadeAnew => "a Lease is made anew",
+        Example::FenceFalls => "a gateway ends its own session",
+        Example::VouchedFor => "a controller vouches",
+        Example::OnlyRedisHears => "only Redis hears of a gateway",
     }
 }
 
@@ -24,6 +44,8 @@ pub const fn name_of(promise: Promise) -> &'static str {
 pub struct Bastion {
     pub gateways: usize,
     pub controllers: usize,
+    /// Whether there is Redis.
+    pub redis: bool,
     pub faults: u8,
     /// Whether the first fault befalls a gateway.
     pub gateway_first: bool,
@@ -36,6 +58,7 @@ impl Default for Bastion {
         Self {
             gateways: 1,
             controllers: 2,
+            redis: false,
             faults: 2,
             gateway_first: false,
             scope: Scope::ALL,
@@ -55,7 +78,8 @@ impl Model for Bastion {
                 leases: vec![Some(Lease { version: 0, lost: false }); self.gateways],
                 sessions: vec![Shown::Active; self.gateways],
             },
-            gateways: vec![Gateway::new(); self.gateways],
+            redis: self.redis.then(|| Redis::new(self.gateways)),
+            gateways: vec![Gateway::new(self.redis); self.gateways],
             controllers: vec![Controller::new(self.gateways); self.controllers],
             faults_left: self.faults,
             broken: None,
@@ -85,45 +109,38 @@ impl Model for Bastion {
                     world.faults_left -= 1;
                 }
             }
-            step => happens(&mut world, step),
+            step => happens(&mut world, step, &self.rules),
         }
         Some(world)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let kept: [fn(&Self, &World) -> bool; 5] = [
+        let promises: [fn(&Self, &World) -> bool; 7] = [
             |_, world| world.broken != Some(Promise::RenewedInTime),
             |_, world| world.broken != Some(Promise::Healthy),
             |_, world| world.broken != Some(Promise::ShownInTime),
             |_, world| world.broken != Some(Promise::FinalPhase),
             |_, world| world.broken != Some(Promise::KnowsItsLoss),
+            |_, world| world.broken != Some(Promise::FencedInTime),
+            |_, world| world.broken != Some(Promise::FencedForCause),
         ];
-        let names = Promise::ALL.map(name_of);
-        let mut properties: Vec<_> =
-            names.into_iter().zip(kept).map(|(name, kept)| Property::always(name, kept)).collect();
-        properties.extend([
-            Property::sometimes("a loss is declared", |_, world: &World| world.examples.has(Example::LossDeclared)),
-            Property::sometimes("another finishes the sweep", |_, world: &World| {
-                world.examples.has(Example::SecondFinishesSweep)
-            }),
-            Property::sometimes("a controller starts its count again", |_, world: &World| {
-                world.examples.has(Example::SilenceForgiven)
-            }),
-            Property::sometimes("a suspect has shown itself", |_, world: &World| {
-                world.examples.has(Example::SuspectShowsItself)
-            }),
-            Property::sometimes("a gateway learns its loss", |_, world: &World| {
-                world.examples.has(Example::LossLearnt)
-            }),
-            Property::sometimes("a late end is refused", |_, world: &World| {
-                world.examples.has(Example::LateEndRefused)
-            }),
-            Property::sometimes("a renewal arrives after death", |_, world: &World| {
-                world.examples.has(Example::LandsAfterDeath)
-            }),
-            Property::sometimes("a Lease is made anew", |_, world: &World| world.examples.has(Example::LeaseMadeAnew)),
-        ]);
-        properties
+        let examples: [fn(&Self, &World) -> bool; 11] = [
+            |_, world| world.examples.has(Example::LossDeclared),
+            |_, world| world.examples.has(Example::SecondFinishesSweep),
+            |_, world| world.examples.has(Example::SilenceForgiven),
+            |_, world| world.examples.has(Example::SuspectShowsItself),
+            |_, world| world.examples.has(Example::LossLearnt),
+            |_, world| world.examples.has(Example::LateEndRefused),
+            |_, world| world.examples.has(Example::LandsAfterDeath),
+            |_, world| world.examples.has(Example::LeaseMadeAnew),
+            |_, world| world.examples.has(Example::FenceFalls),
+            |_, world| world.examples.has(Example::VouchedFor),
+            |_, world| world.examples.has(Example::OnlyRedisHears),
+        ];
+        let promises = Promise::ALL.map(name_of).into_iter().zip(promises);
+        let examples = Example::ALL.map(name_of_example).into_iter().zip(examples);
+        let promises = promises.map(|(name, kept)| Property::always(name, kept));
+        promises.chain(examples.map(|(name, met)| Property::sometimes(name, met))).collect()
     }
 }
 
@@ -134,11 +151,20 @@ impl Bastion {
     }
 
     fn second(&self, world: &mut World, troubles: Troubles) {
+        if let Some(redis) = &mut world.redis {
+            redis.pass();
+        }
+        for c in 0..self.controllers {
+            controller::wake(world, c, &troubles, &self.rules);
+        }
         for g in 0..self.gateways {
             gateway::pass(world, g, troubles.gateway(g), &self.rules);
         }
         for c in 0..self.controllers {
             controller::pass(world, c, &troubles, &self.rules);
+        }
+        for g in 0..self.gateways {
+            gateway::look_at_fence(world, g, &self.rules);
         }
         for c in 0..self.controllers {
             controller::count_overdue(world, c);
@@ -147,7 +173,7 @@ impl Bastion {
 }
 
 /// Something breaks between two seconds, or is mended.
-fn happens(world: &mut World, step: Step) {
+fn happens(world: &mut World, step: Step, rules: &Rules) {
     match step {
         Step::Crash(who) => break_process(world, who, Process::Dead),
         Step::Freeze(who) => break_process(world, who, Process::Frozen),
@@ -161,7 +187,10 @@ fn happens(world: &mut World, step: Step) {
             world.gateways[g].silent = OLDEST;
         }
         Step::UserLeaves(g) => world.gateways[g].user_leaves(),
-        _ => return mend(world, step),
+        Step::CutFromRedis(Who::Gateway(g)) => world.gateways[g].cut_from_redis = true,
+        Step::CutFromRedis(Who::Controller(c)) => world.controllers[c].cut_from_redis = true,
+        Step::FreezeRedis { .. } | Step::EmptyRedis | Step::SetRedisBack => break_redis(world, step),
+        _ => return mend(world, step, rules),
     }
     world.faults_left -= 1;
 }
@@ -175,9 +204,27 @@ fn break_process(world: &mut World, who: Who, process: Process) {
     }
 }
 
-fn mend(world: &mut World, step: Step) {
-    let World { api, gateways, controllers, .. } = world;
+fn break_redis(world: &mut World, step: Step) {
+    let World { redis: Some(redis), controllers, .. } = world else { return };
     match step {
+        Step::FreezeRedis { with_set_of } => redis.freeze(with_set_of),
+        Step::EmptyRedis => redis.empty(),
+        Step::SetRedisBack => {
+            redis.set_clock_back();
+            for controller in controllers {
+                controller.observer.shift_stamps(redis::set_back);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn mend(world: &mut World, step: Step, rules: &Rules) {
+    let World { api, redis, gateways, controllers, .. } = world;
+    match step {
+        Step::MendToRedis(Who::Gateway(g)) => gateways[g].cut_from_redis = false,
+        Step::MendToRedis(Who::Controller(c)) => controllers[c].cut_from_redis = false,
+        Step::ThawRedis => redis.iter_mut().for_each(|redis| redis.thaw(rules)),
         Step::Start(c) => controllers[c].start(),
         Step::Thaw { who: Who::Gateway(g), .. } => gateways[g].process = Process::Running,
         Step::Thaw { who: Who::Controller(c), looks_first } => {

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use bastion_operator::lifecycle::{Action, HEARTBEAT_EVERY, LeaseSeen, Observer, RENEW_TIMEOUT, Situation, decide};
 use jiff::Timestamp;
 
-use crate::gateway::Gateway;
 use crate::objects;
 use crate::rules::{Rules, seconds};
 use crate::steps::{Trouble, Troubles};
-use crate::world::{Example, Lease, NOW, OLDEST, Process, Promise, Shown, World, Writer};
+use crate::world::{Example, Lease, NOW, OLDEST, Process, Promise, Shown, World, Writer, moved_by};
+use crate::{redis, witness};
 
 /// What follows a timeout comes a little later than the timeout's full seconds.
 const A_MOMENT: Duration = Duration::from_millis(1);
@@ -24,19 +24,22 @@ pub struct Controller {
     pub process: Process,
     /// Whether nothing passes between it and the API server.
     pub cut: bool,
+    /// Whether nothing passes between it and Redis.
+    pub cut_from_redis: bool,
     /// Whether its watch stands still, though its requests are answered.
     pub stalled: bool,
     /// Whether what its watch shows next is a list.
     lists: bool,
     /// After a pause: whether it looks at its clock before it reads what came in meanwhile.
     pub looks_first: bool,
-    observer: Observer,
+    pub observer: Observer,
     beat: Beat,
     judge: Judge,
+    pub asks: Asks,
     /// The gateways whose Leases are gone without its knowledge, where lists do not tell.
     untold: Vec<usize>,
     /// By gateway.
-    views: Vec<View>,
+    pub views: Vec<View>,
 }
 
 /// The renewal of its heartbeat Lease.
@@ -67,15 +70,23 @@ struct Judge {
 
 /// A swap on its way, given up by its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct LateSwap {
-    gateway: usize,
-    version: Option<u8>,
-    lands_in: u8,
+pub struct LateSwap {
+    pub gateway: usize,
+    pub version: Option<u8>,
+    pub lands_in: u8,
+}
+
+/// The task that asks Redis for signs of life, and vouches for those who give them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Asks {
+    /// How long it waits for an answer still, of Redis or of the API server.
+    pub timeout_in: u8,
+    pub late: Option<LateSwap>,
 }
 
 /// What it knows of a gateway and of its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct View {
+pub struct View {
     /// As the watch showed it last.
     lease: Option<Lease>,
     ended: bool,
@@ -86,6 +97,8 @@ struct View {
     timeout_in: u8,
     /// For how long the gateway is gone, the session shown as Active, and this controller in a state to notice.
     overdue: u8,
+    /// For how long it has not heard of the gateway through Redis, if it ever did.
+    pub unheard: Option<u8>,
 }
 
 /// What becomes of an attempt to declare a loss.
@@ -104,12 +117,14 @@ impl Controller {
         Self {
             process: Process::Running,
             cut: false,
+            cut_from_redis: false,
             stalled: false,
             lists: true,
             looks_first: false,
             observer: Observer::new(*NOW),
             beat: Beat { due_in: 1, ..Beat::default() },
             judge: Judge::default(),
+            asks: Asks::default(),
             untold: vec![],
             views: vec![view; gateways],
         }
@@ -117,15 +132,15 @@ impl Controller {
 
     /// One that is no more.
     pub fn die(&mut self) {
-        let late = self.judge.late;
+        let (judged, vouched) = (self.judge.late, self.asks.late);
         *self = Self { process: Process::Dead, ..Self::new(self.views.len()) };
-        self.judge.late = late;
+        (self.judge.late, self.asks.late) = (judged, vouched);
     }
 
     pub fn start(&mut self) {
-        let late = self.judge.late;
+        let (judged, vouched) = (self.judge.late, self.asks.late);
         *self = Self::new(self.views.len());
-        self.judge.late = late;
+        (self.judge.late, self.asks.late) = (judged, vouched);
     }
 
     /// Its watch begins anew, with a list, in which its own heartbeat is none.
@@ -145,12 +160,22 @@ impl Controller {
         self.sees(up) && self.beat.lost < 2
     }
 
+    /// Whether Redis, which is `up` or not, answers it.
+    pub fn reaches_redis(&self, up: bool) -> bool {
+        up && self.process == Process::Running && !self.cut_from_redis
+    }
+
+    /// Whether it works, and has heard of gateway `g` through Redis in the last so many seconds.
+    fn hears(&self, g: usize, up: bool, within: u8) -> bool {
+        self.is_well(up) && self.views[g].unheard.is_some_and(|unheard| unheard < within)
+    }
+
     /// Whether it still holds a version of the Lease of gateway `g`.
     pub fn remembers(&self, g: usize, version: u8) -> bool {
         let named = (g, Some(version));
         self.views[g].lease.is_some_and(|lease| lease.version == version)
             || self.judge.suspects.contains(&named)
-            || self.judge.late.is_some_and(|late| (late.gateway, late.version) == named)
+            || [self.judge.late, self.asks.late].into_iter().flatten().any(|late| (late.gateway, late.version) == named)
     }
 
     /// The gateways whose Leases are gone, as a list leaves them out or as the watch tells.
@@ -174,31 +199,41 @@ impl Controller {
     /// What it waits for in vain while it is frozen is over when it wakes.
     fn sleep(&mut self) {
         let waits = self.views.iter_mut().map(|view| &mut view.timeout_in);
-        for wait in waits.chain([&mut self.beat.timeout_in, &mut self.judge.timeout_in]) {
+        for wait in waits.chain([&mut self.beat.timeout_in, &mut self.judge.timeout_in, &mut self.asks.timeout_in]) {
             *wait = (*wait).min(wait.saturating_sub(1).max(1));
         }
     }
 
     /// Lets its clock move on.
     fn age(&mut self, passed: u8) {
-        let oldest = NOW.checked_sub(Duration::from_secs(OLDEST.into())).unwrap_or(*NOW);
-        let passed_by = Duration::from_secs(passed.into());
-        self.observer.shift(|at| at.checked_sub(passed_by).unwrap_or(oldest).max(oldest));
+        self.observer.shift(moved_by(passed));
+        self.observer.shift_stamps(redis::a_second_older);
         self.beat.due_in = self.beat.due_in.saturating_sub(passed);
         for view in &mut self.views {
             view.look_in = view.look_in.map(|at| at.saturating_sub(passed));
+            view.unheard = view.unheard.map(|unheard| unheard + 1).filter(|unheard| *unheard < OLDEST);
         }
     }
 }
 
-/// A second passes for controller `c`.
+/// A second passes for controller `c`, and it asks Redis before anybody does anything: so it hears of what happened
+/// in a second only in the next.
+pub fn wake(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
+    witness::land(world, c);
+    let controller = &mut world.controllers[c];
+    if controller.process != Process::Dead {
+        controller.age(Trouble::seconds(troubles.clock(c)));
+        witness::ask(world, c, troubles, rules);
+    }
+}
+
+/// What controller `c` does in a second.
 pub fn pass(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
     land(world, c, rules);
     let controller = &mut world.controllers[c];
     if controller.process == Process::Dead {
         return;
     }
-    controller.age(Trouble::seconds(troubles.clock(c)));
     if controller.process == Process::Frozen {
         controller.sleep();
     } else {
@@ -217,11 +252,13 @@ pub fn pass(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
 /// After a second: how long each session has been shown as Active behind a gateway that is gone, while this
 /// controller could have noticed.
 pub fn count_overdue(world: &mut World, c: usize) {
+    let redis_up = world.redis_is_up();
     let World { api, gateways, controllers, .. } = world;
     let well = controllers[c].is_well(api.up);
     let mut late = false;
     for (g, view) in controllers[c].views.iter_mut().enumerate() {
-        let waiting = well && gateways[g].is_gone() && api.sessions[g] == Shown::Active;
+        let gone = gateways[g].is_gone() && !gateways[g].reaches_redis(redis_up);
+        let waiting = well && gone && api.sessions[g] == Shown::Active;
         view.overdue = if waiting { view.overdue + 1 } else { 0 };
         late |= view.overdue >= SHOWN_WITHIN;
     }
@@ -451,6 +488,13 @@ fn land(world: &mut World, c: usize, rules: &Rules) {
     }
 }
 
+/// Whether a user is at work behind a gateway of which a witness tells.
+fn shows_life(world: &World, g: usize, rules: &Rules) -> bool {
+    let heard = |controller: &Controller| controller.hears(g, world.api.up, rules.cut_off_for);
+    let gateway = &world.gateways[g];
+    gateway.carries() && (gateway.silent < rules.renewed_in_time || world.controllers.iter().any(heard))
+}
+
 /// The API server swaps the holder of a Lease, if it is still the version that was seen.
 fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> Swap {
     match (world.api.leases[g], version) {
@@ -463,12 +507,16 @@ fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> Swap
         }
         _ => {}
     }
-    let Gateway { silent, ailing, .. } = world.gateways[g];
-    if world.gateways[g].carries() && silent < rules.renewed_in_time {
+    if shows_life(world, g, rules) {
         world.breaks(Promise::RenewedInTime);
     }
-    if world.gateways[g].carries() && !ailing && !world.gateways[g].is_gone() {
+    let gateway = &world.gateways[g];
+    let healthy = !gateway.ailing && !gateway.is_gone();
+    let should_be_fenced = gateway.should_be_fenced(world.api.up, world.redis_is_up());
+    if gateway.carries() && healthy {
         world.breaks(Promise::Healthy);
+    } else if gateway.carries() && should_be_fenced {
+        world.breaks(Promise::FencedInTime);
     }
     let version = world.new_version(g);
     world.api.leases[g] = Some(Lease { version, lost: true });

@@ -1,10 +1,13 @@
-//! A gateway: it renews its Lease by compare-and-swap, and carries one session.
+//! A gateway: it renews its Lease by compare-and-swap, shows itself in Redis where there is one, and carries one session.
 
-use bastion_operator::lifecycle::{RENEW_EVERY, RENEW_RETRY, RENEW_TIMEOUT};
+use std::time::Duration;
+
+use bastion_operator::lifecycle::{Fence, RENEW_EVERY, RENEW_RETRY, RENEW_TIMEOUT, SHOW_EVERY};
+use bastion_operator::redis_link::REDIS_TIMEOUT;
 
 use crate::rules::{Rules, seconds};
 use crate::steps::Trouble;
-use crate::world::{Example, Lease, OLDEST, Process, Promise, Shown, World, Writer};
+use crate::world::{Example, Lease, NOW, OLDEST, Process, Promise, Shown, World, Writer, moved_by};
 
 /// One instance of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -13,7 +16,9 @@ pub struct Gateway {
     pub process: Process,
     /// Whether nothing passes between it and the API server.
     pub cut: bool,
-    /// Whether it knows that it was declared lost: then it has dropped its session.
+    /// Whether nothing passes between it and Redis.
+    pub cut_from_redis: bool,
+    /// Whether its life is over: it knows that it was declared lost, or cut off, and has dropped its session.
     pub fenced: bool,
     /// The version of the Lease that it wrote last, as far as it knows.
     pub known: u8,
@@ -30,6 +35,26 @@ pub struct Gateway {
     pub ailing: bool,
     /// Whether a controller ever declared it lost.
     pub declared: bool,
+    /// What it does with Redis, where there is one.
+    pub sign: Option<Sign>,
+}
+
+/// Its signs of life in Redis.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sign {
+    /// When the next one is due, by its own clock.
+    pub due_in: u8,
+    fence: Fence,
+    /// Seconds since the last one that Redis took, if it took one.
+    unshown: u8,
+    /// Whether it was frozen since either witness heard of it.
+    paused: bool,
+}
+
+impl Sign {
+    fn new() -> Self {
+        Self { due_in: 1, fence: Fence::new(*NOW), unshown: OLDEST, paused: false }
+    }
 }
 
 /// A renewal on its way.
@@ -50,10 +75,11 @@ enum Session {
 
 impl Gateway {
     /// One that has just begun: its Lease is created, its session Active.
-    pub fn new() -> Self {
+    pub fn new(with_redis: bool) -> Self {
         Self {
             process: Process::Running,
             cut: false,
+            cut_from_redis: false,
             fenced: false,
             known: 0,
             late: None,
@@ -64,12 +90,24 @@ impl Gateway {
             silent: 0,
             ailing: false,
             declared: false,
+            sign: with_redis.then(Sign::new),
         }
     }
 
-    /// Whether it neither works nor, therefore, can be heard.
+    /// Whether the API server cannot hear of it.
     pub fn is_gone(&self) -> bool {
         self.process != Process::Running || self.cut
+    }
+
+    /// Whether Redis, which is `up` or not, can hear of it.
+    pub fn reaches_redis(&self, up: bool) -> bool {
+        up && self.sign.is_some() && self.process == Process::Running && !self.cut_from_redis && !self.fenced
+    }
+
+    /// Whether it had the time to end its sessions, cut off as it is from both witnesses.
+    pub fn should_be_fenced(&self, api_up: bool, redis_up: bool) -> bool {
+        let ran = self.process == Process::Running && self.sign.as_ref().is_some_and(|sign| !sign.paused);
+        ran && (self.cut || !api_up) && !self.reaches_redis(redis_up)
     }
 
     /// Whether a user is at work.
@@ -108,12 +146,58 @@ pub fn pass(world: &mut World, g: usize, trouble: Option<Trouble>, rules: &Rules
     gateway.silent = (gateway.silent + 1).min(OLDEST);
     gateway.ailing |= gateway.is_gone() || trouble == Some(Trouble::SlowClock);
     let due = gateway.wakes(trouble);
+    show(world, g, trouble, rules);
+    let gateway = &mut world.gateways[g];
     let reaches = up && !gateway.is_gone();
     if due {
         renew(world, g, reaches, trouble, rules);
     }
     if reaches {
         see_to_session(world, g, rules);
+    }
+}
+
+/// The gateway shows itself in Redis, when that is due.
+fn show(world: &mut World, g: usize, trouble: Option<Trouble>, rules: &Rules) {
+    let World { redis: Some(redis), gateways, .. } = world else { return };
+    let gateway = &mut gateways[g];
+    let (reaches, runs) = (gateway.reaches_redis(redis.up), gateway.process == Process::Running);
+    let Some(sign) = &mut gateway.sign else { return };
+    let passed = Trouble::seconds(trouble);
+    sign.fence.shift(moved_by(passed));
+    sign.unshown = (sign.unshown + 1).min(OLDEST);
+    sign.paused |= !runs;
+    sign.due_in = sign.due_in.saturating_sub(passed);
+    if sign.due_in > 0 || !runs {
+        return;
+    }
+    if reaches {
+        redis.set_now(g);
+        sign.due_in = seconds(SHOW_EVERY);
+        sign.fence.shown(*NOW + Duration::from_secs(rules.fence_falls_later.into()));
+        sign.unshown = 0;
+        sign.paused = false;
+    } else {
+        sign.due_in = seconds(REDIS_TIMEOUT + RENEW_RETRY);
+    }
+}
+
+/// After a second, when everybody else has done what they had to: the gateway looks whether it is cut off.
+pub fn look_at_fence(world: &mut World, g: usize, rules: &Rules) {
+    let gateway = &mut world.gateways[g];
+    let Some(sign) = &mut gateway.sign else { return };
+    if gateway.process != Process::Running || gateway.fenced || !sign.fence.is_cut_off(*NOW) {
+        return;
+    }
+    let reached = gateway.silent.min(sign.unshown) < rules.cut_off_for;
+    gateway.fenced = true;
+    if gateway.session == Session::Live {
+        // Its end is written as soon as the API server can be reached.
+        gateway.session = Session::Leaving;
+        world.example(Example::FenceFalls);
+        if reached {
+            world.breaks(Promise::FencedForCause);
+        }
     }
 }
 
@@ -158,26 +242,33 @@ fn renew(world: &mut World, g: usize, reaches: bool, trouble: Option<Trouble>, r
             Some(commit(world, g))
         }
     };
-    answered(world, g, version, trouble);
+    answered(world, g, version, trouble, rules);
 }
 
 /// The Lease is renewed, at the API server.
 fn commit(world: &mut World, g: usize) -> u8 {
     let version = world.new_version(g);
     world.api.leases[g] = Some(Lease { version, lost: false });
-    world.gateways[g].silent = 0;
-    world.gateways[g].ailing = false;
+    let gateway = &mut world.gateways[g];
+    gateway.silent = 0;
+    gateway.ailing = false;
+    if let Some(sign) = &mut gateway.sign {
+        sign.paused = false;
+    }
     version
 }
 
 /// The API server's answer: the new version, or that the instance is lost.
-fn answered(world: &mut World, g: usize, version: Option<u8>, trouble: Option<Trouble>) {
+fn answered(world: &mut World, g: usize, version: Option<u8>, trouble: Option<Trouble>, rules: &Rules) {
     let gateway = &mut world.gateways[g];
     if trouble == Some(Trouble::AnswerLost) {
         gateway.timeout_in = seconds(RENEW_TIMEOUT);
         return;
     }
     if let Some(version) = version {
+        if let Some(sign) = &mut gateway.sign {
+            sign.fence.shown(*NOW + Duration::from_secs(rules.fence_falls_later.into()));
+        }
         gateway.known = version;
         gateway.renew_in = seconds(RENEW_EVERY);
         gateway.unheard = 0;

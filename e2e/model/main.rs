@@ -35,8 +35,10 @@ mod bastion;
 mod controller;
 mod gateway;
 mod objects;
+mod redis;
 mod rules;
 mod steps;
+mod witness;
 mod world;
 
 use std::time::Instant;
@@ -44,10 +46,10 @@ use std::time::Instant;
 use rstest::rstest;
 use stateright::{Checker, HasDiscoveries, Model};
 
-use bastion::{Bastion, name_of, tell};
+use bastion::{Bastion, name_of, name_of_example, tell};
 use rules::Rules;
 use steps::Scope;
-use world::Promise;
+use world::{Example, Promise};
 
 /// Checks a model completely, or until a promise is broken, and says how large it was.
 fn check(what: &str, model: Bastion) -> impl Checker<Bastion> {
@@ -68,13 +70,35 @@ fn check(what: &str, model: Bastion) -> impl Checker<Bastion> {
     checker
 }
 
-/// The promises hold, and all that the model should come across it does.
+/// Checks a model whose promises hold, and which comes across these examples.
+fn holds(what: &str, model: Bastion, examples: &[Example]) {
+    let checker = check(what, model);
+    for promise in Promise::ALL {
+        checker.assert_no_discovery(name_of(promise));
+    }
+    for example in examples {
+        checker.assert_any_discovery(name_of_example(*example));
+    }
+}
+
+const WITHOUT_REDIS: [Example; 8] = [
+    Example::LossDeclared,
+    Example::SecondFinishesSweep,
+    Example::SilenceForgiven,
+    Example::SuspectShowsItself,
+    Example::LossLearnt,
+    Example::LateEndRefused,
+    Example::LandsAfterDeath,
+    Example::LeaseMadeAnew,
+];
+
+/// The promises hold.
 #[rstest]
-#[case::two_faults_of_any_kind(Bastion::default())]
-#[case::two_gateways(Bastion { gateways: 2, controllers: 1, ..Bastion::default() })]
-fn the_promises_hold(#[case] model: Bastion) {
+#[case::two_faults_of_any_kind(Bastion::default(), &WITHOUT_REDIS)]
+#[case::two_gateways(Bastion { gateways: 2, controllers: 1, ..Bastion::default() }, &[])]
+fn the_promises_hold(#[case] model: Bastion, #[case] examples: &[Example]) {
     let what = format!("{} gateway(s), {} controller(s), {} faults", model.gateways, model.controllers, model.faults);
-    check(&what, model).assert_properties();
+    holds(&what, model, examples);
 }
 
 /// A gateway goes, and two faults more befall the only controller, or the Lease.
@@ -82,10 +106,7 @@ fn the_promises_hold(#[case] model: Bastion) {
 fn the_promises_hold_with_a_third_fault() {
     let scope = Scope { controllers: true, people: true, ..Scope::NONE };
     let model = Bastion { controllers: 1, faults: 3, gateway_first: true, scope, ..Bastion::default() };
-    let checker = check("a gateway is gone, and two faults more", model);
-    for promise in Promise::ALL {
-        checker.assert_no_discovery(name_of(promise));
-    }
+    holds("a gateway is gone, and two faults more", model, &[]);
 }
 
 /// Two messages are lost as well, one of them each controller's, and the other one finishes the work.
@@ -93,10 +114,23 @@ fn the_promises_hold_with_a_third_fault() {
 fn the_promises_hold_with_two_messages_lost() {
     let scope = Scope { messages: true, ..Scope::NONE };
     let model = Bastion { faults: 3, gateway_first: true, scope, ..Bastion::default() };
-    let checker = check("a gateway is gone, and two messages of two controllers are lost", model);
-    for promise in Promise::ALL {
-        checker.assert_no_discovery(name_of(promise));
-    }
+    holds("a gateway is gone, and two messages of two controllers are lost", model, &[]);
+}
+
+/// With Redis as the second witness.
+#[rstest]
+#[case::one_controller(Bastion { controllers: 1, ..with_redis() }, &[Example::OnlyRedisHears, Example::FenceFalls])]
+#[case::two_controllers(with_redis(), &[Example::VouchedFor])]
+#[case::three_cuts(Bastion { faults: 3, gateway_first: true, scope: CUTS, ..with_redis() }, &[Example::FenceFalls])]
+fn the_promises_hold_with_redis(#[case] model: Bastion, #[case] examples: &[Example]) {
+    holds(&format!("with Redis, {} controller(s), {} faults", model.controllers, model.faults), model, examples);
+}
+
+const CUTS: Scope = Scope { redis_links: true, ..Scope::NONE };
+
+fn with_redis() -> Bastion {
+    let scope = Scope { gateways: true, redis_links: true, redis: true, redis_data: true, ..Scope::NONE };
+    Bastion { redis: true, scope, ..Bastion::default() }
 }
 
 /// One rule is broken, and the checker finds out.
@@ -118,6 +152,24 @@ fn a_broken_rule_is_caught(#[case] controllers: usize, #[case] broken: fn(&mut R
     let scope = Scope { people, ..Scope::ALL };
     let checker = check("a broken rule", Bastion { controllers, scope, rules, ..Bastion::default() });
     checker.assert_any_discovery(name_of(promise));
+}
+
+/// One rule about Redis is broken, and the checker finds out.
+#[rstest]
+#[case::redis_frozen_makes_the_dead_look_young(
+    |rules: &mut Rules| rules.stamps_tell_when_they_were_asked_for = false,
+    Promise::ShownInTime
+)]
+#[case::a_clock_set_back_makes_the_dead_look_alive(
+    |rules: &mut Rules| rules.only_later_stamps_count = false,
+    Promise::ShownInTime
+)]
+#[case::what_redis_says_is_kept_to_oneself(|rules: &mut Rules| rules.controllers_vouch = false, Promise::RenewedInTime)]
+#[case::a_gateway_cut_off_waits_for_long(|rules: &mut Rules| rules.fence_falls_later = 10, Promise::FencedInTime)]
+fn a_broken_rule_about_redis_is_caught(#[case] broken: fn(&mut Rules), #[case] promise: Promise) {
+    let mut rules = Rules::of_the_product();
+    broken(&mut rules);
+    check("a broken rule about Redis", Bastion { rules, ..with_redis() }).assert_any_discovery(name_of(promise));
 }
 
 /// This one takes three faults: the gateway goes, and its Lease is deleted while the controller's watch stands still.

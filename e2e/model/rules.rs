@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bastion_operator::lifecycle::{END_TIMEOUT, HEARTBEAT_TIMEOUT, LOST_AFTER, MAYBE_LOST_AFTER};
+use bastion_operator::lifecycle::{END_TIMEOUT, FENCE_AFTER, HEARTBEAT_TIMEOUT, LOST_AFTER, MAYBE_LOST_AFTER};
 
 /// The rules of the protocol. A variant of the model switches one of them off.
 #[derive(Clone, Debug)]
@@ -24,6 +24,17 @@ pub struct Rules {
     pub lists_tell_what_is_gone: bool,
     /// A gateway that finds no Lease after a silence takes itself for lost.
     pub silences_are_remembered: bool,
+    /// A stamp in Redis tells when the gateway asked for the time, not when it arrived.
+    pub stamps_tell_when_they_were_asked_for: bool,
+    /// Only a later stamp than all before it is evidence.
+    pub only_later_stamps_count: bool,
+    /// A controller vouches for a gateway that only Redis hears.
+    pub controllers_vouch: bool,
+    /// By how much a gateway waits too long before it ends its sessions.
+    pub fence_falls_later: u8,
+    /// For how long a gateway must have been cut off at least that ends its sessions: what [`FENCE_AFTER`] is on a
+    /// clock that runs fast, and the time within which a controller's hearing of it through Redis protects it from all.
+    pub cut_off_for: u8,
     /// How long such a silence is.
     pub forgotten_after: u8,
     /// How old a renewal must be at least when a loss is declared: what [`LOST_AFTER`] is on a clock that runs fast.
@@ -46,6 +57,11 @@ impl Rules {
             heartbeats_are_adopted: true,
             lists_tell_what_is_gone: true,
             silences_are_remembered: true,
+            stamps_tell_when_they_were_asked_for: true,
+            only_later_stamps_count: true,
+            controllers_vouch: true,
+            fence_falls_later: 0,
+            cut_off_for: seconds(FENCE_AFTER) - 2,
             forgotten_after: seconds(MAYBE_LOST_AFTER),
             renewed_in_time: seconds(LOST_AFTER) - 2,
             heartbeat_timeout: seconds(HEARTBEAT_TIMEOUT),

@@ -1,5 +1,6 @@
 //! What can happen: a second passes, perhaps with trouble in it, or something breaks or is mended between two.
 
+use crate::gateway::Gateway;
 use crate::world::{Process, World};
 
 /// One step of the model.
@@ -13,6 +14,15 @@ pub enum Step {
     /// The watch of a controller stands still.
     Stall(Who),
     ApiDown,
+    /// Nothing passes any more between a process and Redis.
+    CutFromRedis(Who),
+    /// Redis is frozen, perhaps between the two halves of a gateway's sign of life.
+    FreezeRedis {
+        with_set_of: Option<usize>,
+    },
+    /// Redis is flushed, or starts anew and empty.
+    EmptyRedis,
+    SetRedisBack,
     /// Somebody deletes the Lease of a gateway.
     DeleteLease(usize),
     /// The user of a gateway's session leaves.
@@ -32,6 +42,8 @@ pub enum Step {
     ApiUp {
         anew: bool,
     },
+    MendToRedis(Who),
+    ThawRedis,
 }
 
 /// Whom it happens to: a process, or one of the tasks of a controller.
@@ -42,6 +54,7 @@ pub enum Who {
     Beat(usize),
     Judge(usize),
     Sweep(usize),
+    Vouch(usize),
 }
 
 /// A fault of one second.
@@ -96,6 +109,10 @@ impl Troubles {
         self.of(Who::Judge(c))
     }
 
+    pub fn vouch(&self, c: usize) -> Option<Trouble> {
+        self.of(Who::Vouch(c))
+    }
+
     pub fn sweep(&self, c: usize) -> Option<Trouble> {
         self.of(Who::Sweep(c))
     }
@@ -114,6 +131,12 @@ pub struct Scope {
     pub clocks: bool,
     pub api: bool,
     pub people: bool,
+    /// The ways to Redis are cut.
+    pub redis_links: bool,
+    /// Redis is frozen.
+    pub redis: bool,
+    /// What is in Redis is lost, or its clock is set back.
+    pub redis_data: bool,
 }
 
 impl Scope {
@@ -125,6 +148,9 @@ impl Scope {
         clocks: false,
         api: false,
         people: false,
+        redis_links: false,
+        redis: false,
+        redis_data: false,
     };
     pub const GATEWAYS: Self = Self { gateways: true, ..Self::NONE };
     pub const ALL: Self = Self {
@@ -135,6 +161,9 @@ impl Scope {
         clocks: true,
         api: true,
         people: true,
+        redis_links: true,
+        redis: true,
+        redis_data: true,
     };
 }
 
@@ -145,6 +174,7 @@ pub fn possible(world: &World, scope: Scope) -> Vec<Step> {
     if world.faults_left > 0 {
         of_gateways(world, scope, &mut steps);
         of_controllers(world, scope, &mut steps);
+        of_redis(world, scope, &mut steps);
         if scope.api && world.api.up {
             steps.push(Step::ApiDown);
         }
@@ -156,8 +186,14 @@ fn mending(world: &World, steps: &mut Vec<Step>) {
     if !world.api.up {
         steps.extend([false, true].map(|anew| Step::ApiUp { anew }));
     }
+    if world.redis.as_ref().is_some_and(|redis| !redis.up) {
+        steps.push(Step::ThawRedis);
+    }
     for (g, gateway) in world.gateways.iter().enumerate() {
         let who = Who::Gateway(g);
+        if gateway.cut_from_redis && gateway.process != Process::Dead {
+            steps.push(Step::MendToRedis(who));
+        }
         if gateway.process == Process::Frozen {
             steps.push(Step::Thaw { who, looks_first: false });
         }
@@ -167,6 +203,9 @@ fn mending(world: &World, steps: &mut Vec<Step>) {
     }
     for (c, controller) in world.controllers.iter().enumerate() {
         let who = Who::Controller(c);
+        if controller.cut_from_redis {
+            steps.push(Step::MendToRedis(who));
+        }
         match controller.process {
             Process::Dead => steps.push(Step::Start(c)),
             Process::Frozen => steps.extend([false, true].map(|looks_first| Step::Thaw { who, looks_first })),
@@ -204,6 +243,27 @@ fn of_gateways(world: &World, scope: Scope, faults: &mut Vec<Step>) {
     }
 }
 
+fn of_redis(world: &World, scope: Scope, faults: &mut Vec<Step>) {
+    let Some(redis) = &world.redis else { return };
+    let gateways = world.gateways.iter().enumerate();
+    if scope.redis_links {
+        let gateways = gateways.clone().filter(|(_, gateway)| gateway.reaches_redis(true));
+        faults.extend(gateways.map(|(g, _)| Step::CutFromRedis(Who::Gateway(g))));
+        let controllers = world.controllers.iter().enumerate();
+        let controllers = controllers.filter(|(_, controller)| controller.reaches_redis(true));
+        faults.extend(controllers.map(|(c, _)| Step::CutFromRedis(Who::Controller(c))));
+    }
+    if scope.redis && redis.up {
+        faults.push(Step::FreezeRedis { with_set_of: None });
+        let due = |gateway: &Gateway| gateway.sign.as_ref().is_some_and(|sign| sign.due_in <= 1);
+        let showing = gateways.filter(|(_, gateway)| gateway.reaches_redis(true) && due(gateway));
+        faults.extend(showing.map(|(g, _)| Step::FreezeRedis { with_set_of: Some(g) }));
+    }
+    if scope.redis_data && redis.keys.iter().any(Option::is_some) {
+        faults.extend([Step::EmptyRedis, Step::SetRedisBack]);
+    }
+}
+
 const MESSAGES: [Trouble; 4] = [Trouble::RequestLost, Trouble::AnswerLost, Trouble::Late(1), Trouble::Late(3)];
 const CLOCKS: [Trouble; 2] = [Trouble::SlowClock, Trouble::FastClock];
 
@@ -232,6 +292,10 @@ fn of_controllers(world: &World, scope: Scope, faults: &mut Vec<Step>) {
                 faults.extend(lost.map(|trouble| Step::Second(Some((task, trouble)))));
             }
             faults.extend(MESSAGES.map(|trouble| Step::Second(Some((Who::Judge(c), trouble)))));
+            if world.redis.is_some() {
+                let troubles = [Trouble::RequestLost, Trouble::Late(3)];
+                faults.extend(troubles.map(|trouble| Step::Second(Some((Who::Vouch(c), trouble)))));
+            }
         }
     }
 }

@@ -5,16 +5,26 @@ use std::time::{Duration, Instant};
 
 use crate::controller::Controller;
 use crate::gateway::Gateway;
+use crate::redis::Redis;
 
 /// The present, on every clock: when time passes, what is remembered moves into the past instead.
 pub static NOW: LazyLock<Instant> = LazyLock::new(|| Instant::now() + Duration::from_hours(1));
 /// Ages are counted up to this, a little beyond the longest time that anything is measured by.
 pub const OLDEST: u8 = 22;
 
+/// Moves a moment so many seconds into the past.
+pub fn moved_by(passed: u8) -> impl Fn(Instant) -> Instant {
+    let oldest = NOW.checked_sub(Duration::from_secs(OLDEST.into())).unwrap_or(*NOW);
+    let passed = Duration::from_secs(passed.into());
+    move |at| at.checked_sub(passed).unwrap_or(oldest).max(oldest)
+}
+
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub api: Api,
+    /// The second witness, where there is one.
+    pub redis: Option<Redis>,
     pub gateways: Vec<Gateway>,
     pub controllers: Vec<Controller>,
     /// How many faults may still happen.
@@ -78,11 +88,22 @@ pub enum Promise {
     FinalPhase,
     /// A gateway that was declared lost renewed its Lease.
     KnowsItsLoss,
+    /// A gateway was cut off from both witnesses, and declared lost before it had ended its session.
+    FencedInTime,
+    /// A gateway ended its session that had reached a witness.
+    FencedForCause,
 }
 
 impl Promise {
-    pub const ALL: [Self; 5] =
-        [Self::RenewedInTime, Self::Healthy, Self::ShownInTime, Self::FinalPhase, Self::KnowsItsLoss];
+    pub const ALL: [Self; 7] = [
+        Self::RenewedInTime,
+        Self::Healthy,
+        Self::ShownInTime,
+        Self::FinalPhase,
+        Self::KnowsItsLoss,
+        Self::FencedInTime,
+        Self::FencedForCause,
+    ];
 }
 
 /// What a step can be an example of: the model must come across each.
@@ -97,11 +118,30 @@ pub enum Example {
     LateEndRefused,
     LandsAfterDeath,
     LeaseMadeAnew,
+    FenceFalls,
+    VouchedFor,
+    OnlyRedisHears,
+}
+
+impl Example {
+    pub const ALL: [Self; 11] = [
+        Self::LossDeclared,
+        Self::SecondFinishesSweep,
+        Self::SilenceForgiven,
+        Self::SuspectShowsItself,
+        Self::LossLearnt,
+        Self::LateEndRefused,
+        Self::LandsAfterDeath,
+        Self::LeaseMadeAnew,
+        Self::FenceFalls,
+        Self::VouchedFor,
+        Self::OnlyRedisHears,
+    ];
 }
 
 /// A set of [`Example`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Examples(u8);
+pub struct Examples(u16);
 
 impl Examples {
     pub fn has(self, example: Example) -> bool {
@@ -112,6 +152,11 @@ impl Examples {
 impl World {
     pub fn example(&mut self, example: Example) {
         self.examples.0 |= 1 << example as u8;
+    }
+
+    /// Whether Redis is there and runs.
+    pub fn redis_is_up(&self) -> bool {
+        self.redis.as_ref().is_some_and(|redis| redis.up)
     }
 
     pub fn breaks(&mut self, promise: Promise) {

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::instance::Instance;
 use crate::api::BastionSession;
-use crate::lifecycle::{Cause, RENEW_EVERY, RENEW_RETRY, RENEW_TIMEOUT, asked_to_end};
+use crate::lifecycle::{Cause, RENEW_RETRY, RENEW_TIMEOUT, SHOW_EVERY, asked_to_end};
 use crate::liveness::orders::{self, EndOrder};
 use crate::liveness::witness;
 use crate::metrics::METRICS;
@@ -65,7 +65,7 @@ async fn show(instance: &Instance, redis: &RedisLink) {
         let pause = match witness::show(redis, &instance.id).await {
             Ok(begun) => {
                 instance.fence().shown(begun);
-                RENEW_EVERY
+                SHOW_EVERY
             }
             Err(_) => RENEW_RETRY,
         };

@@ -22,12 +22,18 @@ pub const RECREATED_WITHIN: Duration = Duration::from_secs(6);
 /// How long a gateway that has Redis tries to reach either witness before it ends its own sessions: less than
 /// [`LOST_AFTER`], so that nobody is shown as ended who can still type.
 pub const FENCE_AFTER: Duration = Duration::from_secs(15);
+/// How often a gateway shows itself in Redis. A sign that is lost there costs no more than this and a look of the
+/// [`LOST_AFTER`] that a controller still waits when the gateway, after [`FENCE_AFTER`], has ended its sessions.
+pub const SHOW_EVERY: Duration = Duration::from_secs(2);
 /// How often a controller asks Redis for the gateways' signs of life.
 pub const WITNESS_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a Lease has been silent when a controller that hears of its instance through Redis vouches for it, so that
-/// a controller which Redis does not answer hears of it too: less than [`LOST_AFTER`] by two beats of Redis.
-pub const VOUCH_AFTER: Duration = Duration::from_secs(8);
-/// How old a sign of life may be for which a controller vouches: what it writes makes the instance look alive now.
+/// a controller which Redis does not answer hears of it too. What a sign through Redis adds to the instance's own
+/// patience, [`FENCE_AFTER`], it must add to everybody's: with a look of a second this is less than [`LOST_AFTER`] −
+/// [`FENCE_AFTER`] + [`VOUCH_WITHIN`].
+pub const VOUCH_AFTER: Duration = Duration::from_secs(6);
+/// How old a sign of life may be that is vouched for: with it the Lease of a dead instance looks younger by as much.
+/// An instance that lives has always given one within [`SHOW_EVERY`] and a look.
 pub const VOUCH_WITHIN: Duration = Duration::from_secs(3);
 /// How often a controller compares the evidence with its clock.
 pub const TICK: Duration = Duration::from_millis(500);

@@ -43,8 +43,8 @@ struct Instance {
     evidence: Instant,
     /// When the Lease was last seen to change.
     renewed: Instant,
-    /// The last sign of life through Redis, in milliseconds since 1970 by Redis's clock.
-    stamp: Option<u64>,
+    /// The last sign of life through Redis: in milliseconds since 1970 by Redis's clock, and by this process's.
+    sign: Option<(u64, Instant)>,
     /// Since when it is lost, and whether this controller declared it.
     lost: Option<(Instant, bool)>,
 }
@@ -94,19 +94,21 @@ impl Observer {
     }
 
     /// Redis told of a sign of life that an instance gave at `at`, and at `stamp` by Redis's own clock, in
-    /// milliseconds since 1970. Only a later stamp
-    /// than all before it proves anything: Redis may be set back to an older state, or its clock be. Returns the Lease
-    /// to vouch for, where that is silent: another controller may not hear of the instance through Redis.
+    /// milliseconds since 1970. Only a later stamp than all before it proves anything: Redis may be set back to an older
+    /// state, or its clock be. Returns the Lease to vouch for, where that is silent and the last sign is young: another
+    /// controller may not hear of the instance through Redis.
     pub fn witnessed(&mut self, name: &str, stamp: u64, at: Instant, now: Instant) -> Option<Suspect> {
         let instance = self.instances.get_mut(name)?;
-        if instance.lost.is_some() || instance.stamp.is_some_and(|last| stamp <= last) {
+        if instance.lost.is_some() {
             return None;
         }
-        instance.stamp = Some(stamp);
-        instance.evidence = instance.evidence.max(at);
-        let overdue = now.duration_since(instance.renewed) >= VOUCH_AFTER;
-        let fresh = now.saturating_duration_since(at) <= VOUCH_WITHIN;
-        let version = instance.lease.as_ref().filter(|_| overdue && fresh)?.resource_version.clone();
+        if instance.sign.is_none_or(|(last, _)| stamp > last) {
+            instance.sign = Some((stamp, at));
+            instance.evidence = instance.evidence.max(at);
+        }
+        let young = instance.sign.is_some_and(|(_, at)| now.saturating_duration_since(at) <= VOUCH_WITHIN);
+        let overdue = young && now.saturating_duration_since(instance.renewed) >= VOUCH_AFTER;
+        let version = instance.lease.as_ref().filter(|_| overdue)?.resource_version.clone();
         Some(Suspect { instance: name.to_owned(), resource_version: Some(version) })
     }
 
@@ -197,7 +199,7 @@ impl Observer {
             return InstanceState::Alive;
         }
         let entry = self.instance(name, now);
-        let stamped = entry.stamp.and_then(|stamp| Timestamp::from_millisecond(i64::try_from(stamp).ok()?).ok());
+        let stamped = entry.sign.and_then(|(stamp, _)| Timestamp::from_millisecond(i64::try_from(stamp).ok()?).ok());
         let last_seen = entry.lease.as_ref().and_then(|lease| lease.renewed).max(stamped);
         match entry.lost {
             None => InstanceState::Alive,
@@ -229,7 +231,7 @@ impl Observer {
             lease: None,
             evidence: now,
             renewed: now,
-            stamp: None,
+            sign: None,
             lost: None,
         })
     }
@@ -245,10 +247,18 @@ impl Observer {
         for instance in self.instances.values_mut() {
             instance.evidence = to(instance.evidence);
             instance.renewed = to(instance.renewed);
+            instance.sign = instance.sign.map(|(stamp, at)| (stamp, to(at)));
             instance.lost = instance.lost.map(|(since, by_this)| (to(since), by_this));
         }
         self.heartbeat = self.heartbeat.map(&to);
         self.looked = to(self.looked);
+    }
+
+    /// The same for Redis's clock, which moves apart from this process's.
+    pub fn shift_stamps(&mut self, to: impl Fn(u64) -> u64) {
+        for instance in self.instances.values_mut() {
+            instance.sign = instance.sign.map(|(stamp, at)| (to(stamp), at));
+        }
     }
 
     /// After a start, a pause or an outage nobody's silence counts that fell into it.
@@ -425,18 +435,36 @@ mod tests {
         let mut observer = Observer::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
-        for beat in 1..=12_u32 {
-            let (from, at) = (f64::from(beat - 1) * 5.0, f64::from(beat) * 5.0);
+        for beat in 1..=30_u32 {
+            let (from, at) = (f64::from(beat - 1) * 2.0, f64::from(beat) * 2.0);
             assert_eq!(first_suspect(&mut observer, start, from, at, true), None);
             let now = start + Duration::from_secs_f64(at);
             let vouch = observer.witnessed("gw-1", u64::from(beat), now, now);
-            assert_eq!(vouch.is_some(), at >= 8.0, "at {at}");
+            assert_eq!(vouch.is_some(), at >= VOUCH_AFTER.as_secs_f64(), "at {at}");
         }
         // Neither the same stamp nor an older one is a new sign of life.
         let now = start + Duration::from_secs(70);
-        assert_eq!(observer.witnessed("gw-1", 12, now, now), None);
+        assert_eq!(observer.witnessed("gw-1", 30, now, now), None);
         assert_eq!(observer.witnessed("gw-1", 3, now, now), None);
         assert_eq!(first_suspect(&mut observer, start, 60.0, 100.0, true), Some(80.0));
+    }
+
+    #[test]
+    fn only_a_young_sign_of_life_is_vouched_for_and_again_until_the_lease_has_changed() {
+        let start = Instant::now();
+        let mut observer = Observer::new(start);
+        let at = |second| start + Duration::from_secs(second);
+        observer.lease("gw-1", seen(1), start);
+        let mut look = |stamp, given, now| observer.witnessed("gw-1", stamp, at(given), at(now)).is_some();
+        assert!(!look(5, 5, 5), "renewed a moment ago");
+        assert!(look(5, 5, 6), "given before the Lease was overdue");
+        assert!(look(5, 5, 8), "the first vouching may have been lost");
+        assert!(!look(5, 5, 9), "too old");
+        assert!(!look(5, 9, 9), "no younger, though Redis's clock was set back");
+        assert!(!look(6, 20, 40), "too old when first heard of");
+        assert!(look(7, 40, 40));
+        observer.lease("gw-1", seen(2), at(40));
+        assert_eq!(observer.witnessed("gw-1", 8, at(42), at(42)), None);
     }
 
     #[test]

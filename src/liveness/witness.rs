@@ -50,8 +50,9 @@ pub async fn look(redis: &RedisLink, instances: Vec<String>) -> Result<Vec<(Stri
     Ok(told.filter_map(|(instance, stamp)| Some((instance, sign(stamp?, milliseconds(time), begun)?))).collect())
 }
 
-/// Redis took its time after the request was `begun`: the sign is at least as old as it looks from there.
-fn sign(stamp: u64, redis_now: u64, begun: Instant) -> Option<Sign> {
+/// What a stamp tells, that Redis gave at `redis_now`, by its own clock, to a request that was `begun` before. Redis took
+/// its time after that: the sign is at least as old as it looks from there.
+pub fn sign(stamp: u64, redis_now: u64, begun: Instant) -> Option<Sign> {
     let age = Duration::from_millis(redis_now.saturating_sub(stamp));
     Some(Sign { stamp, at: begun.checked_sub(age)? })
 }
