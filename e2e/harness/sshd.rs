@@ -86,7 +86,8 @@ pub async fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// With another home, so that nobody's own start-up files are run.
+/// With another home, so that nobody's own start-up files are run. It does not wait for ever for a gateway that has
+/// vanished: the tests are over by then, and nothing may be left of them.
 fn configuration(dir: impl std::fmt::Display, address: Ipv4Addr, port: u16) -> String {
     format!(
         "ListenAddress {address}:{port}
@@ -105,6 +106,8 @@ SetEnv HOME={dir}
 AcceptEnv LANG LC_*
 MaxStartups 500:30:1000
 MaxSessions 200
+ClientAliveInterval 20
+ClientAliveCountMax 3
 LogLevel VERBOSE
 Subsystem sftp internal-sftp
 "
