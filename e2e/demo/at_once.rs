@@ -11,7 +11,7 @@ use crate::harness::Open;
 use crate::harness::sshd::free_port;
 use crate::report::Promise::AtOnce;
 use crate::report::Scene;
-use crate::scenes::{Play, answering, at_age, leave, name, open, shown, ssh_to, stays, told};
+use crate::scenes::{Play, answering, at_a_terminal, at_age, leave, name, open, shown, ssh_to, stays, told, warned};
 use crate::stage::{LIMITED, Stage};
 
 /// The scenes, in the order of the table in the design.
@@ -111,27 +111,22 @@ async fn idle(stage: &Stage) -> Vec<Scene> {
     let event = Instant::now() + LIMITED;
     it.ssh.say("echo this was the last input").await;
     let scene = shown(stage, "no input for its idle limit", event, &it.session, Reason::IdleTimeout, AtOnce).await;
-    vec![warned(scene, told(&mut it).await)]
+    vec![warned(scene, told(&mut it).await, "this session ends in")]
 }
 
 async fn overdue(stage: &Stage) -> Vec<Scene> {
     let mut it = open_limited(stage, "overstays", json!({"maxSeconds": LIMITED.as_secs()})).await;
     let event = at_age(&it.session, LIMITED);
     let scene = shown(stage, "its longest duration is over", event, &it.session, Reason::MaxDuration, AtOnce).await;
-    vec![warned(scene, told(&mut it).await)]
+    vec![warned(scene, told(&mut it).await, "this session ends in")]
 }
 
-/// A session at a terminal, where warnings are shown, on a target with these limits.
+/// A session on a target with these limits.
 async fn open_limited(stage: &Stage, user: &str, limits: serde_json::Value) -> Open {
     let target = format!("{user}-here");
     stage.target(&target, json!({"limits": limits})).await;
-    let ssh = ssh_to(stage, &stage.gateways[1], user, &target).await.terminal();
+    let ssh = at_a_terminal(ssh_to(stage, &stage.gateways[1], user, &target).await);
     answering(stage, ssh, user).await
-}
-
-fn warned(scene: Scene, told: Vec<String>) -> Scene {
-    assert!(told.iter().any(|line| line.contains("this session ends in")), "the user is warned: {told:?}");
-    scene.told(told)
 }
 
 async fn kubectl(stage: &Stage, arguments: &[&str]) {

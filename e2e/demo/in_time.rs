@@ -15,7 +15,7 @@ use crate::harness::objects::bastion_session;
 use crate::harness::{Gateway, Place, Sshd};
 use crate::report::Promise::{AtOnce, Within};
 use crate::report::Scene;
-use crate::scenes::{Play, answering, leave, open, shown, ssh, ssh_to, stays, told};
+use crate::scenes::{Play, answering, at_a_terminal, leave, open, shown, ssh, ssh_to, stays, told, warned};
 use crate::stage::{CONTAINER_SEEN, LOST_GATEWAY, LOST_NETWORK, REVOKED, STALE, Stage};
 
 /// How long sessions may go on when the gateway of the shutdown scene is told to stop.
@@ -84,14 +84,12 @@ async fn target_vanished(stage: &Stage) -> Vec<Scene> {
 async fn shutdown(stage: &Stage) -> Vec<Scene> {
     let grace = format!("{}s", GRACE.as_secs());
     let gateway = Gateway::start_with(&stage.namespace, "bastion-gateway-2", &["--grace-period", &grace]).await;
-    let mut it = answering(stage, ssh(stage, &gateway, "drained").await.terminal(), "drained").await;
+    let mut it = answering(stage, at_a_terminal(ssh(stage, &gateway, "drained").await), "drained").await;
     gateway.process.signal(Signal::SIGTERM);
     let event = Instant::now() + GRACE;
     let scene =
         shown(stage, "its gateway is stopped; grace period over", event, &it.session, Reason::GatewayShutdown, AtOnce);
-    let (scene, told) = (scene.await, told(&mut it).await);
-    assert!(told.iter().any(|line| line.contains("is being stopped")), "the user is warned: {told:?}");
-    vec![scene.told(told)]
+    vec![warned(scene.await, told(&mut it).await, "is being stopped")]
 }
 
 async fn gateway_killed(stage: &Stage) -> Vec<Scene> {

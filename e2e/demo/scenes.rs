@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::harness::bastion::Open;
 use crate::harness::ssh::Ssh;
+use crate::harness::sshd::gives_terminals;
 use crate::harness::{Gateway, PATIENCE};
 use crate::report::{Promise, Scene};
 use crate::stage::{LOST_GATEWAY, Stage};
@@ -26,7 +27,7 @@ pub async fn play(stage: &Stage) -> Vec<Scene> {
     for scene in at_once::scenes(stage) {
         scenes.extend(perform(stage, scene).await);
     }
-    stage.progress("and now, all at the same time, what takes its time; the longest takes a minute:");
+    stage.progress("and now, all at the same time, what takes its time, up to a minute:");
     let together = in_time::scenes(stage).into_iter().map(|scene| perform(stage, scene));
     scenes.extend(join_all(together).await.into_iter().flatten());
     scenes
@@ -61,6 +62,18 @@ pub async fn answering(stage: &Stage, ssh: Ssh, user: &str) -> Open {
     ssh.say("echo rea$((0))dy").await;
     ssh.shows("rea0dy").await;
     Open { session: stage.watch.started(user).await, ssh }
+}
+
+/// With a terminal, where warnings are shown, if there is one to be had.
+pub fn at_a_terminal(ssh: Ssh) -> Ssh {
+    if gives_terminals() { ssh.terminal() } else { ssh.no_terminal() }
+}
+
+/// The scene with what its user was told, the warning among it, which a user at a terminal reads.
+pub fn warned(scene: Scene, told: Vec<String>, warning: &str) -> Scene {
+    let read = told.iter().any(|line| line.contains(warning));
+    assert!(read || !gives_terminals(), "the user is warned: {told:?}");
+    scene.told(told)
 }
 
 /// The scene of a session that ends, with the time from the event until the watch showed it.

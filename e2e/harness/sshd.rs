@@ -80,13 +80,22 @@ async fn listening(dir: &std::path::Path, address: Ipv4Addr, port: u16) -> Optio
     up.then_some(process)
 }
 
+/// Whether an sshd of ours has a terminal to give: one that is not root gives it to the group `tty`, which takes a
+/// /dev/pts that does so for it, or the help of hack/own-network.
+pub fn gives_terminals() -> bool {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let to_tty = mounts.lines().any(|mount| mount.contains(" /dev/pts ") && mount.contains("gid=5"));
+    Uid::effective().is_root() || std::env::var_os("BASTION_OWN_NETWORK").is_some() || to_tty
+}
+
 /// A port on which nobody listens.
 pub async fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("an address").port()
 }
 
-/// With another home, so that nobody's own start-up files are run.
+/// With another home, so that nobody's own start-up files are run. It does not wait for ever for a gateway that has
+/// vanished: the tests are over by then, and nothing may be left of them.
 fn configuration(dir: impl std::fmt::Display, address: Ipv4Addr, port: u16) -> String {
     format!(
         "ListenAddress {address}:{port}
@@ -105,6 +114,8 @@ SetEnv HOME={dir}
 AcceptEnv LANG LC_*
 MaxStartups 500:30:1000
 MaxSessions 200
+ClientAliveInterval 20
+ClientAliveCountMax 3
 LogLevel VERBOSE
 Subsystem sftp internal-sftp
 "
