@@ -1,5 +1,5 @@
 //! What breaks, at random, and is repaired. One fault at a time for each gateway, for the controllers, for the API
-//! server and for the target, and all of these at once.
+//! server, for Redis and for the target, and all of these at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::ground::{Ground, RETENTION};
-use crate::harness::{Controller, Gateway, PATIENCE};
+use crate::ground::Ground;
+use crate::harness::{Controller, PATIENCE};
 use crate::ledger::Fault;
 
 /// How long the controllers are left alone after a fault of one: with one of two away, the other has to have seen
@@ -27,7 +27,6 @@ pub async fn happen(ground: Arc<Ground>, mut chance: StdRng, stop: CancellationT
         let pause = Duration::from_secs_f64(chance.random_range(2.0..10.0));
         stop.run_until_cancelled(sleep(pause)).await;
         let (ground, stop) = (ground.clone(), stop.clone());
-        // A Redis's faults belong here, as one more kind.
         let (kind, gateway) = (chance.random_range(0..100), chance.random_range(0..2));
         let [long, short] = [5.0..40.0, 0.5..6.0].map(|seconds| Duration::from_secs_f64(chance.random_range(seconds)));
         faults.spawn_local(async move {
@@ -44,7 +43,10 @@ pub async fn happen(ground: Arc<Ground>, mut chance: StdRng, stop: CancellationT
                     drop(happening);
                     stop.run_until_cancelled(sleep(BETWEEN_CONTROLLERS)).await;
                 }
-                70..85 => stop_api(&ground, short * 3).await,
+                70..82 => stop_api(&ground, short * 3).await,
+                82..86 => kill_redis(&ground, short * 3).await,
+                86..91 => freeze_redis(&ground, long).await,
+                91..93 => flush_redis(&ground).await,
                 _ => kill_target(&ground, short).await,
             }
         });
@@ -64,7 +66,7 @@ async fn kill_gateway(ground: &Ground, number: usize, down: Duration) {
     gateway.process.finish(PATIENCE).await;
     sleep(down).await;
     let _api = ground.api.read().await;
-    *gateway = Gateway::start(&ground.namespace, &format!("gateway-{number}")).await;
+    *gateway = ground.start_gateway(number).await;
     *ground.addresses[number].lock().expect("no panic") = gateway.address;
     ground.ledger.broke(Fault::GatewayKilled(number), from);
 }
@@ -84,7 +86,7 @@ async fn kill_controller(ground: &Ground, controller: &mut Controller, number: u
     controller.process.finish(PATIENCE).await;
     sleep(down).await;
     let _api = ground.api.read().await;
-    *controller = Controller::start(&ground.namespace, &format!("controller-{number}"), RETENTION).await;
+    *controller = ground.start_controller(number).await;
     ground.ledger.broke(Fault::ControllerKilled, from);
 }
 
@@ -112,4 +114,29 @@ async fn kill_target(ground: &Ground, down: Duration) {
     sleep(down).await;
     echo.restart().await;
     ground.ledger.broke(Fault::TargetKilled, from);
+}
+
+async fn kill_redis(ground: &Ground, down: Duration) {
+    let Ok(mut redis) = ground.redis.try_lock() else { return };
+    let from = Timestamp::now();
+    redis.kill().await;
+    sleep(down).await;
+    redis.start_again().await;
+    ground.ledger.broke(Fault::RedisAway, from);
+}
+
+async fn freeze_redis(ground: &Ground, frozen: Duration) {
+    let Ok(redis) = ground.redis.try_lock() else { return };
+    let from = Timestamp::now();
+    redis.freeze().await;
+    sleep(frozen).await;
+    redis.thaw();
+    ground.ledger.broke(Fault::RedisAway, from);
+}
+
+async fn flush_redis(ground: &Ground) {
+    let Ok(redis) = ground.redis.try_lock() else { return };
+    let from = Timestamp::now();
+    redis.ask::<()>(&["FLUSHALL"]).await.expect("Redis answers");
+    ground.ledger.broke(Fault::RedisFlushed, from);
 }

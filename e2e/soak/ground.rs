@@ -1,4 +1,4 @@
-//! What is used and broken: two gateways, two controllers, an API server, a target.
+//! What is used and broken: two gateways, two controllers, an API server, a Redis, a target.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,11 +12,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, RwLock};
 
+use crate::harness::programs::Setting;
+use crate::harness::redis::{RedisServer, environment_for};
 use crate::harness::{ControlPlane, Controller, Echo, Gateway, Member, Namespace, SessionWatch};
 use crate::ledger::Ledger;
 
 /// How long finished sessions stay.
-pub const RETENTION: &str = "1m";
+const RETENTION: &str = "1m";
 
 /// How long it may take until all counts agree when nothing happens any more: what died last is given up by then.
 const SETTLED_WITHIN: Duration = Duration::from_secs(40);
@@ -29,6 +31,8 @@ pub struct Ground {
     pub addresses: [Cell<SocketAddr>; 2],
     pub controllers: Mutex<[Controller; 2]>,
     pub echo: Mutex<Echo>,
+    pub redis: Mutex<RedisServer>,
+    redis_port: u16,
     /// Held for writing while the API server is stopped; for reading by what cannot be done then.
     pub api: RwLock<()>,
     /// Held for reading by every fault from its beginning to its repair.
@@ -48,17 +52,18 @@ impl Ground {
         let sessions = json!([{"apiGroups": ["bastion.dev"], "resources": ["bastionsessions"], "verbs": ["patch"]}]);
         namespace.allow("bastion:alice", sessions).await;
         echo.add_to(&namespace, "web-1", json!({})).await;
-        let controllers = [
-            Controller::start(&namespace, "controller-0", RETENTION).await,
-            Controller::start(&namespace, "controller-1", RETENTION).await,
-        ];
-        let gateways = [Gateway::start(&namespace, "gateway-0").await, Gateway::start(&namespace, "gateway-1").await];
+        let redis = RedisServer::start().await;
+        let controllers =
+            [start_controller(&namespace, redis.port, 0).await, start_controller(&namespace, redis.port, 1).await];
+        let gateways = [start_gateway(&namespace, redis.port, 0).await, start_gateway(&namespace, redis.port, 1).await];
         Self {
             watch: namespace.watch().await,
             addresses: [Cell::new(gateways[0].address), Cell::new(gateways[1].address)],
             gateways: gateways.map(Mutex::new),
             controllers: Mutex::new(controllers),
             echo: Mutex::new(echo),
+            redis_port: redis.port,
+            redis: Mutex::new(redis),
             api: RwLock::default(),
             faults: RwLock::default(),
             people: RwLock::default(),
@@ -66,6 +71,16 @@ impl Ground {
             ledger: Ledger::default(),
             namespace,
         }
+    }
+
+    /// Starts another process of a gateway.
+    pub async fn start_gateway(&self, number: usize) -> Gateway {
+        start_gateway(&self.namespace, self.redis_port, number).await
+    }
+
+    /// Starts another process of a controller.
+    pub async fn start_controller(&self, number: usize) -> Controller {
+        start_controller(&self.namespace, self.redis_port, number).await
     }
 
     /// Holds everything still, and waits until all agree on how many sessions there are: the API, the gateways, the
@@ -113,6 +128,16 @@ impl Ground {
         }
         to.display().to_string()
     }
+}
+
+async fn start_gateway(namespace: &Namespace, redis_port: u16, number: usize) -> Gateway {
+    let setting = Setting { env: environment_for(redis_port), ..Setting::default() };
+    Gateway::start_in(namespace, &format!("gateway-{number}"), &["--grace-period", "0s"], &setting).await
+}
+
+async fn start_controller(namespace: &Namespace, redis_port: u16, number: usize) -> Controller {
+    let setting = Setting { env: environment_for(redis_port), ..Setting::default() };
+    Controller::start_in(namespace, &format!("controller-{number}"), RETENTION, &setting).await
 }
 
 /// How many sessions a gateway says that it carries.

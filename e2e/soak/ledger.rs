@@ -26,6 +26,9 @@ pub enum Fault {
     ControllerKilled,
     ControllerFrozen,
     ApiStopped,
+    /// Killed, and back with nothing in it; or frozen.
+    RedisAway,
+    RedisFlushed,
     TargetKilled,
 }
 

@@ -19,6 +19,9 @@ use crate::ledger::{Broken, Deed, Done, Fault, Ledger};
 const SHOWN_WITHIN: SignedDuration = SignedDuration::from_secs(30);
 /// A gateway that was frozen for less must not be given up. Its last renewal is up to five seconds older.
 const MAY_BE_LOST_AFTER: SignedDuration = SignedDuration::from_secs(14);
+/// For how long the API server and Redis must have been away together for a gateway to end its own sessions: its last
+/// sign of life may have been five seconds older, and its first one later comes when it has found its way back.
+const MAY_BE_CUT_OFF_AFTER: SignedDuration = SignedDuration::from_secs(8);
 /// A gateway that was frozen for longer must be given up.
 const IS_LOST_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// How long before a target's death a session must have begun, to be sure that it was connected.
@@ -109,7 +112,17 @@ impl Case<'_> {
             };
             Cause { at: done.at, certain: done.certain, reasons }
         });
-        deeds.chain(self.faults.iter().filter_map(|broken| self.cause(broken)))
+        deeds.chain(self.faults.iter().filter_map(|broken| self.cause(broken))).chain(self.cut_off())
+    }
+
+    /// When the gateways could reach neither the API server nor Redis.
+    fn cut_off(&self) -> impl Iterator<Item = Cause> {
+        let of = |fault| self.faults.iter().filter(move |it| it.fault == fault);
+        let both = of(Fault::ApiStopped).flat_map(move |api| {
+            of(Fault::RedisAway).map(move |redis| (api.from.max(redis.from), api.to.min(redis.to)))
+        });
+        let long = both.filter(|(from, to)| to.duration_since(*from) >= MAY_BE_CUT_OFF_AFTER);
+        long.map(|(from, _)| Cause { at: from, certain: false, reasons: &[GatewayLost] })
     }
 
     fn cause(&self, broken: &Broken) -> Option<Cause> {
@@ -123,7 +136,11 @@ impl Case<'_> {
                 (self.is_on(number) && start <= to && long, start <= from && lasted > IS_LOST_AFTER, &[GatewayLost])
             }
             Fault::TargetKilled => (start <= to, start + SURELY_CONNECTED <= from, &[TargetClosed, TargetUnreachable]),
-            Fault::ControllerKilled | Fault::ControllerFrozen | Fault::ApiStopped => return None,
+            Fault::ControllerKilled
+            | Fault::ControllerFrozen
+            | Fault::ApiStopped
+            | Fault::RedisAway
+            | Fault::RedisFlushed => return None,
         };
         happened.then_some(Cause { at: from, certain, reasons })
     }
