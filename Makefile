@@ -24,6 +24,16 @@ test: tools ## Run every test, against a real API server, a real sshd and the re
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
 
+.PHONY: soak
+soak: tools ## Use a bastion for SOAK_MINUTES (15) under random faults, and check every session's end
+	@hack/cargo-build --bin bastion --example soak
+	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/soak"
+
+.PHONY: bench
+bench: tools ## Measure how long an end takes until a watch shows it, against a bare status patch
+	@cargo bench --bench ends --no-run
+	hack/own-network cargo bench --bench ends
+
 .PHONY: lint
 lint: ## Check the format, run clippy, and cargo-deny where it is installed
 	cargo fmt --check

@@ -13,7 +13,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::sshd::free_port;
-use crate::harness::{AT_ONCE, Bastion, ControlPlane, Controller, Gateway, Open, PATIENCE, Sighting, eventually};
+use crate::harness::{
+    AT_ONCE, Bastion, ControlPlane, Controller, Gateway, Open, PATIENCE, Process, Sighting, eventually,
+};
 
 /// Within this time the sessions of a dead gateway are shown as ended.
 const LOST_GATEWAY: Duration = Duration::from_secs(30);
@@ -96,16 +98,25 @@ async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {
     bastion.gateway.process.freeze().await;
     ssh.say(&format!("touch {}", leak.display())).await;
     bastion.watch.ended_within(LOST_GATEWAY + PATIENCE, &session, Reason::GatewayLost).await;
+    let mut waiting = join_all((0..10).map(|_| connected(&bastion))).await;
     bastion.gateway.process.signal(Signal::SIGCONT);
     ssh.finish(PATIENCE).await;
     assert!(!leak.exists(), "what was typed while the gateway was frozen reached the target");
-    eventually(PATIENCE, "it begins a new life, in which alice gets in", async || {
-        let outcome = bastion.ssh("alice:web-1").await.command("true").run().await;
-        if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
-    })
-    .await;
-    let again = bastion.watch.started("alice").await;
-    assert_ne!(again.spec.gateway.instance, session.spec.gateway.instance);
+    for ssh in &mut waiting {
+        let outcome = ssh.finish(PATIENCE).await;
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "through\n"), "in its new life: {outcome:?}");
+        let again = bastion.watch.started("alice").await;
+        assert_ne!(again.spec.gateway.instance, session.spec.gateway.instance);
+    }
+}
+
+/// A client that has come as far as the door.
+async fn connected(bastion: &Bastion) -> Process {
+    let mut ssh = bastion.ssh("alice:web-1").await.option("-v").command("echo through").start().await;
+    ssh.close_input();
+    let established = |ssh: &Process| ssh.stderr().contains("Connection established").then_some(());
+    ssh.finds("a connection", established).await;
+    ssh
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream as Socket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use russh::client::{self, AuthResult};
@@ -53,29 +54,27 @@ pub struct Member {
 impl Member {
     /// Signs in with the key that all users of the run have, and opens a shell.
     pub async fn open(gateway: SocketAddr, sign_in_name: &str) -> Result<Self, String> {
-        timeout(PATIENCE, Self::sign_in(gateway, sign_in_name))
-            .await
-            .map_err(|_| format!("no session within {PATIENCE:?}"))?
-            .map_err(|error| error.to_string())
+        Self::open_as(gateway, sign_in_name, Self::some_software()).await
     }
 
-    async fn sign_in(gateway: SocketAddr, sign_in_name: &str) -> Result<Self, russh::Error> {
-        let (stream, socket) = twice(TcpStream::connect(gateway).await?)?;
-        let software = format!("SSH-2.0-Member_{}", unique());
-        let client_id = SshId::Standard(software.clone().into());
-        let config = client::Config { client_id, preferred: algorithms(), nodelay: true, ..client::Config::default() };
-        let mut handle = client::connect_stream(Arc::new(config), stream, Trusting).await?;
-        let key = PrivateKey::from_openssh(Run::get().await.user_key.private())?;
-        let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-        if !matches!(handle.authenticate_publickey(sign_in_name, key).await?, AuthResult::Success) {
-            return Err(russh::Error::NotAuthenticated);
-        }
-        let (read, shell) = handle.channel_open_session().await?.split();
-        shell.request_shell(true).await?;
-        let (receive, received) = watch::channel(String::new());
-        let gone = CancellationToken::new();
-        tokio::spawn(listen(handle, read, receive, gone.clone()));
-        Ok(Self { software, shell, received, gone, socket })
+    /// What no other member says that it is.
+    pub fn some_software() -> String {
+        format!("SSH-2.0-Member_{}", unique())
+    }
+
+    /// As [`Member::open`], so that its session is known by `software` also where it does not come to a shell.
+    pub async fn open_as(gateway: SocketAddr, sign_in_name: &str, software: String) -> Result<Self, String> {
+        let connected = async { twice(TcpStream::connect(gateway).await?) };
+        let (stream, socket) = connected.await.map_err(|error| error.to_string())?;
+        let opened = timeout(PATIENCE, shell(stream, sign_in_name, &software)).await;
+        let why = match opened {
+            Ok(Ok((shell, received, gone))) => return Ok(Self { software, shell, received, gone, socket }),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no shell within {PATIENCE:?}"),
+        };
+        // The library alone would leave it open.
+        let _ = socket.shutdown(Shutdown::Both);
+        Err(why)
     }
 
     /// Types a line.
@@ -114,9 +113,34 @@ impl Member {
 
     /// Waits until its connection has ended.
     pub async fn gone(&self) {
-        let gone = timeout(PATIENCE, self.gone.cancelled()).await;
-        gone.unwrap_or_else(|_| panic!("still connected after {PATIENCE:?}; it received {:?}", self.received()));
+        let gone = self.gone_within(PATIENCE).await;
+        assert!(gone, "still connected after {PATIENCE:?}; it received {:?}", self.received());
     }
+
+    /// Whether its connection ends within this time.
+    pub async fn gone_within(&self, deadline: Duration) -> bool {
+        timeout(deadline, self.gone.cancelled()).await.is_ok()
+    }
+}
+
+type Shell = (ChannelWriteHalf<client::Msg>, watch::Receiver<String>, CancellationToken);
+
+/// Signs in and opens a shell: the way to type into it, what it says, and a token that says when it has ended.
+async fn shell(stream: TcpStream, sign_in_name: &str, software: &str) -> Result<Shell, russh::Error> {
+    let client_id = SshId::Standard(software.to_owned().into());
+    let config = client::Config { client_id, preferred: algorithms(), ..client::Config::default() };
+    let mut handle = client::connect_stream(Arc::new(config), stream, Trusting).await?;
+    let key = PrivateKey::from_openssh(Run::get().await.user_key.private())?;
+    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+    if !matches!(handle.authenticate_publickey(sign_in_name, key).await?, AuthResult::Success) {
+        return Err(russh::Error::NotAuthenticated);
+    }
+    let (read, shell) = handle.channel_open_session().await?.split();
+    shell.request_shell(true).await?;
+    let (receive, received) = watch::channel(String::new());
+    let gone = CancellationToken::new();
+    tokio::spawn(listen(handle, read, receive, gone.clone()));
+    Ok((shell, received, gone))
 }
 
 /// Reads until the shell is closed, and leaves.
@@ -264,16 +288,19 @@ impl server::Handler for Login {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
-        let line = String::from_utf8_lossy(data);
-        match line.trim().split_once(' ') {
-            Some(("exit", status)) => {
-                session.exit_status_request(channel, status.parse().unwrap_or(1))?;
-                session.eof(channel)?;
-                session.close(channel)
+        // What was held up on the way comes as several lines at once.
+        for line in String::from_utf8_lossy(data).split_inclusive('\n') {
+            match line.trim().split_once(' ') {
+                Some(("exit", status)) => {
+                    session.exit_status_request(channel, status.parse().unwrap_or(1))?;
+                    session.eof(channel)?;
+                    return session.close(channel);
+                }
+                Some(("hang", "up")) => return Err(russh::Error::Disconnect),
+                _ => session.data(channel, line.as_bytes().to_vec())?,
             }
-            Some(("hang", "up")) => Err(russh::Error::Disconnect),
-            _ => session.data(channel, data.to_vec()),
         }
+        Ok(())
     }
 }
 

@@ -24,10 +24,19 @@ pub struct Story<'a> {
 impl<'a> Story<'a> {
     /// Where it was first seen ended, if it was; panics where it ended in more than one way.
     pub fn end(&self) -> Option<&'a Sighting> {
+        self.only_end().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Where it was first seen ended, if it was, or in which ways.
+    pub fn only_end(&self) -> Result<Option<&'a Sighting>, String> {
         let ends: Vec<_> = self.ends.iter().map(|it| what_is_final(it)).collect();
-        assert!(ends.len() <= 1, "session {} ended in more than one way: {ends:?}", self.name);
-        assert!(!self.revived, "session {} was Active after its end: {ends:?}", self.name);
-        self.ends.first().copied()
+        if ends.len() > 1 {
+            return Err(format!("session {} ended in more than one way: {ends:?}", self.name));
+        }
+        if self.revived {
+            return Err(format!("session {} was Active after its end: {ends:?}", self.name));
+        }
+        Ok(self.ends.first().copied())
     }
 
     pub fn session(&self) -> &'a BastionSession {

@@ -115,7 +115,7 @@ impl Connection {
         let Some((user, key)) = self.signed_in_as.clone() else { return Err(Refusal::RightsUnknown) };
         let grant = gateway.directory.grant(user, key, &self.sign_in_name).await?;
         let slot = gateway.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
-        let instance = gateway.instance().ok_or(Refusal::NotReady)?;
+        let instance = gateway.instance().await.ok_or(Refusal::NotReady)?;
         let Grant { target, .. } = &grant;
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));

@@ -51,6 +51,9 @@ use target::Dialler;
 /// How long the ends of the last sessions may take to be written at a shutdown.
 const LAST_ENDS: Duration = Duration::from_secs(20);
 
+/// How long a new session waits for a gateway that has to find out whether it was declared lost.
+const NEW_LIFE: Duration = Duration::from_secs(10);
+
 /// How a gateway is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -86,9 +89,26 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// The present life; `None` when no new session may begin.
-    fn instance(&self) -> Option<Arc<Instance>> {
-        if self.stop.is_cancelled() { None } else { self.instance.borrow().clone() }
+    /// The present life, as soon as it is known that it was not declared lost while this process was paused; `None`
+    /// when no new session may begin.
+    async fn instance(&self) -> Option<Arc<Instance>> {
+        let mut lives = self.instance.clone();
+        let sure = async {
+            loop {
+                let life = lives.borrow_and_update().clone();
+                let sure = async {
+                    match &life {
+                        Some(life) => life.pulse.sure().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = sure => return life,
+                    changed = lives.changed() => changed.ok()?,
+                }
+            }
+        };
+        self.stop.run_until_cancelled(timeout(NEW_LIFE, sure)).await?.ok()?
     }
 }
 
