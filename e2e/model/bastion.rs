@@ -7,7 +7,7 @@ use crate::gateway::{self, Gateway};
 use crate::redis::{self, Redis};
 use crate::rules::Rules;
 use crate::steps::{Scope, Step, Troubles, Who, possible};
-use crate::world::{Api, Example, Examples, Lease, OLDEST, Process, Promise, Shown, World};
+use crate::world::{Api, Example, Examples, Lease, OLDEST, Pod, Process, Promise, Shown, World, Writer};
 
 /// What is promised, in the words under which a counterexample is reported.
 pub const fn name_of(promise: Promise) -> &'static str {
@@ -36,6 +36,7 @@ pub const fn name_of_example(example: Example) -> &'static str {
         Example::FenceFalls => "a gateway ends its own session",
         Example::VouchedFor => "a controller vouches",
         Example::OnlyRedisHears => "only Redis hears of a gateway",
+        Example::SuccessorSweeps => "a new process ends what an earlier one left",
     }
 }
 
@@ -46,6 +47,8 @@ pub struct Bastion {
     pub controllers: usize,
     /// Whether there is Redis.
     pub redis: bool,
+    /// Whether the gateways run in Pods, which are watched.
+    pub pods: bool,
     pub faults: u8,
     /// Whether the first fault befalls a gateway.
     pub gateway_first: bool,
@@ -59,6 +62,7 @@ impl Default for Bastion {
             gateways: 1,
             controllers: 2,
             redis: false,
+            pods: false,
             faults: 2,
             gateway_first: false,
             scope: Scope::ALL,
@@ -77,6 +81,7 @@ impl Model for Bastion {
                 up: true,
                 leases: vec![Some(Lease { version: 0, lost: false }); self.gateways],
                 sessions: vec![Shown::Active; self.gateways],
+                pods: vec![Pod::Runs; if self.pods { self.gateways } else { 0 }],
             },
             redis: self.redis.then(|| Redis::new(self.gateways)),
             gateways: vec![Gateway::new(self.redis); self.gateways],
@@ -124,7 +129,7 @@ impl Model for Bastion {
             |_, world| world.broken != Some(Promise::FencedInTime),
             |_, world| world.broken != Some(Promise::FencedForCause),
         ];
-        let examples: [fn(&Self, &World) -> bool; 11] = [
+        let examples: [fn(&Self, &World) -> bool; 12] = [
             |_, world| world.examples.has(Example::LossDeclared),
             |_, world| world.examples.has(Example::SecondFinishesSweep),
             |_, world| world.examples.has(Example::SilenceForgiven),
@@ -136,6 +141,7 @@ impl Model for Bastion {
             |_, world| world.examples.has(Example::FenceFalls),
             |_, world| world.examples.has(Example::VouchedFor),
             |_, world| world.examples.has(Example::OnlyRedisHears),
+            |_, world| world.examples.has(Example::SuccessorSweeps),
         ];
         let promises = Promise::ALL.map(name_of).into_iter().zip(promises);
         let examples = Example::ALL.map(name_of_example).into_iter().zip(examples);
@@ -186,6 +192,12 @@ fn happens(world: &mut World, step: Step, rules: &Rules) {
             // The last renewal went with it, and is no evidence any more.
             world.gateways[g].silent = OLDEST;
         }
+        Step::PodGone(g) => {
+            world.api.pods[g] = Pod::Gone;
+            if world.gateways[g].process == Process::Dead {
+                return;
+            }
+        }
         Step::UserLeaves(g) => world.gateways[g].user_leaves(),
         Step::CutFromRedis(Who::Gateway(g)) => world.gateways[g].cut_from_redis = true,
         Step::CutFromRedis(Who::Controller(c)) => world.controllers[c].cut_from_redis = true,
@@ -222,6 +234,8 @@ fn break_redis(world: &mut World, step: Step) {
 fn mend(world: &mut World, step: Step, rules: &Rules) {
     let World { api, redis, gateways, controllers, .. } = world;
     match step {
+        Step::PodTells(g) => api.pods[g] = Pod::Ended,
+        Step::Successor { of, sweeps } => succeed(world, of, sweeps, rules),
         Step::MendToRedis(Who::Gateway(g)) => gateways[g].cut_from_redis = false,
         Step::MendToRedis(Who::Controller(c)) => controllers[c].cut_from_redis = false,
         Step::ThawRedis => redis.iter_mut().for_each(|redis| redis.thaw(rules)),
@@ -248,6 +262,16 @@ fn mend(world: &mut World, step: Step, rules: &Rules) {
             }
         }
         _ => {}
+    }
+}
+
+/// A new process in the Pod of gateway `g`, which is dead, declares the loss of that, and sweeps.
+fn succeed(world: &mut World, g: usize, sweeps: bool, rules: &Rules) {
+    let version = world.api.leases[g].map(|lease| lease.version);
+    controller::swap(world, g, version, rules);
+    if sweeps {
+        world.end_session(g, Writer::Gateway, rules.phases_absorb);
+        world.example(Example::SuccessorSweeps);
     }
 }
 

@@ -9,13 +9,22 @@ use jiff::Timestamp;
 use crate::objects;
 use crate::rules::{Rules, seconds};
 use crate::steps::{Trouble, Troubles};
-use crate::world::{Example, Lease, NOW, OLDEST, Process, Promise, Shown, World, Writer, moved_by};
+use crate::world::{Example, Lease, NOW, OLDEST, Pod, Process, Promise, Shown, World, Writer, moved_by};
 use crate::{redis, witness};
 
 /// What follows a timeout comes a little later than the timeout's full seconds.
 const A_MOMENT: Duration = Duration::from_millis(1);
 /// A session whose gateway is gone is shown as ended within this many seconds.
 const SHOWN_WITHIN: u8 = 30;
+
+/// The same where its Pod shows that, or is gone.
+const fn shown_within(pod: Pod) -> u8 {
+    match pod {
+        Pod::Runs => SHOWN_WITHIN,
+        Pod::Ended => 8,
+        Pod::Gone => 20,
+    }
+}
 
 /// One process of the controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +39,8 @@ pub struct Controller {
     pub stalled: bool,
     /// Whether what its watch shows next is a list.
     lists: bool,
+    /// The same for Pods.
+    lists_pods: bool,
     /// After a pause: whether it looks at its clock before it reads what came in meanwhile.
     pub looks_first: bool,
     pub observer: Observer,
@@ -97,13 +108,17 @@ pub struct View {
     timeout_in: u8,
     /// For how long the gateway is gone, the session shown as Active, and this controller in a state to notice.
     overdue: u8,
+    /// As the watch showed it last.
+    pod: Pod,
+    /// As `overdue`, since the Pod tells more than that it runs.
+    pod_overdue: u8,
     /// For how long it has not heard of the gateway through Redis, if it ever did.
     pub unheard: Option<u8>,
 }
 
 /// What becomes of an attempt to declare a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Swap {
+pub enum Swap {
     Won,
     Refused,
     NobodyToSweep,
@@ -120,6 +135,7 @@ impl Controller {
             cut_from_redis: false,
             stalled: false,
             lists: true,
+            lists_pods: true,
             looks_first: false,
             observer: Observer::new(*NOW),
             beat: Beat { due_in: 1, ..Beat::default() },
@@ -147,6 +163,7 @@ impl Controller {
     pub fn list_again(&mut self) {
         self.beat.unseen = false;
         self.lists = true;
+        self.lists_pods = true;
     }
 
     /// Whether its watch shows anything.
@@ -260,7 +277,11 @@ pub fn count_overdue(world: &mut World, c: usize) {
         let gone = gateways[g].is_gone() && !gateways[g].reaches_redis(redis_up);
         let waiting = well && gone && api.sessions[g] == Shown::Active;
         view.overdue = if waiting { view.overdue + 1 } else { 0 };
-        late |= view.overdue >= SHOWN_WITHIN;
+        let pod = api.pods.get(g).copied().unwrap_or_default();
+        // Without the Lease nobody knows in which Pod it was.
+        let known = pod != Pod::Runs && api.leases[g].is_some();
+        view.pod_overdue = if waiting && known { view.pod_overdue + 1 } else { 0 };
+        late |= view.overdue >= SHOWN_WITHIN || view.pod_overdue >= shown_within(pod);
     }
     if late {
         world.breaks(Promise::ShownInTime);
@@ -321,7 +342,9 @@ fn follow(world: &mut World, c: usize, rules: &Rules) {
         let view = &mut controller.views[g];
         let Some(lease) = lease.filter(|lease| controller.lists || view.lease != Some(*lease)) else { continue };
         view.lease = Some(lease);
-        if controller.observer.lease(objects::name(g), seen(lease), now) && rules.others_sweep_too {
+        if controller.observer.lease(objects::name(g), seen(lease, g, !api.pods.is_empty()), now)
+            && rules.others_sweep_too
+        {
             view.look_in = Some(0);
         }
     }
@@ -329,17 +352,37 @@ fn follow(world: &mut World, c: usize, rules: &Rules) {
         controller.views[g].lease = None;
         controller.views[g].look_in = Some(0);
     }
+    follow_pods(controller, &api.pods, rules);
     for (view, session) in controller.views.iter_mut().zip(&api.sessions) {
         view.ended = *session != Shown::Active;
     }
 }
 
-fn seen(lease: Lease) -> LeaseSeen {
+/// Reads what the watch shows of Pods.
+fn follow_pods(controller: &mut Controller, pods: &[Pod], rules: &Rules) {
+    let there = |pod: &Pod| *pod != Pod::Gone || !rules.gone_pods_prove_nothing;
+    for (g, pod) in pods.iter().enumerate() {
+        let (known, name) = (std::mem::replace(&mut controller.views[g].pod, *pod), objects::pod(g));
+        match there(pod) {
+            true if known != *pod => controller.observer.pods().changed(name, objects::container(*pod)),
+            false if known != *pod => controller.observer.pods().gone(name),
+            _ => {}
+        }
+    }
+    if !pods.is_empty() && std::mem::take(&mut controller.lists_pods) {
+        let listed = pods.iter().enumerate().filter(|(_, pod)| there(pod));
+        let listed = listed.map(|(g, pod)| (objects::pod(g).to_owned(), objects::container(*pod)));
+        controller.observer.pods().list(listed.collect());
+    }
+}
+
+/// What the watch shows of the Lease of gateway `g`.
+fn seen(lease: Lease, g: usize, with_pod: bool) -> LeaseSeen {
     LeaseSeen {
         resource_version: lease.version.to_string(),
         renewed: None,
-        acquired: None,
-        pod_uid: None,
+        acquired: objects::acquired().filter(|_| with_pod),
+        pod_uid: with_pod.then(|| objects::pod(g).to_owned()),
         lost: lease.lost,
     }
 }
@@ -375,7 +418,7 @@ fn end(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Rules
     let arrives = reaches && !matches!(trouble, Some(Trouble::RequestLost | Trouble::Late(_)));
     if arrives {
         let gateway = &world.gateways[g];
-        if gateway.carries() && gateway.silent < rules.renewed_in_time {
+        if gateway.carries() && gateway.silent < patience(world, g, rules) {
             world.breaks(Promise::RenewedInTime);
         }
         if world.api.sessions[g] == Shown::Active
@@ -490,13 +533,18 @@ fn land(world: &mut World, c: usize, rules: &Rules) {
 
 /// Whether a user is at work behind a gateway of which a witness tells.
 fn shows_life(world: &World, g: usize, rules: &Rules) -> bool {
-    let heard = |controller: &Controller| controller.hears(g, world.api.up, rules.cut_off_for);
-    let gateway = &world.gateways[g];
-    gateway.carries() && (gateway.silent < rules.renewed_in_time || world.controllers.iter().any(heard))
+    let (gateway, patience) = (&world.gateways[g], patience(world, g, rules));
+    let heard = |controller: &Controller| controller.hears(g, world.api.up, patience.min(rules.cut_off_for));
+    gateway.carries() && (gateway.silent < patience || world.controllers.iter().any(heard))
+}
+
+/// For how long a renewal protects gateway `g`.
+fn patience(world: &World, g: usize, rules: &Rules) -> u8 {
+    if world.api.pod_is_gone(g) { rules.renewed_in_time_without_pod } else { rules.renewed_in_time }
 }
 
 /// The API server swaps the holder of a Lease, if it is still the version that was seen.
-fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> Swap {
+pub fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> Swap {
     match (world.api.leases[g], version) {
         (None, Some(_)) => return Swap::Refused,
         (None, None) if world.api.sessions[g] != Shown::Active => return Swap::NobodyToSweep,
@@ -515,7 +563,7 @@ fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> Swap
     let should_be_fenced = gateway.should_be_fenced(world.api.up, world.redis_is_up());
     if gateway.carries() && healthy {
         world.breaks(Promise::Healthy);
-    } else if gateway.carries() && should_be_fenced {
+    } else if gateway.carries() && should_be_fenced && !world.api.pod_is_gone(g) {
         world.breaks(Promise::FencedInTime);
     }
     let version = world.new_version(g);

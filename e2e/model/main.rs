@@ -126,6 +126,27 @@ fn the_promises_hold_with_redis(#[case] model: Bastion, #[case] examples: &[Exam
     holds(&format!("with Redis, {} controller(s), {} faults", model.controllers, model.faults), model, examples);
 }
 
+/// With Pods, which tell of a death, and may be gone though nobody died.
+#[rstest]
+#[case::one_controller(
+    Bastion { controllers: 1, scope: Scope { messages: true, people: true, ..PODS }, ..with_pods() },
+    &[]
+)]
+#[case::two_controllers(with_pods(), &[Example::SuccessorSweeps])]
+#[case::and_redis(
+    Bastion { redis: true, controllers: 1, scope: Scope { redis_links: true, ..PODS }, ..with_pods() },
+    &[]
+)]
+fn the_promises_hold_with_pods(#[case] model: Bastion, #[case] examples: &[Example]) {
+    holds(&format!("with Pods, {} controller(s), {} faults", model.controllers, model.faults), model, examples);
+}
+
+const PODS: Scope = Scope { pods: true, ..Scope::GATEWAYS };
+
+fn with_pods() -> Bastion {
+    Bastion { pods: true, scope: PODS, ..Bastion::default() }
+}
+
 const CUTS: Scope = Scope { redis_links: true, ..Scope::NONE };
 
 fn with_redis() -> Bastion {
@@ -170,6 +191,14 @@ fn a_broken_rule_about_redis_is_caught(#[case] broken: fn(&mut Rules), #[case] p
     let mut rules = Rules::of_the_product();
     broken(&mut rules);
     check("a broken rule about Redis", Bastion { rules, ..with_redis() }).assert_any_discovery(name_of(promise));
+}
+
+/// A Pod that is gone is taken for a proof of death.
+#[test]
+fn a_missing_pod_that_proves_a_death_is_caught() {
+    let rules = Rules { gone_pods_prove_nothing: false, ..Rules::of_the_product() };
+    let checker = check("a missing Pod proves a death", Bastion { controllers: 1, rules, ..with_pods() });
+    checker.assert_any_discovery(name_of(Promise::RenewedInTime));
 }
 
 /// This one takes three faults: the gateway goes, and its Lease is deleted while the controller's watch stands still.

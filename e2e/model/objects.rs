@@ -3,7 +3,11 @@
 use std::sync::LazyLock;
 
 use bastion_operator::api::BastionSession;
+use bastion_operator::lifecycle::Container;
+use jiff::Timestamp;
 use serde_json::json;
+
+use crate::world::Pod;
 
 const NAMES: [&str; 2] = ["gw-0", "gw-1"];
 
@@ -16,6 +20,26 @@ static SESSIONS: LazyLock<Vec<[BastionSession; 2]>> = LazyLock::new(|| {
 /// The name of a gateway's instance and Lease.
 pub fn name(g: usize) -> &'static str {
     NAMES[g]
+}
+
+/// The uid of its Pod.
+pub fn pod(g: usize) -> &'static str {
+    ["pod-0", "pod-1"][g]
+}
+
+/// When gateways make their Leases.
+pub fn acquired() -> Option<Timestamp> {
+    Timestamp::from_second(1).ok()
+}
+
+/// What a Pod tells of its container.
+pub fn container(pod: Pod) -> Container {
+    let since = |second| Timestamp::from_second(second).map_or(Container::Unknown, Container::NothingBefore);
+    match pod {
+        Pod::Runs => since(0),
+        Pod::Ended => since(2),
+        Pod::Gone => Container::Over,
+    }
 }
 
 /// The gateway with this name.

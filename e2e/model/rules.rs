@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bastion_operator::lifecycle::{END_TIMEOUT, FENCE_AFTER, HEARTBEAT_TIMEOUT, LOST_AFTER, MAYBE_LOST_AFTER};
+use bastion_operator::lifecycle::{
+    END_TIMEOUT, FENCE_AFTER, HEARTBEAT_TIMEOUT, LOST_AFTER, MAYBE_LOST_AFTER, POD_GONE_AFTER,
+};
 
 /// The rules of the protocol. A variant of the model switches one of them off.
 #[derive(Clone, Debug)]
@@ -35,10 +37,14 @@ pub struct Rules {
     /// For how long a gateway must have been cut off at least that ends its sessions: what [`FENCE_AFTER`] is on a
     /// clock that runs fast, and the time within which a controller's hearing of it through Redis protects it from all.
     pub cut_off_for: u8,
+    /// A Pod that is gone is no proof that its container has ended.
+    pub gone_pods_prove_nothing: bool,
     /// How long such a silence is.
     pub forgotten_after: u8,
     /// How old a renewal must be at least when a loss is declared: what [`LOST_AFTER`] is on a clock that runs fast.
     pub renewed_in_time: u8,
+    /// The same where the Pod is gone.
+    pub renewed_in_time_without_pod: u8,
     /// How long a controller waits for the answer to its heartbeat.
     pub heartbeat_timeout: u8,
     /// How long a controller waits for the answer to an end that it writes.
@@ -60,10 +66,12 @@ impl Rules {
             stamps_tell_when_they_were_asked_for: true,
             only_later_stamps_count: true,
             controllers_vouch: true,
+            gone_pods_prove_nothing: true,
             fence_falls_later: 0,
             cut_off_for: seconds(FENCE_AFTER) - 2,
             forgotten_after: seconds(MAYBE_LOST_AFTER),
             renewed_in_time: seconds(LOST_AFTER) - 2,
+            renewed_in_time_without_pod: seconds(POD_GONE_AFTER) - 2,
             heartbeat_timeout: seconds(HEARTBEAT_TIMEOUT),
             end_timeout: seconds(END_TIMEOUT),
         }

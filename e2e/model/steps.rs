@@ -1,7 +1,7 @@
 //! What can happen: a second passes, perhaps with trouble in it, or something breaks or is mended between two.
 
 use crate::gateway::Gateway;
-use crate::world::{Process, World};
+use crate::world::{Pod, Process, World};
 
 /// One step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +23,15 @@ pub enum Step {
     /// Redis is flushed, or starts anew and empty.
     EmptyRedis,
     SetRedisBack,
+    /// The Pod object of a gateway is gone. Its process may be alive, where nobody can see it.
+    PodGone(usize),
+    /// The Pod of a gateway that is dead tells so.
+    PodTells(usize),
+    /// A new process in the same Pod declares a gateway lost that is dead, and may die before it has swept.
+    Successor {
+        of: usize,
+        sweeps: bool,
+    },
     /// Somebody deletes the Lease of a gateway.
     DeleteLease(usize),
     /// The user of a gateway's session leaves.
@@ -137,6 +146,8 @@ pub struct Scope {
     pub redis: bool,
     /// What is in Redis is lost, or its clock is set back.
     pub redis_data: bool,
+    /// Pod objects are deleted.
+    pub pods: bool,
 }
 
 impl Scope {
@@ -151,6 +162,7 @@ impl Scope {
         redis_links: false,
         redis: false,
         redis_data: false,
+        pods: false,
     };
     pub const GATEWAYS: Self = Self { gateways: true, ..Self::NONE };
     pub const ALL: Self = Self {
@@ -164,6 +176,7 @@ impl Scope {
         redis_links: true,
         redis: true,
         redis_data: true,
+        pods: true,
     };
 }
 
@@ -186,6 +199,7 @@ fn mending(world: &World, steps: &mut Vec<Step>) {
     if !world.api.up {
         steps.extend([false, true].map(|anew| Step::ApiUp { anew }));
     }
+    of_the_dead(world, steps);
     if world.redis.as_ref().is_some_and(|redis| !redis.up) {
         steps.push(Step::ThawRedis);
     }
@@ -217,6 +231,22 @@ fn mending(world: &World, steps: &mut Vec<Step>) {
     }
 }
 
+/// What follows a death, if it follows.
+fn of_the_dead(world: &World, steps: &mut Vec<Step>) {
+    for (g, pod) in world.api.pods.iter().enumerate() {
+        if world.gateways[g].process != Process::Dead || *pod == Pod::Gone || !world.api.up {
+            continue;
+        }
+        steps.push(Step::PodGone(g));
+        if *pod == Pod::Runs {
+            steps.push(Step::PodTells(g));
+        }
+        if world.api.leases[g].is_some_and(|lease| !lease.lost) {
+            steps.extend([false, true].map(|sweeps| Step::Successor { of: g, sweeps }));
+        }
+    }
+}
+
 fn of_gateways(world: &World, scope: Scope, faults: &mut Vec<Step>) {
     for (g, gateway) in world.gateways.iter().enumerate() {
         let who = Who::Gateway(g);
@@ -236,6 +266,9 @@ fn of_gateways(world: &World, scope: Scope, faults: &mut Vec<Step>) {
             if scope.people && gateway.carries() {
                 faults.push(Step::UserLeaves(g));
             }
+        }
+        if scope.pods && world.api.up && world.api.pods.get(g) == Some(&Pod::Runs) && gateway.process != Process::Dead {
+            faults.push(Step::PodGone(g));
         }
         if scope.people && world.api.up && world.api.leases[g].is_some() {
             faults.push(Step::DeleteLease(g));

@@ -43,6 +43,26 @@ pub struct Api {
     pub leases: Vec<Option<Lease>>,
     /// The session of each gateway, as everybody sees it.
     pub sessions: Vec<Shown>,
+    /// The Pod of each gateway; none where Pods have no part in it.
+    pub pods: Vec<Pod>,
+}
+
+/// A gateway's Pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Pod {
+    #[default]
+    Runs,
+    /// Its container has ended, and may have been started again.
+    Ended,
+    /// There is no such object any more.
+    Gone,
+}
+
+impl Api {
+    /// Whether the Pod of gateway `g` is gone, which proves no death.
+    pub fn pod_is_gone(&self, g: usize) -> bool {
+        self.pods.get(g) == Some(&Pod::Gone)
+    }
 }
 
 /// A gateway's Lease.
@@ -121,10 +141,11 @@ pub enum Example {
     FenceFalls,
     VouchedFor,
     OnlyRedisHears,
+    SuccessorSweeps,
 }
 
 impl Example {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::LossDeclared,
         Self::SecondFinishesSweep,
         Self::SilenceForgiven,
@@ -136,6 +157,7 @@ impl Example {
         Self::FenceFalls,
         Self::VouchedFor,
         Self::OnlyRedisHears,
+        Self::SuccessorSweeps,
     ];
 }
 
