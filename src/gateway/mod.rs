@@ -51,6 +51,9 @@ use target::Dialler;
 /// How long the ends of the last sessions may take to be written at a shutdown.
 const LAST_ENDS: Duration = Duration::from_secs(20);
 
+/// How long the last Events and answers to probes may take at a shutdown.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// How long a new session waits for a gateway that has to find out whether it was declared lost.
 const NEW_LIFE: Duration = Duration::from_secs(10);
 
@@ -121,8 +124,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
     let background = CancellationToken::new();
     let ready = Ready::default();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(http::serve(settings.http_listen, ready.clone(), background.clone()).await?);
+    let http = tokio::spawn(http::serve(settings.http_listen, ready.clone(), background.clone()).await?);
 
     let host_key = host_key::load_or_create(client.clone(), &settings.namespace).await?;
     let directory = Directory::watch(client.clone(), &settings.namespace).await?;
@@ -144,19 +146,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let (first, lease) = Instance::begin(client.clone(), &settings).await?;
     life.send_replace(Some(first.clone()));
     supervisor::start(gateway.supervisor.clone(), config, settings.clone(), background.clone())?;
-    let (of_before, own, writer) = (client.clone(), first.id.clone(), gateway.writer.clone());
-    let own_settings = settings.clone();
-    tasks.spawn(async move {
-        predecessor::end_sessions(of_before, &own_settings, &own, &writer).await;
-        Ok(())
-    });
-    if let Some(redis) = redis.clone() {
-        let gateway = gateway.clone();
-        tasks.spawn(async move {
-            hot_state::run(&gateway, &redis).await;
-            Ok(())
-        });
-    }
+    let mut companions = accompany(&gateway, client.clone(), settings.clone(), redis.clone(), first.id.clone());
     let living = CancellationToken::new();
     let lives =
         tokio::spawn(live(client, settings.clone(), redis, gateway.writer.clone(), life, first, lease, living.clone()));
@@ -166,11 +156,6 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
     info!(address = %listener.local_addr()?, "listening for SSH");
     ready.set(true);
-    let revoking = gateway.clone();
-    tasks.spawn(async move {
-        revocation::run(&revoking).await;
-        Ok(())
-    });
     front_door::run(gateway.clone(), listener, host_key, stop).await;
 
     ready.set(false);
@@ -181,13 +166,33 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         lease.release().await;
     }
     background.cancel();
-    let _ = timeout(Duration::from_secs(5), publishing).await;
-    tasks.shutdown().await;
+    let _ = timeout(LAST_WORDS, async { tokio::join!(publishing, http) }).await;
+    companions.shutdown().await;
     if drained {
         Ok(())
     } else {
         bail!("some sessions' ends could not be written; the controllers will end them as GatewayLost")
     }
+}
+
+/// Starts what goes on beside the sessions for as long as the gateway runs.
+fn accompany(
+    gateway: &Arc<Gateway>,
+    client: Client,
+    settings: Settings,
+    redis: Option<Arc<RedisLink>>,
+    own: String,
+) -> JoinSet<()> {
+    let mut companions = JoinSet::new();
+    let writer = gateway.writer.clone();
+    companions.spawn(async move { predecessor::end_sessions(client, &settings, &own, &writer).await });
+    let revoking = gateway.clone();
+    companions.spawn(async move { revocation::run(&revoking).await });
+    if let Some(redis) = redis {
+        let gateway = gateway.clone();
+        companions.spawn(async move { hot_state::run(&gateway, &redis).await });
+    }
+    companions
 }
 
 /// Lets the sessions go on for the grace period, ends what is left, and waits until all ends are written.
@@ -203,7 +208,8 @@ async fn drain(gateway: &Gateway, grace: Duration) -> bool {
     timeout(LAST_ENDS, gateway.sessions.wait()).await.is_ok()
 }
 
-/// Keeps an instance alive, and begins a new one whenever a controller has declared it lost or it was cut off. Returns the last Lease.
+/// Keeps an instance alive, and begins a new one whenever a controller has declared it lost or it was cut off. Returns
+/// the last Lease.
 async fn live(
     client: Client,
     settings: Settings,
