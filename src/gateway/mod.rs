@@ -92,8 +92,8 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// The present life, as soon as it is known that it was not declared lost while this process was paused; `None`
-    /// when no new session may begin.
+    /// The present life, as soon as it is known that it was not declared lost while this process was paused or cut off;
+    /// `None` when no new session may begin.
     async fn instance(&self) -> Option<Arc<Instance>> {
         let mut lives = self.instance.clone();
         let sure = async {
@@ -101,7 +101,7 @@ impl Gateway {
                 let life = lives.borrow_and_update().clone();
                 let sure = async {
                     match &life {
-                        Some(life) => life.pulse.sure().await,
+                        Some(life) => life.pulse.fresh().await,
                         None => std::future::pending().await,
                     }
                 };

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::lifecycle::PAUSED_AFTER;
+use crate::lifecycle::{MAYBE_LOST_AFTER, PAUSED_AFTER};
 
 /// How often the process takes its own pulse.
 const BEAT: Duration = Duration::from_millis(250);
@@ -27,11 +27,14 @@ struct State {
     last_beat: Instant,
     /// The end of the last pause, while it is not known what happened in it.
     doubt: Option<Instant>,
+    /// When the last renewal of the Lease was begun.
+    renewed: Instant,
 }
 
 impl Default for Pulse {
     fn default() -> Self {
-        let state = State { last_beat: Instant::now(), doubt: None };
+        let now = Instant::now();
+        let state = State { last_beat: now, doubt: None, renewed: now };
         Self { state: Mutex::new(state), doubted: Notify::new(), assured: Notify::new() }
     }
 }
@@ -57,6 +60,19 @@ impl Pulse {
         }
     }
 
+    /// Returns when whoever comes now may be let in: there is no doubt, and the Lease was renewed not long ago. After a
+    /// longer silence the instance may have been declared lost, which its next renewal will tell.
+    pub async fn fresh(&self) {
+        loop {
+            let assured = self.assured.notified();
+            let now = Instant::now();
+            if self.take(now) && now.saturating_duration_since(self.lock().renewed) < MAYBE_LOST_AFTER {
+                return;
+            }
+            assured.await;
+        }
+    }
+
     /// Waits for a doubt, which only a renewal of the Lease can settle.
     pub async fn doubted(&self) {
         loop {
@@ -72,12 +88,13 @@ impl Pulse {
     /// nothing: the Lease may have changed hands since.
     pub fn assure(&self, begun: Instant) {
         let mut state = self.lock();
+        state.renewed = begun;
         if state.doubt.is_some_and(|doubt| begun >= doubt) {
             state.doubt = None;
-            drop(state);
             info!("the Lease was not touched during the pause");
-            self.assured.notify_waiters();
         }
+        drop(state);
+        self.assured.notify_waiters();
     }
 
     /// Takes the pulse; whether there is no doubt.
@@ -118,6 +135,18 @@ mod tests {
         assert!(!pulse.take(at(80)) && !pulse.take(at(120)));
         pulse.assure(at(81));
         assert!(!pulse.take(at(121)), "a renewal from before the second pause");
+    }
+
+    #[tokio::test]
+    async fn nobody_comes_in_after_a_silence_before_the_lease_is_renewed() {
+        let pulse = Pulse::default();
+        pulse.fresh().await;
+        pulse.lock().renewed = Instant::now().checked_sub(MAYBE_LOST_AFTER).unwrap();
+        pulse.sure().await;
+        let mut coming_in = std::pin::pin!(pulse.fresh());
+        assert!(futures::poll!(&mut coming_in).is_pending());
+        pulse.assure(Instant::now());
+        coming_in.await;
     }
 
     #[tokio::test]
