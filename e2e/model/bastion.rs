@@ -1,5 +1,7 @@
 //! The model as the checker sees it: the first state, the steps, the promises and the examples.
 
+use std::fmt::Debug;
+
 use stateright::{Model, Path, Property};
 
 use crate::controller::{self, Controller};
@@ -277,20 +279,24 @@ fn succeed(world: &mut World, g: usize, sweeps: bool, rules: &Rules) {
 
 /// A path of the checker as a person reads it.
 pub fn tell(path: &Path<World, Step>) -> String {
+    let told = tell_steps(path.clone().into_actions(), Step::takes_a_second, Step::is_only_time);
+    format!("{told} {:?}", path.last_state().broken)
+}
+
+/// Steps, with the second in which each is taken, but for those that are nothing but time.
+pub fn tell_steps<S: Debug>(
+    steps: Vec<S>,
+    takes_a_second: impl Fn(&S) -> bool,
+    is_only_time: impl Fn(&S) -> bool,
+) -> String {
     let mut second = 0;
-    let mut lines = Vec::new();
-    for (world, step) in path.clone().into_vec() {
-        let Some(step) = step else {
-            lines.push(format!("    at {second} s: {:?}", world.broken));
-            break;
-        };
-        match step {
-            Step::Second(None) => {}
-            step => lines.push(format!("    at {second} s: {step:?}")),
+    let mut told = Vec::new();
+    for step in steps {
+        if !is_only_time(&step) {
+            told.push(format!("    at {second} s: {step:?}"));
         }
-        if matches!(step, Step::Second(_)) {
-            second += 1;
-        }
+        second += u32::from(takes_a_second(&step));
     }
-    lines.join("\n")
+    told.push(format!("    at {second} s:"));
+    told.join("\n")
 }

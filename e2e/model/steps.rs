@@ -55,6 +55,16 @@ pub enum Step {
     ThawRedis,
 }
 
+impl Step {
+    pub const fn takes_a_second(&self) -> bool {
+        matches!(self, Self::Second(_))
+    }
+
+    pub const fn is_only_time(&self) -> bool {
+        matches!(self, Self::Second(None))
+    }
+}
+
 /// Whom it happens to: a process, or one of the tasks of a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Who {

@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -19,43 +19,83 @@ use crate::metrics::METRICS;
 /// The Lease that the leader holds.
 const LEADER_LEASE: &str = "bastion-controller";
 
-/// Campaigns until `stop` is cancelled, then gives the Lease back. `leading` says at each moment whether this
-/// controller leads; it turns false before anybody else can lead, even if the API server cannot be reached.
-pub async fn campaign(leases: Api<Lease>, pod: &str, id: &str, leading: watch::Sender<bool>, stop: CancellationToken) {
+/// Until when this controller leads. Whoever does what only the leader may looks at the clock before: one that was
+/// paused, or whose requests hang, has no other way to know in time that its reign is over.
+#[derive(Clone)]
+pub struct Reign(watch::Receiver<Option<Instant>>);
+
+impl Reign {
+    /// One that its campaign tells of.
+    pub const fn new(until: watch::Receiver<Option<Instant>>) -> Self {
+        Self(until)
+    }
+
+    /// Whether this controller leads.
+    pub fn holds(&self) -> bool {
+        is_now(*self.0.borrow())
+    }
+
+    /// Returns when this controller leads; `false` when it never will any more.
+    pub async fn begins(&mut self) -> bool {
+        self.0.wait_for(|until| is_now(*until)).await.is_ok()
+    }
+
+    /// Returns when it leads no longer.
+    pub async fn ends(&mut self) {
+        loop {
+            let until = *self.0.borrow_and_update();
+            let Some(until) = until.filter(|until| is_now(Some(*until))) else { return };
+            tokio::select! {
+                () = sleep_until(until.into()) => {}
+                changed = self.0.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+fn is_now(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() < until)
+}
+
+/// Campaigns until `stop` is cancelled, then gives the Lease back. `reign` says until when this controller leads, which
+/// is before anybody else can lead, even if the API server cannot be reached.
+pub async fn campaign(
+    leases: Api<Lease>,
+    pod: &str,
+    id: &str,
+    reign: watch::Sender<Option<Instant>>,
+    stop: CancellationToken,
+) {
     let mut election = Election::new(pod, id);
     while !stop.is_cancelled() {
         if let Err(error) = round(&leases, id, &mut election).await {
             METRICS.lease_renewals_failed.inc();
             warn!(%error, "the leader's Lease could not be looked at or renewed");
         }
-        let until = election.leads_until(Instant::now());
-        announce(&leading, until.is_some());
-        let expired = async {
-            match until {
-                Some(until) => tokio::time::sleep_until(until.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        announce(&reign, election.leads_until(Instant::now()));
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(CAMPAIGN_EVERY) => {}
-            () = expired => announce(&leading, false),
         }
     }
     let led = election.leads_until(Instant::now()).is_some();
-    announce(&leading, false);
+    announce(&reign, None);
     if led {
         give_back(&leases, id).await;
     }
 }
 
-fn announce(leading: &watch::Sender<bool>, leads: bool) {
-    let changed = leading.send_if_modified(|led| std::mem::replace(led, leads) != leads);
-    match (changed, leads) {
-        (true, true) => info!("this controller leads"),
-        (true, false) => info!("this controller leads no longer"),
-        (false, _) => {}
-    }
+/// Says until when this controller leads. That it leads on is no news.
+fn announce(reign: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
+    reign.send_if_modified(|known| {
+        let led = std::mem::replace(known, until);
+        match (is_now(led), until.is_some()) {
+            (false, true) => info!("this controller leads"),
+            (_, false) if led.is_some() => info!("this controller leads no longer"),
+            (_, false) | (true, true) => return false,
+        }
+        true
+    });
 }
 
 async fn round(leases: &Api<Lease>, id: &str, election: &mut Election) -> Result<(), LeaseError> {

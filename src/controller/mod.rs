@@ -26,6 +26,7 @@ use crate::lifecycle::Observer;
 use crate::liveness::new_instance;
 use crate::metrics::METRICS;
 use crate::redis_link::{RedisLink, RedisSettings};
+use leader::Reign;
 
 /// How long after a failure the audit database is opened again.
 const STORE_RETRY: Duration = Duration::from_secs(5);
@@ -75,11 +76,12 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         observer::run(client.clone(), settings.clone(), redis.clone(), observer.clone(), losses, stop.clone());
     tasks.spawn(observing);
     let stop_mirror = stop.clone();
-    let (lead, leading) = watch::channel(false);
+    let (campaign, until) = watch::channel(None);
+    let reign = Reign::new(until);
     let (campaigning, pod) = (Api::namespaced(client.clone(), &settings.namespace), settings.pod.clone());
     let (candidate, campaign_stop) = (new_instance(&pod), stop.clone());
     tasks.spawn(async move {
-        leader::campaign(campaigning, &pod, &candidate, lead, campaign_stop).await;
+        leader::campaign(campaigning, &pod, &candidate, campaign, campaign_stop).await;
         Ok(())
     });
     tasks.spawn(sessions::run(
@@ -89,11 +91,11 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         observer,
         writer,
         lost,
-        leading.clone(),
+        reign.clone(),
         stop.clone(),
     ));
     tasks.spawn(async move {
-        mirror_while_leading(client, &settings, leading, &stop_mirror).await;
+        mirror_while_leading(client, &settings, reign, &stop_mirror).await;
         Ok(())
     });
 
@@ -107,25 +109,20 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
 }
 
 /// Mirrors sessions into the audit database for as long as this controller leads, and again when it leads again.
-async fn mirror_while_leading(
-    client: Client,
-    settings: &Settings,
-    mut leading: watch::Receiver<bool>,
-    stop: &CancellationToken,
-) {
-    let reign = async {
+async fn mirror_while_leading(client: Client, settings: &Settings, mut reign: Reign, stop: &CancellationToken) {
+    let mirroring = async {
         let store = open_store(&settings.audit_url).await;
-        while leading.wait_for(|leads| *leads).await.is_ok() {
+        while reign.begins().await {
             // It may be cut off anywhere.
             let mirror = audit::mirror::run(client.clone(), &settings.namespace, store.clone(), stop.clone());
-            let mut until = leading.clone();
             tokio::select! {
+                biased;
+                () = reign.ends() => {}
                 () = mirror => {}
-                _ = until.wait_for(|leads| !*leads) => {}
             }
         }
     };
-    stop.run_until_cancelled(Box::pin(reign)).await;
+    stop.run_until_cancelled(Box::pin(mirroring)).await;
 }
 
 /// Opens the audit database and brings it to this version's schema, however long that takes: without it records are

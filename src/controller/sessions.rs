@@ -11,12 +11,13 @@ use kube::runtime::controller::{self, Action as Next, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Settings;
+use super::leader::Reign;
 use super::surplus::surplus;
 use crate::api::BastionSession;
 use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WATCH_SECONDS, WriteError, code};
@@ -38,7 +39,7 @@ struct Context {
     redis: Option<Arc<RedisLink>>,
     writer: SessionWriter,
     retention: Duration,
-    leading: watch::Receiver<bool>,
+    reign: Reign,
     /// Since when this controller has known that somebody asked for the end of a session, by uid.
     asked: Mutex<HashMap<String, Instant>>,
 }
@@ -65,7 +66,7 @@ pub async fn run(
     observer: Arc<Mutex<Observer>>,
     writer: SessionWriter,
     lost: mpsc::Receiver<String>,
-    leading: watch::Receiver<bool>,
+    reign: Reign,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let api: Api<BastionSession> = Api::namespaced(client, &settings.namespace);
@@ -83,7 +84,7 @@ pub async fn run(
         redis,
         writer,
         retention: settings.retention,
-        leading: leading.clone(),
+        reign: reign.clone(),
         asked: Mutex::default(),
     });
     let finished = controller.store();
@@ -92,8 +93,9 @@ pub async fn run(
         .trigger_backoff(watcher::ExponentialBackoff::from(crate::cluster::retry_pace()))
         .reconcile_on(of_the_lost)
         // What the leader has to see to was left alone before it led.
-        .reconcile_all_on(stream::unfold(leading, async |mut leading| {
-            leading.changed().await.ok().map(|()| ((), leading))
+        .reconcile_all_on(stream::unfold(reign, async |mut reign| {
+            reign.ends().await;
+            reign.begins().await.then_some(((), reign))
         }))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, retry, context.clone())
@@ -119,7 +121,7 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
     let situation = Situation {
         instance,
         asked_for: context.asked_for(&session, now),
-        retention: context.leading.borrow().then_some(context.retention),
+        retention: context.reign.holds().then_some(context.retention),
         now: Timestamp::now(),
     };
     match decide(&session, &situation) {
@@ -180,7 +182,7 @@ impl Context {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if !*self.leading.borrow() || sessions.len() <= max {
+            if !self.reign.holds() || sessions.len() <= max {
                 continue;
             }
             for session in surplus(sessions.state(), max) {

@@ -20,7 +20,7 @@ pub enum Move {
 }
 
 /// One candidate.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Election {
     /// The Pod of the candidate. Its processes live one after the other, so a claim by an earlier one is void.
     pod: String,
@@ -59,6 +59,12 @@ impl Election {
     pub fn leads_until(&self, now: Instant) -> Option<Instant> {
         let until = self.claimed? + LEAD_FOR;
         (now < until).then_some(until)
+    }
+
+    /// Moves everything that it remembers in time, for which see [`super::Observer::shift`].
+    pub fn shift(&mut self, to: impl Fn(Instant) -> Instant) {
+        self.seen = self.seen.take().map(|(version, since)| (version, to(since)));
+        self.claimed = self.claimed.map(to);
     }
 }
 
