@@ -148,6 +148,10 @@ fn the_promises_hold_with_two_messages_lost() {
 #[rstest]
 #[case::one_controller(Bastion { controllers: 1, ..with_redis() }, &[Example::OnlyRedisHears, Example::FenceFalls])]
 #[case::two_controllers(with_redis(), &[Example::VouchedFor])]
+#[case::late_vouchers(
+    Bastion { controllers: 1, faults: 3, gateway_first: true, scope: VOUCHERS, ..with_redis() },
+    &[Example::VouchedFor]
+)]
 #[case::three_cuts(Bastion { faults: 3, gateway_first: true, scope: CUTS, ..with_redis() }, &[Example::FenceFalls])]
 fn the_promises_hold_with_redis(#[case] model: Bastion, #[case] examples: &[Example]) {
     holds(&format!("with Redis, {} controller(s), {} faults", model.controllers, model.faults), model, examples);
@@ -174,8 +178,9 @@ fn with_pods() -> Bastion {
     Bastion { pods: true, scope: PODS, ..Bastion::default() }
 }
 
+const VOUCHERS: Scope = Scope { vouchers: true, ..Scope::GATEWAYS };
 const CUTS_AND_PODS: Scope = Scope { pods: true, ..CUTS };
-const CUTS: Scope = Scope { redis_links: true, ..Scope::NONE };
+const CUTS: Scope = Scope { redis_links: true, vouchers: true, ..Scope::NONE };
 
 fn with_redis() -> Bastion {
     let scope = Scope { gateways: true, redis_links: true, redis: true, redis_data: true, ..Scope::NONE };

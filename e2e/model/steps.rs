@@ -154,6 +154,8 @@ pub struct Scope {
     pub redis_links: bool,
     /// Redis is frozen.
     pub redis: bool,
+    /// What a controller vouches for is lost on the way, or comes late.
+    pub vouchers: bool,
     /// What is in Redis is lost, or its clock is set back.
     pub redis_data: bool,
     /// Pod objects are deleted.
@@ -171,6 +173,7 @@ impl Scope {
         people: false,
         redis_links: false,
         redis: false,
+        vouchers: false,
         redis_data: false,
         pods: false,
     };
@@ -185,6 +188,7 @@ impl Scope {
         people: true,
         redis_links: true,
         redis: true,
+        vouchers: true,
         redis_data: true,
         pods: true,
     };
@@ -335,10 +339,10 @@ fn of_controllers(world: &World, scope: Scope, faults: &mut Vec<Step>) {
                 faults.extend(lost.map(|trouble| Step::Second(Some((task, trouble)))));
             }
             faults.extend(MESSAGES.map(|trouble| Step::Second(Some((Who::Judge(c), trouble)))));
-            if world.redis.is_some() {
-                let troubles = [Trouble::RequestLost, Trouble::Late(3)];
-                faults.extend(troubles.map(|trouble| Step::Second(Some((Who::Vouch(c), trouble)))));
-            }
+        }
+        if scope.vouchers && world.redis.is_some() {
+            let troubles = [Trouble::RequestLost, Trouble::Late(3)];
+            faults.extend(troubles.map(|trouble| Step::Second(Some((Who::Vouch(c), trouble)))));
         }
     }
 }
