@@ -11,7 +11,7 @@ mod pending;
 mod release;
 mod row;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod store;
 
 pub use row::SessionRecord;

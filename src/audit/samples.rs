@@ -1,4 +1,4 @@
-//! Sessions for the tests of this module.
+//! Sessions for tests.
 
 use serde_json::{Value, json};
 

@@ -27,26 +27,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::AUDIT_FINALIZER;
+    use crate::audit::samples;
 
     fn session(name: &str, phase: &str, ended: i64, held: bool) -> Arc<BastionSession> {
-        let finalizers = if held { json!([AUDIT_FINALIZER]) } else { json!([]) };
-        let session = serde_json::from_value(json!({
-            "apiVersion": "bastion.dev/v1alpha1",
-            "kind": "BastionSession",
-            "metadata": { "name": name, "finalizers": finalizers },
-            "spec": {
-                "user": { "name": "alice", "subject": "bastion:alice" },
-                "target": "web-1",
-                "login": "root",
-                "protocol": "SSH",
-                "client": { "address": "192.0.2.7", "port": 50022 },
-                "gateway": { "name": "gw-1", "instance": "gw-1-abcdefghij" },
-                "startTime": "2026-01-01T00:00:00.000000Z",
-            },
-            "status": { "phase": phase, "endTime": Timestamp::from_second(1_800_000_000 + ended).unwrap() },
-        }));
-        Arc::new(session.unwrap())
+        let end = Timestamp::from_second(1_800_000_000 + ended).unwrap();
+        let mut session = samples::session(name, json!({ "phase": phase, "endTime": end }));
+        session.metadata.name = Some(name.to_owned());
+        session.metadata.finalizers.take_if(|_| !held);
+        Arc::new(session)
     }
 
     fn names(sessions: &[Arc<BastionSession>], max: usize) -> Vec<String> {
