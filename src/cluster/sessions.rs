@@ -83,17 +83,25 @@ impl SessionWriter {
     }
 
     /// Creates a session and says so in an Event. The name is the caller's, so that a create whose answer was lost
-    /// can be sent again and finds its own object.
-    pub async fn create(&self, session: &BastionSession) -> Created {
+    /// can be sent again and finds its own object. It is not sent again when the session is not `wanted` any more: its
+    /// object may have been ended meanwhile, put on record and deleted, and would come into being a second time.
+    pub async fn create(&self, session: &BastionSession, wanted: impl Fn() -> bool) -> Created {
         let params = PostParams { field_manager: Some(self.manager.to_owned()), ..PostParams::default() };
         let mut unknown = String::new();
-        for _ in 0..2 {
+        for attempt in 0..2 {
+            if attempt > 0 && !wanted() {
+                break;
+            }
             match timeout(REQUEST_TIMEOUT / 2, self.api.create(&params, session)).await {
                 Ok(Ok(created)) => return self.created(created),
                 Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => {
                     match timeout(REQUEST_TIMEOUT / 2, self.api.get(&session.name_any())).await {
-                        Ok(Ok(own)) if own.spec.gateway == session.spec.gateway => return self.created(own),
-                        _ => return Created::Refused(status),
+                        Ok(Ok(own)) if own.spec.gateway == session.spec.gateway && !own.phase().is_final() => {
+                            return self.created(own);
+                        }
+                        Ok(Ok(_)) => return Created::Refused(status),
+                        // It may be our own all the same.
+                        Ok(Err(_)) | Err(_) => return Created::Unknown(status.message),
                     }
                 }
                 Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {

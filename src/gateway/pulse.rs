@@ -48,12 +48,18 @@ impl Pulse {
         }
     }
 
+    /// Whether the process has been running all the time, or it is known that this instance was not declared lost in the
+    /// last pause.
+    pub fn is_sure(&self) -> bool {
+        self.take(Instant::now())
+    }
+
     /// Returns at once while the process has been running all the time; after a pause, when it is known that this
     /// instance was not declared lost in it.
     pub async fn sure(&self) {
         loop {
             let assured = self.assured.notified();
-            if self.take(Instant::now()) {
+            if self.is_sure() {
                 return;
             }
             assured.await;

@@ -89,7 +89,8 @@ pub async fn run(
         exit: None,
     };
     session.dial();
-    match gateway.writer.create(&object).await {
+    let wanted = || instance.pulse.is_sure() && order.borrow().is_none();
+    match gateway.writer.create(&object, wanted).await {
         Created::Session(created) => {
             METRICS.sessions_started.inc();
             METRICS.sessions_active.inc();
