@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bastion_operator::api::{BastionSession, Reason};
 use serde_json::{Value, json};
 
+use crate::harness::namespace::PEOPLE;
 use crate::harness::{AT_ONCE, Bastion, Open, PATIENCE};
 
 async fn with_limits(limits: Value) -> Bastion {
@@ -55,4 +56,19 @@ async fn a_session_ends_at_its_longest_duration_though_its_user_types() {
     assert!((3.0..5.0).contains(&lasted), "it lasted {lasted} s");
     let outcome = ssh.finish(AT_ONCE).await;
     assert!(outcome.stderr.contains("bastion: "), "the user reads why: {outcome:?}");
+}
+
+#[tokio::test]
+async fn of_the_limits_of_user_and_target_the_stricter_ones_hold() {
+    let bastion = Bastion::with(async |namespace, sshd| {
+        let limits = json!({"idleSeconds": 2, "maxSeconds": 900});
+        namespace.user_with("guest", json!({"groups": [PEOPLE], "limits": limits})).await;
+        let limits = json!({"idleSeconds": 600, "maxSeconds": 300});
+        namespace.target_with("strict", sshd, json!({"limits": limits})).await;
+    })
+    .await;
+    let open = bastion.open_on(&bastion.gateway, "guest", "strict").await;
+    let limits = open.session.spec.limits.expect("limits");
+    assert_eq!((limits.idle_seconds, limits.max_seconds), (Some(2), Some(300)));
+    bastion.watch.ended_within(PATIENCE, &open.session, Reason::IdleTimeout).await;
 }

@@ -11,7 +11,7 @@ use crate::harness::run::{Run, unique};
 use crate::harness::{AT_ONCE, Bastion, Controller};
 
 /// The status code and body of a GET.
-async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("a request");

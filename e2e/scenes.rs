@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::harness::refusal::assert_let_through;
 use crate::harness::{AT_ONCE, Bastion, Gateway, Namespace, Open, PATIENCE, Sshd, eventually};
+use crate::programs::get;
 
 #[tokio::test]
 async fn exit_closes_the_session_with_its_exit_code() {
@@ -150,6 +151,8 @@ async fn a_gateway_that_drains_lets_sessions_go_on_and_nobody_in() {
         if outcome.code == Some(255) && outcome.stdout.is_empty() { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
     .await;
+    let (readiness, liveness) = tokio::join!(get(draining.http, "/readyz"), get(draining.http, "/healthz"));
+    assert_eq!((readiness.0, liveness.0), (503, 200), "a Service sends nobody there, and nobody restarts it");
     alice.still_answers().await;
     assert_eq!(bastion.watch.phase(&alice.session), Phase::Active);
     alice.ssh.say("exit").await;

@@ -143,6 +143,7 @@ metrics! {
     lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
     instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";
     instances_declared_lost: Counter, "counter", Counter::default(), "Gateway instances that this controller declared lost.";
+    sweeps: Counter, "counter", Counter::default(), "Times that this controller began to end the sessions of a lost instance that were left.";
     fences: Counter, "counter", Counter::default(), "Times that this gateway was cut off from the API server and Redis and ended its sessions.";
     vouchers: Counter, "counter", Counter::default(), "Times that this controller vouched for a gateway that only Redis could hear.";
     orders_sent: Counter, "counter", Counter::default(), "Orders to end a session that this controller sent through Redis.";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::Stream;
 use redis::aio::{MultiplexedConnection, PubSubSink};
-use redis::{Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Msg, Pipeline};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Msg, Pipeline};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -123,7 +123,7 @@ impl RedisLink {
         if let Some(connection) = &*connection {
             return Ok(connection.clone());
         }
-        let made = self.client()?.get_multiplexed_async_connection().await?;
+        let made = self.client()?.get_multiplexed_async_connection_with_config(&unhurried()).await?;
         Ok(connection.insert(made).clone())
     }
 
@@ -150,6 +150,11 @@ impl RedisLink {
             warn!(operation, error = %failure, "Redis does not do its part; everything goes on without it");
         }
     }
+}
+
+/// Without limits of the library's own, which are shorter than [`REDIS_TIMEOUT`].
+fn unhurried() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }
 
 #[cfg(test)]

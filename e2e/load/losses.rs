@@ -74,7 +74,7 @@ impl Field {
     async fn the_sweeping_controller(&mut self) {
         self.add_controller().await;
         self.add_gateway().await;
-        let lost = self.open(3, 200).await;
+        let lost = self.open(3, 400).await;
         let before: Vec<usize> = self.controllers.iter().map(ends_written).collect();
         let killed = Instant::now();
         self.gateways[3].process.signal(Signal::SIGKILL);

@@ -36,8 +36,8 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
         (exit, Reason::UserExit),
         (killed, Reason::ClientDisconnected),
         (cut_off, Reason::TargetClosed),
-        (overstay, Reason::MaxDuration),
         (idle, Reason::IdleTimeout),
+        (overstay, Reason::MaxDuration),
     ];
     let leases = instances(&field).await;
     let (stopped, began) = (Instant::now(), Timestamp::now());

@@ -62,6 +62,8 @@ pub enum Reason {
     UserExit,
     /// The client's connection went away with channels open, or before it opened one.
     ClientDisconnected,
+    /// The browser tab with the terminal was closed.
+    TabClosed,
     /// The session's own user closed it through the API.
     ApiClosed,
     /// The target closed its connection.
@@ -70,9 +72,9 @@ pub enum Reason {
     TargetUnreachable,
     /// Somebody else terminated it, or deleted the object.
     AdminTerminated,
-    /// The user typed nothing for the target's `idleSeconds`.
+    /// The user typed nothing for the session's `idleSeconds`.
     IdleTimeout,
-    /// The session lasted for the target's `maxSeconds`.
+    /// The session lasted for the session's `maxSeconds`.
     MaxDuration,
     /// The network to the user or to the target went silent.
     NetworkLost,
@@ -88,9 +90,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UserExit,
         Self::ClientDisconnected,
+        Self::TabClosed,
         Self::ApiClosed,
         Self::TargetClosed,
         Self::TargetUnreachable,
@@ -109,6 +112,7 @@ impl Reason {
         match self {
             Self::UserExit
             | Self::ClientDisconnected
+            | Self::TabClosed
             | Self::ApiClosed
             | Self::TargetClosed
             | Self::TargetUnreachable
@@ -127,12 +131,13 @@ impl Reason {
             Self::ClientDisconnected => {
                 "The client's connection went away with channels open, or before it opened one."
             }
+            Self::TabClosed => "The browser tab with the terminal was closed. (There is no web terminal yet.)",
             Self::ApiClosed => "The session's own user closed it through the API.",
             Self::TargetClosed => "The target closed its connection.",
             Self::TargetUnreachable => "The target could not be reached, verified or signed in to.",
             Self::AdminTerminated => "Somebody else terminated it, or deleted the object.",
-            Self::IdleTimeout => "The user typed nothing for the target's `idleSeconds`.",
-            Self::MaxDuration => "The session lasted for the target's `maxSeconds`.",
+            Self::IdleTimeout => "The user typed nothing for the session's `idleSeconds`.",
+            Self::MaxDuration => "The session lasted for its `maxSeconds`.",
             Self::NetworkLost => "The network to the user or to the target went silent.",
             Self::AccessRevoked => "The user was disabled or expired, their key removed, or their right withdrawn.",
             Self::GatewayShutdown => "The gateway was stopped in an orderly way.",
@@ -146,6 +151,7 @@ impl Reason {
         match self {
             Self::UserExit => "UserExit",
             Self::ClientDisconnected => "ClientDisconnected",
+            Self::TabClosed => "TabClosed",
             Self::ApiClosed => "ApiClosed",
             Self::TargetClosed => "TargetClosed",
             Self::TargetUnreachable => "TargetUnreachable",

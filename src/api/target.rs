@@ -140,3 +140,30 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 31_536_000))]
     pub max_seconds: Option<i32>,
 }
+
+impl Limits {
+    /// The stricter of two, limit by limit.
+    pub fn stricter(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+        let least = |one: Option<i32>, other: Option<i32>| one.into_iter().chain(other).min();
+        Some(Self {
+            idle_seconds: least(one.idle_seconds, other.idle_seconds),
+            max_seconds: least(one.max_seconds, other.max_seconds),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_limits_the_stricter_holds() {
+        let limits = |idle_seconds, max_seconds| Some(Limits { idle_seconds, max_seconds });
+        assert_eq!(Limits::stricter(None, None), None);
+        assert_eq!(Limits::stricter(limits(Some(5), None), None), limits(Some(5), None));
+        assert_eq!(Limits::stricter(None, limits(None, Some(7))), limits(None, Some(7)));
+        assert_eq!(Limits::stricter(limits(Some(5), Some(9)), limits(Some(6), Some(7))), limits(Some(5), Some(7)));
+        assert_eq!(Limits::stricter(limits(None, Some(9)), limits(Some(6), None)), limits(Some(6), Some(9)));
+    }
+}

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::target::Limits;
 use super::text::{Group, KeyLine};
 
 /// Somebody who may sign in to the bastion. What they may reach is a matter of Kubernetes RBAC.
@@ -42,6 +43,9 @@ pub struct BastionUserSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub public_keys: Vec<KeyLine>,
+    /// Limits of this user's sessions. Where the target has limits too, the stricter ones hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// Refuses every new sign-in of the user.
     #[serde(default)]
     pub disabled: bool,

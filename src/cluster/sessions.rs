@@ -105,7 +105,8 @@ impl SessionWriter {
                     }
                 }
                 Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {
-                    return Created::Refused(status);
+                    // What is refused the second time may have come into being the first time.
+                    return if attempt == 0 { Created::Refused(status) } else { Created::Unknown(status.message) };
                 }
                 Ok(Err(error)) => unknown = error.to_string(),
                 Err(_) => "the API server did not answer".clone_into(&mut unknown),

@@ -158,6 +158,10 @@ async fn judge(leases: Api<Lease>, sessions: Api<BastionSession>, observer: &Sha
                 with(observer, |view| view.forget(&suspect.instance));
                 continue;
             }
+            // Others took their time; meanwhile it may have shown itself, through Redis too.
+            if !with(observer, |view| view.suspects(Instant::now())).contains(&suspect) {
+                continue;
+            }
             match declare_lost(&leases, &suspect).await {
                 Ok(true) => {
                     METRICS.instances_declared_lost.inc();

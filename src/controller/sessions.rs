@@ -30,13 +30,16 @@ use crate::redis_link::RedisLink;
 const CONCURRENCY: u16 = 8;
 /// How long after a failure a session is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How many orders through Redis may wait.
+const ORDERS: usize = 1024;
 /// How often it is looked at whether there are too many finished sessions.
 const SURPLUS_EVERY: Duration = Duration::from_secs(5);
 
 struct Context {
     api: Api<BastionSession>,
     observer: Arc<Mutex<Observer>>,
-    redis: Option<Arc<RedisLink>>,
+    /// The way of orders to gateways that may not see the API, where there is Redis.
+    orders: Option<mpsc::Sender<(String, EndOrder)>>,
     writer: SessionWriter,
     retention: Duration,
     reign: Reign,
@@ -76,12 +79,16 @@ pub async fn run(
     let of_the_lost = losses.flat_map(move |instance| {
         let sessions =
             store.state_filter(|session| session.spec.gateway.instance == instance && !session.phase().is_final());
+        if !sessions.is_empty() {
+            METRICS.sweeps.inc();
+        }
         stream::iter(sessions.into_iter().map(|session| ObjectRef::from_obj(&*session)))
     });
+    let (orders, ordered) = mpsc::channel(ORDERS);
     let context = Arc::new(Context {
         api,
         observer,
-        redis,
+        orders: redis.is_some().then_some(orders),
         writer,
         retention: settings.retention,
         reign: reign.clone(),
@@ -106,6 +113,7 @@ pub async fn run(
         });
     tokio::select! {
         () = reconciling => {}
+        () = deliver(redis.as_deref(), ordered) => {}
         () = context.prune_surplus(finished, settings.max_finished) => {}
     }
     Ok(())
@@ -128,7 +136,7 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
         Action::Wait => Ok(Next::await_change()),
         Action::LookAgain(after) => Ok(Next::requeue(after)),
         Action::Order(cause, again) => {
-            context.order(&session, &cause).await;
+            context.order(&session, &cause);
             Ok(Next::requeue(again))
         }
         Action::End(end) => {
@@ -143,6 +151,17 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
         Action::Prune => {
             context.prune(&session).await?;
             Ok(Next::await_change())
+        }
+    }
+}
+
+/// Sends orders through Redis, one after the other, so that a Redis which takes its time holds up nothing else.
+async fn deliver(redis: Option<&RedisLink>, mut orders: mpsc::Receiver<(String, EndOrder)>) {
+    let Some(redis) = redis else { return std::future::pending().await };
+    while let Some((instance, order)) = orders.recv().await {
+        // A failure is counted and logged; the order comes round again.
+        if orders::send(redis, &instance, &order).await.is_ok() {
+            METRICS.orders_sent.inc();
         }
     }
 }
@@ -167,13 +186,11 @@ impl Context {
     }
 
     /// Tells the session's gateway through Redis, where there is one, what it may not have heard from the API.
-    async fn order(&self, session: &BastionSession, cause: &Cause) {
-        let (Some(redis), Some(cause)) = (&self.redis, OrderedCause::of(cause)) else { return };
+    fn order(&self, session: &BastionSession, cause: &Cause) {
+        let (Some(orders), Some(cause)) = (&self.orders, OrderedCause::of(cause)) else { return };
         let order = EndOrder { session: session.name_any(), cause };
-        // A failure is counted and logged; the order comes round again.
-        if orders::send(redis, &session.spec.gateway.instance, &order).await.is_ok() {
-            METRICS.orders_sent.inc();
-        }
+        // Where Redis takes its time an order finds no room. It comes round again.
+        let _ = orders.try_send((session.spec.gateway.instance.clone(), order));
     }
 
     /// While this controller leads, deletes the oldest finished sessions whenever there are more than `max`.
@@ -186,6 +203,9 @@ impl Context {
                 continue;
             }
             for session in surplus(sessions.state(), max) {
+                if !self.reign.holds() {
+                    break;
+                }
                 if let Err(error) = self.prune(&session).await {
                     METRICS.reconcile_failures.inc();
                     warn!(session = session.name_any(), %error, "a finished session too many; trying again");

@@ -2,11 +2,12 @@
 //! can hear: another controller may be cut off from Redis, and must not call them lost.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures::{StreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::cluster::code;
@@ -14,6 +15,11 @@ use crate::lifecycle::{Observer, Suspect, WITNESS_LOOK_EVERY};
 use crate::liveness::{LeaseError, vouch, witness};
 use crate::metrics::METRICS;
 use crate::redis_link::RedisLink;
+
+/// How many instances are vouched for at once.
+const CONCURRENCY: usize = 8;
+/// How long the vouching of one round may take.
+const VOUCHING: Duration = Duration::from_secs(3);
 
 /// Keeps the observer's view of the second witness up to date, for as long as it is polled; without Redis there is
 /// nothing to do.
@@ -29,17 +35,18 @@ pub async fn follow(leases: Api<Lease>, redis: Option<Arc<RedisLink>>, observer:
             continue;
         }
         // What fails is counted and logged. Nothing follows from it: no news is no evidence of a death.
-        for (instance, sign) in witness::look(&redis, instances).await.unwrap_or_default() {
-            let overdue = view().witnessed(&instance, sign.stamp, sign.at, Instant::now());
-            if let Some(overdue) = overdue {
-                vouch_for(&leases, &overdue).await;
-            }
-        }
+        let signs = witness::look(&redis, instances).await.unwrap_or_default().into_iter();
+        let overdue: Vec<_> = signs
+            .filter_map(|(instance, sign)| view().witnessed(&instance, sign.stamp, sign.at, Instant::now()))
+            .collect();
+        // However long the API server takes, Redis is asked again soon. Who was not vouched for comes round.
+        let vouching = stream::iter(overdue).for_each_concurrent(CONCURRENCY, |one| vouch_for(&leases, one));
+        let _ = timeout(VOUCHING, vouching).await;
     }
 }
 
-async fn vouch_for(leases: &Api<Lease>, overdue: &Suspect) {
-    match vouch(leases, overdue).await {
+async fn vouch_for(leases: &Api<Lease>, overdue: Suspect) {
+    match vouch(leases, &overdue).await {
         Ok(()) => {
             METRICS.vouchers.inc();
             info!(instance = overdue.instance, "alive, as Redis says, though it does not renew its Lease");

@@ -53,6 +53,8 @@ async fn bring_up_to_date(
     let due: Vec<_> = live.into_iter().filter(|(uid, state)| is_due(written.get(uid), state, now)).collect();
     for sessions in due.chunks(BATCH) {
         let mut pipeline = pipe();
+        // So that no key stays behind without its time.
+        pipeline.atomic();
         for (uid, state) in sessions {
             put(&mut pipeline, uid, state);
         }

@@ -2,6 +2,7 @@
 //! once, before any controller can tell.
 
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
@@ -13,6 +14,7 @@ use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_GATEWAY, ObservedBy};
 use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, regarding};
 use crate::lifecycle::{Cause, End, Suspect};
 use crate::liveness::{declare_lost, seen};
+use crate::metrics::METRICS;
 
 /// How many ends are written at once.
 const CONCURRENCY: usize = 8;
@@ -38,20 +40,16 @@ pub async fn end_sessions(client: Client, settings: &Settings, own: &str, writer
         // The same step by which a controller decides, so that whoever is not dead after all learns of it.
         match declare_lost(&leases, &suspect).await {
             Ok(_) => {
+                METRICS.instances_declared_lost.inc();
                 info!(instance, "an earlier process in this Pod has ended; its sessions end");
-                sweep(&sessions, &instance, lease.renewed, writer).await;
+                sweep(&sessions, &instance, lease.renewed.map(|seen| seen.min(Timestamp::now())), writer).await;
             }
             Err(error) => warn!(instance, %error, "an earlier instance is left to the controllers"),
         }
     }
 }
 
-async fn sweep(
-    sessions: &Api<BastionSession>,
-    instance: &str,
-    last_seen: Option<jiff::Timestamp>,
-    writer: &SessionWriter,
-) {
+async fn sweep(sessions: &Api<BastionSession>, instance: &str, last_seen: Option<Timestamp>, writer: &SessionWriter) {
     let left = ListParams::default().fields(&format!("spec.gateway.instance={instance},status.phase=Active"));
     let Ok(Ok(left)) = timeout(REQUEST_TIMEOUT, sessions.list(&left)).await else {
         return warn!(instance, "its sessions could not be listed, and are left to the controllers");

@@ -49,6 +49,8 @@ pub async fn stay_in_touch(instance: &Arc<Instance>, redis: Option<&RedisLink>, 
 async fn obey(instance: &Instance, sessions: &Api<BastionSession>, order: EndOrder) {
     let cause = match timeout(RENEW_TIMEOUT, sessions.get_opt(&order.session)).await {
         Ok(Ok(session)) => session.as_ref().and_then(asked_to_end),
+        // An answer, if not a good one. The order comes again.
+        Ok(Err(kube::Error::Api(_))) => return,
         Ok(Err(_)) | Err(_) => Some(order.cause.into()),
     };
     if let Some(cause) = cause {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -28,7 +29,9 @@ use super::refusal::Refusal;
 use super::registry::Order;
 use super::socket::Health;
 use super::target::{TargetConnection, Unreachable};
-use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Protocol, User};
+use crate::api::{
+    AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Limits, Protocol, User,
+};
 use crate::cluster::{Created, regarding};
 use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NETWORK_LOOK_EVERY, NetworkWatch, Verdict};
 use crate::liveness::random_name;
@@ -73,6 +76,7 @@ pub async fn run(
     let order = instance.registry.enter(&name, grant.clone(), activity.clone());
     let (announce, announcements) = watch::channel(Announcement::None);
     let mut session = Session {
+        name: name.clone(),
         gateway: gateway.clone(),
         instance: instance.clone(),
         grant,
@@ -98,7 +102,7 @@ pub async fn run(
             instance.registry.recorded(&name, created.uid().unwrap_or_default(), spec.start_time.0);
             gateway.supervisor.enter(&name, reference.clone(), spec.start_time.0, client.health.clone());
             info!(session = %name, user = spec.user.name, target = spec.target, login = spec.login, client = %client.peer, "session started");
-            let cause = session.live(&name, &mut client, order, &announce).await;
+            let cause = session.live(&mut client, order, &announce).await;
             gateway.supervisor.leave(&name);
             let time = spec.start_time.0.checked_add(started.elapsed()).unwrap_or_else(|_| Timestamp::now());
             let end = End::seen(cause, time, session.activity.bytes());
@@ -119,6 +123,7 @@ pub async fn run(
 }
 
 struct Session {
+    name: String,
     gateway: Arc<Gateway>,
     instance: Arc<Instance>,
     grant: Grant,
@@ -142,14 +147,13 @@ impl Session {
     /// Lives until something ends the session, and says what.
     async fn live(
         &mut self,
-        name: &str,
         client: &mut ClientSide,
         mut order: Order,
         announce: &watch::Sender<Announcement>,
     ) -> Cause {
         let mut told = false;
         loop {
-            self.gateway.supervisor.moves(name);
+            self.gateway.supervisor.moves(&self.name);
             let next_look = match self.judge(announce) {
                 Ok(next) => self.started + next,
                 Err(cause) => return cause,
@@ -242,6 +246,7 @@ impl Session {
     }
 
     fn connected(&mut self, connection: TargetConnection) {
+        self.gateway.supervisor.joined(&self.name, connection.health());
         self.target_networks.push((connection.health(), NetworkWatch::default()));
         match self.waiting.pop_front() {
             Some(channel) => self.join(channel, connection),
@@ -334,17 +339,17 @@ impl Session {
     ) {
         let text: Option<Arc<str>> = notice.map(Into::into);
         self.dials.abort_all();
-        if let Some(text) = &text {
+        if text.is_some() {
             // A client opens its first channel right after signing in, and on that the text is best read.
             if self.channels.is_empty() && self.exit.is_none() {
                 let opened = timeout(FIRST_CHANNEL, client.opened.recv()).await;
                 self.waiting.extend(opened.ok().flatten());
             }
-            for channel in self.waiting.drain(..) {
-                channel::refuse(&channel, text).await;
-            }
         }
         announce.send_replace(Announcement::Over(text.clone()));
+        if let Some(text) = &text {
+            join_all(self.waiting.drain(..).map(async |channel| channel::refuse(&channel, text).await)).await;
+        }
         while self.channels.join_next().await.is_some() {}
         if let Some(spare) = self.spare.take() {
             spare.disconnect().await;
@@ -383,7 +388,7 @@ fn object(grant: &Grant, client: &ClientSide, instance: &Instance, start: Timest
             },
             gateway: GatewayRef { name: instance.pod.clone(), instance: instance.id.clone() },
             start_time: MicroTime(start),
-            limits: target.spec.limits,
+            limits: Limits::stricter(target.spec.limits, user.spec.limits),
             termination: None,
         },
     );

@@ -59,6 +59,11 @@ impl Health {
         })
     }
 
+    /// Whether somebody still holds the connection.
+    pub fn is_open(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
     /// Ends the connection in the kernel, whoever holds it.
     pub fn shut_down(&self) {
         if let Some(stream) = self.0.upgrade() {

@@ -29,7 +29,8 @@ pub struct Supervisor {
 struct Supervised {
     session: ObjectReference,
     start: Timestamp,
-    connection: Health,
+    /// The user's, and those to the target.
+    connections: Vec<Health>,
     /// When its task last moved.
     moved: Instant,
     since: Instant,
@@ -39,8 +40,16 @@ impl Supervisor {
     /// Takes a session under supervision. Its task has to say often that it moves, until it is let go.
     pub fn enter(&self, name: &str, session: ObjectReference, start: Timestamp, connection: Health) {
         let now = Instant::now();
-        let supervised = Supervised { session, start, connection, moved: now, since: now };
+        let supervised = Supervised { session, start, connections: vec![connection], moved: now, since: now };
         self.lock().insert(name.to_owned(), supervised);
+    }
+
+    /// The session has one more connection.
+    pub fn joined(&self, name: &str, connection: Health) {
+        if let Some(session) = self.lock().get_mut(name) {
+            session.connections.retain(Health::is_open);
+            session.connections.push(connection);
+        }
     }
 
     /// The session's task moves.
@@ -130,7 +139,7 @@ async fn look(supervisor: &Supervisor, writer: &SessionWriter) {
         for stuck in supervisor.take_stuck(now) {
             let name = stuck.session.name.as_deref().unwrap_or_default();
             error!(session = name, seconds = STUCK_AFTER.as_secs(), "the session's task has not moved; it is cut off");
-            stuck.connection.shut_down();
+            stuck.connections.iter().for_each(Health::shut_down);
             let (writer, end) = (writer.clone(), stuck.end());
             tokio::spawn(async move { writer.end_until_final(&stuck.session, &end).await });
         }

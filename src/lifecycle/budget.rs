@@ -20,7 +20,8 @@ pub const MAYBE_LOST_AFTER: Duration = Duration::from_secs(15);
 /// How long a living gateway may take to create its Lease anew when somebody has deleted it.
 pub const RECREATED_WITHIN: Duration = Duration::from_secs(6);
 /// How long a gateway that has Redis tries to reach either witness before it ends its own sessions: less than
-/// [`LOST_AFTER`], so that nobody is shown as ended who can still type.
+/// [`LOST_AFTER`], so that nobody is shown as ended who can still type; but [`POD_GONE_AFTER`] is
+/// less, where the Pod object is gone.
 pub const FENCE_AFTER: Duration = Duration::from_secs(15);
 /// How often a gateway shows itself in Redis. A sign that is lost there costs no more than this and a look of the
 /// [`LOST_AFTER`] that a controller still waits when the gateway, after [`FENCE_AFTER`], has ended its sessions.

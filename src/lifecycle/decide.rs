@@ -74,6 +74,8 @@ fn attend(session: &BastionSession, situation: &Situation) -> Action {
     let start = session.spec.start_time.0;
     match situation.instance {
         InstanceState::Lost { mine_in, last_seen } if mine_in.is_zero() => {
+            // By clocks that may be ahead of this one.
+            let last_seen = last_seen.map(|seen| seen.min(situation.now));
             Action::End(End::unseen(Cause::GatewayLost, ObservedBy::Controller, start, last_seen))
         }
         InstanceState::Lost { mine_in, .. } => Action::LookAgain(mine_in),
@@ -206,6 +208,7 @@ mod tests {
     #[case::of_a_living_gateway(active(), now(100), Action::Wait)]
     #[case::of_a_lost_one_that_this_controller_declared(active(), lost(0, Some(80)), end(Cause::GatewayLost, 80))]
     #[case::of_a_lost_one_that_another_declared(active(), lost(3, Some(80)), Action::LookAgain(Duration::from_secs(3)))]
+    #[case::last_seen_by_a_clock_ahead_of_ours(active(), lost(0, Some(4_000)), end(Cause::GatewayLost, 100))]
     #[case::that_began_after_the_last_renewal(active(), lost(0, Some(-5)), end(Cause::GatewayLost, 0))]
     #[case::of_an_instance_never_seen(active(), lost(0, None), end(Cause::GatewayLost, 0))]
     #[case::just_asked_to_end(asked("ops"), asked_for(0), Action::LookAgain(ORDER_AFTER))]

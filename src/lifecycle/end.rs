@@ -31,6 +31,8 @@ pub enum Cause {
     UserExit(Exit),
     /// The client went away; `with_channels`: while a channel was open.
     ClientDisconnected { with_channels: bool },
+    /// The tab of the web terminal was closed.
+    TabClosed,
     /// `spec.termination` by the session's own user.
     ApiClosed { reason: Option<String> },
     /// `spec.termination` by somebody else.
@@ -68,6 +70,7 @@ impl Cause {
         match self {
             Self::UserExit(_) => Reason::UserExit,
             Self::ClientDisconnected { .. } => Reason::ClientDisconnected,
+            Self::TabClosed => Reason::TabClosed,
             Self::ApiClosed { .. } => Reason::ApiClosed,
             Self::Terminated { .. } | Self::Deleted => Reason::AdminTerminated,
             Self::TargetClosed => Reason::TargetClosed,
@@ -91,6 +94,7 @@ impl Cause {
             Self::UserExit(_) => "the user left".to_owned(),
             Self::ClientDisconnected { with_channels: true } => "the client's connection broke off".to_owned(),
             Self::ClientDisconnected { with_channels: false } => "the client left without running anything".to_owned(),
+            Self::TabClosed => "the browser tab was closed".to_owned(),
             Self::ApiClosed { reason } => format!("closed by its own user{}", because(reason)),
             Self::Terminated { by, reason } => format!("terminated by {by}{}", because(reason)),
             Self::Deleted => "the BastionSession was deleted".to_owned(),
@@ -113,7 +117,11 @@ impl Cause {
     pub fn notice(&self) -> Option<String> {
         let told = match self {
             // Gone, or told already, or out of reach.
-            Self::UserExit(_) | Self::ClientDisconnected { .. } | Self::NetworkLost(Leg::User) | Self::Stuck => {
+            Self::TabClosed
+            | Self::UserExit(_)
+            | Self::ClientDisconnected { .. }
+            | Self::NetworkLost(Leg::User)
+            | Self::Stuck => {
                 return None;
             }
             Self::TargetUnreachable { told, .. } => told.clone(),
