@@ -7,6 +7,7 @@ mod access;
 mod bridge;
 mod clocks;
 mod faults;
+mod forwards;
 mod limits;
 mod network;
 mod partitions;

@@ -112,6 +112,7 @@ fn default_secret_key() -> String {
 /// What users may do on a target. Whatever is not named here is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of its own in the API")]
 pub struct Allow {
     /// An interactive shell.
     pub shell: bool,
@@ -119,11 +120,14 @@ pub struct Allow {
     pub exec: bool,
     /// The sftp subsystem, which scp uses too.
     pub sftp: bool,
+    /// Connections that users make from the target: `ssh -L`, `-D` and `-W`. They lead wherever the target gets and its
+    /// own sshd allows.
+    pub local_forward: bool,
 }
 
 impl Default for Allow {
     fn default() -> Self {
-        Self { shell: true, exec: true, sftp: true }
+        Self { shell: true, exec: true, sftp: true, local_forward: false }
     }
 }
 

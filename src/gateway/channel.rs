@@ -12,13 +12,14 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::activity::Activity;
+use super::forward::{Forward, connect_failed};
 use super::inbox::{Inbox, Item, PtyRequest, Request};
 use super::instance::Instance;
 use super::target::TargetConnection;
 use crate::lifecycle::{Cause, Exit};
 
 /// How long a user's client may take to read the last words of a session.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The exit status of a command that the bastion ended or never started, as `ssh` itself has for its own failures.
 const NOT_RUN: u32 = 255;
 const STDERR: u32 = 1;
@@ -35,6 +36,14 @@ pub enum Announcement {
     Over(Option<Arc<str>>),
 }
 
+/// A channel that the user opens.
+pub enum Opened {
+    /// For a shell, a command or a subsystem; it is open.
+    Session(UserChannel),
+    /// A local forward; whether it opens is for the target to say.
+    Forward(Box<Forward>),
+}
+
 /// The user's side of a channel.
 pub struct UserChannel {
     /// Its number.
@@ -49,14 +58,36 @@ pub struct UserChannel {
 }
 
 /// How a channel ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChannelEnd {
     /// Closed by the target after its command, or by the user.
     Closed(Exit),
+    /// A forward, closed by either side.
+    ForwardClosed,
+    /// A forward that the target did not open.
+    NotOpened,
     /// Still open when the session ended.
     Interrupted,
     /// The target's connection broke off.
     TargetLost,
+}
+
+impl Opened {
+    /// The user's side.
+    pub fn channel(&self) -> &UserChannel {
+        match self {
+            Self::Session(channel) => channel,
+            Self::Forward(forward) => &forward.channel,
+        }
+    }
+
+    /// Tells the user why there is no session, and that this channel is none.
+    pub async fn refuse(self, notice: &str) {
+        match self {
+            Self::Session(channel) => refuse(&channel, notice).await,
+            Self::Forward(forward) => forward.refuse(connect_failed(notice)).await,
+        }
+    }
 }
 
 /// Joins the two sides until one of them closes the channel or the session ends. The target's connection ends here
@@ -83,7 +114,7 @@ pub async fn join(
 }
 
 /// Tells the user why there is no session, and closes the channel.
-pub async fn refuse(user: &UserChannel, notice: &str) {
+async fn refuse(user: &UserChannel, notice: &str) {
     let said = async {
         user.write.extended_data_bytes(STDERR, format!("{notice}\r\n").into_bytes()).await?;
         user.write.exit_status(NOT_RUN).await?;

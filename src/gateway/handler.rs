@@ -15,8 +15,9 @@ use tracing::info;
 
 use super::Gateway;
 use super::activity::Activity;
-use super::channel::UserChannel;
+use super::channel::{Opened, UserChannel};
 use super::directory::Grant;
+use super::forward::{self, Destination, Forward};
 use super::inbox::{Inbox, Item, PtyRequest, Request, Size, TRICKLE, WINDOW};
 use super::refusal::Refusal;
 use super::session::{self, ClientSide};
@@ -27,6 +28,8 @@ use crate::metrics::{METRICS, RefusalLabels};
 
 /// How many channels a connection may have open at once.
 const MAX_CHANNELS: usize = 64;
+/// The length of the longest host name that there can be.
+const MAX_HOST: usize = 255;
 /// How long a client that is held back waits for its next byte or two of window.
 const TRICKLE_PACE: Duration = Duration::from_millis(10);
 
@@ -60,7 +63,7 @@ enum State {
 struct Link {
     allow: Allow,
     activity: Arc<Activity>,
-    opened: mpsc::Sender<UserChannel>,
+    opened: mpsc::Sender<Opened>,
 }
 
 impl Connection {
@@ -131,6 +134,20 @@ impl Connection {
         };
         gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, activity, slot));
         Ok(link)
+    }
+
+    /// Hands a channel to the session's task, or gives it back if there are too many.
+    fn hand_over(&mut self, opened: Opened) -> Result<(), Opened> {
+        self.inboxes.retain(|_, inbox| !inbox.is_discarded());
+        let State::Session(link) = &self.state else { return Err(opened) };
+        if self.inboxes.len() >= MAX_CHANNELS {
+            return Err(opened);
+        }
+        let UserChannel { id, inbox, .. } = opened.channel();
+        let (id, inbox) = (*id, inbox.clone());
+        link.opened.try_send(opened).map_err(mpsc::error::TrySendError::into_inner)?;
+        self.inboxes.insert(id, inbox);
+        Ok(())
     }
 
     fn resized(&self, columns: u32, rows: u32) {
@@ -215,23 +232,48 @@ impl server::Handler for Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        // The reading half is dropped: with it, the connection's loop would wait for whoever reads.
-        let (_, write) = channel.split();
-        let id = write.id();
         match &self.state {
             State::Before => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
             State::Refused(_) => reply.accept().await,
-            State::Session(link) => {
-                let inbox = Arc::new(Inbox::default());
-                let opened = UserChannel { id, inbox: inbox.clone(), write, handle: session.handle() };
-                if self.inboxes.len() >= MAX_CHANNELS || link.opened.try_send(opened).is_err() {
-                    reply.reject(ChannelOpenFailure::ResourceShortage).await;
-                } else {
-                    self.inboxes.insert(id, inbox);
-                    reply.accept().await;
-                }
-            }
+            State::Session(_) => match self.hand_over(Opened::Session(user_channel(channel, session))) {
+                Ok(()) => reply.accept().await,
+                Err(_) => reply.reject(ChannelOpenFailure::ResourceShortage).await,
+            },
         }
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        originator: &str,
+        originator_port: u32,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let port = u16::try_from(port).ok().filter(|_| host.len() <= MAX_HOST);
+        let refused = match (&self.state, port) {
+            (State::Before, _) => ChannelOpenFailure::AdministrativelyProhibited,
+            (State::Refused(refusal), _) => forward::prohibited(&refusal.notice()),
+            (State::Session(_), None) => forward::connect_failed("bastion: there is no such destination"),
+            (State::Session(link), Some(port)) if !link.allow.local_forward => {
+                info!(name = self.sign_in_name, client = %self.peer, host, port, "local forward refused: not allowed");
+                forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)")
+            }
+            (State::Session(link), Some(port)) => {
+                link.activity.input();
+                let (host, originator) = (host.to_owned(), originator.to_owned());
+                let destination = Destination { host, port, originator, originator_port };
+                let forward = Forward { channel: user_channel(channel, session), destination, reply };
+                if let Err(Opened::Forward(forward)) = self.hand_over(Opened::Forward(Box::new(forward))) {
+                    forward.refuse(ChannelOpenFailure::ResourceShortage).await;
+                }
+                return Ok(());
+            }
+        };
+        reply.reject(refused).await;
         Ok(())
     }
 
@@ -349,4 +391,11 @@ impl server::Handler for Connection {
     async fn signal(&mut self, channel: ChannelId, signal: Sig, _: &mut Session) -> Result<(), Self::Error> {
         self.put(channel, Item::Request(Request::Signal(signal)))
     }
+}
+
+/// The user's side of a new channel. Its reading half is dropped: with it, the connection's loop would wait for whoever
+/// reads.
+fn user_channel(channel: Channel<Msg>, session: &Session) -> UserChannel {
+    let (_, write) = channel.split();
+    UserChannel { id: write.id(), inbox: Arc::default(), write, handle: session.handle() }
 }

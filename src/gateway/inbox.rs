@@ -107,6 +107,7 @@ struct Queue {
     items: VecDeque<Waiting>,
     bytes: usize,
     requests: usize,
+    discarded: bool,
 }
 
 #[derive(Debug)]
@@ -165,6 +166,16 @@ impl Inbox {
     /// Whether the client must be held back.
     pub fn is_full(&self) -> bool {
         self.lock().bytes >= HIGH_WATER
+    }
+
+    /// Says that there will be no such channel.
+    pub fn discard(&self) {
+        self.lock().discarded = true;
+    }
+
+    /// Whether the channel was refused.
+    pub fn is_discarded(&self) -> bool {
+        self.lock().discarded
     }
 
     fn take(&self) -> Option<Item> {

@@ -4,6 +4,7 @@ mod activity;
 mod channel;
 mod crypto;
 mod directory;
+mod forward;
 mod front_door;
 mod handler;
 mod host_key;

@@ -22,8 +22,9 @@ use tracing::{info, warn};
 
 use super::Gateway;
 use super::activity::Activity;
-use super::channel::{self, Announcement, ChannelEnd, UserChannel};
+use super::channel::{self, Announcement, ChannelEnd, Opened};
 use super::directory::Grant;
+use super::forward;
 use super::instance::Instance;
 use super::refusal::Refusal;
 use super::registry::Order;
@@ -42,6 +43,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a session that ends before it had a channel waits for one to say so on.
 const FIRST_CHANNEL: Duration = Duration::from_millis(500);
 
+/// How many connections to the target are made at once: an sshd as it comes refuses more than ten that are not signed in.
+const DIALS_AT_ONCE: usize = 8;
+
 /// The user's connection, as its session sees it.
 pub struct ClientSide {
     /// Where the user came from.
@@ -57,7 +61,7 @@ pub struct ClientSide {
     /// A look at its health.
     pub health: Health,
     /// Channels that the user opens.
-    pub opened: mpsc::Receiver<UserChannel>,
+    pub opened: mpsc::Receiver<Opened>,
 }
 
 /// Runs a session from sign-in to its written end. `slot` is held as long as the cluster thinks that the session
@@ -72,7 +76,7 @@ pub async fn run(
 ) {
     let started = Instant::now();
     let object = object(&grant, &client, &instance, Timestamp::now());
-    let name = object.name_any();
+    let name: Arc<str> = object.name_any().into();
     let order = instance.registry.enter(&name, grant.clone(), activity.clone());
     let (announce, announcements) = watch::channel(Announcement::None);
     let mut session = Session {
@@ -85,6 +89,7 @@ pub async fn run(
         limits: LimitWatch::new(object.spec.limits),
         announcements,
         dials: JoinSet::new(),
+        reached: false,
         spare: None,
         waiting: VecDeque::new(),
         channels: JoinSet::new(),
@@ -123,7 +128,7 @@ pub async fn run(
 }
 
 struct Session {
-    name: String,
+    name: Arc<str>,
     gateway: Arc<Gateway>,
     instance: Arc<Instance>,
     grant: Grant,
@@ -131,10 +136,13 @@ struct Session {
     started: Instant,
     limits: LimitWatch,
     announcements: watch::Receiver<Announcement>,
-    /// Connections to the target that are being made: as many as channels wait for one, and one ahead at the start.
+    /// Connections to the target that are being made: as many as channels wait for one, up to a limit, and one ahead at
+    /// the start.
     dials: JoinSet<Result<TargetConnection, Unreachable>>,
+    /// Whether there was a connection to the target.
+    reached: bool,
     spare: Option<TargetConnection>,
-    waiting: VecDeque<UserChannel>,
+    waiting: VecDeque<Opened>,
     channels: JoinSet<ChannelEnd>,
     user_network: NetworkWatch,
     /// The connections to the target; one that has ended says nothing any more.
@@ -178,9 +186,10 @@ impl Session {
                 },
                 Some(ended) = self.channels.join_next() => match ended {
                     Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
+                    Ok(ChannelEnd::ForwardClosed) => self.forward_closed(),
                     // Each channel has a connection of its own; that of another may still be there.
                     Ok(ChannelEnd::TargetLost) if self.channels.is_empty() => return Cause::TargetClosed,
-                    Ok(ChannelEnd::TargetLost | ChannelEnd::Interrupted) => {}
+                    Ok(ChannelEnd::TargetLost | ChannelEnd::Interrupted | ChannelEnd::NotOpened) => {}
                     Err(failure) => {
                         warn!(%failure, "a channel failed");
                         return Cause::TargetClosed;
@@ -247,43 +256,65 @@ impl Session {
 
     fn connected(&mut self, connection: TargetConnection) {
         self.gateway.supervisor.joined(&self.name, connection.health());
+        self.reached = true;
         self.target_networks.push((connection.health(), NetworkWatch::default()));
         match self.waiting.pop_front() {
             Some(channel) => self.join(channel, connection),
             None => self.spare = Some(connection),
         }
+        self.dial_for_waiting();
     }
 
     /// A connection to the target could not be made. The first one is the session; without a later one only its
     /// channel fails.
     async fn unreachable(&mut self, why: Unreachable) -> Option<Cause> {
         let (why, told) = (why.to_string(), why.told());
-        if self.channels.is_empty() && self.exit.is_none() {
+        if !self.reached {
             return Some(Cause::TargetUnreachable { why, told });
         }
         warn!(error = why, "a further connection to the target could not be made");
         if let Some(channel) = self.waiting.pop_front() {
-            channel::refuse(&channel, &format!("bastion: {told}")).await;
+            channel.refuse(&format!("bastion: {told}")).await;
         }
+        self.dial_for_waiting();
         None
     }
 
-    fn opened(&mut self, channel: UserChannel) {
+    fn opened(&mut self, channel: Opened) {
         if let Some(connection) = self.spare.take() {
             self.join(channel, connection);
             return;
         }
         self.waiting.push_back(channel);
-        if self.dials.len() < self.waiting.len() {
+        self.dial_for_waiting();
+    }
+
+    fn dial_for_waiting(&mut self) {
+        while self.dials.len() < self.waiting.len().min(DIALS_AT_ONCE) {
             self.dial();
         }
     }
 
-    fn join(&mut self, channel: UserChannel, connection: TargetConnection) {
+    fn join(&mut self, channel: Opened, connection: TargetConnection) {
         let (activity, announcements) = (self.activity.clone(), self.announcements.clone());
         let farewells = self.gateway.sessions.clone();
         let instance = self.instance.clone();
-        self.channels.spawn(channel::join(channel, connection, activity, instance, announcements, farewells));
+        match channel {
+            Opened::Session(channel) => {
+                let join = channel::join(channel, connection, activity, instance, announcements, farewells);
+                self.channels.spawn(join);
+            }
+            Opened::Forward(forward) => {
+                let name = self.name.clone();
+                let join = forward::join(*forward, connection, name, activity, instance, announcements, farewells);
+                self.channels.spawn(join);
+            }
+        }
+    }
+
+    /// A session that had nothing but forwards ends without an exit code, another with that of its command.
+    fn forward_closed(&mut self) {
+        self.exit.get_or_insert_default();
     }
 
     /// The user's connection has ended. It was the user's own doing if no channel was open any more.
@@ -294,7 +325,9 @@ impl Session {
         while let Some(ended) = self.channels.join_next().await {
             match ended {
                 Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
+                Ok(ChannelEnd::ForwardClosed) => self.forward_closed(),
                 Ok(ChannelEnd::TargetLost) => target_lost = true,
+                Ok(ChannelEnd::NotOpened) => {}
                 Ok(ChannelEnd::Interrupted) | Err(_) => with_channels = true,
             }
         }
@@ -348,7 +381,7 @@ impl Session {
         }
         announce.send_replace(Announcement::Over(text.clone()));
         if let Some(text) = &text {
-            join_all(self.waiting.drain(..).map(async |channel| channel::refuse(&channel, text).await)).await;
+            join_all(self.waiting.drain(..).map(async |channel| channel.refuse(text).await)).await;
         }
         while self.channels.join_next().await.is_some() {}
         if let Some(spare) = self.spare.take() {

@@ -9,13 +9,15 @@ use kube::{Client, ResourceExt};
 use russh::client::{self, AuthResult};
 use russh::keys::ssh_key::{PrivateKey, PublicKey};
 use russh::keys::{Algorithm, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, Disconnect};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
 use super::crypto;
+use super::forward::{self, Destination};
 use super::socket::{Health, Socket};
 use crate::api::{BastionTarget, SecretKeyRef, credentials_namespace};
 use crate::cluster::{REQUEST_TIMEOUT, code};
@@ -38,8 +40,10 @@ pub struct Dialler {
 /// A connection that is signed in to a target. It carries one channel, so that a channel that stands still holds
 /// up nothing but itself.
 pub struct TargetConnection {
-    handle: client::Handle<HostKeyCheck>,
+    handle: client::Handle<TargetHandler>,
     health: Health,
+    /// Why the target did not open the channel.
+    refusal: oneshot::Receiver<ChannelOpenFailure>,
     /// Cuts the connection off when it goes: the library alone would keep it open, and whatever runs behind it.
     _cut: DropGuard,
 }
@@ -145,6 +149,23 @@ impl TargetConnection {
         self.handle.channel_open_session().await
     }
 
+    /// Has the target connect to a destination, as the channel of this connection.
+    ///
+    /// # Errors
+    /// When the target refuses it, in the target's own words, or is gone.
+    pub async fn open_forward(&mut self, destination: &Destination) -> Result<Channel<client::Msg>, russh::Error> {
+        let Destination { host, port, originator, originator_port } = destination;
+        let asked = self.handle.channel_open_direct_tcpip(host, u32::from(*port), originator, *originator_port);
+        match asked.await {
+            Err(russh::Error::ChannelOpenFailure(failure)) => {
+                // The library says so first, and why a moment later.
+                let refusal = (&mut self.refusal).await.unwrap_or(failure);
+                Err(russh::Error::ChannelOpenFailure(refusal))
+            }
+            opened => opened,
+        }
+    }
+
     /// Ends the connection, and with it whatever runs on the target: with a word of farewell where the target
     /// listens, and without one where it does not.
     pub async fn disconnect(mut self) {
@@ -187,13 +208,15 @@ async fn sign_in(
     let cut = CancellationToken::new();
     let (socket, health) = Socket::new(stream, cut.clone());
     let cut = cut.drop_guard();
-    let mut handle = client::connect_stream(config, socket, HostKeyCheck { pinned }).await.map_err(ssh)?;
+    let (refused, refusal) = oneshot::channel();
+    let handler = TargetHandler { pinned, refused: Some(refused) };
+    let mut handle = client::connect_stream(config, socket, handler).await.map_err(ssh)?;
     let hash = match key.algorithm() {
         Algorithm::Rsa { .. } => handle.best_supported_rsa_hash().await.map_err(ssh)?.flatten(),
         _ => None,
     };
     match handle.authenticate_publickey(login, PrivateKeyWithHashAlg::new(Arc::new(key), hash)).await.map_err(ssh)? {
-        AuthResult::Success => Ok(TargetConnection { handle, health, _cut: cut }),
+        AuthResult::Success => Ok(TargetConnection { handle, health, refusal, _cut: cut }),
         AuthResult::Failure { .. } => Err(Unreachable::Login { target: name, login: login.to_owned() }),
     }
 }
@@ -217,12 +240,13 @@ fn bracketed(address: &str) -> String {
     if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
 }
 
-/// Accepts the pinned host keys and no other.
-struct HostKeyCheck {
+/// Accepts the pinned host keys and no other, and hears why a channel is refused.
+struct TargetHandler {
     pinned: Vec<PublicKey>,
+    refused: Option<oneshot::Sender<ChannelOpenFailure>>,
 }
 
-impl client::Handler for HostKeyCheck {
+impl client::Handler for TargetHandler {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
@@ -232,5 +256,19 @@ impl client::Handler for HostKeyCheck {
             }
             PublicKeyOrCertificate::Certificate(_) => false,
         })
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        _: ChannelId,
+        reason: ChannelOpenFailure,
+        description: &str,
+        _: &str,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        if let Some(refused) = self.refused.take() {
+            let _ = refused.send(forward::with_reason(&reason, description));
+        }
+        Ok(())
     }
 }
