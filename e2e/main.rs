@@ -5,7 +5,9 @@ mod harness;
 
 mod access;
 mod bridge;
+mod clients;
 mod clocks;
+mod crypto;
 mod faults;
 mod forwards;
 mod limits;
@@ -16,6 +18,7 @@ mod programs;
 mod records;
 mod redis;
 mod refusals;
+mod rough;
 mod scenes;
 mod schema;
 mod signals;

@@ -105,6 +105,11 @@ impl Ssh {
         words
     }
 
+    /// The command line without a host, for programs that take one as their way to a host. No word of it has a space.
+    pub fn remote_shell(&self) -> String {
+        format!("ssh {}", self.common_options().join(" "))
+    }
+
     fn build(&self) -> Command {
         let words = self.words();
         let mut command = command(&words[0]);
