@@ -140,7 +140,7 @@ async fn what_begins_on_the_target_is_refused_by_default_with_the_setting_named(
     let bastion = Bastion::up().await;
     let ssh = bastion.ssh("alice:web-1").await.no_terminal().option("-R").option("127.0.0.1:0:127.0.0.1:9");
     let agent = Agent::start(&bastion).await;
-    let ssh = ssh.option("-A").set(&agent.option()).command("echo agent ${SSH_AUTH_SOCK:-none}");
+    let ssh = ssh.agent(&agent.socket).command("echo agent ${SSH_AUTH_SOCK:-none}");
     let outcome = ssh.run().await;
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "agent none\n"), "{outcome:?}");
     for setting in ["no remote forwards (spec.allow.remoteForward)", "no agent forwarding (spec.allow.agentForward)"] {
@@ -183,17 +183,13 @@ impl Agent {
         assert_eq!(added.code, Some(0), "{added:?}");
         Self { socket, _process: process }
     }
-
-    fn option(&self) -> String {
-        format!("ForwardAgent={}", self.socket)
-    }
 }
 
 #[tokio::test]
 async fn programs_on_the_target_can_ask_the_users_agent() {
     let bastion = reversing().await;
     let agent = Agent::start(&bastion).await;
-    let ssh = bastion.ssh("alice:web-1").await.set(&agent.option());
+    let ssh = bastion.ssh("alice:web-1").await.agent(&agent.socket);
     let outcome = ssh.command("ssh-add -L; ssh-add -L | tail -1 >&2; exit 3").run().await;
     assert_eq!(outcome.code, Some(3), "{outcome:?}");
     let key = Run::get().await.user_key.public.split_whitespace().nth(1).expect("a key").to_owned();
