@@ -22,3 +22,4 @@ mod rough;
 mod scenes;
 mod schema;
 mod signals;
+mod targets;

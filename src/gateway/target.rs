@@ -1,31 +1,43 @@
 //! The way to a target: connect, check its host key, sign in.
 
-use std::sync::Arc;
+mod address;
+mod algorithms;
+mod certificate;
+mod credential;
+mod host_trust;
+mod login;
+#[cfg(test)]
+mod samples;
+mod unreachable;
+
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
-use russh::client::{self, AuthResult};
-use russh::keys::ssh_key::{PrivateKey, PublicKey};
-use russh::keys::{Algorithm, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect};
+use russh::client;
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Names};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use zeroize::Zeroizing;
+use tracing::warn;
 
-use super::crypto;
+use self::address::NoConnection;
+use self::credential::Credential;
+use self::host_trust::{Distrust, HostTrust};
+use self::login::NotSignedIn;
+pub use self::unreachable::Unreachable;
 use super::forward::{self, Destination};
 use super::socket::{Health, Socket};
-use crate::api::{BastionTarget, SecretKeyRef, credentials_namespace};
-use crate::cluster::{REQUEST_TIMEOUT, code};
+use crate::api::{BastionTarget, BastionUser, LegacyAlgorithm, credentials_namespace};
 use crate::lifecycle::KEEPALIVE_EVERY;
+use crate::metrics::{AlgorithmLabels, METRICS};
 
-/// How long a target may take to accept the connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it may take from there to being signed in.
+/// How long a target that took the connection may take until the gateway is signed in.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a target may take to read that the connection ends.
@@ -35,6 +47,19 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Dialler {
     secrets: Api<Secret>,
+}
+
+/// Who wants to be signed in, and where.
+#[derive(Clone, Debug)]
+pub struct DialRequest {
+    /// The session that the connection is for.
+    pub session: Arc<str>,
+    /// Its user.
+    pub user: Arc<BastionUser>,
+    /// Its target.
+    pub target: Arc<BastionTarget>,
+    /// Its login.
+    pub login: String,
 }
 
 /// A connection that is signed in to a target. It carries one channel, so that a channel that stands still holds
@@ -48,90 +73,24 @@ pub struct TargetConnection {
     _cut: DropGuard,
 }
 
-/// Why there is no connection to a target. The text is for the log and `status.message`.
-#[derive(Debug, thiserror::Error)]
-pub enum Unreachable {
-    /// No TCP connection.
-    #[error("target {target:?} cannot be reached at {address}: {error}")]
-    Connect { target: String, address: String, error: std::io::Error },
-    /// It took too long.
-    #[error("target {target:?} did not answer at {address} within {seconds} seconds")]
-    Timeout { target: String, address: String, seconds: u64 },
-    /// Another host key than the pinned ones.
-    #[error(
-        "the host key of target {target:?} is not one of its spec.hostKeys; either it was changed on the target, and \
-         spec.hostKeys must follow, or somebody stands between"
-    )]
-    HostKey { target: String },
-    /// None of the pinned host keys can be read.
-    #[error("spec.hostKeys of target {target:?} has no usable key")]
-    NoHostKey { target: String },
-    /// The Secret cannot be used.
-    #[error("the credentials of target {target:?} cannot be used: {why}")]
-    Credentials { target: String, why: String },
-    /// The target does not take the key.
-    #[error("target {target:?} refused the bastion's key for login {login:?}")]
-    Login { target: String, login: String },
-    /// The SSH conversation broke down.
-    #[error("the SSH connection to target {target:?} failed: {error}")]
-    Ssh { target: String, error: russh::Error },
-}
-
-impl Unreachable {
-    /// What the user is told, who has no business with the names of Secrets.
-    pub fn told(&self) -> String {
-        match self {
-            Self::Credentials { target, .. } => {
-                format!("the credentials of target {target:?} cannot be used; whoever runs the bastion can see why")
-            }
-            other => other.to_string(),
-        }
-    }
-}
-
 impl Dialler {
     /// A dialler for targets of the bastion in `namespace`.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)) }
     }
 
-    /// Connects to `target` and signs in as `login`.
+    /// Connects to the target and signs in.
     ///
     /// # Errors
     /// One sentence for each thing that can be wrong.
-    pub async fn dial(self, target: Arc<BastionTarget>, login: String) -> Result<TargetConnection, Unreachable> {
-        let name = target.name_any();
-        let address = format!("{}:{}", bracketed(&target.spec.address), target.spec.port);
-        let (key, stream) = tokio::join!(self.private_key(&target), connect(&name, &address));
-        let (key, stream) = (key?, stream?);
+    pub async fn dial(self, request: DialRequest) -> Result<TargetConnection, Unreachable> {
+        let target = &request.target;
+        let (credential, stream) = tokio::join!(credential::read(&self.secrets, target), connect(target));
+        let (credential, stream) = (credential?, stream?);
+        let (target, address) = (target.name_any(), peer(&stream));
         let seconds = SIGN_IN_TIMEOUT.as_secs();
-        timeout(SIGN_IN_TIMEOUT, sign_in(&target, &login, key, stream)).await.map_err(|_| Unreachable::Timeout {
-            target: name,
-            address,
-            seconds,
-        })?
-    }
-
-    async fn private_key(&self, target: &BastionTarget) -> Result<PrivateKey, Unreachable> {
-        let SecretKeyRef { name, key } = &target.spec.credentials.private_key;
-        let unusable = |why: String| Unreachable::Credentials { target: target.name_any(), why };
-        let secret = match timeout(REQUEST_TIMEOUT, self.secrets.get(name)).await {
-            Ok(Ok(secret)) => secret,
-            Ok(Err(error)) if code(&error) == Some(404) => return Err(unusable(format!("there is no Secret {name}"))),
-            Ok(Err(error)) => return Err(unusable(format!("Secret {name}: {error}"))),
-            Err(_) => return Err(unusable(format!("Secret {name}: the API server did not answer"))),
-        };
-        let data = secret.data.and_then(|mut data| data.remove(key));
-        let pem = Zeroizing::new(data.ok_or_else(|| unusable(format!("Secret {name} has no key {key}")))?.0);
-        PrivateKey::from_openssh(pem.as_slice())
-            .map_err(|_| unusable(format!("{key} in Secret {name} is no OpenSSH private key")))
-            .and_then(|private| {
-                if private.is_encrypted() {
-                    Err(unusable(format!("{key} in Secret {name} has a passphrase")))
-                } else {
-                    Ok(private)
-                }
-            })
+        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, stream)).await;
+        signed_in.map_err(|_| Unreachable::Slow { target, address, seconds })?
     }
 }
 
@@ -177,55 +136,56 @@ impl TargetConnection {
     }
 }
 
-async fn connect(target: &str, address: &str) -> Result<TcpStream, Unreachable> {
-    let seconds = CONNECT_TIMEOUT.as_secs();
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
-        .await
-        .map_err(|_| Unreachable::Timeout { target: target.to_owned(), address: address.to_owned(), seconds })?
-        .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-    stream.map_err(|error| Unreachable::Connect { target: target.to_owned(), address: address.to_owned(), error })
+async fn connect(target: &BastionTarget) -> Result<TcpStream, Unreachable> {
+    let (name, host) = (target.name_any(), &target.spec.address);
+    // The schema has it between 1 and 65535.
+    let port = u16::try_from(target.spec.port).unwrap_or_default();
+    address::connect(host, port).await.map_err(|why| match why {
+        NoConnection::Unresolved(why) => Unreachable::Unresolved { target: name, address: host.clone(), why },
+        NoConnection::Failed(tried) => Unreachable::Connect { target: name, tried },
+    })
+}
+
+fn peer(stream: &TcpStream) -> String {
+    stream.peer_addr().map_or_else(|error| address::plain(&error), |address| address.to_string())
 }
 
 async fn sign_in(
-    target: &BastionTarget,
-    login: &str,
-    key: PrivateKey,
+    request: &DialRequest,
+    credential: Credential,
     stream: TcpStream,
 ) -> Result<TargetConnection, Unreachable> {
-    let name = target.name_any();
-    let pinned: Vec<PublicKey> =
-        target.spec.host_keys.iter().filter_map(|line| PublicKey::from_openssh(line.as_str()).ok()).collect();
-    if pinned.is_empty() {
-        return Err(Unreachable::NoHostKey { target: name });
-    }
-    let ssh = |error| match error {
-        russh::Error::UnknownKey | russh::Error::NoCommonAlgo { kind: russh::AlgorithmKind::Key, .. } => {
-            Unreachable::HostKey { target: name.clone() }
-        }
-        error => Unreachable::Ssh { target: name.clone(), error },
-    };
-    let config = Arc::new(config(&pinned));
+    let DialRequest { session, target, login, .. } = request;
+    let (name, address) = (target.name_any(), peer(&stream));
+    let trust = HostTrust::of(target).ok_or_else(|| Unreachable::NoHostKey { target: name.clone() })?;
+    let legacy = target.spec.legacy_algorithms.clone();
+    let config = Arc::new(config(&trust, &legacy));
     let cut = CancellationToken::new();
     let (socket, health) = Socket::new(stream, cut.clone());
     let cut = cut.drop_guard();
     let (refused, refusal) = oneshot::channel();
-    let handler = TargetHandler { pinned, refused: Some(refused) };
-    let mut handle = client::connect_stream(config, socket, handler).await.map_err(ssh)?;
-    let hash = match key.algorithm() {
-        Algorithm::Rsa { .. } => handle.best_supported_rsa_hash().await.map_err(ssh)?.flatten(),
-        _ => None,
-    };
-    match handle.authenticate_publickey(login, PrivateKeyWithHashAlg::new(Arc::new(key), hash)).await.map_err(ssh)? {
-        AuthResult::Success => Ok(TargetConnection { handle, health, refusal, _cut: cut }),
-        AuthResult::Failure { .. } => Err(Unreachable::Login { target: name, login: login.to_owned() }),
-    }
+    let distrust = Arc::new(OnceLock::new());
+    let host = Host { session: session.clone(), name: name.clone(), trust, distrust: distrust.clone(), legacy };
+    let handler = TargetHandler { host, refused: Some(refused) };
+    let mut handle = client::connect_stream(config, socket, handler).await.map_err(|error| match distrust.get() {
+        Some(distrust) => Unreachable::Host { target: name.clone(), distrust: distrust.clone() },
+        None => Unreachable::broken(name.clone(), address.clone(), &error),
+    })?;
+    login::sign_in(&mut handle, request, credential).await.map_err(|why| match why {
+        NotSignedIn::Refused { credential, hint } => {
+            Unreachable::Login { target: name.clone(), login: login.clone(), credential, hint }
+        }
+        NotSignedIn::Unsigned(why) => {
+            Unreachable::Credentials { target: name.clone(), why: format!("the authority signs nothing: {why}") }
+        }
+        NotSignedIn::Broken(error) => Unreachable::broken(name.clone(), address, &error),
+    })?;
+    Ok(TargetConnection { handle, health, refusal, _cut: cut })
 }
 
-fn config(pinned: &[PublicKey]) -> client::Config {
-    // Only what is pinned is asked for: a target with several keys then shows the one that can be checked.
-    let keys = pinned.iter().flat_map(|key| crypto::signatures(key.algorithm())).collect();
+fn config(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> client::Config {
     client::Config {
-        preferred: crypto::preferred(keys),
+        preferred: algorithms::preferred(trust, legacy),
         window_size: super::inbox::WINDOW,
         nodelay: true,
         // Whether a session is idle or lost is for the session to judge.
@@ -236,13 +196,39 @@ fn config(pinned: &[PublicKey]) -> client::Config {
     }
 }
 
-fn bracketed(address: &str) -> String {
-    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
+/// What a target is checked against while keys are exchanged.
+struct Host {
+    session: Arc<str>,
+    name: String,
+    trust: HostTrust,
+    /// Why it is not trusted: the library only says that it is not.
+    distrust: Arc<OnceLock<Distrust>>,
+    legacy: Vec<LegacyAlgorithm>,
 }
 
-/// Accepts the pinned host keys and no other, and hears why a channel is refused.
+impl Host {
+    fn is_trusted(&self, shown: &PublicKeyOrCertificate) -> bool {
+        match self.trust.check(shown, Timestamp::now()) {
+            Ok(()) => true,
+            Err(distrust) => {
+                let _ = self.distrust.set(distrust);
+                false
+            }
+        }
+    }
+
+    /// Nobody is to forget which targets still need what is old.
+    fn report_legacy(&self, names: &Names) {
+        for algorithm in algorithms::negotiated(&self.legacy, names) {
+            METRICS.legacy_algorithms_negotiated.get_or_create(&AlgorithmLabels { algorithm }).inc();
+            warn!(session = %self.session, target = self.name, algorithm, "a legacy algorithm is used with a target that asks for it");
+        }
+    }
+}
+
+/// Accepts a host that is to be trusted and no other, and hears why a channel is refused.
 struct TargetHandler {
-    pinned: Vec<PublicKey>,
+    host: Host,
     refused: Option<oneshot::Sender<ChannelOpenFailure>>,
 }
 
@@ -250,12 +236,12 @@ impl client::Handler for TargetHandler {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        Ok(match shown {
-            PublicKeyOrCertificate::PublicKey { key, .. } => {
-                self.pinned.iter().any(|pinned| pinned.key_data() == key.key_data())
-            }
-            PublicKeyOrCertificate::Certificate(_) => false,
-        })
+        Ok(self.host.is_trusted(shown))
+    }
+
+    async fn kex_done(&mut self, _: Option<&[u8]>, names: &Names, _: &mut client::Session) -> Result<(), Self::Error> {
+        self.host.report_legacy(names);
+        Ok(())
     }
 
     async fn channel_open_failure(
