@@ -24,3 +24,4 @@ mod rough;
 mod scenes;
 mod schema;
 mod signals;
+mod targets;
