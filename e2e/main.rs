@@ -13,6 +13,7 @@ mod flow;
 mod forwards;
 mod limits;
 mod network;
+mod order;
 mod partitions;
 mod policies;
 mod programs;

@@ -40,6 +40,14 @@ async fn connect(there: SocketAddr) -> TcpStream {
     TcpStream::connect(there).await.expect("the target listens")
 }
 
+async fn listens_no_more(there: SocketAddr) {
+    eventually(AT_ONCE, "the target listens no more", async || match TcpStream::connect(there).await {
+        Ok(_) => Err("it still does".to_owned()),
+        Err(_) => Ok(()),
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_port_of_the_target_leads_to_the_user() {
     let bastion = reversing().await;
@@ -53,11 +61,7 @@ async fn a_port_of_the_target_leads_to_the_user() {
     assert_eq!(bastion.watch.phase(&session), Phase::Active);
     ssh.signal(Signal::SIGTERM);
     bastion.watch.ended(&session, Reason::UserExit).await;
-    eventually(AT_ONCE, "the target listens no more", async || match TcpStream::connect(there).await {
-        Ok(_) => Err("it still does".to_owned()),
-        Err(_) => Ok(()),
-    })
-    .await;
+    listens_no_more(there).await;
 }
 
 #[tokio::test]
@@ -78,7 +82,7 @@ async fn a_port_that_the_user_names_is_taken_and_given_back() {
     let second = tell("forward").await;
     assert_eq!(second.code, Some(0), "the same forward once more is none: {second:?}");
     assert_eq!(tell("cancel").await.code, Some(0));
-    TcpStream::connect(there).await.expect_err("nobody listens any more");
+    listens_no_more(there).await;
     assert_eq!(tell("forward").await.code, Some(0));
     assert_eq!(exchange(connect(there).await, b"again").await, b"again");
     open.still_answers().await;
