@@ -4,6 +4,7 @@
 
 pub mod api_requests;
 pub mod bastion;
+pub mod certificates;
 pub mod control_plane;
 pub mod crowd;
 pub mod manifests;
@@ -16,6 +17,7 @@ pub mod redis;
 pub mod refusal;
 pub mod relay;
 pub mod run;
+pub mod security_key;
 pub mod ssh;
 pub mod sshd;
 pub mod stories;

@@ -13,8 +13,8 @@ pub use session::{
     BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, Termination, User,
 };
 pub use target::{Allow, BastionTarget, BastionTargetSpec, Credentials, Limits, SecretKeyRef};
-pub use text::{Group, KeyLine, Login};
-pub use user::{BastionUser, BastionUserSpec};
+pub use text::{Group, KeyLine, Login, UserKeyLine};
+pub use user::{BastionUser, BastionUserSpec, Factor, SecretValueRef};
 
 /// The API group of every custom resource and virtual resource of the bastion.
 pub const GROUP: &str = "bastion.dev";

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use russh::keys::ssh_key::PublicKey;
-use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::keys::ssh_key::Certificate;
+use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+use zeroize::Zeroizing;
 
 use super::Gateway;
 use super::activity::Activity;
@@ -21,9 +22,9 @@ use super::forward::{self, Destination, Forward};
 use super::inbox::{Inbox, Item, PtyRequest, Request, Size, TRICKLE, WINDOW};
 use super::refusal::Refusal;
 use super::session::{self, ClientSide};
-use super::sign_in_name::SignInName;
+use super::sign_in::{LastRefusal, Permits, SignIn, SignedIn};
 use super::socket::Health;
-use crate::api::{Allow, BastionUser};
+use crate::api::Allow;
 use crate::metrics::{METRICS, RefusalLabels};
 
 /// How many channels a connection may have open at once.
@@ -44,8 +45,7 @@ pub struct Connection {
     health: Health,
     /// Cancelled when there is a session.
     signed_in: CancellationToken,
-    signed_in_as: Option<(Arc<BastionUser>, PublicKey)>,
-    sign_in_name: String,
+    sign_in: SignIn,
     state: State,
     inboxes: HashMap<ChannelId, Arc<Inbox>>,
 }
@@ -62,6 +62,7 @@ enum State {
 /// What ties the connection to its session's task.
 struct Link {
     allow: Allow,
+    permits: Permits,
     activity: Arc<Activity>,
     opened: mpsc::Sender<Opened>,
 }
@@ -76,6 +77,7 @@ impl Connection {
         startup: OwnedSemaphorePermit,
     ) -> Self {
         Self {
+            sign_in: SignIn::new(gateway.clone(), peer),
             gateway,
             peer,
             gone,
@@ -83,8 +85,6 @@ impl Connection {
             startup: Some(startup),
             health: Health::default(),
             signed_in: CancellationToken::new(),
-            signed_in_as: None,
-            sign_in_name: String::new(),
             state: State::Before,
             inboxes: HashMap::new(),
         }
@@ -95,34 +95,28 @@ impl Connection {
         self.signed_in.clone()
     }
 
+    /// Has what there is to tell of refusals when the connection has ended.
+    pub fn refusals(&self) -> LastRefusal {
+        self.sign_in.refusals()
+    }
+
     /// Says how the connection's health can be looked at.
     pub fn watch_health(&mut self, health: Health) {
         self.health = health;
     }
 
-    fn find_user(&self, sign_in_name: &str, key: &PublicKey) -> Option<Arc<BastionUser>> {
-        let name = SignInName::user_of(sign_in_name);
-        match self.gateway.directory.user_with_key(name, key) {
-            Ok(user) => Some(user),
-            Err(reason) => {
-                METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
-                info!(user = name, client = %self.peer, %reason, "sign-in refused");
-                None
-            }
-        }
-    }
-
     /// Opens the session of somebody who has signed in, or says why there is none.
     async fn open_session(&self, handle: Handle, software: String) -> Result<Link, Refusal> {
         let gateway = &self.gateway;
-        let Some((user, key)) = self.signed_in_as.clone() else { return Err(Refusal::RightsUnknown) };
-        let grant = gateway.directory.grant(user, key, &self.sign_in_name).await?;
+        let Some(SignedIn { user, proof, permits }) = self.sign_in.done() else { return Err(Refusal::RightsUnknown) };
+        let grant = gateway.directory.grant(user, proof, permits, self.sign_in.name()).await?;
+        gateway.session_limit.room_for(&grant.user).await?;
         let slot = gateway.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
         let instance = gateway.instance().await.ok_or(Refusal::NotReady)?;
-        let Grant { target, .. } = &grant;
+        let Grant { target, permits, .. } = &grant;
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));
-        let link = Link { allow: target.spec.allow, activity: activity.clone(), opened };
+        let link = Link { allow: target.spec.allow, permits: permits.clone(), activity: activity.clone(), opened };
         let client = ClientSide {
             peer: self.peer,
             software,
@@ -163,16 +157,10 @@ impl Connection {
         }
     }
 
-    /// Passes a request on if it is allowed. It is answered here and now, so that answers come in the order of the
-    /// requests: the library has one flag a channel for them. A target that refuses says so on standard error.
-    fn request(
-        &self,
-        channel: ChannelId,
-        allowed: impl FnOnce(&Allow) -> bool,
-        request: Request,
-        refused: &'static str,
-        session: &mut Session,
-    ) -> Result<(), russh::Error> {
+    /// Passes a shell, a command or a subsystem on if it is allowed. It is answered here and now, so that answers come in
+    /// the order of the requests: the library has one flag a channel for them. A target that refuses says so on
+    /// standard error.
+    fn run(&self, channel: ChannelId, asked: Request, session: &mut Session) -> Result<(), russh::Error> {
         match &self.state {
             State::Before => Ok(()),
             State::Refused(refusal) => {
@@ -182,31 +170,59 @@ impl Connection {
                 session.eof(channel)?;
                 session.close(channel)
             }
-            State::Session(link) if allowed(&link.allow) => {
-                link.activity.input();
-                self.put(channel, Item::Request(request))?;
-                session.channel_success(channel)
-            }
-            State::Session(_) => {
-                self.put(channel, Item::Request(Request::Refused(refused)))?;
+            State::Session(link) => {
+                match link.permits.pass(link.allow, asked) {
+                    Ok(requests) => {
+                        link.activity.input();
+                        for request in requests {
+                            self.put(channel, Item::Request(request))?;
+                        }
+                    }
+                    Err(notice) => self.put(channel, Item::Request(Request::Refused(notice)))?,
+                }
                 session.channel_success(channel)
             }
         }
+    }
+
+    /// Whether the user's certificate keeps the user from having a terminal.
+    fn no_terminal(&self) -> bool {
+        matches!(&self.state, State::Session(link) if !link.permits.pty)
     }
 }
 
 impl server::Handler for Connection {
     type Error = russh::Error;
 
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        Ok(self.gateway.banner.clone())
+    }
+
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
+        Ok(self.sign_in.methods(user))
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        let first = |mut answers: Response<'a>| answers.next().map(|answer| answer.to_vec()).unwrap_or_default();
+        let answer = response.map(|answers| Zeroizing::new(first(answers)));
+        Ok(self.sign_in.asked(user, answer).await)
+    }
+
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
-        Ok(self.find_user(user, offer.public_key).map_or_else(Auth::reject, |_| Auth::Accept))
+        Ok(self.sign_in.offered(user, offer.public_key, offer.algorithm))
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let found = self.find_user(user, key.public_key);
-        self.signed_in_as = found.map(|found| (found, key.public_key.clone()));
-        user.clone_into(&mut self.sign_in_name);
-        Ok(if self.signed_in_as.is_some() { Auth::Accept } else { Auth::reject() })
+        Ok(self.sign_in.with_key(user, key.public_key))
+    }
+
+    async fn auth_openssh_certificate(&mut self, user: &str, certificate: &Certificate) -> Result<Auth, Self::Error> {
+        Ok(self.sign_in.with_certificate(user, certificate))
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
@@ -218,8 +234,9 @@ impl server::Handler for Connection {
                 State::Session(link)
             }
             Err(refusal) => {
-                info!(name = self.sign_in_name, client = %self.peer, reason = refusal.label(), "sign-in refused: {refusal}");
+                info!(name = self.sign_in.name(), client = %self.peer, reason = refusal.label(), "sign-in refused: {refusal}");
                 METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
+                self.sign_in.refused(&refusal);
                 State::Refused(refusal)
             }
         };
@@ -259,8 +276,11 @@ impl server::Handler for Connection {
             (State::Refused(refusal), _) => forward::prohibited(&refusal.notice()),
             (State::Session(_), None) => forward::connect_failed("bastion: there is no such destination"),
             (State::Session(link), Some(port)) if !link.allow.local_forward => {
-                info!(name = self.sign_in_name, client = %self.peer, host, port, "local forward refused: not allowed");
+                info!(name = self.sign_in.name(), client = %self.peer, host, port, "local forward refused: not allowed");
                 forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)")
+            }
+            (State::Session(link), _) if !link.permits.port_forwarding => {
+                forward::prohibited("bastion: your certificate permits no forwards (permit-port-forwarding)")
             }
             (State::Session(link), Some(port)) => {
                 link.activity.input();
@@ -317,6 +337,9 @@ impl server::Handler for Connection {
         modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if self.no_terminal() {
+            return session.channel_failure(channel);
+        }
         self.resized(columns, rows);
         let size = Size { columns, rows, width, height };
         let modes = modes.iter().copied().filter(|(mode, _)| *mode != Pty::TTY_OP_END).collect();
@@ -349,8 +372,7 @@ impl server::Handler for Connection {
     }
 
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
-        let refused = "bastion: this target allows no shell (spec.allow.shell)";
-        self.request(channel, |allow| allow.shell, Request::Shell, refused, session)
+        self.run(channel, Request::Shell, session)
     }
 
     async fn exec_request(
@@ -359,8 +381,7 @@ impl server::Handler for Connection {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let refused = "bastion: this target allows no commands (spec.allow.exec)";
-        self.request(channel, |allow| allow.exec, Request::Exec(command.to_vec()), refused, session)
+        self.run(channel, Request::Exec(command.to_vec()), session)
     }
 
     async fn subsystem_request(
@@ -369,10 +390,7 @@ impl server::Handler for Connection {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let refused =
-            "bastion: this target allows no such subsystem (spec.allow.sftp is for sftp, and there are no others)";
-        let sftp = name == "sftp";
-        self.request(channel, |allow| allow.sftp && sftp, Request::Subsystem(name.to_owned()), refused, session)
+        self.run(channel, Request::Subsystem(name.to_owned()), session)
     }
 
     async fn window_change_request(
