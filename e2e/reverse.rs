@@ -1,6 +1,7 @@
 //! Channels that begin on the target: `ssh -R`, and programs there that ask the user's agent (`ssh -A`).
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -144,7 +145,7 @@ async fn what_begins_on_the_target_is_refused_by_default_with_the_setting_named(
     let bastion = Bastion::up().await;
     let ssh = bastion.ssh("alice:web-1").await.no_terminal().option("-R").option("127.0.0.1:0:127.0.0.1:9");
     let agent = Agent::start(&bastion).await;
-    let ssh = ssh.agent(&agent.socket).command("echo agent ${SSH_AUTH_SOCK:-none}");
+    let ssh = ssh.forwarding_agent(&agent.socket).command("echo agent ${SSH_AUTH_SOCK:-none}");
     let outcome = ssh.run().await;
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "agent none\n"), "{outcome:?}");
     for setting in ["no remote forwards (spec.allow.remoteForward)", "no agent forwarding (spec.allow.agentForward)"] {
@@ -170,17 +171,17 @@ async fn termination_closes_what_began_on_the_target() {
 
 /// A real ssh-agent with the key of the users in it.
 struct Agent {
-    socket: String,
+    socket: PathBuf,
     _process: Process,
 }
 
 impl Agent {
     async fn start(bastion: &Bastion) -> Self {
-        let socket = bastion.namespace.dir.join("agent").display().to_string();
+        let socket = bastion.namespace.dir.join("agent");
         let mut agent = command("ssh-agent");
-        agent.args(["-D", "-a", &socket]);
+        agent.args(["-D", "-a"]).arg(&socket);
         let mut process = Process::start(bastion.namespace.dir.join("ssh-agent"), agent).await;
-        process.finds("the agent's socket", |_| std::path::Path::new(&socket).exists().then_some(())).await;
+        process.finds("the agent's socket", |_| socket.exists().then_some(())).await;
         let mut add = command("ssh-add");
         add.env("SSH_AUTH_SOCK", &socket).arg(&Run::get().await.user_key.path);
         let added = Process::start(bastion.namespace.dir.join("ssh-add"), add).await.finish(AT_ONCE).await;
@@ -193,7 +194,7 @@ impl Agent {
 async fn programs_on_the_target_can_ask_the_users_agent() {
     let bastion = reversing().await;
     let agent = Agent::start(&bastion).await;
-    let ssh = bastion.ssh("alice:web-1").await.agent(&agent.socket);
+    let ssh = bastion.ssh("alice:web-1").await.forwarding_agent(&agent.socket);
     let outcome = ssh.command("ssh-add -L; ssh-add -L | tail -1 >&2; exit 3").run().await;
     assert_eq!(outcome.code, Some(3), "{outcome:?}");
     let key = Run::get().await.user_key.public.split_whitespace().nth(1).expect("a key").to_owned();

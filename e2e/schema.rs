@@ -15,6 +15,8 @@ const ONE_CREDENTIAL: &str =
     "must have exactly one of privateKey, password and certificateAuthority, such as: privateKey: {name: web-1}";
 const BAD_KEY: &str =
     "must be one line of an OpenSSH public key without options, such as: ssh-ed25519 AAAAC3Nz... comment";
+const BAD_USER_KEY: &str =
+    "must be one line of an OpenSSH public key, such as: ssh-ed25519 AAAAC3Nz... comment; only cert-authority may";
 const BAD_LOGIN: &str = "must be a login name: no white space, ':' or '@', and no '-' at its beginning";
 const OF_KUBERNETES: &str = "must not be empty or begin with 'system:', which Kubernetes keeps for itself";
 const SPEC_IS_FINAL: &str = "the spec of a session is final; only spec.termination can be set";
@@ -95,9 +97,23 @@ async fn a_target_may_be_named_and_keyed_in_every_usual_way() {
 async fn a_user_with_a_wrong_spec_is_refused_in_words_that_help() {
     let namespace = Namespace::new().await;
     let cases = [
-        (json!({"publicKeys": ["ssh-ed25519"]}), BAD_KEY),
-        (json!({"publicKeys": ["command=\"true\" ssh-ed25519 AAAA"]}), BAD_KEY),
-        (json!({"publicKeys": ["-----BEGIN OPENSSH PRIVATE KEY-----"]}), BAD_KEY),
+        (json!({"publicKeys": ["ssh-ed25519"]}), BAD_USER_KEY),
+        (json!({"publicKeys": ["command=\"true\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),
+        (json!({"publicKeys": ["-----BEGIN OPENSSH PRIVATE KEY-----"]}), BAD_USER_KEY),
+        (json!({"publicKeys": ["cert-authority,from=\"10.0.0.0/8\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),
+        (json!({"publicKeys": ["cert-authority,principals=\"\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),
+        (json!({"publicKeys": ["cert-authority,principals=\"a b\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),
+        (json!({"publicKeys": ["cert-authority ssh-ed25519-cert-v01@openssh.com AAAA"]}), BAD_USER_KEY),
+        (json!({"authentication": []}), "spec.authentication in body should have at least 1 items"),
+        (json!({"authentication": ["face"]}), "supported values: \"publickey\", \"password\", \"totp\""),
+        (json!({"authentication": ["publickey", "publickey"]}), "each factor is named once"),
+        (
+            json!({"authentication": ["totp"], "totp": {"name": "alice", "key": "totp"}}),
+            "a one-time code comes after a key or a password; write [publickey, totp] or [password, totp]",
+        ),
+        (json!({"authentication": ["password"]}), "spec.password must name the Secret that holds its hash"),
+        (json!({"authentication": ["publickey", "totp"]}), "spec.totp must name the Secret that holds its secret"),
+        (json!({"maxSessions": 0}), "spec.maxSessions in body should be greater than or equal to 1"),
         (json!({"subject": "system:admin"}), "must not begin with 'system:', which Kubernetes keeps for itself"),
         (json!({"subject": ""}), "spec.subject in body should be at least 1 chars long"),
         (json!({"groups": ["system:masters"]}), OF_KUBERNETES),
@@ -111,6 +127,20 @@ async fn a_user_with_a_wrong_spec_is_refused_in_words_that_help() {
     let long = bastion_user(&"a".repeat(64));
     let words = "metadata.name of a user is at most 63 characters long, since sessions are named after it";
     assert_refused("a name of 64 characters", namespace.create_as(&namespace.admin(), long).await, words);
+}
+
+#[tokio::test]
+async fn a_user_may_have_keys_and_authorities_in_every_usual_way() {
+    let namespace = Namespace::new().await;
+    let mut user = bastion_user("alice");
+    user["spec"] = json!({"publicKeys": [
+        "sk-ssh-ed25519@openssh.com AAAAGnNr alice's key",
+        "cert-authority ssh-ed25519 AAAAC3Nz the CA",
+        "cert-authority,principals=\"dev,ops\",command=\"say \\\"a, b\\\"\",no-pty ssh-rsa AAAAB3Nz",
+        "cert-authority,no-port-forwarding,no-agent-forwarding ecdsa-sha2-nistp256 AAAAE2Vj==",
+    ], "authentication": ["publickey", "password", "totp"], "password": {"name": "alice", "key": "password"},
+        "totp": {"name": "alice", "key": "totp"}, "maxSessions": 3});
+    assert_let_through("every kind of line", namespace.create_as(&namespace.admin(), user).await);
 }
 
 /// A namespace with one Active session, `session`, and clients for its gateway and the controller.

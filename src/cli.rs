@@ -47,6 +47,8 @@ pub enum Command {
     Controller(Controller),
     /// Prints the CustomResourceDefinitions.
     Crds,
+    /// Reads a password from standard input and prints its hash, for the Secret that a BastionUser's spec.password names.
+    HashPassword,
     /// Brings the audit database to this version's schema.
     Migrate(Migrate),
 }
@@ -83,8 +85,31 @@ pub struct Gateway {
     /// How many sessions this gateway carries at most.
     #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
     pub max_sessions: usize,
+    /// A file whose text clients show before anybody signs in.
+    #[arg(long, env = "BASTION_BANNER_FILE", hide_env_values = true)]
+    pub banner_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub lock_out: LockOut,
     #[command(flatten)]
     pub redis: Redis,
+}
+
+/// When wrong passwords and one-time codes lock out.
+#[derive(Debug, Args)]
+pub struct LockOut {
+    /// How many wrong passwords and one-time codes for one user from one address lock the two out.
+    #[arg(long, env = "BASTION_LOCK_OUT_AFTER", hide_env_values = true, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub lock_out_after: u32,
+    /// How many for one user, from whatever addresses, lock that user out, but for addresses from which the user has signed
+    /// in within a week.
+    #[arg(long, env = "BASTION_LOCK_OUT_USER_AFTER", hide_env_values = true, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub lock_out_user_after: u32,
+    /// How many from one address, for whatever users, lock that address out.
+    #[arg(long, env = "BASTION_LOCK_OUT_ADDRESS_AFTER", hide_env_values = true, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub lock_out_address_after: u32,
+    /// How long a lock-out lasts, and how long a wrong answer counts, such as 10m.
+    #[arg(long, env = "BASTION_LOCK_OUT_TIME", hide_env_values = true, default_value = "10m", value_parser = duration)]
+    pub lock_out_time: Duration,
 }
 
 /// Flags of the controller.
@@ -142,6 +167,17 @@ pub struct Audit {
     pub audit_url: String,
 }
 
+impl From<LockOut> for gateway::LockOut {
+    fn from(flags: LockOut) -> Self {
+        Self {
+            of_user_at_address: flags.lock_out_after,
+            of_user: flags.lock_out_user_after,
+            of_address: flags.lock_out_address_after,
+            time: flags.lock_out_time,
+        }
+    }
+}
+
 impl From<Gateway> for gateway::Settings {
     fn from(flags: Gateway) -> Self {
         Self {
@@ -152,6 +188,8 @@ impl From<Gateway> for gateway::Settings {
             http_listen: flags.place.http_listen,
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
+            lock_out: flags.lock_out.into(),
+            banner_file: flags.banner_file,
             redis: flags.redis.into(),
         }
     }

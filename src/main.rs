@@ -4,6 +4,7 @@ use anyhow::Context;
 use bastion_operator::cli::{Cli, Command};
 use bastion_operator::{api, audit, cluster, controller, gateway, shutdown, telemetry};
 use clap::Parser;
+use zeroize::Zeroizing;
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
@@ -25,8 +26,18 @@ async fn run(command: Command) -> anyhow::Result<()> {
             print!("{}", api::crds_yaml()?);
             Ok(())
         }
+        Command::HashPassword => hash_password(),
         Command::Migrate(flags) => Ok(audit::Store::open(&flags.audit.audit_url).await?.migrate().await?),
     }
+}
+
+fn hash_password() -> anyhow::Result<()> {
+    let mut line = Zeroizing::new(String::new());
+    std::io::stdin().read_line(&mut line).context("standard input")?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    anyhow::ensure!(!password.is_empty(), "write the password on standard input, in one line");
+    println!("{}", gateway::hash_password(password.as_bytes())?);
+    Ok(())
 }
 
 async fn config() -> anyhow::Result<kube::Config> {

@@ -34,7 +34,7 @@ impl EndLabels {
 /// Why a sign-in was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
-    /// `key`, or one of the labels in `gateway::refusal`.
+    /// One of the labels in `gateway::directory` or `gateway::refusal`.
     pub reason: &'static str,
 }
 
@@ -62,7 +62,7 @@ pub struct UnreachableLabels {
 /// What Redis did not do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RedisLabels {
-    /// show, look, order, subscribe, hot state or forget.
+    /// show, look, order, subscribe, hot state, forget, begin sign-in, signed in or use code.
     pub operation: &'static str,
 }
 

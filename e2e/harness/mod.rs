@@ -4,6 +4,7 @@
 
 pub mod api_requests;
 pub mod bastion;
+pub mod certificates;
 pub mod control_plane;
 pub mod crowd;
 pub mod manifests;
@@ -17,6 +18,7 @@ pub mod refusal;
 pub mod relay;
 pub mod run;
 pub mod russh_client;
+pub mod security_key;
 pub mod ssh;
 pub mod sshd;
 pub mod stories;

@@ -202,9 +202,12 @@ impl Namespace {
 
     /// Puts the key with which the gateway signs in to targets into a Secret of this name.
     pub async fn credential(&self, name: &str) {
-        let key = Run::get().await.target_key.private();
+        self.secret_with(name, json!({"ssh-privatekey": Run::get().await.target_key.private()})).await;
+    }
+
+    /// Puts these values into a Secret of the credentials namespace.
+    pub async fn secret_with(&self, name: &str, data: Value) {
         let metadata = json!({"name": name, "namespace": credentials_namespace(&self.name)});
-        let data = json!({"ssh-privatekey": key});
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data});
         apply_one(&self.admin(), secret).await;
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
@@ -17,9 +18,38 @@ pub struct Ssh {
     address: SocketAddr,
     sign_in_name: String,
     key: PathBuf,
-    agent: String,
     options: Vec<String>,
     command: Vec<String>,
+    answers: Option<Answers>,
+    agent: Option<PathBuf>,
+}
+
+/// What is answered to the gateway's questions, by a program in place of a person.
+#[derive(Clone)]
+pub struct Answers {
+    program: PathBuf,
+    asked: PathBuf,
+}
+
+impl Answers {
+    /// To a question for a password and to one for a code. Anything else is not answered.
+    pub async fn new(password: &str, code: &str) -> Self {
+        let base = Run::get().await.dir.join(format!("answers-{}", unique()));
+        let (program, asked) = (base.with_added_extension("sh"), base.with_added_extension("asked"));
+        let script = format!(
+            "#!/bin/sh\necho \"$1\" >> '{}'\ncase \"$1\" in\n*Password:*) echo '{password}' ;;\n*code:*) echo '{code}' ;;\n*) exit 1 ;;\nesac\n",
+            asked.display()
+        );
+        std::fs::write(&program, script).expect("a file");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("a program");
+        Self { program, asked }
+    }
+
+    /// The questions so far.
+    pub fn asked(&self) -> Vec<String> {
+        let asked = std::fs::read_to_string(&self.asked).unwrap_or_default();
+        asked.lines().map(str::to_owned).collect()
+    }
 }
 
 impl Ssh {
@@ -31,10 +61,17 @@ impl Ssh {
             address,
             sign_in_name: sign_in_name.to_owned(),
             key: Run::get().await.user_key.path.clone(),
-            agent: "none".to_owned(),
             options: Vec::new(),
             command: Vec::new(),
+            answers: None,
+            agent: None,
         }
+    }
+
+    /// With answers to the gateway's questions, each asked for once.
+    pub fn answering(mut self, answers: &Answers) -> Self {
+        self.answers = Some(answers.clone());
+        self.set("NumberOfPasswordPrompts=1")
     }
 
     /// To another address, which leads there too.
@@ -50,9 +87,15 @@ impl Ssh {
     }
 
     /// With the agent that listens at this socket, which it forwards.
-    pub fn agent(mut self, socket: &str) -> Self {
-        socket.clone_into(&mut self.agent);
+    pub fn forwarding_agent(mut self, socket: &Path) -> Self {
+        self.agent = Some(socket.to_owned());
         self.option("-A")
+    }
+
+    /// With a key that an agent has; the file is that of the public key.
+    pub fn key_in_agent(mut self, path: &Path, agent: &Path) -> Self {
+        self.agent = Some(agent.to_owned());
+        self.key(path)
     }
 
     /// With an option of the command line.
@@ -87,11 +130,13 @@ impl Ssh {
         let set = |line: String| ["-o".to_owned(), line];
         let mut options = vec!["-F".to_owned(), "/dev/null".to_owned()];
         let known_hosts = format!("UserKnownHostsFile={}", self.known_hosts.display());
-        let fixed = ["BatchMode=yes", "StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "ConnectTimeout=20"];
+        options.extend(set(format!("BatchMode={}", if self.answers.is_some() { "no" } else { "yes" })));
+        let fixed = ["StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "ConnectTimeout=20"];
         options.extend(fixed.into_iter().flat_map(|line| set(line.to_owned())));
+        let agent = self.agent.as_ref().map_or_else(|| "none".to_owned(), |agent| agent.display().to_string());
+        options.extend(set(format!("IdentityAgent={agent}")));
         options.extend(set("GlobalKnownHostsFile=/dev/null".to_owned()));
         options.extend(set(known_hosts));
-        options.extend(set(format!("IdentityAgent={}", self.agent)));
         options.extend(set(format!("User={}", self.sign_in_name)));
         options.extend(set(format!("Port={}", self.address.port())));
         options.extend(["-i".to_owned(), self.key.display().to_string()]);
@@ -117,6 +162,9 @@ impl Ssh {
         let words = self.words();
         let mut command = command(&words[0]);
         command.args(&words[1..]);
+        if let Some(answers) = &self.answers {
+            command.env("SSH_ASKPASS", &answers.program).env("SSH_ASKPASS_REQUIRE", "force");
+        }
         command
     }
 

@@ -17,8 +17,8 @@ pub use session::{
     BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, Termination, User,
 };
 pub use target::{Allow, BastionTarget, BastionTargetSpec, Limits};
-pub use text::{Group, HostKeyLine, KeyLine, Login};
-pub use user::{BastionUser, BastionUserSpec};
+pub use text::{Group, HostKeyLine, KeyLine, Login, UserKeyLine};
+pub use user::{BastionUser, BastionUserSpec, Factor, SecretValueRef};
 
 /// The API group of every custom resource and virtual resource of the bastion.
 pub const GROUP: &str = "bastion.dev";

@@ -78,7 +78,7 @@ pub enum Reason {
     MaxDuration,
     /// The network to the user or to the target went silent.
     NetworkLost,
-    /// The user was disabled or expired, their key removed, or their right withdrawn.
+    /// The user was disabled or expired, their key removed, their right withdrawn, or it was one session more than `maxSessions`.
     AccessRevoked,
     /// The gateway was stopped in an orderly way.
     GatewayShutdown,
@@ -139,7 +139,9 @@ impl Reason {
             Self::IdleTimeout => "The user typed nothing for the session's `idleSeconds`.",
             Self::MaxDuration => "The session lasted for its `maxSeconds`.",
             Self::NetworkLost => "The network to the user or to the target went silent.",
-            Self::AccessRevoked => "The user was disabled or expired, their key removed, or their right withdrawn.",
+            Self::AccessRevoked => {
+                "The user was disabled or expired, their key removed, their right withdrawn, or it was one session more than `maxSessions`."
+            }
             Self::GatewayShutdown => "The gateway was stopped in an orderly way.",
             Self::GatewayLost => "The gateway died, or was cut off.",
             Self::Stale => "The gateway lives and has no such session.",

@@ -1,4 +1,4 @@
-//! Events about sessions. They come apart from the session's own writes, through a bounded queue and at a bounded
+//! Events about sessions and users. They come apart from the session's own writes, through a bounded queue and at a bounded
 //! rate, so that a storm of them never delays an end.
 
 use std::time::Duration;
@@ -58,6 +58,11 @@ impl EventSink {
     pub fn ended(&self, session: ObjectReference, end: &End) {
         let kind = if end.phase() == Phase::Closed { EventType::Normal } else { EventType::Warning };
         self.send(event(kind, end.cause.reason().as_str(), "End", end.cause.message()), session);
+    }
+
+    /// Says that somebody could not sign in as a user, or got no session.
+    pub fn sign_in_refused(&self, user: ObjectReference, client: &str, why: &str) {
+        self.send(event(EventType::Warning, "SignInRefused", "SignIn", format!("from {client}: {why}")), user);
     }
 
     fn send(&self, event: Event, regarding: ObjectReference) {

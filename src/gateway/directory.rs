@@ -1,6 +1,7 @@
 //! The users and targets of the bastion, kept in memory by watches, and the question whether one may reach the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -9,16 +10,17 @@ use kube::api::{Api, PostParams};
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
-use russh::keys::ssh_key::{HashAlg, PublicKey};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::allowed::{Allowed, Question};
 use super::jump::Meant;
 use super::refusal::Refusal;
+use super::sign_in::{BadCertificate, Permits, Proof, takes_certificates};
 use super::sign_in_name::SignInName;
-use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, GROUP};
+use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor, GROUP};
 use crate::cluster::{REQUEST_TIMEOUT, watch};
 
 /// What the gateway knows of users and targets.
@@ -28,6 +30,7 @@ pub struct Directory {
     targets: Store<BastionTarget>,
     changed: Arc<Notify>,
     reviews: Api<LocalSubjectAccessReview>,
+    allowed: Mutex<Allowed>,
 }
 
 /// A user who may reach a target under a login.
@@ -35,8 +38,10 @@ pub struct Directory {
 pub struct Grant {
     /// The user.
     pub user: Arc<BastionUser>,
-    /// The key that the user signed in with.
-    pub key: PublicKey,
+    /// What the user signed in with.
+    pub proof: Proof,
+    /// What that permits.
+    pub permits: Permits,
     /// The target.
     pub target: Arc<BastionTarget>,
     /// The login on the target.
@@ -46,13 +51,12 @@ pub struct Grant {
 impl Grant {
     /// What tells one grant from another.
     pub fn identity(&self) -> (String, String, String, String) {
-        let fingerprint = self.key.fingerprint(HashAlg::Sha256).to_string();
-        (self.user.name_any(), fingerprint, self.target.name_any(), self.login.clone())
+        (self.user.name_any(), self.proof.identity(), self.target.name_any(), self.login.clone())
     }
 }
 
 /// Why somebody may not sign in, or not stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoAccess {
     /// There is no such user.
     #[error("there is no such user")]
@@ -66,6 +70,30 @@ pub enum NoAccess {
     /// `spec.publicKeys`
     #[error("the key is not one of the user's")]
     UnknownKey,
+    /// `spec.publicKeys`, the lines that begin with `cert-authority`
+    #[error(transparent)]
+    Certificate(#[from] BadCertificate),
+    /// `spec.authentication` asks for something else now.
+    #[error("another factor is due")]
+    OutOfTurn,
+    /// `spec.password`
+    #[error("the password is wrong")]
+    WrongPassword,
+    /// `spec.totp`
+    #[error("the one-time code is wrong")]
+    WrongCode,
+    /// A code is good once.
+    #[error("the one-time code was used before")]
+    UsedCode,
+    /// The Secret is missing, or holds nothing that could be used.
+    #[error("the user has no Secret that the answer could be checked with")]
+    NoSecret,
+    /// Too many wrong answers.
+    #[error("too many passwords or codes were wrong; locked out for a while")]
+    LockedOut,
+    /// `spec.authentication` asks for a key by now.
+    #[error("the user signed in without a key, which is asked for by now")]
+    KeyNeeded,
     /// The target was deleted.
     #[error("the target is no longer there")]
     NoTarget,
@@ -75,6 +103,27 @@ pub enum NoAccess {
     /// RBAC says no.
     #[error("the right to connect was withdrawn")]
     NoRight,
+}
+
+impl NoAccess {
+    /// A bounded word for the metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::UnknownUser => "unknown_user",
+            Self::Disabled => "disabled",
+            Self::Expired => "expired",
+            Self::UnknownKey => "key",
+            Self::Certificate(_) => "certificate",
+            Self::OutOfTurn => "out_of_turn",
+            Self::WrongPassword => "password",
+            Self::WrongCode => "code",
+            Self::UsedCode => "used_code",
+            Self::NoSecret => "no_secret",
+            Self::LockedOut => "locked_out",
+            Self::KeyNeeded => "key_needed",
+            Self::NoTarget | Self::NoLogin | Self::NoRight => "no_right",
+        }
+    }
 }
 
 impl Directory {
@@ -89,7 +138,7 @@ impl Directory {
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);
-        Ok(Self { namespace: namespace.to_owned(), users, targets, changed, reviews })
+        Ok(Self { namespace: namespace.to_owned(), users, targets, changed, reviews, allowed: Mutex::default() })
     }
 
     /// Waits until a user or a target has changed since the last time.
@@ -97,21 +146,34 @@ impl Directory {
         self.changed.notified().await;
     }
 
-    /// The user of this name, if they have this key and may sign in now.
+    /// The user of this name, if they may sign in now.
     ///
     /// # Errors
     /// Why not, which is for the log: strangers get one answer to everything.
-    pub fn user_with_key(&self, name: &str, key: &PublicKey) -> Result<Arc<BastionUser>, NoAccess> {
-        let user = self.users.get(&ObjectRef::new(name).within(&self.namespace)).ok_or(NoAccess::UnknownUser)?;
+    pub fn user(&self, name: &str) -> Result<Arc<BastionUser>, NoAccess> {
+        let user = self.known(name).ok_or(NoAccess::UnknownUser)?;
         if user.spec.disabled {
             Err(NoAccess::Disabled)
         } else if user.spec.expires.as_ref().is_some_and(|expires| expires.0 <= Timestamp::now()) {
             Err(NoAccess::Expired)
-        } else if !user.spec.public_keys.iter().any(|line| same_key(line.as_str(), key)) {
-            Err(NoAccess::UnknownKey)
         } else {
             Ok(user)
         }
+    }
+
+    /// The user of this name, who may not be one who may sign in.
+    pub fn known(&self, name: &str) -> Option<Arc<BastionUser>> {
+        self.users.get(&ObjectRef::new(name).within(&self.namespace))
+    }
+
+    /// Whether anybody signs in with a password in place of a key.
+    pub fn begins_with_passwords(&self) -> bool {
+        self.users.state().iter().any(|user| user.spec.authentication.first() == Some(&Factor::Password))
+    }
+
+    /// Whether anybody may sign in with a certificate.
+    pub fn takes_certificates(&self) -> bool {
+        self.users.state().iter().any(|user| takes_certificates(user))
     }
 
     /// Whether what was granted would be granted still. Where the API server cannot be asked, it is: people repair
@@ -120,7 +182,8 @@ impl Directory {
     /// # Errors
     /// Why not.
     pub async fn still_granted(&self, grant: &Grant) -> Result<(), NoAccess> {
-        let user = self.user_with_key(&grant.user.name_any(), &grant.key)?;
+        let user = self.user(&grant.user.name_any())?;
+        grant.proof.still_good(&user)?;
         let target = ObjectRef::new(&grant.target.name_any()).within(&self.namespace);
         let target = self.targets.get(&target).ok_or(NoAccess::NoTarget)?;
         if !target.spec.logins.iter().any(|login| login.0 == grant.login) {
@@ -142,7 +205,13 @@ impl Directory {
     ///
     /// # Errors
     /// The refusal that the user is to read.
-    pub async fn grant(&self, user: Arc<BastionUser>, key: PublicKey, text: &str) -> Result<Grant, Refusal> {
+    pub async fn grant(
+        &self,
+        user: Arc<BastionUser>,
+        proof: Proof,
+        permits: Permits,
+        text: &str,
+    ) -> Result<Grant, Refusal> {
         let name: SignInName = text.parse()?;
         let Some(target_name) = name.target else {
             return Err(Refusal::NoTarget { user: name.user });
@@ -154,13 +223,36 @@ impl Directory {
         let logins = target.spec.logins.iter().map(|login| login.0.clone());
         let login = name.login.or_else(|| logins.clone().next()).unwrap_or_default();
         // The right first: the target's logins are for those to know who may use it.
-        if !self.may_connect(&user, &target, &login).await? {
+        if !self.may_connect_of_late(&user, &target, &login).await? {
             return Err(Refusal::NoSuchTarget { target: target_name, exists: true });
         }
         if !logins.clone().any(|allowed| allowed == login) {
             return Err(Refusal::LoginNotAllowed { login, target: target_name, logins: logins.collect() });
         }
-        Ok(Grant { user, key, target, login })
+        Ok(Grant { user, proof, permits, target, login })
+    }
+
+    /// The same as [`Self::may_connect`], but for a right that was found within the last ten seconds.
+    async fn may_connect_of_late(
+        &self,
+        user: &BastionUser,
+        target: &BastionTarget,
+        login: &str,
+    ) -> Result<bool, Refusal> {
+        let question = Question::new(user, target, login);
+        if self.allowed().holds(&question, Instant::now()) {
+            return Ok(true);
+        }
+        let asked = Instant::now();
+        let may = self.may_connect(user, target, login).await?;
+        if may {
+            self.allowed().remember(question, asked);
+        }
+        Ok(may)
+    }
+
+    fn allowed(&self) -> std::sync::MutexGuard<'_, Allowed> {
+        self.allowed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The target that is meant by the name or address of a host, if the user may connect to it.
@@ -239,8 +331,4 @@ where
         std::future::ready(())
     }));
     reader
-}
-
-fn same_key(line: &str, key: &PublicKey) -> bool {
-    PublicKey::from_openssh(line).is_ok_and(|own| own.key_data() == key.key_data())
 }

@@ -1,7 +1,7 @@
 //! The front door: it accepts TCP connections and gives each to the SSH library.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use russh::keys::ssh_key::PrivateKey;
@@ -43,7 +43,16 @@ pub async fn run(gateway: Arc<Gateway>, listener: TcpListener, host_key: Private
                     let cut = CancellationToken::new();
                     let gone = CancellationToken::new();
                     let connection = Connection::new(gateway.clone(), peer, gone.clone(), cut.clone(), startup);
-                    tokio::spawn(serve(config.clone(), stream, peer, connection, cut, gone));
+                    let refusals = connection.refusals();
+                    let served = serve(config.clone(), stream, peer, connection, cut, gone);
+                    let gateway = gateway.clone();
+                    tokio::spawn(async move {
+                        served.await;
+                        let refused = refusals.lock().unwrap_or_else(PoisonError::into_inner).take();
+                        if let Some((user, why)) = refused {
+                            gateway.refusals.tell(user, peer, &why);
+                        }
+                    });
                 }
                 Err(_) => {
                     METRICS.connections_refused.inc();

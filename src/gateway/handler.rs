@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use russh::keys::ssh_key::PublicKey;
-use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::keys::ssh_key::Certificate;
+use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+use zeroize::Zeroizing;
 
 use super::Gateway;
 use super::activity::Activity;
@@ -24,9 +25,9 @@ use super::refusal::Refusal;
 use super::request::{FromUser, PtyRequest, Request, Size};
 use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection};
 use super::session::{self, ClientSide};
-use super::sign_in_name::SignInName;
+use super::sign_in::{LastRefusal, Permits, SignIn, SignedIn};
 use super::socket::Health;
-use crate::api::{Allow, BastionUser};
+use crate::api::Allow;
 use crate::metrics::{METRICS, RefusalLabels};
 
 /// How many channels a connection may have open at once.
@@ -47,8 +48,7 @@ pub struct Connection {
     health: Health,
     /// Cancelled when there is a session.
     signed_in: CancellationToken,
-    signed_in_as: Option<(Arc<BastionUser>, PublicKey)>,
-    sign_in_name: String,
+    sign_in: SignIn,
     state: State,
     inboxes: Arc<Inboxes<FromUser>>,
     /// What the user's client was refused before it had a channel to read it on.
@@ -67,6 +67,7 @@ enum State {
 /// What ties the connection to its session's task.
 struct Link {
     allow: Allow,
+    permits: Permits,
     activity: Arc<Activity>,
     opened: mpsc::Sender<Opened>,
     /// The way to whoever has the target listen, once there is somebody.
@@ -99,6 +100,7 @@ impl Connection {
         startup: OwnedSemaphorePermit,
     ) -> Self {
         Self {
+            sign_in: SignIn::new(gateway.clone(), peer),
             gateway,
             peer,
             gone,
@@ -106,8 +108,6 @@ impl Connection {
             startup: Some(startup),
             health: Health::default(),
             signed_in: CancellationToken::new(),
-            signed_in_as: None,
-            sign_in_name: String::new(),
             state: State::Before,
             inboxes: Arc::default(),
             notices: Vec::new(),
@@ -119,34 +119,34 @@ impl Connection {
         self.signed_in.clone()
     }
 
+    /// Has what there is to tell of refusals when the connection has ended.
+    pub fn refusals(&self) -> LastRefusal {
+        self.sign_in.refusals()
+    }
+
     /// Says how the connection's health can be looked at.
     pub fn watch_health(&mut self, health: Health) {
         self.health = health;
     }
 
-    fn find_user(&self, sign_in_name: &str, key: &PublicKey) -> Option<Arc<BastionUser>> {
-        let name = SignInName::user_of(sign_in_name);
-        match self.gateway.directory.user_with_key(name, key) {
-            Ok(user) => Some(user),
-            Err(reason) => {
-                METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
-                info!(user = name, client = %self.peer, %reason, "sign-in refused");
-                None
-            }
-        }
-    }
-
     /// Opens the session of somebody who has signed in, or says why there is none.
     async fn open_session(&self, handle: Handle, software: String) -> Result<Link, Refusal> {
         let gateway = &self.gateway;
-        let Some((user, key)) = self.signed_in_as.clone() else { return Err(Refusal::RightsUnknown) };
-        let grant = gateway.directory.grant(user, key, &self.sign_in_name).await?;
+        let Some(SignedIn { user, proof, permits }) = self.sign_in.done() else { return Err(Refusal::RightsUnknown) };
+        let grant = gateway.directory.grant(user, proof, permits, self.sign_in.name()).await?;
+        gateway.session_limit.room_for(&grant.user).await?;
         let slot = gateway.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
         let instance = gateway.instance().await.ok_or(Refusal::NotReady)?;
-        let Grant { target, .. } = &grant;
+        let Grant { target, permits, .. } = &grant;
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));
-        let link = Link { allow: target.spec.allow, activity: activity.clone(), opened, listening: None };
+        let link = Link {
+            allow: target.spec.allow,
+            permits: permits.clone(),
+            activity: activity.clone(),
+            opened,
+            listening: None,
+        };
         let client = ClientSide {
             peer: self.peer,
             software,
@@ -206,16 +206,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Passes a request on if it is allowed. It is answered here and now, so that answers come in the order of the
-    /// requests: the library has one flag a channel for them. A target that refuses says so on standard error.
-    fn request(
-        &self,
-        channel: ChannelId,
-        allowed: impl FnOnce(&Allow) -> bool,
-        request: Request,
-        refused: &'static str,
-        session: &mut Session,
-    ) -> Result<(), russh::Error> {
+    /// Passes a shell, a command or a subsystem on if it is allowed. It is answered here and now, so that answers come in
+    /// the order of the requests: the library has one flag a channel for them. A target that refuses says so on
+    /// standard error.
+    fn run(&self, channel: ChannelId, asked: Request, session: &mut Session) -> Result<(), russh::Error> {
         match &self.state {
             State::Before => Ok(()),
             State::Refused(refusal) => {
@@ -225,31 +219,59 @@ impl Connection {
                 session.eof(channel)?;
                 session.close(channel)
             }
-            State::Session(link) if allowed(&link.allow) => {
-                link.activity.input();
-                self.put(channel, FromUser::Request(request))?;
-                session.channel_success(channel)
-            }
-            State::Session(_) => {
-                self.put(channel, FromUser::Request(Request::Refused(refused)))?;
+            State::Session(link) => {
+                match link.permits.pass(link.allow, asked) {
+                    Ok(requests) => {
+                        link.activity.input();
+                        for request in requests {
+                            self.put(channel, FromUser::Request(request))?;
+                        }
+                    }
+                    Err(notice) => self.put(channel, FromUser::Request(Request::Refused(notice)))?,
+                }
                 session.channel_success(channel)
             }
         }
+    }
+
+    /// Whether the user's certificate keeps the user from having a terminal.
+    fn no_terminal(&self) -> bool {
+        matches!(&self.state, State::Session(link) if !link.permits.pty)
     }
 }
 
 impl server::Handler for Connection {
     type Error = russh::Error;
 
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        Ok(self.gateway.banner.clone())
+    }
+
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
+        Ok(self.sign_in.methods(user))
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        let first = |mut answers: Response<'a>| answers.next().map(|answer| answer.to_vec()).unwrap_or_default();
+        let answer = response.map(|answers| Zeroizing::new(first(answers)));
+        Ok(self.sign_in.asked(user, answer).await)
+    }
+
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
-        Ok(self.find_user(user, offer.public_key).map_or_else(Auth::reject, |_| Auth::Accept))
+        Ok(self.sign_in.offered(user, offer.public_key, offer.algorithm))
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let found = self.find_user(user, key.public_key);
-        self.signed_in_as = found.map(|found| (found, key.public_key.clone()));
-        user.clone_into(&mut self.sign_in_name);
-        Ok(if self.signed_in_as.is_some() { Auth::Accept } else { Auth::reject() })
+        Ok(self.sign_in.with_key(user, key.public_key))
+    }
+
+    async fn auth_openssh_certificate(&mut self, user: &str, certificate: &Certificate) -> Result<Auth, Self::Error> {
+        Ok(self.sign_in.with_certificate(user, certificate))
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
@@ -261,8 +283,9 @@ impl server::Handler for Connection {
                 State::Session(link)
             }
             Err(refusal) => {
-                info!(name = self.sign_in_name, client = %self.peer, reason = refusal.label(), "sign-in refused: {refusal}");
+                info!(name = self.sign_in.name(), client = %self.peer, reason = refusal.label(), "sign-in refused: {refusal}");
                 METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
+                self.sign_in.refused(&refusal);
                 State::Refused(refusal)
             }
         };
@@ -307,8 +330,8 @@ impl server::Handler for Connection {
         let refused = match (&self.state, port) {
             (State::Before, _) => ChannelOpenFailure::AdministrativelyProhibited,
             (State::Refused(Refusal::NoTarget { user }), Some(port)) => {
-                let meant = match &self.signed_in_as {
-                    Some((user, _)) => self.gateway.directory.meant(user, host, port).await,
+                let meant = match self.sign_in.done() {
+                    Some(signed_in) => self.gateway.directory.meant(&signed_in.user, host, port).await,
                     None => None,
                 };
                 forward::prohibited(&jump::without_target(user, host, meant.as_ref()))
@@ -316,11 +339,14 @@ impl server::Handler for Connection {
             (State::Refused(refusal), _) => forward::prohibited(&refusal.notice()),
             (State::Session(_), None) => forward::connect_failed("bastion: there is no such destination"),
             (State::Session(link), Some(port)) if !link.allow.local_forward => {
-                info!(name = self.sign_in_name, client = %self.peer, host, port, "local forward refused: not allowed");
+                info!(name = self.sign_in.name(), client = %self.peer, host, port, "local forward refused: not allowed");
                 match port {
-                    jump::SSH_PORT => forward::prohibited(&jump::with_target(&self.sign_in_name)),
+                    jump::SSH_PORT => forward::prohibited(&jump::with_target(self.sign_in.name())),
                     _ => forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)"),
                 }
+            }
+            (State::Session(link), _) if !link.permits.port_forwarding => {
+                forward::prohibited("bastion: your certificate permits no forwards (permit-port-forwarding)")
             }
             (State::Session(link), Some(port)) => {
                 link.activity.input();
@@ -389,6 +415,9 @@ impl server::Handler for Connection {
         modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if self.no_terminal() {
+            return session.channel_failure(channel);
+        }
         self.resized(columns, rows);
         let size = Size { columns, rows, width, height };
         let modes = modes.iter().copied().filter(|(mode, _)| *mode != Pty::TTY_OP_END).collect();
@@ -421,8 +450,7 @@ impl server::Handler for Connection {
     }
 
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
-        let refused = "bastion: this target allows no shell (spec.allow.shell)";
-        self.request(channel, |allow| allow.shell, Request::Shell, refused, session)
+        self.run(channel, Request::Shell, session)
     }
 
     async fn exec_request(
@@ -431,8 +459,7 @@ impl server::Handler for Connection {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let refused = "bastion: this target allows no commands (spec.allow.exec)";
-        self.request(channel, |allow| allow.exec, Request::Exec(command.to_vec()), refused, session)
+        self.run(channel, Request::Exec(command.to_vec()), session)
     }
 
     async fn subsystem_request(
@@ -441,10 +468,7 @@ impl server::Handler for Connection {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let refused =
-            "bastion: this target allows no such subsystem (spec.allow.sftp is for sftp, and there are no others)";
-        let sftp = name == "sftp";
-        self.request(channel, |allow| allow.sftp && sftp, Request::Subsystem(name.to_owned()), refused, session)
+        self.run(channel, Request::Subsystem(name.to_owned()), session)
     }
 
     async fn window_change_request(
@@ -466,10 +490,10 @@ impl server::Handler for Connection {
 
     async fn agent_request(&mut self, channel: ChannelId, _: &mut Session) -> Result<bool, Self::Error> {
         let request = match &self.state {
-            State::Session(link) if link.allow.agent_forward => Request::AgentForward,
-            State::Session(_) => {
-                Request::Notice("bastion: this target allows no agent forwarding (spec.allow.agentForward)")
-            }
+            State::Session(link) => match link.permits.agent(link.allow) {
+                Ok(()) => Request::AgentForward,
+                Err(notice) => Request::Notice(notice),
+            },
             State::Before | State::Refused(_) => return Ok(false),
         };
         let allowed = matches!(request, Request::AgentForward);
@@ -502,9 +526,9 @@ impl server::Handler for Connection {
 
     async fn tcpip_forward(&mut self, address: &str, port: &mut u32, _: &mut Session) -> Result<bool, Self::Error> {
         let State::Session(link) = &mut self.state else { return Ok(false) };
-        if !link.allow.remote_forward {
-            info!(name = self.sign_in_name, client = %self.peer, address, port, "remote forward refused: not allowed");
-            self.notices.push("bastion: this target allows no remote forwards (spec.allow.remoteForward)");
+        if let Err(notice) = link.permits.remote_forward(link.allow) {
+            info!(name = self.sign_in.name(), client = %self.peer, address, port, "remote forward refused: not allowed");
+            self.notices.push(notice);
             self.notices.dedup();
             return Ok(false);
         }

@@ -1,6 +1,8 @@
 //! `bastion gateway`: the SSH front door. It owns the sessions that it accepts, and writes their start and end.
 
 mod activity;
+mod allowed;
+mod banner;
 mod channel;
 mod crypto;
 mod directory;
@@ -16,11 +18,14 @@ mod predecessor;
 mod pulse;
 mod redis_side;
 mod refusal;
+mod refusal_events;
 mod registry;
 mod request;
 mod reverse;
 mod revocation;
 mod session;
+mod session_limit;
+mod sign_in;
 mod sign_in_name;
 mod socket;
 mod supervisor;
@@ -29,6 +34,7 @@ mod tcp_options;
 mod tunnel;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +56,10 @@ use crate::metrics::METRICS;
 use crate::redis_link::{RedisLink, RedisSettings};
 use directory::Directory;
 use instance::Instance;
+use refusal_events::RefusalEvents;
+use session_limit::SessionLimit;
+pub use sign_in::{LockOut, hash_password};
+use sign_in::{SecondFactors, Throttle};
 use supervisor::Supervisor;
 use target::Dialler;
 
@@ -81,11 +91,20 @@ pub struct Settings {
     pub max_sessions: usize,
     /// The second witness, where there is one.
     pub redis: Option<RedisSettings>,
+    /// How many wrong answers lock out.
+    pub lock_out: LockOut,
+    /// A file with what clients show before anybody signs in.
+    pub banner_file: Option<PathBuf>,
 }
 
 /// What the connections and sessions of one gateway share.
 pub(crate) struct Gateway {
     directory: Directory,
+    throttle: Throttle,
+    second_factors: SecondFactors,
+    session_limit: SessionLimit,
+    banner: Option<String>,
+    refusals: RefusalEvents,
     writer: SessionWriter,
     dialler: Dialler,
     slots: Arc<Semaphore>,
@@ -127,6 +146,7 @@ impl Gateway {
 pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let client = Client::try_from(config.clone())?;
     let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
+    let banner = settings.banner_file.as_deref().map(banner::read).transpose()?;
     let background = CancellationToken::new();
     let ready = Ready::default();
     let http = tokio::spawn(http::serve(settings.http_listen, ready.clone(), background.clone()).await?);
@@ -138,6 +158,11 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let (life, instance) = watch::channel(None);
     let gateway = Arc::new(Gateway {
         directory,
+        throttle: Throttle::new(settings.lock_out, redis.clone()),
+        second_factors: SecondFactors::new(client.clone(), &settings.namespace, redis.clone())?,
+        session_limit: SessionLimit::new(Api::namespaced(client.clone(), &settings.namespace)),
+        banner,
+        refusals: RefusalEvents::new(events.clone()),
         writer: SessionWriter::new(client.clone(), &settings.namespace, "bastion-gateway", events),
         dialler: Dialler::new(client.clone(), &settings.namespace),
         slots: Arc::new(Semaphore::new(settings.max_sessions)),

@@ -35,6 +35,12 @@ pub enum Refusal {
     /// The API server could not be asked for the user's rights.
     #[error("your rights cannot be checked right now, so no session is opened; try again in a moment")]
     RightsUnknown,
+    /// `maxSessions` of the user.
+    #[error("you have as many sessions as you may, {limit}; end one of them and try again")]
+    TooManySessions {
+        /// How many that are.
+        limit: i32,
+    },
     /// The gateway carries all the sessions that it may.
     #[error("this gateway is full; try again in a moment")]
     Full,
@@ -56,6 +62,7 @@ impl Refusal {
             Self::NoSuchTarget { exists: false, .. } => "unknown_target",
             Self::LoginNotAllowed { .. } => "login_not_allowed",
             Self::RightsUnknown => "rights_unknown",
+            Self::TooManySessions { .. } => "too_many_sessions",
             Self::Full => "full",
             Self::NotReady => "not_ready",
             Self::NotRecorded(_) => "not_recorded",

@@ -110,6 +110,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::gateway::sign_in::{Permits, Proof};
 
     fn activity() -> Arc<Activity> {
         Arc::new(Activity::new(Instant::now()))
@@ -124,7 +125,8 @@ mod tests {
         let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
         Grant {
             user: Arc::new(object("BastionUser", user)),
-            key: key.public_key().clone(),
+            proof: Proof::Key(key.public_key().clone()),
+            permits: Permits::ALL,
             target: Arc::new(object("BastionTarget", target)),
             login: "root".into(),
         }

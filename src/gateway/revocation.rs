@@ -31,12 +31,12 @@ async fn look(gateway: &Gateway) {
     }
     for (grant, names) in sessions.into_values() {
         if let Err(reason) = gateway.directory.still_granted(&grant).await {
-            revoke(&instance.registry, &names, reason);
+            revoke(&instance.registry, &names, &reason);
         }
     }
 }
 
-fn revoke(registry: &super::registry::Registry, names: &[String], reason: NoAccess) {
+fn revoke(registry: &super::registry::Registry, names: &[String], reason: &NoAccess) {
     for name in names {
         info!(session = name, %reason, "access revoked");
         registry.end(name, &Cause::AccessRevoked(reason.to_string()));

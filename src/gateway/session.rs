@@ -112,7 +112,10 @@ pub async fn run(
             instance.registry.recorded(&name, created.uid().unwrap_or_default(), spec.start_time.0);
             gateway.supervisor.enter(&name, reference.clone(), spec.start_time.0, client.health.clone());
             info!(session = %name, user = spec.user.name, target = spec.target, login = spec.login, client = %client.peer, "session started");
-            let cause = session.live(&mut client, order, &announce).await;
+            let cause = match gateway.session_limit.surplus(&session.grant.user, &created).await {
+                Some(cause) => cause,
+                None => session.live(&mut client, order, &announce).await,
+            };
             gateway.supervisor.leave(&name);
             let time = spec.start_time.0.checked_add(started.elapsed()).unwrap_or_else(|_| Timestamp::now());
             let end = End::seen(cause, time, session.activity.bytes());

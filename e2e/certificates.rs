@@ -1,0 +1,142 @@
+//! Signing in with OpenSSH user certificates, made by the real ssh-keygen and shown by the real ssh, and with security keys.
+
+use std::path::Path;
+
+use bastion_operator::api::{BastionUser, Reason};
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use crate::harness::certificates::Authority;
+use crate::harness::namespace::{Namespace, PEOPLE};
+use crate::harness::security_key::SecurityKey;
+use crate::harness::ssh::Ssh;
+use crate::harness::{AT_ONCE, Bastion, Outcome, Sshd};
+
+/// A bastion whose user `carol` has no key of her own, but this line.
+async fn with_line(line: String) -> Bastion {
+    Bastion::with(async |namespace: &Namespace, sshd: &Sshd| {
+        namespace.user_with("carol", json!({"groups": [PEOPLE], "publicKeys": [line]})).await;
+        let allow = json!({"allow": {"shell": true, "exec": true, "sftp": true, "localForward": true}});
+        namespace.target_with("web-1", sshd, allow).await;
+    })
+    .await
+}
+
+async fn ssh(bastion: &Bastion, certificate: &Path) -> Ssh {
+    bastion.ssh("carol:web-1").await.set(&format!("CertificateFile={}", certificate.display()))
+}
+
+async fn run(bastion: &Bastion, certificate: &Path) -> Outcome {
+    ssh(bastion, certificate).await.command("echo through").run().await
+}
+
+fn assert_in(outcome: &Outcome) {
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "through\n"), "{outcome:?}");
+}
+
+fn assert_kept_out(outcome: &Outcome) {
+    assert!(outcome.code == Some(255) && outcome.stdout.is_empty(), "{outcome:?}");
+    assert!(outcome.stderr.contains("Permission denied (publickey)."), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_lets_its_principal_in_and_nobody_else() {
+    let (authority, stranger) = (Authority::new().await, Authority::new().await);
+    let bastion = with_line(authority.line("")).await;
+    assert_in(&run(&bastion, &authority.sign(&["-n", "dave,carol", "-V", "-1m:+5m"]).await).await);
+    for refused in [
+        authority.sign(&["-n", "dave"]).await,
+        authority.sign(&[]).await,
+        authority.sign(&["-n", "carol", "-V", "-2m:-1m"]).await,
+        authority.sign(&["-n", "carol", "-V", "+1h:+2h"]).await,
+        authority.sign(&["-h", "-n", "carol"]).await,
+        authority.sign(&["-n", "carol", "-O", "critical:unheard-of@example.com=1"]).await,
+        stranger.sign(&["-n", "carol"]).await,
+    ] {
+        assert_kept_out(&run(&bastion, &refused).await);
+    }
+    let alone = bastion.ssh("carol:web-1").await.command("true").run().await;
+    assert_kept_out(&alone);
+    // One who has a key of her own signs in with it as before.
+    assert_in(&bastion.ssh("alice:web-1").await.command("echo through").run().await);
+}
+
+#[tokio::test]
+async fn a_security_key_lets_its_user_in_and_only_with_its_own_signature() {
+    let key = SecurityKey::new().await;
+    let forged = SecurityKey::forged(&key).await;
+    let bastion = with_line(key.public.clone()).await;
+    let with = async |key: &SecurityKey| bastion.ssh("carol:web-1").await.key_in_agent(&key.path, &key.agent);
+    assert_in(&with(&key).await.command("echo through").run().await);
+    assert_kept_out(&with(&forged).await.command("echo through").run().await);
+}
+
+#[tokio::test]
+async fn the_principals_of_the_line_count_in_place_of_the_name() {
+    let authority = Authority::new().await;
+    let bastion = with_line(authority.line(r#",principals="dev,ops""#)).await;
+    assert_in(&run(&bastion, &authority.sign(&["-n", "ops"]).await).await);
+    assert_kept_out(&run(&bastion, &authority.sign(&["-n", "carol"]).await).await);
+}
+
+#[tokio::test]
+async fn a_certificate_holds_for_its_source_addresses() {
+    let authority = Authority::new().await;
+    let bastion = with_line(authority.line("")).await;
+    let from = |list: &str| format!("source-address={list}");
+    let here = authority.sign(&["-n", "carol", "-O", &from("10.0.0.0/8,127.0.0.0/8")]).await;
+    assert_in(&run(&bastion, &here).await);
+    let elsewhere = authority.sign(&["-n", "carol", "-O", &from("10.0.0.0/8")]).await;
+    assert_kept_out(&run(&bastion, &elsewhere).await);
+}
+
+#[tokio::test]
+async fn a_forced_command_runs_in_place_of_what_is_asked_for() {
+    let authority = Authority::new().await;
+    let bastion = with_line(authority.line("")).await;
+    let forced = authority.sign(&["-n", "carol", "-O", "force-command=echo forced"]).await;
+    let command = run(&bastion, &forced).await;
+    assert_eq!((command.code, command.stdout.as_str()), (Some(0), "forced\n"), "{command:?}");
+    let shell = ssh(&bastion, &forced).await.no_terminal().run().await;
+    assert_eq!((shell.code, shell.stdout.as_str()), (Some(0), "forced\n"), "{shell:?}");
+    let sftp = ssh(&bastion, &forced).await.run_other("sftp", &["127.0.0.1"]).await;
+    assert_ne!(sftp.code, Some(0), "{sftp:?}");
+    assert!(sftp.stderr.contains("bastion: your certificate permits one command and no sftp"), "{sftp:?}");
+
+    let sftp_only = authority.sign(&["-n", "carol", "-O", "force-command=internal-sftp"]).await;
+    let command = run(&bastion, &sftp_only).await;
+    assert!(command.stderr.contains("bastion: your certificate permits sftp and nothing else"), "{command:?}");
+    let sftp = ssh(&bastion, &sftp_only).await.run_other("sftp", &["127.0.0.1"]).await;
+    assert_eq!(sftp.code, Some(0), "{sftp:?}");
+}
+
+#[tokio::test]
+async fn what_a_certificate_does_not_permit_is_refused() {
+    let authority = Authority::new().await;
+    let bastion = with_line(authority.line("")).await;
+    let clear = authority.sign(&["-n", "carol", "-O", "clear"]).await;
+    let port = bastion.sshd.port.to_string();
+    let forward = ssh(&bastion, &clear).await.option("-W").option(&format!("127.0.0.1:{port}")).run().await;
+    assert!(forward.stderr.contains("bastion: your certificate permits no forwards"), "{forward:?}");
+    let terminal = ssh(&bastion, &clear).await.terminal().command("tty").run().await;
+    assert!(terminal.stderr.contains("PTY allocation request failed"), "{terminal:?}");
+    let permits = authority.sign(&["-n", "carol", "-O", "clear", "-O", "permit-port-forwarding"]).await;
+    let forward = ssh(&bastion, &permits).await.option("-W").option(&format!("127.0.0.1:{port}")).run().await;
+    assert!(forward.stdout.starts_with("SSH-2.0-OpenSSH"), "{forward:?}");
+}
+
+#[tokio::test]
+async fn taking_the_authority_away_ends_the_sessions_that_it_let_in() {
+    let authority = Authority::new().await;
+    let bastion = with_line(authority.line("")).await;
+    let certificate = authority.sign(&["-n", "carol"]).await;
+    let ssh = ssh(&bastion, &certificate).await.no_terminal().start().await;
+    let mut open = bastion.opened(ssh, "carol").await;
+    let other = Authority::new().await;
+    let users: Api<BastionUser> = bastion.namespace.api();
+    let patch = Patch::Merge(json!({"spec": {"publicKeys": [other.line("")]}}));
+    users.patch("carol", &PatchParams::default(), &patch).await.expect("a changed user");
+    bastion.watch.ended_within(AT_ONCE, &open.session, Reason::AccessRevoked).await;
+    let outcome = open.ssh.finish(AT_ONCE).await;
+    assert!(outcome.stderr.contains("bastion: "), "the user reads why: {outcome:?}");
+}

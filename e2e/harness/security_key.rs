@@ -1,0 +1,102 @@
+//! A security key in software, behind an agent that the real `ssh` asks for signatures (PROTOCOL.u2f, PROTOCOL.agent).
+
+use std::path::PathBuf;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use russh::keys::ssh_key::PublicKey;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::run::{Run, unique};
+
+const KIND: &str = "sk-ssh-ed25519@openssh.com";
+const APPLICATION: &str = "ssh:";
+/// The user was present.
+const PRESENT: u8 = 1;
+
+/// A key, and what signs in its name.
+pub struct SecurityKey {
+    /// The public key in one line.
+    pub public: String,
+    /// The file of the public key.
+    pub path: PathBuf,
+    /// The agent's socket.
+    pub agent: PathBuf,
+}
+
+impl SecurityKey {
+    /// One whose agent signs with it.
+    pub async fn new() -> Self {
+        let key = random();
+        let blob = blob(&key);
+        Self::signing_with(key, blob).await
+    }
+
+    /// One whose agent has another key and signs with that.
+    pub async fn forged(public: &Self) -> Self {
+        let parsed = PublicKey::from_openssh(&public.public).expect("a public key");
+        Self::signing_with(random(), parsed.to_bytes().expect("a public key")).await
+    }
+
+    async fn signing_with(key: Ed25519KeyPair, blob: Vec<u8>) -> Self {
+        let base = Run::get().await.dir.join(format!("security-key-{}", unique()));
+        let (path, agent) = (base.with_added_extension("pub"), base.with_added_extension("agent"));
+        let public = PublicKey::from_bytes(&blob).expect("a public key").to_openssh().expect("a line");
+        std::fs::write(&path, format!("{public}\n")).expect("a file");
+        let listener = UnixListener::bind(&agent).expect("a socket");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // The client has left when it is over.
+                let _ = serve(stream, &key, &blob).await;
+            }
+        });
+        Self { public, path, agent }
+    }
+}
+
+async fn serve(mut stream: UnixStream, key: &Ed25519KeyPair, blob: &[u8]) -> std::io::Result<()> {
+    loop {
+        let length = stream.read_u32().await?;
+        let mut request = vec![0; length as usize];
+        stream.read_exact(&mut request).await?;
+        let answer = match request.split_first() {
+            Some((11, _)) => [&[12, 0, 0, 0, 1], text(blob).as_slice(), &text(b"security key")].concat(),
+            Some((13, mut rest)) => {
+                let (_, data) = (take(&mut rest), take(&mut rest));
+                [&[14], text(&signature(key, data)).as_slice()].concat()
+            }
+            _ => vec![5],
+        };
+        stream.write_all(&text(&answer)).await?;
+    }
+}
+
+fn random() -> Ed25519KeyPair {
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a random key");
+    Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("a key")
+}
+
+fn blob(key: &Ed25519KeyPair) -> Vec<u8> {
+    [text(KIND.as_bytes()), text(key.public_key().as_ref()), text(APPLICATION.as_bytes())].concat()
+}
+
+fn signature(key: &Ed25519KeyPair, data: &[u8]) -> Vec<u8> {
+    let trailer = [&[PRESENT], 7_u32.to_be_bytes().as_slice()].concat();
+    let (application, message) = (digest(&SHA256, APPLICATION.as_bytes()), digest(&SHA256, data));
+    let signed = key.sign(&[application.as_ref(), &trailer, message.as_ref()].concat());
+    [text(KIND.as_bytes()), text(signed.as_ref()), trailer].concat()
+}
+
+/// A string as SSH writes it.
+fn text(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).expect("a short one").to_be_bytes(), bytes].concat()
+}
+
+fn take<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let (length, behind) = rest.split_first_chunk().expect("a length");
+    let (bytes, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
+    *rest = behind;
+    bytes
+}

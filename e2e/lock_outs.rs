@@ -1,0 +1,68 @@
+//! Wrong passwords lock out whom they should, for as long as they should, and nobody else.
+
+use bastion_operator::api::BastionSession;
+use kube::api::ListParams;
+
+use crate::harness::redis::RedisServer;
+use crate::harness::ssh::Answers;
+use crate::harness::{Bastion, Gateway, Outcome, PATIENCE, Setting, eventually};
+use crate::second_factors::{PASSWORD, add_user, assert_in, assert_kept_out};
+
+async fn bastion(mut env: Vec<(&'static str, std::ffi::OsString)>) -> (Bastion, Setting<'static>) {
+    env.push(("BASTION_LOCK_OUT_AFTER", "3".into()));
+    let setting = Setting { env, ..Setting::default() };
+    let bastion = Bastion::in_setting(&setting, async |namespace, _| {
+        add_user(namespace, "paula", &["password"]).await;
+        add_user(namespace, "peter", &["password"]).await;
+    })
+    .await;
+    (bastion, setting)
+}
+
+async fn sign_in(gateway: &Gateway, user: &str, from: &str, password: &str) -> Outcome {
+    let ssh = gateway.ssh(&format!("{user}:web-1")).await.set(&format!("BindAddress={from}"));
+    ssh.answering(&Answers::new(password, "").await).command("echo through").run().await
+}
+
+#[tokio::test]
+async fn a_user_is_locked_out_at_the_address_of_the_wrong_passwords_alone() {
+    let (bastion, _) = bastion(Vec::new()).await;
+    let gateway = &bastion.gateway;
+    for _ in 0..3 {
+        assert_kept_out(&sign_in(gateway, "paula", "127.0.0.1", "wrong").await);
+    }
+    assert_kept_out(&sign_in(gateway, "paula", "127.0.0.1", PASSWORD).await);
+    assert_in(&sign_in(gateway, "paula", "127.0.0.2", PASSWORD).await);
+    assert_in(&sign_in(gateway, "peter", "127.0.0.1", PASSWORD).await);
+    assert_in(&bastion.ssh("alice:web-1").await.command("echo through").run().await);
+    assert!(gateway.process.stderr().contains("locked out for a while"), "the log says so");
+    let sessions = bastion.namespace.api::<BastionSession>().list(&ListParams::default()).await.expect("sessions");
+    assert_eq!(sessions.items.len(), 3);
+}
+
+#[tokio::test]
+async fn a_lock_out_passes() {
+    let (bastion, _) = bastion(vec![("BASTION_LOCK_OUT_TIME", "8s".into())]).await;
+    for _ in 0..3 {
+        assert_kept_out(&sign_in(&bastion.gateway, "paula", "127.0.0.1", "wrong").await);
+    }
+    eventually(PATIENCE, "the lock-out passes", async || {
+        let outcome = sign_in(&bastion.gateway, "paula", "127.0.0.1", PASSWORD).await;
+        if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn gateways_share_lock_outs_through_redis_and_go_on_without_it() {
+    let mut redis = RedisServer::start().await;
+    let (bastion, setting) = bastion(redis.environment()).await;
+    let other = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
+    for _ in 0..3 {
+        assert_kept_out(&sign_in(&bastion.gateway, "paula", "127.0.0.1", "wrong").await);
+    }
+    assert_kept_out(&sign_in(&other, "paula", "127.0.0.1", PASSWORD).await);
+    redis.kill().await;
+    assert_in(&sign_in(&other, "paula", "127.0.0.1", PASSWORD).await);
+    assert_kept_out(&sign_in(&bastion.gateway, "paula", "127.0.0.1", PASSWORD).await);
+}

@@ -1,0 +1,135 @@
+//! A line of a user's `spec.publicKeys`: a key of their own, or one that signs certificates for them.
+
+use russh::keys::ssh_key::PublicKey;
+
+use super::permits::Permits;
+
+/// What a line stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyLine {
+    /// A key that the user signs in with.
+    Own(PublicKey),
+    /// `cert-authority`: a key whose certificates the user signs in with.
+    Authority(Authority),
+}
+
+/// A certificate authority, as far as one user is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// The key that signs.
+    pub key: PublicKey,
+    /// `principals="a,b"`: a certificate must name one of them. Without the option, it must name the user.
+    pub principals: Option<Vec<String>>,
+    /// What the line leaves of what a certificate permits.
+    pub permits: Permits,
+}
+
+impl KeyLine {
+    /// Takes a line apart. What the schema lets through can still hold no key, and is then none.
+    pub fn parse(line: &str) -> Option<Self> {
+        let Some(rest) = line.strip_prefix("cert-authority") else {
+            return PublicKey::from_openssh(line).ok().map(Self::Own);
+        };
+        let (options, key) = split_options(rest)?;
+        let mut authority =
+            Authority { key: PublicKey::from_openssh(key).ok()?, principals: None, permits: Permits::ALL };
+        for option in options.iter().filter(|option| !option.is_empty()) {
+            authority.take(option)?;
+        }
+        Some(Self::Authority(authority))
+    }
+}
+
+impl Authority {
+    /// Heeds an option; one that is not known makes the whole line void.
+    fn take(&mut self, option: &str) -> Option<()> {
+        match option.split_once('=') {
+            Some(("principals", names)) => self.principals = Some(names.split(',').map(str::to_owned).collect()),
+            Some(("command", command)) => self.permits.command = Some(command.to_owned()),
+            None if option == "no-pty" => self.permits.pty = false,
+            None if option == "no-port-forwarding" => self.permits.port_forwarding = false,
+            None if option == "no-agent-forwarding" => self.permits.agent_forwarding = false,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// The options up to the first space outside quotation marks, without the marks, and what follows.
+fn split_options(text: &str) -> Option<(Vec<String>, &str)> {
+    let mut options = vec![String::new()];
+    let mut quoted = false;
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        let escapes = character == '\\' && characters.peek().is_some_and(|(_, next)| *next == '"');
+        match character {
+            ' ' if !quoted => return Some((options, text.get(at + 1..)?)),
+            ',' if !quoted => options.push(String::new()),
+            '"' => quoted = !quoted,
+            _ => {
+                let taken = if escapes { characters.next().map_or(character, |(_, quote)| quote) } else { character };
+                options.last_mut()?.push(taken);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn authority(line: &str) -> Authority {
+        match KeyLine::parse(line) {
+            Some(KeyLine::Authority(authority)) => authority,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_line_is_a_key_or_an_authority() {
+        assert!(matches!(KeyLine::parse(&format!("{KEY} alice@example.com")), Some(KeyLine::Own(_))));
+        let plain = authority(&format!("cert-authority {KEY} the CA"));
+        assert_eq!((plain.principals, plain.permits), (None, Permits::ALL));
+    }
+
+    #[test]
+    fn options_are_heeded() {
+        let line = format!(r#"cert-authority,principals="alice,ops",command="say \"a, b\" c",no-pty {KEY}"#);
+        let permits = Permits { command: Some(r#"say "a, b" c"#.into()), pty: false, ..Permits::ALL };
+        let read = authority(&line);
+        assert_eq!((read.principals, read.permits), (Some(vec!["alice".into(), "ops".into()]), permits));
+        let line = format!("cert-authority,no-port-forwarding,no-agent-forwarding {KEY}");
+        let permits = Permits { port_forwarding: false, agent_forwarding: false, ..Permits::ALL };
+        assert_eq!(authority(&line).permits, permits);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("cert-authority")]
+    #[case("cert-authority ssh-ed25519 AAAA")]
+    #[case(r#"cert-authority,principals="alice ssh-ed25519 AAAA"#)]
+    #[case("ssh-ed25519 AAAA")]
+    fn what_is_no_line_is_void(#[case] line: &str) {
+        assert_eq!(KeyLine::parse(line), None);
+    }
+
+    #[test]
+    fn an_unknown_option_makes_a_line_void() {
+        assert_eq!(KeyLine::parse(&format!("cert-authority,from=\"10.0.0.0/8\" {KEY}")), None);
+        assert_eq!(KeyLine::parse(&format!("cert-authorityX {KEY}")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(options in ".{0,60}") {
+            let _ = KeyLine::parse(&options);
+            let _ = KeyLine::parse(&format!("cert-authority{options} {KEY}"));
+        }
+    }
+}

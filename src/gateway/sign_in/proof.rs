@@ -1,0 +1,75 @@
+//! What somebody has signed in with, which a session rests on for as long as it lasts.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use russh::keys::ssh_key::{Certificate, HashAlg, PublicKey};
+
+use super::super::directory::NoAccess;
+use super::certificate;
+use super::key_line::{Authority, KeyLine};
+use crate::api::{BastionUser, Factor};
+
+/// What somebody signed in with.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// A key of the user's own.
+    Key(PublicKey),
+    /// A certificate.
+    Certificate(Arc<Certificate>),
+    /// Neither: a password.
+    Secrets,
+}
+
+impl Proof {
+    /// What tells one from another.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Key(key) => key.fingerprint(HashAlg::Sha256).to_string(),
+            Self::Certificate(certificate) => {
+                let signer = certificate.signature_key().fingerprint(HashAlg::Sha256);
+                format!("{signer} {}", certificate.valid_principals().join(","))
+            }
+            Self::Secrets => String::new(),
+        }
+    }
+
+    /// Whether the user has what it rests on still. That the time of a certificate has passed meanwhile does not matter: it
+    /// is for signing in.
+    ///
+    /// # Errors
+    /// Why it is not good any more.
+    pub fn still_good(&self, user: &BastionUser) -> Result<(), NoAccess> {
+        match self {
+            Self::Key(key) if has_key(user, key) => Ok(()),
+            Self::Key(_) => Err(NoAccess::UnknownKey),
+            Self::Certificate(certificate) => {
+                certificate::authority_of(certificate, &user.name_any(), &authorities(user))?;
+                Ok(())
+            }
+            Self::Secrets if user.spec.authentication.contains(&Factor::Publickey) => Err(NoAccess::KeyNeeded),
+            Self::Secrets => Ok(()),
+        }
+    }
+}
+
+/// Whether the user may sign in with certificates.
+pub fn takes_certificates(user: &BastionUser) -> bool {
+    user.spec.public_keys.iter().any(|line| line.as_str().starts_with("cert-authority"))
+}
+
+/// Whether the key is one of the user's own.
+pub fn has_key(user: &BastionUser, key: &PublicKey) -> bool {
+    let own = |line: KeyLine| matches!(line, KeyLine::Own(own) if own.key_data() == key.key_data());
+    user.spec.public_keys.iter().filter_map(|line| KeyLine::parse(line.as_str())).any(own)
+}
+
+/// The authorities whose certificates the user may sign in with.
+pub fn authorities(user: &BastionUser) -> Vec<Authority> {
+    let lines = user.spec.public_keys.iter().filter_map(|line| KeyLine::parse(line.as_str()));
+    let authority = |line| match line {
+        KeyLine::Authority(authority) => Some(authority),
+        KeyLine::Own(_) => None,
+    };
+    lines.filter_map(authority).collect()
+}
