@@ -50,7 +50,7 @@ async fn of_many_at_once_as_many_stay_as_may() {
         if (left, listed) == (2, 2) { Ok(()) } else { Err(format!("{left} clients, {listed} sessions")) }
     })
     .await;
-    for ssh in all.iter_mut() {
+    for ssh in &mut all {
         if ssh.is_there() {
             ssh.shows("answer 42").await;
             ssh.close_input();
