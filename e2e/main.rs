@@ -7,6 +7,7 @@ mod access;
 mod bridge;
 mod clients;
 mod clocks;
+mod compat;
 mod crypto;
 mod faults;
 mod forwards;
