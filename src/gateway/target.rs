@@ -4,6 +4,7 @@ mod address;
 mod algorithms;
 mod certificate;
 mod credential;
+mod host;
 mod host_trust;
 mod login;
 #[cfg(test)]
@@ -13,29 +14,32 @@ mod unreachable;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
-use russh::client;
+use russh::client::{self, ChannelOpenHandle};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Names};
+use russh::{Channel, ChannelControl, ChannelId, ChannelOpenFailure, Disconnect, Names, Sig};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::warn;
 
 use self::address::NoConnection;
 use self::credential::Credential;
-use self::host_trust::{Distrust, HostTrust};
+use self::host::Host;
+use self::host_trust::HostTrust;
 use self::login::NotSignedIn;
 pub use self::unreachable::Unreachable;
+use super::channel::{END_OF_WRITE, TargetSide};
+use super::crypto;
 use super::forward::{self, Destination};
+use super::inbox::{Inboxes, WINDOW};
+use super::request::FromTarget;
+use super::reverse::{Incoming, Purpose};
 use super::socket::{Health, Socket};
 use crate::api::{BastionTarget, BastionUser, LegacyAlgorithm, credentials_namespace};
 use crate::lifecycle::KEEPALIVE_EVERY;
-use crate::metrics::{AlgorithmLabels, METRICS};
 
 /// How long a target that took the connection may take until the gateway is signed in.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -62,11 +66,15 @@ pub struct DialRequest {
     pub login: String,
 }
 
-/// A connection that is signed in to a target. It carries one channel, so that a channel that stands still holds
-/// up nothing but itself.
+/// A connection that is signed in to a target. It carries one channel of the user, or the ports that the user has it listen
+/// on, and the channels that the target opens: the processor's work for several transfers is then done side by side, and
+/// what runs on the target ends with the channel it runs for.
 pub struct TargetConnection {
     handle: client::Handle<TargetHandler>,
     health: Health,
+    inboxes: Arc<Inboxes<FromTarget>>,
+    /// Cancelled when the connection has ended.
+    lost: CancellationToken,
     /// Why the target did not open the channel.
     refusal: oneshot::Receiver<ChannelOpenFailure>,
     /// Cuts the connection off when it goes: the library alone would keep it open, and whatever runs behind it.
@@ -79,17 +87,21 @@ impl Dialler {
         Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)) }
     }
 
-    /// Connects to the target and signs in.
+    /// Connects to the target and signs in. Channels that the target opens go to `incoming`.
     ///
     /// # Errors
     /// One sentence for each thing that can be wrong.
-    pub async fn dial(self, request: DialRequest) -> Result<TargetConnection, Unreachable> {
+    pub async fn dial(
+        self,
+        request: DialRequest,
+        incoming: mpsc::Sender<Incoming>,
+    ) -> Result<TargetConnection, Unreachable> {
         let target = &request.target;
         let (credential, stream) = tokio::join!(credential::read(&self.secrets, target), connect(target));
         let (credential, stream) = (credential?, stream?);
         let (target, address) = (target.name_any(), peer(&stream));
         let seconds = SIGN_IN_TIMEOUT.as_secs();
-        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, stream)).await;
+        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, stream, incoming)).await;
         signed_in.map_err(|_| Unreachable::Slow { target, address, seconds })?
     }
 }
@@ -104,15 +116,15 @@ impl TargetConnection {
     ///
     /// # Errors
     /// When the target refuses it or is gone.
-    pub async fn open_session(&self) -> Result<Channel<client::Msg>, russh::Error> {
-        self.handle.channel_open_session().await
+    pub async fn open_session(&self) -> Result<TargetSide, russh::Error> {
+        self.handle.channel_open_session().await.map(|channel| side(&self.inboxes, channel))
     }
 
     /// Has the target connect to a destination, as the channel of this connection.
     ///
     /// # Errors
     /// When the target refuses it, in the target's own words, or is gone.
-    pub async fn open_forward(&mut self, destination: &Destination) -> Result<Channel<client::Msg>, russh::Error> {
+    pub async fn open_forward(&mut self, destination: &Destination) -> Result<TargetSide, russh::Error> {
         let Destination { host, port, originator, originator_port } = destination;
         let asked = self.handle.channel_open_direct_tcpip(host, u32::from(*port), originator, *originator_port);
         match asked.await {
@@ -121,8 +133,24 @@ impl TargetConnection {
                 let refusal = (&mut self.refusal).await.unwrap_or(failure);
                 Err(russh::Error::ChannelOpenFailure(refusal))
             }
-            opened => opened,
+            opened => opened.map(|channel| side(&self.inboxes, channel)),
         }
+    }
+
+    /// Has the target listen. Returns the port, or none where the target refuses.
+    pub async fn listen(&self, address: &str, port: u32) -> Option<u32> {
+        let given = self.handle.tcpip_forward(address, port).await.ok()?;
+        Some(if port == 0 { given } else { port })
+    }
+
+    /// Has the target listen no more. Returns whether it did as it was told.
+    pub async fn stop_listening(&self, address: &str, port: u32) -> bool {
+        self.handle.cancel_tcpip_forward(address, port).await.is_ok()
+    }
+
+    /// Waits until the connection has ended.
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
     }
 
     /// Ends the connection, and with it whatever runs on the target: with a word of farewell where the target
@@ -154,6 +182,7 @@ async fn sign_in(
     request: &DialRequest,
     credential: Credential,
     stream: TcpStream,
+    incoming: mpsc::Sender<Incoming>,
 ) -> Result<TargetConnection, Unreachable> {
     let DialRequest { session, target, login, .. } = request;
     let (name, address) = (target.name_any(), peer(&stream));
@@ -166,7 +195,9 @@ async fn sign_in(
     let (refused, refusal) = oneshot::channel();
     let distrust = Arc::new(OnceLock::new());
     let host = Host { session: session.clone(), name: name.clone(), trust, distrust: distrust.clone(), legacy };
-    let handler = TargetHandler { host, refused: Some(refused) };
+    let (inboxes, lost) = (Arc::<Inboxes<FromTarget>>::default(), CancellationToken::new());
+    let handler =
+        TargetHandler { host, refused: Some(refused), inboxes: inboxes.clone(), incoming, lost: lost.clone() };
     let mut handle = client::connect_stream(config, socket, handler).await.map_err(|error| match distrust.get() {
         Some(distrust) => Unreachable::Host { target: name.clone(), distrust: distrust.clone() },
         None => Unreachable::broken(name.clone(), address.clone(), &error),
@@ -180,13 +211,15 @@ async fn sign_in(
         }
         NotSignedIn::Broken(error) => Unreachable::broken(name.clone(), address, &error),
     })?;
-    Ok(TargetConnection { handle, health, refusal, _cut: cut })
+    Ok(TargetConnection { handle, health, inboxes, lost, refusal, _cut: cut })
 }
 
 fn config(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> client::Config {
     client::Config {
         preferred: algorithms::preferred(trust, legacy),
-        window_size: super::inbox::WINDOW,
+        window_size: WINDOW,
+        channel_control: ChannelControl::Application,
+        client_id: crypto::identification(),
         nodelay: true,
         // Whether a session is idle or lost is for the session to judge.
         inactivity_timeout: None,
@@ -196,40 +229,44 @@ fn config(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> client::Config {
     }
 }
 
-/// What a target is checked against while keys are exchanged.
-struct Host {
-    session: Arc<str>,
-    name: String,
-    trust: HostTrust,
-    /// Why it is not trusted: the library only says that it is not.
-    distrust: Arc<OnceLock<Distrust>>,
-    legacy: Vec<LegacyAlgorithm>,
+/// The target's side of a channel. The reading half is dropped: with it, the connection's loop would wait for whoever reads.
+fn side(inboxes: &Inboxes<FromTarget>, channel: Channel<client::Msg>) -> TargetSide {
+    let (_, write) = channel.split();
+    TargetSide { inbox: inboxes.open(write.id()), write }
 }
 
-impl Host {
-    fn is_trusted(&self, shown: &PublicKeyOrCertificate) -> bool {
-        match self.trust.check(shown, Timestamp::now()) {
-            Ok(()) => true,
-            Err(distrust) => {
-                let _ = self.distrust.set(distrust);
-                false
-            }
-        }
-    }
-
-    /// Nobody is to forget which targets still need what is old.
-    fn report_legacy(&self, names: &Names) {
-        for algorithm in algorithms::negotiated(&self.legacy, names) {
-            METRICS.legacy_algorithms_negotiated.get_or_create(&AlgorithmLabels { algorithm }).inc();
-            warn!(session = %self.session, target = self.name, algorithm, "a legacy algorithm is used with a target that asks for it");
-        }
-    }
-}
-
-/// Accepts a host that is to be trusted and no other, and hears why a channel is refused.
+/// The thin side of the SSH library: accepts a host that is to be trusted and no other, and puts what the target sends into
+/// inboxes.
 struct TargetHandler {
     host: Host,
     refused: Option<oneshot::Sender<ChannelOpenFailure>>,
+    inboxes: Arc<Inboxes<FromTarget>>,
+    incoming: mpsc::Sender<Incoming>,
+    lost: CancellationToken,
+}
+
+impl TargetHandler {
+    fn put(&self, channel: ChannelId, said: FromTarget) -> Result<(), russh::Error> {
+        match self.inboxes.get(channel) {
+            Some(inbox) => inbox.put(said).map_err(|_| russh::Error::Inconsistent),
+            None => Ok(()),
+        }
+    }
+
+    fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) {
+        if let Some(inbox) = self.inboxes.get(channel) {
+            inbox.put_data(stream, data);
+        }
+    }
+
+    /// Hands over a channel that the target opens; one too many is refused.
+    async fn hand_over(&self, purpose: Purpose, channel: Channel<client::Msg>, reply: ChannelOpenHandle) {
+        let target = side(&self.inboxes, channel);
+        let incoming = Incoming { purpose, target, reply, inboxes: self.inboxes.clone() };
+        if let Err(refused) = self.incoming.try_send(incoming) {
+            refused.into_inner().refuse(ChannelOpenFailure::ResourceShortage).await;
+        }
+    }
 }
 
 impl client::Handler for TargetHandler {
@@ -256,5 +293,184 @@ impl client::Handler for TargetHandler {
             let _ = refused.send(forward::with_reason(&reason, description));
         }
         Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        _: u32,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        // What comes on it next must find an inbox.
+        self.inboxes.open(channel);
+        Ok(())
+    }
+
+    async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut client::Session) -> Result<(), Self::Error> {
+        self.put_data(channel, None, data);
+        Ok(())
+    }
+
+    async fn extended_data(
+        &mut self,
+        channel: ChannelId,
+        stream: u32,
+        data: &[u8],
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.put_data(channel, Some(stream), data);
+        Ok(())
+    }
+
+    async fn channel_success(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
+        self.put(channel, FromTarget::Success)
+    }
+
+    async fn channel_failure(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
+        self.put(channel, FromTarget::Failure)
+    }
+
+    async fn exit_status(
+        &mut self,
+        channel: ChannelId,
+        status: u32,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.put(channel, FromTarget::ExitStatus(status))
+    }
+
+    async fn exit_signal(
+        &mut self,
+        channel: ChannelId,
+        signal: Sig,
+        core_dumped: bool,
+        message: &str,
+        language: &str,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let (message, language) = (message.to_owned(), language.to_owned());
+        self.put(channel, FromTarget::ExitSignal { signal, core_dumped, message, language })
+    }
+
+    async fn channel_eof(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
+        self.put(channel, FromTarget::Eof)
+    }
+
+    async fn channel_close(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
+        if let Some(inbox) = self.inboxes.remove(channel) {
+            inbox.close(FromTarget::Close);
+        }
+        Ok(())
+    }
+
+    async fn custom_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        _: &[u8],
+        _: &mut client::Session,
+    ) -> Result<bool, Self::Error> {
+        match self.inboxes.get(channel) {
+            Some(inbox) if name == END_OF_WRITE => {
+                inbox.stop_reading();
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<client::Msg>,
+        address: &str,
+        port: u32,
+        originator: &str,
+        originator_port: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let (address, originator) = (address.to_owned(), originator.to_owned());
+        self.hand_over(Purpose::Forward { address, port, originator, originator_port }, channel, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        channel: Channel<client::Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.hand_over(Purpose::Agent, channel, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel<client::Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: client::DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
+        for inbox in self.inboxes.drain() {
+            inbox.close(FromTarget::Lost);
+        }
+        self.lost.cancel();
+        match reason {
+            client::DisconnectReason::ReceivedDisconnect(_) => Ok(()),
+            client::DisconnectReason::Error(error) => Err(error),
+        }
     }
 }
