@@ -264,7 +264,7 @@ impl Session {
         let target = self.gateway.directory.present(&self.grant.target);
         let (session, user, login) = (self.name.clone(), user.clone(), login.clone());
         let incoming = self.incoming.0.clone();
-        self.dials.spawn(dialler.dial(DialRequest { session, user, target, login }, incoming));
+        self.dials.spawn(dialler.dial(DialRequest { session, user, target, login, incoming }));
     }
 
     fn connected(&mut self, connection: TargetConnection) {

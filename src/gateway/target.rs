@@ -4,7 +4,7 @@ mod address;
 mod algorithms;
 mod certificate;
 mod credential;
-mod host;
+mod handler;
 mod host_trust;
 mod login;
 #[cfg(test)]
@@ -17,9 +17,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
-use russh::client::{self, ChannelOpenHandle};
-use russh::keys::PublicKeyOrCertificate;
-use russh::{Channel, ChannelControl, ChannelId, ChannelOpenFailure, Disconnect, Names, Sig};
+use russh::client;
+use russh::{ChannelControl, ChannelOpenFailure, Disconnect};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -27,16 +26,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::address::NoConnection;
 use self::credential::Credential;
-use self::host::Host;
+use self::handler::{Host, TargetHandler, side};
 use self::host_trust::HostTrust;
 use self::login::NotSignedIn;
 pub use self::unreachable::Unreachable;
-use super::channel::{END_OF_WRITE, TargetSide};
+use super::channel::TargetSide;
 use super::crypto;
-use super::forward::{self, Destination};
+use super::forward::Destination;
 use super::inbox::{Inboxes, WINDOW};
 use super::request::FromTarget;
-use super::reverse::{Incoming, Purpose};
+use super::reverse::Incoming;
 use super::socket::{Health, Socket};
 use crate::api::{BastionTarget, BastionUser, LegacyAlgorithm, credentials_namespace};
 use crate::lifecycle::KEEPALIVE_EVERY;
@@ -64,6 +63,8 @@ pub struct DialRequest {
     pub target: Arc<BastionTarget>,
     /// Its login.
     pub login: String,
+    /// Takes the channels that the target opens.
+    pub incoming: mpsc::Sender<Incoming>,
 }
 
 /// A connection that is signed in to a target. It carries one channel of the user, or the ports that the user has it listen
@@ -87,21 +88,17 @@ impl Dialler {
         Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)) }
     }
 
-    /// Connects to the target and signs in. Channels that the target opens go to `incoming`.
+    /// Connects to the target and signs in.
     ///
     /// # Errors
     /// One sentence for each thing that can be wrong.
-    pub async fn dial(
-        self,
-        request: DialRequest,
-        incoming: mpsc::Sender<Incoming>,
-    ) -> Result<TargetConnection, Unreachable> {
+    pub async fn dial(self, request: DialRequest) -> Result<TargetConnection, Unreachable> {
         let target = &request.target;
         let (credential, stream) = tokio::join!(credential::read(&self.secrets, target), connect(target));
         let (credential, stream) = (credential?, stream?);
         let (target, address) = (target.name_any(), peer(&stream));
         let seconds = SIGN_IN_TIMEOUT.as_secs();
-        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, stream, incoming)).await;
+        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, stream)).await;
         signed_in.map_err(|_| Unreachable::Slow { target, address, seconds })?
     }
 }
@@ -182,7 +179,6 @@ async fn sign_in(
     request: &DialRequest,
     credential: Credential,
     stream: TcpStream,
-    incoming: mpsc::Sender<Incoming>,
 ) -> Result<TargetConnection, Unreachable> {
     let DialRequest { session, target, login, .. } = request;
     let (name, address) = (target.name_any(), peer(&stream));
@@ -196,8 +192,8 @@ async fn sign_in(
     let distrust = Arc::new(OnceLock::new());
     let host = Host { session: session.clone(), name: name.clone(), trust, distrust: distrust.clone(), legacy };
     let (inboxes, lost) = (Arc::<Inboxes<FromTarget>>::default(), CancellationToken::new());
-    let handler =
-        TargetHandler { host, refused: Some(refused), inboxes: inboxes.clone(), incoming, lost: lost.clone() };
+    let (refused, incoming) = (Some(refused), request.incoming.clone());
+    let handler = TargetHandler { host, refused, inboxes: inboxes.clone(), incoming, lost: lost.clone() };
     let mut handle = client::connect_stream(config, socket, handler).await.map_err(|error| match distrust.get() {
         Some(distrust) => Unreachable::Host { target: name.clone(), distrust: distrust.clone() },
         None => Unreachable::broken(name.clone(), address.clone(), &error),
@@ -226,251 +222,5 @@ fn config(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> client::Config {
         keepalive_interval: Some(KEEPALIVE_EVERY),
         keepalive_max: 0,
         ..client::Config::default()
-    }
-}
-
-/// The target's side of a channel. The reading half is dropped: with it, the connection's loop would wait for whoever reads.
-fn side(inboxes: &Inboxes<FromTarget>, channel: Channel<client::Msg>) -> TargetSide {
-    let (_, write) = channel.split();
-    TargetSide { inbox: inboxes.open(write.id()), write }
-}
-
-/// The thin side of the SSH library: accepts a host that is to be trusted and no other, and puts what the target sends into
-/// inboxes.
-struct TargetHandler {
-    host: Host,
-    refused: Option<oneshot::Sender<ChannelOpenFailure>>,
-    inboxes: Arc<Inboxes<FromTarget>>,
-    incoming: mpsc::Sender<Incoming>,
-    lost: CancellationToken,
-}
-
-impl TargetHandler {
-    fn put(&self, channel: ChannelId, said: FromTarget) -> Result<(), russh::Error> {
-        match self.inboxes.get(channel) {
-            Some(inbox) => inbox.put(said).map_err(|_| russh::Error::Inconsistent),
-            None => Ok(()),
-        }
-    }
-
-    fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) {
-        if let Some(inbox) = self.inboxes.get(channel) {
-            inbox.put_data(stream, data);
-        }
-    }
-
-    /// Hands over a channel that the target opens; one too many is refused.
-    async fn hand_over(&self, purpose: Purpose, channel: Channel<client::Msg>, reply: ChannelOpenHandle) {
-        let target = side(&self.inboxes, channel);
-        let incoming = Incoming { purpose, target, reply, inboxes: self.inboxes.clone() };
-        if let Err(refused) = self.incoming.try_send(incoming) {
-            refused.into_inner().refuse(ChannelOpenFailure::ResourceShortage).await;
-        }
-    }
-}
-
-impl client::Handler for TargetHandler {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        Ok(self.host.is_trusted(shown))
-    }
-
-    async fn kex_done(&mut self, _: Option<&[u8]>, names: &Names, _: &mut client::Session) -> Result<(), Self::Error> {
-        self.host.report_legacy(names);
-        Ok(())
-    }
-
-    async fn channel_open_failure(
-        &mut self,
-        _: ChannelId,
-        reason: ChannelOpenFailure,
-        description: &str,
-        _: &str,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        if let Some(refused) = self.refused.take() {
-            let _ = refused.send(forward::with_reason(&reason, description));
-        }
-        Ok(())
-    }
-
-    async fn channel_open_confirmation(
-        &mut self,
-        channel: ChannelId,
-        _: u32,
-        _: u32,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        // What comes on it next must find an inbox.
-        self.inboxes.open(channel);
-        Ok(())
-    }
-
-    async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut client::Session) -> Result<(), Self::Error> {
-        self.put_data(channel, None, data);
-        Ok(())
-    }
-
-    async fn extended_data(
-        &mut self,
-        channel: ChannelId,
-        stream: u32,
-        data: &[u8],
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        self.put_data(channel, Some(stream), data);
-        Ok(())
-    }
-
-    async fn channel_success(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
-        self.put(channel, FromTarget::Success)
-    }
-
-    async fn channel_failure(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
-        self.put(channel, FromTarget::Failure)
-    }
-
-    async fn exit_status(
-        &mut self,
-        channel: ChannelId,
-        status: u32,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        self.put(channel, FromTarget::ExitStatus(status))
-    }
-
-    async fn exit_signal(
-        &mut self,
-        channel: ChannelId,
-        signal: Sig,
-        core_dumped: bool,
-        message: &str,
-        language: &str,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        let (message, language) = (message.to_owned(), language.to_owned());
-        self.put(channel, FromTarget::ExitSignal { signal, core_dumped, message, language })
-    }
-
-    async fn channel_eof(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
-        self.put(channel, FromTarget::Eof)
-    }
-
-    async fn channel_close(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
-        if let Some(inbox) = self.inboxes.remove(channel) {
-            inbox.close(FromTarget::Close);
-        }
-        Ok(())
-    }
-
-    async fn custom_request(
-        &mut self,
-        channel: ChannelId,
-        name: &str,
-        _: &[u8],
-        _: &mut client::Session,
-    ) -> Result<bool, Self::Error> {
-        match self.inboxes.get(channel) {
-            Some(inbox) if name == END_OF_WRITE => {
-                inbox.stop_reading();
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    async fn server_channel_open_forwarded_tcpip(
-        &mut self,
-        channel: Channel<client::Msg>,
-        address: &str,
-        port: u32,
-        originator: &str,
-        originator_port: u32,
-        reply: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        let (address, originator) = (address.to_owned(), originator.to_owned());
-        self.hand_over(Purpose::Forward { address, port, originator, originator_port }, channel, reply).await;
-        Ok(())
-    }
-
-    async fn server_channel_open_agent_forward(
-        &mut self,
-        channel: Channel<client::Msg>,
-        reply: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        self.hand_over(Purpose::Agent, channel, reply).await;
-        Ok(())
-    }
-
-    async fn server_channel_open_session(
-        &mut self,
-        _: Channel<client::Msg>,
-        reply: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        Ok(())
-    }
-
-    async fn server_channel_open_direct_tcpip(
-        &mut self,
-        _: Channel<client::Msg>,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: u32,
-        reply: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        Ok(())
-    }
-
-    async fn server_channel_open_direct_streamlocal(
-        &mut self,
-        _: Channel<client::Msg>,
-        _: &str,
-        reply: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        Ok(())
-    }
-
-    async fn server_channel_open_forwarded_streamlocal(
-        &mut self,
-        _: Channel<client::Msg>,
-        _: &str,
-        reply: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        Ok(())
-    }
-
-    async fn server_channel_open_x11(
-        &mut self,
-        _: Channel<client::Msg>,
-        _: &str,
-        _: u32,
-        reply: ChannelOpenHandle,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        Ok(())
-    }
-
-    async fn disconnected(&mut self, reason: client::DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
-        for inbox in self.inboxes.drain() {
-            inbox.close(FromTarget::Lost);
-        }
-        self.lost.cancel();
-        match reason {
-            client::DisconnectReason::ReceivedDisconnect(_) => Ok(()),
-            client::DisconnectReason::Error(error) => Err(error),
-        }
     }
 }

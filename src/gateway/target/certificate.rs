@@ -44,13 +44,13 @@ fn key_id(DialRequest { session, user, .. }: &DialRequest) -> String {
 fn extensions(allow: Allow) -> Vec<&'static str> {
     let Allow { shell, exec, sftp: _, local_forward, remote_forward, agent_forward } = allow;
     // In the order of their names, as the protocol wants them.
-    let all = [
+    let permits = [
         (agent_forward, "permit-agent-forwarding"),
         (local_forward || remote_forward, "permit-port-forwarding"),
         (shell || exec, "permit-pty"),
         (shell || exec, "permit-user-rc"),
     ];
-    all.into_iter().filter_map(|(allowed, extension)| allowed.then_some(extension)).collect()
+    permits.into_iter().filter_map(|(allowed, extension)| allowed.then_some(extension)).collect()
 }
 
 #[cfg(test)]
@@ -90,11 +90,8 @@ mod tests {
     #[rstest]
     #[case::as_it_comes(Allow::default(), &["permit-pty", "permit-user-rc"])]
     #[case::files_only(Allow { shell: false, exec: false, ..Allow::default() }, &[])]
-    #[case::an_agent(
-        Allow { agent_forward: true, remote_forward: true, shell: false, ..Allow::default() },
-        &["permit-agent-forwarding", "permit-port-forwarding", "permit-pty", "permit-user-rc"]
-    )]
     #[case::forwards(Allow { local_forward: true, ..Allow::default() }, &["permit-port-forwarding", "permit-pty", "permit-user-rc"])]
+    #[case::agents(Allow { agent_forward: true, ..Allow::default() }, &["permit-agent-forwarding", "permit-pty", "permit-user-rc"])]
     fn it_permits_what_the_target_allows(#[case] allow: Allow, #[case] permitted: &[&str]) {
         assert_eq!(extensions(allow), permitted);
     }

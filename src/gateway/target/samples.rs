@@ -30,5 +30,6 @@ pub fn request() -> DialRequest {
         user: Arc::new(BastionUser::new("alice", spec)),
         target: Arc::new(target("web-1.example.com", &[])),
         login: "root".to_owned(),
+        incoming: tokio::sync::mpsc::channel(1).0,
     }
 }
