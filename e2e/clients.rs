@@ -25,7 +25,8 @@ async fn run(bastion: &Bastion, program: &str, arguments: &[impl AsRef<OsStr>]) 
     run_command(bastion, command, PATIENCE).await
 }
 
-async fn run_command(bastion: &Bastion, mut command: Command, deadline: Duration) -> Outcome {
+/// Runs a command as [`run`] does, for at most this long.
+pub async fn run_command(bastion: &Bastion, mut command: Command, deadline: Duration) -> Outcome {
     let folder = &bastion.namespace.dir;
     command.current_dir(folder).env("HOME", folder);
     let mut process = Process::start(folder.join(format!("client-{}", unique())), command).await;
@@ -79,7 +80,7 @@ async fn dropbears_client_gets_through() {
 }
 
 /// Files of odd names and sizes in folders.
-fn tree(folder: &Path) {
+pub fn tree(folder: &Path) {
     fs::create_dir_all(folder.join("a/b")).expect("a folder");
     for (name, size) in [("empty", 0), ("a/one byte", 1), ("a/b/large", 3 << 20)] {
         let mut bytes = vec![0; size];
@@ -88,7 +89,8 @@ fn tree(folder: &Path) {
     }
 }
 
-async fn assert_same(bastion: &Bastion, one: &str, other: &str) {
+/// That two trees have the same files in them.
+pub async fn assert_same(bastion: &Bastion, one: &str, other: &str) {
     assert_success(&run(bastion, "diff", &["--recursive", "--exclude=.git", one, other]).await);
 }
 

@@ -8,6 +8,7 @@ mod bridge;
 mod certificates;
 mod clients;
 mod clocks;
+mod compat;
 mod crypto;
 mod faults;
 mod flow;

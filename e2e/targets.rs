@@ -103,10 +103,7 @@ async fn a_host_certificate_is_trusted_if_the_authority_made_it_out_to_the_targe
     assert_gets_in(&bastion, "alice:good").await;
     assert_gets_in(&bastion, "alice:named").await;
     for (target, words) in [
-        (
-            "other",
-            r#"bastion: the host certificate of target "other" is made out to "named", not to "127.0.0.1" or "other""#,
-        ),
+        ("other", r#"bastion: the host certificate of target "other" is made out to another host"#),
         ("expired", r#"bastion: the host certificate of target "expired" is valid no more since 2020-01-02"#),
         ("strange", r#"bastion: the host certificate of target "strange" is signed by SHA256:"#),
     ] {

@@ -8,6 +8,7 @@ mod harness;
 mod field;
 
 mod idle;
+mod large;
 mod losses;
 mod outage;
 mod writers;

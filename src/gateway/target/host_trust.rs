@@ -28,12 +28,12 @@ pub struct HostTrust {
 pub enum Distrust {
     /// A key that is not pinned.
     #[error(
-        "is not one of its spec.hostKeys: it is {algorithm} {fingerprint}. Either it was changed on the target, and \
+        "is not one of its spec.hostKeys; it is {algorithm} {fingerprint}. Either it was changed on the target, and \
          spec.hostKeys must follow, or somebody stands between"
     )]
     Unknown { algorithm: String, fingerprint: String },
     /// No key of a pinned kind, and no certificate where an authority is trusted.
-    #[error("is not one of its spec.hostKeys: it has only {offered}. Pin a key of such a kind, or {way_out}")]
+    #[error("is not one of its spec.hostKeys; it has only {offered}. Pin a key of such a kind, or {way_out}")]
     NoSuchKind { offered: String, way_out: String },
     /// Somebody else's signature.
     #[error(

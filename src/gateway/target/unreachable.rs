@@ -58,6 +58,9 @@ impl Unreachable {
                 format!("target {target:?} took the connection, but was not signed in to within {seconds} seconds")
             }
             Self::NoSsh { target, .. } => silent(format!("target {target:?} does not speak SSH")),
+            Self::Host { target, distrust: Distrust::OtherHost { .. } } => {
+                silent(format!("the host certificate of target {target:?} is made out to another host"))
+            }
             Self::Credentials { target, .. } => silent(format!("the credentials of target {target:?} cannot be used")),
             other => other.to_string(),
         }
