@@ -4,6 +4,7 @@
 mod harness;
 
 mod access;
+mod audit_log;
 mod bridge;
 mod clients;
 mod clocks;
@@ -15,6 +16,7 @@ mod network;
 mod partitions;
 mod policies;
 mod programs;
+mod recordings;
 mod records;
 mod redis;
 mod refusals;

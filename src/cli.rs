@@ -83,6 +83,12 @@ pub struct Gateway {
     /// How many sessions this gateway carries at most.
     #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
     pub max_sessions: usize,
+    /// Where sessions are recorded of targets that ask for it: the URL of a folder, such as
+    /// file:///var/lib/bastion/recordings, or s3://BUCKET/PREFIX. A bucket's credentials, region and endpoint come from the
+    /// usual variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL; for an endpoint without
+    /// TLS, set AWS_ALLOW_HTTP=true.
+    #[arg(long, env = "BASTION_RECORDING_URL", hide_env_values = true)]
+    pub recording_url: Option<String>,
     #[command(flatten)]
     pub redis: Redis,
 }
@@ -152,6 +158,7 @@ impl From<Gateway> for gateway::Settings {
             http_listen: flags.place.http_listen,
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
+            recording_url: flags.recording_url,
             redis: flags.redis.into(),
         }
     }

@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Secret;
+use nix::unistd::Uid;
 use serde_json::Value;
+use tokio::process::Command;
 
 use super::namespace::Namespace;
 use super::process::{Process, command};
@@ -21,6 +23,8 @@ pub struct Setting<'a> {
     pub api: Option<&'a Relay>,
     /// Where a gateway listens for SSH.
     pub listen: Option<Ipv4Addr>,
+    /// Shell commands by which it first makes itself a place, in a mount namespace of its own.
+    pub mounts: Option<String>,
     /// Environment variables.
     pub env: Vec<(&'a str, OsString)>,
 }
@@ -108,13 +112,25 @@ async fn start_program(
     setting: &Setting<'_>,
 ) -> Process {
     let account = namespace.account_through(account, pod, setting.api.map(|relay| relay.address)).await;
-    let mut command = command(&Run::get().await.bastion);
+    let mut command = program(setting.mounts.as_deref()).await;
     command.args(arguments);
     let common =
         ["--namespace", &namespace.name, "--pod-name", pod, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
     command.args(common).env("KUBECONFIG", account.kubeconfig).env("POD_UID", account.pod_uid).envs(log_filter());
     command.envs(setting.env.iter().cloned());
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
+}
+
+/// The command that is the bastion, where the setting has it mounted first, in a mount namespace of its own.
+async fn program(mounts: Option<&str>) -> Command {
+    let bastion = &Run::get().await.bastion;
+    let Some(mounts) = mounts else { return command(bastion) };
+    let mut command = command("unshare");
+    if !Uid::effective().is_root() {
+        command.args(["--user", "--map-current-user", "--keep-caps"]);
+    }
+    command.args(["--mount", "sh", "-ec", &format!(r#"{mounts}; exec "$0" "$@""#)]).arg(bastion);
+    command
 }
 
 /// What the programs log, where the caller of the tests does not say it.

@@ -10,9 +10,10 @@ mod user;
 pub use crds::{crds, crds_yaml};
 pub use phase::{Phase, Reason};
 pub use session::{
-    BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, Termination, User,
+    BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, RecordedChannel,
+    RecordingResult, RecordingState, SessionRecordingPlan, Termination, User,
 };
-pub use target::{Allow, BastionTarget, BastionTargetSpec, Credentials, Limits, SecretKeyRef};
+pub use target::{Allow, BastionTarget, BastionTargetSpec, Credentials, Limits, RecordingMode, SecretKeyRef};
 pub use text::{Group, KeyLine, Login};
 pub use user::{BastionUser, BastionUserSpec};
 

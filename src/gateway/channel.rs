@@ -15,8 +15,10 @@ use super::activity::Activity;
 use super::forward::{Forward, connect_failed};
 use super::inbox::{Inbox, Item, PtyRequest, Request};
 use super::instance::Instance;
+use super::tap::Tap;
 use super::target::TargetConnection;
 use crate::lifecycle::{Cause, Exit};
+use crate::recording::Stream;
 
 /// How long a user's client may take to read the last words of a session.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -95,12 +97,13 @@ impl Opened {
 pub async fn join(
     user: UserChannel,
     target: TargetConnection,
+    tap: Tap,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     mut announcements: watch::Receiver<Announcement>,
     farewells: TaskTracker,
 ) -> ChannelEnd {
-    let bridge = Bridge { user, activity, instance, asked: Mutex::default(), progress: Mutex::default() };
+    let bridge = Bridge { user, tap, activity, instance, asked: Mutex::default(), progress: Mutex::default() };
     let end = tokio::select! {
         end = bridge.run(&target) => end,
         text = bridge.heed(&mut announcements) => {
@@ -108,6 +111,7 @@ pub async fn join(
             bridge.end_so_far()
         }
     };
+    bridge.tap.closed();
     // How long the target takes for it is nothing that the session's end should wait for.
     farewells.spawn(target.disconnect());
     end
@@ -134,6 +138,7 @@ enum Asked {
 
 struct Bridge {
     user: UserChannel,
+    tap: Tap,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     asked: Mutex<VecDeque<Asked>>,
@@ -185,6 +190,7 @@ impl Bridge {
             self.instance.pulse.sure().await;
             let sent = match item {
                 Item::Data(data) => {
+                    self.tap.to_target(&data);
                     self.activity.sent_to_target(data.len());
                     target.data_bytes(data).await
                 }
@@ -200,6 +206,12 @@ impl Bridge {
     }
 
     async fn request(&self, target: &ChannelWriteHalf<client::Msg>, request: Request) -> Result<(), russh::Error> {
+        match self.tap.request(&request).await {
+            Ok(None) => {}
+            Ok(Some(notice)) => self.note(notice).await?,
+            // What must be recorded and cannot be is not done; the session hears of it, and ends.
+            Err(_) => return std::future::pending().await,
+        }
         match request {
             Request::Pty(PtyRequest { term, size, modes }) => {
                 self.progress().terminal = true;
@@ -234,19 +246,21 @@ impl Bridge {
         while let Some(message) = target.wait().await {
             let sent = match message {
                 ChannelMsg::Data { data } => {
+                    self.tap.to_user(Stream::Output, &data).await;
                     self.activity.sent_to_user(data.len());
                     user.data_bytes(data).await
                 }
                 ChannelMsg::ExtendedData { data, ext } => {
+                    self.tap.to_user(Stream::Error, &data).await;
                     self.activity.sent_to_user(data.len());
                     user.extended_data_bytes(ext, data).await
                 }
                 ChannelMsg::ExitStatus { exit_status } => {
-                    self.progress().exit = Exit { code: Some(exit_status), signal: None };
+                    self.exited(Exit { code: Some(exit_status), signal: None });
                     user.exit_status(exit_status).await
                 }
                 ChannelMsg::ExitSignal { signal_name, core_dumped, error_message, lang_tag } => {
-                    self.progress().exit = Exit { code: None, signal: Some(signal_text(&signal_name)) };
+                    self.exited(Exit { code: None, signal: Some(signal_text(&signal_name)) });
                     let handle = &self.user.handle;
                     let sent =
                         handle.exit_signal_request(self.user.id, signal_name, core_dumped, error_message, lang_tag);
@@ -312,6 +326,16 @@ impl Bridge {
         let Some(text) = text else { return };
         let begin = if self.progress().terminal { "\r\n" } else { "" };
         refuse(&self.user, &format!("{begin}{text}")).await;
+    }
+
+    fn exited(&self, exit: Exit) {
+        self.tap.exited(&exit);
+        self.progress().exit = exit;
+    }
+
+    /// Says something before there is anything else on the screen.
+    async fn note(&self, text: &str) -> Result<(), russh::Error> {
+        self.user.write.extended_data_bytes(STDERR, format!("{text}\r\n").into_bytes()).await
     }
 
     async fn say(&self, text: &str) -> Result<(), russh::Error> {

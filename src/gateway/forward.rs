@@ -9,13 +9,14 @@ use russh::{ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::info;
 
 use super::activity::Activity;
+use super::audit_log::AuditLog;
 use super::channel::{Announcement, ChannelEnd, LAST_WORDS, UserChannel};
 use super::inbox::{Item, WINDOW};
 use super::instance::Instance;
 use super::target::TargetConnection;
+use super::traffic::Traffic;
 
 /// How long the target may take to pass on what the user sent before closing a forward.
 const LINGER: Duration = Duration::from_secs(5);
@@ -71,13 +72,14 @@ pub fn with_reason(failure: &ChannelOpenFailure, why: &str) -> ChannelOpenFailur
 pub async fn join(
     forward: Forward,
     mut target: TargetConnection,
-    session: Arc<str>,
+    audit: Arc<AuditLog>,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     mut announcements: watch::Receiver<Announcement>,
     farewells: TaskTracker,
 ) -> ChannelEnd {
-    let Destination { host, port, .. } = &forward.destination;
+    let Destination { host, port, .. } = forward.destination.clone();
+    let tell = |bytes, result: &str| audit.forward(&host, u32::from(port), bytes, result);
     let open = async {
         // What a process was asked that was frozen may be done in a session that has ended.
         instance.pulse.sure().await;
@@ -94,12 +96,13 @@ pub async fn join(
     };
     match opened {
         Ok(channel) => {
-            info!(%session, host, port, "local forward opened");
+            tell(None, "opened");
             let Forward { channel: user, reply, .. } = forward;
             reply.accept().await;
-            let bridge = Bridge { user, activity, instance, ended: OnceLock::new() };
+            let bridge = Bridge { user, activity, instance, ended: OnceLock::new(), traffic: Traffic::default() };
             let (mut from_target, to_target) = channel.split();
             let end = bridge.run(&mut from_target, to_target, &mut announcements).await;
+            tell(Some(bridge.traffic.bytes()), "closed");
             match end {
                 ChannelEnd::ForwardClosed => farewells.spawn(linger(from_target, target)),
                 _ => farewells.spawn(target.disconnect()),
@@ -107,7 +110,7 @@ pub async fn join(
             end
         }
         Err((end, failure)) => {
-            info!(%session, host, port, reason = failure.description(), "local forward not opened");
+            tell(None, &format!("not opened: {}", failure.description()));
             forward.refuse(failure).await;
             farewells.spawn(target.disconnect());
             end
@@ -147,6 +150,7 @@ struct Bridge {
     user: UserChannel,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
+    traffic: Traffic,
     /// Set before the user's client is told, which may leave the moment it hears.
     ended: OnceLock<ChannelEnd>,
 }
@@ -179,6 +183,7 @@ impl Bridge {
             let sent = match item {
                 Item::Data(data) => {
                     self.activity.sent_to_target(data.len());
+                    self.traffic.sent_to_target(data.len());
                     target.data_bytes(data).await
                 }
                 Item::Eof => target.eof().await,
@@ -205,6 +210,7 @@ impl Bridge {
             let sent = match message {
                 ChannelMsg::Data { data } => {
                     self.activity.sent_to_user(data.len());
+                    self.traffic.sent_to_user(data.len());
                     user.data_bytes(data).await
                 }
                 ChannelMsg::Eof => user.eof().await,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt;
 use russh::keys::ssh_key::PublicKey;
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
@@ -15,6 +16,7 @@ use tracing::info;
 
 use super::Gateway;
 use super::activity::Activity;
+use super::audit_log::AuditLog;
 use super::channel::{Opened, UserChannel};
 use super::directory::Grant;
 use super::forward::{self, Destination, Forward};
@@ -23,7 +25,7 @@ use super::refusal::Refusal;
 use super::session::{self, ClientSide};
 use super::sign_in_name::SignInName;
 use super::socket::Health;
-use crate::api::{Allow, BastionUser};
+use crate::api::{Allow, BastionUser, RecordingMode};
 use crate::metrics::{METRICS, RefusalLabels};
 
 /// How many channels a connection may have open at once.
@@ -62,6 +64,7 @@ enum State {
 /// What ties the connection to its session's task.
 struct Link {
     allow: Allow,
+    audit: Arc<AuditLog>,
     activity: Arc<Activity>,
     opened: mpsc::Sender<Opened>,
 }
@@ -120,9 +123,13 @@ impl Connection {
         let slot = gateway.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
         let instance = gateway.instance().await.ok_or(Refusal::NotReady)?;
         let Grant { target, .. } = &grant;
+        if target.spec.recording == RecordingMode::Required && gateway.recordings.is_none() {
+            return Err(Refusal::NoPlaceForRecordings { target: target.name_any() });
+        }
+        let audit = Arc::new(AuditLog::new(session::name_of(&grant), &grant));
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));
-        let link = Link { allow: target.spec.allow, activity: activity.clone(), opened };
+        let link = Link { allow: target.spec.allow, audit: audit.clone(), activity: activity.clone(), opened };
         let client = ClientSide {
             peer: self.peer,
             software,
@@ -132,7 +139,7 @@ impl Connection {
             health: self.health.clone(),
             opened: channels,
         };
-        gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, activity, slot));
+        gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, audit, activity, slot));
         Ok(link)
     }
 
@@ -259,7 +266,7 @@ impl server::Handler for Connection {
             (State::Refused(refusal), _) => forward::prohibited(&refusal.notice()),
             (State::Session(_), None) => forward::connect_failed("bastion: there is no such destination"),
             (State::Session(link), Some(port)) if !link.allow.local_forward => {
-                info!(name = self.sign_in_name, client = %self.peer, host, port, "local forward refused: not allowed");
+                link.audit.forward(host, u32::from(port), None, "refused: spec.allow.localForward");
                 forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)")
             }
             (State::Session(link), Some(port)) => {

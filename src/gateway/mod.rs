@@ -1,6 +1,7 @@
 //! `bastion gateway`: the SSH front door. It owns the sessions that it accepts, and writes their start and end.
 
 mod activity;
+mod audit_log;
 mod channel;
 mod crypto;
 mod directory;
@@ -21,8 +22,10 @@ mod session;
 mod sign_in_name;
 mod socket;
 mod supervisor;
+mod tap;
 mod target;
 mod tcp_options;
+mod traffic;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +46,7 @@ use crate::http::{self, Ready};
 use crate::lifecycle::{Cause, RENEW_RETRY};
 use crate::liveness::InstanceLease;
 use crate::metrics::METRICS;
+use crate::recording::Store;
 use crate::redis_link::{RedisLink, RedisSettings};
 use directory::Directory;
 use instance::Instance;
@@ -75,15 +79,19 @@ pub struct Settings {
     pub grace_period: Duration,
     /// How many sessions the gateway carries at most.
     pub max_sessions: usize,
+    /// Where recordings go, where there are some.
+    pub recording_url: Option<String>,
     /// The second witness, where there is one.
     pub redis: Option<RedisSettings>,
 }
 
 /// What the connections and sessions of one gateway share.
 pub(crate) struct Gateway {
+    namespace: String,
     directory: Directory,
     writer: SessionWriter,
     dialler: Dialler,
+    recordings: Option<Store>,
     slots: Arc<Semaphore>,
     sessions: TaskTracker,
     supervisor: Arc<Supervisor>,
@@ -122,6 +130,7 @@ impl Gateway {
 /// When it cannot start, or ends could not be written before the end.
 pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let client = Client::try_from(config.clone())?;
+    let recordings = settings.recording_url.as_deref().map(Store::open).transpose().context("--recording-url")?;
     let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
     let background = CancellationToken::new();
     let ready = Ready::default();
@@ -133,9 +142,11 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let publishing = tokio::spawn(publishing);
     let (life, instance) = watch::channel(None);
     let gateway = Arc::new(Gateway {
+        namespace: settings.namespace.clone(),
         directory,
         writer: SessionWriter::new(client.clone(), &settings.namespace, "bastion-gateway", events),
         dialler: Dialler::new(client.clone(), &settings.namespace),
+        recordings,
         slots: Arc::new(Semaphore::new(settings.max_sessions)),
         sessions: TaskTracker::new(),
         supervisor: Arc::default(),
