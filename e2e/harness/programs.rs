@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::namespace::Namespace;
-use super::process::{Process, command};
+use super::process::{Process, command, with_files};
 use super::relay::Relay;
 use super::run::{Run, unique};
 use super::ssh::Ssh;
@@ -25,6 +25,8 @@ pub struct Setting<'a> {
     pub listen: Option<Ipv4Addr>,
     /// Shell commands by which it first makes itself a place, in a mount namespace of its own.
     pub mounts: Option<String>,
+    /// What /etc/hosts says to it, for which it takes root.
+    pub hosts: Option<&'a str>,
     /// Environment variables.
     pub env: Vec<(&'a str, OsString)>,
 }
@@ -112,7 +114,16 @@ async fn start_program(
     setting: &Setting<'_>,
 ) -> Process {
     let account = namespace.account_through(account, pod, setting.api.map(|relay| relay.address)).await;
-    let mut command = program(setting.mounts.as_deref()).await;
+    let mut in_place_of: &[&str] = &[];
+    if let Some(hosts) = setting.hosts {
+        fs::write(namespace.dir.join("hosts"), hosts).expect("a file");
+        in_place_of = &["/etc/hosts"];
+    }
+    let bastion = &Run::get().await.bastion;
+    let mut command = match &setting.mounts {
+        Some(mounts) => with_mounts(mounts, bastion),
+        None => with_files(&namespace.dir, in_place_of, bastion),
+    };
     command.args(arguments);
     let common =
         ["--namespace", &namespace.name, "--pod-name", pod, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
@@ -121,15 +132,13 @@ async fn start_program(
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
 }
 
-/// The command that is the bastion, where the setting has it mounted first, in a mount namespace of its own.
-async fn program(mounts: Option<&str>) -> Command {
-    let bastion = &Run::get().await.bastion;
-    let Some(mounts) = mounts else { return command(bastion) };
+/// A program that runs in a mount namespace of its own, in which these shell commands have mounted something.
+fn with_mounts(mounts: &str, program: &Path) -> Command {
     let mut command = command("unshare");
     if !Uid::effective().is_root() {
         command.args(["--user", "--map-current-user", "--keep-caps"]);
     }
-    command.args(["--mount", "sh", "-ec", &format!(r#"{mounts}; exec "$0" "$@""#)]).arg(bastion);
+    command.args(["--mount", "sh", "-ec", &format!(r#"{mounts}; exec "$0" "$@""#)]).arg(program);
     command
 }
 

@@ -63,10 +63,10 @@ impl AuditLog {
         self.write(Line { operation: &name, path: Some(path), to: to.as_deref(), bytes, result, ..Line::default() });
     }
 
-    /// A forward was opened, refused (then `result` says why) or closed (then there are `bytes`).
-    pub fn forward(&self, host: &str, port: u32, bytes: Option<(u64, u64)>, result: &str) {
-        let address = Some(format!("{}:{port}", beginning(host)));
-        self.write(Line { operation: "local_forward", address, bytes, result, ..Line::default() });
+    /// A forward, or the way to the user's agent, was opened, refused (then `result` says why) or closed (then there are `bytes`).
+    pub fn tunnel(&self, operation: &str, host: &str, port: u32, bytes: Option<(u64, u64)>, result: &str) {
+        let address = (!host.is_empty()).then(|| format!("{}:{port}", beginning(host)));
+        self.write(Line { operation, address, bytes, result, ..Line::default() });
     }
 
     fn write(&self, line: Line<'_>) {

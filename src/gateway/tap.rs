@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::audit_log::AuditLog;
-use super::inbox::{PtyRequest, Request};
+use super::request::{PtyRequest, Request};
 use super::traffic::Traffic;
 use crate::lifecycle::Exit;
 use crate::recording::{Failure, Recorder, SessionRecording, Stream, Terminal};
