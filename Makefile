@@ -22,6 +22,7 @@ test: tools ## Run every test, against a real API server, a real sshd and the re
 	cargo test --lib --bins
 	cargo test --test model -- --nocapture
 	@"$(CARGO_TARGET_DIR)/debug/examples/reference" | diff -u docs/reference.md - || { echo "docs/reference.md is out of date: run make generate"; exit 1; }
+	@hack/build-s3-server >/dev/null
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
 

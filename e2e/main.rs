@@ -4,6 +4,7 @@
 mod harness;
 
 mod access;
+mod audit_log;
 mod bridge;
 mod certificates;
 mod clients;
@@ -21,6 +22,7 @@ mod order;
 mod partitions;
 mod policies;
 mod programs;
+mod recordings;
 mod records;
 mod redis;
 mod refusals;

@@ -13,8 +13,6 @@ const BAD_ADDRESS: &str = "must be an IP address or a host name, without a port;
 const BAD_HOST_KEY: &str = "must be one line of an OpenSSH public key without options or host name, such as: ssh-ed25519 AAAAC3Nz... comment, or @cert-authority and such a line for an authority that signs host keys";
 const ONE_CREDENTIAL: &str =
     "must have exactly one of privateKey, password and certificateAuthority, such as: privateKey: {name: web-1}";
-const BAD_KEY: &str =
-    "must be one line of an OpenSSH public key without options, such as: ssh-ed25519 AAAAC3Nz... comment";
 const BAD_USER_KEY: &str =
     "must be one line of an OpenSSH public key, such as: ssh-ed25519 AAAAC3Nz... comment; only cert-authority may";
 const BAD_LOGIN: &str = "must be a login name: no white space, ':' or '@', and no '-' at its beginning";

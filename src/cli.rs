@@ -90,6 +90,12 @@ pub struct Gateway {
     pub banner_file: Option<PathBuf>,
     #[command(flatten)]
     pub lock_out: LockOut,
+    /// Where sessions are recorded of targets that ask for it: the URL of a folder, such as
+    /// file:///var/lib/bastion/recordings, or s3://BUCKET/PREFIX. A bucket's credentials, region and endpoint come from the
+    /// usual variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL; for an endpoint without
+    /// TLS, set AWS_ALLOW_HTTP=true.
+    #[arg(long, env = "BASTION_RECORDING_URL", hide_env_values = true)]
+    pub recording_url: Option<String>,
     #[command(flatten)]
     pub redis: Redis,
 }
@@ -190,6 +196,7 @@ impl From<Gateway> for gateway::Settings {
             max_sessions: flags.max_sessions,
             lock_out: flags.lock_out.into(),
             banner_file: flags.banner_file,
+            recording_url: flags.recording_url,
             redis: flags.redis.into(),
         }
     }

@@ -13,6 +13,8 @@ mod http;
 pub mod lifecycle;
 pub mod liveness;
 pub mod metrics;
+pub mod recording;
 pub mod redis_link;
+pub mod sftp;
 pub mod shutdown;
 pub mod telemetry;

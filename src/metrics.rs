@@ -66,6 +66,13 @@ pub struct RedisLabels {
     pub operation: &'static str,
 }
 
+/// Why something was not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RecordingLabels {
+    /// full, denied, not_found, unreachable, timeout, slow, no_store, too_many or error.
+    pub cause: &'static str,
+}
+
 /// How long ago the oldest of several things began that are not yet over, in seconds.
 #[derive(Clone, Debug, Default)]
 pub struct OldestAge(Arc<Mutex<BTreeMap<u64, Instant>>>);
@@ -164,6 +171,10 @@ metrics! {
     vouchers: Counter, "counter", Counter::default(), "Times that this controller vouched for a gateway that only Redis could hear.";
     orders_sent: Counter, "counter", Counter::default(), "Orders to end a session that this controller sent through Redis.";
     redis_failures: Family<RedisLabels, Counter>, "counter by operation", Family::default(), "Requests that Redis refused or did not answer.";
+    recordings_started: Counter, "counter", Counter::default(), "Recordings that this gateway has begun.";
+    recordings_failed: Family<RecordingLabels, Counter>, "counter by cause", Family::default(), "Recordings that could not be begun or failed; what is required then ends the session.";
+    recording_bytes: Counter, "counter", Counter::default(), "Bytes of recordings that were stored.";
+    recording_put_seconds: Histogram, "histogram", seconds(), "Seconds that the store of recordings took for one piece.";
     reconcile_failures: Counter, "counter", Counter::default(), "Sessions that a controller could not see to, and tried again.";
     sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that were deleted.";
     audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
@@ -194,6 +205,7 @@ mod tests {
         METRICS.legacy_algorithms_negotiated.get_or_create(&AlgorithmLabels { algorithm: "ssh-rsa" }).inc();
         METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
         METRICS.redis_failures.get_or_create(&RedisLabels { operation: "show" }).inc();
+        METRICS.recordings_failed.get_or_create(&RecordingLabels { cause: "full" }).inc();
         METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();
         METRICS.end_written_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);
         METRICS.end_seen_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);

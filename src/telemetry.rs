@@ -14,12 +14,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// What users do is logged, whatever else is not, unless somebody names it.
+const AUDIT: &str = "audit=info";
+
 /// Starts logging. `filter` is in the syntax of `RUST_LOG`.
 ///
 /// # Errors
 /// When the filter cannot be parsed or logging was started before.
 pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(format!("{AUDIT},{filter}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -16,7 +16,7 @@ use crate::harness::{Gateway, Place, Sshd};
 use crate::report::Promise::{AtOnce, Within};
 use crate::report::Scene;
 use crate::scenes::{Play, answering, at_a_terminal, leave, open, shown, ssh, ssh_to, stays, told, warned};
-use crate::stage::{CONTAINER_SEEN, LOST_GATEWAY, LOST_NETWORK, REVOKED, STALE, Stage};
+use crate::stage::{CONTAINER_SEEN, LOST_GATEWAY, LOST_NETWORK, REVOKED, STALE, Stage, UNRECORDED};
 
 /// How long sessions may go on when the gateway of the shutdown scene is told to stop.
 const GRACE: Duration = Duration::from_secs(3);
@@ -26,6 +26,7 @@ pub fn scenes(stage: &Stage) -> Vec<Play<'_>> {
     vec![
         ("  a user is disabled", disabled(stage).boxed_local()),
         ("  a right to connect is withdrawn", withdrawn(stage).boxed_local()),
+        ("  the folder of the recordings is taken away", recording_failed(stage).boxed_local()),
         ("  the network to a user falls silent", user_vanished(stage).boxed_local()),
         ("  the network to a target falls silent", target_vanished(stage).boxed_local()),
         ("  a gateway is told to stop; its sessions have a grace period, here 3 s", shutdown(stage).boxed_local()),
@@ -55,6 +56,20 @@ async fn withdrawn(stage: &Stage) -> Vec<Scene> {
     let scene =
         shown(stage, "the right to connect is withdrawn", event, &it.session, Reason::AccessRevoked, Within(REVOKED));
     vec![scene.await.told(told(&mut it).await)]
+}
+
+async fn recording_failed(stage: &Stage) -> Vec<Scene> {
+    stage.target("recorded", json!({"recording": "Required"})).await;
+    let mut it =
+        answering(stage, at_a_terminal(ssh_to(stage, &stage.gateways[1], "on-film", "recorded").await), "on-film")
+            .await;
+    std::fs::remove_dir_all(&stage.recordings).expect("a folder");
+    std::fs::write(&stage.recordings, "in its place").expect("a file");
+    let event = Instant::now();
+    it.ssh.say("echo this cannot be recorded").await;
+    let what = "a recording that is required fails";
+    let scene = shown(stage, what, event, &it.session, Reason::RecordingFailed, Within(UNRECORDED)).await;
+    vec![scene.told(told(&mut it).await)]
 }
 
 async fn user_vanished(stage: &Stage) -> Vec<Scene> {

@@ -1,6 +1,7 @@
 //! Everything that the scenes are played on: control plane, target, controller, gateways, and the samples.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ pub struct Stage {
     pub watch: SessionWatch,
     pub gateways: [Gateway; 2],
     controller: Controller,
+    /// The folder in which the second gateway records.
+    pub recordings: PathBuf,
     sshd: Arc<Sshd>,
 }
 
@@ -43,12 +46,20 @@ impl Stage {
         apply_samples(&namespace, &sshd).await;
         progress(start, "starting one controller and two gateways, each under its own ServiceAccount");
         let controller = Controller::start(&namespace, "bastion-controller-0", "10m").await;
+        let recordings = namespace.dir.join("recordings");
+        std::fs::create_dir(&recordings).expect("a folder");
+        let recording_url = format!("file://{}", recordings.display());
         let gateways = [
             Gateway::start(&namespace, "bastion-gateway-0").await,
-            Gateway::start(&namespace, "bastion-gateway-1").await,
+            Gateway::start_with(
+                &namespace,
+                "bastion-gateway-1",
+                &["--grace-period", "0s", "--recording-url", &recording_url],
+            )
+            .await,
         ];
         let watch = namespace.watch().await;
-        Self { start, namespace, watch, gateways, controller, sshd }
+        Self { start, namespace, watch, gateways, controller, recordings, sshd }
     }
 
     /// Adds a target like web-1, but for this in its spec.
@@ -178,6 +189,9 @@ pub const LOST_NETWORK: Duration = Duration::from_secs(30);
 
 /// A revocation is enforced within this time.
 pub const REVOKED: Duration = Duration::from_mins(1);
+
+/// What cannot be recorded ends its session within this time.
+pub const UNRECORDED: Duration = Duration::from_secs(5);
 
 /// A session without a connection is found out within this time.
 pub const STALE: Duration = Duration::from_secs(30);

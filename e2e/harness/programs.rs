@@ -6,10 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Secret;
+use nix::unistd::Uid;
 use serde_json::Value;
+use tokio::process::Command;
 
 use super::namespace::Namespace;
-use super::process::{Process, with_files};
+use super::process::{Process, command, with_files};
 use super::relay::Relay;
 use super::run::{Run, unique};
 use super::ssh::Ssh;
@@ -21,6 +23,8 @@ pub struct Setting<'a> {
     pub api: Option<&'a Relay>,
     /// Where a gateway listens for SSH.
     pub listen: Option<Ipv4Addr>,
+    /// Shell commands by which it first makes itself a place, in a mount namespace of its own.
+    pub mounts: Option<String>,
     /// What /etc/hosts says to it, for which it takes root.
     pub hosts: Option<&'a str>,
     /// Environment variables.
@@ -115,13 +119,27 @@ async fn start_program(
         fs::write(namespace.dir.join("hosts"), hosts).expect("a file");
         in_place_of = &["/etc/hosts"];
     }
-    let mut command = with_files(&namespace.dir, in_place_of, &Run::get().await.bastion);
+    let bastion = &Run::get().await.bastion;
+    let mut command = match &setting.mounts {
+        Some(mounts) => with_mounts(mounts, bastion),
+        None => with_files(&namespace.dir, in_place_of, bastion),
+    };
     command.args(arguments);
     let common =
         ["--namespace", &namespace.name, "--pod-name", pod, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
     command.args(common).env("KUBECONFIG", account.kubeconfig).env("POD_UID", account.pod_uid).envs(log_filter());
     command.envs(setting.env.iter().cloned());
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
+}
+
+/// A program that runs in a mount namespace of its own, in which these shell commands have mounted something.
+fn with_mounts(mounts: &str, program: &Path) -> Command {
+    let mut command = command("unshare");
+    if !Uid::effective().is_root() {
+        command.args(["--user", "--map-current-user", "--keep-caps"]);
+    }
+    command.args(["--mount", "sh", "-ec", &format!(r#"{mounts}; exec "$0" "$@""#)]).arg(program);
+    command
 }
 
 /// What the programs log, where the caller of the tests does not say it.

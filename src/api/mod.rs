@@ -14,9 +14,10 @@ pub use credentials::{Credentials, PasswordKeyRef, SecretKeyRef};
 pub use legacy::LegacyAlgorithm;
 pub use phase::{Phase, Reason};
 pub use session::{
-    BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, Termination, User,
+    BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, RecordedChannel,
+    RecordingResult, RecordingState, SessionRecordingPlan, Termination, User,
 };
-pub use target::{Allow, BastionTarget, BastionTargetSpec, Limits};
+pub use target::{Allow, BastionTarget, BastionTargetSpec, Limits, RecordingMode};
 pub use text::{Group, HostKeyLine, KeyLine, Login, UserKeyLine};
 pub use user::{BastionUser, BastionUserSpec, Factor, SecretValueRef};
 

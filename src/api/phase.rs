@@ -80,6 +80,8 @@ pub enum Reason {
     NetworkLost,
     /// The user was disabled or expired, their key removed, their right withdrawn, or it was one session more than `maxSessions`.
     AccessRevoked,
+    /// What the target requires to be recorded could not be recorded.
+    RecordingFailed,
     /// The gateway was stopped in an orderly way.
     GatewayShutdown,
     /// The gateway died, or was cut off.
@@ -90,7 +92,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UserExit,
         Self::ClientDisconnected,
         Self::TabClosed,
@@ -102,6 +104,7 @@ impl Reason {
         Self::MaxDuration,
         Self::NetworkLost,
         Self::AccessRevoked,
+        Self::RecordingFailed,
         Self::GatewayShutdown,
         Self::GatewayLost,
         Self::Stale,
@@ -120,7 +123,7 @@ impl Reason {
             Self::IdleTimeout | Self::MaxDuration | Self::NetworkLost | Self::GatewayLost | Self::Stale => {
                 Phase::Timeout
             }
-            Self::AdminTerminated | Self::AccessRevoked => Phase::Terminated,
+            Self::AdminTerminated | Self::AccessRevoked | Self::RecordingFailed => Phase::Terminated,
         }
     }
 
@@ -142,6 +145,7 @@ impl Reason {
             Self::AccessRevoked => {
                 "The user was disabled or expired, their key removed, their right withdrawn, or it was one session more than `maxSessions`."
             }
+            Self::RecordingFailed => "What the target requires to be recorded could not be recorded.",
             Self::GatewayShutdown => "The gateway was stopped in an orderly way.",
             Self::GatewayLost => "The gateway died, or was cut off.",
             Self::Stale => "The gateway lives and has no such session.",
@@ -162,6 +166,7 @@ impl Reason {
             Self::MaxDuration => "MaxDuration",
             Self::NetworkLost => "NetworkLost",
             Self::AccessRevoked => "AccessRevoked",
+            Self::RecordingFailed => "RecordingFailed",
             Self::GatewayShutdown => "GatewayShutdown",
             Self::GatewayLost => "GatewayLost",
             Self::Stale => "Stale",

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::phase::Phase;
-use super::target::Limits;
+use super::target::{Limits, RecordingMode};
 use super::text::Group;
 
 /// One SSH session. A gateway creates it when a user has signed in and ends it the moment that the connection
@@ -74,6 +74,9 @@ pub struct BastionSessionSpec {
     /// The limits that hold for this session, as they were at its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// How the session is recorded, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<SessionRecordingPlan>,
     /// A request to end the session. It can be set once, only while the session is Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
@@ -83,7 +86,8 @@ pub struct BastionSessionSpec {
 const SPEC_IS_FINAL: &str = "self.user == oldSelf.user && self.target == oldSelf.target && self.login == oldSelf.login \
     && self.protocol == oldSelf.protocol && self.client == oldSelf.client && self.gateway == oldSelf.gateway \
     && self.startTime == oldSelf.startTime && has(self.limits) == has(oldSelf.limits) \
-    && (!has(self.limits) || self.limits == oldSelf.limits)";
+    && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.recording) == has(oldSelf.recording) \
+    && (!has(self.recording) || self.recording == oldSelf.recording)";
 
 /// At the root of the schema, because a transition rule on `.status` is skipped when either side has no status,
 /// and a patch to `{"status": null}` would reopen the session.
@@ -148,6 +152,18 @@ pub struct Gateway {
     pub instance: String,
 }
 
+/// How a session is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionRecordingPlan {
+    /// What the target asks for, as it was at the session's start.
+    pub mode: RecordingMode,
+    /// The folder of its recordings, which is there once something was recorded. docs/recordings.md says what is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub location: Option<String>,
+}
+
 /// A request to end a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -204,10 +220,60 @@ pub struct BastionSessionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub bytes_out: Option<i64>,
+    /// What became of the session's recordings, where there were some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingResult>,
     /// `Ended` is True once the phase is final, for `kubectl wait --for=condition=Ended`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub conditions: Option<Vec<Condition>>,
+}
+
+/// What became of a session's recordings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordingResult {
+    /// Whether they are whole.
+    pub state: RecordingState,
+    /// Why they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub message: Option<String>,
+    /// The size of all of them.
+    #[schemars(range(min = 0))]
+    pub bytes: i64,
+    /// Each of them: one a shell or command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub channels: Vec<RecordedChannel>,
+}
+
+/// The recording of one shell or command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedChannel {
+    /// Its number, counted from 1, which is the name of its folder at `spec.recording.location`.
+    #[schemars(range(min = 1))]
+    pub number: i32,
+    /// The size of what is stored of it.
+    #[schemars(range(min = 0))]
+    pub bytes: i64,
+    /// The SHA-256 of that, in hexadecimal digits.
+    #[schemars(length(max = 64))]
+    pub sha256: String,
+}
+
+/// Whether a session's recordings are whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RecordingState {
+    /// The store had not taken everything when the session's end was written. It becomes one of the others within
+    /// seconds, unless the gateway died before.
+    #[default]
+    Unfinished,
+    /// All is stored.
+    Complete,
+    /// Something is missing.
+    Failed,
 }
 
 /// Who saw a session's end.

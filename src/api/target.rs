@@ -91,6 +91,9 @@ pub struct BastionTargetSpec {
     /// What users may do on the target.
     #[serde(default)]
     pub allow: Allow,
+    /// Whether what users see at their terminals on the target is recorded. What they type is not, but for its echo.
+    #[serde(default)]
+    pub recording: RecordingMode,
     /// After how long a session on the target ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
@@ -125,6 +128,19 @@ impl Default for Allow {
     fn default() -> Self {
         Self { shell: true, exec: true, sftp: true, local_forward: false, remote_forward: false, agent_forward: false }
     }
+}
+
+/// Whether shells, and commands with a terminal, are recorded. Commands without a terminal and sftp never are: the audit
+/// log has the commands, and the files that were read, written or changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RecordingMode {
+    /// They are not.
+    #[default]
+    Off,
+    /// They are, if it can be done; where it cannot, the session goes on.
+    BestEffort,
+    /// They are, or there is no session; one whose recording fails is ended.
+    Required,
 }
 
 /// After how long a session ends by itself.

@@ -1,9 +1,10 @@
 //! `SessionRecord`: a session as a row of the audit database.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use serde_json::Value;
 use sqlx::FromRow;
 
-use crate::api::{BastionSession, BastionSessionSpec, Group, Protocol, Reason};
+use crate::api::{BastionSession, BastionSessionSpec, Group, Protocol, Reason, RecordingResult};
 
 /// One session as a row of `session_records`. Times are microseconds since the epoch, UTC.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -60,6 +61,9 @@ pub struct SessionRecord {
     pub bytes_out: Option<i64>,
     /// The Kubernetes user who asked for the end, where the session ended because somebody did.
     pub terminated_by: Option<String>,
+    /// How and where it was recorded and what became of it, as a JSON object: `mode`, `location` and the fields of the
+    /// session's `status.recording`.
+    pub recording: Option<String>,
     /// Whether the session has ended, so that the row cannot change any more in what matters.
     pub is_final: bool,
     /// When the `BastionSession` last changed, by the API server's clock, which writes whole seconds.
@@ -102,6 +106,7 @@ impl SessionRecord {
             exit_signal: status.exit_signal,
             bytes_in: status.bytes_in,
             bytes_out: status.bytes_out,
+            recording: recording(&session.spec, status.recording.as_ref()),
             is_final: status.phase.is_final(),
             updated_at: last_change(meta).or(end_time).unwrap_or(start_time),
         }
@@ -123,6 +128,16 @@ const fn protocol_name(protocol: Protocol) -> &'static str {
 fn terminated_by(spec: &BastionSessionSpec, reason: Option<&str>) -> Option<String> {
     let asked_for = [Reason::AdminTerminated, Reason::ApiClosed].iter().any(|by| reason == Some(by.as_str()));
     spec.termination.as_ref().filter(|_| asked_for).map(|termination| termination.requested_by.clone())
+}
+
+fn recording(spec: &BastionSessionSpec, result: Option<&RecordingResult>) -> Option<String> {
+    let mut recording = serde_json::to_value(spec.recording.as_ref()?).ok()?;
+    if let (Some(recording), Some(Ok(Value::Object(result)))) =
+        (recording.as_object_mut(), result.map(serde_json::to_value))
+    {
+        recording.extend(result);
+    }
+    Some(recording.to_string())
 }
 
 /// The time of the last change by anybody, which the API server keeps with the fields that each manages.
@@ -173,6 +188,7 @@ mod tests {
             bytes_in: None,
             bytes_out: None,
             terminated_by: None,
+            recording: None,
             is_final: false,
             updated_at: START + 3601 * SECOND,
         };
@@ -241,6 +257,24 @@ mod tests {
         // `kubectl delete` names nobody.
         session.spec.termination = None;
         assert_eq!(SessionRecord::of(&session).terminated_by, None);
+    }
+
+    #[test]
+    fn a_recorded_session() {
+        let mut session = session(
+            "u1",
+            json!({ "phase": "Closed", "reason": "UserExit", "recording": { "state": "Complete", "bytes": 7,
+                "channels": [{ "number": 1, "bytes": 7, "sha256": "00ff" }] } }),
+        );
+        session.spec.recording = serde_json::from_value(json!({ "mode": "Required", "location": "s3://b/s" })).unwrap();
+        let recording = SessionRecord::of(&session).recording.map(|text| serde_json::from_str::<Value>(&text).unwrap());
+        let expected = json!({ "mode": "Required", "location": "s3://b/s", "state": "Complete", "bytes": 7,
+            "channels": [{ "number": 1, "bytes": 7, "sha256": "00ff" }] });
+        assert_eq!(recording, Some(expected));
+        // One whose gateway died says where what there is can be found.
+        session.status = None;
+        let recording = SessionRecord::of(&session).recording;
+        assert_eq!(recording.as_deref(), Some(r#"{"location":"s3://b/s","mode":"Required"}"#));
     }
 
     #[test]

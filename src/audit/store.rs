@@ -195,14 +195,14 @@ const UPSERT: &str = "
         session_id, namespace, name, user_name, user_subject, user_groups, target, login, protocol,
         client_address, client_port, client_software, gateway_name, gateway_instance, start_time,
         status, reason, message, last_seen_time, end_time, duration_micros, exit_code, exit_signal,
-        bytes_in, bytes_out, terminated_by, is_final, updated_at
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        bytes_in, bytes_out, terminated_by, recording, is_final, updated_at
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (session_id) DO UPDATE SET
         status = excluded.status, reason = excluded.reason, message = excluded.message,
         last_seen_time = excluded.last_seen_time, end_time = excluded.end_time,
         duration_micros = excluded.duration_micros, exit_code = excluded.exit_code,
         exit_signal = excluded.exit_signal, bytes_in = excluded.bytes_in, bytes_out = excluded.bytes_out,
-        terminated_by = excluded.terminated_by, is_final = excluded.is_final, updated_at = excluded.updated_at
+        terminated_by = excluded.terminated_by, recording = excluded.recording, is_final = excluded.is_final, updated_at = excluded.updated_at
     WHERE excluded.is_final > session_records.is_final
         OR (excluded.is_final = session_records.is_final AND excluded.updated_at >= session_records.updated_at)";
 
@@ -234,6 +234,7 @@ fn upsert_one(row: &SessionRecord) -> sqlx::query::Query<'_, sqlx::Sqlite, sqlx:
         .bind(row.bytes_in)
         .bind(row.bytes_out)
         .bind(&row.terminated_by)
+        .bind(&row.recording)
         .bind(row.is_final)
         .bind(row.updated_at)
 }

@@ -13,9 +13,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::{EventSink, REQUEST_TIMEOUT, code, regarding, retry_pace};
-use crate::api::{BastionSession, BastionSessionStatus, CONDITION_ENDED};
+use crate::api::{BastionSession, BastionSessionStatus, CONDITION_ENDED, RecordingResult};
 use crate::lifecycle::End;
 use crate::metrics::{EndLabels, METRICS, RetryLabels};
+
+/// How often what became of a session's recordings is tried to be written, two seconds apart.
+const RECORDED_TRIES: usize = 30;
 
 /// Writes sessions on behalf of one program.
 #[derive(Clone)]
@@ -217,6 +220,21 @@ impl SessionWriter {
         }
     }
 
+    /// Writes what became of a session's recordings, after its end was written: that does not wait for a store.
+    pub async fn recorded(&self, session: &ObjectReference, recording: &RecordingResult) {
+        let name = session.name.as_deref().unwrap_or_default();
+        let patch = json!({ "status": { "recording": recording } });
+        for pause in retry_pace().build().take(RECORDED_TRIES) {
+            match self.patch(name, &patch).await {
+                Ok(()) => return,
+                Err(WriteError::Kube(error)) if code(&error) == Some(404) => return,
+                Err(error) => warn!(session = name, %error, "what became of its recordings is not yet written"),
+            }
+            sleep(pause).await;
+        }
+        error!(session = name, ?recording, "what became of its recordings could not be written");
+    }
+
     async fn patch(&self, name: &str, patch: &Value) -> Result<(), WriteError> {
         let params = PatchParams { field_manager: Some(self.manager.to_owned()), ..PatchParams::default() };
         timeout(REQUEST_TIMEOUT, self.api.patch_status(name, &params, &Patch::Merge(patch)))
@@ -255,6 +273,7 @@ fn patch(end: &End) -> Value {
         exit_signal: exit.signal,
         bytes_in: end.bytes.map(|(from_user, _)| count(from_user)),
         bytes_out: end.bytes.map(|(_, to_user)| count(to_user)),
+        recording: end.recording.clone(),
         conditions: Some(vec![Condition {
             type_: CONDITION_ENDED.to_owned(),
             status: "True".to_owned(),

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::traffic::Traffic;
+
 /// Counters of one session, written by its channels and read at its end.
 #[derive(Debug)]
 pub struct Activity {
     start: Instant,
-    to_target: AtomicU64,
-    to_user: AtomicU64,
+    traffic: Traffic,
     /// Milliseconds after the start.
     last_input: AtomicU64,
     /// Columns in the upper half, rows in the lower one.
@@ -30,14 +31,8 @@ pub struct Snapshot {
 
 impl Activity {
     /// Counters of a session that starts at `start`, which counts as input.
-    pub const fn new(start: Instant) -> Self {
-        Self {
-            start,
-            to_target: AtomicU64::new(0),
-            to_user: AtomicU64::new(0),
-            last_input: AtomicU64::new(0),
-            window: AtomicU64::new(0),
-        }
+    pub fn new(start: Instant) -> Self {
+        Self { start, traffic: Traffic::default(), last_input: AtomicU64::new(0), window: AtomicU64::new(0) }
     }
 
     /// The user sent something.
@@ -53,12 +48,12 @@ impl Activity {
 
     /// Bytes were passed from the user to the target.
     pub fn sent_to_target(&self, bytes: usize) {
-        self.to_target.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.traffic.sent_to_target(bytes);
     }
 
     /// Bytes were passed from the target to the user.
     pub fn sent_to_user(&self, bytes: usize) {
-        self.to_user.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.traffic.sent_to_user(bytes);
     }
 
     /// When the user last sent something.
@@ -79,6 +74,6 @@ impl Activity {
 
     /// Bytes from the user to the target, and back.
     pub fn bytes(&self) -> (u64, u64) {
-        (self.to_target.load(Ordering::Relaxed), self.to_user.load(Ordering::Relaxed))
+        self.traffic.bytes()
     }
 }

@@ -19,9 +19,11 @@ use super::inbox::{Item, Side};
 use super::instance::Instance;
 use super::request::{FromTarget, FromUser, PtyRequest, Request};
 use super::reverse::Listening;
+use super::tap::Tap;
 use super::target::TargetConnection;
 use super::tunnel::over;
 use crate::lifecycle::{Cause, Exit};
+use crate::recording::Stream;
 
 /// How long a user's client may take to read the last words of a session.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -100,6 +102,7 @@ impl Opened {
 pub async fn join(
     user: UserChannel,
     connection: TargetConnection,
+    tap: Arc<Tap>,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     mut announcements: watch::Receiver<Announcement>,
@@ -113,8 +116,8 @@ pub async fn join(
     };
     let end = match opened {
         Ok(target) => {
-            let bridge =
-                Bridge { user, target, activity, instance, asked: Mutex::default(), progress: Mutex::default() };
+            let (asked, progress) = (Mutex::default(), Mutex::default());
+            let bridge = Bridge { user, target, tap: tap.clone(), activity, instance, asked, progress };
             tokio::select! {
                 // The target's last words come first.
                 biased;
@@ -132,6 +135,7 @@ pub async fn join(
             end
         }
     };
+    tap.closed();
     // How long the target takes for it is nothing that the session's end should wait for.
     farewells.spawn(connection.disconnect());
     end
@@ -159,6 +163,7 @@ enum Asked {
 struct Bridge {
     user: UserChannel,
     target: TargetSide,
+    tap: Arc<Tap>,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     asked: Mutex<VecDeque<Asked>>,
@@ -202,6 +207,7 @@ impl Bridge {
             self.instance.pulse.sure().await;
             let sent = match item {
                 Item::Data(data) => {
+                    self.tap.to_target(&data);
                     self.activity.sent_to_target(data.len());
                     target.send(None, data).await
                 }
@@ -238,6 +244,12 @@ impl Bridge {
     }
 
     async fn request(&self, request: Request) -> Result<(), russh::Error> {
+        match self.tap.request(&request).await {
+            Ok(None) => {}
+            Ok(Some(notice)) => self.note(notice).await?,
+            // What must be recorded and cannot be is not done; the session hears of it, and ends.
+            Err(_) => return pending().await,
+        }
         let target = &self.target.write;
         match request {
             Request::Pty(PtyRequest { term, size, modes }) => {
@@ -276,20 +288,22 @@ impl Bridge {
         loop {
             let said = match self.target.next().await {
                 Item::Data(data) => {
+                    self.tap.to_user(Stream::Output, &data).await;
                     self.activity.sent_to_user(data.len());
                     user.send(None, data).await
                 }
                 Item::Extended(stream, data) => {
+                    self.tap.to_user(Stream::Error, &data).await;
                     self.activity.sent_to_user(data.len());
                     user.send(Some(stream), data).await
                 }
                 Item::Said(FromTarget::Eof) => user.write.eof().await,
                 Item::Said(FromTarget::ExitStatus(code)) => {
-                    self.progress().exit = Exit { code: Some(code), signal: None };
+                    self.exited(Exit { code: Some(code), signal: None });
                     user.write.exit_status(code).await
                 }
                 Item::Said(FromTarget::ExitSignal { signal, core_dumped, message, language }) => {
-                    self.progress().exit = Exit { code: None, signal: Some(signal_text(&signal)) };
+                    self.exited(Exit { code: None, signal: Some(signal_text(&signal)) });
                     let (handle, id) = (&self.user.handle, user.write.id());
                     let sent = handle.exit_signal_request(id, signal, core_dumped, message, language).await;
                     sent.map_err(|()| russh::Error::SendError)
@@ -354,6 +368,16 @@ impl Bridge {
         let Some(text) = text else { return };
         let begin = if self.progress().terminal { "\r\n" } else { "" };
         refuse(&self.user, &format!("{begin}{text}")).await;
+    }
+
+    fn exited(&self, exit: Exit) {
+        self.tap.exited(&exit);
+        self.progress().exit = exit;
+    }
+
+    /// Says something before there is anything else on the screen.
+    async fn note(&self, text: &str) -> Result<(), russh::Error> {
+        self.user.side.send(Some(STDERR), format!("{text}\r\n").into()).await
     }
 
     async fn say(&self, text: &str) -> Result<(), russh::Error> {

@@ -6,14 +6,15 @@ use russh::ChannelOpenFailure;
 use russh::server::ChannelOpenHandle;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-use tracing::info;
 
 use super::activity::Activity;
+use super::audit_log::AuditLog;
 use super::channel::{Announcement, ChannelEnd, UserSide};
 use super::inbox::Inboxes;
 use super::instance::Instance;
 use super::request::FromUser;
 use super::target::TargetConnection;
+use super::traffic::Traffic;
 use super::tunnel::{Tunnel, over};
 
 /// A forward that the user wants, and that is not open yet.
@@ -69,13 +70,14 @@ pub fn with_reason(failure: &ChannelOpenFailure, why: &str) -> ChannelOpenFailur
 pub async fn join(
     forward: Forward,
     mut connection: TargetConnection,
-    session: Arc<str>,
+    audit: Arc<AuditLog>,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     mut announcements: watch::Receiver<Announcement>,
     farewells: TaskTracker,
 ) -> ChannelEnd {
-    let Destination { host, port, .. } = &forward.destination;
+    let Destination { host, port, .. } = forward.destination.clone();
+    let tell = |bytes, result: &str| audit.tunnel("local_forward", &host, u32::from(port), bytes, result);
     let open = async {
         // What a process was asked that was frozen may be done in a session that has ended.
         instance.pulse.sure().await;
@@ -92,11 +94,12 @@ pub async fn join(
     };
     match opened {
         Ok(target) => {
-            info!(%session, host, port, "local forward opened");
+            tell(None, "opened");
             let Forward { user, reply, .. } = forward;
             reply.accept().await;
-            let tunnel = Tunnel { user, target, activity, instance };
+            let tunnel = Tunnel { user, target, activity, traffic: Traffic::default(), instance };
             let end = tunnel.run(&mut announcements).await;
+            tell(Some(tunnel.traffic.bytes()), "closed");
             farewells.spawn(async move {
                 tunnel.linger().await;
                 connection.disconnect().await;
@@ -104,7 +107,7 @@ pub async fn join(
             end
         }
         Err((end, failure)) => {
-            info!(%session, host, port, reason = failure.description(), "local forward not opened");
+            tell(None, &format!("not opened: {}", failure.description()));
             forward.refuse(failure).await;
             farewells.spawn(connection.disconnect());
             end

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use kube::ResourceExt;
 use russh::keys::ssh_key::Certificate;
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::Gateway;
 use super::activity::Activity;
+use super::audit_log::AuditLog;
 use super::channel::{BREAK, END_OF_WRITE, Opened, UserChannel};
 use super::directory::Grant;
 use super::forward::{self, Destination, Forward};
@@ -27,7 +29,7 @@ use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection};
 use super::session::{self, ClientSide};
 use super::sign_in::{LastRefusal, Permits, SignIn, SignedIn};
 use super::socket::Health;
-use crate::api::Allow;
+use crate::api::{Allow, RecordingMode};
 use crate::metrics::{METRICS, RefusalLabels};
 
 /// How many channels a connection may have open at once.
@@ -68,6 +70,7 @@ enum State {
 struct Link {
     allow: Allow,
     permits: Permits,
+    audit: Arc<AuditLog>,
     activity: Arc<Activity>,
     opened: mpsc::Sender<Opened>,
     /// The way to whoever has the target listen, once there is somebody.
@@ -138,11 +141,16 @@ impl Connection {
         let slot = gateway.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
         let instance = gateway.instance().await.ok_or(Refusal::NotReady)?;
         let Grant { target, permits, .. } = &grant;
+        if target.spec.recording == RecordingMode::Required && gateway.recordings.is_none() {
+            return Err(Refusal::NoPlaceForRecordings { target: target.name_any() });
+        }
+        let audit = Arc::new(AuditLog::new(session::name_of(&grant), &grant));
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));
         let link = Link {
             allow: target.spec.allow,
             permits: permits.clone(),
+            audit: audit.clone(),
             activity: activity.clone(),
             opened,
             listening: None,
@@ -156,7 +164,7 @@ impl Connection {
             health: self.health.clone(),
             opened: channels,
         };
-        gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, activity, slot));
+        gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, audit, activity, slot));
         Ok(link)
     }
 
@@ -339,7 +347,7 @@ impl server::Handler for Connection {
             (State::Refused(refusal), _) => forward::prohibited(&refusal.notice()),
             (State::Session(_), None) => forward::connect_failed("bastion: there is no such destination"),
             (State::Session(link), Some(port)) if !link.allow.local_forward => {
-                info!(name = self.sign_in.name(), client = %self.peer, host, port, "local forward refused: not allowed");
+                link.audit.tunnel("local_forward", host, u32::from(port), None, "refused: spec.allow.localForward");
                 match port {
                     jump::SSH_PORT => forward::prohibited(&jump::with_target(self.sign_in.name())),
                     _ => forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)"),

@@ -2,6 +2,7 @@
 
 mod activity;
 mod allowed;
+mod audit_log;
 mod banner;
 mod channel;
 mod crypto;
@@ -29,8 +30,10 @@ mod sign_in;
 mod sign_in_name;
 mod socket;
 mod supervisor;
+mod tap;
 mod target;
 mod tcp_options;
+mod traffic;
 mod tunnel;
 
 use std::net::SocketAddr;
@@ -53,6 +56,7 @@ use crate::http::{self, Ready};
 use crate::lifecycle::{Cause, RENEW_RETRY};
 use crate::liveness::InstanceLease;
 use crate::metrics::METRICS;
+use crate::recording::Store;
 use crate::redis_link::{RedisLink, RedisSettings};
 use directory::Directory;
 use instance::Instance;
@@ -89,6 +93,8 @@ pub struct Settings {
     pub grace_period: Duration,
     /// How many sessions the gateway carries at most.
     pub max_sessions: usize,
+    /// Where recordings go, where there are some.
+    pub recording_url: Option<String>,
     /// The second witness, where there is one.
     pub redis: Option<RedisSettings>,
     /// How many wrong answers lock out.
@@ -99,6 +105,7 @@ pub struct Settings {
 
 /// What the connections and sessions of one gateway share.
 pub(crate) struct Gateway {
+    namespace: String,
     directory: Directory,
     throttle: Throttle,
     second_factors: SecondFactors,
@@ -107,6 +114,7 @@ pub(crate) struct Gateway {
     refusals: RefusalEvents,
     writer: SessionWriter,
     dialler: Dialler,
+    recordings: Option<Store>,
     slots: Arc<Semaphore>,
     sessions: TaskTracker,
     supervisor: Arc<Supervisor>,
@@ -145,6 +153,7 @@ impl Gateway {
 /// When it cannot start, or ends could not be written before the end.
 pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let client = Client::try_from(config.clone())?;
+    let recordings = settings.recording_url.as_deref().map(Store::open).transpose().context("--recording-url")?;
     let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
     let banner = settings.banner_file.as_deref().map(banner::read).transpose()?;
     let background = CancellationToken::new();
@@ -157,6 +166,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let publishing = tokio::spawn(publishing);
     let (life, instance) = watch::channel(None);
     let gateway = Arc::new(Gateway {
+        namespace: settings.namespace.clone(),
         directory,
         throttle: Throttle::new(settings.lock_out, redis.clone()),
         second_factors: SecondFactors::new(client.clone(), &settings.namespace, redis.clone())?,
@@ -165,6 +175,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         refusals: RefusalEvents::new(events.clone()),
         writer: SessionWriter::new(client.clone(), &settings.namespace, "bastion-gateway", events),
         dialler: Dialler::new(client.clone(), &settings.namespace),
+        recordings,
         slots: Arc::new(Semaphore::new(settings.max_sessions)),
         sessions: TaskTracker::new(),
         supervisor: Arc::default(),

@@ -47,6 +47,15 @@ pub enum Refusal {
     /// The gateway is stopping, or begins a new life.
     #[error("this gateway takes no new sessions at the moment; sign in again to reach another")]
     NotReady,
+    /// The target requires a recording, and the gateway has nowhere to put one.
+    #[error(
+        "target {target:?} requires that sessions are recorded, and this gateway has no place for recordings; whoever runs \
+         the bastion starts it with --recording-url"
+    )]
+    NoPlaceForRecordings {
+        /// The target.
+        target: String,
+    },
     /// The session's object could not be created.
     #[error("the session cannot be recorded, so it is not opened: {0}")]
     NotRecorded(String),
@@ -65,6 +74,7 @@ impl Refusal {
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::Full => "full",
             Self::NotReady => "not_ready",
+            Self::NoPlaceForRecordings { .. } => "no_place_for_recordings",
             Self::NotRecorded(_) => "not_recorded",
         }
     }

@@ -12,12 +12,14 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::activity::Activity;
+use super::audit_log::AuditLog;
 use super::channel::{Announcement, ChannelEnd, TargetSide, UserSide};
 use super::forward::connect_failed;
 use super::inbox::Inboxes;
 use super::instance::Instance;
 use super::request::{FromTarget, FromUser};
 use super::target::TargetConnection;
+use super::traffic::Traffic;
 use super::tunnel::{Tunnel, over};
 
 /// How long the user's client may take to open a channel.
@@ -161,13 +163,17 @@ async fn heed(wish: Listening, connection: &TargetConnection, session: &str) {
 pub async fn join(
     incoming: Incoming,
     user: UserConnection,
-    session: Arc<str>,
+    audit: Arc<AuditLog>,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     mut announcements: watch::Receiver<Announcement>,
     farewells: TaskTracker,
 ) -> ChannelEnd {
     let purpose = incoming.purpose.clone();
+    let tell = |bytes, result: &str| match &purpose {
+        Purpose::Forward { address, port, .. } => audit.tunnel("remote_forward", address, *port, bytes, result),
+        Purpose::Agent => audit.tunnel("agent_forward", "", 0, bytes, result),
+    };
     let opened = tokio::select! {
         opened = user.open(&purpose) => opened,
         text = over(&mut announcements) => {
@@ -176,16 +182,17 @@ pub async fn join(
     };
     match opened {
         Ok(user) => {
-            info!(%session, ?purpose, "channel from the target opened");
+            tell(None, "opened");
             let Incoming { target, reply, .. } = incoming;
             reply.accept().await;
-            let tunnel = Tunnel { user, target, activity, instance };
+            let tunnel = Tunnel { user, target, activity, traffic: Traffic::default(), instance };
             let end = tunnel.run(&mut announcements).await;
+            tell(Some(tunnel.traffic.bytes()), "closed");
             farewells.spawn(tunnel.linger());
             end
         }
         Err(failure) => {
-            info!(%session, ?purpose, reason = failure.description(), "channel from the target not opened");
+            tell(None, &format!("not opened: {}", failure.description()));
             incoming.refuse(failure).await;
             ChannelEnd::NotOpened
         }

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use super::Gateway;
 use super::activity::Activity;
+use super::audit_log::AuditLog;
 use super::channel::{self, Announcement, ChannelEnd, Opened};
 use super::directory::Grant;
 use super::forward;
@@ -29,14 +30,17 @@ use super::refusal::Refusal;
 use super::registry::Order;
 use super::reverse::{self, Incoming, Purpose, UserConnection};
 use super::socket::Health;
+use super::tap::{Observers, Tap};
 use super::target::{DialRequest, TargetConnection, Unreachable};
 use crate::api::{
-    AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Limits, Protocol, User,
+    AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Limits, Protocol,
+    RecordingState, User,
 };
 use crate::cluster::{Created, regarding};
 use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NETWORK_LOOK_EVERY, NetworkWatch, Verdict};
 use crate::liveness::random_name;
 use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
+use crate::recording::{About, SessionRecording};
 
 /// How long the user's side has for each step of taking its leave, before its socket is cut.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -75,17 +79,20 @@ pub async fn run(
     instance: Arc<Instance>,
     grant: Grant,
     mut client: ClientSide,
+    audit: Arc<AuditLog>,
     activity: Arc<Activity>,
     slot: OwnedSemaphorePermit,
 ) {
     let started = Instant::now();
-    let object = object(&grant, &client, &instance, Timestamp::now());
-    let name: Arc<str> = object.name_any().into();
+    let name = audit.session.clone();
+    let recording = Arc::new(recording(&gateway, &name, &grant, &client));
+    let object = object(&name, &grant, &client, &instance, &recording, Timestamp::now());
     let order = instance.registry.enter(&name, grant.clone(), activity.clone());
     let (announce, announcements) = watch::channel(Announcement::None);
     let mut session = Session {
         name: name.clone(),
         gateway: gateway.clone(),
+        observers: Observers { audit, recording },
         instance: instance.clone(),
         grant,
         activity,
@@ -119,7 +126,7 @@ pub async fn run(
             gateway.supervisor.leave(&name);
             let time = spec.start_time.0.checked_add(started.elapsed()).unwrap_or_else(|_| Timestamp::now());
             let end = End::seen(cause, time, session.activity.bytes());
-            session.finish(&mut client, &announce, reference, &end).await;
+            session.finish(&mut client, &announce, reference, end).await;
             METRICS.sessions_active.dec();
         }
         Created::Refused(status) => session.not_recorded(&mut client, &name, status.message).await,
@@ -138,6 +145,7 @@ pub async fn run(
 struct Session {
     name: Arc<str>,
     gateway: Arc<Gateway>,
+    observers: Observers,
     instance: Arc<Instance>,
     grant: Grant,
     activity: Arc<Activity>,
@@ -182,6 +190,7 @@ impl Session {
             tokio::select! {
                 biased;
                 cause = ordered(&mut order) => return cause,
+                failure = self.observers.recording.failed() => return Cause::RecordingFailed(failure.why),
                 Some(dialled) = self.dials.join_next() => match dialled {
                     Ok(Ok(connection)) => self.connected(connection),
                     Ok(Err(unreachable)) => {
@@ -318,12 +327,13 @@ impl Session {
         let instance = self.instance.clone();
         match channel {
             Opened::Session(channel) => {
-                let join = channel::join(channel, connection, activity, instance, announcements, farewells);
+                let tap = Arc::new(Tap::new(self.observers.clone()));
+                let join = channel::join(channel, connection, tap, activity, instance, announcements, farewells);
                 self.channels.spawn(join);
             }
             Opened::Forward(forward) => {
-                let name = self.name.clone();
-                let join = forward::join(*forward, connection, name, activity, instance, announcements, farewells);
+                let audit = self.observers.audit.clone();
+                let join = forward::join(*forward, connection, audit, activity, instance, announcements, farewells);
                 self.channels.spawn(join);
             }
             Opened::Listening(wishes) => {
@@ -345,9 +355,10 @@ impl Session {
         } else if self.channels.len() >= MAX_CHANNELS {
             incoming.refuse(ChannelOpenFailure::ResourceShortage).await;
         } else {
-            let (name, activity, instance) = (self.name.clone(), self.activity.clone(), self.instance.clone());
+            let (audit, activity) = (self.observers.audit.clone(), self.activity.clone());
+            let instance = self.instance.clone();
             let (announcements, farewells) = (self.announcements.clone(), self.gateway.sessions.clone());
-            let join = reverse::join(incoming, user.clone(), name, activity, instance, announcements, farewells);
+            let join = reverse::join(incoming, user.clone(), audit, activity, instance, announcements, farewells);
             self.channels.spawn(join);
         }
     }
@@ -386,11 +397,22 @@ impl Session {
         client: &mut ClientSide,
         announce: &watch::Sender<Announcement>,
         session: ObjectReference,
-        end: &End,
+        mut end: End,
     ) {
-        let writer = self.gateway.writer.clone();
+        let (writer, recording) = (self.gateway.writer.clone(), self.observers.recording.clone());
         let notice = end.cause.notice();
-        tokio::join!(writer.end_until_final(&session, end), self.goodbye(client, announce, notice));
+        let write = async {
+            end.recording = recording.close(end.cause.reason().as_str()).await;
+            writer.end_until_final(&session, &end).await;
+        };
+        tokio::join!(write, self.goodbye(client, announce, notice));
+        if end.recording.is_some_and(|recording| recording.state == RecordingState::Unfinished) {
+            self.gateway.sessions.spawn(async move {
+                if let Some(result) = recording.settled().await {
+                    writer.recorded(&session, &result).await;
+                }
+            });
+        }
     }
 
     /// Nothing may pass that is not on record.
@@ -446,24 +468,57 @@ async fn ordered(order: &mut Order) -> Cause {
     }
 }
 
+impl ClientSide {
+    /// The IP address that the user came from.
+    fn address(&self) -> String {
+        self.peer.ip().to_canonical().to_string()
+    }
+}
+
+/// What is to be recorded of a new session.
+fn recording(gateway: &Gateway, name: &str, grant: &Grant, client: &ClientSide) -> SessionRecording {
+    let about = About {
+        namespace: gateway.namespace.clone(),
+        session: name.to_owned(),
+        user: grant.user.name_any(),
+        target: grant.target.name_any(),
+        login: grant.login.clone(),
+        client: client.address(),
+    };
+    SessionRecording::new(grant.target.spec.recording, gateway.recordings.clone(), about, gateway.sessions.clone())
+}
+
+/// A name for a new session.
+pub fn name_of(grant: &Grant) -> Arc<str> {
+    session_name(&grant.user.name_any(), &grant.target.name_any()).into()
+}
+
 /// The object of a new session.
-fn object(grant: &Grant, client: &ClientSide, instance: &Instance, start: Timestamp) -> BastionSession {
+fn object(
+    name: &str,
+    grant: &Grant,
+    client: &ClientSide,
+    instance: &Instance,
+    recording: &SessionRecording,
+    start: Timestamp,
+) -> BastionSession {
     let Grant { user, target, login, .. } = grant;
     let mut session = BastionSession::new(
-        &session_name(&user.name_any(), &target.name_any()),
+        name,
         BastionSessionSpec {
             user: User { name: user.name_any(), subject: user.subject(), groups: user.spec.groups.clone() },
             target: target.name_any(),
             login: login.clone(),
             protocol: Protocol::SSH,
             client: Client {
-                address: client.peer.ip().to_canonical().to_string(),
+                address: client.address(),
                 port: i32::from(client.peer.port()),
                 software: Some(client.software.chars().take(255).collect()),
             },
             gateway: GatewayRef { name: instance.pod.clone(), instance: instance.id.clone() },
             start_time: MicroTime(start),
             limits: Limits::stricter(target.spec.limits, user.spec.limits),
+            recording: recording.plan(),
             termination: None,
         },
     );

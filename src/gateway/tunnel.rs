@@ -12,6 +12,7 @@ use super::channel::{Announcement, ChannelEnd, LAST_WORDS, TargetSide, UserSide}
 use super::inbox::Item;
 use super::instance::Instance;
 use super::request::{FromTarget, FromUser};
+use super::traffic::Traffic;
 
 /// How long the target may take to pass on what the user sent before closing.
 const LINGER: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ pub struct Tunnel {
     pub target: TargetSide,
     /// Counts what passes.
     pub activity: Arc<Activity>,
+    /// The same, of this stream alone.
+    pub traffic: Traffic,
     /// Says whether anything may pass.
     pub instance: Arc<Instance>,
 }
@@ -70,6 +73,7 @@ impl Tunnel {
             let sent = match item {
                 Item::Data(data) => {
                     self.activity.sent_to_target(data.len());
+                    self.traffic.sent_to_target(data.len());
                     target.send(None, data).await
                 }
                 Item::Said(FromUser::Eof) => target.write.eof().await,
@@ -91,6 +95,7 @@ impl Tunnel {
             let sent = match self.target.next().await {
                 Item::Data(data) => {
                     self.activity.sent_to_user(data.len());
+                    self.traffic.sent_to_user(data.len());
                     user.send(None, data).await
                 }
                 Item::Said(FromTarget::Eof) => user.write.eof().await,

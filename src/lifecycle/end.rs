@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{ObservedBy, Phase, Reason};
+use crate::api::{ObservedBy, Phase, Reason, RecordingResult};
 
 /// How a command or shell on the target ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub enum Cause {
     NetworkLost(Leg),
     /// Whoever is in may not be any more; the sentence says why.
     AccessRevoked(String),
+    /// The target requires a recording, and there is none, or none any more; the sentence says why.
+    RecordingFailed(String),
     /// The gateway was told to stop.
     GatewayShutdown,
     /// A controller declared the gateway instance lost.
@@ -79,6 +81,7 @@ impl Cause {
             Self::MaxDuration(_) => Reason::MaxDuration,
             Self::NetworkLost(_) => Reason::NetworkLost,
             Self::AccessRevoked(_) => Reason::AccessRevoked,
+            Self::RecordingFailed(_) => Reason::RecordingFailed,
             Self::GatewayShutdown => Reason::GatewayShutdown,
             Self::GatewayLost | Self::CutOff => Reason::GatewayLost,
             Self::Stale | Self::Stuck => Reason::Stale,
@@ -100,6 +103,7 @@ impl Cause {
             Self::Deleted => "the BastionSession was deleted".to_owned(),
             Self::TargetClosed => "the target closed the connection".to_owned(),
             Self::TargetUnreachable { why, .. } | Self::AccessRevoked(why) => why.clone(),
+            Self::RecordingFailed(why) => format!("the recording that the target requires failed: {why}"),
             Self::IdleTimeout(limit) => format!("no input for {} seconds", limit.as_secs()),
             Self::MaxDuration(limit) => format!("the session reached its limit of {} seconds", limit.as_secs()),
             Self::NetworkLost(Leg::User) => "the network to the user went silent".to_owned(),
@@ -133,6 +137,12 @@ impl Cause {
             | Self::GatewayShutdown => {
                 format!("session ended: {}", self.message())
             }
+            // Where recordings are stored is not the user's business.
+            Self::RecordingFailed(_) => {
+                "session ended: it must be recorded, and that failed; whoever runs the bastion can \
+                see why"
+                    .to_owned()
+            }
             Self::ApiClosed { .. } | Self::Terminated { .. } => format!("session {}", self.message()),
             Self::Deleted => "session terminated: its BastionSession was deleted".to_owned(),
             Self::GatewayLost | Self::CutOff | Self::Stale => {
@@ -164,18 +174,20 @@ pub struct End {
     pub observed_by: ObservedBy,
     /// Bytes from the user to the target and back, where the observer knows them.
     pub bytes: Option<(u64, u64)>,
+    /// What became of its recordings, where there were some.
+    pub recording: Option<RecordingResult>,
 }
 
 impl End {
     /// An end that the gateway saw happen.
     pub const fn seen(cause: Cause, time: Timestamp, bytes: (u64, u64)) -> Self {
-        Self { cause, time, last_seen: None, observed_by: ObservedBy::Gateway, bytes: Some(bytes) }
+        Self { cause, time, last_seen: None, observed_by: ObservedBy::Gateway, bytes: Some(bytes), recording: None }
     }
 
     /// An end that nobody saw: it is put at the last sign of life, which is never before the start.
     pub fn unseen(cause: Cause, observed_by: ObservedBy, start: Timestamp, last_seen: Option<Timestamp>) -> Self {
         let last_seen = last_seen.map_or(start, |seen| seen.max(start));
-        Self { cause, time: last_seen, last_seen: Some(last_seen), observed_by, bytes: None }
+        Self { cause, time: last_seen, last_seen: Some(last_seen), observed_by, bytes: None, recording: None }
     }
 
     /// The phase that it leads to.
