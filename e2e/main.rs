@@ -11,6 +11,7 @@ mod crypto;
 mod faults;
 mod forwards;
 mod limits;
+mod menu;
 mod network;
 mod partitions;
 mod policies;

@@ -38,6 +38,13 @@ pub struct RefusalLabels {
     pub reason: &'static str,
 }
 
+/// How a visit to the menu ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MenuLabels {
+    /// session, left, gone, nothing, too_long, or one of the labels in `gateway::refusal`.
+    pub outcome: &'static str,
+}
+
 /// Why a write was tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RetryLabels {
@@ -129,6 +136,8 @@ metrics! {
     connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
     connections_refused: Counter, "counter", Counter::default(), "Connections turned away because too many had not signed in.";
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", Family::default(), "Sign-ins refused; each key that a client offers in vain counts.";
+    menus_open: Gauge, "gauge", Gauge::default(), "Connections that have signed in and have yet to choose a target.";
+    menus: Family<MenuLabels, Counter>, "counter by outcome", Family::default(), "Connections that had a target to choose, by what came of it.";
     sessions_active: Gauge, "gauge", Gauge::default(), "Sessions that this gateway carries.";
     sessions_started: Counter, "counter", Counter::default(), "Sessions that this gateway has started.";
     sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", Family::default(), "Ends that this program has written.";
@@ -174,6 +183,7 @@ mod tests {
     #[test]
     fn the_page_has_every_metric_that_is_described() {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
+        METRICS.menus.get_or_create(&MenuLabels { outcome: "left" }).inc();
         METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
         METRICS.redis_failures.get_or_create(&RedisLabels { operation: "show" }).inc();
         METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();

@@ -13,7 +13,7 @@ pub use session::{
     BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, Termination, User,
 };
 pub use target::{Allow, BastionTarget, BastionTargetSpec, Credentials, Limits, SecretKeyRef};
-pub use text::{Group, KeyLine, Login};
+pub use text::{Group, KeyLine, Line, Login};
 pub use user::{BastionUser, BastionUserSpec};
 
 /// The API group of every custom resource and virtual resource of the bastion.

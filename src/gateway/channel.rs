@@ -21,7 +21,7 @@ use crate::lifecycle::{Cause, Exit};
 /// How long a user's client may take to read the last words of a session.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The exit status of a command that the bastion ended or never started, as `ssh` itself has for its own failures.
-const NOT_RUN: u32 = 255;
+pub const NOT_RUN: u32 = 255;
 const STDERR: u32 = 1;
 
 /// What a session tells all its channels.
@@ -114,10 +114,17 @@ pub async fn join(
 }
 
 /// Tells the user why there is no session, and closes the channel.
-async fn refuse(user: &UserChannel, notice: &str) {
+pub async fn refuse(user: &UserChannel, notice: &str) {
+    close(user, Some(notice), NOT_RUN).await;
+}
+
+/// Closes the channel with this exit status, and these words where there are any.
+pub async fn close(user: &UserChannel, notice: Option<&str>, status: u32) {
     let said = async {
-        user.write.extended_data_bytes(STDERR, format!("{notice}\r\n").into_bytes()).await?;
-        user.write.exit_status(NOT_RUN).await?;
+        if let Some(notice) = notice {
+            user.write.extended_data_bytes(STDERR, format!("{notice}\r\n").into_bytes()).await?;
+        }
+        user.write.exit_status(status).await?;
         user.write.eof().await?;
         user.write.close().await
     };

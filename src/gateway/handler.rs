@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use russh::keys::ssh_key::PublicKey;
@@ -13,12 +13,13 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::Admitted;
 use super::Gateway;
 use super::activity::Activity;
 use super::channel::{Opened, UserChannel};
-use super::directory::Grant;
 use super::forward::{self, Destination, Forward};
 use super::inbox::{Inbox, Item, PtyRequest, Request, Size, TRICKLE, WINDOW};
+use super::lobby::{self, Guest};
 use super::refusal::Refusal;
 use super::session::{self, ClientSide};
 use super::sign_in_name::SignInName;
@@ -61,9 +62,20 @@ enum State {
 
 /// What ties the connection to its session's task.
 struct Link {
-    allow: Allow,
+    /// Set once there is a target.
+    allow: Arc<OnceLock<Allow>>,
     activity: Arc<Activity>,
     opened: mpsc::Sender<Opened>,
+}
+
+impl Link {
+    fn allow(&self) -> Allow {
+        self.allow.get().copied().unwrap_or(lobby::ALLOW)
+    }
+
+    fn has_target(&self) -> bool {
+        self.allow.get().is_some()
+    }
 }
 
 impl Connection {
@@ -112,17 +124,18 @@ impl Connection {
         }
     }
 
-    /// Opens the session of somebody who has signed in, or says why there is none.
+    /// Opens the session of somebody who has signed in, or the menu where they named no target, or says why there is
+    /// neither.
     async fn open_session(&self, handle: Handle, software: String) -> Result<Link, Refusal> {
         let gateway = &self.gateway;
         let Some((user, key)) = self.signed_in_as.clone() else { return Err(Refusal::RightsUnknown) };
-        let grant = gateway.directory.grant(user, key, &self.sign_in_name).await?;
-        let slot = gateway.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
-        let instance = gateway.instance().await.ok_or(Refusal::NotReady)?;
-        let Grant { target, .. } = &grant;
+        let admitted = match gateway.admit(user.clone(), key.clone(), &self.sign_in_name).await {
+            Err(Refusal::NoTarget { .. }) => Err(Guest { user, key, place: gateway.lobby.enter()? }),
+            admitted => Ok(admitted?),
+        };
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));
-        let link = Link { allow: target.spec.allow, activity: activity.clone(), opened };
+        let link = Link { allow: Arc::default(), activity: activity.clone(), opened };
         let client = ClientSide {
             peer: self.peer,
             software,
@@ -131,8 +144,18 @@ impl Connection {
             cut: self.cut.clone(),
             health: self.health.clone(),
             opened: channels,
+            first: None,
         };
-        gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, activity, slot));
+        match admitted {
+            Ok(Admitted { grant, slot, instance }) => {
+                let _ = link.allow.set(grant.target.spec.allow);
+                gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, activity, slot));
+            }
+            Err(guest) => {
+                let allow = link.allow.clone();
+                gateway.sessions.spawn(lobby::run(gateway.clone(), guest, client, allow, activity));
+            }
+        }
         Ok(link)
     }
 
@@ -182,7 +205,7 @@ impl Connection {
                 session.eof(channel)?;
                 session.close(channel)
             }
-            State::Session(link) if allowed(&link.allow) => {
+            State::Session(link) if allowed(&link.allow()) => {
                 link.activity.input();
                 self.put(channel, Item::Request(request))?;
                 session.channel_success(channel)
@@ -218,8 +241,7 @@ impl server::Handler for Connection {
                 State::Session(link)
             }
             Err(refusal) => {
-                info!(name = self.sign_in_name, client = %self.peer, reason = refusal.label(), "sign-in refused: {refusal}");
-                METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
+                refusal.report(&self.sign_in_name, self.peer);
                 State::Refused(refusal)
             }
         };
@@ -258,7 +280,11 @@ impl server::Handler for Connection {
             (State::Before, _) => ChannelOpenFailure::AdministrativelyProhibited,
             (State::Refused(refusal), _) => forward::prohibited(&refusal.notice()),
             (State::Session(_), None) => forward::connect_failed("bastion: there is no such destination"),
-            (State::Session(link), Some(port)) if !link.allow.local_forward => {
+            (State::Session(link), _) if !link.has_target() => {
+                let refusal = Refusal::NoTarget { user: SignInName::user_of(&self.sign_in_name).to_owned() };
+                forward::prohibited(&refusal.notice())
+            }
+            (State::Session(link), Some(port)) if !link.allow().local_forward => {
                 info!(name = self.sign_in_name, client = %self.peer, host, port, "local forward refused: not allowed");
                 forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)")
             }

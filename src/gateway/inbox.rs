@@ -152,6 +152,27 @@ impl Inbox {
         Ok(())
     }
 
+    /// Puts things in front of everything, so that they are taken out next, in their own order. Limits are for what a
+    /// client sends.
+    pub fn put_back(&self, items: Vec<Item>) {
+        let mut queue = self.lock();
+        for item in items.into_iter().rev() {
+            let waiting = match item {
+                Item::Data(data) => {
+                    queue.bytes += data.len();
+                    Waiting::Data(data.into())
+                }
+                other => {
+                    queue.requests += 1;
+                    Waiting::Other(other)
+                }
+            };
+            queue.items.push_front(waiting);
+        }
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
     /// Takes the next thing out, in the order in which they came; waits until there is one.
     pub async fn next(&self) -> Item {
         loop {
@@ -235,6 +256,17 @@ mod tests {
         assert!(sent <= LIMIT && sent >= HIGH_WATER + 2 * WINDOW as usize, "{sent}");
         let requests = (0..1000).take_while(|_| inbox.put(Item::Request(Request::Shell)).is_ok()).count();
         assert_eq!(requests, MAX_REQUESTS);
+    }
+
+    #[tokio::test]
+    async fn what_is_put_back_comes_first_in_its_own_order() {
+        let inbox = Inbox::default();
+        inbox.put_data(b"b").unwrap();
+        inbox.put_back(vec![Item::Request(Request::Shell), Item::Data(Bytes::from_static(b"a"))]);
+        assert!(matches!(inbox.next().await, Item::Request(Request::Shell)));
+        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"a"[..]));
+        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"b"[..]));
+        assert_eq!((inbox.lock().bytes, inbox.lock().requests), (0, 0));
     }
 
     #[tokio::test]

@@ -11,6 +11,8 @@ mod host_key;
 mod hot_state;
 mod inbox;
 mod instance;
+mod lobby;
+mod menu;
 mod predecessor;
 mod pulse;
 mod redis_side;
@@ -30,22 +32,26 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kube::{Api, Client};
+use russh::keys::ssh_key::PublicKey;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::api::BastionUser;
 use crate::cluster::{EventSink, SessionWriter};
 use crate::http::{self, Ready};
 use crate::lifecycle::{Cause, RENEW_RETRY};
 use crate::liveness::InstanceLease;
 use crate::metrics::METRICS;
 use crate::redis_link::{RedisLink, RedisSettings};
-use directory::Directory;
+use directory::{Directory, Grant};
 use instance::Instance;
+use lobby::Lobby;
+use refusal::Refusal;
 use supervisor::Supervisor;
 use target::Dialler;
 
@@ -85,6 +91,7 @@ pub(crate) struct Gateway {
     writer: SessionWriter,
     dialler: Dialler,
     slots: Arc<Semaphore>,
+    lobby: Lobby,
     sessions: TaskTracker,
     supervisor: Arc<Supervisor>,
     instance: watch::Receiver<Option<Arc<Instance>>>,
@@ -92,7 +99,23 @@ pub(crate) struct Gateway {
     grace_period: Duration,
 }
 
+/// What a session needs to begin.
+struct Admitted {
+    grant: Grant,
+    /// Held as long as the session is online.
+    slot: OwnedSemaphorePermit,
+    instance: Arc<Instance>,
+}
+
 impl Gateway {
+    /// Lets a user who has signed in under `sign_in_name` have a session, or says why not.
+    async fn admit(&self, user: Arc<BastionUser>, key: PublicKey, sign_in_name: &str) -> Result<Admitted, Refusal> {
+        let grant = self.directory.grant(user, key, sign_in_name).await?;
+        let slot = self.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
+        let instance = self.instance().await.ok_or(Refusal::NotReady)?;
+        Ok(Admitted { grant, slot, instance })
+    }
+
     /// The present life, as soon as it is known that it was not declared lost while this process was paused or cut off;
     /// `None` when no new session may begin.
     async fn instance(&self) -> Option<Arc<Instance>> {
@@ -137,6 +160,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         writer: SessionWriter::new(client.clone(), &settings.namespace, "bastion-gateway", events),
         dialler: Dialler::new(client.clone(), &settings.namespace),
         slots: Arc::new(Semaphore::new(settings.max_sessions)),
+        lobby: Lobby::default(),
         sessions: TaskTracker::new(),
         supervisor: Arc::default(),
         instance,

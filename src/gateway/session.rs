@@ -62,6 +62,20 @@ pub struct ClientSide {
     pub health: Health,
     /// Channels that the user opens.
     pub opened: mpsc::Receiver<Opened>,
+    /// A channel that was opened before there was a session.
+    pub first: Option<Opened>,
+}
+
+impl ClientSide {
+    /// Ends the connection, with these words where there are any, and cuts it off where the client does not go.
+    pub async fn leave(&mut self, words: Option<&str>) {
+        // Most clients leave by themselves when their channels are closed.
+        let _ = timeout(GOODBYE, self.gone.cancelled()).await;
+        let words = words.unwrap_or("session ended").to_owned();
+        let _ = timeout(GOODBYE, self.handle.disconnect(Disconnect::ByApplication, words, "en".to_owned())).await;
+        let _ = timeout(GOODBYE, self.gone.cancelled()).await;
+        self.cut.cancel();
+    }
 }
 
 /// Runs a session from sign-in to its written end. `slot` is held as long as the cluster thinks that the session
@@ -91,7 +105,7 @@ pub async fn run(
         dials: JoinSet::new(),
         reached: false,
         spare: None,
-        waiting: VecDeque::new(),
+        waiting: client.first.take().into_iter().collect(),
         channels: JoinSet::new(),
         user_network: NetworkWatch::default(),
         target_networks: Vec::new(),
@@ -387,12 +401,7 @@ impl Session {
         if let Some(spare) = self.spare.take() {
             spare.disconnect().await;
         }
-        // Most clients leave by themselves when their channels are closed.
-        let _ = timeout(GOODBYE, client.gone.cancelled()).await;
-        let words = text.as_deref().unwrap_or("session ended").to_owned();
-        let _ = timeout(GOODBYE, client.handle.disconnect(Disconnect::ByApplication, words, "en".to_owned())).await;
-        let _ = timeout(GOODBYE, client.gone.cancelled()).await;
-        client.cut.cancel();
+        client.leave(text.as_deref()).await;
     }
 }
 
