@@ -14,6 +14,7 @@ mod limits;
 mod menu;
 mod network;
 mod partitions;
+mod plugin;
 mod policies;
 mod programs;
 mod records;

@@ -52,6 +52,7 @@ use directory::{Directory, Grant};
 use instance::Instance;
 use lobby::Lobby;
 use refusal::Refusal;
+pub use sign_in_name::SignInName;
 use supervisor::Supervisor;
 use target::Dialler;
 
@@ -151,6 +152,12 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let http = tokio::spawn(http::serve(settings.http_listen, ready.clone(), background.clone()).await?);
 
     let host_key = host_key::load_or_create(client.clone(), &settings.namespace).await?;
+    if let Err(error) = host_key::publish(client.clone(), &settings.namespace, &host_key).await {
+        warn!(
+            error = format!("{error:#}"),
+            "the host key is not published; `kubectl bastion ssh` will not know this gateway"
+        );
+    }
     let directory = Directory::watch(client.clone(), &settings.namespace).await?;
     let (events, publishing) = EventSink::new(client.clone(), "bastion-gateway", &settings.pod, background.clone());
     let publishing = tokio::spawn(publishing);
