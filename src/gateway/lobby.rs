@@ -15,17 +15,19 @@ use tokio_util::sync::CancellationToken;
 use super::activity::Activity;
 use super::channel::{self, Opened, UserChannel};
 use super::directory::Grant;
-use super::inbox::{Item, PtyRequest, Request};
+use super::inbox::Item;
 use super::menu::rights::{ALL_AT_ONCE, Asker, Usable};
 use super::menu::{Choice, Language, Menu, Wish};
 use super::refusal::Refusal;
+use super::request::{FromUser, PtyRequest, Request};
 use super::session::{self, ClientSide};
 use super::{Admitted, Gateway};
 use crate::api::{Allow, BastionUser};
 use crate::metrics::{METRICS, MenuLabels};
 
 /// What a connection may ask for before it has a target.
-pub const ALLOW: Allow = Allow { shell: true, exec: false, sftp: false, local_forward: false };
+pub const ALLOW: Allow =
+    Allow { shell: true, exec: false, sftp: false, local_forward: false, remote_forward: false, agent_forward: false };
 
 /// How many connections of a gateway may be choosing a target.
 const PLACES: usize = 256;
@@ -45,6 +47,8 @@ const LEFT: u32 = 130;
 const KEPT_REQUESTS: usize = 128;
 /// The same in bytes.
 const KEPT_BYTES: usize = 64 * 1024;
+/// As many notices are kept for after the menu.
+const KEPT_NOTICES: usize = 16;
 
 /// What all who choose share.
 pub struct Lobby {
@@ -140,7 +144,8 @@ impl Visit {
                 let Grant { target, login, .. } = &admitted.grant;
                 let connecting = format!("{}\r\n", language.connecting(login, &target.name_any()));
                 show(&channel, connecting.into_bytes()).await?;
-                channel.inbox.put_back(asked.into_items());
+                let items = asked.into_items(target.spec.allow);
+                channel.side.inbox.put_back(items);
                 Ok((channel, admitted))
             }
             Err(leave) => {
@@ -161,8 +166,8 @@ impl Visit {
             };
             let channel = match opened {
                 Opened::Session(channel) => channel,
-                forward @ Opened::Forward(_) => {
-                    forward.refuse(&self.no_target(client).notice()).await;
+                other @ (Opened::Forward(_) | Opened::Listening(_)) => {
+                    other.refuse(&self.no_target(client).notice()).await;
                     continue;
                 }
             };
@@ -202,7 +207,7 @@ impl Visit {
                     menu.checking(self.asker(&done).progress());
                     None
                 }
-                item = channel.inbox.next() => {
+                item = channel.side.next() => {
                     idle = Instant::now() + IDLE;
                     asked.heed(item, menu)?
                 }
@@ -284,7 +289,7 @@ async fn show(channel: &UserChannel, output: Vec<u8>) -> Result<(), Leave> {
     if output.is_empty() {
         return Ok(());
     }
-    match timeout(READ, channel.write.data_bytes(output)).await {
+    match timeout(READ, channel.side.send(None, output.into())).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Leave::Gone),
     }
@@ -296,6 +301,10 @@ struct Asked {
     pty: Option<PtyRequest>,
     env: Vec<(String, String)>,
     bytes: usize,
+    /// Whether the target may ask the user's agent, if it allows that.
+    agent: bool,
+    /// What the user is to be told on the way.
+    notices: Vec<&'static str>,
     /// What was typed after a target was chosen.
     typed: Vec<u8>,
 }
@@ -306,14 +315,14 @@ impl Asked {
     async fn read(channel: &UserChannel) -> Option<Self> {
         let mut asked = Self::default();
         loop {
-            match channel.inbox.next().await {
-                Item::Request(Request::Shell) => return Some(asked),
-                Item::Request(Request::Refused(_) | Request::Exec(_) | Request::Subsystem(_)) => {
+            match channel.side.next().await {
+                Item::Said(FromUser::Request(Request::Shell)) => return Some(asked),
+                Item::Said(FromUser::Request(Request::Refused(_) | Request::Exec(_) | Request::Subsystem(_))) => {
                     return Some(Self::default());
                 }
-                Item::Request(request) => asked.keep(request),
-                Item::Close => return None,
-                Item::Data(_) | Item::Eof => {}
+                Item::Said(FromUser::Request(request)) => asked.keep(request),
+                Item::Said(FromUser::Close) => return None,
+                Item::Said(FromUser::Eof) | Item::Data(_) | Item::Extended(..) => {}
             }
         }
     }
@@ -333,8 +342,19 @@ impl Asked {
                     self.env.push((name, value));
                 }
             }
-            // There is nothing yet that could take a signal, and one channel runs one thing.
-            Request::Signal(_) | Request::Shell | Request::Exec(_) | Request::Subsystem(_) | Request::Refused(_) => {}
+            Request::AgentForward => self.agent = true,
+            Request::Notice(notice) => {
+                if self.notices.len() < KEPT_NOTICES {
+                    self.notices.push(notice);
+                }
+            }
+            // There is nothing yet that could take a signal or a break, and one channel runs one thing.
+            Request::Signal(_)
+            | Request::Break(_)
+            | Request::Shell
+            | Request::Exec(_)
+            | Request::Subsystem(_)
+            | Request::Refused(_) => {}
         }
     }
 
@@ -343,7 +363,7 @@ impl Asked {
     }
 
     /// Does in the menu what comes from the user.
-    fn heed(&mut self, item: Item, menu: &mut Menu) -> Result<Option<Wish>, Leave> {
+    fn heed(&mut self, item: Item<FromUser>, menu: &mut Menu) -> Result<Option<Wish>, Leave> {
         match item {
             Item::Data(bytes) => {
                 let wish = bytes.iter().enumerate().find_map(|(at, byte)| Some((at, menu.read(*byte)?)));
@@ -351,24 +371,31 @@ impl Asked {
                 self.typed = bytes.slice(at + 1..).to_vec();
                 Ok(Some(wish))
             }
-            Item::Request(request) => {
+            Item::Extended(..) => Ok(None),
+            Item::Said(FromUser::Request(request)) => {
                 if let Request::WindowChange(size) = &request {
                     menu.resize(*size);
                 }
                 self.keep(request);
                 Ok(None)
             }
-            Item::Eof => Ok(Some(Wish::Leave)),
-            Item::Close => Err(Leave::Gone),
+            Item::Said(FromUser::Eof) => Ok(Some(Wish::Leave)),
+            Item::Said(FromUser::Close) => Err(Leave::Gone),
         }
     }
 
     /// The same requests for the target, with the size that the terminal has now.
-    fn into_items(self) -> Vec<Item> {
+    fn into_items(self, allow: Allow) -> Vec<Item<FromUser>> {
+        let agent = self.agent.then_some(if allow.agent_forward {
+            Request::AgentForward
+        } else {
+            Request::Notice("bastion: this target allows no agent forwarding (spec.allow.agentForward)")
+        });
+        let notices = self.notices.into_iter().map(Request::Notice).chain(agent);
         let env = self.env.into_iter().map(|(name, value)| Request::Env { name, value });
-        let requests = self.pty.map(Request::Pty).into_iter().chain(env).chain([Request::Shell]);
+        let requests = notices.chain(self.pty.map(Request::Pty)).chain(env).chain([Request::Shell]);
         let typed = (!self.typed.is_empty()).then(|| Item::Data(self.typed.into()));
-        requests.map(Item::Request).chain(typed).collect()
+        requests.map(FromUser::Request).map(Item::Said).chain(typed).collect()
     }
 }
 

@@ -9,7 +9,7 @@ mod screen;
 mod text;
 mod words;
 
-use super::inbox::Size;
+use super::request::Size;
 pub use keys::Key;
 use keys::Keys;
 use list::List;

@@ -8,7 +8,7 @@ use super::picker::Picker;
 use super::text::{cut, fit, plain, width};
 use super::words::Language;
 use super::{Choice, Entry, Progress, Wish, candidate, details};
-use crate::gateway::inbox::Size;
+use crate::gateway::request::Size;
 
 /// Opens the alternate screen and wipes it.
 const OPEN: &str = "\x1b[?1049h\x1b[0m\x1b[H\x1b[2J";
