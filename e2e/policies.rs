@@ -2,6 +2,7 @@
 
 use bastion_operator::api::{BastionSession, credentials_namespace};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -232,6 +233,25 @@ async fn a_gateway_makes_no_secret_but_the_host_key() {
     }
     let host_key = secret(json!({"name": "bastion-host-key"}));
     assert_let_through("the host key", namespace.create_as(&client, host_key).await);
+}
+
+#[tokio::test]
+async fn only_a_gateway_publishes_the_host_key_and_no_other_config_map() {
+    let namespace = Namespace::new().await;
+    let gateway = gateway(&namespace, "gateway-0").await;
+    let map = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    let published = "bastion-known-hosts";
+    let words = "only gateways publish their host key";
+    assert_refused("by an administrator", namespace.create_as(&namespace.admin(), map(published)).await, words);
+    let other = namespace.create_as(&gateway, map("other")).await;
+    assert_refused("another one", other, "a gateway makes no ConfigMap but bastion-known-hosts");
+    assert_let_through("another's own", namespace.create_as(&namespace.admin(), map("other")).await);
+    assert_let_through("by a gateway", namespace.create_as(&gateway, map(published)).await);
+    let maps: Api<ConfigMap> = namespace.api();
+    let mut changed = maps.get(published).await.expect("the ConfigMap");
+    changed.data = Some([("known_hosts".to_owned(), "* mallory".to_owned())].into());
+    let answer = maps.replace(published, &PostParams::default(), &changed).await.map_err(|error| error.to_string());
+    assert_refused("changed by an administrator", answer, words);
 }
 
 #[tokio::test]

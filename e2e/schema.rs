@@ -30,6 +30,8 @@ async fn a_target_with_a_wrong_spec_is_refused_in_words_that_help() {
         (json!({"address": ""}), BAD_ADDRESS),
         (json!({"address": "-oProxyCommand=x"}), BAD_ADDRESS),
         (json!({"address": "two hosts"}), BAD_ADDRESS),
+        (json!({"description": "two\nlines"}), "must be one line of text, without control characters"),
+        (json!({"description": "x".repeat(257)}), "spec.description: Too long: may not be more than 256 bytes"),
         (json!({"port": 0}), "spec.port in body should be greater than or equal to 1"),
         (json!({"port": 65536}), "spec.port in body should be less than or equal to 65535"),
         (json!({"hostKeys": []}), "spec.hostKeys in body should have at least 1 items"),

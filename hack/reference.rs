@@ -3,6 +3,7 @@
 use bastion_operator::api::{Reason, crds};
 use bastion_operator::cli::Cli;
 use bastion_operator::metrics::Metrics;
+use bastion_operator::plugin;
 use clap::CommandFactory;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -113,12 +114,17 @@ fn reasons() {
 
 fn commands() {
     println!("## Commands\n");
-    let mut command = Cli::command().term_width(100);
+    commands_of("bastion", Cli::command());
+    commands_of("kubectl bastion", plugin::Cli::command());
+}
+
+fn commands_of(program: &str, command: clap::Command) {
+    let mut command = command.term_width(100);
     command.build();
     for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
         let help = sub.render_long_help().to_string();
         let help: Vec<_> = help.trim_end().lines().map(str::trim_end).collect();
-        println!("### bastion {}\n\n```text\n{}\n```\n", sub.get_name(), help.join("\n"));
+        println!("### {program} {}\n\n```text\n{}\n```\n", sub.get_name(), help.join("\n"));
     }
 }
 

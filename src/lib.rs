@@ -13,6 +13,7 @@ mod http;
 pub mod lifecycle;
 pub mod liveness;
 pub mod metrics;
+pub mod plugin;
 pub mod recording;
 pub mod redis_link;
 pub mod sftp;

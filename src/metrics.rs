@@ -38,6 +38,13 @@ pub struct RefusalLabels {
     pub reason: &'static str,
 }
 
+/// How a visit to the menu ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MenuLabels {
+    /// session, left, gone, nothing, too_long, or one of the labels in `gateway::refusal`.
+    pub outcome: &'static str,
+}
+
 /// Why a write was tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RetryLabels {
@@ -152,6 +159,8 @@ metrics! {
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", Family::default(), "Sign-ins refused; each key that a client offers in vain counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", Family::default(), "Connections to targets that could not be made or signed in.";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";
+    menus_open: Gauge, "gauge", Gauge::default(), "Connections that have signed in and have yet to choose a target.";
+    menus: Family<MenuLabels, Counter>, "counter by outcome", Family::default(), "Connections that had a target to choose, by what came of it.";
     sessions_active: Gauge, "gauge", Gauge::default(), "Sessions that this gateway carries.";
     sessions_started: Counter, "counter", Counter::default(), "Sessions that this gateway has started.";
     sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", Family::default(), "Ends that this program has written.";
@@ -203,6 +212,7 @@ mod tests {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
         METRICS.targets_unreachable.get_or_create(&UnreachableLabels { reason: "address" }).inc();
         METRICS.legacy_algorithms_negotiated.get_or_create(&AlgorithmLabels { algorithm: "ssh-rsa" }).inc();
+        METRICS.menus.get_or_create(&MenuLabels { outcome: "left" }).inc();
         METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
         METRICS.redis_failures.get_or_create(&RedisLabels { operation: "show" }).inc();
         METRICS.recordings_failed.get_or_create(&RecordingLabels { cause: "full" }).inc();

@@ -92,22 +92,21 @@ impl ControlPlane {
 
     /// A client with every right, for what a cluster's administrator does.
     pub fn admin(&self) -> Client {
-        self.client(|_| ())
+        client_of(Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig"))
     }
 
     /// A client for somebody else, in whose name the administrator speaks.
     pub fn impersonate(&self, user: &str, groups: &[&str]) -> Client {
-        self.client(|kubeconfig| {
-            let auth = kubeconfig.auth_infos[0].auth_info.as_mut().expect("the administrator's token");
-            auth.impersonate = Some(user.to_owned());
-            auth.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
-        })
+        client_of(self.kubeconfig_as(user, groups))
     }
 
-    fn client(&self, change: impl FnOnce(&mut Kubeconfig)) -> Client {
+    /// A kubeconfig for somebody else, in whose name the administrator speaks.
+    pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> Kubeconfig {
         let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig");
-        change(&mut kubeconfig);
-        client_of(kubeconfig)
+        let auth = kubeconfig.auth_infos[0].auth_info.as_mut().expect("the administrator's token");
+        auth.impersonate = Some(user.to_owned());
+        auth.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
+        kubeconfig
     }
 
     /// A kubeconfig for this control plane with another token.
@@ -170,8 +169,8 @@ fn keeper(dir: &Path) -> Command {
     command
 }
 
-/// A session, Lease, Secret and target, each of which another policy must refuse, and a part of its message.
-fn forbidden_objects(namespace: &str) -> [(&'static str, Value, &'static str); 4] {
+/// A session, Lease, Secret, ConfigMap and target, each of which another policy must refuse, and a part of its message.
+fn forbidden_objects(namespace: &str) -> [(&'static str, Value, &'static str); 5] {
     let object = |api_version: &str, kind: &str, rest: Value| {
         let mut object =
             json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "probe", "namespace": namespace}});
@@ -183,7 +182,10 @@ fn forbidden_objects(namespace: &str) -> [(&'static str, Value, &'static str); 4
         "startTime": "2026-01-01T00:00:00.000000Z"}});
     let target = json!({"spec": {"address": "127.0.0.1", "hostKeys": ["ssh-ed25519 AAAA"], "logins": ["probe"],
         "credentials": {"privateKey": {"name": "probe"}}}});
+    let mut known_hosts = object("v1", "ConfigMap", json!({}));
+    known_hosts["metadata"]["name"] = json!("bastion-known-hosts");
     [
+        ("probe", known_hosts, "only gateways publish their host key"),
         ("probe", object("bastion.dev/v1alpha1", "BastionSession", session), "sessions are created by gateways"),
         ("gateway", object("coordination.k8s.io/v1", "Lease", json!({"spec": {}})), "only Leases of its own Pod"),
         ("gateway", object("v1", "Secret", json!({})), "no Secret but bastion-host-key"),

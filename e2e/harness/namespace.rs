@@ -11,7 +11,7 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Client, Resource, ResourceExt};
@@ -183,6 +183,25 @@ impl Namespace {
     pub async fn allow_reading_credentials(&self, user: &str, secret: &str) {
         let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get"]}]);
         self.allow_in(&credentials_namespace(&self.name), &user_subject(user), rules).await;
+    }
+
+    /// Binds a Role of deploy/ to a user, and waits until its first rule is in force.
+    pub async fn bind(&self, user: &str, role: &str) {
+        let name = format!("bind-{}", unique());
+        let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role});
+        self.add(
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+            "roleRef": role_ref, "subjects": [user_subject(user)]}),
+        )
+        .await;
+        let role = self.api::<Role>().get(role).await.expect("a Role of deploy/");
+        let first = serde_json::to_value(&role.rules.expect("rules")[0]).expect("a rule");
+        self.await_right(&user_subject(user), attributes(&self.name, &first)).await;
+    }
+
+    /// A kubeconfig file for somebody else, in whose name the administrator speaks.
+    pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> PathBuf {
+        self.write_kubeconfig(&format!("person-{}", unique()), &self.control_plane.kubeconfig_as(user, groups))
     }
 
     async fn allow_in(&self, namespace: &str, subject: &Value, rules: Value) -> String {

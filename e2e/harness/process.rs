@@ -142,8 +142,13 @@ impl Process {
 
     /// Writes a line to its standard input.
     pub async fn say(&mut self, line: &str) {
+        self.type_in(&format!("{line}\n")).await;
+    }
+
+    /// Writes a text to its standard input.
+    pub async fn type_in(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().expect("its input is open");
-        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("it reads its input");
+        stdin.write_all(text.as_bytes()).await.expect("it reads its input");
         stdin.flush().await.expect("it reads its input");
     }
 

@@ -188,7 +188,7 @@ impl Ssh {
     /// Starts it in a terminal of its own with this many rows and columns; the terminal's name is the first line shown.
     pub async fn start_in_terminal(self, rows: u16, columns: u16) -> Process {
         let quoted: Vec<String> = self.words().iter().map(|word| format!("'{word}'")).collect();
-        let line = format!("tty; stty rows {rows} cols {columns}; exec {}", quoted.join(" "));
+        let line = format!("tty; stty rows {rows} cols {columns}; TERM=xterm exec {}", quoted.join(" "));
         let mut command = command("script");
         command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
         Process::start(self.files.clone(), command).await

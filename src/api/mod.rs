@@ -18,7 +18,7 @@ pub use session::{
     RecordingResult, RecordingState, SessionRecordingPlan, Termination, User,
 };
 pub use target::{Allow, BastionTarget, BastionTargetSpec, Limits, RecordingMode};
-pub use text::{Group, HostKeyLine, KeyLine, Login, UserKeyLine};
+pub use text::{Group, HostKeyLine, KeyLine, Line, Login, UserKeyLine};
 pub use user::{BastionUser, BastionUserSpec, Factor, SecretValueRef};
 
 /// The API group of every custom resource and virtual resource of the bastion.
@@ -47,6 +47,15 @@ pub const VOUCHED_ANNOTATION: &str = "bastion.dev/vouched";
 
 /// The holder of a gateway instance's Lease once a controller has declared the instance lost.
 pub const LOST_HOLDER: &str = "lost";
+
+/// The Service through which clients reach the gateways.
+pub const GATEWAY_SERVICE: &str = "bastion-gateway";
+/// The name by which clients know the gateways' host key, wherever they reach them.
+pub const HOST_KEY_ALIAS: &str = "bastion-gateway";
+/// The ConfigMap in which the gateways publish their host key.
+pub const KNOWN_HOSTS_CONFIG_MAP: &str = "bastion-known-hosts";
+/// The key in it of the line for a known_hosts file.
+pub const KNOWN_HOSTS: &str = "known_hosts";
 
 /// Secrets that targets refer to live in this namespace, beside the bastion's own.
 pub fn credentials_namespace(namespace: &str) -> String {

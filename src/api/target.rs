@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::Credentials;
 use super::legacy::LegacyAlgorithm;
-use super::text::{Group, HostKeyLine, Login};
+use super::text::{Group, HostKeyLine, Line, Login};
 
 /// A server that users reach through the bastion. Who may is a matter of Kubernetes RBAC: verb `connect` on
 /// `bastiontargets`, on `bastiontargets/<login>`, or on `bastiontargetgroups/<group>`.
@@ -50,6 +50,13 @@ use super::text::{Group, HostKeyLine, Login};
         description = "Groups of targets that it is in"
     ),
     printcolumn(
+        name = "Description",
+        type_ = "string",
+        json_path = ".spec.description",
+        priority = 1,
+        description = "What it is"
+    ),
+    printcolumn(
         name = "Legacy",
         type_ = "string",
         json_path = ".spec.legacyAlgorithms",
@@ -59,6 +66,9 @@ use super::text::{Group, HostKeyLine, Login};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct BastionTargetSpec {
+    /// What the target is, in one line. Users read it in the menu, and find the target by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Line>,
     /// Host name or IP address of the target's SSH server.
     #[schemars(length(max = 253))]
     #[x_kube(validation = Rule::new("isIP(self) || self.matches('^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?([.][A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*[.]?$')")

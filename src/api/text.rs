@@ -80,3 +80,10 @@ ruled_string!(
     rule "self.matches('^[^-:@\\\\s][^:@\\\\s]*$')",
     message "must be a login name: no white space, ':' or '@', and no '-' at its beginning"
 );
+
+ruled_string!(
+    /// One line of text for people to read.
+    Line, max 256,
+    rule "!self.matches('[[:cntrl:]]')",
+    message "must be one line of text, without control characters"
+);

@@ -28,7 +28,7 @@ use crate::recording::Stream;
 /// How long a user's client may take to read the last words of a session.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The exit status of a command that the bastion ended or never started, as `ssh` itself has for its own failures.
-const NOT_RUN: u32 = 255;
+pub const NOT_RUN: u32 = 255;
 const STDERR: u32 = 1;
 /// How OpenSSH says that it reads no more of a channel, in either direction.
 pub const END_OF_WRITE: &str = "eow@openssh.com";
@@ -142,10 +142,17 @@ pub async fn join(
 }
 
 /// Tells the user why there is no session, and closes the channel.
-async fn refuse(user: &UserChannel, notice: &str) {
+pub async fn refuse(user: &UserChannel, notice: &str) {
+    close(user, Some(notice), NOT_RUN).await;
+}
+
+/// Closes the channel with this exit status, and these words where there are any.
+pub async fn close(user: &UserChannel, notice: Option<&str>, status: u32) {
     let said = async {
-        user.side.send(Some(STDERR), format!("{notice}\r\n").into()).await?;
-        user.side.write.exit_status(NOT_RUN).await?;
+        if let Some(notice) = notice {
+            user.side.send(Some(STDERR), format!("{notice}\r\n").into()).await?;
+        }
+        user.side.write.exit_status(status).await?;
         user.side.write.eof().await?;
         user.side.write.close().await
     };

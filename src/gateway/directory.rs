@@ -201,6 +201,14 @@ impl Directory {
         self.targets.get(&name).unwrap_or_else(|| target.clone())
     }
 
+    /// All targets that have shells, by name.
+    pub fn targets(&self) -> Vec<Arc<BastionTarget>> {
+        let mut targets = self.targets.state();
+        targets.retain(|target| target.spec.allow.shell);
+        targets.sort_by_cached_key(|target| target.name_any());
+        targets
+    }
+
     /// What `user` may have under the sign-in name `text`.
     ///
     /// # Errors
@@ -283,7 +291,11 @@ impl Directory {
         answers.into_iter().collect::<Result<Vec<bool>, Refusal>>().map(|_| false)
     }
 
-    async fn review(
+    /// Whether RBAC lets the user `connect` to one thing; to all of its kind, where it has no name.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn review(
         &self,
         user: &BastionUser,
         resource: &str,

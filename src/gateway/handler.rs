@@ -1,36 +1,33 @@
 //! The thin side of the SSH library: its callbacks become items in an inbox, and none of them waits for a target.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use kube::ResourceExt;
 use russh::keys::ssh_key::Certificate;
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 use zeroize::Zeroizing;
 
-use super::Gateway;
 use super::activity::Activity;
-use super::audit_log::AuditLog;
 use super::channel::{BREAK, END_OF_WRITE, Opened, UserChannel};
-use super::directory::Grant;
 use super::forward::{self, Destination, Forward};
 use super::inbox::Inboxes;
 use super::jump;
+use super::lobby::{self, Guest};
 use super::refusal::Refusal;
 use super::request::{FromUser, PtyRequest, Request, Size};
 use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection};
 use super::session::{self, ClientSide};
-use super::sign_in::{LastRefusal, Permits, SignIn, SignedIn};
+use super::sign_in::{LastRefusal, Permits, SignIn};
+use super::sign_in_name::SignInName;
 use super::socket::Health;
-use crate::api::{Allow, RecordingMode};
-use crate::metrics::{METRICS, RefusalLabels};
+use super::{Gateway, Opening};
+use crate::api::Allow;
 
 /// How many channels a connection may have open at once.
 const MAX_CHANNELS: usize = 64;
@@ -68,9 +65,9 @@ enum State {
 
 /// What ties the connection to its session's task.
 struct Link {
-    allow: Allow,
     permits: Permits,
-    audit: Arc<AuditLog>,
+    /// Set once there is a target.
+    target: Arc<OnceLock<Opening>>,
     activity: Arc<Activity>,
     opened: mpsc::Sender<Opened>,
     /// The way to whoever has the target listen, once there is somebody.
@@ -90,6 +87,20 @@ impl Link {
         let (answer, answered) = oneshot::channel();
         self.listening.as_ref()?.try_send(wish(answer)).ok()?;
         timeout(LISTEN_TIMEOUT, answered).await.ok()?.ok()?
+    }
+
+    fn allow(&self) -> Allow {
+        self.target.get().map_or(lobby::ALLOW, |opening| opening.allow)
+    }
+
+    fn has_target(&self) -> bool {
+        self.target.get().is_some()
+    }
+
+    fn audit_forward(&self, operation: &str, host: &str, port: u32, result: &str) {
+        if let Some(opening) = self.target.get() {
+            opening.audit.tunnel(operation, host, port, None, result);
+        }
     }
 }
 
@@ -132,29 +143,19 @@ impl Connection {
         self.health = health;
     }
 
-    /// Opens the session of somebody who has signed in, or says why there is none.
+    /// Opens the session of somebody who has signed in, or the menu where they named no target, or says why there is
+    /// neither.
     async fn open_session(&self, handle: Handle, software: String) -> Result<Link, Refusal> {
         let gateway = &self.gateway;
-        let Some(SignedIn { user, proof, permits }) = self.sign_in.done() else { return Err(Refusal::RightsUnknown) };
-        let grant = gateway.directory.grant(user, proof, permits, self.sign_in.name()).await?;
-        gateway.session_limit.room_for(&grant.user).await?;
-        let slot = gateway.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
-        let instance = gateway.instance().await.ok_or(Refusal::NotReady)?;
-        let Grant { target, permits, .. } = &grant;
-        if target.spec.recording == RecordingMode::Required && gateway.recordings.is_none() {
-            return Err(Refusal::NoPlaceForRecordings { target: target.name_any() });
-        }
-        let audit = Arc::new(AuditLog::new(session::name_of(&grant), &grant));
+        let signed_in = self.sign_in.done().ok_or(Refusal::RightsUnknown)?;
+        let admitted = match gateway.admit(signed_in.clone(), self.sign_in.name()).await {
+            Err(Refusal::NoTarget { .. }) => Err(Guest { signed_in: signed_in.clone(), place: gateway.lobby.enter()? }),
+            admitted => Ok(admitted?),
+        };
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));
-        let link = Link {
-            allow: target.spec.allow,
-            permits: permits.clone(),
-            audit: audit.clone(),
-            activity: activity.clone(),
-            opened,
-            listening: None,
-        };
+        let permits = signed_in.permits;
+        let link = Link { permits, target: Arc::default(), activity: activity.clone(), opened, listening: None };
         let client = ClientSide {
             peer: self.peer,
             software,
@@ -163,8 +164,18 @@ impl Connection {
             cut: self.cut.clone(),
             health: self.health.clone(),
             opened: channels,
+            first: None,
         };
-        gateway.sessions.spawn(session::run(gateway.clone(), instance, grant, client, audit, activity, slot));
+        match admitted {
+            Ok(admitted) => {
+                let _ = link.target.set(admitted.opening());
+                gateway.sessions.spawn(session::run(gateway.clone(), admitted, client, activity));
+            }
+            Err(guest) => {
+                let target = link.target.clone();
+                gateway.sessions.spawn(lobby::run(gateway.clone(), guest, client, target, activity));
+            }
+        }
         Ok(link)
     }
 
@@ -180,6 +191,12 @@ impl Connection {
             self.inboxes.remove(channel);
         }
         given_back
+    }
+
+    /// The target that the user means by a host that they want to be connected to.
+    async fn meant(&self, host: &str, port: u16) -> Option<jump::Meant> {
+        let signed_in = self.sign_in.done()?;
+        self.gateway.directory.meant(&signed_in.user, host, port).await
     }
 
     fn connection(&self, session: &Session) -> UserConnection {
@@ -228,7 +245,7 @@ impl Connection {
                 session.close(channel)
             }
             State::Session(link) => {
-                match link.permits.pass(link.allow, asked) {
+                match link.permits.pass(link.allow(), asked) {
                     Ok(requests) => {
                         link.activity.input();
                         for request in requests {
@@ -291,8 +308,7 @@ impl server::Handler for Connection {
                 State::Session(link)
             }
             Err(refusal) => {
-                info!(name = self.sign_in.name(), client = %self.peer, reason = refusal.label(), "sign-in refused: {refusal}");
-                METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
+                refusal.report(self.sign_in.name(), self.peer);
                 self.sign_in.refused(&refusal);
                 State::Refused(refusal)
             }
@@ -337,17 +353,14 @@ impl server::Handler for Connection {
         let port = u16::try_from(port).ok().filter(|_| host.len() <= MAX_HOST);
         let refused = match (&self.state, port) {
             (State::Before, _) => ChannelOpenFailure::AdministrativelyProhibited,
-            (State::Refused(Refusal::NoTarget { user }), Some(port)) => {
-                let meant = match self.sign_in.done() {
-                    Some(signed_in) => self.gateway.directory.meant(&signed_in.user, host, port).await,
-                    None => None,
-                };
-                forward::prohibited(&jump::without_target(user, host, meant.as_ref()))
-            }
             (State::Refused(refusal), _) => forward::prohibited(&refusal.notice()),
             (State::Session(_), None) => forward::connect_failed("bastion: there is no such destination"),
-            (State::Session(link), Some(port)) if !link.allow.local_forward => {
-                link.audit.tunnel("local_forward", host, u32::from(port), None, "refused: spec.allow.localForward");
+            (State::Session(link), Some(port)) if !link.has_target() => {
+                let user = SignInName::user_of(self.sign_in.name());
+                forward::prohibited(&jump::without_target(user, host, self.meant(host, port).await.as_ref()))
+            }
+            (State::Session(link), Some(port)) if !link.allow().local_forward => {
+                link.audit_forward("local_forward", host, u32::from(port), "refused: spec.allow.localForward");
                 match port {
                     jump::SSH_PORT => forward::prohibited(&jump::with_target(self.sign_in.name())),
                     _ => forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)"),
@@ -498,7 +511,9 @@ impl server::Handler for Connection {
 
     async fn agent_request(&mut self, channel: ChannelId, _: &mut Session) -> Result<bool, Self::Error> {
         let request = match &self.state {
-            State::Session(link) => match link.permits.agent(link.allow) {
+            // Where the target is still to be chosen, the lobby says whether it allows it.
+            State::Session(link) if !link.has_target() => Request::AgentForward,
+            State::Session(link) => match link.permits.agent(link.allow()) {
                 Ok(()) => Request::AgentForward,
                 Err(notice) => Request::Notice(notice),
             },
@@ -534,8 +549,13 @@ impl server::Handler for Connection {
 
     async fn tcpip_forward(&mut self, address: &str, port: &mut u32, _: &mut Session) -> Result<bool, Self::Error> {
         let State::Session(link) = &mut self.state else { return Ok(false) };
-        if let Err(notice) = link.permits.remote_forward(link.allow) {
-            info!(name = self.sign_in.name(), client = %self.peer, address, port, "remote forward refused: not allowed");
+        if !link.has_target() {
+            self.notices.push("bastion: -R needs a target in the sign-in name; chosen in the menu, it comes too late");
+            self.notices.dedup();
+            return Ok(false);
+        }
+        if let Err(notice) = link.permits.remote_forward(link.allow()) {
+            link.audit_forward("remote_forward", address, *port, "refused: not allowed");
             self.notices.push(notice);
             self.notices.dedup();
             return Ok(false);

@@ -1,15 +1,17 @@
-//! The gateways' host key: one for all replicas, in a Secret, made by whichever gateway starts first.
+//! The gateways' host key: one for all replicas, in a Secret, made by whichever gateway starts first. Its public half is
+//! in a ConfigMap too, for clients that are to trust it.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 use russh::keys::ssh_key::{Algorithm, LineEnding, PrivateKey};
 use tracing::info;
 
+use crate::api::{HOST_KEY_ALIAS, KNOWN_HOSTS, KNOWN_HOSTS_CONFIG_MAP};
 use crate::cluster::code;
 
 /// The Secret that holds the host key.
@@ -39,6 +41,39 @@ pub async fn load_or_create(client: Client, namespace: &str) -> anyhow::Result<P
         }
     }
     bail!("{} comes and goes", context())
+}
+
+/// Publishes the host key's public half.
+///
+/// # Errors
+/// When the ConfigMap can be neither read nor written.
+pub async fn publish(client: Client, namespace: &str, key: &PrivateKey) -> anyhow::Result<()> {
+    let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+    let context = || format!("ConfigMap {KNOWN_HOSTS_CONFIG_MAP} in namespace {namespace}");
+    let line = format!("{HOST_KEY_ALIAS} {}\n", key.public_key().to_openssh()?);
+    let data = Some(BTreeMap::from([(KNOWN_HOSTS.to_owned(), line)]));
+    for _ in 0..3 {
+        let there = api.get_opt(KNOWN_HOSTS_CONFIG_MAP).await.with_context(context)?;
+        let written = match there {
+            Some(there) if there.data == data => return Ok(()),
+            Some(there) => {
+                let map = ConfigMap { data: data.clone(), ..there };
+                api.replace(KNOWN_HOSTS_CONFIG_MAP, &PostParams::default(), &map).await
+            }
+            None => {
+                let metadata = ObjectMeta { name: Some(KNOWN_HOSTS_CONFIG_MAP.to_owned()), ..ObjectMeta::default() };
+                let map = ConfigMap { metadata, data: data.clone(), ..ConfigMap::default() };
+                api.create(&PostParams::default(), &map).await
+            }
+        };
+        match written {
+            Ok(_) => return Ok(()),
+            // Another gateway writes it too.
+            Err(error) if code(&error) == Some(409) => {}
+            Err(error) => return Err(error).with_context(context),
+        }
+    }
+    bail!("{} changes all the time", context())
 }
 
 fn parse(secret: &Secret) -> anyhow::Result<PrivateKey> {

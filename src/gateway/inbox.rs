@@ -103,6 +103,30 @@ impl<T> Inbox<T> {
         Ok(())
     }
 
+    /// Puts back what was taken out, in front of everything and in its own order.
+    pub fn put_back(&self, items: Vec<Item<T>>) {
+        let mut queue = self.lock();
+        for item in items.into_iter().rev() {
+            let waiting = match item {
+                Item::Data(data) => {
+                    queue.taken = queue.taken.saturating_sub(data.len());
+                    Waiting::Data(None, data.into())
+                }
+                Item::Extended(stream, data) => {
+                    queue.taken = queue.taken.saturating_sub(data.len());
+                    Waiting::Data(Some(stream), data.into())
+                }
+                Item::Said(said) => {
+                    queue.requests += 1;
+                    Waiting::Said(said)
+                }
+            };
+            queue.items.push_front(waiting);
+        }
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
     /// Puts in the last thing that this side says, after which it takes nothing more either.
     pub fn close(&self, last: T) {
         let mut queue = self.lock();
@@ -300,6 +324,17 @@ mod tests {
         let inbox = Inbox::default();
         let requests = (0..1000).take_while(|_| inbox.put(()).is_ok()).count();
         assert_eq!(requests, MAX_REQUESTS);
+    }
+
+    #[tokio::test]
+    async fn what_is_put_back_comes_first_in_its_own_order() {
+        let inbox = Inbox::default();
+        inbox.put_data(None, b"b");
+        inbox.put_back(vec![Item::Said(()), Item::Data(Bytes::from_static(b"a"))]);
+        assert!(matches!(inbox.next().await, Item::Said(())));
+        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"a"[..]));
+        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"b"[..]));
+        assert_eq!((inbox.lock().taken, inbox.lock().requests), (2, 0));
     }
 
     #[tokio::test]

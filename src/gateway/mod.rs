@@ -15,6 +15,8 @@ mod hot_state;
 mod inbox;
 mod instance;
 mod jump;
+mod lobby;
+mod menu;
 mod predecessor;
 mod pulse;
 mod redis_side;
@@ -42,15 +44,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::api::{Allow, RecordingMode};
 use crate::cluster::{EventSink, SessionWriter};
 use crate::http::{self, Ready};
 use crate::lifecycle::{Cause, RENEW_RETRY};
@@ -58,12 +61,16 @@ use crate::liveness::InstanceLease;
 use crate::metrics::METRICS;
 use crate::recording::Store;
 use crate::redis_link::{RedisLink, RedisSettings};
-use directory::Directory;
+use audit_log::AuditLog;
+use directory::{Directory, Grant};
 use instance::Instance;
+use lobby::Lobby;
+use refusal::Refusal;
 use refusal_events::RefusalEvents;
 use session_limit::SessionLimit;
 pub use sign_in::{LockOut, hash_password};
-use sign_in::{SecondFactors, Throttle};
+use sign_in::{SecondFactors, SignedIn, Throttle};
+pub use sign_in_name::SignInName;
 use supervisor::Supervisor;
 use target::Dialler;
 
@@ -116,6 +123,7 @@ pub(crate) struct Gateway {
     dialler: Dialler,
     recordings: Option<Store>,
     slots: Arc<Semaphore>,
+    lobby: Lobby,
     sessions: TaskTracker,
     supervisor: Arc<Supervisor>,
     instance: watch::Receiver<Option<Arc<Instance>>>,
@@ -123,7 +131,44 @@ pub(crate) struct Gateway {
     grace_period: Duration,
 }
 
+/// What a session needs to begin.
+struct Admitted {
+    grant: Grant,
+    audit: Arc<AuditLog>,
+    /// Held as long as the session is online.
+    slot: OwnedSemaphorePermit,
+    instance: Arc<Instance>,
+}
+
+impl Admitted {
+    fn opening(&self) -> Opening {
+        Opening { allow: self.grant.target.spec.allow, audit: self.audit.clone() }
+    }
+}
+
+/// What a connection knows of its session.
+struct Opening {
+    /// What its target allows.
+    allow: Allow,
+    audit: Arc<AuditLog>,
+}
+
 impl Gateway {
+    /// Lets a user who has signed in under `sign_in_name` have a session, or says why not.
+    async fn admit(&self, signed_in: SignedIn, sign_in_name: &str) -> Result<Admitted, Refusal> {
+        let SignedIn { user, proof, permits } = signed_in;
+        let grant = self.directory.grant(user, proof, permits, sign_in_name).await?;
+        self.session_limit.room_for(&grant.user).await?;
+        let target = &grant.target;
+        if target.spec.recording == RecordingMode::Required && self.recordings.is_none() {
+            return Err(Refusal::NoPlaceForRecordings { target: target.name_any() });
+        }
+        let slot = self.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
+        let instance = self.instance().await.ok_or(Refusal::NotReady)?;
+        let audit = Arc::new(AuditLog::new(session::name_of(&grant), &grant));
+        Ok(Admitted { grant, audit, slot, instance })
+    }
+
     /// The present life, as soon as it is known that it was not declared lost while this process was paused or cut off;
     /// `None` when no new session may begin.
     async fn instance(&self) -> Option<Arc<Instance>> {
@@ -161,6 +206,12 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let http = tokio::spawn(http::serve(settings.http_listen, ready.clone(), background.clone()).await?);
 
     let host_key = host_key::load_or_create(client.clone(), &settings.namespace).await?;
+    if let Err(error) = host_key::publish(client.clone(), &settings.namespace, &host_key).await {
+        warn!(
+            error = format!("{error:#}"),
+            "the host key is not published; `kubectl bastion ssh` will not know this gateway"
+        );
+    }
     let directory = Directory::watch(client.clone(), &settings.namespace).await?;
     let (events, publishing) = EventSink::new(client.clone(), "bastion-gateway", &settings.pod, background.clone());
     let publishing = tokio::spawn(publishing);
@@ -177,6 +228,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         dialler: Dialler::new(client.clone(), &settings.namespace),
         recordings,
         slots: Arc::new(Semaphore::new(settings.max_sessions)),
+        lobby: Lobby::default(),
         sessions: TaskTracker::new(),
         supervisor: Arc::default(),
         instance,

@@ -1,6 +1,11 @@
 //! Why somebody who has signed in gets no session. They read the text; the label is counted.
 
+use std::net::SocketAddr;
+
+use tracing::info;
+
 use super::sign_in_name::Malformed;
+use crate::metrics::{METRICS, RefusalLabels};
 
 /// A refusal of a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +37,9 @@ pub enum Refusal {
         /// What the target has.
         logins: Vec<String>,
     },
+    /// The user was disabled, or lost the key, while choosing a target.
+    #[error("you may no longer sign in to this bastion")]
+    Withdrawn,
     /// The API server could not be asked for the user's rights.
     #[error("your rights cannot be checked right now, so no session is opened; try again in a moment")]
     RightsUnknown,
@@ -70,6 +78,7 @@ impl Refusal {
             Self::NoSuchTarget { exists: true, .. } => "no_right",
             Self::NoSuchTarget { exists: false, .. } => "unknown_target",
             Self::LoginNotAllowed { .. } => "login_not_allowed",
+            Self::Withdrawn => "withdrawn",
             Self::RightsUnknown => "rights_unknown",
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::Full => "full",
@@ -77,6 +86,12 @@ impl Refusal {
             Self::NoPlaceForRecordings { .. } => "no_place_for_recordings",
             Self::NotRecorded(_) => "not_recorded",
         }
+    }
+
+    /// Counts it, and writes it into the log.
+    pub fn report(&self, sign_in_name: &str, client: SocketAddr) {
+        info!(name = sign_in_name, %client, reason = self.label(), "sign-in refused: {self}");
+        METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: self.label() }).inc();
     }
 
     /// The line that the user reads.

@@ -13,15 +13,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use russh::{ChannelOpenFailure, Disconnect};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Gateway;
 use super::activity::Activity;
-use super::audit_log::AuditLog;
 use super::channel::{self, Announcement, ChannelEnd, Opened};
 use super::directory::Grant;
 use super::forward;
@@ -32,6 +30,7 @@ use super::reverse::{self, Incoming, Purpose, UserConnection};
 use super::socket::Health;
 use super::tap::{Observers, Tap};
 use super::target::{DialRequest, TargetConnection, Unreachable};
+use super::{Admitted, Gateway};
 use crate::api::{
     AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Limits, Protocol,
     RecordingState, User,
@@ -70,19 +69,27 @@ pub struct ClientSide {
     pub health: Health,
     /// Channels that the user opens.
     pub opened: mpsc::Receiver<Opened>,
+    /// A channel that was opened before there was a session.
+    pub first: Option<Opened>,
+}
+
+impl ClientSide {
+    /// Ends the connection, with these words where there are any, and cuts it off where the client does not go.
+    pub async fn leave(&mut self, words: Option<&str>) {
+        // Most clients leave by themselves when their channels are closed.
+        let _ = timeout(GOODBYE, self.gone.cancelled()).await;
+        let words = words.unwrap_or("session ended").to_owned();
+        let handle = &self.connection.handle;
+        let _ = timeout(GOODBYE, handle.disconnect(Disconnect::ByApplication, words, "en".to_owned())).await;
+        let _ = timeout(GOODBYE, self.gone.cancelled()).await;
+        self.cut.cancel();
+    }
 }
 
 /// Runs a session from sign-in to its written end. `slot` is held as long as the cluster thinks that the session
 /// is online, so that ends that cannot be written are bounded by the sessions that a gateway may carry.
-pub async fn run(
-    gateway: Arc<Gateway>,
-    instance: Arc<Instance>,
-    grant: Grant,
-    mut client: ClientSide,
-    audit: Arc<AuditLog>,
-    activity: Arc<Activity>,
-    slot: OwnedSemaphorePermit,
-) {
+pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSide, activity: Arc<Activity>) {
+    let Admitted { grant, audit, slot, instance } = admitted;
     let started = Instant::now();
     let name = audit.session.clone();
     let recording = Arc::new(recording(&gateway, &name, &grant, &client));
@@ -102,7 +109,7 @@ pub async fn run(
         dials: JoinSet::new(),
         reached: false,
         spare: None,
-        waiting: VecDeque::new(),
+        waiting: client.first.take().into_iter().collect(),
         channels: JoinSet::new(),
         incoming: mpsc::channel(MAX_INCOMING),
         user_network: NetworkWatch::default(),
@@ -449,14 +456,7 @@ impl Session {
         if let Some(spare) = self.spare.take() {
             spare.disconnect().await;
         }
-        // Most clients leave by themselves when their channels are closed.
-        let _ = timeout(GOODBYE, client.gone.cancelled()).await;
-        let words = text.as_deref().unwrap_or("session ended").to_owned();
-        let _ =
-            timeout(GOODBYE, client.connection.handle.disconnect(Disconnect::ByApplication, words, "en".to_owned()))
-                .await;
-        let _ = timeout(GOODBYE, client.gone.cancelled()).await;
-        client.cut.cancel();
+        client.leave(text.as_deref()).await;
     }
 }
 

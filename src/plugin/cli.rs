@@ -1,0 +1,79 @@
+//! The command line of `kubectl bastion`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::gateway::Address;
+
+/// Reach servers through the bastion of a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-bastion", bin_name = "kubectl bastion", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Opens a shell on a target, or runs a command there, with your own ssh.
+    Ssh(Ssh),
+}
+
+/// Which cluster, and where in it the bastion is.
+#[derive(Debug, Args)]
+pub struct Cluster {
+    /// The kubeconfig file; the one that kubectl uses, where it is not given.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The namespace of the bastion.
+    #[arg(short, long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
+    pub namespace: String,
+}
+
+/// Flags of `kubectl bastion ssh`.
+#[derive(Debug, Args)]
+pub struct Ssh {
+    /// The BastionTarget; without it you get a menu of those that you may use.
+    pub target: Option<String>,
+    /// The login on the target; the target's first, where it is not given.
+    #[arg(short, long, requires = "target")]
+    pub login: Option<String>,
+    /// The BastionUser to sign in as; the one that stands for your own Kubernetes user, where it is not given.
+    #[arg(long, env = "BASTION_USER", hide_env_values = true, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Where the gateway is, such as bastion.example.com:22; where the Service bastion-gateway says, where it is not
+    /// given.
+    #[arg(long, env = "BASTION_GATEWAY", hide_env_values = true, value_name = "HOST:PORT")]
+    pub gateway: Option<Address>,
+    /// The private key to sign in with, for ssh -i.
+    #[arg(short, long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// An option for ssh -o; may be given more than once.
+    #[arg(short = 'o', long = "ssh-option", value_name = "OPTION")]
+    pub ssh_options: Vec<String>,
+    /// Asks for a terminal for a command too, as ssh -t; twice, even where there is none here.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub tty: u8,
+    /// The command, behind --; without it you get a shell.
+    #[arg(last = true)]
+    pub command: Vec<String>,
+    #[command(flatten)]
+    pub cluster: Cluster,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}
