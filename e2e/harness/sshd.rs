@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Pid, Uid, User};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
@@ -38,6 +38,15 @@ impl Sshd {
 
     /// Starts one at this address.
     pub async fn start_at(address: Ipv4Addr) -> Self {
+        Self::start_in(address, "").await
+    }
+
+    /// Starts one with these lines first in its configuration, where the first of a keyword counts.
+    pub async fn start_with(lines: &str) -> Self {
+        Self::start_in(Ipv4Addr::LOCALHOST, lines).await
+    }
+
+    async fn start_in(address: Ipv4Addr, lines: &str) -> Self {
         let run = Run::get().await;
         let dir = run.dir.join(format!("sshd-{}", unique()));
         fs::create_dir(&dir).expect("a folder");
@@ -49,10 +58,20 @@ impl Sshd {
         let login = User::from_uid(Uid::effective()).expect("the user database").expect("a user").name;
         loop {
             let port = free_port().await;
-            if let Some(process) = listening(&dir, address, port).await {
+            if let Some(process) = listening(&dir, address, port, lines).await {
                 return Self { address, port, host_key, login, process };
             }
         }
+    }
+
+    /// The process that listens, whose children serve the connections.
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
+    /// Its log.
+    pub fn log(&self) -> String {
+        self.process.stderr()
     }
 
     /// The last lines of its log.
@@ -62,9 +81,9 @@ impl Sshd {
 }
 
 /// An sshd that listens, or none where another program was faster to take the port.
-async fn listening(dir: &std::path::Path, address: Ipv4Addr, port: u16) -> Option<Process> {
+async fn listening(dir: &std::path::Path, address: Ipv4Addr, port: u16, lines: &str) -> Option<Process> {
     let config = dir.join("sshd_config");
-    fs::write(&config, configuration(dir.display(), address, port)).expect("a file");
+    fs::write(&config, lines.to_owned() + "\n" + &configuration(dir.display(), address, port)).expect("a file");
     let mut command = command(SSHD);
     command.args(["-D", "-e", "-f"]).arg(&config);
     let process = Process::start(PathBuf::from(dir).join("sshd"), command).await;
