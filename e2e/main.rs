@@ -18,6 +18,7 @@ mod programs;
 mod records;
 mod redis;
 mod refusals;
+mod rekey;
 mod rough;
 mod scenes;
 mod schema;

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 
-use crate::ground::{Ground, OURS};
+use crate::ground::Ground;
+use crate::statistics::median;
 
 /// How many are made at the same time where it is about many.
 const CONCURRENCY: usize = 8;
@@ -14,7 +15,7 @@ pub struct Storm {
     /// Connections a second.
     pub rate: f64,
     /// The bastion's processor time for each, in seconds.
-    pub cpu_each: Option<f64>,
+    cpu_each: Option<f64>,
 }
 
 /// The time that `ssh … true` takes, in milliseconds.
@@ -33,12 +34,13 @@ pub async fn storms(ground: &Ground, rounds: usize, size: usize) -> [Vec<Storm>;
     ground.interleaved(rounds, async |way| storm(ground, way, size).await).await
 }
 
-/// Some connections more through our gateway.
-pub async fn through_the_gateway(ground: &Ground, number: usize) {
-    storm(ground, OURS, number).await;
+/// The bastion's processor time for a connection, in seconds.
+pub fn cpu_each(storms: &[Storm]) -> Option<f64> {
+    median(storms.iter().filter_map(|storm| storm.cpu_each))
 }
 
-async fn storm(ground: &Ground, way: usize, size: usize) -> Storm {
+/// Connections on one way, as many at a time as in a storm.
+pub async fn storm(ground: &Ground, way: usize, size: usize) -> Storm {
     let before = ground.cpu(way);
     let begin = Instant::now();
     stream::iter(0..size).map(|_| connect(ground, way)).buffer_unordered(CONCURRENCY).collect::<()>().await;

@@ -4,7 +4,7 @@
 //! All three are measured in turn, with the same cipher and key exchange on every leg, and with the gateway's session
 //! objects in a real API server, with its policies in force and a controller at work. It fails only when something could
 //! not be measured: what falls short is in the table. SPEED_QUICK=1 takes two minutes, and tells little. The gateway is the
-//! program that BASTION_PROGRAM names, which should be a release build.
+//! program that BASTION_PROGRAM names, which should be a release build; words on the command line name parts of the table.
 #![allow(clippy::expect_used, clippy::panic, reason = "a measurement that cannot go on says why, and stops")]
 #![allow(clippy::cast_precision_loss, reason = "what is counted here is far below 2^52")]
 
@@ -25,7 +25,7 @@ use std::time::Instant;
 use ground::{Ground, OURS};
 use report::{Figure, Must};
 use statistics::median;
-use transfer::{Transfer, Way};
+use transfer::Transfer;
 
 /// How often, and how much, everything is measured.
 struct Scale {
@@ -34,7 +34,7 @@ struct Scale {
     set_ups: usize,
     storms: usize,
     storm_size: usize,
-    /// After so many connections it is measured again what a transfer costs.
+    /// After so many connections more it is measured again what a transfer costs.
     connections: usize,
     idle: usize,
     /// As many processes as OpenSSH has for it are not needed to know what one costs.
@@ -69,6 +69,9 @@ const QUICK: Scale = Scale {
     keys: 100,
 };
 
+/// The parts of the table, by which they can be measured alone.
+const PARTS: [&str; 5] = ["connect", "transfer", "keys", "idle", "growth"];
+
 #[tokio::main]
 async fn main() {
     let quick = std::env::var_os("SPEED_QUICK").is_some_and(|it| !it.is_empty());
@@ -92,57 +95,84 @@ impl Progress {
     }
 }
 
+/// All of the table, or the parts that the command line names.
 async fn measure(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let mut figures = Vec::new();
+    for part in PARTS {
+        if !named.is_empty() && !named.iter().any(|name| name == part) {
+            continue;
+        }
+        figures.extend(match part {
+            "connect" => connecting(ground, scale, progress).await,
+            "transfer" => transferring(ground, scale, progress).await,
+            "keys" => typing(ground, scale, progress).await,
+            "idle" => idling(ground, scale, progress).await,
+            _ => growing(ground, scale, progress).await,
+        });
+    }
+    figures
+}
+
+async fn connecting(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
     progress.say(&format!("setting up connections: {} through each", scale.set_ups));
     let set_up = connect::set_up(ground, scale.set_ups).await;
     progress.say(&format!("connections, 8 at a time: {} through each", scale.storms * scale.storm_size));
     let storms = connect::storms(ground, scale.storms, scale.storm_size).await;
-    let a_connection = storms.each_ref().map(|it| median(it.iter().filter_map(|storm| storm.cpu_each)));
+    let rates = storms.each_ref().map(|it| median(it.iter().map(|it| it.rate)));
+    let cpu = storms.each_ref().map(|it| Some(connect::cpu_each(it)? * 1e3));
+    vec![
+        Figure::new("set-up of ssh … true", "ms", set_up.map(median), Must::AtMost(0.65)),
+        Figure::new("connections, 8 at a time", "/s", rates, Must::AtLeast(1.5)),
+        Figure::new("CPU a connection", "ms", cpu, Must::AtMost(0.25)),
+    ]
+}
 
-    let mebibytes = scale.transfer_mebibytes;
-    progress.say(&format!("{mebibytes} MiB each way: {} times through each", scale.transfer_rounds));
-    let [down, up] = transfer::both_ways(ground, mebibytes, scale.transfer_rounds).await;
+async fn transferring(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+    let (mebibytes, rounds) = (scale.transfer_mebibytes, scale.transfer_rounds);
+    progress.say(&format!("{mebibytes} MiB each way: {rounds} times through each"));
+    let connection = connect::storms(ground, 1, 16).await.each_ref().map(|it| connect::cpu_each(it));
+    let both = transfer::both_ways(ground, mebibytes, rounds).await;
+    let [down, up] = both.each_ref().map(|all| all.each_ref().map(|it| median(it.iter().map(Transfer::speed))));
+    let [down_cpu, up_cpu] = both.map(|all| [0, 1, 2].map(|way| transfer::cpu(&all[way], connection[way])));
+    vec![
+        Figure::new("download", "MiB/s", down, Must::AtLeast(1.5)),
+        Figure::new("upload", "MiB/s", up, Must::AtLeast(1.3)),
+        Figure::new("CPU a GiB of download", "s", down_cpu, Must::AtMost(0.5)),
+        Figure::new("CPU a GiB of upload", "s", up_cpu, Must::AtMost(0.5)),
+    ]
+}
 
+async fn typing(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
     progress.say(&format!("keystrokes beside two transfers: {} through each", scale.key_rounds * scale.keys));
     let keys = keys::keystrokes(ground, scale.key_rounds, scale.keys).await;
-
-    progress
-        .say(&format!("idle sessions: {} through a new gateway, {} through OpenSSH", scale.idle, scale.idle_openssh));
-    let idle = idle::memory(ground, scale.idle, scale.idle_openssh).await;
-
-    let before = scale.storms * scale.storm_size + scale.set_ups + 2 * scale.transfer_rounds;
-    let more = scale.connections.saturating_sub(before);
-    progress.say(&format!("{more} connections more, then the transfers through the gateway again"));
-    connect::through_the_gateway(ground, more).await;
-    let [down_after, up_after] = transfer::through(ground, OURS, mebibytes, scale.transfer_rounds).await;
-    let growth = |before: &[Vec<Transfer>; 3], after: &[Transfer]| {
-        Some(transfer::cpu(after, a_connection[OURS])? / transfer::cpu(&before[OURS], a_connection[OURS])?)
-    };
-    let growth = [growth(&down, &down_after), growth(&up, &up_after)];
-
-    let cpu_of = |all: &[Vec<Transfer>; 3]| [0, 1, 2].map(|it| transfer::cpu(&all[it], a_connection[it]));
-    let speed_of = |all: &[Vec<Transfer>; 3]| all.each_ref().map(|it| median(it.iter().map(Transfer::speed)));
-    let number = |count: usize| format!("after {count} connections");
     vec![
-        Figure::new(Way::Down.name(), "MiB/s", speed_of(&down), Must::AtLeast(1.5)),
-        Figure::new(Way::Up.name(), "MiB/s", speed_of(&up), Must::AtLeast(1.3)),
-        Figure::new("CPU a GiB of download", "s", cpu_of(&down), Must::AtMost(0.5)),
-        Figure::new("CPU a GiB of upload", "s", cpu_of(&up), Must::AtMost(0.5)),
-        Figure::new("set-up of ssh … true", "ms", set_up.map(median), Must::AtMost(0.65)),
-        Figure::new(
-            "connections, 8 at a time",
-            "/s",
-            storms.each_ref().map(|it| median(it.iter().map(|it| it.rate))),
-            Must::AtLeast(1.5),
-        ),
-        Figure::new("CPU a connection", "ms", a_connection.map(|it| it.map(|it| it * 1e3)), Must::AtMost(0.25)),
-        Figure::new("memory an idle session", "KB", idle, Must::OursAtMost(150.0)),
         Figure::new("keystroke, p50", "ms", keys.p50, Must::Nothing),
         Figure::new("keystroke, p99", "ms", keys.p99, Must::Nothing),
         Figure::new("keystroke, p99 over direct", "ms", keys.p99_over_direct, Must::OursAtMost(3.0)),
-        Figure::new("CPU a GiB of download, growth", "x", [growth[0], None, None], Must::OursAtMost(1.1))
-            .noted(&number(before + more)),
-        Figure::new("CPU a GiB of upload, growth", "x", [growth[1], None, None], Must::OursAtMost(1.1))
-            .noted(&number(before + more)),
     ]
+}
+
+async fn idling(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+    let (ours, openssh) = (scale.idle, scale.idle_openssh);
+    progress.say(&format!("idle sessions: {ours} through a new gateway, {openssh} through OpenSSH"));
+    let memory = idle::memory(ground, ours, openssh).await;
+    vec![Figure::new("memory an idle session", "KB", memory, Must::OursAtMost(150.0))]
+}
+
+/// Whether what a transfer costs grows with the connections that were served before.
+async fn growing(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+    let (number, mebibytes, rounds) = (scale.connections, scale.transfer_mebibytes, scale.transfer_rounds);
+    progress.say(&format!("transfers through the gateway, {number} connections, and the transfers again"));
+    let before = transfer::through(ground, OURS, mebibytes, rounds).await;
+    let connection = connect::cpu_each(&[connect::storm(ground, OURS, number).await]);
+    let after = transfer::through(ground, OURS, mebibytes, rounds).await;
+    let growth = |way: usize| {
+        let [before, after] = [&before, &after].map(|it| transfer::cpu(&it[way], connection));
+        Some([Some(after? / before?), None, None])
+    };
+    let name = |way: &str| format!("growth of CPU a GiB of {way} after {number} connections");
+    let figure =
+        |way: usize, name: &str| Figure::new(name, "x", growth(way).unwrap_or_default(), Must::OursAtMost(1.1));
+    vec![figure(0, &name("download")), figure(1, &name("upload"))]
 }

@@ -30,11 +30,6 @@ impl Figure {
         Self { name: name.to_owned(), unit, values, must }
     }
 
-    /// With a few words more.
-    pub fn noted(self, note: &str) -> Self {
-        Self { name: format!("{} {note}", self.name), ..self }
-    }
-
     fn ratio(&self) -> Option<f64> {
         Some(self.values[OURS]? / self.values[OPENSSH]?)
     }
@@ -83,7 +78,9 @@ pub fn print(figures: &[Figure]) {
         "\n{:58} {:>6} {:>9} {:>9} {:>9} {:>7} {:>10} {:>8}",
         "figure (medians)", "unit", "ours", "OpenSSH", "direct", "ratio", "must", "reached"
     );
-    figures.iter().for_each(|figure| println!("{}", figure.line()));
+    for figure in figures {
+        println!("{}", figure.line());
+    }
     // Of an example cargo does not say it: target/debug/examples/speed and target/speed.json.
     let here = std::env::current_exe().expect("the path of this program");
     let file = here.ancestors().nth(3).expect("a folder above").join("speed.json");

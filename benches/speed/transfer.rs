@@ -27,13 +27,6 @@ pub struct Transfer {
 }
 
 impl Way {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Down => "download",
-            Self::Up => "upload",
-        }
-    }
-
     /// What runs on the target. It says on standard error when it begins, and when it has everything: the time that it
     /// takes to connect is another figure.
     fn command(self, mebibytes: u64) -> String {
