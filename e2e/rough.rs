@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use nix::sys::signal::Signal;
 use russh::Disconnect;
 use russh::client::Handle;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -98,6 +98,23 @@ fn garbage(number: usize) -> Vec<u8> {
     [IDENTIFICATION, &rest].concat()
 }
 
+/// Checks that the gateway goes on with the key exchange after that KEXINIT, so that garbage comes as far as this too.
+async fn assert_kexinit_is_taken(bastion: &Bastion) {
+    let base_point = [&[0, 0, 0, 32, 9][..], &[0; 31]].concat();
+    let mut stream = TcpStream::connect(bastion.gateway.address).await.expect("a connection");
+    let sent = [IDENTIFICATION, &kexinit(), &packet(30, &base_point)].concat();
+    stream.write_all(&sent).await.expect("the gateway reads");
+    let mut stream = BufReader::new(stream);
+    stream.read_line(&mut String::new()).await.expect("an identification");
+    // A KEXINIT, and the reply to the point.
+    for message in [20, 31] {
+        let length = stream.read_u32().await.expect("a packet");
+        let mut packet = vec![0; usize::try_from(length).expect("a length")];
+        stream.read_exact(&mut packet).await.expect("all of it");
+        assert_eq!(packet[1], message);
+    }
+}
+
 /// Sends it and waits until the gateway closes the connection.
 async fn is_rough(bastion: &Bastion, number: usize) {
     let mut stream = TcpStream::connect(bastion.gateway.address).await.expect("a connection");
@@ -111,6 +128,7 @@ async fn is_rough(bastion: &Bastion, number: usize) {
 #[tokio::test]
 async fn ten_thousand_clients_of_garbage_leave_a_session_undisturbed_and_nothing_behind() {
     let bastion = Bastion::up().await;
+    assert_kexinit_is_taken(&bastion).await;
     let mut alice = bastion.open("alice").await;
     let start = (open_files(&bastion).await, threads(&bastion));
     let memory = resident_kibibytes(&bastion);
