@@ -17,6 +17,7 @@ demo: tools ## Start a bastion on a real API server and show what ends a session
 .PHONY: test
 test: tools ## Run every test, against a real API server, a real sshd and the real ssh
 	cargo fmt --check
+	hack/vendor-russh --check
 	@hack/cargo-build --all-targets
 	cargo test --lib --bins
 	cargo test --test model -- --nocapture

@@ -10,15 +10,13 @@ use futures::future::join_all;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
 use crate::harness::process::Process;
 use crate::harness::ssh::Ssh;
 use crate::harness::sshd::free_port;
+use crate::harness::tcp::{Destination, MEBIBYTE, ends, exchange, random};
 use crate::harness::{AT_ONCE, Bastion, PATIENCE, eventually};
-
-const MEBIBYTE: usize = 1 << 20;
 
 /// With a target that allows local forwards.
 async fn forwarding() -> Bastion {
@@ -26,41 +24,6 @@ async fn forwarding() -> Bastion {
         namespace.target_with("web-1", sshd, json!({"allow": {"localForward": true}})).await;
     })
     .await
-}
-
-/// A server that the target reaches, and that serves each connection in the same way.
-struct Destination {
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Destination {
-    async fn serving<F: Future<Output = ()> + Send + 'static>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream));
-            }
-        });
-        Self { address, task }
-    }
-
-    /// Sends back what comes, and ends when that ends.
-    async fn echo() -> Self {
-        Self::serving(async |mut stream| {
-            let (mut read, mut write) = stream.split();
-            let _ = tokio::io::copy(&mut read, &mut write).await;
-            let _ = write.shutdown().await;
-        })
-        .await
-    }
-}
-
-impl Drop for Destination {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// The words after `-L`, from a free port here to `to`, and that port.
@@ -82,35 +45,9 @@ async fn connect(here: SocketAddr) -> TcpStream {
         .await
 }
 
-fn random(mebibytes: usize) -> Vec<u8> {
-    let mut bytes = vec![0; mebibytes * MEBIBYTE];
-    rand::fill(&mut bytes[..]);
-    bytes
-}
-
-/// Sends the bytes and nothing more, reads until the other side has ended too, and returns what came.
-async fn exchange(stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
-    let (mut read, mut write) = stream.into_split();
-    let mut received = Vec::new();
-    let sending = async {
-        write.write_all(bytes).await.expect("the connection takes everything");
-        write.shutdown().await.expect("an end");
-    };
-    let ((), got) = tokio::join!(sending, read.read_to_end(&mut received));
-    got.expect("the connection ends in order");
-    received
-}
-
 /// Waits until the client has said this on standard error.
 async fn says(ssh: &mut Process, text: &str) {
     ssh.finds(&format!("{text:?} on standard error"), |it| it.stderr().contains(text).then_some(())).await;
-}
-
-/// Waits until nothing comes from a connection any more, in whatever way it ended.
-async fn ends(mut stream: impl tokio::io::AsyncRead + Unpin) {
-    let mut rest = Vec::new();
-    let ended = tokio::time::timeout(AT_ONCE, stream.read_to_end(&mut rest)).await;
-    assert!(ended.is_ok(), "the connection is still there after {AT_ONCE:?}");
 }
 
 #[tokio::test]

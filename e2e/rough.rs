@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::crowd::{Trusting, sign_in};
+use crate::harness::russh_client::{Trusting, sign_in};
 use crate::harness::{Bastion, ControlPlane, PATIENCE, eventually};
 
 /// How many files and sockets the gateway's process has open. Its connections to the API server do not count: the
@@ -159,7 +159,7 @@ async fn floods_of_channels_and_requests_leave_other_sessions_undisturbed_and_no
     let start = (open_files(&bastion).await, threads(&bastion));
     let memory = resident_kibibytes(&bastion);
     for flood in [Flood::Channels, Flood::Requests, Flood::Pings, Flood::Data] {
-        let mallory = sign_in(bastion.gateway.address, "mallory:web-1").await.expect("she may sign in");
+        let mallory = sign_in(&bastion, "mallory:web-1").await;
         let flooding = async {
             let _ = flood.run(&mallory).await;
         };

@@ -1,16 +1,16 @@
-//! Signal requests. OpenSSH's client never sends one, and its server takes none for root: both ends are russh here.
+//! Signal and break requests. OpenSSH's client never sends a signal, and its server takes neither for root: the target is
+//! russh here.
 
 use std::sync::Arc;
 
 use bastion_operator::api::Reason;
-use russh::keys::PrivateKeyWithHashAlg;
 use russh::server::{Auth, ChannelOpenHandle, Config, Msg, VerifiedPublicKey, run_stream};
-use russh::{Channel, ChannelId, ChannelMsg, Disconnect, Sig, client, server};
+use russh::{Channel, ChannelId, ChannelMsg, Disconnect, Pty, Sig, server};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::harness::Bastion;
 use crate::harness::run::{Key, Run, unique};
+use crate::harness::{AT_ONCE, Bastion, russh_client};
 
 /// A target that ends every command with the exit status of the signal it is sent, as `sh` would.
 struct Signalled;
@@ -37,6 +37,35 @@ impl server::Handler for Signalled {
         it.data(id, "ready".to_owned().into_bytes())
     }
 
+    async fn pty_request(
+        &mut self,
+        id: ChannelId,
+        _: &str,
+        _: u32,
+        _: u32,
+        _: u32,
+        _: u32,
+        _: &[(Pty, u32)],
+        it: &mut server::Session,
+    ) -> Result<(), Self::Error> {
+        it.channel_success(id)
+    }
+
+    async fn custom_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        payload: &[u8],
+        it: &mut server::Session,
+    ) -> Result<bool, Self::Error> {
+        if name == "break" {
+            // OpenSSH asks for a break of one second.
+            it.exit_status_request(id, if payload == 1000u32.to_be_bytes() { 7 } else { 8 })?;
+            it.close(id)?;
+        }
+        Ok(true)
+    }
+
     async fn signal(&mut self, id: ChannelId, signal: Sig, it: &mut server::Session) -> Result<(), Self::Error> {
         it.exit_status_request(id, if matches!(signal, Sig::TERM) { 128 + 15 } else { 1 })?;
         it.close(id)
@@ -58,32 +87,21 @@ async fn serve(host_key: &Key) -> u16 {
     port
 }
 
-/// A client that trusts whom it meets.
-struct Trusting;
-
-impl client::Handler for Trusting {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, _: &russh::keys::PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        Ok(true)
-    }
+/// With that target as `web-1`.
+async fn signalled() -> Bastion {
+    let host_key = Key::make(Run::get().await.dir.join(format!("signalled-{}", unique())));
+    let port = serve(&host_key).await;
+    Bastion::with(async |namespace, sshd| {
+        let target = json!({"port": port, "hostKeys": [host_key.public]});
+        namespace.target_with("web-1", sshd, target).await;
+    })
+    .await
 }
 
 #[tokio::test]
 async fn a_signal_passes_to_the_target() {
-    let host_key = Key::make(Run::get().await.dir.join(format!("signalled-{}", unique())));
-    let port = serve(&host_key).await;
-    let bastion = Bastion::with(async |namespace, sshd| {
-        let target = json!({"port": port, "hostKeys": [host_key.public]});
-        namespace.target_with("web-1", sshd, target).await;
-    })
-    .await;
-    let config = Arc::new(client::Config::default());
-    let mut client = client::connect(config, bastion.gateway.address, Trusting).await.expect("a connection");
-    let key = russh::keys::load_secret_key(&Run::get().await.user_key.path, None).expect("the user's key");
-    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-    let answer = client.authenticate_publickey("alice:web-1", key).await.expect("an answer");
-    assert!(answer.success(), "{answer:?}");
+    let bastion = signalled().await;
+    let client = russh_client::sign_in(&bastion, "alice:web-1").await;
     let mut channel = client.channel_open_session().await.expect("a channel");
     channel.exec(true, "anything").await.expect("a command");
     let mut exit_status = None;
@@ -98,4 +116,14 @@ async fn a_signal_passes_to_the_target() {
     client.disconnect(Disconnect::ByApplication, "done", "en").await.expect("a leave");
     let session = bastion.watch.started("alice").await;
     bastion.watch.ended(&session, Reason::UserExit).await;
+}
+
+/// RFC 4335, as OpenSSH's client sends it for `~B`.
+#[tokio::test]
+async fn a_break_passes_to_the_target_with_its_length() {
+    let bastion = signalled().await;
+    let mut ssh = bastion.ssh("alice:web-1").await.terminal().command("anything").start().await;
+    ssh.shows("ready").await;
+    ssh.say("\n~B").await;
+    assert_eq!(ssh.finish(AT_ONCE).await.code, Some(7));
 }

@@ -125,30 +125,16 @@ impl Member {
 
 type Shell = (ChannelWriteHalf<client::Msg>, watch::Receiver<String>, CancellationToken);
 
-/// Signs in, and leaves what to do with the connection to the caller.
-pub async fn sign_in(gateway: SocketAddr, sign_in_name: &str) -> Result<client::Handle<Trusting>, russh::Error> {
-    signed_in(TcpStream::connect(gateway).await?, sign_in_name, &Member::some_software()).await
-}
-
-async fn signed_in(
-    stream: TcpStream,
-    sign_in_name: &str,
-    software: &str,
-) -> Result<client::Handle<Trusting>, russh::Error> {
+/// Signs in and opens a shell: the way to type into it, what it says, and a token that says when it has ended.
+async fn shell(stream: TcpStream, sign_in_name: &str, software: &str) -> Result<Shell, russh::Error> {
     let client_id = SshId::Standard(software.to_owned().into());
     let config = client::Config { client_id, preferred: algorithms(), ..client::Config::default() };
     let mut handle = client::connect_stream(Arc::new(config), stream, Trusting).await?;
     let key = PrivateKey::from_openssh(Run::get().await.user_key.private())?;
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-    match handle.authenticate_publickey(sign_in_name, key).await? {
-        AuthResult::Success => Ok(handle),
-        AuthResult::Failure { .. } => Err(russh::Error::NotAuthenticated),
+    if !matches!(handle.authenticate_publickey(sign_in_name, key).await?, AuthResult::Success) {
+        return Err(russh::Error::NotAuthenticated);
     }
-}
-
-/// Signs in and opens a shell: the way to type into it, what it says, and a token that says when it has ended.
-async fn shell(stream: TcpStream, sign_in_name: &str, software: &str) -> Result<Shell, russh::Error> {
-    let handle = signed_in(stream, sign_in_name, software).await?;
     let (read, shell) = handle.channel_open_session().await?.split();
     shell.request_shell(true).await?;
     let (receive, received) = watch::channel(String::new());
@@ -178,7 +164,7 @@ async fn listen(
 }
 
 /// Takes every host key: which one a gateway shows is tested with the real `ssh`.
-pub struct Trusting;
+struct Trusting;
 
 impl client::Handler for Trusting {
     type Error = russh::Error;

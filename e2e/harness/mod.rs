@@ -16,9 +16,11 @@ pub mod redis;
 pub mod refusal;
 pub mod relay;
 pub mod run;
+pub mod russh_client;
 pub mod ssh;
 pub mod sshd;
 pub mod stories;
+pub mod tcp;
 pub mod wait;
 pub mod watch;
 

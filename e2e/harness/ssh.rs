@@ -17,6 +17,7 @@ pub struct Ssh {
     address: SocketAddr,
     sign_in_name: String,
     key: PathBuf,
+    agent: String,
     options: Vec<String>,
     command: Vec<String>,
 }
@@ -30,6 +31,7 @@ impl Ssh {
             address,
             sign_in_name: sign_in_name.to_owned(),
             key: Run::get().await.user_key.path.clone(),
+            agent: "none".to_owned(),
             options: Vec::new(),
             command: Vec::new(),
         }
@@ -45,6 +47,12 @@ impl Ssh {
     pub fn key(mut self, path: &Path) -> Self {
         path.clone_into(&mut self.key);
         self
+    }
+
+    /// With the agent that listens at this socket, which it forwards.
+    pub fn agent(mut self, socket: &str) -> Self {
+        socket.clone_into(&mut self.agent);
+        self.option("-A")
     }
 
     /// With an option of the command line.
@@ -79,16 +87,11 @@ impl Ssh {
         let set = |line: String| ["-o".to_owned(), line];
         let mut options = vec!["-F".to_owned(), "/dev/null".to_owned()];
         let known_hosts = format!("UserKnownHostsFile={}", self.known_hosts.display());
-        let fixed = [
-            "BatchMode=yes",
-            "StrictHostKeyChecking=yes",
-            "IdentitiesOnly=yes",
-            "IdentityAgent=none",
-            "ConnectTimeout=20",
-        ];
+        let fixed = ["BatchMode=yes", "StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "ConnectTimeout=20"];
         options.extend(fixed.into_iter().flat_map(|line| set(line.to_owned())));
         options.extend(set("GlobalKnownHostsFile=/dev/null".to_owned()));
         options.extend(set(known_hosts));
+        options.extend(set(format!("IdentityAgent={}", self.agent)));
         options.extend(set(format!("User={}", self.sign_in_name)));
         options.extend(set(format!("Port={}", self.address.port())));
         options.extend(["-i".to_owned(), self.key.display().to_string()]);

@@ -123,11 +123,16 @@ pub struct Allow {
     /// Connections that users make from the target: `ssh -L`, `-D` and `-W`. They lead wherever the target gets and its
     /// own sshd allows.
     pub local_forward: bool,
+    /// Ports on which the target listens for users: `ssh -R`. The target's own sshd decides which.
+    pub remote_forward: bool,
+    /// Asking the user's agent from the target: `ssh -A`. Whoever is root on the target may then ask it too, for as long as
+    /// the session lasts.
+    pub agent_forward: bool,
 }
 
 impl Default for Allow {
     fn default() -> Self {
-        Self { shell: true, exec: true, sftp: true, local_forward: false }
+        Self { shell: true, exec: true, sftp: true, local_forward: false, remote_forward: false, agent_forward: false }
     }
 }
 

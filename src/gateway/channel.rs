@@ -1,21 +1,26 @@
 //! The bridge: one channel of the user, joined to one channel on a connection of its own to the target.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::client;
-use russh::server::{Handle, Msg};
-use russh::{ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
-use tokio::sync::watch;
+use bytes::Bytes;
+use russh::server::Handle;
+use russh::{Sig, client, server};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::activity::Activity;
 use super::forward::{Forward, connect_failed};
-use super::inbox::{Inbox, Item, PtyRequest, Request};
+use super::inbox::{Item, Side};
 use super::instance::Instance;
+use super::request::{FromTarget, FromUser, PtyRequest, Request};
+use super::reverse::Listening;
 use super::target::TargetConnection;
+use super::tunnel::over;
 use crate::lifecycle::{Cause, Exit};
 
 /// How long a user's client may take to read the last words of a session.
@@ -23,6 +28,10 @@ pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The exit status of a command that the bastion ended or never started, as `ssh` itself has for its own failures.
 const NOT_RUN: u32 = 255;
 const STDERR: u32 = 1;
+/// How OpenSSH says that it reads no more of a channel, in either direction.
+pub const END_OF_WRITE: &str = "eow@openssh.com";
+/// RFC 4335.
+pub const BREAK: &str = "break";
 
 /// What a session tells all its channels.
 #[derive(Clone, Debug, Default)]
@@ -36,24 +45,26 @@ pub enum Announcement {
     Over(Option<Arc<str>>),
 }
 
-/// A channel that the user opens.
+/// The user's side of a channel.
+pub type UserSide = Side<server::Msg, FromUser>;
+/// The target's side of a channel.
+pub type TargetSide = Side<client::Msg, FromTarget>;
+
+/// What the user's client opens, for which a connection to the target is needed.
 pub enum Opened {
-    /// For a shell, a command or a subsystem; it is open.
+    /// A channel for a shell, a command or a subsystem; it is open.
     Session(UserChannel),
     /// A local forward; whether it opens is for the target to say.
     Forward(Box<Forward>),
+    /// Ports for the target to listen on.
+    Listening(mpsc::Receiver<Listening>),
 }
 
-/// The user's side of a channel.
+/// The user's side of a session channel.
 pub struct UserChannel {
-    /// Its number.
-    pub id: ChannelId,
-    /// What comes from the user.
-    pub inbox: Arc<Inbox>,
-    /// What goes to the user. It waits for the channel's own window, so that a user who reads slowly holds up this
-    /// channel and no other.
-    pub write: ChannelWriteHalf<Msg>,
-    /// For the one message that `write` has no method for.
+    /// What comes and goes.
+    pub side: UserSide,
+    /// For the one message that the side has no method for.
     pub handle: Handle,
 }
 
@@ -62,9 +73,9 @@ pub struct UserChannel {
 pub enum ChannelEnd {
     /// Closed by the target after its command, or by the user.
     Closed(Exit),
-    /// A forward, closed by either side.
-    ForwardClosed,
-    /// A forward that the target did not open.
+    /// A forward or the like, closed by either side.
+    TunnelClosed,
+    /// There was no channel.
     NotOpened,
     /// Still open when the session ended.
     Interrupted,
@@ -73,53 +84,66 @@ pub enum ChannelEnd {
 }
 
 impl Opened {
-    /// The user's side.
-    pub fn channel(&self) -> &UserChannel {
-        match self {
-            Self::Session(channel) => channel,
-            Self::Forward(forward) => &forward.channel,
-        }
-    }
-
     /// Tells the user why there is no session, and that this channel is none.
     pub async fn refuse(self, notice: &str) {
         match self {
             Self::Session(channel) => refuse(&channel, notice).await,
             Self::Forward(forward) => forward.refuse(connect_failed(notice)).await,
+            // The client, whose wishes go with it, is answered that it cannot be.
+            Self::Listening(wishes) => drop(wishes),
         }
     }
 }
 
-/// Joins the two sides until one of them closes the channel or the session ends. The target's connection ends here
-/// too, and with it whatever still runs on the target.
+/// Joins the two sides until the target closes the channel or the session ends. The target's connection ends here too,
+/// and with it whatever still runs on the target.
 pub async fn join(
     user: UserChannel,
-    target: TargetConnection,
+    connection: TargetConnection,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     mut announcements: watch::Receiver<Announcement>,
     farewells: TaskTracker,
 ) -> ChannelEnd {
-    let bridge = Bridge { user, activity, instance, asked: Mutex::default(), progress: Mutex::default() };
-    let end = tokio::select! {
-        end = bridge.run(&target) => end,
-        text = bridge.heed(&mut announcements) => {
-            bridge.last_words(text).await;
-            bridge.end_so_far()
+    let opened = tokio::select! {
+        opened = connection.open_session() => opened.map_err(|error| {
+            (ChannelEnd::TargetLost, Some(format!("bastion: the target opened no channel: {error}").into()))
+        }),
+        text = over(&mut announcements) => Err((ChannelEnd::Interrupted, text)),
+    };
+    let end = match opened {
+        Ok(target) => {
+            let bridge =
+                Bridge { user, target, activity, instance, asked: Mutex::default(), progress: Mutex::default() };
+            tokio::select! {
+                // The target's last words come first.
+                biased;
+                end = bridge.run() => end,
+                text = bridge.heed(&mut announcements) => {
+                    bridge.last_words(text).await;
+                    bridge.end_so_far()
+                }
+            }
+        }
+        Err((end, text)) => {
+            if let Some(text) = text {
+                refuse(&user, &text).await;
+            }
+            end
         }
     };
     // How long the target takes for it is nothing that the session's end should wait for.
-    farewells.spawn(target.disconnect());
+    farewells.spawn(connection.disconnect());
     end
 }
 
 /// Tells the user why there is no session, and closes the channel.
 async fn refuse(user: &UserChannel, notice: &str) {
     let said = async {
-        user.write.extended_data_bytes(STDERR, format!("{notice}\r\n").into_bytes()).await?;
-        user.write.exit_status(NOT_RUN).await?;
-        user.write.eof().await?;
-        user.write.close().await
+        user.side.send(Some(STDERR), format!("{notice}\r\n").into()).await?;
+        user.side.write.exit_status(NOT_RUN).await?;
+        user.side.write.eof().await?;
+        user.side.write.close().await
     };
     // A client that does not read, or is gone, need not know.
     let _ = timeout(LAST_WORDS, said).await;
@@ -134,6 +158,7 @@ enum Asked {
 
 struct Bridge {
     user: UserChannel,
+    target: TargetSide,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     asked: Mutex<VecDeque<Asked>>,
@@ -145,6 +170,7 @@ struct Progress {
     exit: Exit,
     stage: Stage,
     terminal: bool,
+    closed_by_user: bool,
 }
 
 /// How far a channel has come. It is set before the user's client is told, which may leave the moment it hears.
@@ -157,49 +183,62 @@ enum Stage {
 }
 
 impl Bridge {
-    async fn run(&self, target: &TargetConnection) -> ChannelEnd {
-        let (from_target, to_target) = match target.open_session().await {
-            Ok(channel) => channel.split(),
-            Err(error) => {
-                refuse(&self.user, &format!("bastion: the target opened no channel: {error}")).await;
-                return ChannelEnd::TargetLost;
-            }
-        };
+    /// Passes everything on until the target has closed the channel.
+    async fn run(&self) -> ChannelEnd {
         tokio::select! {
-            // The target's last words come before the user's closing of the channel.
             biased;
-            end = self.to_user(from_target) => end,
-            () = self.to_target(to_target) => match self.end_so_far() {
-                // Closed by the user, maybe because of what the user's client was just told.
-                ChannelEnd::Interrupted => ChannelEnd::Closed(self.take_exit()),
-                end => end,
-            },
+            end = self.to_user() => end,
+            end = async { tokio::join!(self.to_target(), self.unread_by_user(), self.unread_by_target()).0 } => match end {}
         }
     }
 
-    /// Passes on what the user sends, until the user closes the channel.
-    async fn to_target(&self, target: ChannelWriteHalf<client::Msg>) {
+    /// Passes on what the user sends. A channel that the user has closed is the target's to close, for the exit status of
+    /// what still runs there comes before that.
+    async fn to_target(&self) -> Infallible {
+        let target = &self.target;
         loop {
-            let item = self.user.inbox.next().await;
+            let item = self.user.side.next().await;
             // What was typed into a process that was frozen may be typed into a session that has ended.
             self.instance.pulse.sure().await;
             let sent = match item {
                 Item::Data(data) => {
                     self.activity.sent_to_target(data.len());
-                    target.data_bytes(data).await
+                    target.send(None, data).await
                 }
-                Item::Request(request) => self.request(&target, request).await,
-                Item::Eof => target.eof().await,
-                Item::Close => return,
+                Item::Extended(stream, data) => {
+                    self.activity.sent_to_target(data.len());
+                    target.send(Some(stream), data).await
+                }
+                Item::Said(FromUser::Request(request)) => self.request(request).await,
+                Item::Said(FromUser::Eof) => target.write.eof().await,
+                Item::Said(FromUser::Close) => {
+                    self.progress().closed_by_user = true;
+                    target.write.close().await
+                }
             };
             if sent.is_err() {
                 // The connection to the target is gone; the other direction finds out how.
-                return std::future::pending().await;
+                return pending().await;
             }
         }
     }
 
-    async fn request(&self, target: &ChannelWriteHalf<client::Msg>, request: Request) -> Result<(), russh::Error> {
+    /// Tells the target when the user's client reads no more (`ssh … 'cat big' | head`).
+    async fn unread_by_user(&self) -> Infallible {
+        self.user.side.inbox.unread().await;
+        let _ = self.target.write.custom_request(END_OF_WRITE, false, Bytes::new()).await;
+        pending().await
+    }
+
+    /// Tells the user's client when the program on the target reads no more (`ssh … head < big`).
+    async fn unread_by_target(&self) -> Infallible {
+        self.target.inbox.unread().await;
+        let _ = self.user.side.write.custom_request(END_OF_WRITE, false, Bytes::new()).await;
+        pending().await
+    }
+
+    async fn request(&self, request: Request) -> Result<(), russh::Error> {
+        let target = &self.target.write;
         match request {
             Request::Pty(PtyRequest { term, size, modes }) => {
                 self.progress().terminal = true;
@@ -221,6 +260,9 @@ impl Bridge {
             }
             Request::WindowChange(size) => target.window_change(size.columns, size.rows, size.width, size.height).await,
             Request::Signal(signal) => target.signal(signal).await,
+            Request::AgentForward => target.agent_forward(false).await,
+            Request::Break(length) => target.custom_request(BREAK, false, length).await,
+            Request::Notice(text) => self.say(text).await,
             Request::Refused(notice) => {
                 refuse(&self.user, notice).await;
                 Ok(())
@@ -229,66 +271,66 @@ impl Bridge {
     }
 
     /// Passes on what the target sends, until the target closes the channel.
-    async fn to_user(&self, mut target: ChannelReadHalf) -> ChannelEnd {
-        let user = &self.user.write;
-        while let Some(message) = target.wait().await {
-            let sent = match message {
-                ChannelMsg::Data { data } => {
+    async fn to_user(&self) -> ChannelEnd {
+        let user = &self.user.side;
+        loop {
+            let said = match self.target.next().await {
+                Item::Data(data) => {
                     self.activity.sent_to_user(data.len());
-                    user.data_bytes(data).await
+                    user.send(None, data).await
                 }
-                ChannelMsg::ExtendedData { data, ext } => {
+                Item::Extended(stream, data) => {
                     self.activity.sent_to_user(data.len());
-                    user.extended_data_bytes(ext, data).await
+                    user.send(Some(stream), data).await
                 }
-                ChannelMsg::ExitStatus { exit_status } => {
-                    self.progress().exit = Exit { code: Some(exit_status), signal: None };
-                    user.exit_status(exit_status).await
+                Item::Said(FromTarget::Eof) => user.write.eof().await,
+                Item::Said(FromTarget::ExitStatus(code)) => {
+                    self.progress().exit = Exit { code: Some(code), signal: None };
+                    user.write.exit_status(code).await
                 }
-                ChannelMsg::ExitSignal { signal_name, core_dumped, error_message, lang_tag } => {
-                    self.progress().exit = Exit { code: None, signal: Some(signal_text(&signal_name)) };
-                    let handle = &self.user.handle;
-                    let sent =
-                        handle.exit_signal_request(self.user.id, signal_name, core_dumped, error_message, lang_tag);
-                    sent.await.map_err(|()| russh::Error::SendError)
+                Item::Said(FromTarget::ExitSignal { signal, core_dumped, message, language }) => {
+                    self.progress().exit = Exit { code: None, signal: Some(signal_text(&signal)) };
+                    let (handle, id) = (&self.user.handle, user.write.id());
+                    let sent = handle.exit_signal_request(id, signal, core_dumped, message, language).await;
+                    sent.map_err(|()| russh::Error::SendError)
                 }
-                ChannelMsg::Failure => match self.answered() {
-                    Some(Asked::Run(what)) => {
-                        *self.progress() = Progress {
-                            exit: Exit { code: Some(NOT_RUN), signal: None },
-                            stage: Stage::Exited,
-                            terminal: false,
-                        };
-                        refuse(&self.user, &format!("bastion: the target refused {what}")).await;
-                        return ChannelEnd::Closed(self.take_exit());
-                    }
-                    Some(Asked::Pty) => self.say("bastion: the target gave no terminal").await,
-                    None => Ok(()),
-                },
-                ChannelMsg::Success => {
+                Item::Said(FromTarget::Success) => {
                     self.answered();
                     Ok(())
                 }
-                ChannelMsg::Close => {
-                    // The user's client may be gone the moment it reads this, and that is then no broken connection.
-                    self.progress().stage = Stage::Exited;
-                    let _ = user.eof().await;
-                    let _ = user.close().await;
-                    return ChannelEnd::Closed(self.take_exit());
+                Item::Said(FromTarget::Failure) => match self.answered() {
+                    Some(Asked::Run(what)) => return self.not_run(what).await,
+                    Some(Asked::Pty) => self.say("bastion: the target gave no terminal").await,
+                    None => Ok(()),
+                },
+                Item::Said(FromTarget::Close) => return self.closed().await,
+                Item::Said(FromTarget::Lost) => {
+                    self.progress().stage = Stage::TargetLost;
+                    self.last_words(Cause::TargetClosed.notice().map(Into::into)).await;
+                    return ChannelEnd::TargetLost;
                 }
-                // The end of the output waits for the exit status: a client may close a channel as soon as both sides have
-                // ended their output, the library answers that at once, and the status would come too late. The rest
-                // is for the opening of channels, or for servers.
-                _ => Ok(()),
             };
-            if sent.is_err() {
+            if said.is_err() {
                 // The user's connection is gone; the session hears of it.
-                return std::future::pending().await;
+                return pending().await;
             }
         }
-        self.progress().stage = Stage::TargetLost;
-        self.last_words(Cause::TargetClosed.notice().map(Into::into)).await;
-        ChannelEnd::TargetLost
+    }
+
+    /// The target has refused to run what the user asked for.
+    async fn not_run(&self, what: &str) -> ChannelEnd {
+        let exit = Exit { code: Some(NOT_RUN), signal: None };
+        *self.progress() = Progress { exit, stage: Stage::Exited, ..Progress::default() };
+        refuse(&self.user, &format!("bastion: the target refused {what}")).await;
+        ChannelEnd::Closed(self.take_exit())
+    }
+
+    /// The target has closed the channel.
+    async fn closed(&self) -> ChannelEnd {
+        // The user's client may be gone the moment it reads this, and that is then no broken connection.
+        self.progress().stage = Stage::Exited;
+        let _ = self.user.side.write.close().await;
+        ChannelEnd::Closed(self.take_exit())
     }
 
     /// Shows warnings to users at a terminal, and returns the last words when the session is over.
@@ -315,7 +357,8 @@ impl Bridge {
     }
 
     async fn say(&self, text: &str) -> Result<(), russh::Error> {
-        self.user.write.extended_data_bytes(STDERR, format!("\r\n{text}\r\n").into_bytes()).await
+        let begin = if self.progress().terminal { "\r\n" } else { "" };
+        self.user.side.send(Some(STDERR), format!("{begin}{text}\r\n").into()).await
     }
 
     fn expect(&self, asked: Asked) {
@@ -332,8 +375,9 @@ impl Bridge {
 
     /// What ended the channel, if the session's end finds it ended.
     fn end_so_far(&self) -> ChannelEnd {
-        let stage = self.progress().stage;
+        let Progress { stage, closed_by_user, .. } = *self.progress();
         match stage {
+            Stage::Open if closed_by_user => ChannelEnd::Closed(self.take_exit()),
             Stage::Open => ChannelEnd::Interrupted,
             Stage::Exited => ChannelEnd::Closed(self.take_exit()),
             Stage::TargetLost => ChannelEnd::TargetLost,

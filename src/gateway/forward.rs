@@ -1,33 +1,31 @@
 //! Local forwards (RFC 4254, section 7.2): a channel of the user, joined to a TCP connection that the target makes.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use russh::client;
+use russh::ChannelOpenFailure;
 use russh::server::ChannelOpenHandle;
-use russh::{ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::activity::Activity;
-use super::channel::{Announcement, ChannelEnd, LAST_WORDS, UserChannel};
-use super::inbox::{Item, WINDOW};
+use super::channel::{Announcement, ChannelEnd, UserSide};
+use super::inbox::Inboxes;
 use super::instance::Instance;
+use super::request::FromUser;
 use super::target::TargetConnection;
-
-/// How long the target may take to pass on what the user sent before closing a forward.
-const LINGER: Duration = Duration::from_secs(5);
+use super::tunnel::{Tunnel, over};
 
 /// A forward that the user wants, and that is not open yet.
 pub struct Forward {
     /// The user's side of it.
-    pub channel: UserChannel,
+    pub user: UserSide,
     /// Where to.
     pub destination: Destination,
     /// The answer that the user's client waits for.
     pub reply: ChannelOpenHandle,
+    /// Where its inbox is among.
+    pub inboxes: Arc<Inboxes<FromUser>>,
 }
 
 /// Where a forward leads, and what the user's client says of where it comes from.
@@ -46,7 +44,7 @@ pub struct Destination {
 impl Forward {
     /// Answers that there will be no such channel.
     pub async fn refuse(self, failure: ChannelOpenFailure) {
-        self.channel.inbox.discard();
+        self.inboxes.remove(self.user.write.id());
         self.reply.reject(failure).await;
     }
 }
@@ -70,7 +68,7 @@ pub fn with_reason(failure: &ChannelOpenFailure, why: &str) -> ChannelOpenFailur
 /// session ends.
 pub async fn join(
     forward: Forward,
-    mut target: TargetConnection,
+    mut connection: TargetConnection,
     session: Arc<str>,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
@@ -81,7 +79,7 @@ pub async fn join(
     let open = async {
         // What a process was asked that was frozen may be done in a session that has ended.
         instance.pulse.sure().await;
-        target.open_forward(&forward.destination).await
+        connection.open_forward(&forward.destination).await
     };
     let opened = tokio::select! {
         opened = open => opened.map_err(|error| match error {
@@ -93,135 +91,23 @@ pub async fn join(
         }
     };
     match opened {
-        Ok(channel) => {
+        Ok(target) => {
             info!(%session, host, port, "local forward opened");
-            let Forward { channel: user, reply, .. } = forward;
+            let Forward { user, reply, .. } = forward;
             reply.accept().await;
-            let bridge = Bridge { user, activity, instance, ended: OnceLock::new() };
-            let (mut from_target, to_target) = channel.split();
-            let end = bridge.run(&mut from_target, to_target, &mut announcements).await;
-            match end {
-                ChannelEnd::ForwardClosed => farewells.spawn(linger(from_target, target)),
-                _ => farewells.spawn(target.disconnect()),
-            };
+            let tunnel = Tunnel { user, target, activity, instance };
+            let end = tunnel.run(&mut announcements).await;
+            farewells.spawn(async move {
+                tunnel.linger().await;
+                connection.disconnect().await;
+            });
             end
         }
         Err((end, failure)) => {
             info!(%session, host, port, reason = failure.description(), "local forward not opened");
             forward.refuse(failure).await;
-            farewells.spawn(target.disconnect());
+            farewells.spawn(connection.disconnect());
             end
         }
-    }
-}
-
-/// Waits for the session's end, and returns its last words.
-async fn over(announcements: &mut watch::Receiver<Announcement>) -> Option<Arc<str>> {
-    match announcements.wait_for(|it| matches!(it, Announcement::Over(_))).await.as_deref() {
-        Ok(Announcement::Over(text)) => text.clone(),
-        _ => None,
-    }
-}
-
-/// Ends the connection of a forward that was closed: the target may still be passing on what the user sent at last. What
-/// it sends itself nobody wants any more.
-async fn linger(mut from_target: ChannelReadHalf, target: TargetConnection) {
-    let passed_on = async {
-        let mut unwanted = 0;
-        while let Some(message) = from_target.wait().await {
-            match message {
-                ChannelMsg::Data { data } => unwanted += data.len(),
-                ChannelMsg::Close => return,
-                _ => {}
-            }
-            if unwanted > WINDOW as usize {
-                return;
-            }
-        }
-    };
-    let _ = timeout(LINGER, passed_on).await;
-    target.disconnect().await;
-}
-
-struct Bridge {
-    user: UserChannel,
-    activity: Arc<Activity>,
-    instance: Arc<Instance>,
-    /// Set before the user's client is told, which may leave the moment it hears.
-    ended: OnceLock<ChannelEnd>,
-}
-
-impl Bridge {
-    async fn run(
-        &self,
-        from_target: &mut ChannelReadHalf,
-        to_target: ChannelWriteHalf<client::Msg>,
-        announcements: &mut watch::Receiver<Announcement>,
-    ) -> ChannelEnd {
-        tokio::select! {
-            biased;
-            () = self.to_user(from_target) => {}
-            () = self.to_target(&to_target) => {}
-            _ = over(announcements) => {
-                // A client that does not read, or is gone, need not know.
-                let _ = timeout(LAST_WORDS, self.user.write.close()).await;
-            }
-        }
-        self.ended.get().cloned().unwrap_or(ChannelEnd::Interrupted)
-    }
-
-    /// Passes on what the user sends, until the user closes the channel.
-    async fn to_target(&self, target: &ChannelWriteHalf<client::Msg>) {
-        loop {
-            let item = self.user.inbox.next().await;
-            // What was sent into a process that was frozen may be sent into a session that has ended.
-            self.instance.pulse.sure().await;
-            let sent = match item {
-                Item::Data(data) => {
-                    self.activity.sent_to_target(data.len());
-                    target.data_bytes(data).await
-                }
-                Item::Eof => target.eof().await,
-                Item::Close => {
-                    let _ = self.ended.set(ChannelEnd::ForwardClosed);
-                    // Not closed: the library would then not say when the target has passed everything on.
-                    let _ = target.eof().await;
-                    return;
-                }
-                // A forward has none.
-                Item::Request(_) => Ok(()),
-            };
-            if sent.is_err() {
-                // The connection to the target is gone; the other direction finds out how.
-                return std::future::pending().await;
-            }
-        }
-    }
-
-    /// Passes on what the target sends, until the target closes the channel.
-    async fn to_user(&self, target: &mut ChannelReadHalf) {
-        let user = &self.user.write;
-        while let Some(message) = target.wait().await {
-            let sent = match message {
-                ChannelMsg::Data { data } => {
-                    self.activity.sent_to_user(data.len());
-                    user.data_bytes(data).await
-                }
-                ChannelMsg::Eof => user.eof().await,
-                ChannelMsg::Close => {
-                    let _ = self.ended.set(ChannelEnd::ForwardClosed);
-                    let _ = user.close().await;
-                    return;
-                }
-                // A forward has no others.
-                _ => Ok(()),
-            };
-            if sent.is_err() {
-                // The user's connection is gone; the session hears of it.
-                return std::future::pending().await;
-            }
-        }
-        let _ = self.ended.set(ChannelEnd::TargetLost);
-        let _ = user.close().await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use russh::keys::ssh_key::PrivateKey;
 use russh::server::{Config, run_stream};
-use russh::{MethodKind, MethodSet, SshId};
+use russh::{ChannelControl, MethodKind, MethodSet};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -107,11 +107,12 @@ async fn serve(
 
 fn config(host_key: PrivateKey) -> Config {
     Config {
-        server_id: SshId::Standard(concat!("SSH-2.0-Bastion_", env!("CARGO_PKG_VERSION")).into()),
+        server_id: crypto::identification(),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
         keys: vec![host_key],
         preferred: crypto::preferred(crypto::all_signatures()),
         window_size: WINDOW,
+        channel_control: ChannelControl::Application,
         auth_rejection_time: REJECTION_TIME,
         // OpenSSH asks with method "none" first, which is no attempt at anything.
         auth_rejection_time_initial: Some(Duration::ZERO),

@@ -1,25 +1,27 @@
 //! The thin side of the SSH library: its callbacks become items in an inbox, and none of them waits for a target.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use bytes::Bytes;
 use russh::keys::ssh_key::PublicKey;
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::sleep;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::Gateway;
 use super::activity::Activity;
-use super::channel::{Opened, UserChannel};
+use super::channel::{BREAK, END_OF_WRITE, Opened, UserChannel};
 use super::directory::Grant;
 use super::forward::{self, Destination, Forward};
-use super::inbox::{Inbox, Item, PtyRequest, Request, Size, TRICKLE, WINDOW};
+use super::inbox::Inboxes;
 use super::refusal::Refusal;
+use super::request::{FromUser, PtyRequest, Request, Size};
+use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection};
 use super::session::{self, ClientSide};
 use super::sign_in_name::SignInName;
 use super::socket::Health;
@@ -30,8 +32,8 @@ use crate::metrics::{METRICS, RefusalLabels};
 const MAX_CHANNELS: usize = 64;
 /// The length of the longest host name that there can be.
 const MAX_HOST: usize = 255;
-/// How long a client that is held back waits for its next byte or two of window.
-const TRICKLE_PACE: Duration = Duration::from_millis(10);
+/// How many wishes for remote forwards may wait for the target.
+const MAX_LISTENING: usize = 16;
 
 /// One client's connection.
 pub struct Connection {
@@ -47,7 +49,9 @@ pub struct Connection {
     signed_in_as: Option<(Arc<BastionUser>, PublicKey)>,
     sign_in_name: String,
     state: State,
-    inboxes: HashMap<ChannelId, Arc<Inbox>>,
+    inboxes: Arc<Inboxes<FromUser>>,
+    /// What the user's client was refused before it had a channel to read it on.
+    notices: Vec<&'static str>,
 }
 
 enum State {
@@ -64,6 +68,24 @@ struct Link {
     allow: Allow,
     activity: Arc<Activity>,
     opened: mpsc::Sender<Opened>,
+    /// The way to whoever has the target listen, once there is somebody.
+    listening: Option<mpsc::Sender<Listening>>,
+}
+
+impl Link {
+    /// Passes a wish on, and waits for the answer. The answers to a client's global requests must come in their order
+    /// (RFC 4254, section 4), so nothing else on the connection goes on meanwhile; the wait is bounded where the wish is
+    /// fulfilled.
+    async fn ask(&mut self, wish: impl FnOnce(oneshot::Sender<Option<u32>>) -> Listening) -> Option<u32> {
+        if self.listening.is_none() {
+            let (listening, wishes) = mpsc::channel(MAX_LISTENING);
+            self.opened.try_send(Opened::Listening(wishes)).ok()?;
+            self.listening = Some(listening);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.listening.as_ref()?.try_send(wish(answer)).ok()?;
+        timeout(LISTEN_TIMEOUT, answered).await.ok()?.ok()?
+    }
 }
 
 impl Connection {
@@ -86,7 +108,8 @@ impl Connection {
             signed_in_as: None,
             sign_in_name: String::new(),
             state: State::Before,
-            inboxes: HashMap::new(),
+            inboxes: Arc::default(),
+            notices: Vec::new(),
         }
     }
 
@@ -122,11 +145,11 @@ impl Connection {
         let Grant { target, .. } = &grant;
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));
-        let link = Link { allow: target.spec.allow, activity: activity.clone(), opened };
+        let link = Link { allow: target.spec.allow, activity: activity.clone(), opened, listening: None };
         let client = ClientSide {
             peer: self.peer,
             software,
-            handle,
+            connection: UserConnection { handle, inboxes: self.inboxes.clone() },
             gone: self.gone.clone(),
             cut: self.cut.clone(),
             health: self.health.clone(),
@@ -137,17 +160,21 @@ impl Connection {
     }
 
     /// Hands a channel to the session's task, or gives it back if there are too many.
-    fn hand_over(&mut self, opened: Opened) -> Result<(), Opened> {
-        self.inboxes.retain(|_, inbox| !inbox.is_discarded());
-        let State::Session(link) = &self.state else { return Err(opened) };
-        if self.inboxes.len() >= MAX_CHANNELS {
-            return Err(opened);
+    fn hand_over(&mut self, channel: ChannelId, opened: Opened) -> Result<(), Opened> {
+        let given_back = match &self.state {
+            State::Session(link) if self.inboxes.len() <= MAX_CHANNELS => {
+                link.opened.try_send(opened).map_err(mpsc::error::TrySendError::into_inner)
+            }
+            _ => Err(opened),
+        };
+        if given_back.is_err() {
+            self.inboxes.remove(channel);
         }
-        let UserChannel { id, inbox, .. } = opened.channel();
-        let (id, inbox) = (*id, inbox.clone());
-        link.opened.try_send(opened).map_err(mpsc::error::TrySendError::into_inner)?;
-        self.inboxes.insert(id, inbox);
-        Ok(())
+        given_back
+    }
+
+    fn connection(&self, session: &Session) -> UserConnection {
+        UserConnection { handle: session.handle(), inboxes: self.inboxes.clone() }
     }
 
     fn resized(&self, columns: u32, rows: u32) {
@@ -156,11 +183,26 @@ impl Connection {
         }
     }
 
-    fn put(&self, channel: ChannelId, item: Item) -> Result<(), russh::Error> {
-        match self.inboxes.get(&channel) {
-            Some(inbox) => inbox.put(item).map_err(|_| russh::Error::Inconsistent),
+    fn put(&self, channel: ChannelId, said: FromUser) -> Result<(), russh::Error> {
+        match self.inboxes.get(channel) {
+            Some(inbox) => inbox.put(said).map_err(|_| russh::Error::Inconsistent),
             None => Ok(()),
         }
+    }
+
+    fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) {
+        if let (State::Session(link), Some(inbox)) = (&self.state, self.inboxes.get(channel)) {
+            link.activity.input();
+            inbox.put_data(stream, data);
+        }
+    }
+
+    /// Has the user told, on this channel, of what was refused before there was one.
+    fn give_notices(&mut self, channel: ChannelId) -> Result<(), russh::Error> {
+        for notice in std::mem::take(&mut self.notices) {
+            self.put(channel, FromUser::Request(Request::Notice(notice)))?;
+        }
+        Ok(())
     }
 
     /// Passes a request on if it is allowed. It is answered here and now, so that answers come in the order of the
@@ -184,11 +226,11 @@ impl Connection {
             }
             State::Session(link) if allowed(&link.allow) => {
                 link.activity.input();
-                self.put(channel, Item::Request(request))?;
+                self.put(channel, FromUser::Request(request))?;
                 session.channel_success(channel)
             }
             State::Session(_) => {
-                self.put(channel, Item::Request(Request::Refused(refused)))?;
+                self.put(channel, FromUser::Request(Request::Refused(refused)))?;
                 session.channel_success(channel)
             }
         }
@@ -235,10 +277,17 @@ impl server::Handler for Connection {
         match &self.state {
             State::Before => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
             State::Refused(_) => reply.accept().await,
-            State::Session(_) => match self.hand_over(Opened::Session(user_channel(channel, session))) {
-                Ok(()) => reply.accept().await,
-                Err(_) => reply.reject(ChannelOpenFailure::ResourceShortage).await,
-            },
+            State::Session(_) => {
+                let id = channel.id();
+                let opened = UserChannel { side: self.connection(session).side(channel), handle: session.handle() };
+                match self.hand_over(id, Opened::Session(opened)) {
+                    Ok(()) => {
+                        self.give_notices(id)?;
+                        reply.accept().await;
+                    }
+                    Err(_) => reply.reject(ChannelOpenFailure::ResourceShortage).await,
+                }
+            }
         }
         Ok(())
     }
@@ -266,8 +315,10 @@ impl server::Handler for Connection {
                 link.activity.input();
                 let (host, originator) = (host.to_owned(), originator.to_owned());
                 let destination = Destination { host, port, originator, originator_port };
-                let forward = Forward { channel: user_channel(channel, session), destination, reply };
-                if let Err(Opened::Forward(forward)) = self.hand_over(Opened::Forward(Box::new(forward))) {
+                let id = channel.id();
+                let (user, inboxes) = (self.connection(session).side(channel), self.inboxes.clone());
+                let forward = Forward { user, destination, reply, inboxes };
+                if let Err(Opened::Forward(forward)) = self.hand_over(id, Opened::Forward(Box::new(forward))) {
                     forward.refuse(ChannelOpenFailure::ResourceShortage).await;
                 }
                 return Ok(());
@@ -278,32 +329,42 @@ impl server::Handler for Connection {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Self::Error> {
-        let (State::Session(link), Some(inbox)) = (&self.state, self.inboxes.get(&channel)) else {
-            return Ok(());
-        };
-        link.activity.input();
-        inbox.put_data(data).map_err(|_| russh::Error::Inconsistent)?;
-        if data.len() <= TRICKLE as usize && inbox.is_full() {
-            // Held back, the client sends its byte or two as fast as they are granted; this paces it. Everything
-            // else on the connection waits that long too, which nobody notices.
-            sleep(TRICKLE_PACE).await;
-        }
+        self.put_data(channel, None, data);
         Ok(())
     }
 
-    fn adjust_window(&mut self, _: ChannelId, _: u32) -> u32 {
-        // The library has one size for all channels of a connection, so the fullest inbox rules.
-        if self.inboxes.values().any(|inbox| inbox.is_full()) { TRICKLE } else { WINDOW }
+    async fn extended_data(
+        &mut self,
+        channel: ChannelId,
+        stream: u32,
+        data: &[u8],
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.put_data(channel, Some(stream), data);
+        Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        _: u32,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        // What comes on it next must find an inbox.
+        self.inboxes.open(channel);
+        Ok(())
     }
 
     async fn channel_eof(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
-        self.put(channel, Item::Eof)
+        self.put(channel, FromUser::Eof)
     }
 
     async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
-        let put = self.put(channel, Item::Close);
-        self.inboxes.remove(&channel);
-        put
+        if let Some(inbox) = self.inboxes.remove(channel) {
+            inbox.close(FromUser::Close);
+        }
+        Ok(())
     }
 
     async fn pty_request(
@@ -320,7 +381,7 @@ impl server::Handler for Connection {
         self.resized(columns, rows);
         let size = Size { columns, rows, width, height };
         let modes = modes.iter().copied().filter(|(mode, _)| *mode != Pty::TTY_OP_END).collect();
-        self.put(channel, Item::Request(Request::Pty(PtyRequest { term: term.to_owned(), size, modes })))?;
+        self.put(channel, FromUser::Request(Request::Pty(PtyRequest { term: term.to_owned(), size, modes })))?;
         session.channel_success(channel)
     }
 
@@ -344,7 +405,7 @@ impl server::Handler for Connection {
         value: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.put(channel, Item::Request(Request::Env { name: name.to_owned(), value: value.to_owned() }))?;
+        self.put(channel, FromUser::Request(Request::Env { name: name.to_owned(), value: value.to_owned() }))?;
         session.channel_success(channel)
     }
 
@@ -385,17 +446,66 @@ impl server::Handler for Connection {
         _: &mut Session,
     ) -> Result<(), Self::Error> {
         self.resized(columns, rows);
-        self.put(channel, Item::Request(Request::WindowChange(Size { columns, rows, width, height })))
+        self.put(channel, FromUser::Request(Request::WindowChange(Size { columns, rows, width, height })))
     }
 
     async fn signal(&mut self, channel: ChannelId, signal: Sig, _: &mut Session) -> Result<(), Self::Error> {
-        self.put(channel, Item::Request(Request::Signal(signal)))
+        self.put(channel, FromUser::Request(Request::Signal(signal)))
     }
-}
 
-/// The user's side of a new channel. Its reading half is dropped: with it, the connection's loop would wait for whoever
-/// reads.
-fn user_channel(channel: Channel<Msg>, session: &Session) -> UserChannel {
-    let (_, write) = channel.split();
-    UserChannel { id: write.id(), inbox: Arc::default(), write, handle: session.handle() }
+    async fn agent_request(&mut self, channel: ChannelId, _: &mut Session) -> Result<bool, Self::Error> {
+        let request = match &self.state {
+            State::Session(link) if link.allow.agent_forward => Request::AgentForward,
+            State::Session(_) => {
+                Request::Notice("bastion: this target allows no agent forwarding (spec.allow.agentForward)")
+            }
+            State::Before | State::Refused(_) => return Ok(false),
+        };
+        let allowed = matches!(request, Request::AgentForward);
+        self.put(channel, FromUser::Request(request))?;
+        Ok(allowed)
+    }
+
+    async fn custom_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        payload: &[u8],
+        _: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        match name {
+            END_OF_WRITE => {
+                if let Some(inbox) = self.inboxes.get(channel) {
+                    inbox.stop_reading();
+                }
+                Ok(true)
+            }
+            // A length in milliseconds.
+            BREAK if payload.len() == 4 => {
+                self.put(channel, FromUser::Request(Request::Break(Bytes::copy_from_slice(payload))))?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn tcpip_forward(&mut self, address: &str, port: &mut u32, _: &mut Session) -> Result<bool, Self::Error> {
+        let State::Session(link) = &mut self.state else { return Ok(false) };
+        if !link.allow.remote_forward {
+            info!(name = self.sign_in_name, client = %self.peer, address, port, "remote forward refused: not allowed");
+            self.notices.push("bastion: this target allows no remote forwards (spec.allow.remoteForward)");
+            self.notices.dedup();
+            return Ok(false);
+        }
+        let (address, asked) = (address.to_owned(), *port);
+        let listening = link.ask(|answer| Listening::Begin { address, port: asked, answer }).await;
+        *port = listening.unwrap_or_default();
+        Ok(listening.is_some())
+    }
+
+    async fn cancel_tcpip_forward(&mut self, address: &str, port: u32, _: &mut Session) -> Result<bool, Self::Error> {
+        let State::Session(link) = &mut self.state else { return Ok(false) };
+        let address = address.to_owned();
+        Ok(link.ask(|answer| Listening::Stop { address, port, answer }).await.is_some())
+    }
 }

@@ -1,159 +1,140 @@
-//! What the user's side sends on one channel, waiting to be passed to the target.
+//! What one side sends on one channel, waiting to be passed to the other.
 //!
-//! The SSH library grants the client more window as soon as data arrives, whether anybody has taken it or not, and
-//! its connection loop must never wait for a target: it would no longer see the client's own window adjustments,
-//! and a transfer in both directions would stand still for good. So the loop puts everything in here at once, and
-//! the inbox tells how much window the client may have: the full one while the target keeps up, and next to none
-//! while it does not.
+//! A connection's loop must never wait for the other connection: it would no longer see the window adjustments of its
+//! own peer, and a transfer in both directions would stand still for good. So the loop puts everything in here at
+//! once. What waits is bounded by the peer's window, which is granted as its data is taken out (RFC 4254,
+//! section 5.2): a channel that stands still holds up nothing but itself.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use russh::{Pty, Sig};
+use russh::{ChannelId, ChannelMsg, ChannelWriteHalf};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-/// The window that a client gets while its data is taken.
+/// The window of a channel: the bytes that may wait here.
 pub const WINDOW: u32 = 2 * 1024 * 1024;
-/// The window that a client gets while its data is not taken. It cannot be zero: the library only ever grants more
-/// when data arrives, so the client must be left a byte or two to send, or it would never be heard of again.
-pub const TRICKLE: u32 = 2;
-/// From this many waiting bytes on, the client is held back.
-const HIGH_WATER: usize = 256 * 1024;
-/// More than a client that heeds its window can ever send.
-const LIMIT: usize = HIGH_WATER + 3 * WINDOW as usize;
-/// More waiting requests than any client has.
+/// How many bytes are taken out before that much window is granted again.
+const GRANT: usize = WINDOW as usize / 8;
+/// More waiting requests than any peer has.
 const MAX_REQUESTS: usize = 256;
 /// Small pieces are put together up to this size.
 const PIECE: usize = 32 * 1024;
 
-/// One thing that the user's side sent.
+/// One thing that a side sent; `T` is what it may say besides data.
 #[derive(Debug)]
-pub enum Item {
-    /// Bytes for the target.
+pub enum Item<T> {
+    /// Bytes.
     Data(Bytes),
-    /// A channel request.
-    Request(Request),
-    /// No more bytes will come.
-    Eof,
-    /// The user's side closed the channel.
-    Close,
+    /// Bytes of another stream, which is standard error where its number is 1.
+    Extended(u32, Bytes),
+    /// Anything else.
+    Said(T),
 }
 
-/// A channel request that is passed to the target (RFC 4254, section 6).
-#[derive(Clone, Debug)]
-pub enum Request {
-    /// `pty-req`
-    Pty(PtyRequest),
-    /// `env`
-    Env {
-        /// The variable's name.
-        name: String,
-        /// Its value.
-        value: String,
-    },
-    /// `shell`
-    Shell,
-    /// `exec`
-    Exec(Vec<u8>),
-    /// `subsystem`
-    Subsystem(String),
-    /// `window-change`
-    WindowChange(Size),
-    /// `signal`
-    Signal(Sig),
-    /// A request that the target's `allow` refuses; the user is told so, and the channel is closed.
-    Refused(&'static str),
-}
-
-/// A request for a terminal.
-#[derive(Clone, Debug)]
-pub struct PtyRequest {
-    /// The value of TERM.
-    pub term: String,
-    /// Its size.
-    pub size: Size,
-    /// Its modes.
-    pub modes: Vec<(Pty, u32)>,
-}
-
-/// The size of a terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Width in characters.
-    pub columns: u32,
-    /// Height in rows.
-    pub rows: u32,
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-}
-
-/// The client sends what no well-behaved client sends.
+/// The peer sends what no well-behaved peer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client floods a channel")]
+#[error("the peer floods a channel")]
 pub struct Flooded;
 
-/// The inbox of one channel: one side puts in without waiting, the other awaits.
-#[derive(Debug, Default)]
-pub struct Inbox {
-    queue: Mutex<Queue>,
+/// The inbox of one side of a channel: its connection puts in without waiting, the other side awaits.
+#[derive(Debug)]
+pub struct Inbox<T> {
+    queue: Mutex<Queue<T>>,
     arrived: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    items: VecDeque<Waiting>,
-    bytes: usize,
-    requests: usize,
-    discarded: bool,
+    closed: CancellationToken,
+    unread: CancellationToken,
 }
 
 #[derive(Debug)]
-enum Waiting {
-    Data(BytesMut),
-    Other(Item),
+struct Queue<T> {
+    items: VecDeque<Waiting<T>>,
+    requests: usize,
+    /// Bytes that were taken out, and are not granted again yet.
+    taken: usize,
 }
 
-impl Inbox {
-    /// Puts data in.
-    ///
-    /// # Errors
-    /// When the client has sent far more than its window.
-    pub fn put_data(&self, data: &[u8]) -> Result<(), Flooded> {
-        let mut queue = self.lock();
-        if queue.bytes + data.len() > LIMIT {
-            return Err(Flooded);
+#[derive(Debug)]
+enum Waiting<T> {
+    Data(Option<u32>, BytesMut),
+    Said(T),
+}
+
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
+        let queue = Queue { items: VecDeque::new(), requests: 0, taken: 0 };
+        Self {
+            queue: Mutex::new(queue),
+            arrived: Notify::new(),
+            closed: CancellationToken::new(),
+            unread: CancellationToken::new(),
         }
-        queue.bytes += data.len();
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Puts data in, of the main stream or an extended one. Its amount is bounded by the window.
+    pub fn put_data(&self, extended: Option<u32>, data: &[u8]) {
+        let mut queue = self.lock();
         match queue.items.back_mut() {
-            Some(Waiting::Data(last)) if last.len() + data.len() <= PIECE => last.extend_from_slice(data),
-            _ => queue.items.push_back(Waiting::Data(BytesMut::from(data))),
+            Some(Waiting::Data(stream, last)) if *stream == extended && last.len() + data.len() <= PIECE => {
+                last.extend_from_slice(data);
+            }
+            _ => queue.items.push_back(Waiting::Data(extended, BytesMut::from(data))),
         }
         drop(queue);
         self.arrived.notify_one();
-        Ok(())
     }
 
     /// Puts anything else in.
     ///
     /// # Errors
-    /// When too many requests are waiting.
-    pub fn put(&self, item: Item) -> Result<(), Flooded> {
+    /// When too much of it is waiting.
+    pub fn put(&self, said: T) -> Result<(), Flooded> {
         let mut queue = self.lock();
         if queue.requests >= MAX_REQUESTS {
             return Err(Flooded);
         }
         queue.requests += 1;
-        queue.items.push_back(Waiting::Other(item));
+        queue.items.push_back(Waiting::Said(said));
         drop(queue);
         self.arrived.notify_one();
         Ok(())
     }
 
+    /// Puts in the last thing that this side says, after which it takes nothing more either.
+    pub fn close(&self, last: T) {
+        let mut queue = self.lock();
+        queue.requests += 1;
+        queue.items.push_back(Waiting::Said(last));
+        drop(queue);
+        self.closed.cancel();
+        self.arrived.notify_one();
+    }
+
+    /// Waits until this side has closed the channel, whatever still waits to be taken out.
+    pub async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    /// Whether this side has closed the channel.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// This side reads no more of what it is sent, and says so (`eow@openssh.com`).
+    pub fn stop_reading(&self) {
+        self.unread.cancel();
+    }
+
+    /// Waits until this side reads no more of what it is sent.
+    pub async fn unread(&self) {
+        self.unread.cancelled().await;
+    }
+
     /// Takes the next thing out, in the order in which they came; waits until there is one.
-    pub async fn next(&self) -> Item {
+    pub async fn next(&self) -> Item<T> {
         loop {
             let arrived = self.arrived.notified();
             if let Some(item) = self.take() {
@@ -163,38 +144,118 @@ impl Inbox {
         }
     }
 
-    /// Whether the client must be held back.
-    pub fn is_full(&self) -> bool {
-        self.lock().bytes >= HIGH_WATER
-    }
-
-    /// Says that there will be no such channel.
-    pub fn discard(&self) {
-        self.lock().discarded = true;
-    }
-
-    /// Whether the channel was refused.
-    pub fn is_discarded(&self) -> bool {
-        self.lock().discarded
-    }
-
-    fn take(&self) -> Option<Item> {
+    fn take(&self) -> Option<Item<T>> {
         let mut queue = self.lock();
         match queue.items.pop_front()? {
-            Waiting::Data(data) => {
-                queue.bytes -= data.len();
-                Some(Item::Data(data.freeze()))
+            Waiting::Data(extended, data) => {
+                queue.taken += data.len();
+                let data = data.freeze();
+                Some(match extended {
+                    None => Item::Data(data),
+                    Some(stream) => Item::Extended(stream, data),
+                })
             }
-            Waiting::Other(item) => {
+            Waiting::Said(said) => {
                 queue.requests -= 1;
-                Some(item)
+                Some(Item::Said(said))
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    /// How many bytes the peer is to be granted now.
+    fn to_grant(&self) -> Option<u32> {
+        let taken = self.lock().taken;
+        if taken >= GRANT { u32::try_from(taken).ok() } else { None }
+    }
+
+    fn granted(&self, bytes: u32) {
+        self.lock().taken -= bytes as usize;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         // Every change to the queue is complete before anything could panic.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The inboxes of a connection's channels, which its loop fills.
+#[derive(Debug)]
+pub struct Inboxes<T>(Mutex<HashMap<ChannelId, Arc<Inbox<T>>>>);
+
+impl<T> Default for Inboxes<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Inboxes<T> {
+    /// The inbox of a channel that is being opened, or has just been: the loop and whoever opened it both ask.
+    pub fn open(&self, channel: ChannelId) -> Arc<Inbox<T>> {
+        self.lock().entry(channel).or_default().clone()
+    }
+
+    /// The inbox of an open channel.
+    pub fn get(&self, channel: ChannelId) -> Option<Arc<Inbox<T>>> {
+        self.lock().get(&channel).cloned()
+    }
+
+    /// Forgets a channel on which nothing more will come.
+    pub fn remove(&self, channel: ChannelId) -> Option<Arc<Inbox<T>>> {
+        self.lock().remove(&channel)
+    }
+
+    /// Forgets all channels.
+    pub fn drain(&self) -> Vec<Arc<Inbox<T>>> {
+        self.lock().drain().map(|(_, inbox)| inbox).collect()
+    }
+
+    /// How many channels there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelId, Arc<Inbox<T>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One side of a channel: what comes from it, and the way to send to it. `M` is the library's message to its connection.
+#[derive(Debug)]
+pub struct Side<M: From<(ChannelId, ChannelMsg)>, T> {
+    /// What comes from it.
+    pub inbox: Arc<Inbox<T>>,
+    /// The way to send to it. It waits for the channel's own window.
+    pub write: ChannelWriteHalf<M>,
+}
+
+impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T> Side<M, T> {
+    /// The next thing that this side sent. Asking for it says that what came before was passed on, and grants this side
+    /// the window for more.
+    pub async fn next(&self) -> Item<T> {
+        if let Some(bytes) = self.inbox.to_grant() {
+            // A connection that is gone will say so itself.
+            let _ = self.write.grant_window(bytes).await;
+            self.inbox.granted(bytes);
+        }
+        self.inbox.next().await
+    }
+
+    /// Sends data, unless this side has closed the channel: then nobody wants it.
+    ///
+    /// # Errors
+    /// When its connection is gone.
+    pub async fn send(&self, extended: Option<u32>, data: Bytes) -> Result<(), russh::Error> {
+        let sent = async {
+            match extended {
+                None => self.write.data_bytes(data).await,
+                Some(stream) => self.write.extended_data_bytes(stream, data).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            sent = sent => sent,
+            () = self.inbox.closed() => Ok(()),
+        }
     }
 }
 
@@ -207,58 +268,63 @@ mod tests {
     #[tokio::test]
     async fn small_pieces_are_put_together_and_order_is_kept() {
         let inbox = Inbox::default();
-        inbox.put_data(b"a").unwrap();
-        inbox.put_data(b"b").unwrap();
-        inbox.put(Item::Eof).unwrap();
-        inbox.put_data(b"c").unwrap();
+        inbox.put_data(None, b"a");
+        inbox.put_data(None, b"b");
+        inbox.put_data(Some(1), b"x");
+        inbox.put(()).unwrap();
+        inbox.put_data(None, b"c");
         assert!(matches!(inbox.next().await, Item::Data(data) if data == b"ab"[..]));
-        assert!(matches!(inbox.next().await, Item::Eof));
+        assert!(matches!(inbox.next().await, Item::Extended(1, data) if data == b"x"[..]));
+        assert!(matches!(inbox.next().await, Item::Said(())));
         assert!(matches!(inbox.next().await, Item::Data(data) if data == b"c"[..]));
     }
 
     #[tokio::test]
-    async fn it_holds_back_while_nobody_takes_and_lets_go_afterwards() {
-        let inbox = Inbox::default();
-        while !inbox.is_full() {
-            inbox.put_data(&vec![0; PIECE]).unwrap();
-        }
-        while inbox.is_full() {
+    async fn window_is_granted_for_what_was_taken_and_for_no_more() {
+        let (inbox, piece) = (Inbox::<()>::default(), vec![0; PIECE]);
+        inbox.put_data(None, &piece);
+        inbox.next().await;
+        assert_eq!(inbox.to_grant(), None);
+        for _ in 1..GRANT / PIECE {
+            inbox.put_data(None, &piece);
             inbox.next().await;
         }
+        inbox.put_data(None, &piece);
+        assert_eq!(inbox.to_grant(), Some(u32::try_from(GRANT).unwrap()));
+        inbox.granted(u32::try_from(GRANT).unwrap());
+        assert_eq!(inbox.to_grant(), None);
     }
 
     #[test]
-    fn a_client_that_heeds_no_window_is_found_out() {
+    fn a_peer_that_floods_it_with_requests_is_found_out() {
         let inbox = Inbox::default();
-        let piece = vec![0; PIECE];
-        let sent = (0..1000).take_while(|_| inbox.put_data(&piece).is_ok()).count() * PIECE;
-        assert!(sent <= LIMIT && sent >= HIGH_WATER + 2 * WINDOW as usize, "{sent}");
-        let requests = (0..1000).take_while(|_| inbox.put(Item::Request(Request::Shell)).is_ok()).count();
+        let requests = (0..1000).take_while(|_| inbox.put(()).is_ok()).count();
         assert_eq!(requests, MAX_REQUESTS);
     }
 
     #[tokio::test]
     async fn whoever_waits_is_woken() {
-        let inbox = std::sync::Arc::new(Inbox::default());
+        let inbox = Arc::new(Inbox::default());
         let waiter = tokio::spawn({
             let inbox = inbox.clone();
             async move { inbox.next().await }
         });
         tokio::task::yield_now().await;
-        inbox.put(Item::Close).unwrap();
-        assert!(matches!(waiter.await.unwrap(), Item::Close));
+        inbox.close("closed");
+        assert!(matches!(waiter.await.unwrap(), Item::Said("closed")));
+        inbox.closed().await;
     }
 
     proptest! {
         /// What comes out is what went in, byte for byte and in order.
         #[test]
         fn nothing_is_lost(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..50)) {
-            let inbox = Inbox::default();
-            for piece in &pieces { inbox.put_data(piece).unwrap(); }
+            let inbox = Inbox::<()>::default();
+            for piece in &pieces { inbox.put_data(None, piece); }
             let mut out = Vec::new();
             while let Some(Item::Data(data)) = inbox.take() { out.extend_from_slice(&data); }
+            prop_assert_eq!(inbox.lock().taken, out.len());
             prop_assert_eq!(out, pieces.concat());
-            prop_assert_eq!(inbox.lock().bytes, 0);
         }
     }
 }

@@ -16,6 +16,8 @@ mod pulse;
 mod redis_side;
 mod refusal;
 mod registry;
+mod request;
+mod reverse;
 mod revocation;
 mod session;
 mod sign_in_name;
@@ -23,6 +25,7 @@ mod socket;
 mod supervisor;
 mod target;
 mod tcp_options;
+mod tunnel;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -12,8 +12,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
-use russh::Disconnect;
-use russh::server::Handle;
+use russh::{ChannelOpenFailure, Disconnect};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -28,6 +27,7 @@ use super::forward;
 use super::instance::Instance;
 use super::refusal::Refusal;
 use super::registry::Order;
+use super::reverse::{self, Incoming, Purpose, UserConnection};
 use super::socket::Health;
 use super::target::{TargetConnection, Unreachable};
 use crate::api::{
@@ -45,6 +45,10 @@ const FIRST_CHANNEL: Duration = Duration::from_millis(500);
 
 /// How many connections to the target are made at once: an sshd as it comes refuses more than ten that are not signed in.
 const DIALS_AT_ONCE: usize = 8;
+/// How many channels a session may have open at once, whoever opened them.
+const MAX_CHANNELS: usize = 128;
+/// How many channels that the target opens may wait for the session.
+const MAX_INCOMING: usize = 16;
 
 /// The user's connection, as its session sees it.
 pub struct ClientSide {
@@ -53,7 +57,7 @@ pub struct ClientSide {
     /// What the client says that it is.
     pub software: String,
     /// The way to send to it.
-    pub handle: Handle,
+    pub connection: UserConnection,
     /// Cancelled when the connection has ended.
     pub gone: CancellationToken,
     /// Cancelling it cuts the connection off.
@@ -93,6 +97,7 @@ pub async fn run(
         spare: None,
         waiting: VecDeque::new(),
         channels: JoinSet::new(),
+        incoming: mpsc::channel(MAX_INCOMING),
         user_network: NetworkWatch::default(),
         target_networks: Vec::new(),
         exit: None,
@@ -144,6 +149,8 @@ struct Session {
     spare: Option<TargetConnection>,
     waiting: VecDeque<Opened>,
     channels: JoinSet<ChannelEnd>,
+    /// Channels that the target opens.
+    incoming: (mpsc::Sender<Incoming>, mpsc::Receiver<Incoming>),
     user_network: NetworkWatch,
     /// The connections to the target; one that has ended says nothing any more.
     target_networks: Vec<(Health, NetworkWatch)>,
@@ -186,7 +193,7 @@ impl Session {
                 },
                 Some(ended) = self.channels.join_next() => match ended {
                     Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
-                    Ok(ChannelEnd::ForwardClosed) => self.forward_closed(),
+                    Ok(ChannelEnd::TunnelClosed) => self.tunnel_closed(),
                     // Each channel has a connection of its own; that of another may still be there.
                     Ok(ChannelEnd::TargetLost) if self.channels.is_empty() => return Cause::TargetClosed,
                     Ok(ChannelEnd::TargetLost | ChannelEnd::Interrupted | ChannelEnd::NotOpened) => {}
@@ -197,6 +204,7 @@ impl Session {
                 },
                 () = client.gone.cancelled() => return self.client_gone(announce).await,
                 Some(channel) = client.opened.recv() => self.opened(channel),
+                Some(incoming) = self.incoming.1.recv() => self.incoming(incoming, &client.connection).await,
                 () = self.gateway.stop.cancelled(), if !told => {
                     told = true;
                     self.say_drain(announce);
@@ -251,7 +259,8 @@ impl Session {
 
     fn dial(&mut self) {
         let dialler = self.gateway.dialler.clone();
-        self.dials.spawn(dialler.dial(self.grant.target.clone(), self.grant.login.clone()));
+        let incoming = self.incoming.0.clone();
+        self.dials.spawn(dialler.dial(self.grant.target.clone(), self.grant.login.clone(), incoming));
     }
 
     fn connected(&mut self, connection: TargetConnection) {
@@ -309,11 +318,34 @@ impl Session {
                 let join = forward::join(*forward, connection, name, activity, instance, announcements, farewells);
                 self.channels.spawn(join);
             }
+            Opened::Listening(wishes) => {
+                let listen = reverse::listen(wishes, connection, self.name.clone(), announcements, farewells);
+                self.channels.spawn(listen);
+            }
         }
     }
 
-    /// A session that had nothing but forwards ends without an exit code, another with that of its command.
-    fn forward_closed(&mut self) {
+    /// A channel that the target opens, where the user may have such ones.
+    async fn incoming(&mut self, incoming: Incoming, user: &UserConnection) {
+        let allow = self.grant.target.spec.allow;
+        let allowed = match incoming.purpose {
+            Purpose::Agent => allow.agent_forward,
+            Purpose::Forward { .. } => allow.remote_forward,
+        };
+        if !allowed {
+            incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
+        } else if self.channels.len() >= MAX_CHANNELS {
+            incoming.refuse(ChannelOpenFailure::ResourceShortage).await;
+        } else {
+            let (name, activity, instance) = (self.name.clone(), self.activity.clone(), self.instance.clone());
+            let (announcements, farewells) = (self.announcements.clone(), self.gateway.sessions.clone());
+            let join = reverse::join(incoming, user.clone(), name, activity, instance, announcements, farewells);
+            self.channels.spawn(join);
+        }
+    }
+
+    /// A session that had nothing but tunnels ends without an exit code, another with that of its command.
+    fn tunnel_closed(&mut self) {
         self.exit.get_or_insert_default();
     }
 
@@ -325,7 +357,7 @@ impl Session {
         while let Some(ended) = self.channels.join_next().await {
             match ended {
                 Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
-                Ok(ChannelEnd::ForwardClosed) => self.forward_closed(),
+                Ok(ChannelEnd::TunnelClosed) => self.tunnel_closed(),
                 Ok(ChannelEnd::TargetLost) => target_lost = true,
                 Ok(ChannelEnd::NotOpened) => {}
                 Ok(ChannelEnd::Interrupted) | Err(_) => with_channels = true,
@@ -390,7 +422,9 @@ impl Session {
         // Most clients leave by themselves when their channels are closed.
         let _ = timeout(GOODBYE, client.gone.cancelled()).await;
         let words = text.as_deref().unwrap_or("session ended").to_owned();
-        let _ = timeout(GOODBYE, client.handle.disconnect(Disconnect::ByApplication, words, "en".to_owned())).await;
+        let _ =
+            timeout(GOODBYE, client.connection.handle.disconnect(Disconnect::ByApplication, words, "en".to_owned()))
+                .await;
         let _ = timeout(GOODBYE, client.gone.cancelled()).await;
         client.cut.cancel();
     }

@@ -6,18 +6,22 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
-use russh::client::{self, AuthResult};
+use russh::client::{self, AuthResult, ChannelOpenHandle};
 use russh::keys::ssh_key::{PrivateKey, PublicKey};
 use russh::keys::{Algorithm, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect};
+use russh::{Channel, ChannelControl, ChannelId, ChannelOpenFailure, Disconnect, Sig};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use zeroize::Zeroizing;
 
+use super::channel::{END_OF_WRITE, TargetSide};
 use super::crypto;
 use super::forward::{self, Destination};
+use super::inbox::{Inboxes, WINDOW};
+use super::request::FromTarget;
+use super::reverse::{Incoming, Purpose};
 use super::socket::{Health, Socket};
 use crate::api::{BastionTarget, SecretKeyRef, credentials_namespace};
 use crate::cluster::{REQUEST_TIMEOUT, code};
@@ -37,11 +41,15 @@ pub struct Dialler {
     secrets: Api<Secret>,
 }
 
-/// A connection that is signed in to a target. It carries one channel, so that a channel that stands still holds
-/// up nothing but itself.
+/// A connection that is signed in to a target. It carries one channel of the user, or the ports that the user has it listen
+/// on, and the channels that the target opens: the processor's work for several transfers is then done side by side, and
+/// what runs on the target ends with the channel it runs for.
 pub struct TargetConnection {
     handle: client::Handle<TargetHandler>,
     health: Health,
+    inboxes: Arc<Inboxes<FromTarget>>,
+    /// Cancelled when the connection has ended.
+    lost: CancellationToken,
     /// Why the target did not open the channel.
     refusal: oneshot::Receiver<ChannelOpenFailure>,
     /// Cuts the connection off when it goes: the library alone would keep it open, and whatever runs behind it.
@@ -95,21 +103,24 @@ impl Dialler {
         Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)) }
     }
 
-    /// Connects to `target` and signs in as `login`.
+    /// Connects to `target` and signs in as `login`. Channels that the target opens go to `incoming`.
     ///
     /// # Errors
     /// One sentence for each thing that can be wrong.
-    pub async fn dial(self, target: Arc<BastionTarget>, login: String) -> Result<TargetConnection, Unreachable> {
+    pub async fn dial(
+        self,
+        target: Arc<BastionTarget>,
+        login: String,
+        incoming: mpsc::Sender<Incoming>,
+    ) -> Result<TargetConnection, Unreachable> {
         let name = target.name_any();
         let address = format!("{}:{}", bracketed(&target.spec.address), target.spec.port);
         let (key, stream) = tokio::join!(self.private_key(&target), connect(&name, &address));
         let (key, stream) = (key?, stream?);
         let seconds = SIGN_IN_TIMEOUT.as_secs();
-        timeout(SIGN_IN_TIMEOUT, sign_in(&target, &login, key, stream)).await.map_err(|_| Unreachable::Timeout {
-            target: name,
-            address,
-            seconds,
-        })?
+        timeout(SIGN_IN_TIMEOUT, sign_in(&target, &login, key, stream, incoming))
+            .await
+            .map_err(|_| Unreachable::Timeout { target: name, address, seconds })?
     }
 
     async fn private_key(&self, target: &BastionTarget) -> Result<PrivateKey, Unreachable> {
@@ -145,15 +156,15 @@ impl TargetConnection {
     ///
     /// # Errors
     /// When the target refuses it or is gone.
-    pub async fn open_session(&self) -> Result<Channel<client::Msg>, russh::Error> {
-        self.handle.channel_open_session().await
+    pub async fn open_session(&self) -> Result<TargetSide, russh::Error> {
+        self.handle.channel_open_session().await.map(|channel| side(&self.inboxes, channel))
     }
 
     /// Has the target connect to a destination, as the channel of this connection.
     ///
     /// # Errors
     /// When the target refuses it, in the target's own words, or is gone.
-    pub async fn open_forward(&mut self, destination: &Destination) -> Result<Channel<client::Msg>, russh::Error> {
+    pub async fn open_forward(&mut self, destination: &Destination) -> Result<TargetSide, russh::Error> {
         let Destination { host, port, originator, originator_port } = destination;
         let asked = self.handle.channel_open_direct_tcpip(host, u32::from(*port), originator, *originator_port);
         match asked.await {
@@ -162,8 +173,24 @@ impl TargetConnection {
                 let refusal = (&mut self.refusal).await.unwrap_or(failure);
                 Err(russh::Error::ChannelOpenFailure(refusal))
             }
-            opened => opened,
+            opened => opened.map(|channel| side(&self.inboxes, channel)),
         }
+    }
+
+    /// Has the target listen. Returns the port, or none where the target refuses.
+    pub async fn listen(&self, address: &str, port: u32) -> Option<u32> {
+        let given = self.handle.tcpip_forward(address, port).await.ok()?;
+        Some(if port == 0 { given } else { port })
+    }
+
+    /// Has the target listen no more. Returns whether it did as it was told.
+    pub async fn stop_listening(&self, address: &str, port: u32) -> bool {
+        self.handle.cancel_tcpip_forward(address, port).await.is_ok()
+    }
+
+    /// Waits until the connection has ended.
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
     }
 
     /// Ends the connection, and with it whatever runs on the target: with a word of farewell where the target
@@ -191,6 +218,7 @@ async fn sign_in(
     login: &str,
     key: PrivateKey,
     stream: TcpStream,
+    incoming: mpsc::Sender<Incoming>,
 ) -> Result<TargetConnection, Unreachable> {
     let name = target.name_any();
     let pinned: Vec<PublicKey> =
@@ -209,14 +237,16 @@ async fn sign_in(
     let (socket, health) = Socket::new(stream, cut.clone());
     let cut = cut.drop_guard();
     let (refused, refusal) = oneshot::channel();
-    let handler = TargetHandler { pinned, refused: Some(refused) };
+    let (inboxes, lost) = (Arc::<Inboxes<FromTarget>>::default(), CancellationToken::new());
+    let handler =
+        TargetHandler { pinned, refused: Some(refused), inboxes: inboxes.clone(), incoming, lost: lost.clone() };
     let mut handle = client::connect_stream(config, socket, handler).await.map_err(ssh)?;
     let hash = match key.algorithm() {
         Algorithm::Rsa { .. } => handle.best_supported_rsa_hash().await.map_err(ssh)?.flatten(),
         _ => None,
     };
     match handle.authenticate_publickey(login, PrivateKeyWithHashAlg::new(Arc::new(key), hash)).await.map_err(ssh)? {
-        AuthResult::Success => Ok(TargetConnection { handle, health, refusal, _cut: cut }),
+        AuthResult::Success => Ok(TargetConnection { handle, health, inboxes, lost, refusal, _cut: cut }),
         AuthResult::Failure { .. } => Err(Unreachable::Login { target: name, login: login.to_owned() }),
     }
 }
@@ -226,7 +256,9 @@ fn config(pinned: &[PublicKey]) -> client::Config {
     let keys = pinned.iter().flat_map(|key| crypto::signatures(key.algorithm())).collect();
     client::Config {
         preferred: crypto::preferred(keys),
-        window_size: super::inbox::WINDOW,
+        window_size: WINDOW,
+        channel_control: ChannelControl::Application,
+        client_id: crypto::identification(),
         nodelay: true,
         // Whether a session is idle or lost is for the session to judge.
         inactivity_timeout: None,
@@ -240,10 +272,44 @@ fn bracketed(address: &str) -> String {
     if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
 }
 
-/// Accepts the pinned host keys and no other, and hears why a channel is refused.
+/// The target's side of a channel. The reading half is dropped: with it, the connection's loop would wait for whoever reads.
+fn side(inboxes: &Inboxes<FromTarget>, channel: Channel<client::Msg>) -> TargetSide {
+    let (_, write) = channel.split();
+    TargetSide { inbox: inboxes.open(write.id()), write }
+}
+
+/// The thin side of the SSH library: accepts the pinned host keys and no other, and puts what the target sends into
+/// inboxes.
 struct TargetHandler {
     pinned: Vec<PublicKey>,
     refused: Option<oneshot::Sender<ChannelOpenFailure>>,
+    inboxes: Arc<Inboxes<FromTarget>>,
+    incoming: mpsc::Sender<Incoming>,
+    lost: CancellationToken,
+}
+
+impl TargetHandler {
+    fn put(&self, channel: ChannelId, said: FromTarget) -> Result<(), russh::Error> {
+        match self.inboxes.get(channel) {
+            Some(inbox) => inbox.put(said).map_err(|_| russh::Error::Inconsistent),
+            None => Ok(()),
+        }
+    }
+
+    fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) {
+        if let Some(inbox) = self.inboxes.get(channel) {
+            inbox.put_data(stream, data);
+        }
+    }
+
+    /// Hands over a channel that the target opens; one too many is refused.
+    async fn hand_over(&self, purpose: Purpose, channel: Channel<client::Msg>, reply: ChannelOpenHandle) {
+        let target = side(&self.inboxes, channel);
+        let incoming = Incoming { purpose, target, reply, inboxes: self.inboxes.clone() };
+        if let Err(refused) = self.incoming.try_send(incoming) {
+            refused.into_inner().refuse(ChannelOpenFailure::ResourceShortage).await;
+        }
+    }
 }
 
 impl client::Handler for TargetHandler {
@@ -270,5 +336,184 @@ impl client::Handler for TargetHandler {
             let _ = refused.send(forward::with_reason(&reason, description));
         }
         Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        _: u32,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        // What comes on it next must find an inbox.
+        self.inboxes.open(channel);
+        Ok(())
+    }
+
+    async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut client::Session) -> Result<(), Self::Error> {
+        self.put_data(channel, None, data);
+        Ok(())
+    }
+
+    async fn extended_data(
+        &mut self,
+        channel: ChannelId,
+        stream: u32,
+        data: &[u8],
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.put_data(channel, Some(stream), data);
+        Ok(())
+    }
+
+    async fn channel_success(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
+        self.put(channel, FromTarget::Success)
+    }
+
+    async fn channel_failure(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
+        self.put(channel, FromTarget::Failure)
+    }
+
+    async fn exit_status(
+        &mut self,
+        channel: ChannelId,
+        status: u32,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.put(channel, FromTarget::ExitStatus(status))
+    }
+
+    async fn exit_signal(
+        &mut self,
+        channel: ChannelId,
+        signal: Sig,
+        core_dumped: bool,
+        message: &str,
+        language: &str,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let (message, language) = (message.to_owned(), language.to_owned());
+        self.put(channel, FromTarget::ExitSignal { signal, core_dumped, message, language })
+    }
+
+    async fn channel_eof(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
+        self.put(channel, FromTarget::Eof)
+    }
+
+    async fn channel_close(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
+        if let Some(inbox) = self.inboxes.remove(channel) {
+            inbox.close(FromTarget::Close);
+        }
+        Ok(())
+    }
+
+    async fn custom_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        _: &[u8],
+        _: &mut client::Session,
+    ) -> Result<bool, Self::Error> {
+        match self.inboxes.get(channel) {
+            Some(inbox) if name == END_OF_WRITE => {
+                inbox.stop_reading();
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<client::Msg>,
+        address: &str,
+        port: u32,
+        originator: &str,
+        originator_port: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        let (address, originator) = (address.to_owned(), originator.to_owned());
+        self.hand_over(Purpose::Forward { address, port, originator, originator_port }, channel, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        channel: Channel<client::Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        self.hand_over(Purpose::Agent, channel, reply).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel<client::Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel<client::Msg>,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), Self::Error> {
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: client::DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
+        for inbox in self.inboxes.drain() {
+            inbox.close(FromTarget::Lost);
+        }
+        self.lost.cancel();
+        match reason {
+            client::DisconnectReason::ReceivedDisconnect(_) => Ok(()),
+            client::DisconnectReason::Error(error) => Err(error),
+        }
     }
 }

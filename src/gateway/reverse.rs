@@ -1,0 +1,193 @@
+//! Channels that begin on the target: connections to a port that the user had it listen on (RFC 4254, section 7.1), and
+//! programs there that ask the user's agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::server::Handle;
+use russh::{Channel, ChannelOpenFailure, client};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use super::activity::Activity;
+use super::channel::{Announcement, ChannelEnd, TargetSide, UserSide};
+use super::forward::connect_failed;
+use super::inbox::Inboxes;
+use super::instance::Instance;
+use super::request::{FromTarget, FromUser};
+use super::target::TargetConnection;
+use super::tunnel::{Tunnel, over};
+
+/// How long the user's client may take to open a channel.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the target may take to begin or stop listening, from the connecting on.
+pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the user's client asks for the ports of the target.
+#[derive(Debug)]
+pub enum Listening {
+    /// `tcpip-forward`: listen. The answer is the port, or none where the target refuses.
+    Begin {
+        /// The address to listen on, as the target understands it.
+        address: String,
+        /// The port; zero for one of the target's choice.
+        port: u32,
+        /// Takes the answer.
+        answer: oneshot::Sender<Option<u32>>,
+    },
+    /// `cancel-tcpip-forward`: stop listening.
+    Stop {
+        /// The address that was asked for.
+        address: String,
+        /// The port that was given.
+        port: u32,
+        /// Takes the answer: whether the target did.
+        answer: oneshot::Sender<Option<u32>>,
+    },
+}
+
+/// A channel that the target opens, and that is not accepted yet.
+pub struct Incoming {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The target's side.
+    pub target: TargetSide,
+    /// The answer that the target waits for.
+    pub reply: client::ChannelOpenHandle,
+    /// Where its inbox is among.
+    pub inboxes: Arc<Inboxes<FromTarget>>,
+}
+
+impl Incoming {
+    /// Answers that there will be no such channel.
+    pub async fn refuse(self, failure: ChannelOpenFailure) {
+        self.inboxes.remove(self.target.write.id());
+        self.reply.reject(failure).await;
+    }
+}
+
+/// What a channel is for that the target opens.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// Somebody has connected to a port that the target listens on for the user.
+    Forward {
+        /// The address that the target was asked to listen on.
+        address: String,
+        /// The port that they have connected to.
+        port: u32,
+        /// Where they come from, as the target sees it.
+        originator: String,
+        /// Their port.
+        originator_port: u32,
+    },
+    /// A program asks the user's agent.
+    Agent,
+}
+
+/// The user's connection, for the opening of channels to it.
+#[derive(Clone)]
+pub struct UserConnection {
+    /// The way to send to it.
+    pub handle: Handle,
+    /// What comes from it.
+    pub inboxes: Arc<Inboxes<FromUser>>,
+}
+
+impl UserConnection {
+    async fn open(&self, purpose: &Purpose) -> Result<UserSide, ChannelOpenFailure> {
+        let opening = async {
+            match purpose {
+                Purpose::Agent => self.handle.channel_open_agent().await,
+                Purpose::Forward { address, port, originator, originator_port } => {
+                    self.handle.channel_open_forwarded_tcpip(address, *port, originator, *originator_port).await
+                }
+            }
+        };
+        match timeout(OPEN_TIMEOUT, opening).await {
+            Ok(Ok(channel)) => Ok(self.side(channel)),
+            Ok(Err(russh::Error::ChannelOpenFailure(failure))) => Err(failure),
+            Ok(Err(_)) | Err(_) => Err(connect_failed("bastion: the user's client did not answer")),
+        }
+    }
+
+    /// The user's side of a channel. The reading half is dropped: with it, the connection's loop would wait for whoever
+    /// reads.
+    pub fn side(&self, channel: Channel<russh::server::Msg>) -> UserSide {
+        let (_, write) = channel.split();
+        UserSide { inbox: self.inboxes.open(write.id()), write }
+    }
+}
+
+/// Has the target listen and stop listening, as the user's client asks, until the session ends or the target is lost.
+pub async fn listen(
+    mut asked: mpsc::Receiver<Listening>,
+    connection: TargetConnection,
+    session: Arc<str>,
+    mut announcements: watch::Receiver<Announcement>,
+    farewells: TaskTracker,
+) -> ChannelEnd {
+    let end = tokio::select! {
+        () = async {
+            while let Some(wish) = asked.recv().await {
+                heed(wish, &connection, &session).await;
+            }
+            std::future::pending::<()>().await;
+        } => ChannelEnd::NotOpened,
+        () = connection.lost() => ChannelEnd::TargetLost,
+        _ = over(&mut announcements) => ChannelEnd::NotOpened,
+    };
+    farewells.spawn(connection.disconnect());
+    end
+}
+
+async fn heed(wish: Listening, connection: &TargetConnection, session: &str) {
+    match wish {
+        Listening::Begin { address, port, answer } => {
+            let listening = connection.listen(&address, port).await;
+            info!(session, address, port = listening.unwrap_or(port), opened = listening.is_some(), "remote forward");
+            let _ = answer.send(listening);
+        }
+        Listening::Stop { address, port, answer } => {
+            let stopped = connection.stop_listening(&address, port).await;
+            info!(session, address, port, stopped, "remote forward cancelled");
+            let _ = answer.send(stopped.then_some(port));
+        }
+    }
+}
+
+/// Opens the channel to the user's client too, and joins the two sides.
+pub async fn join(
+    incoming: Incoming,
+    user: UserConnection,
+    session: Arc<str>,
+    activity: Arc<Activity>,
+    instance: Arc<Instance>,
+    mut announcements: watch::Receiver<Announcement>,
+    farewells: TaskTracker,
+) -> ChannelEnd {
+    let purpose = incoming.purpose.clone();
+    let opened = tokio::select! {
+        opened = user.open(&purpose) => opened,
+        text = over(&mut announcements) => {
+            Err(connect_failed(text.as_deref().unwrap_or("bastion: session ended")))
+        }
+    };
+    match opened {
+        Ok(user) => {
+            info!(%session, ?purpose, "channel from the target opened");
+            let Incoming { target, reply, .. } = incoming;
+            reply.accept().await;
+            let tunnel = Tunnel { user, target, activity, instance };
+            let end = tunnel.run(&mut announcements).await;
+            farewells.spawn(tunnel.linger());
+            end
+        }
+        Err(failure) => {
+            info!(%session, ?purpose, reason = failure.description(), "channel from the target not opened");
+            incoming.refuse(failure).await;
+            ChannelEnd::NotOpened
+        }
+    }
+}
