@@ -25,3 +25,4 @@ mod rough;
 mod scenes;
 mod schema;
 mod signals;
+mod targets;

@@ -239,7 +239,7 @@ async fn who_writes_a_target_must_be_able_to_read_its_secret() {
     let namespace = Namespace::new().await;
     let credentials = credentials_namespace(&namespace.name);
     let words = format!(
-        "spec.credentials.privateKey: you may not get the Secret {TARGET_SECRET} in namespace {credentials}, so you may not have a target use it"
+        "spec.credentials: you may not get the Secret {TARGET_SECRET} in namespace {credentials}, so you may not have a target use it"
     );
     let mallory = mallory(&namespace).await;
     assert_refused("a new target", namespace.create_as(&mallory, bastion_target("web-1")).await, &words);
@@ -256,6 +256,9 @@ async fn who_may_read_one_secret_may_have_targets_use_that_one() {
     namespace.allow_reading_credentials(MALLORY, TARGET_SECRET).await;
     assert_let_through("its Secret", namespace.create_as(&mallory, bastion_target("web-1")).await);
     let mut other = bastion_target("web-2");
-    merge(&mut other["spec"], json!({"credentials": {"privateKey": {"name": "another"}}}));
-    assert_refused("another Secret", namespace.create_as(&mallory, other).await, "you may not get the Secret another");
+    for kind in ["privateKey", "password", "certificateAuthority"] {
+        merge(&mut other["spec"], json!({"credentials": {kind: {"name": "another"}}}));
+        let answer = namespace.create_as(&mallory, other.clone()).await;
+        assert_refused(kind, answer, "you may not get the Secret another");
+    }
 }

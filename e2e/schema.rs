@@ -10,6 +10,9 @@ use crate::harness::objects::{bastion_session, bastion_target, bastion_user, end
 use crate::harness::refusal::{assert_let_through, assert_refused};
 
 const BAD_ADDRESS: &str = "must be an IP address or a host name, without a port; the port goes into spec.port";
+const BAD_HOST_KEY: &str = "must be one line of an OpenSSH public key without options or host name, such as: ssh-ed25519 AAAAC3Nz... comment, or @cert-authority and such a line for an authority that signs host keys";
+const ONE_CREDENTIAL: &str =
+    "must have exactly one of privateKey, password and certificateAuthority, such as: privateKey: {name: web-1}";
 const BAD_KEY: &str =
     "must be one line of an OpenSSH public key without options, such as: ssh-ed25519 AAAAC3Nz... comment";
 const BAD_LOGIN: &str = "must be a login name: no white space, ':' or '@', and no '-' at its beginning";
@@ -30,10 +33,14 @@ async fn a_target_with_a_wrong_spec_is_refused_in_words_that_help() {
         (json!({"port": 0}), "spec.port in body should be greater than or equal to 1"),
         (json!({"port": 65536}), "spec.port in body should be less than or equal to 65535"),
         (json!({"hostKeys": []}), "spec.hostKeys in body should have at least 1 items"),
-        (json!({"hostKeys": ["ssh-ed25519"]}), BAD_KEY),
-        (json!({"hostKeys": ["web-1 ssh-ed25519 AAAA"]}), BAD_KEY),
-        (json!({"hostKeys": ["ssh-dss AAAA"]}), BAD_KEY),
-        (json!({"hostKeys": ["ssh-ed25519 AAAA\nssh-ed25519 BBBB"]}), BAD_KEY),
+        (json!({"hostKeys": ["ssh-ed25519"]}), BAD_HOST_KEY),
+        (json!({"hostKeys": ["web-1 ssh-ed25519 AAAA"]}), BAD_HOST_KEY),
+        (json!({"hostKeys": ["ssh-dss AAAA"]}), BAD_HOST_KEY),
+        (json!({"hostKeys": ["ssh-ed25519 AAAA\nssh-ed25519 BBBB"]}), BAD_HOST_KEY),
+        (json!({"hostKeys": ["@cert-authority * ssh-ed25519 AAAA"]}), BAD_HOST_KEY),
+        (json!({"hostKeys": ["@revoked ssh-ed25519 AAAA"]}), BAD_HOST_KEY),
+        (json!({"legacyAlgorithms": ["3des-cbc"]}), "Unsupported value: \"3des-cbc\": supported values: "),
+        (json!({"legacyAlgorithms": ["aes128-cbc", "aes128-cbc"]}), "Duplicate value"),
         (json!({"logins": []}), "spec.logins in body should have at least 1 items"),
         (json!({"logins": [""]}), BAD_LOGIN),
         (json!({"logins": ["-l"]}), BAD_LOGIN),
@@ -48,7 +55,9 @@ async fn a_target_with_a_wrong_spec_is_refused_in_words_that_help() {
         ),
         (json!({"groups": ["system:nodes"]}), OF_KUBERNETES),
         (json!({"groups": [""]}), OF_KUBERNETES),
-        (json!({"credentials": {}}), "spec.credentials.privateKey: Required value"),
+        (json!({"credentials": {}}), ONE_CREDENTIAL),
+        (json!({"credentials": {"privateKey": {"name": "a"}, "password": {"name": "b"}}}), ONE_CREDENTIAL),
+        (json!({"credentials": {"password": {}}}), "spec.credentials.password.name: Required value"),
         (json!({"credentials": {"privateKey": {"name": ""}}}), "spec.credentials.privateKey.name"),
     ];
     for (spec, words) in cases {
@@ -67,6 +76,10 @@ async fn a_target_may_be_named_and_keyed_in_every_usual_way() {
         json!({"address": "web-1.example.com."}),
         json!({"address": "web-1", "port": 65535}),
         json!({"hostKeys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 root@web-1", "ecdsa-sha2-nistp256 AAAAE2Vj=="]}),
+        json!({"hostKeys": ["@cert-authority ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 the authority of all hosts"]}),
+        json!({"credentials": {"password": {"name": "web-1"}}}),
+        json!({"credentials": {"certificateAuthority": {"name": "authority", "key": "ca"}}}),
+        json!({"legacyAlgorithms": ["aes128-cbc", "ssh-rsa", "diffie-hellman-group14-sha1", "hmac-sha1"]}),
         json!({"logins": ["root", "deploy", "www-data", "svc_$", "DOMAIN\\user"]}),
         json!({"limits": {"idleSeconds": 1, "maxSeconds": 31_536_000}}),
         json!({"groups": ["web", "production:eu"]}),

@@ -45,6 +45,20 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
+/// An algorithm that a target asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AlgorithmLabels {
+    /// One of those that `spec.legacyAlgorithms` may have.
+    pub algorithm: &'static str,
+}
+
+/// Why a target was not reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct UnreachableLabels {
+    /// One of the labels in `gateway::target::unreachable`.
+    pub reason: &'static str,
+}
+
 /// What Redis did not do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RedisLabels {
@@ -129,6 +143,8 @@ metrics! {
     connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
     connections_refused: Counter, "counter", Counter::default(), "Connections turned away because too many had not signed in.";
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", Family::default(), "Sign-ins refused; each key that a client offers in vain counts.";
+    targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", Family::default(), "Connections to targets that could not be made or signed in.";
+    legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";
     sessions_active: Gauge, "gauge", Gauge::default(), "Sessions that this gateway carries.";
     sessions_started: Counter, "counter", Counter::default(), "Sessions that this gateway has started.";
     sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", Family::default(), "Ends that this program has written.";
@@ -174,6 +190,8 @@ mod tests {
     #[test]
     fn the_page_has_every_metric_that_is_described() {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
+        METRICS.targets_unreachable.get_or_create(&UnreachableLabels { reason: "address" }).inc();
+        METRICS.legacy_algorithms_negotiated.get_or_create(&AlgorithmLabels { algorithm: "ssh-rsa" }).inc();
         METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
         METRICS.redis_failures.get_or_create(&RedisLabels { operation: "show" }).inc();
         METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();

@@ -43,6 +43,21 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A program that sees files of a folder in place of the system's files of the same name. That takes root.
+pub fn with_files(dir: &Path, in_place_of: &[&str], program: impl AsRef<OsStr>) -> Command {
+    if in_place_of.is_empty() {
+        return command(program);
+    }
+    let mount = |file: &&str| {
+        let name = Path::new(file).file_name().expect("a file's name");
+        format!("mount --bind {} {file} && ", dir.join(name).display())
+    };
+    let script = format!("{}exec \"$@\"", in_place_of.iter().map(mount).collect::<String>());
+    let mut command = command("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(program);
+    command
+}
+
 /// Starts a command from the thread that lives as long as this process.
 pub async fn spawn(mut command: Command) -> Child {
     let description = format!("{:?}", command.as_std());

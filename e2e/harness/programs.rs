@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::namespace::Namespace;
-use super::process::{Process, command};
+use super::process::{Process, with_files};
 use super::relay::Relay;
 use super::run::{Run, unique};
 use super::ssh::Ssh;
@@ -23,6 +23,8 @@ pub struct Setting<'a> {
     pub api: Option<&'a Relay>,
     /// Where a gateway listens for SSH.
     pub listen: Option<Ipv4Addr>,
+    /// What /etc/hosts says to it, for which it takes root.
+    pub hosts: Option<&'a str>,
     /// Environment variables.
     pub env: Vec<(&'a str, OsString)>,
 }
@@ -121,7 +123,12 @@ async fn start_program(
     setting: &Setting<'_>,
 ) -> Process {
     let account = namespace.account_through(account, pod, setting.api.map(|relay| relay.address)).await;
-    let mut command = command(&Run::get().await.bastion);
+    let mut in_place_of: &[&str] = &[];
+    if let Some(hosts) = setting.hosts {
+        fs::write(namespace.dir.join("hosts"), hosts).expect("a file");
+        in_place_of = &["/etc/hosts"];
+    }
+    let mut command = with_files(&namespace.dir, in_place_of, &Run::get().await.bastion);
     command.args(arguments);
     let common =
         ["--namespace", &namespace.name, "--pod-name", pod, "--http-listen", "127.0.0.1:0", "--log-format", "json"];

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::unistd::{Pid, Uid, User};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
-use super::process::{Process, command};
+use super::process::{Process, with_files};
 use super::run::{Key, Run, unique};
 use super::wait::{PATIENCE, eventually};
 
@@ -38,15 +38,21 @@ impl Sshd {
 
     /// Starts one at this address.
     pub async fn start_at(address: Ipv4Addr) -> Self {
-        Self::start_in(address, "").await
+        Self::configured(address, &[], |_, _| String::new()).await
     }
 
     /// Starts one with these lines first in its configuration, where the first of a keyword counts.
     pub async fn start_with(lines: &str) -> Self {
-        Self::start_in(Ipv4Addr::LOCALHOST, lines).await
+        Self::configured(Ipv4Addr::LOCALHOST, &[], |_, _| lines.to_owned()).await
     }
 
-    async fn start_in(address: Ipv4Addr, lines: &str) -> Self {
+    /// Starts one whose configuration begins with what `prepare` says, which is given its folder and its host key. It sees
+    /// the files of that folder that are named like these of the system in their place, for which it takes root.
+    pub async fn configured(
+        address: Ipv4Addr,
+        in_place_of: &[&str],
+        prepare: impl FnOnce(&Path, &Key) -> String,
+    ) -> Self {
         let run = Run::get().await;
         let dir = run.dir.join(format!("sshd-{}", unique()));
         fs::create_dir(&dir).expect("a folder");
@@ -55,10 +61,12 @@ impl Sshd {
             fs::create_dir_all("/run/sshd").expect("the folder that sshd wants when root starts it");
         }
         let host_key = Key::make(dir.join("host-key"));
+        let first_lines = prepare(&dir, &host_key);
         let login = User::from_uid(Uid::effective()).expect("the user database").expect("a user").name;
         loop {
             let port = free_port().await;
-            if let Some(process) = listening(&dir, address, port, lines).await {
+            let configuration = format!("{first_lines}\n{}", configuration(dir.display(), address, port));
+            if let Some(process) = listening(&dir, &configuration, in_place_of).await {
                 return Self { address, port, host_key, login, process };
             }
         }
@@ -81,12 +89,12 @@ impl Sshd {
 }
 
 /// An sshd that listens, or none where another program was faster to take the port.
-async fn listening(dir: &std::path::Path, address: Ipv4Addr, port: u16, lines: &str) -> Option<Process> {
+async fn listening(dir: &Path, configuration: &str, in_place_of: &[&str]) -> Option<Process> {
     let config = dir.join("sshd_config");
-    fs::write(&config, lines.to_owned() + "\n" + &configuration(dir.display(), address, port)).expect("a file");
-    let mut command = command(SSHD);
+    fs::write(&config, configuration).expect("a file");
+    let mut command = with_files(dir, in_place_of, SSHD);
     command.args(["-D", "-e", "-f"]).arg(&config);
-    let process = Process::start(PathBuf::from(dir).join("sshd"), command).await;
+    let process = Process::start(dir.join("sshd"), command).await;
     let up = eventually(PATIENCE, "sshd listens", async || {
         let said = process.stderr();
         match () {

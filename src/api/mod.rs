@@ -1,6 +1,8 @@
 //! The Kubernetes API of the bastion: group `bastion.dev`, version `v1alpha1`.
 
 mod crds;
+mod credentials;
+mod legacy;
 mod phase;
 mod session;
 mod target;
@@ -8,12 +10,14 @@ mod text;
 mod user;
 
 pub use crds::{crds, crds_yaml};
+pub use credentials::{Credentials, PasswordKeyRef, SecretKeyRef};
+pub use legacy::LegacyAlgorithm;
 pub use phase::{Phase, Reason};
 pub use session::{
     BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, Termination, User,
 };
-pub use target::{Allow, BastionTarget, BastionTargetSpec, Credentials, Limits, SecretKeyRef};
-pub use text::{Group, KeyLine, Login};
+pub use target::{Allow, BastionTarget, BastionTargetSpec, Limits};
+pub use text::{Group, HostKeyLine, KeyLine, Login};
 pub use user::{BastionUser, BastionUserSpec};
 
 /// The API group of every custom resource and virtual resource of the bastion.

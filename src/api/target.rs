@@ -6,7 +6,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{Group, KeyLine, Login};
+use super::credentials::Credentials;
+use super::legacy::LegacyAlgorithm;
+use super::text::{Group, HostKeyLine, Login};
 
 /// A server that users reach through the bastion. Who may is a matter of Kubernetes RBAC: verb `connect` on
 /// `bastiontargets`, on `bastiontargets/<login>`, or on `bastiontargetgroups/<group>`.
@@ -47,6 +49,13 @@ use super::text::{Group, KeyLine, Login};
         priority = 1,
         description = "Groups of targets that it is in"
     ),
+    printcolumn(
+        name = "Legacy",
+        type_ = "string",
+        json_path = ".spec.legacyAlgorithms",
+        priority = 1,
+        description = "Algorithms that are offered to it beside the modern ones"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct BastionTargetSpec {
@@ -59,9 +68,12 @@ pub struct BastionTargetSpec {
     #[serde(default = "default_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// The target's host keys, as `ssh-keyscan` prints them without the host name. Any other key is refused.
+    /// The target's host keys, as `ssh-keyscan` prints them without the host name. A line that begins with
+    /// `@cert-authority ` is the key of an authority instead, whose host certificates are taken if they are valid now and
+    /// have `address` among their principals, or the target's name where `address` is an IP address. Any other key is
+    /// refused.
     #[schemars(length(min = 1, max = 16))]
-    pub host_keys: Vec<KeyLine>,
+    pub host_keys: Vec<HostKeyLine>,
     /// Login names that users may use on the target. The first is taken when the user names none.
     #[schemars(length(min = 1, max = 64))]
     pub logins: Vec<Login>,
@@ -71,6 +83,11 @@ pub struct BastionTargetSpec {
     pub groups: Vec<Group>,
     /// What the gateway signs in to the target with.
     pub credentials: Credentials,
+    /// Algorithms that are offered to this target behind the modern ones, by their names in the SSH protocol: for one that
+    /// has no others and cannot be updated. Their use is logged and counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 22), extend("x-kubernetes-list-type" = "set"))]
+    pub legacy_algorithms: Vec<LegacyAlgorithm>,
     /// What users may do on the target.
     #[serde(default)]
     pub allow: Allow,
@@ -81,32 +98,6 @@ pub struct BastionTargetSpec {
 
 const fn default_port() -> i32 {
     22
-}
-
-/// What the gateway signs in to a target with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Credentials {
-    /// The Secret's key that holds a private key in OpenSSH's format, without a passphrase. The Secret lives in
-    /// the credentials namespace, which is the bastion's namespace with `-credentials` behind it.
-    pub private_key: SecretKeyRef,
-}
-
-/// One value of a Secret in the credentials namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretKeyRef {
-    /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The key in its `data`.
-    #[serde(default = "default_secret_key")]
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
-fn default_secret_key() -> String {
-    "ssh-privatekey".to_owned()
 }
 
 /// What users may do on a target. Whatever is not named here is refused.

@@ -54,6 +54,13 @@ ruled_string!(
 );
 
 ruled_string!(
+    /// A host key in the form of [`KeyLine`], or, behind `@cert-authority `, the key of an authority that signs host keys.
+    HostKeyLine, max 4096,
+    rule "self.matches('^(@cert-authority )?(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com) [A-Za-z0-9+/]+=*( [^\\\\n]*)?$')",
+    message "must be one line of an OpenSSH public key without options or host name, such as: ssh-ed25519 AAAAC3Nz... comment, or @cert-authority and such a line for an authority that signs host keys"
+);
+
+ruled_string!(
     /// A group's name, as Kubernetes RBAC knows it.
     Group, max 253,
     rule "self.size() > 0 && !self.startsWith('system:')",

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::jump::Meant;
 use super::refusal::Refusal;
 use super::sign_in_name::SignInName;
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, GROUP};
@@ -131,6 +132,12 @@ impl Directory {
         }
     }
 
+    /// The target as it is now; as it was where it is no longer there.
+    pub fn present(&self, target: &Arc<BastionTarget>) -> Arc<BastionTarget> {
+        let name = ObjectRef::new(&target.name_any()).within(&self.namespace);
+        self.targets.get(&name).unwrap_or_else(|| target.clone())
+    }
+
     /// What `user` may have under the sign-in name `text`.
     ///
     /// # Errors
@@ -154,6 +161,17 @@ impl Directory {
             return Err(Refusal::LoginNotAllowed { login, target: target_name, logins: logins.collect() });
         }
         Ok(Grant { user, key, target, login })
+    }
+
+    /// The target that is meant by the name or address of a host, if the user may connect to it.
+    pub async fn meant(&self, user: &BastionUser, host: &str, port: u16) -> Option<Meant> {
+        let target = self.targets.find(|target| {
+            let of_address = target.spec.address.eq_ignore_ascii_case(host) && target.spec.port == i32::from(port);
+            of_address || target.name_any() == host
+        })?;
+        let login = target.spec.logins.first()?.0.clone();
+        let allowed = self.may_connect(user, &target, &login).await.unwrap_or(false);
+        allowed.then(|| Meant { target: target.name_any(), login })
     }
 
     /// Whether RBAC lets the user `connect`: on the target, on its login, or on one of its groups.

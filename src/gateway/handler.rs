@@ -19,6 +19,7 @@ use super::channel::{BREAK, END_OF_WRITE, Opened, UserChannel};
 use super::directory::Grant;
 use super::forward::{self, Destination, Forward};
 use super::inbox::Inboxes;
+use super::jump;
 use super::refusal::Refusal;
 use super::request::{FromUser, PtyRequest, Request, Size};
 use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection};
@@ -306,11 +307,21 @@ impl server::Handler for Connection {
         let port = u16::try_from(port).ok().filter(|_| host.len() <= MAX_HOST);
         let refused = match (&self.state, port) {
             (State::Before, _) => ChannelOpenFailure::AdministrativelyProhibited,
+            (State::Refused(Refusal::NoTarget { user }), Some(port)) => {
+                let meant = match &self.signed_in_as {
+                    Some((user, _)) => self.gateway.directory.meant(user, host, port).await,
+                    None => None,
+                };
+                forward::prohibited(&jump::without_target(user, host, meant.as_ref()))
+            }
             (State::Refused(refusal), _) => forward::prohibited(&refusal.notice()),
             (State::Session(_), None) => forward::connect_failed("bastion: there is no such destination"),
             (State::Session(link), Some(port)) if !link.allow.local_forward => {
                 info!(name = self.sign_in_name, client = %self.peer, host, port, "local forward refused: not allowed");
-                forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)")
+                match port {
+                    jump::SSH_PORT => forward::prohibited(&jump::with_target(&self.sign_in_name)),
+                    _ => forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)"),
+                }
             }
             (State::Session(link), Some(port)) => {
                 link.activity.input();

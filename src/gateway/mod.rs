@@ -11,6 +11,7 @@ mod host_key;
 mod hot_state;
 mod inbox;
 mod instance;
+mod jump;
 mod predecessor;
 mod pulse;
 mod redis_side;

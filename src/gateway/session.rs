@@ -29,14 +29,14 @@ use super::refusal::Refusal;
 use super::registry::Order;
 use super::reverse::{self, Incoming, Purpose, UserConnection};
 use super::socket::Health;
-use super::target::{TargetConnection, Unreachable};
+use super::target::{DialRequest, TargetConnection, Unreachable};
 use crate::api::{
     AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Limits, Protocol, User,
 };
 use crate::cluster::{Created, regarding};
 use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NETWORK_LOOK_EVERY, NetworkWatch, Verdict};
 use crate::liveness::random_name;
-use crate::metrics::{METRICS, RefusalLabels};
+use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
 
 /// How long the user's side has for each step of taking its leave, before its socket is cut.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -259,8 +259,12 @@ impl Session {
 
     fn dial(&mut self) {
         let dialler = self.gateway.dialler.clone();
+        let Grant { user, login, .. } = &self.grant;
+        // As it is now: its keys, its credentials or its address may have changed since the session began.
+        let target = self.gateway.directory.present(&self.grant.target);
+        let (session, user, login) = (self.name.clone(), user.clone(), login.clone());
         let incoming = self.incoming.0.clone();
-        self.dials.spawn(dialler.dial(self.grant.target.clone(), self.grant.login.clone(), incoming));
+        self.dials.spawn(dialler.dial(DialRequest { session, user, target, login, incoming }));
     }
 
     fn connected(&mut self, connection: TargetConnection) {
@@ -277,11 +281,12 @@ impl Session {
     /// A connection to the target could not be made. The first one is the session; without a later one only its
     /// channel fails.
     async fn unreachable(&mut self, why: Unreachable) -> Option<Cause> {
+        METRICS.targets_unreachable.get_or_create(&UnreachableLabels { reason: why.label() }).inc();
         let (why, told) = (why.to_string(), why.told());
         if !self.reached {
             return Some(Cause::TargetUnreachable { why, told });
         }
-        warn!(error = why, "a further connection to the target could not be made");
+        warn!(session = %self.name, error = why, "a further connection to the target could not be made");
         if let Some(channel) = self.waiting.pop_front() {
             channel.refuse(&format!("bastion: {told}")).await;
         }
