@@ -32,7 +32,10 @@ soak: tools ## Use a bastion for SOAK_MINUTES (15) under random faults, and chec
 	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/soak"
 
 .PHONY: bench
-bench: tools ## Measure how long an end takes until a watch shows it, against a bare status patch
+bench: tools ## Measure speed and cost beside an OpenSSH bastion, and ends against a bare status patch
+	@hack/cargo-build --release --bin bastion
+	@hack/cargo-build --bin bastion --example speed
+	@BASTION_PROGRAM="$(CARGO_TARGET_DIR)/release/bastion" hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/speed"
 	@cargo bench --bench ends --no-run
 	hack/own-network cargo bench --bench ends
 

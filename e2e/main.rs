@@ -28,6 +28,7 @@ mod recordings;
 mod records;
 mod redis;
 mod refusals;
+mod rekey;
 mod reverse;
 mod rough;
 mod scenes;

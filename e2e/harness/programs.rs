@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::Secret;
 use nix::unistd::Uid;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::namespace::Namespace;
@@ -70,6 +72,17 @@ impl Gateway {
     /// An `ssh` command line to it.
     pub async fn ssh(&self, sign_in_name: &str) -> Ssh {
         Ssh::new(&self.dir, &self.known_hosts, self.address, sign_in_name).await
+    }
+
+    /// How many sessions it says that it carries.
+    pub async fn sessions_active(&self) -> usize {
+        let mut stream = TcpStream::connect(self.http).await.expect("the gateway serves HTTP");
+        let request = "GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await.expect("it answers");
+        let value = page.lines().find_map(|line| line.strip_prefix("bastion_sessions_active "));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number of sessions in {page}"))
     }
 
     /// The file that knows the gateways' host key.

@@ -62,7 +62,11 @@ fn remover(dir: &Path) -> Command {
     command
 }
 
+/// The program that is named, as where it is one of another build; else the one that was built with this.
 fn built_bastion() -> PathBuf {
+    if let Some(path) = std::env::var_os("BASTION_PROGRAM") {
+        return path.into();
+    }
     if let Some(path) = option_env!("CARGO_BIN_EXE_bastion") {
         return path.into();
     }

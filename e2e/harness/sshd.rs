@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Pid, Uid, User};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
@@ -41,6 +41,11 @@ impl Sshd {
         Self::configured(address, &[], |_, _| String::new()).await
     }
 
+    /// Starts one with these lines first in its configuration, where the first of a keyword counts.
+    pub async fn start_with(lines: &str) -> Self {
+        Self::configured(Ipv4Addr::LOCALHOST, &[], |_, _| lines.to_owned()).await
+    }
+
     /// Starts one whose configuration begins with what `prepare` says, which is given its folder and its host key. It sees
     /// the files of that folder that are named like these of the system in their place, for which it takes root.
     pub async fn configured(
@@ -65,6 +70,11 @@ impl Sshd {
                 return Self { address, port, host_key, login, process };
             }
         }
+    }
+
+    /// The process that listens, whose children serve the connections.
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// Its log.

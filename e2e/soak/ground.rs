@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 use bastion_operator::api::BastionSession;
 use kube::api::ListParams;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{Mutex, RwLock};
 
 use crate::harness::programs::Setting;
@@ -109,7 +107,7 @@ impl Ground {
         let api = self.namespace.api::<BastionSession>().list(&active).await.expect("sessions can be listed");
         let mut gateways = 0;
         for gateway in &self.gateways {
-            gateways += sessions_active(gateway.lock().await.http).await;
+            gateways += gateway.lock().await.sessions_active().await;
         }
         let target = self.echo.lock().await.open();
         let mut members = self.members.lock().expect("no panic");
@@ -138,15 +136,4 @@ async fn start_gateway(namespace: &Namespace, redis_port: u16, number: usize) ->
 async fn start_controller(namespace: &Namespace, redis_port: u16, number: usize) -> Controller {
     let setting = Setting { env: environment_for(redis_port), ..Setting::default() };
     Controller::start_in(namespace, &format!("controller-{number}"), RETENTION, &setting).await
-}
-
-/// How many sessions a gateway says that it carries.
-async fn sessions_active(http: SocketAddr) -> usize {
-    let mut stream = TcpStream::connect(http).await.expect("the gateway serves HTTP");
-    let request = "GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.expect("it reads");
-    let mut page = String::new();
-    stream.read_to_string(&mut page).await.expect("it answers");
-    let value = page.lines().find_map(|line| line.strip_prefix("bastion_sessions_active "));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number of sessions in {page}"))
 }

@@ -301,7 +301,8 @@ impl server::Handler for Connection {
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
         let software = String::from_utf8_lossy(session.remote_sshid()).into_owned();
-        self.state = match self.open_session(session.handle(), software).await {
+        // In a box of its own: a connection would keep the room for it to its end.
+        self.state = match Box::pin(self.open_session(session.handle(), software)).await {
             Ok(link) => {
                 self.startup = None;
                 self.signed_in.cancel();
