@@ -334,7 +334,8 @@ mod tests {
         assert!(matches!(inbox.next().await, Item::Said(())));
         assert!(matches!(inbox.next().await, Item::Data(data) if data == b"a"[..]));
         assert!(matches!(inbox.next().await, Item::Data(data) if data == b"b"[..]));
-        assert_eq!((inbox.lock().taken, inbox.lock().requests), (2, 0));
+        let queue = inbox.lock();
+        assert_eq!((queue.taken, queue.requests), (2, 0));
     }
 
     #[tokio::test]
