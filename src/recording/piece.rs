@@ -177,10 +177,10 @@ mod tests {
         pieces.take();
         while pieces.due(SECOND) != Due::Now {
             assert!(!pieces.is_full());
-            pieces.output(SECOND, Stream::Output, &[b'x'; 32 * 1024]);
+            pieces.output(SECOND, Stream::Output, &vec![b'x'; 32 * 1024]);
         }
         while !pieces.is_full() {
-            pieces.output(SECOND, Stream::Output, &[b'x'; 32 * 1024]);
+            pieces.output(SECOND, Stream::Output, &vec![b'x'; 32 * 1024]);
         }
         assert!(pieces.take().text.len() < FULL + 33 * 1024);
         assert!(!pieces.is_full());
