@@ -486,6 +486,9 @@ impl server::Handler for Connection {
         value: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if !self.gateway.accept_env.iter().any(|accepted| accepted.accepts(name)) {
+            return session.channel_failure(channel);
+        }
         self.put(channel, FromUser::Request(Request::Env { name: name.to_owned(), value: value.to_owned() }))?;
         session.channel_success(channel)
     }
