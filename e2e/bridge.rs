@@ -102,6 +102,14 @@ async fn the_language_of_the_user_passes() {
     assert_eq!(outcome.stdout, "eo.UTF-8\n", "{outcome:?}");
 }
 
+/// The target's own sshd would take it.
+#[tokio::test]
+async fn what_else_a_client_has_in_its_environment_does_not() {
+    let bastion = Bastion::up().await;
+    let ssh = bastion.ssh("alice:web-1").await.set("SetEnv=BASH_ENV=/nowhere").command("echo ${BASH_ENV:-none}");
+    assert_eq!(ssh.run().await.stdout, "none\n");
+}
+
 /// A client that others can share, with a shell that answers, and the option by which they find it.
 async fn control_master(bastion: &Bastion) -> (Process, String) {
     let control = format!("ControlPath={}", bastion.namespace.dir.join("mux").display());

@@ -157,7 +157,7 @@ async fn a_target_with_another_host_key_is_not_signed_in_to() {
     })
     .await;
     let outcome = run(&bastion, "alice:web-1").await;
-    let words = r#"bastion: the host key of target "web-1" is not one of its spec.hostKeys: "#;
+    let words = r#"bastion: the host key of target "web-1" is not one of its spec.hostKeys; "#;
     assert_unreachable(&bastion, &outcome, words).await;
 }
 

@@ -85,6 +85,16 @@ pub struct Gateway {
     /// How many sessions this gateway carries at most.
     #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
     pub max_sessions: usize,
+    /// Which variables of the client's environment are passed to targets, as in sshd's AcceptEnv; separated by commas, and with
+    /// a * behind what several begin with. What else a client sends is dropped, and the target's own sshd may drop more.
+    #[arg(
+        long,
+        env = "BASTION_ACCEPT_ENV",
+        hide_env_values = true,
+        value_delimiter = ',',
+        default_value = "LANG,LANGUAGE,LC_*,TZ,COLORTERM,NO_COLOR,GIT_PROTOCOL"
+    )]
+    pub accept_env: Vec<gateway::AcceptEnv>,
     /// A file whose text clients show before anybody signs in.
     #[arg(long, env = "BASTION_BANNER_FILE", hide_env_values = true)]
     pub banner_file: Option<PathBuf>,
@@ -194,6 +204,7 @@ impl From<Gateway> for gateway::Settings {
             http_listen: flags.place.http_listen,
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
+            accept_env: flags.accept_env,
             lock_out: flags.lock_out.into(),
             banner_file: flags.banner_file,
             recording_url: flags.recording_url,

@@ -138,7 +138,7 @@ PermitUserEnvironment no
 PrintMotd no
 PrintLastLog no
 SetEnv HOME={dir}
-AcceptEnv LANG LC_*
+AcceptEnv LANG LC_* BASH_ENV
 MaxStartups 500:30:1000
 MaxSessions 200
 ClientAliveInterval 20

@@ -1,5 +1,6 @@
 //! The thin side of the SSH library: its callbacks become items in an inbox, and none of them waits for a target.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -31,6 +32,8 @@ use crate::api::Allow;
 
 /// How many channels a connection may have open at once.
 const MAX_CHANNELS: usize = 64;
+/// How many channels somebody may open who gets no session.
+const MAX_REFUSED_CHANNELS: usize = 8;
 /// The length of the longest host name that there can be.
 const MAX_HOST: usize = 255;
 /// How many wishes for remote forwards may wait for the target.
@@ -50,6 +53,10 @@ pub struct Connection {
     sign_in: SignIn,
     state: State,
     inboxes: Arc<Inboxes<FromUser>>,
+    /// Channels that the target opened.
+    begun_on_target: HashSet<ChannelId>,
+    /// Channels of somebody who gets no session, which are opened to say why.
+    refused_channels: usize,
     /// What the user's client was refused before it had a channel to read it on.
     notices: Vec<&'static str>,
 }
@@ -79,7 +86,8 @@ impl Link {
     /// (RFC 4254, section 4), so nothing else on the connection goes on meanwhile; the wait is bounded where the wish is
     /// fulfilled.
     async fn ask(&mut self, wish: impl FnOnce(oneshot::Sender<Option<u32>>) -> Listening) -> Option<u32> {
-        if self.listening.is_none() {
+        // Whoever had the target listen may have lost it.
+        if self.listening.as_ref().is_none_or(mpsc::Sender::is_closed) {
             let (listening, wishes) = mpsc::channel(MAX_LISTENING);
             self.opened.try_send(Opened::Listening(wishes)).ok()?;
             self.listening = Some(listening);
@@ -124,6 +132,8 @@ impl Connection {
             signed_in: CancellationToken::new(),
             state: State::Before,
             inboxes: Arc::default(),
+            begun_on_target: HashSet::new(),
+            refused_channels: 0,
             notices: Vec::new(),
         }
     }
@@ -211,16 +221,21 @@ impl Connection {
 
     fn put(&self, channel: ChannelId, said: FromUser) -> Result<(), russh::Error> {
         match self.inboxes.get(channel) {
-            Some(inbox) => inbox.put(said).map_err(|_| russh::Error::Inconsistent),
+            Some(inbox) => {
+                let bytes = said.size();
+                inbox.put(said, bytes).map_err(|_| russh::Error::Inconsistent)
+            }
             None => Ok(()),
         }
     }
 
-    fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) {
-        if let (State::Session(link), Some(inbox)) = (&self.state, self.inboxes.get(channel)) {
+    fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) -> Result<(), russh::Error> {
+        let (State::Session(link), Some(inbox)) = (&self.state, self.inboxes.get(channel)) else { return Ok(()) };
+        // What answers the target, an agent or a forwarded server, is no user at work.
+        if !data.is_empty() && !self.begun_on_target.contains(&channel) {
             link.activity.input();
-            inbox.put_data(stream, data);
         }
+        inbox.put_data(stream, data).map_err(|_| russh::Error::Inconsistent)
     }
 
     /// Has the user told, on this channel, of what was refused before there was one.
@@ -325,7 +340,13 @@ impl server::Handler for Connection {
     ) -> Result<(), Self::Error> {
         match &self.state {
             State::Before => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
-            State::Refused(_) => reply.accept().await,
+            State::Refused(_) if self.refused_channels >= MAX_REFUSED_CHANNELS => {
+                reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            }
+            State::Refused(_) => {
+                self.refused_channels += 1;
+                reply.accept().await;
+            }
             State::Session(_) => {
                 let id = channel.id();
                 let opened = UserChannel { side: self.connection(session).side(channel), handle: session.handle() };
@@ -388,8 +409,7 @@ impl server::Handler for Connection {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Self::Error> {
-        self.put_data(channel, None, data);
-        Ok(())
+        self.put_data(channel, None, data)
     }
 
     async fn extended_data(
@@ -399,8 +419,7 @@ impl server::Handler for Connection {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.put_data(channel, Some(stream), data);
-        Ok(())
+        self.put_data(channel, Some(stream), data)
     }
 
     async fn channel_open_confirmation(
@@ -411,7 +430,8 @@ impl server::Handler for Connection {
         _: &mut Session,
     ) -> Result<(), Self::Error> {
         // What comes on it next must find an inbox.
-        self.inboxes.open(channel);
+        self.inboxes.expect(channel);
+        self.begun_on_target.insert(channel);
         Ok(())
     }
 
@@ -420,9 +440,8 @@ impl server::Handler for Connection {
     }
 
     async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
-        if let Some(inbox) = self.inboxes.remove(channel) {
-            inbox.close(FromUser::Close);
-        }
+        self.begun_on_target.remove(&channel);
+        self.inboxes.close(channel, FromUser::Close);
         Ok(())
     }
 
@@ -467,6 +486,9 @@ impl server::Handler for Connection {
         value: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if !self.gateway.accept_env.iter().any(|accepted| accepted.accepts(name)) {
+            return session.channel_failure(channel);
+        }
         self.put(channel, FromUser::Request(Request::Env { name: name.to_owned(), value: value.to_owned() }))?;
         session.channel_success(channel)
     }

@@ -19,6 +19,10 @@ pub const WINDOW: u32 = 2 * 1024 * 1024;
 const GRANT: usize = WINDOW as usize / 8;
 /// More waiting requests than any peer has.
 const MAX_REQUESTS: usize = 256;
+/// More bytes in them than any peer has.
+const MAX_REQUEST_BYTES: usize = 512 * 1024;
+/// More waiting pieces than any peer has that sends data worth sending: each costs memory beside its bytes.
+const MAX_ITEMS: usize = 64 * 1024;
 /// Small pieces are put together up to this size.
 const PIECE: usize = 32 * 1024;
 
@@ -51,6 +55,7 @@ pub struct Inbox<T> {
 struct Queue<T> {
     items: VecDeque<Waiting<T>>,
     requests: usize,
+    request_bytes: usize,
     /// Bytes that were taken out, and are not granted again yet.
     taken: usize,
 }
@@ -58,12 +63,13 @@ struct Queue<T> {
 #[derive(Debug)]
 enum Waiting<T> {
     Data(Option<u32>, BytesMut),
-    Said(T),
+    /// With its size.
+    Said(T, usize),
 }
 
 impl<T> Default for Inbox<T> {
     fn default() -> Self {
-        let queue = Queue { items: VecDeque::new(), requests: 0, taken: 0 };
+        let queue = Queue { items: VecDeque::new(), requests: 0, request_bytes: 0, taken: 0 };
         Self {
             queue: Mutex::new(queue),
             arrived: Notify::new(),
@@ -75,8 +81,17 @@ impl<T> Default for Inbox<T> {
 
 impl<T> Inbox<T> {
     /// Puts data in, of the main stream or an extended one. Its amount is bounded by the window.
-    pub fn put_data(&self, extended: Option<u32>, data: &[u8]) {
+    ///
+    /// # Errors
+    /// When it comes in too many pieces that cannot be put together.
+    pub fn put_data(&self, extended: Option<u32>, data: &[u8]) -> Result<(), Flooded> {
+        if data.is_empty() {
+            return Ok(());
+        }
         let mut queue = self.lock();
+        if queue.items.len() >= MAX_ITEMS {
+            return Err(Flooded);
+        }
         match queue.items.back_mut() {
             Some(Waiting::Data(stream, last)) if *stream == extended && last.len() + data.len() <= PIECE => {
                 last.extend_from_slice(data);
@@ -85,19 +100,21 @@ impl<T> Inbox<T> {
         }
         drop(queue);
         self.arrived.notify_one();
+        Ok(())
     }
 
-    /// Puts anything else in.
+    /// Puts anything else in, of this size.
     ///
     /// # Errors
     /// When too much of it is waiting.
-    pub fn put(&self, said: T) -> Result<(), Flooded> {
+    pub fn put(&self, said: T, bytes: usize) -> Result<(), Flooded> {
         let mut queue = self.lock();
-        if queue.requests >= MAX_REQUESTS {
+        if queue.requests >= MAX_REQUESTS || queue.request_bytes + bytes > MAX_REQUEST_BYTES {
             return Err(Flooded);
         }
         queue.requests += 1;
-        queue.items.push_back(Waiting::Said(said));
+        queue.request_bytes += bytes;
+        queue.items.push_back(Waiting::Said(said, bytes));
         drop(queue);
         self.arrived.notify_one();
         Ok(())
@@ -118,7 +135,7 @@ impl<T> Inbox<T> {
                 }
                 Item::Said(said) => {
                     queue.requests += 1;
-                    Waiting::Said(said)
+                    Waiting::Said(said, 0)
                 }
             };
             queue.items.push_front(waiting);
@@ -131,7 +148,7 @@ impl<T> Inbox<T> {
     pub fn close(&self, last: T) {
         let mut queue = self.lock();
         queue.requests += 1;
-        queue.items.push_back(Waiting::Said(last));
+        queue.items.push_back(Waiting::Said(last, 0));
         drop(queue);
         self.closed.cancel();
         self.arrived.notify_one();
@@ -179,8 +196,9 @@ impl<T> Inbox<T> {
                     Some(stream) => Item::Extended(stream, data),
                 })
             }
-            Waiting::Said(said) => {
+            Waiting::Said(said, bytes) => {
                 queue.requests -= 1;
+                queue.request_bytes -= bytes;
                 Some(Item::Said(said))
             }
         }
@@ -204,41 +222,96 @@ impl<T> Inbox<T> {
 
 /// The inboxes of a connection's channels, which its loop fills.
 #[derive(Debug)]
-pub struct Inboxes<T>(Mutex<HashMap<ChannelId, Arc<Inbox<T>>>>);
+pub struct Inboxes<T>(Mutex<Books<T>>);
 
-impl<T> Default for Inboxes<T> {
+#[derive(Debug)]
+struct Books<T> {
+    channels: HashMap<ChannelId, Entry<T>>,
+    /// What every channel says last, once the connection has ended.
+    lost: Option<T>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    inbox: Arc<Inbox<T>>,
+    /// Whether somebody takes out what comes. The loop may hear of a channel first, and of its end too.
+    claimed: bool,
+    /// Whether nothing more will come.
+    over: bool,
+}
+
+impl<T> Default for Entry<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self { inbox: Arc::default(), claimed: false, over: false }
     }
 }
 
-impl<T> Inboxes<T> {
-    /// The inbox of a channel that is being opened, or has just been: the loop and whoever opened it both ask.
-    pub fn open(&self, channel: ChannelId) -> Arc<Inbox<T>> {
-        self.lock().entry(channel).or_default().clone()
+impl<T> Default for Inboxes<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Books { channels: HashMap::new(), lost: None }))
+    }
+}
+
+impl<T: Clone> Inboxes<T> {
+    /// The loop hears that a channel is open which this side has asked for.
+    pub fn expect(&self, channel: ChannelId) {
+        self.lock().channels.entry(channel).or_default();
+    }
+
+    /// The inbox of a channel for whoever takes out what comes on it, also if that was all already.
+    pub fn claim(&self, channel: ChannelId) -> Arc<Inbox<T>> {
+        let mut books = self.lock();
+        let lost = books.lost.clone();
+        let entry = books.channels.entry(channel).or_default();
+        entry.claimed = true;
+        let (inbox, over) = (entry.inbox.clone(), entry.over);
+        if let Some(lost) = lost.filter(|_| !over) {
+            inbox.close(lost);
+            books.channels.remove(&channel);
+        } else if over {
+            books.channels.remove(&channel);
+        }
+        inbox
     }
 
     /// The inbox of an open channel.
     pub fn get(&self, channel: ChannelId) -> Option<Arc<Inbox<T>>> {
-        self.lock().get(&channel).cloned()
+        self.lock().channels.get(&channel).map(|entry| entry.inbox.clone())
     }
 
-    /// Forgets a channel on which nothing more will come.
-    pub fn remove(&self, channel: ChannelId) -> Option<Arc<Inbox<T>>> {
-        self.lock().remove(&channel)
+    /// The peer has closed a channel, and said this last.
+    pub fn close(&self, channel: ChannelId, last: T) {
+        let mut books = self.lock();
+        let Some(entry) = books.channels.get_mut(&channel) else { return };
+        entry.over = true;
+        entry.inbox.close(last);
+        if entry.claimed {
+            books.channels.remove(&channel);
+        }
     }
 
-    /// Forgets all channels.
-    pub fn drain(&self) -> Vec<Arc<Inbox<T>>> {
-        self.lock().drain().map(|(_, inbox)| inbox).collect()
+    /// The connection has ended, which each channel says last.
+    pub fn lose(&self, last: T) {
+        let mut books = self.lock();
+        for entry in books.channels.values_mut().filter(|entry| !entry.over) {
+            entry.over = true;
+            entry.inbox.close(last.clone());
+        }
+        books.channels.retain(|_, entry| !entry.claimed);
+        books.lost = Some(last);
+    }
+
+    /// Forgets a channel that will not be.
+    pub fn remove(&self, channel: ChannelId) {
+        self.lock().channels.remove(&channel);
     }
 
     /// How many channels there are.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().channels.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelId, Arc<Inbox<T>>>> {
+    fn lock(&self) -> MutexGuard<'_, Books<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -286,17 +359,18 @@ impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T> Side<M, T> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use russh::keys::ssh_key::encoding::Decode;
 
     use super::*;
 
     #[tokio::test]
     async fn small_pieces_are_put_together_and_order_is_kept() {
         let inbox = Inbox::default();
-        inbox.put_data(None, b"a");
-        inbox.put_data(None, b"b");
-        inbox.put_data(Some(1), b"x");
-        inbox.put(()).unwrap();
-        inbox.put_data(None, b"c");
+        inbox.put_data(None, b"a").unwrap();
+        inbox.put_data(None, b"b").unwrap();
+        inbox.put_data(Some(1), b"x").unwrap();
+        inbox.put((), 0).unwrap();
+        inbox.put_data(None, b"c").unwrap();
         assert!(matches!(inbox.next().await, Item::Data(data) if data == b"ab"[..]));
         assert!(matches!(inbox.next().await, Item::Extended(1, data) if data == b"x"[..]));
         assert!(matches!(inbox.next().await, Item::Said(())));
@@ -306,14 +380,14 @@ mod tests {
     #[tokio::test]
     async fn window_is_granted_for_what_was_taken_and_for_no_more() {
         let (inbox, piece) = (Inbox::<()>::default(), vec![0; PIECE]);
-        inbox.put_data(None, &piece);
+        inbox.put_data(None, &piece).unwrap();
         inbox.next().await;
         assert_eq!(inbox.to_grant(), None);
         for _ in 1..GRANT / PIECE {
-            inbox.put_data(None, &piece);
+            inbox.put_data(None, &piece).unwrap();
             inbox.next().await;
         }
-        inbox.put_data(None, &piece);
+        inbox.put_data(None, &piece).unwrap();
         assert_eq!(inbox.to_grant(), Some(u32::try_from(GRANT).unwrap()));
         inbox.granted(u32::try_from(GRANT).unwrap());
         assert_eq!(inbox.to_grant(), None);
@@ -322,20 +396,64 @@ mod tests {
     #[test]
     fn a_peer_that_floods_it_with_requests_is_found_out() {
         let inbox = Inbox::default();
-        let requests = (0..1000).take_while(|_| inbox.put(()).is_ok()).count();
+        let requests = (0..1000).take_while(|_| inbox.put((), 0).is_ok()).count();
         assert_eq!(requests, MAX_REQUESTS);
     }
 
     #[tokio::test]
     async fn what_is_put_back_comes_first_in_its_own_order() {
         let inbox = Inbox::default();
-        inbox.put_data(None, b"b");
+        inbox.put_data(None, b"b").unwrap();
         inbox.put_back(vec![Item::Said(()), Item::Data(Bytes::from_static(b"a"))]);
         assert!(matches!(inbox.next().await, Item::Said(())));
         assert!(matches!(inbox.next().await, Item::Data(data) if data == b"a"[..]));
         assert!(matches!(inbox.next().await, Item::Data(data) if data == b"b"[..]));
         let queue = inbox.lock();
         assert_eq!((queue.taken, queue.requests), (2, 0));
+    }
+
+    #[test]
+    fn a_peer_that_floods_it_with_bytes_in_requests_or_with_crumbs_is_found_out() {
+        let inbox = Inbox::default();
+        assert!(inbox.put((), MAX_REQUEST_BYTES).is_ok());
+        assert_eq!(inbox.put((), 1), Err(Flooded));
+        let inbox = Inbox::<()>::default();
+        assert!((0..MAX_ITEMS).all(|number| inbox.put_data(Some(u32::from(number % 2 == 0)), b"x").is_ok()));
+        assert_eq!(inbox.put_data(None, b"x"), Err(Flooded));
+        let inbox = Inbox::<()>::default();
+        assert!((0..2 * MAX_ITEMS).all(|_| inbox.put_data(None, b"").is_ok()), "nothing costs nothing");
+    }
+
+    fn channel(number: u8) -> ChannelId {
+        ChannelId::decode(&mut &[0, 0, 0, number][..]).unwrap()
+    }
+
+    /// The loop of a connection may be ahead of whoever opens a channel.
+    #[tokio::test]
+    async fn what_ended_before_it_was_claimed_is_not_lost() {
+        let channel = channel(7);
+        let inboxes = Inboxes::default();
+        inboxes.expect(channel);
+        inboxes.get(channel).unwrap().put_data(None, b"all there was").unwrap();
+        inboxes.close(channel, "closed");
+        let inbox = inboxes.claim(channel);
+        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"all there was"[..]));
+        assert!(matches!(inbox.next().await, Item::Said("closed")));
+        assert_eq!(inboxes.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_is_lost_also_for_those_who_come_late() {
+        let [early, expected, late] = [1, 2, 3].map(channel);
+        let inboxes = Inboxes::default();
+        let early = inboxes.claim(early);
+        inboxes.expect(expected);
+        inboxes.lose("lost");
+        for inbox in [early, inboxes.claim(expected), inboxes.claim(late)] {
+            assert!(matches!(inbox.next().await, Item::Said("lost")));
+            assert!(inbox.is_closed());
+        }
+        assert_eq!(inboxes.len(), 0);
     }
 
     #[tokio::test]
@@ -356,7 +474,7 @@ mod tests {
         #[test]
         fn nothing_is_lost(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..50)) {
             let inbox = Inbox::<()>::default();
-            for piece in &pieces { inbox.put_data(None, piece); }
+            for piece in &pieces { inbox.put_data(None, piece).unwrap(); }
             let mut out = Vec::new();
             while let Some(Item::Data(data)) = inbox.take() { out.extend_from_slice(&data); }
             prop_assert_eq!(inbox.lock().taken, out.len());

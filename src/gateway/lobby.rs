@@ -391,7 +391,9 @@ impl Asked {
         });
         let notices = self.notices.into_iter().map(Request::Notice).chain(agent);
         let env = self.env.into_iter().map(|(name, value)| Request::Env { name, value });
-        let requests = notices.chain(self.pty.map(Request::Pty)).chain(env).chain([Request::Shell]);
+        // The target may allow no shell by now.
+        let shell = permits.pass(allow, Request::Shell).unwrap_or_else(|notice| vec![Request::Refused(notice)]);
+        let requests = notices.chain(self.pty.map(Request::Pty)).chain(env).chain(shell);
         let typed = (!self.typed.is_empty()).then(|| Item::Data(self.typed.into()));
         requests.map(FromUser::Request).map(Item::Said).chain(typed).collect()
     }

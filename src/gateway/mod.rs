@@ -7,6 +7,7 @@ mod banner;
 mod channel;
 mod crypto;
 mod directory;
+mod environment;
 mod forward;
 mod front_door;
 mod handler;
@@ -63,6 +64,7 @@ use crate::recording::Store;
 use crate::redis_link::{RedisLink, RedisSettings};
 use audit_log::AuditLog;
 use directory::{Directory, Grant};
+pub use environment::AcceptEnv;
 use instance::Instance;
 use lobby::Lobby;
 use refusal::Refusal;
@@ -100,6 +102,8 @@ pub struct Settings {
     pub grace_period: Duration,
     /// How many sessions the gateway carries at most.
     pub max_sessions: usize,
+    /// Which variables of the clients' environment are passed on.
+    pub accept_env: Vec<AcceptEnv>,
     /// Where recordings go, where there are some.
     pub recording_url: Option<String>,
     /// The second witness, where there is one.
@@ -123,6 +127,7 @@ pub(crate) struct Gateway {
     dialler: Dialler,
     recordings: Option<Store>,
     slots: Arc<Semaphore>,
+    accept_env: Vec<AcceptEnv>,
     lobby: Lobby,
     sessions: TaskTracker,
     supervisor: Arc<Supervisor>,
@@ -228,6 +233,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         dialler: Dialler::new(client.clone(), &settings.namespace),
         recordings,
         slots: Arc::new(Semaphore::new(settings.max_sessions)),
+        accept_env: settings.accept_env.clone(),
         lobby: Lobby::default(),
         sessions: TaskTracker::new(),
         supervisor: Arc::default(),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use russh::{Pty, Sig};
 
 /// What the user's side says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum FromUser {
     /// A channel request.
     Request(Request),
@@ -15,7 +15,7 @@ pub enum FromUser {
 }
 
 /// What the target's side says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum FromTarget {
     /// The last request with an answer outstanding succeeded.
     Success,
@@ -40,6 +40,36 @@ pub enum FromTarget {
     Close,
     /// The connection to the target has ended.
     Lost,
+}
+
+impl FromUser {
+    /// What it takes to keep it, in bytes, beyond what all take.
+    pub fn size(&self) -> usize {
+        let Self::Request(request) = self else { return 0 };
+        match request {
+            Request::Pty(PtyRequest { term, modes, .. }) => term.len() + modes.len() * size_of::<(Pty, u32)>(),
+            Request::Env { name, value } => name.len() + value.len(),
+            Request::Exec(command) => command.len(),
+            Request::Subsystem(name) | Request::Signal(Sig::Custom(name)) => name.len(),
+            Request::Break(length) => length.len(),
+            Request::Shell
+            | Request::WindowChange(_)
+            | Request::Signal(_)
+            | Request::AgentForward
+            | Request::Refused(_)
+            | Request::Notice(_) => 0,
+        }
+    }
+}
+
+impl FromTarget {
+    /// What it takes to keep it, in bytes, beyond what all take.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::ExitSignal { message, language, .. } => message.len() + language.len(),
+            Self::Success | Self::Failure | Self::ExitStatus(_) | Self::Eof | Self::Close | Self::Lost => 0,
+        }
+    }
 }
 
 /// A channel request that is passed to the target.

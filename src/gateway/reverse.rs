@@ -98,19 +98,29 @@ pub struct UserConnection {
 }
 
 impl UserConnection {
-    async fn open(&self, purpose: &Purpose) -> Result<UserSide, ChannelOpenFailure> {
-        let opening = async {
+    /// Opens a channel to the user's client. One that it confirms too late is closed among the `farewells`.
+    async fn open(self, purpose: Purpose, farewells: &TaskTracker) -> Result<UserSide, ChannelOpenFailure> {
+        let handle = self.handle.clone();
+        let mut opening = Box::pin(async move {
             match purpose {
-                Purpose::Agent => self.handle.channel_open_agent().await,
+                Purpose::Agent => handle.channel_open_agent().await,
                 Purpose::Forward { address, port, originator, originator_port } => {
-                    self.handle.channel_open_forwarded_tcpip(address, *port, originator, *originator_port).await
+                    handle.channel_open_forwarded_tcpip(address, port, originator, originator_port).await
                 }
             }
-        };
-        match timeout(OPEN_TIMEOUT, opening).await {
+        });
+        match timeout(OPEN_TIMEOUT, &mut opening).await {
             Ok(Ok(channel)) => Ok(self.side(channel)),
             Ok(Err(russh::Error::ChannelOpenFailure(failure))) => Err(failure),
-            Ok(Err(_)) | Err(_) => Err(connect_failed("bastion: the user's client did not answer")),
+            Ok(Err(_)) => Err(connect_failed("bastion: the user's client is gone")),
+            Err(_) => {
+                farewells.spawn(async move {
+                    if let Ok(channel) = opening.await {
+                        let _ = self.side(channel).write.close().await;
+                    }
+                });
+                Err(connect_failed("bastion: the user's client did not answer"))
+            }
         }
     }
 
@@ -118,7 +128,7 @@ impl UserConnection {
     /// reads.
     pub fn side(&self, channel: Channel<russh::server::Msg>) -> UserSide {
         let (_, write) = channel.split();
-        UserSide { inbox: self.inboxes.open(write.id()), write }
+        UserSide { inbox: self.inboxes.claim(write.id()), write }
     }
 }
 
@@ -147,12 +157,18 @@ pub async fn listen(
 async fn heed(wish: Listening, connection: &TargetConnection, session: &str) {
     match wish {
         Listening::Begin { address, port, answer } => {
-            let listening = connection.listen(&address, port).await;
+            if answer.is_closed() {
+                // The client was told no when it had waited long enough.
+                return;
+            }
+            let listening = timeout(LISTEN_TIMEOUT, connection.listen(&address, port)).await.ok().flatten();
             info!(session, address, port = listening.unwrap_or(port), opened = listening.is_some(), "remote forward");
-            let _ = answer.send(listening);
+            if let (Err(_), Some(port)) = (answer.send(listening), listening) {
+                let _ = timeout(LISTEN_TIMEOUT, connection.stop_listening(&address, port)).await;
+            }
         }
         Listening::Stop { address, port, answer } => {
-            let stopped = connection.stop_listening(&address, port).await;
+            let stopped = timeout(LISTEN_TIMEOUT, connection.stop_listening(&address, port)).await == Ok(true);
             info!(session, address, port, stopped, "remote forward cancelled");
             let _ = answer.send(stopped.then_some(port));
         }
@@ -175,7 +191,7 @@ pub async fn join(
         Purpose::Agent => audit.tunnel("agent_forward", "", 0, bytes, result),
     };
     let opened = tokio::select! {
-        opened = user.open(&purpose) => opened,
+        opened = user.open(purpose.clone(), &farewells) => opened,
         text = over(&mut announcements) => {
             Err(connect_failed(text.as_deref().unwrap_or("bastion: session ended")))
         }

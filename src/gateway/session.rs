@@ -114,6 +114,7 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
         incoming: mpsc::channel(MAX_INCOMING),
         user_network: NetworkWatch::default(),
         target_networks: Vec::new(),
+        target_lost: false,
         exit: None,
     };
     session.dial();
@@ -172,6 +173,8 @@ struct Session {
     user_network: NetworkWatch,
     /// The connections to the target; one that has ended says nothing any more.
     target_networks: Vec<(Health, NetworkWatch)>,
+    /// Whether the target broke off a channel's connection, and no channel has ended in order since.
+    target_lost: bool,
     /// How the last channel ended, if any has.
     exit: Option<Exit>,
 }
@@ -211,11 +214,15 @@ impl Session {
                     }
                 },
                 Some(ended) = self.channels.join_next() => match ended {
-                    Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
+                    Ok(ChannelEnd::Closed(exit)) => {
+                        self.exit = Some(exit);
+                        self.target_lost = false;
+                    }
                     Ok(ChannelEnd::TunnelClosed) => self.tunnel_closed(),
                     // Each channel has a connection of its own; that of another may still be there.
                     Ok(ChannelEnd::TargetLost) if self.channels.is_empty() => return Cause::TargetClosed,
-                    Ok(ChannelEnd::TargetLost | ChannelEnd::Interrupted | ChannelEnd::NotOpened) => {}
+                    Ok(ChannelEnd::TargetLost) => self.target_lost = true,
+                    Ok(ChannelEnd::Interrupted | ChannelEnd::NotOpened) => {}
                     Err(failure) => {
                         warn!(%failure, "a channel failed");
                         return Cause::TargetClosed;
@@ -318,6 +325,11 @@ impl Session {
             self.join(channel, connection);
             return;
         }
+        if self.waiting.len() + self.channels.len() >= MAX_CHANNELS {
+            // Channels that were closed may still hold what is on its way to the target.
+            self.gateway.sessions.spawn(async move { channel.refuse("bastion: too many channels are open").await });
+            return;
+        }
         self.waiting.push_back(channel);
         self.dial_for_waiting();
     }
@@ -353,11 +365,12 @@ impl Session {
     /// A channel that the target opens, where the user may have such ones.
     async fn incoming(&mut self, incoming: Incoming, user: &UserConnection) {
         let allow = self.grant.target.spec.allow;
+        let permits = &self.grant.permits;
         let allowed = match incoming.purpose {
-            Purpose::Agent => allow.agent_forward,
-            Purpose::Forward { .. } => allow.remote_forward,
+            Purpose::Agent => permits.agent(allow),
+            Purpose::Forward { .. } => permits.remote_forward(allow),
         };
-        if !allowed {
+        if allowed.is_err() {
             incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
         } else if self.channels.len() >= MAX_CHANNELS {
             incoming.refuse(ChannelOpenFailure::ResourceShortage).await;
@@ -379,12 +392,11 @@ impl Session {
     async fn client_gone(&mut self, announce: &watch::Sender<Announcement>) -> Cause {
         announce.send_replace(Announcement::Over(None));
         let mut with_channels = !self.waiting.is_empty();
-        let mut target_lost = false;
         while let Some(ended) = self.channels.join_next().await {
             match ended {
                 Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
                 Ok(ChannelEnd::TunnelClosed) => self.tunnel_closed(),
-                Ok(ChannelEnd::TargetLost) => target_lost = true,
+                Ok(ChannelEnd::TargetLost) => self.target_lost = true,
                 Ok(ChannelEnd::NotOpened) => {}
                 Ok(ChannelEnd::Interrupted) | Err(_) => with_channels = true,
             }
@@ -392,7 +404,7 @@ impl Session {
         match self.exit.take() {
             _ if with_channels => Cause::ClientDisconnected { with_channels },
             // The client left because its channel was closed, and that was the target's doing.
-            _ if target_lost => Cause::TargetClosed,
+            _ if self.target_lost => Cause::TargetClosed,
             Some(exit) => Cause::UserExit(exit),
             None => Cause::ClientDisconnected { with_channels },
         }

@@ -148,7 +148,9 @@ impl Tap {
         let Some(follower) = self.sftp.get() else { return };
         let mut told = Vec::new();
         follow(&mut follower.lock().unwrap_or_else(PoisonError::into_inner), &mut told);
-        told.iter().for_each(|operation| self.observers.audit.sftp(operation));
+        for operation in &told {
+            self.observers.audit.sftp(operation);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

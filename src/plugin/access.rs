@@ -35,7 +35,7 @@ pub async fn check(
         }
         Err(error) => return Err(error).context(format!("the target {name:?} cannot be read")),
     };
-    let logins: Vec<&str> = target.spec.logins.iter().map(|login| login.as_str()).collect();
+    let logins: Vec<&str> = target.spec.logins.iter().map(crate::api::Login::as_str).collect();
     let login = login.or_else(|| logins.first().copied()).unwrap_or_default();
     if !logins.contains(&login) {
         bail!("login {login:?} is not among the logins of target {name:?}: {}", logins.join(", "));

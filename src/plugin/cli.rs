@@ -56,7 +56,7 @@ pub struct Ssh {
     pub identity: Option<PathBuf>,
     /// An option for ssh -o; may be given more than once.
     #[arg(short = 'o', long = "ssh-option", value_name = "OPTION")]
-    pub ssh_options: Vec<String>,
+    pub options: Vec<String>,
     /// Asks for a terminal for a command too, as ssh -t; twice, even where there is none here.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub tty: u8,

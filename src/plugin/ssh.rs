@@ -61,7 +61,7 @@ fn arguments(flags: &Ssh, name: &str, gateway: &Address, known_hosts: &Path) -> 
     set("GlobalKnownHostsFile=/dev/null".to_owned());
     set("StrictHostKeyChecking=yes".to_owned());
     set("UpdateHostKeys=no".to_owned());
-    flags.ssh_options.iter().for_each(|option| set(option.clone()));
+    flags.options.iter().for_each(|option| set(option.clone()));
     if let Some(identity) = &flags.identity {
         arguments.extend(["-i".to_owned(), identity.display().to_string()]);
     }

@@ -142,16 +142,12 @@ impl Incomplete {
             };
             let (valid, invalid) = rest.split_at(error.valid_up_to());
             text.push_str(&String::from_utf8_lossy(valid));
-            match error.error_len() {
-                Some(length) => {
-                    text.push(char::REPLACEMENT_CHARACTER);
-                    rest = &invalid[length..];
-                }
-                None => {
-                    invalid.clone_into(&mut self.0);
-                    break;
-                }
-            }
+            let Some(length) = error.error_len() else {
+                invalid.clone_into(&mut self.0);
+                break;
+            };
+            text.push(char::REPLACEMENT_CHARACTER);
+            rest = &invalid[length..];
         }
         text
     }
@@ -223,7 +219,9 @@ mod tests {
     #[case::another_begins_instead(&[&b"\xe2\x82"[..], &b"\xc3\xbc"[..]], "\u{fffd}ü")]
     fn text_is_put_together(#[case] pieces: &[&[u8]], #[case] expected: &str) {
         let (mut encoder, mut lines) = (Encoder::default(), Vec::new());
-        pieces.iter().for_each(|piece| encoder.output(MS, Stream::Output, piece, &mut lines));
+        for piece in pieces {
+            encoder.output(MS, Stream::Output, piece, &mut lines);
+        }
         encoder.ended(MS, None, &mut lines);
         assert_eq!(text(&decode(&lines)), expected);
     }

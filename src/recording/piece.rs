@@ -177,10 +177,10 @@ mod tests {
         pieces.take();
         while pieces.due(SECOND) != Due::Now {
             assert!(!pieces.is_full());
-            pieces.output(SECOND, Stream::Output, &[b'x'; 32 * 1024]);
+            pieces.output(SECOND, Stream::Output, &vec![b'x'; 32 * 1024]);
         }
         while !pieces.is_full() {
-            pieces.output(SECOND, Stream::Output, &[b'x'; 32 * 1024]);
+            pieces.output(SECOND, Stream::Output, &vec![b'x'; 32 * 1024]);
         }
         assert!(pieces.take().text.len() < FULL + 33 * 1024);
         assert!(!pieces.is_full());
@@ -214,7 +214,9 @@ mod tests {
                 prop_assert_eq!(begins, time);
                 for line in std::str::from_utf8(&piece.text).unwrap().lines() {
                     let (interval, _, _): (f64, String, String) = serde_json::from_str(line).unwrap();
-                    time += (interval * 1000.0).round() as u64;
+                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "hours at most")]
+                    let interval = (interval * 1000.0).round() as u64;
+                    time += interval;
                 }
             }
         }

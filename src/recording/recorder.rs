@@ -109,7 +109,7 @@ impl Recorder {
                     }
                     () if !self.required => {
                         drop(pieces);
-                        self.fail(Failure::new("slow", "the store does not keep up with what the session shows"));
+                        self.fail(&Failure::new("slow", "the store does not keep up with what the session shows"));
                         return;
                     }
                     () => {}
@@ -142,7 +142,7 @@ impl Recorder {
         }
     }
 
-    fn fail(&self, failure: Failure) {
+    fn fail(&self, failure: &Failure) {
         let first = self.progress.send_if_modified(|progress| {
             let first = !progress.is_over();
             if first {
@@ -164,7 +164,7 @@ impl Recorder {
             digest.update(&text);
             let bytes = text.len();
             if let Err(failure) = order.store.put(&format!("{folder}/{name}"), text).await {
-                return self.fail(failure);
+                return self.fail(&failure);
             }
             METRICS.recording_bytes.inc_by(bytes as u64);
             let sum = session::hexadecimal(digest.clone().finish().as_ref());
@@ -179,7 +179,7 @@ impl Recorder {
         let manifest = self.manifest(&order, &stored);
         match order.store.put(&format!("{folder}/manifest.json"), manifest).await {
             Ok(()) => self.progress.send_modify(|progress| progress.complete = progress.failure.is_none()),
-            Err(failure) => self.fail(failure),
+            Err(failure) => self.fail(&failure),
         }
     }
 

@@ -212,12 +212,11 @@ async fn report(about: Arc<About>, recorder: Arc<Recorder>, first: Arc<watch::Se
     let mut progress = recorder.progress();
     let Ok(progress) = progress.wait_for(Progress::is_over).await.map(|it| it.clone()) else { return };
     let (session, stored) = (&about.session, progress.stored);
-    match progress.failure {
-        Some(failure) => {
-            remember(&first, &failure);
-            warn!(session, number = stored.number, cause = failure.label, error = %failure, "recording failed");
-        }
-        None => info!(session, number = stored.number, bytes = stored.bytes, sha256 = stored.sha256, "recorded"),
+    if let Some(failure) = progress.failure {
+        remember(&first, &failure);
+        warn!(session, number = stored.number, cause = failure.label, error = %failure, "recording failed");
+    } else {
+        info!(session, number = stored.number, bytes = stored.bytes, sha256 = stored.sha256, "recorded");
     }
 }
 

@@ -123,15 +123,12 @@ impl List {
     }
 
     fn write_list(&mut self) {
-        let rows: Vec<String> = match self.chosen.and_then(|target| self.entries.get(target)) {
-            Some(entry) => {
-                let _ = write!(self.out, "{}\r\n", self.language.logins_title(&plain(&entry.name)));
-                entry.logins.iter().map(|login| plain(login)).collect()
-            }
-            None => {
-                let entries = self.targets.matches().iter().filter_map(|index| self.entries.get(*index));
-                entries.map(row).collect()
-            }
+        let rows: Vec<String> = if let Some(entry) = self.chosen.and_then(|target| self.entries.get(target)) {
+            let _ = write!(self.out, "{}\r\n", self.language.logins_title(&plain(&entry.name)));
+            entry.logins.iter().map(|login| plain(login)).collect()
+        } else {
+            let entries = self.targets.matches().iter().filter_map(|index| self.entries.get(*index));
+            entries.map(row).collect()
         };
         if rows.is_empty() {
             let _ = write!(self.out, "{}\r\n", self.language.no_match());

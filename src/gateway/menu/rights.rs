@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Entry, Progress};
-use crate::api::{BastionTarget, BastionUser};
+use crate::api::{BastionTarget, BastionUser, Group, Login};
 use crate::gateway::directory::Directory;
 use crate::gateway::refusal::Refusal;
 
@@ -77,8 +77,8 @@ impl Asker<'_> {
 
     /// Grants on whole groups, and on logins wherever they are.
     async fn wide(&self, targets: &[Arc<BastionTarget>]) -> Wide {
-        let groups = targets.iter().flat_map(|it| it.spec.groups.iter().map(|group| group.as_str()));
-        let logins = targets.iter().flat_map(|it| it.spec.logins.iter().map(|login| login.as_str()));
+        let groups = targets.iter().flat_map(|it| it.spec.groups.iter().map(Group::as_str));
+        let logins = targets.iter().flat_map(|it| it.spec.logins.iter().map(Login::as_str));
         let groups: BTreeSet<String> = groups.map(str::to_owned).collect();
         let logins: BTreeSet<String> = logins.map(str::to_owned).collect();
         let of_group = |group: String| async move {
@@ -102,7 +102,7 @@ impl Asker<'_> {
             target.spec.groups.iter().filter_map(|group| wide.groups.get(group.as_str())).collect();
         let whole = groups.contains(&&Ok(true)) || self.review("bastiontargets", None, &name).await?;
         let mut granted = BTreeSet::new();
-        for login in target.spec.logins.iter().map(|login| login.as_str()).filter(|_| !whole) {
+        for login in target.spec.logins.iter().map(Login::as_str).filter(|_| !whole) {
             let everywhere = wide.logins.get(login).is_some_and(|answer| *answer == Ok(true));
             if everywhere || self.review("bastiontargets", Some(login), &name).await? {
                 granted.insert(login);

@@ -67,6 +67,7 @@ impl Stage {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as the menu returns it")]
 fn connect(target: &str, login: &str) -> Option<Wish> {
     Some(Wish::Connect(Choice { target: target.into(), login: login.into() }))
 }

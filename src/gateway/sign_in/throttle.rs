@@ -68,9 +68,9 @@ impl Attempt {
     fn keys(&self) -> [String; 4] {
         let Self { user, address } = self;
         [
-            format!("sign-in:failed:{user}@{address}"),
-            format!("sign-in:failed:{user}"),
-            format!("sign-in:failed:@{address}"),
+            format!("sign-in:failed:both:{user}@{address}"),
+            format!("sign-in:failed:user:{user}"),
+            format!("sign-in:failed:address:{address}"),
             format!("sign-in:known:{user}@{address}"),
         ]
     }

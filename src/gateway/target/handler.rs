@@ -72,20 +72,24 @@ pub struct TargetHandler {
 /// The target's side of a channel. The reading half is dropped: with it, the connection's loop would wait for whoever reads.
 pub fn side(inboxes: &Inboxes<FromTarget>, channel: Channel<client::Msg>) -> TargetSide {
     let (_, write) = channel.split();
-    TargetSide { inbox: inboxes.open(write.id()), write }
+    TargetSide { inbox: inboxes.claim(write.id()), write }
 }
 
 impl TargetHandler {
     fn put(&self, channel: ChannelId, said: FromTarget) -> Result<(), russh::Error> {
         match self.inboxes.get(channel) {
-            Some(inbox) => inbox.put(said).map_err(|_| russh::Error::Inconsistent),
+            Some(inbox) => {
+                let bytes = said.size();
+                inbox.put(said, bytes).map_err(|_| russh::Error::Inconsistent)
+            }
             None => Ok(()),
         }
     }
 
-    fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) {
-        if let Some(inbox) = self.inboxes.get(channel) {
-            inbox.put_data(stream, data);
+    fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) -> Result<(), russh::Error> {
+        match self.inboxes.get(channel) {
+            Some(inbox) => inbox.put_data(stream, data).map_err(|_| russh::Error::Inconsistent),
+            None => Ok(()),
         }
     }
 
@@ -133,13 +137,12 @@ impl client::Handler for TargetHandler {
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
         // What comes on it next must find an inbox.
-        self.inboxes.open(channel);
+        self.inboxes.expect(channel);
         Ok(())
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut client::Session) -> Result<(), Self::Error> {
-        self.put_data(channel, None, data);
-        Ok(())
+        self.put_data(channel, None, data)
     }
 
     async fn extended_data(
@@ -149,8 +152,7 @@ impl client::Handler for TargetHandler {
         data: &[u8],
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        self.put_data(channel, Some(stream), data);
-        Ok(())
+        self.put_data(channel, Some(stream), data)
     }
 
     async fn channel_success(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
@@ -188,9 +190,7 @@ impl client::Handler for TargetHandler {
     }
 
     async fn channel_close(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
-        if let Some(inbox) = self.inboxes.remove(channel) {
-            inbox.close(FromTarget::Close);
-        }
+        self.inboxes.close(channel, FromTarget::Close);
         Ok(())
     }
 
@@ -294,9 +294,7 @@ impl client::Handler for TargetHandler {
     }
 
     async fn disconnected(&mut self, reason: client::DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
-        for inbox in self.inboxes.drain() {
-            inbox.close(FromTarget::Lost);
-        }
+        self.inboxes.lose(FromTarget::Lost);
         self.lost.cancel();
         match reason {
             client::DisconnectReason::ReceivedDisconnect(_) => Ok(()),
