@@ -220,22 +220,23 @@ impl Connection {
     }
 
     fn put(&self, channel: ChannelId, said: FromUser) -> Result<(), russh::Error> {
-        match self.inboxes.get(channel) {
-            Some(inbox) => {
-                let bytes = said.size();
-                inbox.put(said, bytes).map_err(|_| russh::Error::Inconsistent)
-            }
-            None => Ok(()),
-        }
+        let bytes = said.size();
+        Ok(self.inboxes.put(channel, said, bytes)?)
     }
 
     fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) -> Result<(), russh::Error> {
-        let (State::Session(link), Some(inbox)) = (&self.state, self.inboxes.get(channel)) else { return Ok(()) };
+        let State::Session(link) = &self.state else { return Ok(()) };
         // What answers the target, an agent or a forwarded server, is no user at work.
         if !data.is_empty() && !self.begun_on_target.contains(&channel) {
             link.activity.input();
         }
-        inbox.put_data(stream, data).map_err(|_| russh::Error::Inconsistent)
+        Ok(self.inboxes.put_data(channel, stream, data)?)
+    }
+
+    /// Keeps what the user is to be told on the first channel, once however often it was asked for.
+    fn note(&mut self, notice: &'static str) {
+        self.notices.push(notice);
+        self.notices.dedup();
     }
 
     /// Has the user told, on this channel, of what was refused before there was one.
@@ -573,14 +574,12 @@ impl server::Handler for Connection {
     async fn tcpip_forward(&mut self, address: &str, port: &mut u32, _: &mut Session) -> Result<bool, Self::Error> {
         let State::Session(link) = &mut self.state else { return Ok(false) };
         if !link.has_target() {
-            self.notices.push("bastion: -R needs a target in the sign-in name; chosen in the menu, it comes too late");
-            self.notices.dedup();
+            self.note("bastion: -R needs a target in the sign-in name; chosen in the menu, it comes too late");
             return Ok(false);
         }
         if let Err(notice) = link.permits.remote_forward(link.allow()) {
             link.audit_forward("remote_forward", address, *port, "refused: not allowed");
-            self.notices.push(notice);
-            self.notices.dedup();
+            self.note(notice);
             return Ok(false);
         }
         let (address, asked) = (address.to_owned(), *port);
