@@ -4,6 +4,7 @@ use bastion_operator::api::BastionSession;
 use kube::api::ListParams;
 
 use crate::harness::redis::RedisServer;
+use crate::harness::run::Run;
 use crate::harness::ssh::Answers;
 use crate::harness::{Bastion, Gateway, Outcome, PATIENCE, Setting, eventually};
 use crate::second_factors::{PASSWORD, add_user, assert_in, assert_kept_out};
@@ -14,6 +15,7 @@ async fn bastion(mut env: Vec<(&'static str, std::ffi::OsString)>) -> (Bastion, 
     let bastion = Bastion::in_setting(&setting, async |namespace, _| {
         add_user(namespace, "paula", &["password"]).await;
         add_user(namespace, "peter", &["password"]).await;
+        add_user(namespace, "karla", &["publickey", "password"]).await;
     })
     .await;
     (bastion, setting)
@@ -38,6 +40,38 @@ async fn a_user_is_locked_out_at_the_address_of_the_wrong_passwords_alone() {
     assert!(gateway.process.stderr().contains("locked out for a while"), "the log says so");
     let sessions = bastion.namespace.api::<BastionSession>().list(&ListParams::default()).await.expect("sessions");
     assert_eq!(sessions.items.len(), 3);
+}
+
+#[tokio::test]
+async fn a_user_who_must_show_a_key_first_is_locked_out_by_nobody_who_has_none() {
+    let limit = [("BASTION_LOCK_OUT_USER_AFTER", "3".into()), ("BASTION_LOCK_OUT_ADDRESS_AFTER", "10".into())];
+    let (bastion, _) = bastion(limit.into()).await;
+    let gateway = &bastion.gateway;
+    let wrong = &Run::get().await.wrong_key.path;
+    let stranger = async |user: &str| {
+        let ssh = gateway.ssh(&format!("{user}:web-1")).await.key(wrong);
+        let answers = Answers::new("wrong", "").await;
+        assert_kept_out(&ssh.answering(&answers).command("true").run().await);
+        assert_eq!(answers.asked().len(), 1, "a question is open to every name");
+    };
+    let signs_in = async |password| sign_in(gateway, "karla", "127.0.0.1", password).await;
+    for _ in 0..4 {
+        stranger("karla").await;
+    }
+    assert_in(&signs_in(PASSWORD).await);
+    // Of who has her key they count.
+    for _ in 0..3 {
+        assert_eq!(signs_in("wrong").await.code, Some(255));
+    }
+    assert_eq!(signs_in(PASSWORD).await.code, Some(255));
+    // The address has had six of its ten. A name that is nobody's costs it three, as hers did, and no more.
+    for _ in 0..4 {
+        stranger("nobody").await;
+    }
+    assert_in(&sign_in(gateway, "peter", "127.0.0.1", PASSWORD).await);
+    stranger("stranger").await;
+    assert_kept_out(&sign_in(gateway, "peter", "127.0.0.1", PASSWORD).await);
+    assert_in(&sign_in(gateway, "peter", "127.0.0.2", PASSWORD).await);
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ mod session_limit;
 mod sign_in;
 mod sign_in_name;
 mod socket;
+mod source;
 mod supervisor;
 mod tap;
 mod target;

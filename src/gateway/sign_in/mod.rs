@@ -166,9 +166,10 @@ impl SignIn {
             self.progress.fall_back();
             return self.ask(self.due(&user).unwrap_or(Factor::Password));
         };
-        match self.check(user, question, answer).await {
+        let in_turn = self.due(&user) == Some(question);
+        let attempt = self.attempt(in_turn);
+        match self.check(user, question, in_turn, answer, &attempt).await {
             Ok(user) => {
-                let attempt = self.attempt();
                 let auth = self.show(user, question, None);
                 self.gateway.throttle.passed(&attempt, auth == Auth::Accept).await;
                 auth
@@ -185,11 +186,12 @@ impl SignIn {
         &self,
         user: Result<Arc<BastionUser>, NoAccess>,
         question: Factor,
+        in_turn: bool,
         answer: Zeroizing<Vec<u8>>,
+        attempt: &Attempt,
     ) -> Result<Arc<BastionUser>, NoAccess> {
-        let heard = self.gateway.throttle.begin(&self.attempt()).await;
-        let due = self.due(&user);
-        let askable = user.as_ref().ok().filter(|_| heard && due == Some(question));
+        let heard = self.gateway.throttle.begin(attempt).await;
+        let askable = user.as_ref().ok().filter(|_| heard && in_turn);
         let factors = &self.gateway.second_factors;
         let checked = match (question, askable) {
             (Factor::Totp, Some(user)) => factors.code(user, &String::from_utf8_lossy(&answer)).await,
@@ -199,7 +201,7 @@ impl SignIn {
         if !heard {
             return Err(NoAccess::LockedOut);
         }
-        if due != Some(question) {
+        if !in_turn {
             return Err(NoAccess::OutOfTurn);
         }
         checked.map(|()| user)
@@ -211,8 +213,10 @@ impl SignIn {
         due.filter(|due| *due != Factor::Publickey)
     }
 
-    fn attempt(&self) -> Attempt {
-        Attempt::new(tallied_name(self.user_name()), self.peer.ip())
+    /// Whose failure it would be: the user's if they were asked, and else nobody's.
+    fn attempt(&self, in_turn: bool) -> Attempt {
+        let attempt = if in_turn { Attempt::by_user } else { Attempt::out_of_turn };
+        attempt(self.user_name(), self.peer.ip())
     }
 
     fn ask(&mut self, question: Factor) -> Auth {
@@ -313,10 +317,4 @@ impl SignIn {
     fn reject(&self) -> Auth {
         Auth::Reject { proceed_with_methods: Some(self.offer()), partial_success: false }
     }
-}
-
-/// The name under which failures are counted: what no user can be named is one name.
-fn tallied_name(user: &str) -> &str {
-    let possible = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-    if user.len() <= 63 && user.bytes().all(possible) { user } else { "" }
 }

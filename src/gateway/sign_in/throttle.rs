@@ -1,17 +1,22 @@
 //! Lock-outs: how many passwords and codes may be tried in vain, by one address for one user, for one user, and by one
 //! address. Keys and certificates cannot be guessed and are not counted, so nobody can be locked out of them.
 //!
+//! Only an answer to a question that was the user's to answer counts against that user. Any other is counted under the name
+//! that was typed, by the same rules, but apart from whoever has that name: nobody is locked out by it, and how many
+//! attempts an address is left with tells nobody whether the name is anybody's.
+//!
 //! An attempt is counted as a failure before it is looked at, and taken back when it was none; else a hundred at once
 //! would all be looked at. What Redis counts, where there is one, holds for all gateways; each gateway counts for
 //! itself too, and goes by that alone while Redis does not answer.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::{Pipeline, pipe};
 
+use super::super::source::source;
 use crate::redis_link::RedisLink;
 
 /// How many failures lock out, and for how long.
@@ -40,7 +45,7 @@ enum Tallied {
     Address(IpAddr),
 }
 
-/// One attempt: a user's name, as somebody typed it, and where from.
+/// One attempt: whose failure it would be, and where from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     user: Arc<str>,
@@ -48,16 +53,16 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// An IPv6 address stands for its network of 64 bits, of which anybody has plenty of addresses.
-    pub fn new(user: &str, address: IpAddr) -> Self {
-        let address = match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-            address @ IpAddr::V4(_) => address,
-        };
-        Self { user: user.into(), address }
+    /// Of a user who was asked for what was answered.
+    pub fn by_user(user: &str, address: IpAddr) -> Self {
+        Self { user: user.into(), address: source(address) }
+    }
+
+    /// Of anybody else, under a name that no user has. Whatever can be no user's name at all is one.
+    pub fn out_of_turn(typed: &str, address: IpAddr) -> Self {
+        let possible = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+        let name = if typed.len() <= 63 && typed.bytes().all(possible) { typed } else { "" };
+        Self::by_user(&format!("?{name}"), address)
     }
 
     fn tallied(&self) -> [Tallied; 3] {
@@ -219,13 +224,14 @@ fn milliseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rstest::rstest;
 
     use super::*;
 
     const LIMITS: LockOut = LockOut { of_user_at_address: 3, of_user: 6, of_address: 5, time: Duration::from_mins(10) };
 
     fn attempt(user: &str, address: &str) -> Attempt {
-        Attempt::new(user, address.parse().unwrap())
+        Attempt::by_user(user, address.parse().unwrap())
     }
 
     fn fail(tallies: &mut Tallies, attempt: &Attempt, times: u32, now: Instant) -> u32 {
@@ -238,6 +244,27 @@ mod tests {
         assert_eq!(fail(&mut tallies, &attempt("alice", "192.0.2.1"), 9, now), 3);
         assert_eq!(fail(&mut tallies, &attempt("alice", "192.0.2.2"), 1, now), 1);
         assert_eq!(fail(&mut tallies, &attempt("bob", "192.0.2.1"), 1, now), 1);
+    }
+
+    #[test]
+    fn answers_out_of_turn_lock_no_user_out_and_cost_an_address_as_much_as_those_of_users() {
+        let (mut tallies, now) = (Tallies::default(), Instant::now());
+        let stranger = Attempt::out_of_turn("alice", "192.0.2.1".parse().unwrap());
+        assert_eq!(fail(&mut tallies, &stranger, 9, now), 3);
+        assert_eq!(fail(&mut tallies, &attempt("alice", "192.0.2.1"), 1, now), 1);
+        assert_eq!(fail(&mut tallies, &attempt("bob", "192.0.2.1"), 9, now), 1, "the address has had five");
+    }
+
+    #[rstest]
+    #[case("alice", "alice", true)]
+    #[case("alice", "bob", false)]
+    #[case("ALICE", "", true)]
+    #[case("no user's name", "?", true)]
+    #[case("0123456789012345678901234567890123456789012345678901234567890123", "", true)]
+    fn what_can_be_no_users_name_is_one_name(#[case] one: &str, #[case] other: &str, #[case] same: bool) {
+        let address = "192.0.2.1".parse().unwrap();
+        assert_eq!(Attempt::out_of_turn(one, address) == Attempt::out_of_turn(other, address), same);
+        assert_ne!(Attempt::out_of_turn(one, address), Attempt::by_user(one, address));
     }
 
     #[test]
@@ -296,7 +323,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let (mut tallies, now) = (Tallies::default(), Instant::now());
         for number in 0..u32::try_from(MAX_TALLIES).unwrap() {
-            let attempt = Attempt::new(&number.to_string(), IpAddr::from(number.to_be_bytes()));
+            let attempt = Attempt::by_user(&number.to_string(), IpAddr::from(number.to_be_bytes()));
             tallies.begin(&attempt, LIMITS, now + Duration::from_micros(number.into()));
             tallies.passed(&attempt, true, now);
         }
