@@ -100,3 +100,27 @@ async fn gateways_share_lock_outs_through_redis_and_go_on_without_it() {
     assert_in(&sign_in(&other, "paula", "127.0.0.1", PASSWORD).await);
     assert_kept_out(&sign_in(&bastion.gateway, "paula", "127.0.0.1", PASSWORD).await);
 }
+
+#[tokio::test]
+async fn what_a_gateway_refuses_by_its_own_count_is_not_counted_for_all() {
+    let mut redis = RedisServer::start().await;
+    let (bastion, setting) = bastion(redis.environment()).await;
+    for _ in 0..3 {
+        assert_kept_out(&sign_in(&bastion.gateway, "paula", "127.0.0.1", "wrong").await);
+    }
+    redis.kill().await;
+    redis.start_again().await;
+    let other = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
+    // The gateway is heard by the new Redis as soon as it counts what it does not refuse.
+    eventually(PATIENCE, "the gateway counts in the new Redis", async || {
+        assert_in(&sign_in(&bastion.gateway, "peter", "127.0.0.1", PASSWORD).await);
+        let known = redis.ask::<Vec<String>>(&["KEYS", "sign-in:known:peter@*"]).await?;
+        if known.is_empty() { Err("nothing is counted".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    for _ in 0..3 {
+        assert_kept_out(&sign_in(&bastion.gateway, "paula", "127.0.0.1", PASSWORD).await);
+    }
+    assert_eq!(redis.ask(&["KEYS", "sign-in:failed:*paula*"]).await, Ok(Vec::<String>::new()));
+    assert_in(&sign_in(&other, "paula", "127.0.0.1", PASSWORD).await);
+}

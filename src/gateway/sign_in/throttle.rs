@@ -95,24 +95,30 @@ struct Tallies {
 }
 
 impl Tallies {
+    /// Whether an attempt may be looked at.
+    fn may_begin(&self, attempt: &Attempt, limits: LockOut, now: Instant) -> bool {
+        let known = self.known.get(&(attempt.user.clone(), attempt.address)).is_some_and(|until| *until > now);
+        let [at_address, by_user, from_address] = attempt.tallied().map(|tallied| self.count(&tallied, now));
+        let [most_at_address, most_by_user, most_from_address] = limits.limits();
+        at_address < most_at_address && (by_user < most_by_user || known) && from_address < most_from_address
+    }
+
     /// Counts an attempt as a failure. Returns whether it may be looked at at all; one that may not does not count.
     fn begin(&mut self, attempt: &Attempt, limits: LockOut, now: Instant) -> bool {
-        let known = self.known.get(&(attempt.user.clone(), attempt.address)).is_some_and(|until| *until > now);
-        let tallied = attempt.tallied();
-        let count = |tallied: &Tallied| {
-            let alive = self.failures.get(tallied).filter(|(_, until)| *until > now);
-            alive.map_or(0, |(count, _)| *count)
-        };
-        let counts = [count(&tallied[0]), count(&tallied[1]), count(&tallied[2])];
-        let [at_address, of_user, of_address] = limits.limits();
-        if counts[0] >= at_address || (counts[1] >= of_user && !known) || counts[2] >= of_address {
+        if !self.may_begin(attempt, limits, now) {
             return false;
         }
-        for (tallied, count) in tallied.into_iter().zip(counts) {
+        for tallied in attempt.tallied() {
+            let count = self.count(&tallied, now);
             make_room(&mut self.failures, now, |(_, until)| *until);
             self.failures.insert(tallied, (count + 1, now + limits.time));
         }
         true
+    }
+
+    fn count(&self, tallied: &Tallied, now: Instant) -> u32 {
+        let alive = self.failures.get(tallied).filter(|(_, until)| *until > now);
+        alive.map_or(0, |(count, _)| *count)
     }
 
     /// The attempt was no failure. Only a whole sign-in makes up for earlier ones: whoever has guessed a password must not
@@ -182,18 +188,24 @@ impl Throttle {
         Self { limits, own: Mutex::default(), shared }
     }
 
-    /// Counts an attempt as a failure, until it is known to be none. Returns whether it may be looked at.
+    /// Counts an attempt as a failure, until it is known to be none. Returns whether it may be looked at; what one count
+    /// refuses, the other does not count.
     pub async fn begin(&self, attempt: &Attempt) -> bool {
-        let own = self.own().begin(attempt, self.limits, Instant::now());
+        if !self.own().may_begin(attempt, self.limits, Instant::now()) || !self.shared_begin(attempt).await {
+            return false;
+        }
+        // Others may have begun meanwhile.
+        self.own().begin(attempt, self.limits, Instant::now())
+    }
+
+    /// The same for what all gateways count. Where Redis does not answer, it refuses nothing.
+    async fn shared_begin(&self, attempt: &Attempt) -> bool {
+        let Some(redis) = &self.shared else { return true };
         let [at_address, of_user, of_address] = self.limits.limits();
         let mut script = script(BEGIN, attempt);
         script.arg(at_address).arg(of_user).arg(of_address).arg(milliseconds(self.limits.time));
-        let shared = match &self.shared {
-            // What failed is counted and logged.
-            Some(redis) => redis.ask("begin sign-in", &script).await.map_or(true, |(allowed,): (i64,)| allowed == 1),
-            None => true,
-        };
-        own && shared
+        // What failed is counted and logged.
+        redis.ask("begin sign-in", &script).await.map_or(true, |(allowed,): (i64,)| allowed == 1)
     }
 
     /// The attempt was no failure, and maybe the last step of a sign-in.
@@ -274,6 +286,17 @@ mod tests {
         let later = now + Duration::from_secs(599);
         assert_eq!(fail(&mut tallies, &alice, 1, later), 0, "and those that are not looked at do not draw it out");
         assert_eq!(fail(&mut tallies, &alice, 1, now + LIMITS.time), 1);
+    }
+
+    #[test]
+    fn asking_whether_an_attempt_may_begin_counts_nothing() {
+        let (mut tallies, now, alice) = (Tallies::default(), Instant::now(), attempt("alice", "192.0.2.1"));
+        for begun in 0..=LIMITS.of_user_at_address {
+            for _ in 0..9 {
+                assert_eq!(tallies.may_begin(&alice, LIMITS, now), begun < LIMITS.of_user_at_address, "after {begun}");
+            }
+            assert_eq!(tallies.begin(&alice, LIMITS, now), begun < LIMITS.of_user_at_address);
+        }
     }
 
     #[test]
