@@ -44,8 +44,8 @@ async fn a_user_is_locked_out_at_the_address_of_the_wrong_passwords_alone() {
 
 #[tokio::test]
 async fn a_user_who_must_show_a_key_first_is_locked_out_by_nobody_who_has_none() {
-    let limit = [("BASTION_LOCK_OUT_USER_AFTER", "3".into()), ("BASTION_LOCK_OUT_ADDRESS_AFTER", "10".into())];
-    let (bastion, _) = bastion(limit.into()).await;
+    let limits = vec![("BASTION_LOCK_OUT_USER_AFTER", "3".into()), ("BASTION_LOCK_OUT_ADDRESS_AFTER", "10".into())];
+    let (bastion, _) = bastion(limits).await;
     let gateway = &bastion.gateway;
     let wrong = &Run::get().await.wrong_key.path;
     let stranger = async |user: &str| {
