@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use russh::keys::ssh_key::Certificate;
-use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
+use russh::server::{
+    self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Response, Session, VerifiedCertificate,
+    VerifiedPublicKey,
+};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -27,6 +29,7 @@ use super::session::{self, ClientSide};
 use super::sign_in::{LastRefusal, Permits, SignIn};
 use super::sign_in_name::SignInName;
 use super::socket::Health;
+use super::startups::Startup;
 use super::{Gateway, Opening};
 use crate::api::Allow;
 
@@ -46,7 +49,7 @@ pub struct Connection {
     gone: CancellationToken,
     cut: CancellationToken,
     /// Held until there is a session.
-    startup: Option<OwnedSemaphorePermit>,
+    startup: Option<Startup>,
     health: Health,
     /// Cancelled when there is a session.
     signed_in: CancellationToken,
@@ -119,7 +122,7 @@ impl Connection {
         peer: SocketAddr,
         gone: CancellationToken,
         cut: CancellationToken,
-        startup: OwnedSemaphorePermit,
+        startup: Startup,
     ) -> Self {
         Self {
             sign_in: SignIn::new(gateway.clone(), peer),
@@ -308,10 +311,14 @@ impl server::Handler for Connection {
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.with_key(user, key.public_key))
+        Ok(self.sign_in.with_key(user, key))
     }
 
-    async fn auth_openssh_certificate(&mut self, user: &str, certificate: &Certificate) -> Result<Auth, Self::Error> {
+    async fn auth_openssh_certificate_verified(
+        &mut self,
+        user: &str,
+        certificate: VerifiedCertificate<'_>,
+    ) -> Result<Auth, Self::Error> {
         Ok(self.sign_in.with_certificate(user, certificate))
     }
 

@@ -5,6 +5,8 @@ mod algorithms;
 mod certificate;
 mod credential;
 mod handler;
+#[cfg(test)]
+mod host_signature;
 mod host_trust;
 mod login;
 #[cfg(test)]
