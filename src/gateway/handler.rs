@@ -138,6 +138,36 @@ impl Connection {
         }
     }
 
+    /// A connection that has a session, and who hears of its channels: a fuzz target.
+    #[cfg(fuzzing)]
+    pub fn in_session(
+        gateway: Arc<Gateway>,
+        peer: SocketAddr,
+        (gone, cut): (CancellationToken, CancellationToken),
+        opening: Opening,
+        activity: Arc<Activity>,
+    ) -> (Self, mpsc::Receiver<Opened>) {
+        let (opened, channels) = mpsc::channel(MAX_CHANNELS);
+        let target = Arc::new(OnceLock::from(opening));
+        let link = Link { permits: Permits::ALL, target, activity, opened, listening: None };
+        let connection = Self {
+            sign_in: SignIn::new(gateway.clone(), peer),
+            gateway,
+            peer,
+            gone,
+            cut,
+            startup: None,
+            health: Health::default(),
+            signed_in: CancellationToken::new(),
+            state: State::Session(link),
+            inboxes: Arc::default(),
+            begun_on_target: HashSet::new(),
+            refused_channels: 0,
+            notices: Vec::new(),
+        };
+        (connection, channels)
+    }
+
     /// Is cancelled when the connection has a session; without one its time is limited.
     pub fn signed_in(&self) -> CancellationToken {
         self.signed_in.clone()

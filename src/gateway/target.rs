@@ -4,6 +4,8 @@ mod address;
 mod algorithms;
 mod certificate;
 mod credential;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod handler;
 mod host_trust;
 mod login;

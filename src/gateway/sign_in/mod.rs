@@ -32,6 +32,8 @@ use crate::api::{BastionUser, Factor};
 use crate::metrics::{METRICS, RefusalLabels};
 
 pub use certificate::BadCertificate;
+#[cfg(fuzzing)]
+pub use key_line::KeyLine;
 pub use permits::Permits;
 use progress::Progress;
 pub use proof::{Proof, takes_certificates};
