@@ -22,7 +22,7 @@ use super::jump;
 use super::lobby::{self, Guest};
 use super::refusal::Refusal;
 use super::request::{FromUser, PtyRequest, Request, Size};
-use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection};
+use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection, listened_at};
 use super::session::{self, ClientSide};
 use super::sign_in::{LastRefusal, Permits, SignIn};
 use super::sign_in_name::SignInName;
@@ -411,17 +411,16 @@ impl server::Handler for Connection {
                 let user = SignInName::user_of(self.sign_in.name());
                 forward::prohibited(&jump::without_target(user, host, self.meant(host, port).await.as_ref()))
             }
-            (State::Session(link), Some(port)) if !link.allow().local_forward => {
-                link.audit_forward("local_forward", host, u32::from(port), "refused: spec.allow.localForward");
-                match port {
-                    jump::SSH_PORT => forward::prohibited(&jump::with_target(self.sign_in.name())),
-                    _ => forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)"),
-                }
-            }
-            (State::Session(link), _) if !link.permits.port_forwarding => {
-                forward::prohibited("bastion: your certificate permits no forwards (permit-port-forwarding)")
-            }
             (State::Session(link), Some(port)) => {
+                if let Err(denied) = link.permits.local_forward(link.allow()) {
+                    link.audit_forward("local_forward", host, u32::from(port), denied.result);
+                    let refused = match port {
+                        jump::SSH_PORT if !link.allow().local_forward => jump::with_target(self.sign_in.name()),
+                        _ => denied.notice.to_owned(),
+                    };
+                    reply.reject(forward::prohibited(&refused)).await;
+                    return Ok(());
+                }
                 link.activity.input();
                 let (host, originator) = (host.to_owned(), originator.to_owned());
                 let destination = Destination { host, port, originator, originator_port };
@@ -568,7 +567,10 @@ impl server::Handler for Connection {
             State::Session(link) if !link.has_target() => Request::AgentForward,
             State::Session(link) => match link.permits.agent(link.allow()) {
                 Ok(()) => Request::AgentForward,
-                Err(notice) => Request::Notice(notice),
+                Err(denied) => {
+                    link.audit_forward("agent_forward", "", 0, denied.result);
+                    Request::Notice(denied.notice)
+                }
             },
             State::Before | State::Refused(_) => return Ok(false),
         };
@@ -607,9 +609,9 @@ impl server::Handler for Connection {
             self.notices.dedup();
             return Ok(false);
         }
-        if let Err(notice) = link.permits.remote_forward(link.allow()) {
-            link.audit_forward("remote_forward", address, *port, "refused: not allowed");
-            self.notices.push(notice);
+        if let Err(denied) = link.permits.remote_forward(link.allow()) {
+            link.audit_forward("remote_listen", listened_at(address), *port, denied.result);
+            self.notices.push(denied.notice);
             self.notices.dedup();
             return Ok(false);
         }
