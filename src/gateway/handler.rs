@@ -486,6 +486,8 @@ impl server::Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         if self.no_terminal() {
+            let notice = "bastion: your certificate permits no terminal (permit-pty); the rest goes on";
+            self.put(channel, FromUser::Request(Request::Notice(notice)))?;
             return session.channel_failure(channel);
         }
         self.resized(columns, rows);
@@ -504,6 +506,10 @@ impl server::Handler for Connection {
         _: u32,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if matches!(self.state, State::Session(_)) {
+            let notice = "bastion: X11 is not forwarded (-X, -Y); the rest goes on";
+            self.put(channel, FromUser::Request(Request::Notice(notice)))?;
+        }
         // Without an answer, the client would take the next one for it.
         session.channel_failure(channel)
     }
@@ -618,6 +624,10 @@ impl server::Handler for Connection {
         let (address, asked) = (address.to_owned(), *port);
         let listening = link.ask(|answer| Listening::Begin { address, port: asked, answer }).await;
         *port = listening.unwrap_or_default();
+        if listening.is_none() {
+            self.notices.push("bastion: the target does not listen for -R; the port is taken, or its sshd allows none");
+            self.notices.dedup();
+        }
         Ok(listening.is_some())
     }
 

@@ -439,8 +439,8 @@ impl Session {
 
     /// Nothing may pass that is not on record.
     async fn not_recorded(&mut self, client: &mut ClientSide, name: &str, error: String) {
-        let refusal = Refusal::NotRecorded(error);
-        warn!(session = name, error = %refusal, "session not opened");
+        let refusal = Refusal::NotRecorded;
+        warn!(session = name, error, "session not opened: its object cannot be created");
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
         let (announce, announcements) = watch::channel(Announcement::None);
         self.announcements = announcements;
