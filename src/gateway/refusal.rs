@@ -20,7 +20,9 @@ pub enum Refusal {
         user: String,
     },
     /// There is no such target, or the user may not connect to it. Which of the two is not for them to know.
-    #[error("there is no target {target:?} that you may use; sign in without a target to choose from those that there are")]
+    #[error(
+        "there is no target {target:?} that you may use; sign in without a target to choose from those that there are"
+    )]
     NoSuchTarget {
         /// As the user wrote it.
         target: String,
