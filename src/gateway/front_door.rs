@@ -128,7 +128,8 @@ async fn serve(
     gone.cancel();
 }
 
-fn config(host_key: PrivateKey) -> Config {
+/// How the SSH library is set up, for this host key.
+pub fn config(host_key: PrivateKey) -> Config {
     Config {
         server_id: crypto::identification(),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),

@@ -10,6 +10,8 @@ mod directory;
 mod environment;
 mod forward;
 mod front_door;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handler;
 mod host_key;
 mod hot_state;

@@ -33,6 +33,8 @@ use crate::api::{BastionUser, Factor};
 use crate::metrics::{METRICS, RefusalLabels};
 
 pub use certificate::BadCertificate;
+#[cfg(fuzzing)]
+pub use key_line::KeyLine;
 pub use permits::Permits;
 pub use presence::NotPresent;
 use presence::Presence;
