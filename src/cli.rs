@@ -103,6 +103,10 @@ pub struct Gateway {
     /// A file whose text clients show before anybody signs in.
     #[arg(long, env = "BASTION_BANNER_FILE", hide_env_values = true)]
     pub banner_file: Option<PathBuf>,
+    /// How long keys are in use until new ones are agreed on, such as 1h, on the connections to clients and to targets; after
+    /// 1 GiB they are in any case. The two are sshd's RekeyLimit.
+    #[arg(long, env = "BASTION_REKEY_TIME", hide_env_values = true, default_value = "1h", value_parser = rekey_time)]
+    pub rekey_time: Duration,
     #[command(flatten)]
     pub lock_out: LockOut,
     /// Where sessions are recorded of targets that ask for it: the URL of a folder, such as
@@ -212,6 +216,7 @@ impl From<Gateway> for gateway::Settings {
             max_startups_per_address: flags.max_startups_per_address.into(),
             accept_env: flags.accept_env,
             lock_out: flags.lock_out.into(),
+            rekey_time: flags.rekey_time,
             banner_file: flags.banner_file,
             recording_url: flags.recording_url,
             redis: flags.redis.into(),
@@ -239,6 +244,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// Keys that are exchanged all the time leave none for data.
+fn rekey_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_secs(1) { Err("keys are in use for 1s at least".to_owned()) } else { Ok(time) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,5 +266,7 @@ mod tests {
         assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));
         assert!(duration("10").is_err());
         assert!(duration("-1s").is_err());
+        assert!(rekey_time("0s").is_err());
+        assert_eq!(rekey_time("1s"), Ok(Duration::from_secs(1)));
     }
 }

@@ -34,7 +34,7 @@ pub async fn run(
     mut startups: Startups,
     stop: CancellationToken,
 ) {
-    let config = Arc::new(config(host_key));
+    let config = Arc::new(Config { limits: crypto::rekey_limits(gateway.rekey_time), ..config(host_key) });
     let mut turned_away = TurnedAway::default();
     loop {
         let accepted = tokio::select! {

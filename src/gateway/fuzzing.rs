@@ -68,7 +68,7 @@ impl Ground {
             banner: None,
             refusals: RefusalEvents::new(events.clone()),
             writer: SessionWriter::new(client.clone(), NAMESPACE, "fuzz", events),
-            dialler: Dialler::new(client, NAMESPACE),
+            dialler: Dialler::new(client, NAMESPACE, settings.rekey_time),
             recordings: None,
             slots: Arc::new(Semaphore::new(settings.max_sessions)),
             accept_env: settings.accept_env,
@@ -78,6 +78,7 @@ impl Ground {
             instance: watch::channel(Some(instance.clone())).1,
             stop,
             grace_period: settings.grace_period,
+            rekey_time: settings.rekey_time,
         };
         let config = Arc::new(Config { preferred: plain(), ..front_door::config(host_key) });
         Ok(Self { gateway: Arc::new(gateway), instance, config, grant })

@@ -494,8 +494,11 @@ impl server::Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         if self.no_terminal() {
-            let notice = "bastion: your certificate permits no terminal (permit-pty); the rest goes on";
-            self.put(channel, FromUser::Request(Request::Notice(notice)))?;
+            // OpenSSH gives up at this answer, so the reason comes before it, where the client takes it.
+            let notice = "bastion: your certificate permits no terminal (permit-pty)\r\n";
+            if session.window_size(&channel) as usize >= notice.len() {
+                session.extended_data(channel, 1, notice)?;
+            }
             return session.channel_failure(channel);
         }
         self.resized(columns, rows);

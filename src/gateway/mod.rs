@@ -117,6 +117,8 @@ pub struct Settings {
     pub redis: Option<RedisSettings>,
     /// How many wrong answers lock out.
     pub lock_out: LockOut,
+    /// How long keys are in use.
+    pub rekey_time: Duration,
     /// A file with what clients show before anybody signs in.
     pub banner_file: Option<PathBuf>,
 }
@@ -141,6 +143,7 @@ pub(crate) struct Gateway {
     instance: watch::Receiver<Option<Arc<Instance>>>,
     stop: CancellationToken,
     grace_period: Duration,
+    rekey_time: Duration,
 }
 
 /// What a session needs to begin.
@@ -237,7 +240,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         banner,
         refusals: RefusalEvents::new(events.clone()),
         writer: SessionWriter::new(client.clone(), &settings.namespace, "bastion-gateway", events),
-        dialler: Dialler::new(client.clone(), &settings.namespace),
+        dialler: Dialler::new(client.clone(), &settings.namespace, settings.rekey_time),
         recordings,
         slots: Arc::new(Semaphore::new(settings.max_sessions)),
         accept_env: settings.accept_env.clone(),
@@ -247,6 +250,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         instance,
         stop: stop.clone(),
         grace_period: settings.grace_period,
+        rekey_time: settings.rekey_time,
     });
 
     let (first, lease) = Instance::begin(client.clone(), &settings).await?;
