@@ -494,11 +494,7 @@ impl server::Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         if self.no_terminal() {
-            // OpenSSH gives up at this answer, so the reason comes before it, where the client takes it.
-            let notice = "bastion: your certificate permits no terminal (permit-pty)\r\n";
-            if session.window_size(&channel) as usize >= notice.len() {
-                session.extended_data(channel, 1, notice)?;
-            }
+            // OpenSSH says so, and shows nothing more.
             return session.channel_failure(channel);
         }
         self.resized(columns, rows);
