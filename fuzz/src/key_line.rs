@@ -32,7 +32,7 @@ pub fn check(data: &[u8]) {
 fn read(line: &str) -> bool {
     let key = match KeyLine::parse(line) {
         None => return false,
-        Some(KeyLine::Own(key)) => key,
+        Some(KeyLine::Own(key, _)) => key,
         Some(KeyLine::Authority(authority)) => authority.key,
     };
     let written = key.to_openssh().expect("a key that was read can be written");

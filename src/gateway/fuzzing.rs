@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use kube::{Api, Client};
 use russh::keys::ssh_key::PrivateKey;
-use russh::server::{Auth, ChannelOpenHandle, Config, Handler as _, Msg, Session, run_stream};
+use russh::server::{Auth, ChannelOpenHandle, Config, Msg, Session, run_stream};
 use russh::{Channel, ChannelId, Preferred, Pty, Sig, cipher, compression, kex, mac, server};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
