@@ -5,12 +5,14 @@ mod harness;
 
 mod access;
 mod audit_log;
+mod audit_store;
 mod bridge;
 mod certificates;
 mod clients;
 mod clocks;
 mod compat;
 mod crypto;
+mod database;
 mod faults;
 mod flow;
 mod forwards;
