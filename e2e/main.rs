@@ -26,6 +26,7 @@ mod partitions;
 mod plugin;
 mod policies;
 mod programs;
+mod quota;
 mod recordings;
 mod records;
 mod redis;

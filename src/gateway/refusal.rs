@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use kube::core::Status;
 use tracing::info;
 
 use super::sign_in_name::Malformed;
@@ -64,12 +65,28 @@ pub enum Refusal {
         /// The target.
         target: String,
     },
+    /// The ResourceQuota of sessions has no room for one more.
+    #[error(
+        "there are as many sessions as this cluster's quota allows, most of which have ended and wait to be put on record, so \
+         no session is opened; try again in a few minutes, and tell whoever runs the bastion: {0}"
+    )]
+    OverQuota(String),
     /// The session's object could not be created.
     #[error("the session cannot be recorded, so it is not opened: {0}")]
     NotRecorded(String),
 }
 
 impl Refusal {
+    /// Why the API server refused to create the session's object.
+    pub fn of_create(status: &Status) -> Self {
+        let message = status.message.clone();
+        // It has no reason of its own, but these words, from the API server's quota plugin.
+        match message.split_once("exceeded quota: ") {
+            Some((_, quota)) if status.code == 403 => Self::OverQuota(quota.to_owned()),
+            _ => Self::NotRecorded(message),
+        }
+    }
+
     /// A bounded word for the metrics and the log.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -84,6 +101,7 @@ impl Refusal {
             Self::Full => "full",
             Self::NotReady => "not_ready",
             Self::NoPlaceForRecordings { .. } => "no_place_for_recordings",
+            Self::OverQuota(_) => "over_quota",
             Self::NotRecorded(_) => "not_recorded",
         }
     }
@@ -97,5 +115,27 @@ impl Refusal {
     /// The line that the user reads.
     pub fn notice(&self) -> String {
         format!("bastion: {self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(
+        403,
+        "x is forbidden: exceeded quota: bastion-sessions, requested: n=1, used: n=2, limited: n=2",
+        "over_quota"
+    )]
+    #[case(403, "x is forbidden: status unknown for quota: bastion-sessions, resources: n", "not_recorded")]
+    #[case(403, "sessions are created by gateways", "not_recorded")]
+    #[case(422, "exceeded quota: not of the quota plugin", "not_recorded")]
+    fn a_quota_is_told_from_other_refusals(#[case] code: u16, #[case] message: &str, #[case] label: &str) {
+        let refusal = Refusal::of_create(&Status { code, ..Status::failure(message, "") });
+        assert_eq!(refusal.label(), label);
+        assert!(refusal.notice().starts_with("bastion: "));
     }
 }

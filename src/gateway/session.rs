@@ -137,9 +137,9 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
             session.finish(&mut client, &announce, reference, end).await;
             METRICS.sessions_active.dec();
         }
-        Created::Refused(status) => session.not_recorded(&mut client, &name, status.message).await,
+        Created::Refused(status) => session.not_recorded(&mut client, &name, Refusal::of_create(&status)).await,
         Created::Unknown(error) => {
-            session.not_recorded(&mut client, &name, error).await;
+            session.not_recorded(&mut client, &name, Refusal::NotRecorded(error)).await;
             // The object may come into being all the same, and nobody is behind it.
             let start = object.spec.start_time.0;
             let end = End::unseen(Cause::Stale, crate::api::ObservedBy::Gateway, start, None);
@@ -435,8 +435,7 @@ impl Session {
     }
 
     /// Nothing may pass that is not on record.
-    async fn not_recorded(&mut self, client: &mut ClientSide, name: &str, error: String) {
-        let refusal = Refusal::NotRecorded(error);
+    async fn not_recorded(&mut self, client: &mut ClientSide, name: &str, refusal: Refusal) {
         warn!(session = name, error = %refusal, "session not opened");
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
         let (announce, announcements) = watch::channel(Announcement::None);
