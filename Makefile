@@ -26,6 +26,10 @@ test: tools ## Run every test, against a real API server, a real sshd and the re
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
 
+.PHONY: fuzz
+fuzz: tools ## Fuzz what strangers send for FUZZ_SECONDS (60) a target; fails on a finding
+	@hack/fuzz
+
 .PHONY: soak
 soak: tools ## Use a bastion for SOAK_MINUTES (15) under random faults, and check every session's end
 	@hack/cargo-build --bin bastion --example soak

@@ -86,6 +86,11 @@ pub struct Gateway {
     /// How many sessions this gateway carries at most.
     #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
     pub max_sessions: usize,
+    /// How many connections from one address may be open that have not signed in, or have no session yet, as with sshd's
+    /// PerSourceMaxStartups; 512 may in all. An IPv6 address counts as its network of 64 bits. Where a load balancer
+    /// hides the clients' addresses, 512 is the value that turns this off.
+    #[arg(long, env = "BASTION_MAX_STARTUPS_PER_ADDRESS", hide_env_values = true, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_startups_per_address: u16,
     /// Which variables of the client's environment are passed to targets, as in sshd's AcceptEnv; separated by commas, and with
     /// a * behind what several begin with. What else a client sends is dropped, and the target's own sshd may drop more.
     #[arg(
@@ -227,6 +232,7 @@ impl From<Gateway> for gateway::Settings {
             http_listen: flags.place.http_listen,
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
+            max_startups_per_address: flags.max_startups_per_address.into(),
             accept_env: flags.accept_env,
             lock_out: flags.lock_out.into(),
             banner_file: flags.banner_file,

@@ -76,7 +76,13 @@ impl Gateway {
 
     /// How many sessions it says that it carries.
     pub async fn sessions_active(&self) -> usize {
-        let value = metric(self.http, "bastion_sessions_active").await.expect("a number of sessions");
+        self.metric("bastion_sessions_active").await
+    }
+
+    /// The value of a metric, named with its labels as the page has them; zero when it is not there, as a counter's is before
+    /// it counts.
+    pub async fn metric(&self, name: &str) -> usize {
+        let value = metric(self.http, name).await.unwrap_or_default();
         format!("{value}").parse().expect("a whole number")
     }
 

@@ -21,7 +21,9 @@ pub enum Refusal {
         user: String,
     },
     /// There is no such target, or the user may not connect to it. Which of the two is not for them to know.
-    #[error("there is no target {target:?} that you may use")]
+    #[error(
+        "there is no target {target:?} that you may use; sign in without a target to choose from those that there are"
+    )]
     NoSuchTarget {
         /// As the user wrote it.
         target: String,
@@ -68,23 +70,23 @@ pub enum Refusal {
     /// The ResourceQuota of sessions has no room for one more.
     #[error(
         "there are as many sessions as this cluster's quota allows, most of which have ended and wait to be put on record, so \
-         no session is opened; try again in a few minutes, and tell whoever runs the bastion: {0}"
+         no session is opened; try again in a few minutes, and tell whoever runs the bastion"
     )]
-    OverQuota(String),
-    /// The session's object could not be created.
-    #[error("the session cannot be recorded, so it is not opened: {0}")]
-    NotRecorded(String),
+    OverQuota,
+    /// The session's object could not be created. Why is for the log: it tells of the cluster's inside.
+    #[error(
+        "the session cannot be put on record, so it is not opened; try again in a moment, or ask whoever runs the bastion, \
+         who can see why"
+    )]
+    NotRecorded,
 }
 
 impl Refusal {
     /// Why the API server refused to create the session's object.
     pub fn of_create(status: &Status) -> Self {
-        let message = status.message.clone();
         // It has no reason of its own, but these words, from the API server's quota plugin.
-        match message.split_once("exceeded quota: ") {
-            Some((_, quota)) if status.code == 403 => Self::OverQuota(quota.to_owned()),
-            _ => Self::NotRecorded(message),
-        }
+        let over_quota = status.code == 403 && status.message.contains("exceeded quota: ");
+        if over_quota { Self::OverQuota } else { Self::NotRecorded }
     }
 
     /// A bounded word for the metrics and the log.
@@ -101,8 +103,8 @@ impl Refusal {
             Self::Full => "full",
             Self::NotReady => "not_ready",
             Self::NoPlaceForRecordings { .. } => "no_place_for_recordings",
-            Self::OverQuota(_) => "over_quota",
-            Self::NotRecorded(_) => "not_recorded",
+            Self::OverQuota => "over_quota",
+            Self::NotRecorded => "not_recorded",
         }
     }
 

@@ -137,9 +137,11 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
             session.finish(&mut client, &announce, reference, end).await;
             METRICS.sessions_active.dec();
         }
-        Created::Refused(status) => session.not_recorded(&mut client, &name, Refusal::of_create(&status)).await,
+        Created::Refused(status) => {
+            session.not_recorded(&mut client, &name, Refusal::of_create(&status), status.message).await
+        }
         Created::Unknown(error) => {
-            session.not_recorded(&mut client, &name, Refusal::NotRecorded(error)).await;
+            session.not_recorded(&mut client, &name, Refusal::NotRecorded, error).await;
             // The object may come into being all the same, and nobody is behind it.
             let start = object.spec.start_time.0;
             let end = End::unseen(Cause::Stale, crate::api::ObservedBy::Gateway, start, None);
@@ -356,7 +358,8 @@ impl Session {
                 self.channels.spawn(join);
             }
             Opened::Listening(wishes) => {
-                let listen = reverse::listen(wishes, connection, self.name.clone(), announcements, farewells);
+                let listen =
+                    reverse::listen(wishes, connection, self.observers.audit.clone(), announcements, farewells);
                 self.channels.spawn(listen);
             }
         }
@@ -370,9 +373,11 @@ impl Session {
             Purpose::Agent => permits.agent(allow),
             Purpose::Forward { .. } => permits.remote_forward(allow),
         };
-        if allowed.is_err() {
+        if let Err(denied) = allowed {
+            incoming.purpose.tell(&self.observers.audit, None, denied.result);
             incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
         } else if self.channels.len() >= MAX_CHANNELS {
+            incoming.purpose.tell(&self.observers.audit, None, "not opened: too many channels");
             incoming.refuse(ChannelOpenFailure::ResourceShortage).await;
         } else {
             let (audit, activity) = (self.observers.audit.clone(), self.activity.clone());
@@ -435,8 +440,8 @@ impl Session {
     }
 
     /// Nothing may pass that is not on record.
-    async fn not_recorded(&mut self, client: &mut ClientSide, name: &str, refusal: Refusal) {
-        warn!(session = name, error = %refusal, "session not opened");
+    async fn not_recorded(&mut self, client: &mut ClientSide, name: &str, refusal: Refusal, error: String) {
+        warn!(session = name, error, "session not opened: its object cannot be created");
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
         let (announce, announcements) = watch::channel(Announcement::None);
         self.announcements = announcements;

@@ -4,7 +4,11 @@ mod address;
 mod algorithms;
 mod certificate;
 mod credential;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod handler;
+#[cfg(test)]
+mod host_signature;
 mod host_trust;
 mod login;
 #[cfg(test)]
@@ -145,9 +149,9 @@ impl TargetConnection {
         self.handle.cancel_tcpip_forward(address, port).await.is_ok()
     }
 
-    /// Waits until the connection has ended.
-    pub async fn lost(&self) {
-        self.lost.cancelled().await;
+    /// Is cancelled when the connection has ended.
+    pub fn lost(&self) -> CancellationToken {
+        self.lost.clone()
     }
 
     /// Ends the connection, and with it whatever runs on the target: with a word of farewell where the target
