@@ -161,7 +161,7 @@ impl From<SettingsError> for Failure {
 
 /// Whether a certificate was not to be trusted, which the TLS library wraps into an I/O error.
 fn tells_of_tls(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
 }
 
 /// By the numbers that MySQL and MariaDB share.

@@ -242,11 +242,11 @@ impl Link {
         match self {
             Self::Sqlite(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
-                read_all(query.fetch_all(&mut **connection).await?)
+                read_all(&query.fetch_all(&mut **connection).await?)
             }
             Self::MySql(connection) => {
                 let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
-                read_all(query.fetch_all(&mut **connection).await?)
+                read_all(&query.fetch_all(&mut **connection).await?)
             }
         }
     }
@@ -284,7 +284,7 @@ where
     }
 }
 
-fn read_all<R: sqlx::Row>(rows: Vec<R>) -> Result<Vec<SessionRecord>, sqlx::Error>
+fn read_all<R: sqlx::Row>(rows: &[R]) -> Result<Vec<SessionRecord>, sqlx::Error>
 where
     SessionRecord: for<'r> sqlx::FromRow<'r, R>,
 {

@@ -138,7 +138,7 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
             METRICS.sessions_active.dec();
         }
         Created::Refused(status) => {
-            session.not_recorded(&mut client, &name, Refusal::of_create(&status), status.message).await
+            session.not_recorded(&mut client, &name, Refusal::of_create(&status), status.message).await;
         }
         Created::Unknown(error) => {
             session.not_recorded(&mut client, &name, Refusal::NotRecorded, error).await;
