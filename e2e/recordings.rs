@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bastion_operator::api::{BastionSession, Reason, RecordingResult, RecordingState};
-use bastion_operator::audit::Store;
 use kube::ResourceExt;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::harness::process::{Process, command};
-use crate::harness::programs::audit_url;
+use crate::harness::programs::audit_store;
 use crate::harness::run::{Run, unique};
 use crate::harness::{AT_ONCE, Bastion, Controller, PATIENCE, S3Server, Setting, eventually};
 
@@ -158,7 +157,7 @@ async fn what_a_terminal_shows_is_recorded_and_what_is_typed_is_not() {
     let plan = session.spec.recording.clone().expect("the session says that it is recorded");
     assert_eq!(plan.location.as_ref(), Some(&location));
     let recorded = eventually(PATIENCE, "the audit row says it, too", async || {
-        let store = Store::open(&audit_url(&bastion.namespace)).await.map_err(|error| error.to_string())?;
+        let store = audit_store(&bastion.namespace);
         let row = store.get(&session.uid().expect("a uid")).await.map_err(|error| error.to_string())?;
         let recording: Value =
             row.and_then(|row| row.recording).and_then(|it| serde_json::from_str(&it).ok()).ok_or("none")?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::{AuditSettings, AuditTls};
 use crate::redis_link::RedisSettings;
 use crate::telemetry::LogFormat;
 use crate::{controller, gateway};
@@ -144,7 +145,8 @@ pub struct Controller {
     pub place: Place,
     #[command(flatten)]
     pub audit: Audit,
-    /// How long finished sessions stay in the cluster after their end, such as 10m.
+    /// How long finished sessions stay in the cluster once they have ended and are on record, such as 10m. For as long, they
+    /// are recorded anew if the audit database is restored from a back-up.
     #[arg(long, env = "BASTION_RETENTION", hide_env_values = true, default_value = "10m", value_parser = duration)]
     pub retention: Duration,
     /// How many finished sessions stay in the cluster at most; the oldest go first.
@@ -182,7 +184,7 @@ pub struct Migrate {
 /// The audit database.
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// The audit database, such as sqlite:///var/lib/bastion/audit.db.
+    /// The audit database: mysql://USER@HOST:PORT/DATABASE for MySQL or MariaDB, or sqlite:// and the path of a file.
     #[arg(
         long,
         env = "BASTION_AUDIT_URL",
@@ -190,6 +192,27 @@ pub struct Audit {
         default_value = "sqlite:///var/lib/bastion/audit.db"
     )]
     pub audit_url: String,
+    /// A file with the password for it, which is read at each use, so that it can be changed without a restart.
+    #[arg(long, env = "BASTION_AUDIT_PASSWORD_FILE", hide_env_values = true)]
+    pub audit_password_file: Option<PathBuf>,
+    /// Whether to speak TLS with the server, and verify who signed its certificate and that it is made out to the host.
+    #[arg(long, env = "BASTION_AUDIT_TLS", hide_env_values = true, value_enum, default_value = "verify")]
+    pub audit_tls: AuditTls,
+    /// A file with the certificates, in PEM, of the authorities that may have signed the server's, besides those of the
+    /// public web; it is read at each connection.
+    #[arg(long, env = "BASTION_AUDIT_CA_FILE", hide_env_values = true)]
+    pub audit_ca_file: Option<PathBuf>,
+}
+
+impl From<Audit> for AuditSettings {
+    fn from(flags: Audit) -> Self {
+        Self {
+            url: flags.audit_url,
+            password_file: flags.audit_password_file,
+            tls: flags.audit_tls,
+            ca_file: flags.audit_ca_file,
+        }
+    }
 }
 
 impl From<LockOut> for gateway::LockOut {
@@ -229,7 +252,7 @@ impl From<Controller> for controller::Settings {
         Self {
             namespace: flags.place.namespace,
             pod: flags.place.pod_name,
-            audit_url: flags.audit.audit_url,
+            audit: flags.audit.into(),
             retention: flags.retention,
             max_finished: flags.max_finished,
             redis: flags.redis.into(),

@@ -27,7 +27,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::HashPassword => hash_password(),
-        Command::Migrate(flags) => Ok(audit::Store::open(&flags.audit.audit_url).await?.migrate().await?),
+        Command::Migrate(flags) => Ok(audit::Store::new(flags.audit.into())?.migrate().await?),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -78,6 +78,38 @@ pub struct RedisLabels {
 pub struct RecordingLabels {
     /// full, denied, not_found, unreachable, timeout, slow, no_store, too_many or error.
     pub cause: &'static str,
+}
+
+/// Why sessions were not put on record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AuditLabels {
+    /// One of the labels in `audit::Cause`, or finalizer.
+    pub cause: &'static str,
+}
+
+/// How long ago a moment of the day was, in seconds; zero without one.
+#[derive(Clone, Debug, Default)]
+pub struct Age(Arc<Mutex<Option<i64>>>);
+
+impl Age {
+    /// The moment, in microseconds since the epoch.
+    pub fn set(&self, moment: Option<i64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = moment;
+    }
+}
+
+impl EncodeMetric for Age {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let moment = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = jiff::Timestamp::now().as_microsecond();
+        let age =
+            moment.and_then(|moment| u64::try_from(now - moment).ok()).map_or(Duration::ZERO, Duration::from_micros);
+        encoder.encode_gauge(&age.as_secs_f64())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
 }
 
 /// How long ago the oldest of several things began that are not yet over, in seconds.
@@ -187,8 +219,10 @@ metrics! {
     reconcile_failures: Counter, "counter", Counter::default(), "Sessions that a controller could not see to, and tried again.";
     sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that were deleted.";
     audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
-    audit_failures: Counter, "counter", Counter::default(), "Batches that the audit database did not take, and finalizers that could not be taken off.";
-    audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go.";
+    audit_failures: Family<AuditLabels, Counter>, "counter by cause", Family::default(), "Batches that the audit database did not take, looks at it in vain, and finalizers that could not be taken off.";
+    audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go; zero where another controller leads.";
+    audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database; zero without one, and where another controller leads.";
+    audit_restores: Counter, "counter", Counter::default(), "Times that the audit database turned out to be an older copy of itself, and all sessions were recorded anew.";
 }
 
 impl Metrics {
@@ -216,6 +250,7 @@ mod tests {
         METRICS.menus.get_or_create(&MenuLabels { outcome: "left" }).inc();
         METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
         METRICS.redis_failures.get_or_create(&RedisLabels { operation: "show" }).inc();
+        METRICS.audit_failures.get_or_create(&AuditLabels { cause: "finalizer" }).inc();
         METRICS.recordings_failed.get_or_create(&RecordingLabels { cause: "full" }).inc();
         METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();
         METRICS.end_written_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);

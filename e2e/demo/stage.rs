@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bastion_operator::audit::{SessionRecord, Store};
+use bastion_operator::audit::SessionRecord;
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 
 use crate::harness::manifests::{apply, apply_one, in_repository};
 use crate::harness::namespace::kubectl_path;
 use crate::harness::objects::merge;
-use crate::harness::programs::audit_url;
+use crate::harness::programs::{all_rows, audit_store};
 use crate::harness::run::Run;
 use crate::harness::{ControlPlane, Controller, Gateway, Namespace, PATIENCE, SessionWatch, Sshd, eventually};
 
@@ -83,8 +83,7 @@ impl Stage {
     /// All rows of the audit database, oldest first, once every session that ended is among them.
     pub async fn records(&self) -> Vec<SessionRecord> {
         let mut rows = eventually(PATIENCE, "a row of every session that ended", async || {
-            let store = Store::open(&audit_url(&self.namespace)).await.map_err(|error| error.to_string())?;
-            let rows = store.recent(1000).await.map_err(|error| error.to_string())?;
+            let rows = all_rows(&audit_store(&self.namespace)).await?;
             let on_record = |name: &String| rows.iter().any(|row| row.name == *name && row.end_time.is_some());
             let missing: Vec<_> = self.ended().into_iter().filter(|name| !on_record(name)).collect();
             if missing.is_empty() { Ok(rows) } else { Err(format!("no row says how these ended: {missing:?}")) }

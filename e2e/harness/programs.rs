@@ -5,13 +5,13 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use bastion_operator::audit::{AuditSettings, AuditTls, HistoryFilter, SessionRecord, Store};
 use k8s_openapi::api::core::v1::Secret;
 use nix::unistd::Uid;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::process::Command;
 
+use super::metrics::metric;
 use super::namespace::Namespace;
 use super::process::{Process, command, with_files};
 use super::relay::Relay;
@@ -82,14 +82,8 @@ impl Gateway {
     /// The value of a metric, named with its labels as the page has them; zero when it is not there, as a counter's is before
     /// it counts.
     pub async fn metric(&self, name: &str) -> usize {
-        let mut stream = TcpStream::connect(self.http).await.expect("the gateway serves HTTP");
-        let request = "GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await.expect("it reads");
-        let mut page = String::new();
-        stream.read_to_string(&mut page).await.expect("it answers");
-        assert!(page.contains("bastion_sessions_active "), "not the page of a gateway: {page}");
-        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().expect("a number"))
+        let value = metric(self.http, name).await.unwrap_or_default();
+        format!("{value}").parse().expect("a whole number")
     }
 
     /// The file that knows the gateways' host key.
@@ -112,8 +106,7 @@ impl Controller {
 
     /// Starts one in a setting of its own.
     pub async fn start_in(namespace: &Namespace, pod: &str, retention: &str, setting: &Setting<'_>) -> Self {
-        let audit_url = audit_url(namespace);
-        let arguments = ["controller", "--audit-url", &audit_url, "--retention", retention];
+        let arguments = ["controller", "--retention", retention];
         let mut process = start_program(namespace, "bastion-controller", pod, &arguments, setting).await;
         process.finds("the log line that it runs", |it| line_with(it, "controller is running")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
@@ -121,9 +114,20 @@ impl Controller {
     }
 }
 
-/// The audit database of a namespace's controllers.
-pub fn audit_url(namespace: &Namespace) -> String {
+/// The audit database of a namespace's controllers that were told of no other: a file.
+pub fn audit_store(namespace: &Namespace) -> Store {
+    let settings =
+        AuditSettings { url: audit_url(namespace), password_file: None, tls: AuditTls::Verify, ca_file: None };
+    Store::new(settings).expect("settings")
+}
+
+fn audit_url(namespace: &Namespace) -> String {
     format!("sqlite://{}", namespace.dir.join("audit.db").display())
+}
+
+/// All rows of an audit database, newest first.
+pub async fn all_rows(store: &Store) -> Result<Vec<SessionRecord>, String> {
+    store.history(&HistoryFilter::default(), 1_000_000).await.map_err(|error| error.to_string())
 }
 
 async fn start_program(
@@ -148,7 +152,7 @@ async fn start_program(
     let common =
         ["--namespace", &namespace.name, "--pod-name", pod, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
     command.args(common).env("KUBECONFIG", account.kubeconfig).env("POD_UID", account.pod_uid).envs(log_filter());
-    command.envs(setting.env.iter().cloned());
+    command.env("BASTION_AUDIT_URL", audit_url(namespace)).envs(setting.env.iter().cloned());
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bastion_operator::api::{BastionSession, Phase, Reason};
-use bastion_operator::audit::Store;
 use futures::future::join_all;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -12,7 +11,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use crate::field::Field;
-use crate::harness::programs::audit_url;
+use crate::harness::programs::{all_rows, audit_store};
 use crate::harness::{Member, PATIENCE, Sighting, end_time, eventually, stories};
 
 /// Who else may write what ends a session.
@@ -101,8 +100,7 @@ fn assert_fits(end: &Sighting) {
 /// Waits until the audit database has every session, and checks that it says what the watch saw.
 async fn recorded(field: &Field, size: usize) {
     let rows = eventually(PATIENCE, "a row of every session", async || {
-        let store = Store::open(&audit_url(&field.namespace)).await.map_err(|error| error.to_string())?;
-        let rows = store.recent(1000).await.map_err(|error| error.to_string())?;
+        let rows = all_rows(&audit_store(&field.namespace)).await?;
         let ended = rows.iter().filter(|row| row.end_time.is_some()).count();
         if ended == size { Ok(rows) } else { Err(format!("{ended} rows of ended sessions")) }
     })

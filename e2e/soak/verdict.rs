@@ -7,11 +7,11 @@ use bastion_operator::api::Reason::{
     AdminTerminated, ApiClosed, ClientDisconnected, GatewayLost, Stale, TargetClosed, TargetUnreachable, UserExit,
 };
 use bastion_operator::api::{BastionSession, Reason};
-use bastion_operator::audit::{SessionRecord, Store};
+use bastion_operator::audit::SessionRecord;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ground::Ground;
-use crate::harness::programs::audit_url;
+use crate::harness::programs::{all_rows, audit_store};
 use crate::harness::{Sighting, Story, end_time, stories};
 use crate::ledger::{Broken, Deed, Done, Fault, Ledger};
 
@@ -203,8 +203,7 @@ async fn recorded(ground: &Ground, stories: &BTreeMap<&str, Story<'_>>, unseen: 
 }
 
 async fn rows(ground: &Ground) -> Vec<SessionRecord> {
-    let store = Store::open(&audit_url(&ground.namespace)).await.expect("the audit database");
-    store.recent(1_000_000).await.expect("its rows")
+    all_rows(&audit_store(&ground.namespace)).await.expect("its rows")
 }
 
 /// Each client has one session.

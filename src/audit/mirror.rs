@@ -1,7 +1,8 @@
 //! Keeps the audit database in step with the sessions of a namespace, and lets go those that are on record.
 //!
 //! Nothing here is remembered across restarts: the watch begins with a list of every session, and writing a row or
-//! letting a session go twice does no harm.
+//! letting a session go twice does no harm. So a database that turns out to be an older copy of itself is written anew
+//! with all sessions that the cluster still has.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,16 +14,20 @@ use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::failure::{Cause, StoreError};
 use super::pending::Pending;
+use super::progress::{Finding, Progress};
 use super::release::Release;
 use super::row::SessionRecord;
 use super::store::Store;
 use crate::api::BastionSession;
 use crate::cluster::{REQUEST_TIMEOUT, watch};
-use crate::metrics::METRICS;
+use crate::metrics::{AuditLabels, METRICS};
 
 /// Rows in one transaction, and events that are read before one is written.
 const ROWS_AT_ONCE: usize = 100;
+/// How often the database is looked at when there is nothing to write.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Sessions that are let go at the same time.
 const RELEASES_AT_ONCE: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -32,9 +37,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// two do no harm. While the database or the API is down everything stays pending, and is tried again.
 pub async fn run(client: kube::Client, namespace: &str, store: Store, stop: CancellationToken) {
     let api = Api::<BastionSession>::namespaced(client, namespace);
-    let events = watch(api.clone(), watcher::Config::default());
+    let mut mirror = Mirror::new(api.clone(), store);
+    let mirroring = async {
+        loop {
+            mirror.follow(watch(api.clone(), watcher::Config::default())).await;
+        }
+    };
     // It may be cut off anywhere: what is committed stays so, and the next run begins with all the rest.
-    Box::pin(stop.run_until_cancelled(Mirror::new(api, store).follow(events))).await;
+    Box::pin(stop.run_until_cancelled(mirroring)).await;
+}
+
+/// Says that nothing waits here: whoever leads shows what does.
+pub fn show_nothing() {
+    METRICS.audit_backlog.set(0);
+    METRICS.audit_oldest_unwritten_end_seconds.set(None);
 }
 
 /// A row to be written, and what to do once it is committed.
@@ -46,26 +62,43 @@ struct Entry {
 struct Mirror {
     api: Api<BastionSession>,
     store: Store,
+    /// Whether the schema is known to be there.
+    migrated: bool,
+    progress: Progress,
+    look_at: Instant,
     rows: Pending<Entry>,
     rows_pace: Pace,
+    /// How many rows are tried together: fewer after each failure, so that one which cannot be written ends up alone.
+    rows_at_once: usize,
     releases: Pending<Release>,
     releases_pace: Pace,
 }
 
 impl Mirror {
     fn new(api: Api<BastionSession>, store: Store) -> Self {
-        let (rows, releases) = (Pending::default(), Pending::default());
-        Self { api, store, rows, rows_pace: Pace::new(), releases, releases_pace: Pace::new() }
+        Self {
+            api,
+            store,
+            migrated: false,
+            progress: Progress::default(),
+            look_at: Instant::now(),
+            rows: Pending::default(),
+            rows_pace: Pace::new(),
+            rows_at_once: ROWS_AT_ONCE,
+            releases: Pending::default(),
+            releases_pace: Pace::new(),
+        }
     }
 
-    /// Reads what there is to read, then writes a batch, then lets some sessions go; again and again.
-    async fn follow(mut self, events: impl Stream<Item = Event<BastionSession>>) {
+    /// Reads what there is to read, then writes a batch, then lets some sessions go; again and again, until the database
+    /// is found to be an older copy, and all sessions must be read anew.
+    async fn follow(&mut self, events: impl Stream<Item = Event<BastionSession>>) {
         let mut events = pin!(events);
         loop {
             tokio::select! {
                 event = events.next() => match event {
                     Some(event) => self.hear(event),
-                    None => return tracing::error!("the watch of sessions has ended; the audit stands still"),
+                    None => return tracing::error!("the watch of sessions has ended; it is taken up again"),
                 },
                 () = self.due() => {}
             }
@@ -74,9 +107,13 @@ impl Mirror {
                 self.hear(event);
             }
             self.show_backlog();
-            self.write_rows().await;
+            let wrote = self.write_rows().await;
             self.release_sessions().await;
             self.show_backlog();
+            if wrote == Finding::Older || self.look().await == Finding::Older {
+                METRICS.audit_restores.inc();
+                return tracing::warn!("the audit database is older than it was; all sessions are recorded anew");
+            }
         }
     }
 
@@ -92,40 +129,83 @@ impl Mirror {
         }
     }
 
-    /// Waits until something that is pending may be tried; for ever when nothing is.
+    /// Waits until something that is pending may be tried, or it is time to look at the database.
     async fn due(&self) {
         let rows = (!self.rows.is_empty()).then_some(self.rows_pace.not_before);
         let releases = (!self.releases.is_empty()).then_some(self.releases_pace.not_before);
-        match rows.into_iter().chain(releases).min() {
-            Some(instant) => tokio::time::sleep_until(instant).await,
-            None => std::future::pending().await,
-        }
+        let first = rows.into_iter().chain(releases).fold(self.look_at, Instant::min);
+        tokio::time::sleep_until(first).await;
     }
 
-    async fn write_rows(&mut self) {
+    async fn write_rows(&mut self) -> Finding {
         if !self.rows_pace.is_due() {
-            return;
+            return Finding::Whole;
         }
-        let batch = self.rows.take_batch(ROWS_AT_ONCE);
+        let batch = self.rows.take_batch(self.rows_at_once);
         if batch.is_empty() {
-            return;
+            return Finding::Whole;
         }
         let records: Vec<_> = batch.iter().map(|(_, entry)| entry.record.clone()).collect();
-        match self.store.upsert(&records).await {
-            Ok(()) => {
+        match self.upsert(&records).await {
+            Ok(batches) => {
                 METRICS.audit_rows_written.inc_by(records.len() as u64);
                 self.rows_pace.succeeded();
+                self.rows_at_once = (self.rows_at_once * 2).min(ROWS_AT_ONCE);
+                self.look_at = Instant::now() + LOOK_EVERY;
                 let releases = batch.into_iter().filter_map(|(uid, entry)| Some((uid, entry.release?)));
                 for (uid, release) in releases {
                     self.releases.apply(uid, release);
                 }
+                self.progress.wrote(batches)
             }
             Err(error) => {
-                METRICS.audit_failures.inc();
                 self.rows.give_back(batch);
+                self.rows_at_once = (self.rows_at_once / 2).max(1);
                 let retry_in = self.rows_pace.failed();
+                self.failed(&error);
                 tracing::warn!(%error, pending = self.rows.len(), ?retry_in, "sessions wait to be recorded");
+                Finding::Whole
             }
+        }
+    }
+
+    async fn upsert(&mut self, records: &[SessionRecord]) -> Result<i64, StoreError> {
+        self.migrate().await?;
+        self.store.upsert(records).await
+    }
+
+    async fn migrate(&mut self) -> Result<(), StoreError> {
+        if !self.migrated {
+            self.store.migrate().await?;
+            self.migrated = true;
+        }
+        Ok(())
+    }
+
+    /// Looks at the database, now and then, whether it is there, and whether it is the one that was written to.
+    async fn look(&mut self) -> Finding {
+        if Instant::now() < self.look_at {
+            return Finding::Whole;
+        }
+        self.look_at = Instant::now() + LOOK_EVERY;
+        let looked = async {
+            self.migrate().await?;
+            self.store.batches().await
+        };
+        match looked.await {
+            Ok(batches) => self.progress.saw(batches),
+            Err(error) => {
+                self.failed(&error);
+                tracing::warn!(%error, "the audit database does not answer");
+                Finding::Whole
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        METRICS.audit_failures.get_or_create(&AuditLabels { cause: error.cause.label() }).inc();
+        if error.cause == Cause::Schema {
+            self.migrated = false;
         }
     }
 
@@ -146,7 +226,7 @@ impl Mirror {
         if failed.is_empty() {
             self.releases_pace.succeeded();
         } else {
-            METRICS.audit_failures.inc_by(failed.len() as u64);
+            METRICS.audit_failures.get_or_create(&AuditLabels { cause: "finalizer" }).inc_by(failed.len() as u64);
             self.releases.give_back(failed);
             self.releases_pace.failed();
         }
@@ -155,6 +235,8 @@ impl Mirror {
     fn show_backlog(&self) {
         let backlog = self.rows.len() + self.releases.len();
         METRICS.audit_backlog.set(i64::try_from(backlog).unwrap_or(i64::MAX));
+        let ends = self.rows.values().filter_map(|entry| entry.record.end_time);
+        METRICS.audit_oldest_unwritten_end_seconds.set(ends.min());
     }
 }
 

@@ -6,13 +6,21 @@
 //!
 //! [`AUDIT_FINALIZER`]: crate::api::AUDIT_FINALIZER
 
+mod failure;
+mod history;
 pub mod mirror;
 mod pending;
+mod progress;
 mod release;
 mod row;
 #[cfg(test)]
 pub(crate) mod samples;
+mod settings;
+pub mod statement;
 mod store;
 
+pub use failure::{Cause, StoreError};
+pub use history::{HistoryFilter, PageKey};
 pub use row::SessionRecord;
-pub use store::{Store, StoreError};
+pub use settings::{AuditSettings, AuditTls, SettingsError};
+pub use store::Store;

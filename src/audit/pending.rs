@@ -30,6 +30,11 @@ impl<T> Pending<T> {
         self.turns.is_empty()
     }
 
+    /// All that waits, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.latest.values()
+    }
+
     /// The latest about a session. Whatever waited for it is out of date; its turn stays.
     pub fn apply(&mut self, uid: String, value: T) {
         if self.latest.insert(uid.clone(), value).is_none() {

@@ -107,7 +107,8 @@ impl SessionWriter {
                         Ok(Err(_)) | Err(_) => return Created::Unknown(status.message),
                     }
                 }
-                Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {
+                // A conflict that is not about the name is about a ResourceQuota, which others count in as well.
+                Ok(Err(kube::Error::Api(status))) if status.code < 500 && !matches!(status.code, 409 | 429) => {
                     // What is refused the second time may have come into being the first time.
                     return if attempt == 0 { Created::Refused(status) } else { Created::Unknown(status.message) };
                 }

@@ -15,21 +15,16 @@ use std::time::{Duration, Instant};
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::audit;
+use crate::audit::{self, AuditSettings};
 use crate::cluster::{EventSink, SessionWriter};
 use crate::http::{self, Ready};
 use crate::lifecycle::Observer;
 use crate::liveness::new_instance;
-use crate::metrics::METRICS;
 use crate::redis_link::{RedisLink, RedisSettings};
 use leader::Reign;
-
-/// How long after a failure the audit database is opened again.
-const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// How a controller is set up.
 #[derive(Clone, Debug)]
@@ -39,8 +34,8 @@ pub struct Settings {
     /// The name of the Pod that the controller runs in.
     pub pod: String,
     /// The audit database.
-    pub audit_url: String,
-    /// How long finished sessions stay in the cluster after their end.
+    pub audit: AuditSettings,
+    /// How long finished sessions stay in the cluster once they have ended and are on record.
     pub retention: Duration,
     /// How many finished sessions stay in the cluster at most.
     pub max_finished: usize,
@@ -61,7 +56,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let http = http::serve(settings.http_listen, ready.clone(), stop.clone()).await?;
     tasks.spawn(async move { http.await.map_err(anyhow::Error::from) });
 
-    audit::Store::check_url(&settings.audit_url)?;
+    let store = audit::Store::new(settings.audit.clone())?;
     let (events, publishing) = EventSink::new(client.clone(), "bastion-controller", &settings.pod, stop.clone());
     tasks.spawn(async move {
         publishing.await;
@@ -95,7 +90,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         stop.clone(),
     ));
     tasks.spawn(async move {
-        mirror_while_leading(client, &settings, reign, &stop_mirror).await;
+        mirror_while_leading(client, &settings.namespace, store, reign, &stop_mirror).await;
         Ok(())
     });
 
@@ -109,38 +104,24 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
 }
 
 /// Mirrors sessions into the audit database for as long as this controller leads, and again when it leads again.
-async fn mirror_while_leading(client: Client, settings: &Settings, mut reign: Reign, stop: &CancellationToken) {
+async fn mirror_while_leading(
+    client: Client,
+    namespace: &str,
+    store: audit::Store,
+    mut reign: Reign,
+    stop: &CancellationToken,
+) {
     let mirroring = async {
-        let store = open_store(&settings.audit_url).await;
         while reign.begins().await {
             // It may be cut off anywhere.
-            let mirror = audit::mirror::run(client.clone(), &settings.namespace, store.clone(), stop.clone());
+            let mirror = audit::mirror::run(client.clone(), namespace, store.clone(), stop.clone());
             tokio::select! {
                 biased;
                 () = reign.ends() => {}
                 () = mirror => {}
             }
+            audit::mirror::show_nothing();
         }
     };
     stop.run_until_cancelled(Box::pin(mirroring)).await;
-}
-
-/// Opens the audit database and brings it to this version's schema, however long that takes: without it records are
-/// late, and everything else goes on.
-async fn open_store(url: &str) -> audit::Store {
-    loop {
-        let opened = async {
-            let store = audit::Store::open(url).await?;
-            store.migrate().await?;
-            Ok::<_, audit::StoreError>(store)
-        };
-        match opened.await {
-            Ok(store) => return store,
-            Err(error) => {
-                METRICS.audit_failures.inc();
-                warn!(%error, "finished sessions wait to be recorded");
-                sleep(STORE_RETRY).await;
-            }
-        }
-    }
 }

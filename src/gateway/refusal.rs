@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use kube::core::Status;
 use tracing::info;
 
 use super::sign_in_name::Malformed;
@@ -66,6 +67,12 @@ pub enum Refusal {
         /// The target.
         target: String,
     },
+    /// The ResourceQuota of sessions has no room for one more.
+    #[error(
+        "there are as many sessions as this cluster's quota allows, most of which have ended and wait to be put on record, so \
+         no session is opened; try again in a few minutes, and tell whoever runs the bastion"
+    )]
+    OverQuota,
     /// The session's object could not be created. Why is for the log: it tells of the cluster's inside.
     #[error(
         "the session cannot be put on record, so it is not opened; try again in a moment, or ask whoever runs the bastion, \
@@ -75,6 +82,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Why the API server refused to create the session's object.
+    pub fn of_create(status: &Status) -> Self {
+        // It has no reason of its own, but these words, from the API server's quota plugin.
+        let over_quota = status.code == 403 && status.message.contains("exceeded quota: ");
+        if over_quota { Self::OverQuota } else { Self::NotRecorded }
+    }
+
     /// A bounded word for the metrics and the log.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -89,6 +103,7 @@ impl Refusal {
             Self::Full => "full",
             Self::NotReady => "not_ready",
             Self::NoPlaceForRecordings { .. } => "no_place_for_recordings",
+            Self::OverQuota => "over_quota",
             Self::NotRecorded => "not_recorded",
         }
     }
@@ -102,5 +117,27 @@ impl Refusal {
     /// The line that the user reads.
     pub fn notice(&self) -> String {
         format!("bastion: {self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(
+        403,
+        "x is forbidden: exceeded quota: bastion-sessions, requested: n=1, used: n=2, limited: n=2",
+        "over_quota"
+    )]
+    #[case(403, "x is forbidden: status unknown for quota: bastion-sessions, resources: n", "not_recorded")]
+    #[case(403, "sessions are created by gateways", "not_recorded")]
+    #[case(422, "exceeded quota: not of the quota plugin", "not_recorded")]
+    fn a_quota_is_told_from_other_refusals(#[case] code: u16, #[case] message: &str, #[case] label: &str) {
+        let refusal = Refusal::of_create(&Status { code, ..Status::failure(message, "") });
+        assert_eq!(refusal.label(), label);
+        assert!(refusal.notice().starts_with("bastion: "));
     }
 }

@@ -137,9 +137,11 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
             session.finish(&mut client, &announce, reference, end).await;
             METRICS.sessions_active.dec();
         }
-        Created::Refused(status) => session.not_recorded(&mut client, &name, status.message).await,
+        Created::Refused(status) => {
+            session.not_recorded(&mut client, &name, Refusal::of_create(&status), status.message).await;
+        }
         Created::Unknown(error) => {
-            session.not_recorded(&mut client, &name, error).await;
+            session.not_recorded(&mut client, &name, Refusal::NotRecorded, error).await;
             // The object may come into being all the same, and nobody is behind it.
             let start = object.spec.start_time.0;
             let end = End::unseen(Cause::Stale, crate::api::ObservedBy::Gateway, start, None);
@@ -438,8 +440,7 @@ impl Session {
     }
 
     /// Nothing may pass that is not on record.
-    async fn not_recorded(&mut self, client: &mut ClientSide, name: &str, error: String) {
-        let refusal = Refusal::NotRecorded;
+    async fn not_recorded(&mut self, client: &mut ClientSide, name: &str, refusal: Refusal, error: String) {
         warn!(session = name, error, "session not opened: its object cannot be created");
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
         let (announce, announcements) = watch::channel(Announcement::None);

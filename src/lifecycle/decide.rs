@@ -61,8 +61,13 @@ fn retire(session: &BastionSession, situation: &Situation) -> Action {
     if session.metadata.deletion_timestamp.is_some() || !is_on_record(session) {
         return Action::Wait;
     }
-    let ended = session.status.as_ref().and_then(|status| status.end_time.as_ref()).map_or(situation.now, |end| end.0);
-    let age = Duration::try_from(situation.now.duration_since(ended)).unwrap_or_default();
+    // A database that is restored from a back-up has the records of this time written anew: so it counts from the record,
+    // with which the object changed last.
+    let ended = session.status.as_ref().and_then(|status| status.end_time.as_ref()).map(|end| end.0);
+    let changed =
+        session.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref()).map(|time| time.0);
+    let since = changed.chain(ended).max().unwrap_or(situation.now);
+    let age = Duration::try_from(situation.now.duration_since(since)).unwrap_or_default();
     match retention.checked_sub(age) {
         Some(left) if !left.is_zero() => Action::LookAgain(left),
         _ => Action::Prune,
@@ -229,6 +234,15 @@ mod tests {
     #[case::ended_of_a_lost_gateway(ended(json!([AUDIT_FINALIZER])), lost(0, Some(80)), Action::Wait)]
     fn a_session(#[case] session: BastionSession, #[case] situation: Situation, #[case] action: Action) {
         assert_eq!(decide(&session, &situation), action);
+    }
+
+    #[test]
+    fn the_retention_counts_from_the_record() {
+        let mut session = ended(json!([]));
+        let finalizer_off = json!([{ "manager": "bastion-controller", "operation": "Update", "time": at(4_000) }]);
+        session.metadata.managed_fields = serde_json::from_value(finalizer_off).unwrap();
+        assert_eq!(decide(&session, &now(4_060)), Action::LookAgain(9 * MINUTE));
+        assert_eq!(decide(&session, &now(4_600)), Action::Prune);
     }
 
     #[test]
