@@ -4,11 +4,9 @@
 #   docker build --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD) -t bastion .
 #   buildah bud …                  the same
 #
-# RUST_IMAGE needs Rust, gcc, make, cmake and Debian's ca-certificates. ROOT is where the files come from: the stage below,
-# or an image that holds them already (hack/images does that with what cargo has built for the tests).
+# RUST_IMAGE needs Rust, gcc, make, cmake and Debian's ca-certificates.
 ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
 ARG BASE_IMAGE=scratch
-ARG ROOT=build
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
@@ -32,10 +30,8 @@ RUN find src -name '*.rs' -exec touch {} + \
  && cargo auditable build --release --locked --bin bastion \
  && hack/image-root target/release/bastion /root-of-image
 
-FROM ${ROOT} AS files
-
 FROM ${BASE_IMAGE}
-COPY --from=files /root-of-image /
+COPY --from=build /root-of-image /
 ARG VERSION=0.0.0-dev
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z

@@ -169,7 +169,7 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.iter().any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
-/// The images that the node has, and no claims, for which it has no volumes.
+/// The images that the node has, and times that a test can wait for.
 fn usual_values() -> Value {
     let registry = std::env::var("BASTION_IMAGES").unwrap_or_else(|_| "localhost".to_owned());
     json!({
@@ -177,7 +177,6 @@ fn usual_values() -> Value {
         "exampleTarget": {"image": format!("{registry}/target:dev")},
         "crds": {"install": false},
         "admissionPolicies": {"install": false},
-        "database": {"type": "sqlite", "sqlite": {"persistent": false}},
         "gateway": {"gracePeriodSeconds": 20, "preStopSeconds": 3},
     })
 }
