@@ -101,12 +101,7 @@ async fn look(client: &Client, settings: &Settings, me: &str) -> Result<Left, ku
     Ok(left)
 }
 
-async fn terminate(
-    sessions: &Api<BastionSession>,
-    name: &str,
-    me: &str,
-    reason: &str,
-) -> Result<(), kube::Error> {
+async fn terminate(sessions: &Api<BastionSession>, name: &str, me: &str, reason: &str) -> Result<(), kube::Error> {
     let termination = json!({"spec": {"termination": {"requestedBy": me, "reason": reason}}});
     match sessions.patch(name, &PatchParams::default(), &Patch::Merge(termination)).await {
         Ok(_) => {

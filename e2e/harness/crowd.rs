@@ -204,7 +204,10 @@ impl Echo {
     pub async fn add_to(&self, namespace: &Namespace, name: &str, spec: Value) {
         let host_key = self.host_key.public_key().to_openssh().expect("a public key");
         let mut target = bastion_target(name);
-        merge(&mut target["spec"], json!({"address": self.address.ip(), "port": self.address.port(), "hostKeys": [host_key], "logins": ["echo"]}));
+        merge(
+            &mut target["spec"],
+            json!({"address": self.address.ip(), "port": self.address.port(), "hostKeys": [host_key], "logins": ["echo"]}),
+        );
         merge(&mut target["spec"], spec);
         namespace.add(target).await;
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
+use crate::harness::ControlPlane;
 use crate::harness::network::skipped;
 use crate::harness::process::{Outcome, Process, command};
 use crate::harness::run::{Run, unique};
-use crate::harness::ControlPlane;
 use crate::release::Release;
 
 /// Each release is half a dozen Pods: so many at a time.
@@ -52,8 +52,11 @@ impl Cluster {
             std::fs::copy(kubeconfig, run.dir.join("admin.kubeconfig")).expect("BASTION_KUBECONFIG can be read");
             run.dir.clone()
         };
-        let cluster =
-            Self { control_plane: Arc::new(ControlPlane::of_cluster(dir)), is_own, room: Semaphore::new(RELEASES_AT_A_TIME) };
+        let cluster = Self {
+            control_plane: Arc::new(ControlPlane::of_cluster(dir)),
+            is_own,
+            room: Semaphore::new(RELEASES_AT_A_TIME),
+        };
         cluster.bring_common_objects().await;
         Some(cluster)
     }
@@ -61,8 +64,14 @@ impl Cluster {
     /// CRDs and policies belong to no namespace: one release brings them, and none of the others does.
     async fn bring_common_objects(&self) {
         let chart = Release::chart();
-        let nothing_else = ["gateway.replicas=0", "controller.replicas=0", "database.sqlite.persistent=false", "aggregatedRoles.enabled=false"];
-        let mut arguments = vec!["upgrade", "--install", "common", &chart, "--namespace", "bastion-common", "--create-namespace"];
+        let nothing_else = [
+            "gateway.replicas=0",
+            "controller.replicas=0",
+            "database.sqlite.persistent=false",
+            "aggregatedRoles.enabled=false",
+        ];
+        let mut arguments =
+            vec!["upgrade", "--install", "common", &chart, "--namespace", "bastion-common", "--create-namespace"];
         arguments.extend(nothing_else.iter().flat_map(|value| ["--set", value]));
         let outcome = self.run("helm", &arguments).await;
         assert_eq!(outcome.code, Some(0), "{outcome:?}");

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bastion_operator::api::BastionSession;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{Api, DeleteParams, ListParams};
 use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 use tokio::sync::SemaphorePermit;
 
@@ -71,7 +71,10 @@ impl Release {
         let outcome = self.try_helm(arguments).await;
         if outcome.code != Some(0) {
             let pods = self.namespace.kubectl(&["get", "pods,events", "-o", "wide"]).await;
-            let logs = self.namespace.kubectl(&["logs", "-l", "app.kubernetes.io/name=bastion", "--tail=30", "--prefix"]).await;
+            let logs = self
+                .namespace
+                .kubectl(&["logs", "-l", "app.kubernetes.io/name=bastion", "--tail=30", "--prefix"])
+                .await;
             panic!("helm {arguments:?}: {outcome:?}\n{}\n{}{}", pods.stdout, logs.stdout, logs.stderr);
         }
         outcome

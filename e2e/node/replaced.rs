@@ -32,7 +32,11 @@ async fn a_deleted_gateway_lets_its_sessions_go_on_for_the_grace_period() {
     all_answer(&leaving).await;
     let newcomers = release.open(5).await;
     ended(&watch, &pod, leaving.len(), Reason::GatewayShutdown, INSTALLING).await;
-    assert!(told.elapsed() > Duration::from_secs(20), "they ended before their grace period, after {:?}", told.elapsed());
+    assert!(
+        told.elapsed() > Duration::from_secs(20),
+        "they ended before their grace period, after {:?}",
+        told.elapsed()
+    );
     all_answer(&staying).await;
     all_answer(&newcomers).await;
     drop(echo);
@@ -57,7 +61,8 @@ async fn fifty_sessions_of_a_gateway_deleted_by_force_are_shown_as_lost_in_time(
     println!("the last connection broke {:.1?} after the deletion", killed.elapsed());
     // The kubelet gives the process a moment, in which it may say itself that it was shut down.
     let said = watch.until(LOST_GATEWAY + PATIENCE, "they have all ended", |seen| {
-        let of_it = stories(seen).into_values().filter(|it| it.session().spec.gateway.name == pod && it.end().is_some());
+        let of_it =
+            stories(seen).into_values().filter(|it| it.session().spec.gateway.name == pod && it.end().is_some());
         let reasons: Vec<_> = of_it.filter_map(|it| it.last.reason.clone()).collect();
         (reasons.len() >= leaving.len()).then_some(reasons)
     });
@@ -78,7 +83,9 @@ async fn an_upgrade_cuts_no_session_before_its_grace_period_and_refuses_no_conne
     let watch = release.watch().await;
     let members = release.open(50).await;
     let old = release.pods("gateway").await;
-    let tagged = cluster.run("ctr", &["-n", "k8s.io", "images", "tag", "--force", "localhost/bastion:dev", "localhost/bastion:next"]).await;
+    let tagged = cluster
+        .run("ctr", &["-n", "k8s.io", "images", "tag", "--force", "localhost/bastion:dev", "localhost/bastion:next"])
+        .await;
     assert_eq!(tagged.code, Some(0), "{tagged:?}");
 
     let newcomers = Newcomers::start(release.address().await);
@@ -96,7 +103,11 @@ async fn an_upgrade_cuts_no_session_before_its_grace_period_and_refuses_no_conne
     for story in stories(&watch.seen()).values().filter(|it| old.contains(&it.session().spec.gateway.name)) {
         let lasted = story.end().map(|end| end.at.duration_since(began));
         let by_itself = story.last.reason.as_deref() == Some(Reason::UserExit.as_str());
-        assert!(by_itself || lasted.is_some_and(|it| it > Duration::from_secs(20)), "{} ended after {lasted:?}", story.name);
+        assert!(
+            by_itself || lasted.is_some_and(|it| it > Duration::from_secs(20)),
+            "{} ended after {lasted:?}",
+            story.name
+        );
     }
     let on_new = release.open(4).await;
     for member in &on_new {
@@ -127,7 +138,12 @@ async fn without_controllers_sessions_go_on_and_end() {
 }
 
 /// Those whose session is on the Pod, and the others.
-async fn parted(release: &Release, watch: &SessionWatch, members: Vec<Member>, pod: &str) -> (Vec<Member>, Vec<Member>) {
+async fn parted(
+    release: &Release,
+    watch: &SessionWatch,
+    members: Vec<Member>,
+    pod: &str,
+) -> (Vec<Member>, Vec<Member>) {
     let (mut on_it, mut others) = (vec![], vec![]);
     for member in members {
         let session = release.session(watch, &member).await;
@@ -156,7 +172,8 @@ async fn ended(watch: &SessionWatch, pod: &str, size: usize, reason: Reason, dea
     watch
         .until(deadline, &format!("{size} sessions of {pod} have ended as {reason}"), |seen| {
             let of_it = stories(seen).into_values().filter(|it| it.session().spec.gateway.name == pod);
-            let ended = of_it.filter(|it| it.last.phase != Phase::Active && it.last.reason.as_deref() == Some(reason.as_str()));
+            let ended =
+                of_it.filter(|it| it.last.phase != Phase::Active && it.last.reason.as_deref() == Some(reason.as_str()));
             (ended.count() >= size).then_some(())
         })
         .await;

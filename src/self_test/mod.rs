@@ -151,7 +151,8 @@ impl Stage {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let names: Vec<_> = seen.iter().map(|session| format!("{} {}", session.name_any(), session.phase())).collect();
+                let names: Vec<_> =
+                    seen.iter().map(|session| format!("{} {}", session.name_any(), session.phase())).collect();
                 bail!("the session is not shown as ended; there are: {names:?}");
             }
             sleep(PAUSE).await;
