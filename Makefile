@@ -40,6 +40,10 @@ node-test: tools ## Test the chart on a one-node cluster, which takes root, or o
 	@cargo test --test node --no-run
 	hack/cluster hack/node-test
 
+.PHONY: fuzz
+fuzz: tools ## Fuzz what strangers send for FUZZ_SECONDS (60) a target; fails on a finding
+	@hack/fuzz
+
 .PHONY: soak
 soak: tools ## Use a bastion for SOAK_MINUTES (15) under random faults, and check every session's end
 	@hack/cargo-build --bin bastion --example soak

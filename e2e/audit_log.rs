@@ -4,6 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::harness::certificates::Authority;
+use crate::harness::namespace::PEOPLE;
+use crate::harness::security_key::SecurityKey;
+use crate::harness::ssh::Ssh;
 use crate::harness::sshd::free_port;
 use crate::harness::{AT_ONCE, Bastion, eventually};
 use kube::ResourceExt;
@@ -111,4 +115,63 @@ async fn forwards_are_named_and_what_passed_through_them() {
     bastion.ssh("alice:web-1").await.option("-W").option(&nowhere).run().await;
     let refused = line(&bastion, json!({"address": nowhere, "result": "refused: spec.allow.localForward"})).await;
     assert!(refused["session"].as_str().is_some_and(|it| it.starts_with("alice-web-1-")), "{refused}");
+}
+
+#[tokio::test]
+async fn what_the_user_is_refused_is_named_and_who_does_not_allow_it() {
+    let authority = Authority::new().await;
+    let bastion = Bastion::with(async |namespace, sshd| {
+        let line = authority.line("");
+        namespace.user_with("carol", json!({"groups": [PEOPLE], "publicKeys": [line]})).await;
+        let allow = json!({"localForward": true, "remoteForward": true, "agentForward": true});
+        namespace.target_with("open", sshd, json!({"allow": allow})).await;
+    })
+    .await;
+    let options = ["-n", "carol", "-O", "no-port-forwarding", "-O", "no-agent-forwarding"];
+    let certificate = format!("CertificateFile={}", authority.sign(&options).await.display());
+    let nowhere = format!("127.0.0.1:{}", free_port().await);
+    let ssh = async |name: &str| bastion.ssh(name).await.set("ExitOnForwardFailure=no");
+    let carol = async || ssh("carol:open").await.set(&certificate);
+    carol().await.option("-W").option(&nowhere).run().await;
+    let by_certificate = "refused: permit-port-forwarding";
+    line(&bastion, json!({"operation": "local_forward", "address": nowhere, "result": by_certificate})).await;
+    let listen = format!("127.0.0.1:0:{nowhere}");
+    carol().await.option("-R").option(&listen).command("true").run().await;
+    let asked = "127.0.0.1:0";
+    line(&bastion, json!({"operation": "remote_listen", "address": asked, "result": by_certificate})).await;
+    ssh("alice:web-1").await.option("-R").option(&listen).command("true").run().await;
+    let by_target = "refused: spec.allow.remoteForward";
+    line(&bastion, json!({"operation": "remote_listen", "address": asked, "result": by_target})).await;
+
+    let agent = SecurityKey::new().await;
+    let with_agent = async |ssh: Ssh| ssh.forwarding_agent(&agent.agent).command("true").run().await;
+    with_agent(carol().await).await;
+    let by_certificate = "refused: permit-agent-forwarding";
+    line(&bastion, json!({"operation": "agent_forward", "target": "open", "result": by_certificate})).await;
+    with_agent(ssh("alice:web-1").await).await;
+    let by_target = "refused: spec.allow.agentForward";
+    line(&bastion, json!({"operation": "agent_forward", "target": "web-1", "result": by_target})).await;
+}
+
+#[tokio::test]
+async fn ports_that_the_target_listens_on_are_named_and_until_when() {
+    let bastion = Bastion::with(async |namespace, sshd| {
+        namespace.target_with("open", sshd, json!({"allow": {"remoteForward": true}})).await;
+    })
+    .await;
+    let port = free_port().await;
+    let (here, there) = (format!("127.0.0.1:{port}"), free_port().await);
+    let listen = format!("127.0.0.1:{port}:127.0.0.1:{there}");
+    let mut ssh = bastion.ssh("alice:open").await.option("-R").option(&listen).command("cat").start().await;
+    ssh.say("1\n").await;
+    ssh.shows("1").await;
+    let begun = line(&bastion, json!({"operation": "remote_listen", "address": here, "result": "begun"})).await;
+    assert!(begun["session"].as_str().is_some_and(|it| it.starts_with("alice-open-")), "{begun}");
+    let second = bastion.ssh("alice:open").await.set("ExitOnForwardFailure=no").option("-R").option(&listen);
+    second.command("true").run().await;
+    let refused = "not begun: the target refused";
+    line(&bastion, json!({"operation": "remote_listen", "address": here, "result": refused})).await;
+    ssh.close_input();
+    ssh.finish(AT_ONCE).await;
+    line(&bastion, json!({"operation": "remote_listen", "address": here, "result": "ended"})).await;
 }

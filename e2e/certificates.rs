@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::harness::certificates::Authority;
 use crate::harness::namespace::{Namespace, PEOPLE};
-use crate::harness::security_key::SecurityKey;
+use crate::harness::security_key::{SecurityKey, TOUCHED, VERIFIED};
 use crate::harness::ssh::Ssh;
-use crate::harness::{AT_ONCE, Bastion, Outcome, Sshd};
+use crate::harness::{AT_ONCE, Bastion, Outcome, PATIENCE, Sshd, eventually};
 
 /// A bastion whose user `carol` has no key of her own, but this line.
 async fn with_line(line: String) -> Bastion {
@@ -72,6 +72,38 @@ async fn a_security_key_lets_its_user_in_and_only_with_its_own_signature() {
 }
 
 #[tokio::test]
+async fn a_security_key_must_say_that_it_was_touched_and_asked_for_a_pin_where_its_line_wants_that() {
+    let (untouched, touched) = (SecurityKey::saying(0).await, SecurityKey::saying(TOUCHED).await);
+    let verified = SecurityKey::saying(TOUCHED | VERIFIED).await;
+    let bastion = with_line(touched.public.clone()).await;
+    let users: Api<BastionUser> = bastion.namespace.api();
+    let with = async |key: &SecurityKey| {
+        let ssh = bastion.ssh("carol:web-1").await.key_in_agent(&key.path, &key.agent);
+        ssh.command("echo through").run().await
+    };
+    // The gateway knows of the new lines when the one who may comes in.
+    let line_is = async |options: &str, others: &SecurityKey, one: &SecurityKey| {
+        let lines = [format!("{options}{}", others.public), format!("{options}{}", one.public)];
+        let patch = Patch::Merge(json!({"spec": {"publicKeys": lines}}));
+        users.patch("carol", &PatchParams::default(), &patch).await.expect("a changed user");
+        eventually(PATIENCE, "the new lines hold", async || {
+            let outcome = with(one).await;
+            if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
+        })
+        .await;
+    };
+    assert_in(&with(&touched).await);
+    line_is("", &untouched, &verified).await;
+    assert_kept_out(&with(&untouched).await);
+    assert!(bastion.gateway.process.stderr().contains("the security key was not touched"), "the log says why");
+    line_is("no-touch-required ", &touched, &untouched).await;
+    line_is("verify-required ", &touched, &verified).await;
+    assert_kept_out(&with(&touched).await);
+    let log = bastion.gateway.process.stderr();
+    assert!(log.contains("no security key asked for a PIN or a fingerprint"), "the log says why");
+}
+
+#[tokio::test]
 async fn the_principals_of_the_line_count_in_place_of_the_name() {
     let authority = Authority::new().await;
     let bastion = with_line(authority.line(r#",principals="dev,ops""#)).await;
@@ -120,6 +152,7 @@ async fn what_a_certificate_does_not_permit_is_refused() {
     assert!(forward.stderr.contains("bastion: your certificate permits no forwards"), "{forward:?}");
     let terminal = ssh(&bastion, &clear).await.terminal().command("tty").run().await;
     assert!(terminal.stderr.contains("PTY allocation request failed"), "{terminal:?}");
+    assert!(terminal.stderr.contains("bastion: your certificate permits no terminal"), "{terminal:?}");
     let permits = authority.sign(&["-n", "carol", "-O", "clear", "-O", "permit-port-forwarding"]).await;
     let forward = ssh(&bastion, &permits).await.option("-W").option(&format!("127.0.0.1:{port}")).run().await;
     assert!(forward.stdout.starts_with("SSH-2.0-OpenSSH"), "{forward:?}");

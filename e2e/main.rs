@@ -35,4 +35,5 @@ mod scenes;
 mod schema;
 mod second_factors;
 mod signals;
+mod startups;
 mod targets;

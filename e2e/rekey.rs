@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Bastion, Outcome, Sshd};
+use crate::harness::{Bastion, Namespace, Outcome, PATIENCE, Setting, Sshd, eventually};
 
 /// How long a transfer may take on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -49,4 +49,20 @@ async fn the_gateway_asks_for_new_keys_after_a_gibibyte_on_both_legs() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let (user, target) = (new_keys(&outcome.stderr), new_keys(&sshd.log()));
     assert!(user >= 2 && target >= 2, "new keys {user} times for the user and {target} times for the target");
+}
+
+#[tokio::test]
+async fn the_gateway_asks_for_new_keys_after_a_time_on_both_legs() {
+    let sshd = Sshd::start_with("LogLevel DEBUG1").await;
+    let setting = Setting { env: vec![("BASTION_REKEY_TIME", "1s".into())], ..Setting::default() };
+    let prepare = async |namespace: &Namespace, _: &Sshd| namespace.target_with("rekeys", &sshd, json!({})).await;
+    let bastion = Bastion::in_setting(&setting, prepare).await;
+    let ssh = bastion.ssh("alice:rekeys").await.option("-v").no_terminal().start().await;
+    let mut alice = bastion.opened(ssh, "alice").await;
+    eventually(PATIENCE, "new keys, and more than once", async || {
+        let times = (new_keys(&alice.ssh.stderr()), new_keys(&sshd.log()));
+        if times.0 >= 3 && times.1 >= 3 { Ok(()) } else { Err(format!("{times:?} times for the user and the target")) }
+    })
+    .await;
+    alice.still_answers().await;
 }

@@ -96,8 +96,9 @@ async fn a_port_that_the_target_has_not_to_give_is_refused_and_the_session_goes_
     let words = format!("{}:{}", taken.address, taken.address);
     let ssh = bastion.ssh("alice:web-1").await.no_terminal().option("-R").option(&words).start().await;
     let mut open = bastion.opened(ssh, "alice").await;
-    let refused = "remote port forwarding failed for listen port";
-    open.ssh.finds("the client's words", |it| it.stderr().contains(refused).then_some(())).await;
+    for words in ["remote port forwarding failed for listen port", "bastion: the target does not listen for -R"] {
+        open.ssh.finds("the words", |it| it.stderr().contains(words).then_some(())).await;
+    }
     open.still_answers().await;
 }
 

@@ -104,6 +104,8 @@ async fn a_user_with_a_wrong_spec_is_refused_in_words_that_help() {
         (json!({"publicKeys": ["cert-authority,principals=\"\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),
         (json!({"publicKeys": ["cert-authority,principals=\"a b\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),
         (json!({"publicKeys": ["cert-authority ssh-ed25519-cert-v01@openssh.com AAAA"]}), BAD_USER_KEY),
+        (json!({"publicKeys": ["verify-required ssh-ed25519 AAAA"]}), BAD_USER_KEY),
+        (json!({"publicKeys": ["verify-required,no-pty sk-ssh-ed25519@openssh.com AAAA"]}), BAD_USER_KEY),
         (json!({"authentication": []}), "spec.authentication in body should have at least 1 items"),
         (json!({"authentication": ["face"]}), "supported values: \"publickey\", \"password\", \"totp\""),
         (json!({"authentication": ["publickey", "publickey"]}), "each factor is named once"),
@@ -136,6 +138,9 @@ async fn a_user_may_have_keys_and_authorities_in_every_usual_way() {
     user["spec"] = json!({"publicKeys": [
         "sk-ssh-ed25519@openssh.com AAAAGnNr alice's key",
         "cert-authority ssh-ed25519 AAAAC3Nz the CA",
+        "cert-authority,no-pty,no-touch-required,verify-required ssh-ed25519 AAAAC3Nz",
+        "verify-required sk-ssh-ed25519@openssh.com AAAAC3Nz a key with a PIN",
+        "no-touch-required,verify-required sk-ecdsa-sha2-nistp256@openssh.com AAAAC3Nz",
         "cert-authority,principals=\"dev,ops\",command=\"say \\\"a, b\\\"\",no-pty ssh-rsa AAAAB3Nz",
         "cert-authority,no-port-forwarding,no-agent-forwarding ecdsa-sha2-nistp256 AAAAE2Vj==",
     ], "authentication": ["publickey", "password", "totp"], "password": {"name": "alice", "key": "password"},

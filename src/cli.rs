@@ -90,6 +90,11 @@ pub struct Gateway {
     /// How many sessions this gateway carries at most.
     #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
     pub max_sessions: usize,
+    /// How many connections from one address may be open that have not signed in, or have no session yet, as with sshd's
+    /// PerSourceMaxStartups; 512 may in all. An IPv6 address counts as its network of 64 bits. Where a load balancer
+    /// hides the clients' addresses, 512 is the value that turns this off.
+    #[arg(long, env = "BASTION_MAX_STARTUPS_PER_ADDRESS", hide_env_values = true, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_startups_per_address: u16,
     /// Which variables of the client's environment are passed to targets, as in sshd's AcceptEnv; separated by commas, and with
     /// a * behind what several begin with. What else a client sends is dropped, and the target's own sshd may drop more.
     #[arg(
@@ -103,6 +108,10 @@ pub struct Gateway {
     /// A file whose text clients show before anybody signs in.
     #[arg(long, env = "BASTION_BANNER_FILE", hide_env_values = true)]
     pub banner_file: Option<PathBuf>,
+    /// How long keys are in use until new ones are agreed on, such as 1h, on the connections to clients and to targets; after
+    /// 1 GiB they are in any case. The two are sshd's RekeyLimit.
+    #[arg(long, env = "BASTION_REKEY_TIME", hide_env_values = true, default_value = "1h", value_parser = rekey_time)]
+    pub rekey_time: Duration,
     #[command(flatten)]
     pub lock_out: LockOut,
     /// Where sessions are recorded of targets that ask for it: the URL of a folder, such as
@@ -234,8 +243,10 @@ impl From<Gateway> for gateway::Settings {
             http_listen: flags.place.http_listen,
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
+            max_startups_per_address: flags.max_startups_per_address.into(),
             accept_env: flags.accept_env,
             lock_out: flags.lock_out.into(),
+            rekey_time: flags.rekey_time,
             banner_file: flags.banner_file,
             recording_url: flags.recording_url,
             redis: flags.redis.into(),
@@ -275,6 +286,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// Keys that are exchanged all the time leave none for data.
+fn rekey_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_secs(1) { Err("keys are in use for 1s at least".to_owned()) } else { Ok(time) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,5 +308,7 @@ mod tests {
         assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));
         assert!(duration("10").is_err());
         assert!(duration("-1s").is_err());
+        assert!(rekey_time("0s").is_err());
+        assert_eq!(rekey_time("1s"), Ok(Duration::from_secs(1)));
     }
 }

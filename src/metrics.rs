@@ -31,10 +31,10 @@ impl EndLabels {
     }
 }
 
-/// Why a sign-in was refused.
+/// Why a sign-in or a connection was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
-    /// One of the labels in `gateway::directory` or `gateway::refusal`.
+    /// One of the labels in `gateway::directory`, `gateway::refusal` or `gateway::startups`.
     pub reason: &'static str,
 }
 
@@ -155,7 +155,7 @@ macro_rules! metrics {
 
 metrics! {
     connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
-    connections_refused: Counter, "counter", Counter::default(), "Connections turned away because too many had not signed in.";
+    connections_refused: Family<RefusalLabels, Counter>, "counter by reason", Family::default(), "Connections turned away because too many had no session yet: in all, or from their address.";
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", Family::default(), "Sign-ins refused; each key that a client offers in vain counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", Family::default(), "Connections to targets that could not be made or signed in.";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";
@@ -209,6 +209,7 @@ mod tests {
 
     #[test]
     fn the_page_has_every_metric_that_is_described() {
+        METRICS.connections_refused.get_or_create(&RefusalLabels { reason: "all" }).inc();
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
         METRICS.targets_unreachable.get_or_create(&UnreachableLabels { reason: "address" }).inc();
         METRICS.legacy_algorithms_negotiated.get_or_create(&AlgorithmLabels { algorithm: "ssh-rsa" }).inc();

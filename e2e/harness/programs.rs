@@ -76,13 +76,20 @@ impl Gateway {
 
     /// How many sessions it says that it carries.
     pub async fn sessions_active(&self) -> usize {
+        self.metric("bastion_sessions_active").await
+    }
+
+    /// The value of a metric, named with its labels as the page has them; zero when it is not there, as a counter's is before
+    /// it counts.
+    pub async fn metric(&self, name: &str) -> usize {
         let mut stream = TcpStream::connect(self.http).await.expect("the gateway serves HTTP");
         let request = "GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut page = String::new();
         stream.read_to_string(&mut page).await.expect("it answers");
-        let value = page.lines().find_map(|line| line.strip_prefix("bastion_sessions_active "));
-        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number of sessions in {page}"))
+        assert!(page.contains("bastion_sessions_active "), "not the page of a gateway: {page}");
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("a number"))
     }
 
     /// The file that knows the gateways' host key.

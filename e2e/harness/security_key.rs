@@ -13,8 +13,9 @@ use super::run::{Run, unique};
 
 const KIND: &str = "sk-ssh-ed25519@openssh.com";
 const APPLICATION: &str = "ssh:";
-/// The user was present.
-const PRESENT: u8 = 1;
+/// What a key says of its user: they have touched it, and have been asked for a PIN.
+pub const TOUCHED: u8 = 1;
+pub const VERIFIED: u8 = 4;
 
 /// A key, and what signs in its name.
 pub struct SecurityKey {
@@ -27,20 +28,25 @@ pub struct SecurityKey {
 }
 
 impl SecurityKey {
-    /// One whose agent signs with it.
+    /// One whose agent signs with it when it is touched.
     pub async fn new() -> Self {
+        Self::saying(TOUCHED).await
+    }
+
+    /// One that says this of its user with each signature.
+    pub async fn saying(flags: u8) -> Self {
         let key = random();
         let blob = blob(&key);
-        Self::signing_with(key, blob).await
+        Self::signing_with(key, flags, blob).await
     }
 
     /// One whose agent has another key and signs with that.
     pub async fn forged(public: &Self) -> Self {
         let parsed = PublicKey::from_openssh(&public.public).expect("a public key");
-        Self::signing_with(random(), parsed.to_bytes().expect("a public key")).await
+        Self::signing_with(random(), TOUCHED, parsed.to_bytes().expect("a public key")).await
     }
 
-    async fn signing_with(key: Ed25519KeyPair, blob: Vec<u8>) -> Self {
+    async fn signing_with(key: Ed25519KeyPair, flags: u8, blob: Vec<u8>) -> Self {
         let base = Run::get().await.dir.join(format!("security-key-{}", unique()));
         let (path, agent) = (base.with_added_extension("pub"), base.with_added_extension("agent"));
         let public = PublicKey::from_bytes(&blob).expect("a public key").to_openssh().expect("a line");
@@ -49,14 +55,14 @@ impl SecurityKey {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // The client has left when it is over.
-                let _ = serve(stream, &key, &blob).await;
+                let _ = serve(stream, &key, flags, &blob).await;
             }
         });
         Self { public, path, agent }
     }
 }
 
-async fn serve(mut stream: UnixStream, key: &Ed25519KeyPair, blob: &[u8]) -> std::io::Result<()> {
+async fn serve(mut stream: UnixStream, key: &Ed25519KeyPair, flags: u8, blob: &[u8]) -> std::io::Result<()> {
     loop {
         let length = stream.read_u32().await?;
         let mut request = vec![0; length as usize];
@@ -65,7 +71,7 @@ async fn serve(mut stream: UnixStream, key: &Ed25519KeyPair, blob: &[u8]) -> std
             Some((11, _)) => [&[12, 0, 0, 0, 1], text(blob).as_slice(), &text(b"security key")].concat(),
             Some((13, mut rest)) => {
                 let (_, data) = (take(&mut rest), take(&mut rest));
-                [&[14], text(&signature(key, data)).as_slice()].concat()
+                [&[14], text(&signature(key, flags, data)).as_slice()].concat()
             }
             _ => vec![5],
         };
@@ -82,8 +88,8 @@ fn blob(key: &Ed25519KeyPair) -> Vec<u8> {
     [text(KIND.as_bytes()), text(key.public_key().as_ref()), text(APPLICATION.as_bytes())].concat()
 }
 
-fn signature(key: &Ed25519KeyPair, data: &[u8]) -> Vec<u8> {
-    let trailer = [&[PRESENT], 7_u32.to_be_bytes().as_slice()].concat();
+fn signature(key: &Ed25519KeyPair, flags: u8, data: &[u8]) -> Vec<u8> {
+    let trailer = [&[flags], 7_u32.to_be_bytes().as_slice()].concat();
     let (application, message) = (digest(&SHA256, APPLICATION.as_bytes()), digest(&SHA256, data));
     let signed = key.sign(&[application.as_ref(), &trailer, message.as_ref()].concat());
     [text(KIND.as_bytes()), text(signed.as_ref()), trailer].concat()

@@ -56,7 +56,8 @@ pub struct BastionUserSpec {
     pub groups: Vec<Group>,
     /// The public keys that the user signs in with. `cert-authority,principals="a,b" ssh-ed25519 ...` is the key that
     /// signs certificates for the user: one of the principals, or without that option the user's own name, must be in the
-    /// certificate.
+    /// certificate. `verify-required` before a security key's line (sk-...) asks for its PIN or fingerprint, and
+    /// `no-touch-required` does without a touch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub public_keys: Vec<UserKeyLine>,

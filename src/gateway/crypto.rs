@@ -1,9 +1,10 @@
 //! The algorithms that the gateway speaks, on both sides: no SHA-1, no CBC, no finite-field groups.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use russh::keys::ssh_key::{Algorithm, HashAlg};
-use russh::{Preferred, SshId, cipher, compression, kex, mac};
+use russh::{Limits, Preferred, SshId, cipher, compression, kex, mac};
 
 const KEX: &[kex::Name] = &[
     kex::MLKEM768X25519_SHA256,
@@ -55,4 +56,9 @@ pub fn signatures(key: Algorithm) -> Vec<Algorithm> {
         }
         other => vec![other],
     }
+}
+
+/// New keys after this time, and after 1 GiB in one direction, which RFC 4253, section 9, recommends.
+pub fn rekey_limits(time: Duration) -> Limits {
+    Limits { rekey_time_limit: time, ..Limits::default() }
 }

@@ -18,7 +18,7 @@ use tracing::warn;
 use super::allowed::{Allowed, Question};
 use super::jump::Meant;
 use super::refusal::Refusal;
-use super::sign_in::{BadCertificate, Permits, Proof, takes_certificates};
+use super::sign_in::{BadCertificate, NotPresent, Permits, Proof, takes_certificates};
 use super::sign_in_name::SignInName;
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor, GROUP};
 use crate::cluster::{REQUEST_TIMEOUT, watch};
@@ -70,6 +70,9 @@ pub enum NoAccess {
     /// `spec.publicKeys`
     #[error("the key is not one of the user's")]
     UnknownKey,
+    /// `spec.publicKeys`, of a security key
+    #[error(transparent)]
+    NotPresent(#[from] NotPresent),
     /// `spec.publicKeys`, the lines that begin with `cert-authority`
     #[error(transparent)]
     Certificate(#[from] BadCertificate),
@@ -113,6 +116,7 @@ impl NoAccess {
             Self::Disabled => "disabled",
             Self::Expired => "expired",
             Self::UnknownKey => "key",
+            Self::NotPresent(_) => "security_key",
             Self::Certificate(_) => "certificate",
             Self::OutOfTurn => "out_of_turn",
             Self::WrongPassword => "password",

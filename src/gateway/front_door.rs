@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use russh::keys::ssh_key::PrivateKey;
 use russh::server::{Config, run_stream};
 use russh::{ChannelControl, MethodKind, MethodSet};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -18,45 +17,34 @@ use super::crypto;
 use super::handler::Connection;
 use super::inbox::WINDOW;
 use super::socket::Socket;
+use super::startups::{Startup, Startups, TooMany, TurnedAway};
 use crate::lifecycle::KEEPALIVE_EVERY;
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, RefusalLabels};
 
-/// How many connections may be open that have not signed in.
-const MAX_STARTUPS: usize = 512;
 /// How long a connection has to sign in.
 const SIGN_IN_GRACE: Duration = Duration::from_mins(1);
 /// What one failed attempt costs, whatever was wrong with it.
 const REJECTION_TIME: Duration = Duration::from_secs(1);
 
 /// Accepts connections until `stop` is cancelled.
-pub async fn run(gateway: Arc<Gateway>, listener: TcpListener, host_key: PrivateKey, stop: CancellationToken) {
-    let config = Arc::new(config(host_key));
-    let startups = Arc::new(Semaphore::new(MAX_STARTUPS));
+pub async fn run(
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    host_key: PrivateKey,
+    mut startups: Startups,
+    stop: CancellationToken,
+) {
+    let config = Arc::new(Config { limits: crypto::rekey_limits(gateway.rekey_time), ..config(host_key) });
+    let mut turned_away = TurnedAway::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, peer)) => match startups.clone().try_acquire_owned() {
-                Ok(startup) => {
-                    let cut = CancellationToken::new();
-                    let gone = CancellationToken::new();
-                    let connection = Connection::new(gateway.clone(), peer, gone.clone(), cut.clone(), startup);
-                    let refusals = connection.refusals();
-                    let served = serve(config.clone(), stream, peer, connection, cut, gone);
-                    let gateway = gateway.clone();
-                    tokio::spawn(async move {
-                        served.await;
-                        let refused = refusals.lock().unwrap_or_else(PoisonError::into_inner).take();
-                        if let Some((user, why)) = refused {
-                            gateway.refusals.tell(user, peer, &why);
-                        }
-                    });
-                }
-                Err(_) => {
-                    METRICS.connections_refused.inc();
-                }
+            Ok((stream, peer)) => match startups.admit(peer.ip()) {
+                Ok(startup) => begin(gateway.clone(), config.clone(), stream, peer, startup),
+                Err(too_many) => turn_away(&stream, peer, too_many, &mut turned_away),
             },
             Err(error) => {
                 // Out of file descriptors, as a rule: it passes when connections end.
@@ -65,6 +53,32 @@ pub async fn run(gateway: Arc<Gateway>, listener: TcpListener, host_key: Private
             }
         }
     }
+}
+
+/// Serves one connection in a task of its own, and tells of its refusals when it has ended.
+fn begin(gateway: Arc<Gateway>, config: Arc<Config>, stream: TcpStream, peer: SocketAddr, startup: Startup) {
+    let cut = CancellationToken::new();
+    let gone = CancellationToken::new();
+    let connection = Connection::new(gateway.clone(), peer, gone.clone(), cut.clone(), startup);
+    let refusals = connection.refusals();
+    let served = serve(config, stream, peer, connection, cut, gone);
+    tokio::spawn(async move {
+        served.await;
+        let refused = refusals.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((user, why)) = refused {
+            gateway.refusals.tell(user, peer, &why);
+        }
+    });
+}
+
+/// Says why, as far as the client reads that at all, and closes the connection.
+fn turn_away(stream: &TcpStream, peer: SocketAddr, too_many: TooMany, turned_away: &mut TurnedAway) {
+    let reason = too_many.label();
+    METRICS.connections_refused.get_or_create(&RefusalLabels { reason }).inc();
+    if let Some(connections) = turned_away.another(Instant::now()) {
+        warn!(client = %peer, reason, connections, "connections are turned away: too many have no session yet");
+    }
+    let _ = stream.try_write(too_many.notice().as_bytes());
 }
 
 /// Serves one connection to its end, whatever the end.
@@ -114,7 +128,8 @@ async fn serve(
     gone.cancel();
 }
 
-fn config(host_key: PrivateKey) -> Config {
+/// How the SSH library is set up, for this host key.
+pub fn config(host_key: PrivateKey) -> Config {
     Config {
         server_id: crypto::identification(),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),

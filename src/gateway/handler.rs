@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use russh::keys::ssh_key::Certificate;
-use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
+use russh::server::{
+    self, Auth, ChannelOpenHandle, Handle, Msg, PublicKeyOffer, Response, Session, VerifiedCertificate,
+    VerifiedPublicKey,
+};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -22,11 +24,12 @@ use super::jump;
 use super::lobby::{self, Guest};
 use super::refusal::Refusal;
 use super::request::{FromUser, PtyRequest, Request, Size};
-use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection};
+use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection, listened_at};
 use super::session::{self, ClientSide};
 use super::sign_in::{LastRefusal, Permits, SignIn};
 use super::sign_in_name::SignInName;
 use super::socket::Health;
+use super::startups::Startup;
 use super::{Gateway, Opening};
 use crate::api::Allow;
 
@@ -46,7 +49,7 @@ pub struct Connection {
     gone: CancellationToken,
     cut: CancellationToken,
     /// Held until there is a session.
-    startup: Option<OwnedSemaphorePermit>,
+    startup: Option<Startup>,
     health: Health,
     /// Cancelled when there is a session.
     signed_in: CancellationToken,
@@ -119,7 +122,7 @@ impl Connection {
         peer: SocketAddr,
         gone: CancellationToken,
         cut: CancellationToken,
-        startup: OwnedSemaphorePermit,
+        startup: Startup,
     ) -> Self {
         Self {
             sign_in: SignIn::new(gateway.clone(), peer),
@@ -136,6 +139,36 @@ impl Connection {
             refused_channels: 0,
             notices: Vec::new(),
         }
+    }
+
+    /// A connection that has a session, and who hears of its channels: a fuzz target.
+    #[cfg(fuzzing)]
+    pub fn in_session(
+        gateway: Arc<Gateway>,
+        peer: SocketAddr,
+        (gone, cut): (CancellationToken, CancellationToken),
+        opening: Opening,
+        activity: Arc<Activity>,
+    ) -> (Self, mpsc::Receiver<Opened>) {
+        let (opened, channels) = mpsc::channel(MAX_CHANNELS);
+        let target = Arc::new(OnceLock::from(opening));
+        let link = Link { permits: Permits::ALL, target, activity, opened, listening: None };
+        let connection = Self {
+            sign_in: SignIn::new(gateway.clone(), peer),
+            gateway,
+            peer,
+            gone,
+            cut,
+            startup: None,
+            health: Health::default(),
+            signed_in: CancellationToken::new(),
+            state: State::Session(link),
+            inboxes: Arc::default(),
+            begun_on_target: HashSet::new(),
+            refused_channels: 0,
+            notices: Vec::new(),
+        };
+        (connection, channels)
     }
 
     /// Is cancelled when the connection has a session; without one its time is limited.
@@ -220,22 +253,23 @@ impl Connection {
     }
 
     fn put(&self, channel: ChannelId, said: FromUser) -> Result<(), russh::Error> {
-        match self.inboxes.get(channel) {
-            Some(inbox) => {
-                let bytes = said.size();
-                inbox.put(said, bytes).map_err(|_| russh::Error::Inconsistent)
-            }
-            None => Ok(()),
-        }
+        let bytes = said.size();
+        Ok(self.inboxes.put(channel, said, bytes)?)
     }
 
     fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) -> Result<(), russh::Error> {
-        let (State::Session(link), Some(inbox)) = (&self.state, self.inboxes.get(channel)) else { return Ok(()) };
+        let State::Session(link) = &self.state else { return Ok(()) };
         // What answers the target, an agent or a forwarded server, is no user at work.
         if !data.is_empty() && !self.begun_on_target.contains(&channel) {
             link.activity.input();
         }
-        inbox.put_data(stream, data).map_err(|_| russh::Error::Inconsistent)
+        Ok(self.inboxes.put_data(channel, stream, data)?)
+    }
+
+    /// Keeps what the user is to be told on the first channel, once however often it was asked for.
+    fn note(&mut self, notice: &'static str) {
+        self.notices.push(notice);
+        self.notices.dedup();
     }
 
     /// Has the user told, on this channel, of what was refused before there was one.
@@ -307,10 +341,14 @@ impl server::Handler for Connection {
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.with_key(user, key.public_key))
+        Ok(self.sign_in.with_key(user, key))
     }
 
-    async fn auth_openssh_certificate(&mut self, user: &str, certificate: &Certificate) -> Result<Auth, Self::Error> {
+    async fn auth_openssh_certificate_verified(
+        &mut self,
+        user: &str,
+        certificate: VerifiedCertificate<'_>,
+    ) -> Result<Auth, Self::Error> {
         Ok(self.sign_in.with_certificate(user, certificate))
     }
 
@@ -381,17 +419,16 @@ impl server::Handler for Connection {
                 let user = SignInName::user_of(self.sign_in.name());
                 forward::prohibited(&jump::without_target(user, host, self.meant(host, port).await.as_ref()))
             }
-            (State::Session(link), Some(port)) if !link.allow().local_forward => {
-                link.audit_forward("local_forward", host, u32::from(port), "refused: spec.allow.localForward");
-                match port {
-                    jump::SSH_PORT => forward::prohibited(&jump::with_target(self.sign_in.name())),
-                    _ => forward::prohibited("bastion: this target allows no local forwards (spec.allow.localForward)"),
-                }
-            }
-            (State::Session(link), _) if !link.permits.port_forwarding => {
-                forward::prohibited("bastion: your certificate permits no forwards (permit-port-forwarding)")
-            }
             (State::Session(link), Some(port)) => {
+                if let Err(denied) = link.permits.local_forward(link.allow()) {
+                    link.audit_forward("local_forward", host, u32::from(port), denied.result);
+                    let refused = match port {
+                        jump::SSH_PORT if !link.allow().local_forward => jump::with_target(self.sign_in.name()),
+                        _ => denied.notice.to_owned(),
+                    };
+                    reply.reject(forward::prohibited(&refused)).await;
+                    return Ok(());
+                }
                 link.activity.input();
                 let (host, originator) = (host.to_owned(), originator.to_owned());
                 let destination = Destination { host, port, originator, originator_port };
@@ -457,6 +494,11 @@ impl server::Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         if self.no_terminal() {
+            // OpenSSH gives up at this answer, so the reason comes before it, where the client takes it.
+            let notice = "bastion: your certificate permits no terminal (permit-pty)\r\n";
+            if session.window_size(&channel) as usize >= notice.len() {
+                session.extended_data(channel, 1, notice)?;
+            }
             return session.channel_failure(channel);
         }
         self.resized(columns, rows);
@@ -475,6 +517,10 @@ impl server::Handler for Connection {
         _: u32,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if matches!(self.state, State::Session(_)) {
+            let notice = "bastion: X11 is not forwarded (-X, -Y); the rest goes on";
+            self.put(channel, FromUser::Request(Request::Notice(notice)))?;
+        }
         // Without an answer, the client would take the next one for it.
         session.channel_failure(channel)
     }
@@ -538,7 +584,10 @@ impl server::Handler for Connection {
             State::Session(link) if !link.has_target() => Request::AgentForward,
             State::Session(link) => match link.permits.agent(link.allow()) {
                 Ok(()) => Request::AgentForward,
-                Err(notice) => Request::Notice(notice),
+                Err(denied) => {
+                    link.audit_forward("agent_forward", "", 0, denied.result);
+                    Request::Notice(denied.notice)
+                }
             },
             State::Before | State::Refused(_) => return Ok(false),
         };
@@ -573,19 +622,21 @@ impl server::Handler for Connection {
     async fn tcpip_forward(&mut self, address: &str, port: &mut u32, _: &mut Session) -> Result<bool, Self::Error> {
         let State::Session(link) = &mut self.state else { return Ok(false) };
         if !link.has_target() {
-            self.notices.push("bastion: -R needs a target in the sign-in name; chosen in the menu, it comes too late");
-            self.notices.dedup();
+            self.note("bastion: -R needs a target in the sign-in name; chosen in the menu, it comes too late");
             return Ok(false);
         }
-        if let Err(notice) = link.permits.remote_forward(link.allow()) {
-            link.audit_forward("remote_forward", address, *port, "refused: not allowed");
-            self.notices.push(notice);
-            self.notices.dedup();
+        if let Err(denied) = link.permits.remote_forward(link.allow()) {
+            link.audit_forward("remote_listen", listened_at(address), *port, denied.result);
+            self.note(denied.notice);
             return Ok(false);
         }
         let (address, asked) = (address.to_owned(), *port);
         let listening = link.ask(|answer| Listening::Begin { address, port: asked, answer }).await;
         *port = listening.unwrap_or_default();
+        if listening.is_none() {
+            self.notices.push("bastion: the target does not listen for -R; the port is taken, or its sshd allows none");
+            self.notices.dedup();
+        }
         Ok(listening.is_some())
     }
 

@@ -42,6 +42,12 @@ pub enum Item<T> {
 #[error("the peer floods a channel")]
 pub struct Flooded;
 
+impl From<Flooded> for russh::Error {
+    fn from(_: Flooded) -> Self {
+        Self::Inconsistent
+    }
+}
+
 /// The inbox of one side of a channel: its connection puts in without waiting, the other side awaits.
 #[derive(Debug)]
 pub struct Inbox<T> {
@@ -277,6 +283,22 @@ impl<T: Clone> Inboxes<T> {
     /// The inbox of an open channel.
     pub fn get(&self, channel: ChannelId) -> Option<Arc<Inbox<T>>> {
         self.lock().channels.get(&channel).map(|entry| entry.inbox.clone())
+    }
+
+    /// Puts data into a channel's inbox, as [`Inbox::put_data`] does. What comes on a channel that is not open is nobody's.
+    ///
+    /// # Errors
+    /// When it comes in too many pieces that cannot be put together.
+    pub fn put_data(&self, channel: ChannelId, extended: Option<u32>, data: &[u8]) -> Result<(), Flooded> {
+        self.get(channel).map_or(Ok(()), |inbox| inbox.put_data(extended, data))
+    }
+
+    /// Puts anything else into a channel's inbox, as [`Inbox::put`] does.
+    ///
+    /// # Errors
+    /// When too much of it is waiting.
+    pub fn put(&self, channel: ChannelId, said: T, bytes: usize) -> Result<(), Flooded> {
+        self.get(channel).map_or(Ok(()), |inbox| inbox.put(said, bytes))
     }
 
     /// The peer has closed a channel, and said this last.

@@ -12,6 +12,7 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
+use super::audit_log::AuditLog;
 use super::channel::{self, Opened, UserChannel};
 use super::directory::Grant;
 use super::inbox::Item;
@@ -141,7 +142,7 @@ impl Visit {
                 let Grant { target, login, permits, .. } = &admitted.grant;
                 let connecting = format!("{}\r\n", language.connecting(login, &target.name_any()));
                 show(&channel, connecting.into_bytes()).await?;
-                let items = asked.into_items(permits, target.spec.allow);
+                let items = asked.into_items(permits, target.spec.allow, &admitted.audit);
                 channel.side.inbox.put_back(items);
                 Ok((channel, admitted))
             }
@@ -384,10 +385,13 @@ impl Asked {
     }
 
     /// The same requests for the target, with the size that the terminal has now.
-    fn into_items(self, permits: &Permits, allow: Allow) -> Vec<Item<FromUser>> {
+    fn into_items(self, permits: &Permits, allow: Allow, audit: &AuditLog) -> Vec<Item<FromUser>> {
         let agent = self.agent.then(|| match permits.agent(allow) {
             Ok(()) => Request::AgentForward,
-            Err(notice) => Request::Notice(notice),
+            Err(denied) => {
+                audit.tunnel("agent_forward", "", 0, None, denied.result);
+                Request::Notice(denied.notice)
+            }
         });
         let notices = self.notices.into_iter().map(Request::Notice).chain(agent);
         let env = self.env.into_iter().map(|(name, value)| Request::Env { name, value });

@@ -10,6 +10,8 @@ mod directory;
 mod environment;
 mod forward;
 mod front_door;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handler;
 mod host_key;
 mod hot_state;
@@ -32,6 +34,8 @@ mod session_limit;
 mod sign_in;
 mod sign_in_name;
 mod socket;
+mod source;
+mod startups;
 mod supervisor;
 mod tap;
 mod target;
@@ -73,6 +77,7 @@ use session_limit::SessionLimit;
 pub use sign_in::{LockOut, hash_password};
 use sign_in::{SecondFactors, SignedIn, Throttle};
 pub use sign_in_name::SignInName;
+use startups::Startups;
 use supervisor::Supervisor;
 use target::Dialler;
 
@@ -102,6 +107,8 @@ pub struct Settings {
     pub grace_period: Duration,
     /// How many sessions the gateway carries at most.
     pub max_sessions: usize,
+    /// How many connections from one address may have no session yet.
+    pub max_startups_per_address: usize,
     /// Which variables of the clients' environment are passed on.
     pub accept_env: Vec<AcceptEnv>,
     /// Where recordings go, where there are some.
@@ -110,6 +117,8 @@ pub struct Settings {
     pub redis: Option<RedisSettings>,
     /// How many wrong answers lock out.
     pub lock_out: LockOut,
+    /// How long keys are in use.
+    pub rekey_time: Duration,
     /// A file with what clients show before anybody signs in.
     pub banner_file: Option<PathBuf>,
 }
@@ -134,6 +143,7 @@ pub(crate) struct Gateway {
     instance: watch::Receiver<Option<Arc<Instance>>>,
     stop: CancellationToken,
     grace_period: Duration,
+    rekey_time: Duration,
 }
 
 /// What a session needs to begin.
@@ -230,7 +240,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         banner,
         refusals: RefusalEvents::new(events.clone()),
         writer: SessionWriter::new(client.clone(), &settings.namespace, "bastion-gateway", events),
-        dialler: Dialler::new(client.clone(), &settings.namespace),
+        dialler: Dialler::new(client.clone(), &settings.namespace, settings.rekey_time),
         recordings,
         slots: Arc::new(Semaphore::new(settings.max_sessions)),
         accept_env: settings.accept_env.clone(),
@@ -240,6 +250,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         instance,
         stop: stop.clone(),
         grace_period: settings.grace_period,
+        rekey_time: settings.rekey_time,
     });
 
     let (first, lease) = Instance::begin(client.clone(), &settings).await?;
@@ -255,7 +266,8 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
     info!(address = %listener.local_addr()?, "listening for SSH");
     ready.set(true);
-    front_door::run(gateway.clone(), listener, host_key, stop).await;
+    let startups = Startups::new(settings.max_startups_per_address);
+    front_door::run(gateway.clone(), listener, host_key, startups, stop).await;
 
     ready.set(false);
     let drained = drain(&gateway, settings.grace_period).await;

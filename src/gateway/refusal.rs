@@ -20,7 +20,9 @@ pub enum Refusal {
         user: String,
     },
     /// There is no such target, or the user may not connect to it. Which of the two is not for them to know.
-    #[error("there is no target {target:?} that you may use")]
+    #[error(
+        "there is no target {target:?} that you may use; sign in without a target to choose from those that there are"
+    )]
     NoSuchTarget {
         /// As the user wrote it.
         target: String,
@@ -64,9 +66,12 @@ pub enum Refusal {
         /// The target.
         target: String,
     },
-    /// The session's object could not be created.
-    #[error("the session cannot be recorded, so it is not opened: {0}")]
-    NotRecorded(String),
+    /// The session's object could not be created. Why is for the log: it tells of the cluster's inside.
+    #[error(
+        "the session cannot be put on record, so it is not opened; try again in a moment, or ask whoever runs the bastion, \
+         who can see why"
+    )]
+    NotRecorded,
 }
 
 impl Refusal {
@@ -84,7 +89,7 @@ impl Refusal {
             Self::Full => "full",
             Self::NotReady => "not_ready",
             Self::NoPlaceForRecordings { .. } => "no_place_for_recordings",
-            Self::NotRecorded(_) => "not_recorded",
+            Self::NotRecorded => "not_recorded",
         }
     }
 

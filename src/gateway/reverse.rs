@@ -9,7 +9,6 @@ use russh::{Channel, ChannelOpenFailure, client};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::info;
 
 use super::activity::Activity;
 use super::audit_log::AuditLog;
@@ -26,6 +25,9 @@ use super::tunnel::{Tunnel, over};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the target may take to begin or stop listening, from the connecting on.
 pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many ports a target may listen on for one user's client.
+const MAX_PORTS: usize = 256;
 
 /// What the user's client asks for the ports of the target.
 #[derive(Debug)]
@@ -88,6 +90,16 @@ pub enum Purpose {
     Agent,
 }
 
+impl Purpose {
+    /// Tells the audit log of such a channel.
+    pub fn tell(&self, audit: &AuditLog, bytes: Option<(u64, u64)>, result: &str) {
+        match self {
+            Self::Forward { address, port, .. } => audit.tunnel("remote_forward", address, *port, bytes, result),
+            Self::Agent => audit.tunnel("agent_forward", "", 0, bytes, result),
+        }
+    }
+}
+
 /// The user's connection, for the opening of channels to it.
 #[derive(Clone)]
 pub struct UserConnection {
@@ -136,42 +148,84 @@ impl UserConnection {
 pub async fn listen(
     mut asked: mpsc::Receiver<Listening>,
     connection: TargetConnection,
-    session: Arc<str>,
+    audit: Arc<AuditLog>,
     mut announcements: watch::Receiver<Announcement>,
     farewells: TaskTracker,
 ) -> ChannelEnd {
+    let mut listener = Listener { connection, audit, ports: Vec::new() };
+    let lost = listener.connection.lost();
     let end = tokio::select! {
         () = async {
             while let Some(wish) = asked.recv().await {
-                heed(wish, &connection, &session).await;
+                listener.heed(wish).await;
             }
             std::future::pending::<()>().await;
         } => ChannelEnd::NotOpened,
-        () = connection.lost() => ChannelEnd::TargetLost,
+        () = lost.cancelled() => ChannelEnd::TargetLost,
         _ = over(&mut announcements) => ChannelEnd::NotOpened,
     };
-    farewells.spawn(connection.disconnect());
+    for (address, port) in &listener.ports {
+        listener.tell(address, *port, "ended");
+    }
+    farewells.spawn(listener.connection.disconnect());
     end
 }
 
-async fn heed(wish: Listening, connection: &TargetConnection, session: &str) {
-    match wish {
-        Listening::Begin { address, port, answer } => {
-            if answer.is_closed() {
-                // The client was told no when it had waited long enough.
-                return;
-            }
-            let listening = timeout(LISTEN_TIMEOUT, connection.listen(&address, port)).await.ok().flatten();
-            info!(session, address, port = listening.unwrap_or(port), opened = listening.is_some(), "remote forward");
-            if let (Err(_), Some(port)) = (answer.send(listening), listening) {
-                let _ = timeout(LISTEN_TIMEOUT, connection.stop_listening(&address, port)).await;
+/// An address to listen on, in words: the protocol leaves it empty for all that there are.
+pub fn listened_at(address: &str) -> &str {
+    if address.is_empty() { "*" } else { address }
+}
+
+/// The ports that a target listens on for the user.
+struct Listener {
+    connection: TargetConnection,
+    audit: Arc<AuditLog>,
+    ports: Vec<(String, u32)>,
+}
+
+impl Listener {
+    async fn heed(&mut self, wish: Listening) {
+        match wish {
+            // The client was told no when it had waited long enough.
+            Listening::Begin { answer, .. } if answer.is_closed() => {}
+            Listening::Begin { address, port, answer } => self.begin(address, port, answer).await,
+            Listening::Stop { address, port, answer } => {
+                let stopped = self.stop(&address, port).await;
+                let _ = answer.send(stopped.then_some(port));
             }
         }
-        Listening::Stop { address, port, answer } => {
-            let stopped = timeout(LISTEN_TIMEOUT, connection.stop_listening(&address, port)).await == Ok(true);
-            info!(session, address, port, stopped, "remote forward cancelled");
-            let _ = answer.send(stopped.then_some(port));
+    }
+
+    async fn begin(&mut self, address: String, port: u32, answer: oneshot::Sender<Option<u32>>) {
+        if self.ports.len() >= MAX_PORTS {
+            self.tell(&address, port, "not begun: too many ports");
+            return;
         }
+        let given = timeout(LISTEN_TIMEOUT, self.connection.listen(&address, port)).await.ok().flatten();
+        let Some(given) = given else {
+            self.tell(&address, port, "not begun: the target refused");
+            let _ = answer.send(None);
+            return;
+        };
+        self.tell(&address, given, "begun");
+        self.ports.push((address.clone(), given));
+        if answer.send(Some(given)).is_err() {
+            self.stop(&address, given).await;
+        }
+    }
+
+    async fn stop(&mut self, address: &str, port: u32) -> bool {
+        let stopped = timeout(LISTEN_TIMEOUT, self.connection.stop_listening(address, port)).await == Ok(true);
+        let listening = self.ports.iter().position(|it| it.0 == address && it.1 == port);
+        if let Some(at) = listening.filter(|_| stopped) {
+            self.ports.swap_remove(at);
+            self.tell(address, port, "ended");
+        }
+        stopped
+    }
+
+    fn tell(&self, address: &str, port: u32, result: &str) {
+        self.audit.tunnel("remote_listen", listened_at(address), port, None, result);
     }
 }
 
@@ -186,10 +240,7 @@ pub async fn join(
     farewells: TaskTracker,
 ) -> ChannelEnd {
     let purpose = incoming.purpose.clone();
-    let tell = |bytes, result: &str| match &purpose {
-        Purpose::Forward { address, port, .. } => audit.tunnel("remote_forward", address, *port, bytes, result),
-        Purpose::Agent => audit.tunnel("agent_forward", "", 0, bytes, result),
-    };
+    let tell = |bytes, result: &str| purpose.tell(&audit, bytes, result);
     let opened = tokio::select! {
         opened = user.open(purpose.clone(), &farewells) => opened,
         text = over(&mut announcements) => {

@@ -356,7 +356,8 @@ impl Session {
                 self.channels.spawn(join);
             }
             Opened::Listening(wishes) => {
-                let listen = reverse::listen(wishes, connection, self.name.clone(), announcements, farewells);
+                let listen =
+                    reverse::listen(wishes, connection, self.observers.audit.clone(), announcements, farewells);
                 self.channels.spawn(listen);
             }
         }
@@ -370,9 +371,11 @@ impl Session {
             Purpose::Agent => permits.agent(allow),
             Purpose::Forward { .. } => permits.remote_forward(allow),
         };
-        if allowed.is_err() {
+        if let Err(denied) = allowed {
+            incoming.purpose.tell(&self.observers.audit, None, denied.result);
             incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
         } else if self.channels.len() >= MAX_CHANNELS {
+            incoming.purpose.tell(&self.observers.audit, None, "not opened: too many channels");
             incoming.refuse(ChannelOpenFailure::ResourceShortage).await;
         } else {
             let (audit, activity) = (self.observers.audit.clone(), self.activity.clone());
@@ -436,8 +439,8 @@ impl Session {
 
     /// Nothing may pass that is not on record.
     async fn not_recorded(&mut self, client: &mut ClientSide, name: &str, error: String) {
-        let refusal = Refusal::NotRecorded(error);
-        warn!(session = name, error = %refusal, "session not opened");
+        let refusal = Refusal::NotRecorded;
+        warn!(session = name, error, "session not opened: its object cannot be created");
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
         let (announce, announcements) = watch::channel(Announcement::None);
         self.announcements = announcements;

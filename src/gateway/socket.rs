@@ -8,18 +8,28 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::tcp_options::{retry_within, tcp_info};
 use crate::lifecycle::{KEEPALIVE_EVERY, TcpHealth};
 
+/// How much is read at once where the library asks for less: of every packet it asks for the length first, and a call of
+/// the kernel for each would cost more than the packet's decryption.
+const AHEAD: usize = 128 * 1024;
+/// What is asked for at once from here on is read where it is wanted.
+const ENOUGH: usize = 16 * 1024;
+
 /// A TCP stream that can be cut off from outside, whatever the library is waiting for.
 pub struct Socket {
     stream: Arc<TcpStream>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// What was read and not asked for yet. It has no room while nothing comes, for most sessions are idle.
+    ahead: BytesMut,
 }
 
 /// A look at a connection from outside, for as long as it is open.
@@ -35,13 +45,39 @@ impl Socket {
         let _ = retry_within(&stream, KEEPALIVE_EVERY);
         let stream = Arc::new(stream);
         let health = Health(Arc::downgrade(&stream));
-        (Self { stream, cut: Box::pin(cut.cancelled_owned()) }, health)
+        (Self { stream, cut: Box::pin(cut.cancelled_owned()), ahead: BytesMut::new() }, health)
+    }
+
+    /// Reads ahead what there is.
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ahead.reserve(AHEAD);
+        let Self { stream, ahead, .. } = self;
+        let read = poll_io(cx, |cx| stream.poll_read_ready(cx), || stream.try_read_buf(ahead));
+        if read.is_pending() {
+            self.ahead = BytesMut::new();
+        }
+        read.map_ok(drop)
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.cut.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Pending => Ok(()),
+        }
+    }
+}
+
+/// Does something with the kernel as soon as it can be done at once.
+fn poll_io(
+    cx: &mut Context<'_>,
+    mut ready: impl FnMut(&mut Context<'_>) -> Poll<io::Result<()>>,
+    mut act: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(ready(cx))?;
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
         }
     }
 }
@@ -76,30 +112,29 @@ impl Health {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read(buf.initialize_unfilled()) {
-                Ok(read) => {
-                    buf.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        if self.ahead.is_empty() && buf.remaining() >= ENOUGH {
+            let stream = &self.stream;
+            let unfilled = buf.initialize_unfilled();
+            let read = ready!(poll_io(cx, |cx| stream.poll_read_ready(cx), || stream.try_read(unfilled)))?;
+            buf.advance(read);
+            return Poll::Ready(Ok(()));
         }
+        if self.ahead.is_empty() {
+            ready!(self.poll_read_ahead(cx))?;
+        }
+        // What costs no call of the kernel takes turns with other connections all the same.
+        ready!(coop::poll_proceed(cx)).made_progress();
+        let wanted = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead[..wanted]);
+        self.ahead.advance(wanted);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx)?;
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match self.stream.try_write(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
+        poll_io(cx, |cx| self.stream.poll_write_ready(cx), || self.stream.try_write(buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -109,5 +144,54 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(SockRef::from(&*self.stream).shutdown(Shutdown::Write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = Socket::new(listener.accept().await.unwrap().0, CancellationToken::new());
+        (socket, peer)
+    }
+
+    #[tokio::test]
+    async fn what_comes_is_read_in_order_whatever_is_asked_for_at_once() {
+        let (mut socket, mut peer) = pair().await;
+        let sent: Vec<u8> = (0_u32..1_000_000).flat_map(u32::to_le_bytes).collect();
+        let sending = tokio::spawn({
+            let sent = sent.clone();
+            async move { peer.write_all(&sent).await }
+        });
+        let mut read = vec![0; sent.len()];
+        let mut at = 0;
+        for size in [4, 32 * 1024, 1, ENOUGH, ENOUGH - 1, 4, AHEAD, 2 * AHEAD].into_iter().cycle() {
+            let end = sent.len().min(at + size);
+            socket.read_exact(&mut read[at..end]).await.unwrap();
+            at = end;
+            if at == sent.len() {
+                break;
+            }
+        }
+        assert!(read == sent);
+        sending.await.unwrap().unwrap();
+        assert_eq!(socket.read(&mut [0; 4]).await.unwrap(), 0, "the peer has closed it");
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_traffic_keeps_no_room() {
+        let (mut socket, mut peer) = pair().await;
+        peer.write_all(b"four").await.unwrap();
+        let mut four = [0; 4];
+        socket.read_exact(&mut four).await.unwrap();
+        assert!(socket.ahead.capacity() > 0);
+        assert!(futures::poll!(Box::pin(socket.read(&mut four))).is_pending());
+        assert_eq!(socket.ahead.capacity(), 0);
     }
 }

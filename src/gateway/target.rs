@@ -4,7 +4,11 @@ mod address;
 mod algorithms;
 mod certificate;
 mod credential;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod handler;
+#[cfg(test)]
+mod host_signature;
 mod host_trust;
 mod login;
 #[cfg(test)]
@@ -18,7 +22,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 use russh::client;
-use russh::{ChannelControl, ChannelOpenFailure, Disconnect};
+use russh::{ChannelControl, ChannelOpenFailure, Disconnect, Limits};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -50,6 +54,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Dialler {
     secrets: Api<Secret>,
+    rekey_time: Duration,
 }
 
 /// Who wants to be signed in, and where.
@@ -83,9 +88,9 @@ pub struct TargetConnection {
 }
 
 impl Dialler {
-    /// A dialler for targets of the bastion in `namespace`.
-    pub fn new(client: Client, namespace: &str) -> Self {
-        Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)) }
+    /// A dialler for targets of the bastion in `namespace`, who uses keys for so long.
+    pub fn new(client: Client, namespace: &str, rekey_time: Duration) -> Self {
+        Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)), rekey_time }
     }
 
     /// Connects to the target and signs in.
@@ -98,7 +103,8 @@ impl Dialler {
         let (credential, stream) = (credential?, stream?);
         let (target, address) = (target.name_any(), peer(&stream));
         let seconds = SIGN_IN_TIMEOUT.as_secs();
-        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, stream)).await;
+        let limits = crypto::rekey_limits(self.rekey_time);
+        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, limits, stream)).await;
         signed_in.map_err(|_| Unreachable::Slow { target, address, seconds })?
     }
 }
@@ -145,9 +151,9 @@ impl TargetConnection {
         self.handle.cancel_tcpip_forward(address, port).await.is_ok()
     }
 
-    /// Waits until the connection has ended.
-    pub async fn lost(&self) {
-        self.lost.cancelled().await;
+    /// Is cancelled when the connection has ended.
+    pub fn lost(&self) -> CancellationToken {
+        self.lost.clone()
     }
 
     /// Ends the connection, and with it whatever runs on the target: with a word of farewell where the target
@@ -178,13 +184,14 @@ fn peer(stream: &TcpStream) -> String {
 async fn sign_in(
     request: &DialRequest,
     credential: Credential,
+    limits: Limits,
     stream: TcpStream,
 ) -> Result<TargetConnection, Unreachable> {
     let DialRequest { session, target, login, .. } = request;
     let (name, address) = (target.name_any(), peer(&stream));
     let trust = HostTrust::of(target).ok_or_else(|| Unreachable::NoHostKey { target: name.clone() })?;
     let legacy = target.spec.legacy_algorithms.clone();
-    let config = Arc::new(config(&trust, &legacy));
+    let config = Arc::new(client::Config { limits, ..config(&trust, &legacy) });
     let cut = CancellationToken::new();
     let (socket, health) = Socket::new(stream, cut.clone());
     let cut = cut.drop_guard();

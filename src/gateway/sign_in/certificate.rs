@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::{Certificate, HashAlg};
+use russh::server::SkFlags;
 
 use super::super::crypto;
 use super::key_line::Authority;
 use super::permits::Permits;
+use super::presence::{NotPresent, Presence};
 
 /// Why a certificate lets nobody in. This is for the log: strangers get one answer to everything.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +39,9 @@ pub enum BadCertificate {
     /// `source-address`
     #[error("the certificate is not for the client's address")]
     WrongAddress,
+    /// The security key that it is for did not say what is asked for.
+    #[error(transparent)]
+    NotPresent(#[from] NotPresent),
     /// Line and certificate force different commands.
     #[error("the certificate and its cert-authority line force different commands")]
     TwoCommands,
@@ -45,12 +50,14 @@ pub enum BadCertificate {
     UnknownOption(String),
 }
 
-/// What the certificate permits `user`, who comes from `address` at `now`, in seconds since 1970.
+/// What the certificate permits `user`, who comes from `address` at `now`, in seconds since 1970; `flags` are what a security
+/// key said of who signed in with it, where the certificate is for one.
 ///
 /// # Errors
 /// Why it permits nothing.
 pub fn check(
     certificate: &Certificate,
+    flags: Option<SkFlags>,
     user: &str,
     authorities: &[Authority],
     address: IpAddr,
@@ -70,6 +77,7 @@ pub fn check(
         return Err(BadCertificate::BadSignature);
     }
     let own = permits_of(certificate, address)?;
+    presence_of(certificate).both(authority.presence).check(flags)?;
     own.both(&authority.permits).map_err(|_| BadCertificate::TwoCommands)
 }
 
@@ -115,6 +123,8 @@ fn permits_of(certificate: &Certificate, address: IpAddr) -> Result<Permits, Bad
                     return Err(BadCertificate::WrongAddress);
                 }
             }
+            // Heeded in `presence_of`.
+            "verify-required" => {}
             _ => return Err(BadCertificate::UnknownOption(name.clone())),
         }
     }
@@ -125,6 +135,14 @@ fn permits_of(certificate: &Certificate, address: IpAddr) -> Result<Permits, Bad
         port_forwarding: permits("permit-port-forwarding"),
         agent_forwarding: permits("permit-agent-forwarding"),
     })
+}
+
+/// What the certificate itself asks of a security key. It does without a touch by an extension, and its line must, too.
+fn presence_of(certificate: &Certificate) -> Presence {
+    Presence {
+        touch: !certificate.extensions().contains_key("no-touch-required"),
+        verification: certificate.critical_options().contains_key("verify-required"),
+    }
 }
 
 /// Whether an address is in a list of addresses and networks; `None` when that is no such list.
@@ -153,7 +171,7 @@ mod tests {
 
     fn authority(ca: &PrivateKey, principals: Option<&[&str]>) -> Authority {
         let principals = principals.map(|names| names.iter().copied().map(Into::into).collect());
-        Authority { key: ca.public_key().clone(), principals, permits: Permits::ALL }
+        Authority { key: ca.public_key().clone(), principals, permits: Permits::ALL, presence: Presence::DEFAULT }
     }
 
     /// A certificate for alice, valid at [`NOW`], but for what `change` does.
@@ -169,7 +187,7 @@ mod tests {
     }
 
     fn checked(certificate: &Certificate, authorities: &[Authority]) -> Result<Permits, BadCertificate> {
-        check(certificate, "alice", authorities, HERE.parse().unwrap(), NOW)
+        check(certificate, None, "alice", authorities, HERE.parse().unwrap(), NOW)
     }
 
     const NOTHING: Permits = Permits { command: None, pty: false, port_forwarding: false, agent_forwarding: false };
@@ -241,7 +259,7 @@ mod tests {
     fn it_holds_for_its_time(#[case] now: u64, #[case] expected: Result<(), BadCertificate>) {
         let ca = key();
         let (signed, lines) = (certificate(&ca, alice), [authority(&ca, None)]);
-        assert_eq!(check(&signed, "alice", &lines, HERE.parse().unwrap(), now).map(drop), expected);
+        assert_eq!(check(&signed, None, "alice", &lines, HERE.parse().unwrap(), now).map(drop), expected);
         assert!(authority_of(&signed, "alice", &lines).is_ok(), "a session outlives it");
     }
 
@@ -262,7 +280,7 @@ mod tests {
         let at = bytes.windows(5).position(|window| window == b"alice").unwrap();
         bytes[at..at + 5].copy_from_slice(b"carol");
         let forged = Certificate::from_bytes(&bytes).unwrap();
-        let carol = check(&forged, "carol", &[authority(&ca, None)], HERE.parse().unwrap(), NOW);
+        let carol = check(&forged, None, "carol", &[authority(&ca, None)], HERE.parse().unwrap(), NOW);
         assert_eq!(carol, Err(BadCertificate::BadSignature));
     }
 
@@ -302,10 +320,39 @@ mod tests {
         assert_eq!(checked(&with("force-command", "date"), &[authority(&ca, None)]), Ok(forced));
         let unknown = |name: &str| Err(BadCertificate::UnknownOption(name.into()));
         assert_eq!(checked(&with("force-command", ""), &[authority(&ca, None)]), unknown("force-command"));
-        assert_eq!(checked(&with("verify-required", ""), &[authority(&ca, None)]), unknown("verify-required"));
+        assert_eq!(checked(&with("unheard-of", ""), &[authority(&ca, None)]), unknown("unheard-of"));
         let line = Permits { command: Some("id".into()), ..Permits::ALL };
         let other = Authority { permits: line, ..authority(&ca, None) };
         assert_eq!(checked(&with("force-command", "date"), &[other]), Err(BadCertificate::TwoCommands));
+    }
+
+    #[rstest]
+    #[case("plain", Presence::DEFAULT, Some(1), true)]
+    #[case("plain", Presence::DEFAULT, Some(0), false)]
+    #[case("no-touch-required", Presence::DEFAULT, Some(0), false)]
+    #[case("no-touch-required", Presence { touch: false, ..Presence::DEFAULT }, Some(0), true)]
+    #[case("plain", Presence { touch: false, ..Presence::DEFAULT }, Some(0), false)]
+    #[case("verify-required", Presence::DEFAULT, Some(1), false)]
+    #[case("verify-required", Presence::DEFAULT, Some(5), true)]
+    #[case("verify-required", Presence::DEFAULT, None, false)]
+    #[case("plain", Presence { verification: true, ..Presence::DEFAULT }, Some(1), false)]
+    fn certificate_and_line_say_what_is_asked_of_a_security_key(
+        #[case] option: &'static str,
+        #[case] presence: Presence,
+        #[case] flags: Option<u8>,
+        #[case] expected: bool,
+    ) {
+        let ca = key();
+        let signed = certificate(&ca, |builder| {
+            alice(builder);
+            match option {
+                "verify-required" => builder.critical_option(option, "").map(drop).unwrap(),
+                _ => builder.extension(option, "").map(drop).unwrap(),
+            }
+        });
+        let lines = [Authority { presence, ..authority(&ca, None) }];
+        let found = check(&signed, flags.map(SkFlags::from), "alice", &lines, HERE.parse().unwrap(), NOW);
+        assert_eq!(found.is_ok(), expected, "{found:?}");
     }
 
     proptest! {

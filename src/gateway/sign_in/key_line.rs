@@ -3,12 +3,13 @@
 use russh::keys::ssh_key::PublicKey;
 
 use super::permits::Permits;
+use super::presence::Presence;
 
 /// What a line stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyLine {
-    /// A key that the user signs in with.
-    Own(PublicKey),
+    /// A key that the user signs in with, and what a security key must say then.
+    Own(PublicKey, Presence),
     /// `cert-authority`: a key whose certificates the user signs in with.
     Authority(Authority),
 }
@@ -22,21 +23,31 @@ pub struct Authority {
     pub principals: Option<Vec<String>>,
     /// What the line leaves of what a certificate permits.
     pub permits: Permits,
+    /// What a security key must say, whatever the certificate does without.
+    pub presence: Presence,
 }
 
 impl KeyLine {
     /// Takes a line apart. What the schema lets through can still hold no key, and is then none.
     pub fn parse(line: &str) -> Option<Self> {
-        let Some(rest) = line.strip_prefix("cert-authority") else {
-            return PublicKey::from_openssh(line).ok().map(Self::Own);
-        };
+        let Some(rest) = line.strip_prefix("cert-authority") else { return Self::parse_own(line) };
         let (options, key) = split_options(rest)?;
-        let mut authority =
-            Authority { key: PublicKey::from_openssh(key).ok()?, principals: None, permits: Permits::ALL };
+        let key = PublicKey::from_openssh(key).ok()?;
+        let mut authority = Authority { key, principals: None, permits: Permits::ALL, presence: Presence::DEFAULT };
         for option in options.iter().filter(|option| !option.is_empty()) {
             authority.take(option)?;
         }
         Some(Self::Authority(authority))
+    }
+
+    fn parse_own(line: &str) -> Option<Self> {
+        let mut presence = Presence::DEFAULT;
+        if let Ok(key) = PublicKey::from_openssh(line) {
+            return Some(Self::Own(key, presence));
+        }
+        let (options, key) = split_options(line)?;
+        let known = options.iter().all(|option| presence.take(option));
+        PublicKey::from_openssh(key).ok().filter(|_| known).map(|key| Self::Own(key, presence))
     }
 }
 
@@ -49,6 +60,7 @@ impl Authority {
             None if option == "no-pty" => self.permits.pty = false,
             None if option == "no-port-forwarding" => self.permits.port_forwarding = false,
             None if option == "no-agent-forwarding" => self.permits.agent_forwarding = false,
+            None if self.presence.take(option) => {}
             _ => return None,
         }
         Some(())
@@ -93,7 +105,10 @@ mod tests {
 
     #[test]
     fn a_line_is_a_key_or_an_authority() {
-        assert!(matches!(KeyLine::parse(&format!("{KEY} alice@example.com")), Some(KeyLine::Own(_))));
+        assert!(matches!(
+            KeyLine::parse(&format!("{KEY} alice@example.com")),
+            Some(KeyLine::Own(_, Presence::DEFAULT))
+        ));
         let plain = authority(&format!("cert-authority {KEY} the CA"));
         assert_eq!((plain.principals, plain.permits), (None, Permits::ALL));
     }
@@ -110,6 +125,16 @@ mod tests {
     }
 
     #[rstest]
+    #[case("no-touch-required", Presence { touch: false, verification: false })]
+    #[case("verify-required", Presence { touch: true, verification: true })]
+    #[case("verify-required,no-touch-required", Presence { touch: false, verification: true })]
+    fn a_line_says_what_is_asked_of_a_security_key(#[case] options: &str, #[case] expected: Presence) {
+        let own = KeyLine::parse(&format!("{options} {KEY} a comment"));
+        assert!(matches!(own, Some(KeyLine::Own(_, presence)) if presence == expected), "{own:?}");
+        assert_eq!(authority(&format!("cert-authority,no-pty,{options} {KEY}")).presence, expected);
+    }
+
+    #[rstest]
     #[case("")]
     #[case("cert-authority")]
     #[case("cert-authority ssh-ed25519 AAAA")]
@@ -123,6 +148,8 @@ mod tests {
     fn an_unknown_option_makes_a_line_void() {
         assert_eq!(KeyLine::parse(&format!("cert-authority,from=\"10.0.0.0/8\" {KEY}")), None);
         assert_eq!(KeyLine::parse(&format!("cert-authorityX {KEY}")), None);
+        assert_eq!(KeyLine::parse(&format!("verify-required,no-pty {KEY}")), None);
+        assert_eq!(KeyLine::parse(&format!("command=\"true\" {KEY}")), None);
     }
 
     proptest! {

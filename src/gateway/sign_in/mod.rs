@@ -4,6 +4,7 @@
 mod certificate;
 mod key_line;
 mod permits;
+mod presence;
 mod progress;
 mod proof;
 mod second_factor;
@@ -18,7 +19,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
 use russh::keys::Algorithm;
 use russh::keys::ssh_key::{Certificate, PublicKey};
-use russh::server::Auth;
+use russh::server::{Auth, SkFlags, VerifiedCertificate, VerifiedPublicKey};
 use russh::{MethodKind, MethodSet};
 use tracing::info;
 use zeroize::Zeroizing;
@@ -32,7 +33,11 @@ use crate::api::{BastionUser, Factor};
 use crate::metrics::{METRICS, RefusalLabels};
 
 pub use certificate::BadCertificate;
+#[cfg(fuzzing)]
+pub use key_line::KeyLine;
 pub use permits::Permits;
+pub use presence::NotPresent;
+use presence::Presence;
 use progress::Progress;
 pub use proof::{Proof, takes_certificates};
 pub use second_factor::{SecondFactors, hash_password};
@@ -134,18 +139,24 @@ impl SignIn {
     }
 
     /// Somebody has shown that this key is theirs.
-    pub fn with_key(&mut self, name: &str, key: &PublicKey) -> Auth {
+    pub fn with_key(&mut self, name: &str, shown: VerifiedPublicKey<'_>) -> Auth {
         self.bind(name);
-        match self.user_with_key(key) {
+        let key = shown.public_key;
+        let user = self.user_with_key(key).and_then(|(user, presence)| {
+            presence.check(shown.sk_flags)?;
+            Ok(user)
+        });
+        match user {
             Ok(user) => self.show(user, Factor::Publickey, Some((Proof::Key(key.clone()), Permits::ALL))),
             Err(reason) => self.refuse(&reason),
         }
     }
 
     /// Somebody has shown that this certificate is for a key of theirs.
-    pub fn with_certificate(&mut self, name: &str, certificate: &Certificate) -> Auth {
+    pub fn with_certificate(&mut self, name: &str, shown: VerifiedCertificate<'_>) -> Auth {
         self.bind(name);
-        match self.user_with_certificate(certificate) {
+        let certificate = shown.certificate;
+        match self.user_with_certificate(certificate, shown.sk_flags) {
             Ok((user, permits)) => {
                 let proof = Proof::Certificate(Arc::new(certificate.clone()));
                 self.show(user, Factor::Publickey, Some((proof, permits)))
@@ -166,9 +177,10 @@ impl SignIn {
             self.progress.fall_back();
             return self.ask(self.due(&user).unwrap_or(Factor::Password));
         };
-        match self.check(user, question, answer).await {
+        let in_turn = self.due(&user) == Some(question);
+        let attempt = self.attempt(in_turn);
+        match self.check(user, question, in_turn, answer, &attempt).await {
             Ok(user) => {
-                let attempt = self.attempt();
                 let auth = self.show(user, question, None);
                 self.gateway.throttle.passed(&attempt, auth == Auth::Accept).await;
                 auth
@@ -185,11 +197,12 @@ impl SignIn {
         &self,
         user: Result<Arc<BastionUser>, NoAccess>,
         question: Factor,
+        in_turn: bool,
         answer: Zeroizing<Vec<u8>>,
+        attempt: &Attempt,
     ) -> Result<Arc<BastionUser>, NoAccess> {
-        let heard = self.gateway.throttle.begin(&self.attempt()).await;
-        let due = self.due(&user);
-        let askable = user.as_ref().ok().filter(|_| heard && due == Some(question));
+        let heard = self.gateway.throttle.begin(attempt).await;
+        let askable = user.as_ref().ok().filter(|_| heard && in_turn);
         let factors = &self.gateway.second_factors;
         let checked = match (question, askable) {
             (Factor::Totp, Some(user)) => factors.code(user, &String::from_utf8_lossy(&answer)).await,
@@ -199,7 +212,7 @@ impl SignIn {
         if !heard {
             return Err(NoAccess::LockedOut);
         }
-        if due != Some(question) {
+        if !in_turn {
             return Err(NoAccess::OutOfTurn);
         }
         checked.map(|()| user)
@@ -211,8 +224,10 @@ impl SignIn {
         due.filter(|due| *due != Factor::Publickey)
     }
 
-    fn attempt(&self) -> Attempt {
-        Attempt::new(tallied_name(self.user_name()), self.peer.ip())
+    /// Whose failure it would be: the user's if they were asked, and else nobody's.
+    fn attempt(&self, in_turn: bool) -> Attempt {
+        let attempt = if in_turn { Attempt::by_user } else { Attempt::out_of_turn };
+        attempt(self.user_name(), self.peer.ip())
     }
 
     fn ask(&mut self, question: Factor) -> Auth {
@@ -254,16 +269,22 @@ impl SignIn {
         }
     }
 
-    fn user_with_key(&self, key: &PublicKey) -> Result<Arc<BastionUser>, NoAccess> {
+    /// The user whose key it is, and what a security key must say.
+    fn user_with_key(&self, key: &PublicKey) -> Result<(Arc<BastionUser>, Presence), NoAccess> {
         let user = self.user_to_show_a_key()?;
-        if proof::has_key(&user, key) { Ok(user) } else { Err(NoAccess::UnknownKey) }
+        let presence = proof::own_key(&user, key).ok_or(NoAccess::UnknownKey)?;
+        Ok((user, presence))
     }
 
-    fn user_with_certificate(&self, certificate: &Certificate) -> Result<(Arc<BastionUser>, Permits), NoAccess> {
+    fn user_with_certificate(
+        &self,
+        certificate: &Certificate,
+        flags: Option<SkFlags>,
+    ) -> Result<(Arc<BastionUser>, Permits), NoAccess> {
         let user = self.user_to_show_a_key()?;
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
         let authorities = proof::authorities(&user);
-        let permits = certificate::check(certificate, &user.name_any(), &authorities, self.peer.ip(), now)?;
+        let permits = certificate::check(certificate, flags, &user.name_any(), &authorities, self.peer.ip(), now)?;
         Ok((user, permits))
     }
 
@@ -313,10 +334,4 @@ impl SignIn {
     fn reject(&self) -> Auth {
         Auth::Reject { proceed_with_methods: Some(self.offer()), partial_success: false }
     }
-}
-
-/// The name under which failures are counted: what no user can be named is one name.
-fn tallied_name(user: &str) -> &str {
-    let possible = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-    if user.len() <= 63 && user.bytes().all(possible) { user } else { "" }
 }

@@ -49,14 +49,26 @@ impl Permits {
         }
     }
 
+    /// Whether the target may connect to somewhere for the user.
+    ///
+    /// # Errors
+    /// Who does not allow it.
+    pub const fn local_forward(&self, allow: Allow) -> Result<(), Denied> {
+        match (allow.local_forward, self.port_forwarding) {
+            (false, _) => Err(NO_LOCAL_FORWARD),
+            (true, false) => Err(NO_FORWARD_PERMITTED),
+            (true, true) => Ok(()),
+        }
+    }
+
     /// Whether the target may listen for the user.
     ///
     /// # Errors
-    /// What the user reads when it is refused.
-    pub fn remote_forward(&self, allow: Allow) -> Result<(), &'static str> {
+    /// Who does not allow it.
+    pub const fn remote_forward(&self, allow: Allow) -> Result<(), Denied> {
         match (allow.remote_forward, self.port_forwarding) {
-            (false, _) => Err("bastion: this target allows no remote forwards (spec.allow.remoteForward)"),
-            (true, false) => Err("bastion: your certificate permits no forwards (permit-port-forwarding)"),
+            (false, _) => Err(NO_REMOTE_FORWARD),
+            (true, false) => Err(NO_FORWARD_PERMITTED),
             (true, true) => Ok(()),
         }
     }
@@ -64,11 +76,11 @@ impl Permits {
     /// Whether programs on the target may ask the user's agent.
     ///
     /// # Errors
-    /// What the user reads when it is refused.
-    pub fn agent(&self, allow: Allow) -> Result<(), &'static str> {
+    /// Who does not allow it.
+    pub const fn agent(&self, allow: Allow) -> Result<(), Denied> {
         match (allow.agent_forward, self.agent_forwarding) {
-            (false, _) => Err("bastion: this target allows no agent forwarding (spec.allow.agentForward)"),
-            (true, false) => Err("bastion: your certificate permits no agent forwarding (permit-agent-forwarding)"),
+            (false, _) => Err(NO_AGENT),
+            (true, false) => Err(NO_AGENT_PERMITTED),
             (true, true) => Ok(()),
         }
     }
@@ -90,6 +102,36 @@ impl Permits {
         })
     }
 }
+
+/// A forward that somebody does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What the user reads.
+    pub notice: &'static str,
+    /// What the audit log says.
+    pub result: &'static str,
+}
+
+const NO_LOCAL_FORWARD: Denied = Denied {
+    notice: "bastion: this target allows no local forwards (spec.allow.localForward)",
+    result: "refused: spec.allow.localForward",
+};
+const NO_REMOTE_FORWARD: Denied = Denied {
+    notice: "bastion: this target allows no remote forwards (spec.allow.remoteForward)",
+    result: "refused: spec.allow.remoteForward",
+};
+const NO_FORWARD_PERMITTED: Denied = Denied {
+    notice: "bastion: your certificate permits no forwards (permit-port-forwarding)",
+    result: "refused: permit-port-forwarding",
+};
+const NO_AGENT: Denied = Denied {
+    notice: "bastion: this target allows no agent forwarding (spec.allow.agentForward)",
+    result: "refused: spec.allow.agentForward",
+};
+const NO_AGENT_PERMITTED: Denied = Denied {
+    notice: "bastion: your certificate permits no agent forwarding (permit-agent-forwarding)",
+    result: "refused: permit-agent-forwarding",
+};
 
 /// The line and the certificate force different commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

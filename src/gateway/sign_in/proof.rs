@@ -8,6 +8,7 @@ use russh::keys::ssh_key::{Certificate, HashAlg, PublicKey};
 use super::super::directory::NoAccess;
 use super::certificate;
 use super::key_line::{Authority, KeyLine};
+use super::presence::Presence;
 use crate::api::{BastionUser, Factor};
 
 /// What somebody signed in with.
@@ -41,8 +42,7 @@ impl Proof {
     /// Why it is not good any more.
     pub fn still_good(&self, user: &BastionUser) -> Result<(), NoAccess> {
         match self {
-            Self::Key(key) if has_key(user, key) => Ok(()),
-            Self::Key(_) => Err(NoAccess::UnknownKey),
+            Self::Key(key) => own_key(user, key).map(|_| ()).ok_or(NoAccess::UnknownKey),
             Self::Certificate(certificate) => {
                 certificate::authority_of(certificate, &user.name_any(), &authorities(user))?;
                 Ok(())
@@ -58,10 +58,13 @@ pub fn takes_certificates(user: &BastionUser) -> bool {
     user.spec.public_keys.iter().any(|line| line.as_str().starts_with("cert-authority"))
 }
 
-/// Whether the key is one of the user's own.
-pub fn has_key(user: &BastionUser, key: &PublicKey) -> bool {
-    let own = |line: KeyLine| matches!(line, KeyLine::Own(own) if own.key_data() == key.key_data());
-    user.spec.public_keys.iter().filter_map(|line| KeyLine::parse(line.as_str())).any(own)
+/// What the first line asks for that has this key, if it is one of the user's own.
+pub fn own_key(user: &BastionUser, key: &PublicKey) -> Option<Presence> {
+    let own = |line| match line {
+        KeyLine::Own(own, presence) => (own.key_data() == key.key_data()).then_some(presence),
+        KeyLine::Authority(_) => None,
+    };
+    user.spec.public_keys.iter().filter_map(|line| KeyLine::parse(line.as_str())).find_map(own)
 }
 
 /// The authorities whose certificates the user may sign in with.
@@ -69,7 +72,7 @@ pub fn authorities(user: &BastionUser) -> Vec<Authority> {
     let lines = user.spec.public_keys.iter().filter_map(|line| KeyLine::parse(line.as_str()));
     let authority = |line| match line {
         KeyLine::Authority(authority) => Some(authority),
-        KeyLine::Own(_) => None,
+        KeyLine::Own(..) => None,
     };
     lines.filter_map(authority).collect()
 }

@@ -1,17 +1,22 @@
 //! Lock-outs: how many passwords and codes may be tried in vain, by one address for one user, for one user, and by one
 //! address. Keys and certificates cannot be guessed and are not counted, so nobody can be locked out of them.
 //!
+//! Only an answer to a question that was the user's to answer counts against that user. Any other is counted under the name
+//! that was typed, by the same rules, but apart from whoever has that name: nobody is locked out by it, and how many
+//! attempts an address is left with tells nobody whether the name is anybody's.
+//!
 //! An attempt is counted as a failure before it is looked at, and taken back when it was none; else a hundred at once
 //! would all be looked at. What Redis counts, where there is one, holds for all gateways; each gateway counts for
 //! itself too, and goes by that alone while Redis does not answer.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::{Pipeline, pipe};
 
+use super::super::source::source;
 use crate::redis_link::RedisLink;
 
 /// How many failures lock out, and for how long.
@@ -40,7 +45,7 @@ enum Tallied {
     Address(IpAddr),
 }
 
-/// One attempt: a user's name, as somebody typed it, and where from.
+/// One attempt: whose failure it would be, and where from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     user: Arc<str>,
@@ -48,16 +53,16 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// An IPv6 address stands for its network of 64 bits, of which anybody has plenty of addresses.
-    pub fn new(user: &str, address: IpAddr) -> Self {
-        let address = match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-            address @ IpAddr::V4(_) => address,
-        };
-        Self { user: user.into(), address }
+    /// Of a user who was asked for what was answered.
+    pub fn by_user(user: &str, address: IpAddr) -> Self {
+        Self { user: user.into(), address: source(address) }
+    }
+
+    /// Of anybody else, under a name that no user has. Whatever can be no user's name at all is one.
+    pub fn out_of_turn(typed: &str, address: IpAddr) -> Self {
+        let possible = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+        let name = if typed.len() <= 63 && typed.bytes().all(possible) { typed } else { "" };
+        Self::by_user(&format!("?{name}"), address)
     }
 
     fn tallied(&self) -> [Tallied; 3] {
@@ -90,24 +95,30 @@ struct Tallies {
 }
 
 impl Tallies {
+    /// Whether an attempt may be looked at.
+    fn may_begin(&self, attempt: &Attempt, limits: LockOut, now: Instant) -> bool {
+        let known = self.known.get(&(attempt.user.clone(), attempt.address)).is_some_and(|until| *until > now);
+        let [at_address, by_user, from_address] = attempt.tallied().map(|tallied| self.count(&tallied, now));
+        let [most_at_address, most_by_user, most_from_address] = limits.limits();
+        at_address < most_at_address && (by_user < most_by_user || known) && from_address < most_from_address
+    }
+
     /// Counts an attempt as a failure. Returns whether it may be looked at at all; one that may not does not count.
     fn begin(&mut self, attempt: &Attempt, limits: LockOut, now: Instant) -> bool {
-        let known = self.known.get(&(attempt.user.clone(), attempt.address)).is_some_and(|until| *until > now);
-        let tallied = attempt.tallied();
-        let count = |tallied: &Tallied| {
-            let alive = self.failures.get(tallied).filter(|(_, until)| *until > now);
-            alive.map_or(0, |(count, _)| *count)
-        };
-        let counts = [count(&tallied[0]), count(&tallied[1]), count(&tallied[2])];
-        let [at_address, of_user, of_address] = limits.limits();
-        if counts[0] >= at_address || (counts[1] >= of_user && !known) || counts[2] >= of_address {
+        if !self.may_begin(attempt, limits, now) {
             return false;
         }
-        for (tallied, count) in tallied.into_iter().zip(counts) {
+        for tallied in attempt.tallied() {
+            let count = self.count(&tallied, now);
             make_room(&mut self.failures, now, |(_, until)| *until);
             self.failures.insert(tallied, (count + 1, now + limits.time));
         }
         true
+    }
+
+    fn count(&self, tallied: &Tallied, now: Instant) -> u32 {
+        let alive = self.failures.get(tallied).filter(|(_, until)| *until > now);
+        alive.map_or(0, |(count, _)| *count)
     }
 
     /// The attempt was no failure. Only a whole sign-in makes up for earlier ones: whoever has guessed a password must not
@@ -177,18 +188,24 @@ impl Throttle {
         Self { limits, own: Mutex::default(), shared }
     }
 
-    /// Counts an attempt as a failure, until it is known to be none. Returns whether it may be looked at.
+    /// Counts an attempt as a failure, until it is known to be none. Returns whether it may be looked at; what one count
+    /// refuses, the other does not count.
     pub async fn begin(&self, attempt: &Attempt) -> bool {
-        let own = self.own().begin(attempt, self.limits, Instant::now());
+        if !self.own().may_begin(attempt, self.limits, Instant::now()) || !self.shared_begin(attempt).await {
+            return false;
+        }
+        // Others may have begun meanwhile.
+        self.own().begin(attempt, self.limits, Instant::now())
+    }
+
+    /// The same for what all gateways count. Where Redis does not answer, it refuses nothing.
+    async fn shared_begin(&self, attempt: &Attempt) -> bool {
+        let Some(redis) = &self.shared else { return true };
         let [at_address, of_user, of_address] = self.limits.limits();
         let mut script = script(BEGIN, attempt);
         script.arg(at_address).arg(of_user).arg(of_address).arg(milliseconds(self.limits.time));
-        let shared = match &self.shared {
-            // What failed is counted and logged.
-            Some(redis) => redis.ask("begin sign-in", &script).await.map_or(true, |(allowed,): (i64,)| allowed == 1),
-            None => true,
-        };
-        own && shared
+        // What failed is counted and logged.
+        redis.ask("begin sign-in", &script).await.map_or(true, |(allowed,): (i64,)| allowed == 1)
     }
 
     /// The attempt was no failure, and maybe the last step of a sign-in.
@@ -219,13 +236,14 @@ fn milliseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rstest::rstest;
 
     use super::*;
 
     const LIMITS: LockOut = LockOut { of_user_at_address: 3, of_user: 6, of_address: 5, time: Duration::from_mins(10) };
 
     fn attempt(user: &str, address: &str) -> Attempt {
-        Attempt::new(user, address.parse().unwrap())
+        Attempt::by_user(user, address.parse().unwrap())
     }
 
     fn fail(tallies: &mut Tallies, attempt: &Attempt, times: u32, now: Instant) -> u32 {
@@ -241,12 +259,44 @@ mod tests {
     }
 
     #[test]
+    fn answers_out_of_turn_lock_no_user_out_and_cost_an_address_as_much_as_those_of_users() {
+        let (mut tallies, now) = (Tallies::default(), Instant::now());
+        let stranger = Attempt::out_of_turn("alice", "192.0.2.1".parse().unwrap());
+        assert_eq!(fail(&mut tallies, &stranger, 9, now), 3);
+        assert_eq!(fail(&mut tallies, &attempt("alice", "192.0.2.1"), 1, now), 1);
+        assert_eq!(fail(&mut tallies, &attempt("bob", "192.0.2.1"), 9, now), 1, "the address has had five");
+    }
+
+    #[rstest]
+    #[case("alice", "alice", true)]
+    #[case("alice", "bob", false)]
+    #[case("ALICE", "", true)]
+    #[case("no user's name", "?", true)]
+    #[case("0123456789012345678901234567890123456789012345678901234567890123", "", true)]
+    fn what_can_be_no_users_name_is_one_name(#[case] one: &str, #[case] other: &str, #[case] same: bool) {
+        let address = "192.0.2.1".parse().unwrap();
+        assert_eq!(Attempt::out_of_turn(one, address) == Attempt::out_of_turn(other, address), same);
+        assert_ne!(Attempt::out_of_turn(one, address), Attempt::by_user(one, address));
+    }
+
+    #[test]
     fn it_passes() {
         let (mut tallies, now, alice) = (Tallies::default(), Instant::now(), attempt("alice", "192.0.2.1"));
         assert_eq!(fail(&mut tallies, &alice, 9, now), 3);
         let later = now + Duration::from_secs(599);
         assert_eq!(fail(&mut tallies, &alice, 1, later), 0, "and those that are not looked at do not draw it out");
         assert_eq!(fail(&mut tallies, &alice, 1, now + LIMITS.time), 1);
+    }
+
+    #[test]
+    fn asking_whether_an_attempt_may_begin_counts_nothing() {
+        let (mut tallies, now, alice) = (Tallies::default(), Instant::now(), attempt("alice", "192.0.2.1"));
+        for begun in 0..=LIMITS.of_user_at_address {
+            for _ in 0..9 {
+                assert_eq!(tallies.may_begin(&alice, LIMITS, now), begun < LIMITS.of_user_at_address, "after {begun}");
+            }
+            assert_eq!(tallies.begin(&alice, LIMITS, now), begun < LIMITS.of_user_at_address);
+        }
     }
 
     #[test]
@@ -296,7 +346,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let (mut tallies, now) = (Tallies::default(), Instant::now());
         for number in 0..u32::try_from(MAX_TALLIES).unwrap() {
-            let attempt = Attempt::new(&number.to_string(), IpAddr::from(number.to_be_bytes()));
+            let attempt = Attempt::by_user(&number.to_string(), IpAddr::from(number.to_be_bytes()));
             tallies.begin(&attempt, LIMITS, now + Duration::from_micros(number.into()));
             tallies.passed(&attempt, true, now);
         }

@@ -77,20 +77,8 @@ pub fn side(inboxes: &Inboxes<FromTarget>, channel: Channel<client::Msg>) -> Tar
 
 impl TargetHandler {
     fn put(&self, channel: ChannelId, said: FromTarget) -> Result<(), russh::Error> {
-        match self.inboxes.get(channel) {
-            Some(inbox) => {
-                let bytes = said.size();
-                inbox.put(said, bytes).map_err(|_| russh::Error::Inconsistent)
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) -> Result<(), russh::Error> {
-        match self.inboxes.get(channel) {
-            Some(inbox) => inbox.put_data(stream, data).map_err(|_| russh::Error::Inconsistent),
-            None => Ok(()),
-        }
+        let bytes = said.size();
+        Ok(self.inboxes.put(channel, said, bytes)?)
     }
 
     /// Hands over a channel that the target opens; one too many is refused.
@@ -142,7 +130,7 @@ impl client::Handler for TargetHandler {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut client::Session) -> Result<(), Self::Error> {
-        self.put_data(channel, None, data)
+        Ok(self.inboxes.put_data(channel, None, data)?)
     }
 
     async fn extended_data(
@@ -152,7 +140,7 @@ impl client::Handler for TargetHandler {
         data: &[u8],
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        self.put_data(channel, Some(stream), data)
+        Ok(self.inboxes.put_data(channel, Some(stream), data)?)
     }
 
     async fn channel_success(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {

@@ -374,6 +374,13 @@ impl ClientKex {
                 };
                 ensure_end(r)?;
 
+                // The algorithm is the negotiated one, not one that the
+                // signature names: else a server may sign with ssh-rsa (SHA-1)
+                // where rsa-sha2-512 was agreed on (RFC 8332 §3).
+                if signature.algorithm() != names.key {
+                    debug!("wrong server sig algorithm: {:?}", signature.algorithm());
+                    return Err(Error::WrongServerSig);
+                }
                 if let Err(e) =
                     signature::Verifier::verify(&server_host_key, hash.as_ref(), &signature)
                 {

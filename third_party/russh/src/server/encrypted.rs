@@ -1222,11 +1222,16 @@ impl Encrypted {
                                     let key = VerifiedPublicKey {
                                         public_key: key,
                                         algorithm: &algorithm,
+                                        sk_flags: SkFlags::of(&sig),
                                     };
                                     handler.auth_publickey(user, key).await?
                                 }
                                 PublicKeyOrCertificate::Certificate(ref cert) => {
-                                    handler.auth_openssh_certificate(user, cert).await?
+                                    let cert = VerifiedCertificate {
+                                        certificate: cert,
+                                        sk_flags: SkFlags::of(&sig),
+                                    };
+                                    handler.auth_openssh_certificate_verified(user, cert).await?
                                 }
                             };
 

@@ -242,6 +242,65 @@ pub struct VerifiedPublicKey<'a> {
     /// algorithm named in the request (`ssh-rsa`, `rsa-sha2-256`,
     /// `ssh-ed25519`, ...).
     pub algorithm: &'a ssh_key::Algorithm,
+    /// What a security key says of its user, where the key is on one.
+    pub sk_flags: Option<SkFlags>,
+}
+
+/// A certificate whose signature, validity and key's ownership have been
+/// verified, passed to [`Handler::auth_openssh_certificate_verified`].
+///
+/// Only russh creates values of this type.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy)]
+pub struct VerifiedCertificate<'a> {
+    /// The verified certificate.
+    pub certificate: &'a Certificate,
+    /// What a security key says of its user, where the certificate's key is
+    /// on one.
+    pub sk_flags: Option<SkFlags>,
+}
+
+/// What a security key (FIDO) vouches for with a signature (PROTOCOL.u2f of
+/// OpenSSH).
+///
+/// russh does not require either of the two; OpenSSH requires
+/// [`SkFlags::user_present`] unless a key has the option `no-touch-required`,
+/// and [`SkFlags::user_verified`] where it has `verify-required`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkFlags(u8);
+
+impl From<u8> for SkFlags {
+    fn from(flags: u8) -> Self {
+        Self(flags)
+    }
+}
+
+impl SkFlags {
+    const USER_PRESENT: u8 = 0x01;
+    const USER_VERIFIED: u8 = 0x04;
+
+    /// The flags of a signature, which its last five bytes hold together with a
+    /// counter; `None` when it is not a security key's.
+    pub(crate) fn of(signature: &ssh_key::Signature) -> Option<Self> {
+        use ssh_key::Algorithm::{SkEcdsaSha2NistP256, SkEd25519};
+        match signature.algorithm() {
+            SkEd25519 | SkEcdsaSha2NistP256 => {
+                let (flags, _counter) = signature.as_bytes().last_chunk::<5>()?.split_first()?;
+                Some(Self(*flags))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the user was present: the key was touched.
+    pub fn user_present(self) -> bool {
+        self.0 & Self::USER_PRESENT != 0
+    }
+
+    /// Whether the user was verified, by a PIN or a fingerprint.
+    pub fn user_verified(self) -> bool {
+        self.0 & Self::USER_VERIFIED != 0
+    }
 }
 
 /// Server handler. Each client will have their own handler.
@@ -341,6 +400,16 @@ pub trait Handler: Sized {
         certificate: &Certificate,
     ) -> impl Future<Output = Result<Auth, Self::Error>> + Send {
         async { Ok(Auth::reject()) }
+    }
+
+    /// The same with what a security key says of its user. The default is to
+    /// call [`Handler::auth_openssh_certificate`] without it.
+    fn auth_openssh_certificate_verified(
+        &mut self,
+        user: &str,
+        certificate: VerifiedCertificate<'_>,
+    ) -> impl Future<Output = Result<Auth, Self::Error>> + Send {
+        self.auth_openssh_certificate(user, certificate.certificate)
     }
 
     /// Check authentication using the "keyboard-interactive"

@@ -1,0 +1,9 @@
+//! What the fuzz targets do with what libFuzzer makes up.
+#![cfg(fuzzing)]
+
+mod api;
+pub mod bridge;
+mod channel;
+pub mod key_line;
+pub mod sign_in_name;
+mod wire;

@@ -1,0 +1,381 @@
+//! What the fuzz targets in fuzz/ reach of the gateway's inside: a connection whose user has signed in, and channels
+//! that are joined to a target, both on streams that the target of the fuzzer holds the other end of.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kube::{Api, Client};
+use russh::keys::ssh_key::PrivateKey;
+use russh::server::{Auth, ChannelOpenHandle, Config, Handler as _, Msg, Session, run_stream};
+use russh::{Channel, ChannelId, Preferred, Pty, Sig, cipher, compression, kex, mac, server};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::activity::Activity;
+use super::audit_log::AuditLog;
+use super::channel::{self, Announcement, ChannelEnd, Opened};
+use super::directory::{Directory, Grant};
+use super::forward;
+use super::front_door;
+use super::handler::Connection;
+use super::instance::Instance;
+use super::lobby::Lobby;
+use super::refusal_events::RefusalEvents;
+use super::session_limit::SessionLimit;
+pub use super::sign_in::KeyLine;
+use super::sign_in::{Permits, Proof, SecondFactors, Throttle};
+use super::tap::{Observers, Tap};
+use super::target::{Dialler, TargetConnection};
+use super::{Gateway, Opening, Settings};
+use crate::api::{Allow, BastionTarget, BastionUser, RecordingMode};
+use crate::cluster::{EventSink, SessionWriter};
+use crate::recording::{About, SessionRecording};
+
+const NAMESPACE: &str = "fuzz";
+/// Everything that the bridge can carry, but for commands, which are refused.
+const ALLOW: Allow =
+    Allow { shell: true, exec: false, sftp: true, local_forward: true, remote_forward: false, agent_forward: true };
+
+/// What all plays share.
+pub struct Ground {
+    gateway: Arc<Gateway>,
+    instance: Arc<Instance>,
+    config: Arc<Config>,
+    grant: Grant,
+}
+
+impl Ground {
+    /// A gateway that nobody signs in to, with an API server that keeps nothing.
+    ///
+    /// # Errors
+    /// When the API server does not play along.
+    pub async fn new(client: Client, settings: Settings, host_key: PrivateKey) -> anyhow::Result<Self> {
+        let grant = grant(&host_key.public_key().to_openssh()?)?;
+        let stop = CancellationToken::new();
+        let (events, _) = EventSink::new(client.clone(), "fuzz", &settings.pod, stop.clone());
+        let (instance, _) = Instance::begin(client.clone(), &settings).await?;
+        let gateway = Gateway {
+            namespace: NAMESPACE.to_owned(),
+            directory: Directory::watch(client.clone(), NAMESPACE).await?,
+            throttle: Throttle::new(settings.lock_out, None),
+            second_factors: SecondFactors::new(client.clone(), NAMESPACE, None)?,
+            session_limit: SessionLimit::new(Api::namespaced(client.clone(), NAMESPACE)),
+            banner: None,
+            refusals: RefusalEvents::new(events.clone()),
+            writer: SessionWriter::new(client.clone(), NAMESPACE, "fuzz", events),
+            dialler: Dialler::new(client, NAMESPACE, settings.rekey_time),
+            recordings: None,
+            slots: Arc::new(Semaphore::new(settings.max_sessions)),
+            accept_env: settings.accept_env,
+            lobby: Lobby::default(),
+            sessions: TaskTracker::new(),
+            supervisor: Arc::default(),
+            instance: watch::channel(Some(instance.clone())).1,
+            stop,
+            grace_period: settings.grace_period,
+            rekey_time: settings.rekey_time,
+        };
+        let config = Arc::new(Config { preferred: plain(), ..front_door::config(host_key) });
+        Ok(Self { gateway: Arc::new(gateway), instance, config, grant })
+    }
+
+    /// A session on this connection, whose user's client is at the other end of the stream.
+    pub fn begin(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Play {
+        assure(&self.instance);
+        let audit = Arc::new(AuditLog::new("fuzz".into(), &self.grant));
+        let (gone, cut) = (CancellationToken::new(), CancellationToken::new());
+        let peer = SocketAddr::from(([127, 0, 0, 1], 50_000));
+        let activity = Arc::new(Activity::new(Instant::now()));
+        let opening = Opening { allow: ALLOW, audit: audit.clone() };
+        let (connection, opened) =
+            Connection::in_session(self.gateway.clone(), peer, (gone, cut), opening, activity.clone());
+        let served = run_stream(self.config.clone(), stream, Player(connection));
+        let (announce, announcements) = watch::channel(Announcement::None);
+        let about = About {
+            namespace: NAMESPACE.to_owned(),
+            session: "fuzz".to_owned(),
+            user: "alice".to_owned(),
+            target: "web-1".to_owned(),
+            login: "root".to_owned(),
+            client: peer.to_string(),
+        };
+        let recording = SessionRecording::new(RecordingMode::Off, None, about, TaskTracker::new());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            if let Ok(running) = served.await {
+                let _ = running.await;
+            }
+        });
+        Play {
+            opened,
+            observers: Observers { audit, recording: Arc::new(recording) },
+            activity,
+            instance: self.instance.clone(),
+            target: self.grant.target.clone(),
+            announce,
+            announcements,
+            farewells: TaskTracker::new(),
+            channels: JoinSet::new(),
+            client: tasks,
+        }
+    }
+}
+
+/// A session that is being played: what its task does is done by the fuzz target.
+pub struct Play {
+    opened: mpsc::Receiver<Opened>,
+    observers: Observers,
+    activity: Arc<Activity>,
+    instance: Arc<Instance>,
+    target: Arc<BastionTarget>,
+    announce: watch::Sender<Announcement>,
+    announcements: watch::Receiver<Announcement>,
+    farewells: TaskTracker,
+    channels: JoinSet<ChannelEnd>,
+    client: JoinSet<()>,
+}
+
+impl Play {
+    /// A channel that the user's client has opened, and that no target is joined to yet.
+    pub fn opened(&mut self) -> Option<Opened> {
+        assure(&self.instance);
+        self.opened.try_recv().ok()
+    }
+
+    /// Joins a channel to the target at the other end of the stream.
+    pub async fn join(&mut self, channel: Opened, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let incoming = mpsc::channel(1).0;
+        let Ok(connection) = TargetConnection::over(stream, &self.target, plain(), incoming).await else {
+            return channel.refuse("bastion: no target").await;
+        };
+        let (activity, instance) = (self.activity.clone(), self.instance.clone());
+        let (announcements, farewells) = (self.announcements.clone(), self.farewells.clone());
+        match channel {
+            Opened::Session(user) => {
+                let tap = Arc::new(Tap::new(self.observers.clone()));
+                self.channels.spawn(channel::join(user, connection, tap, activity, instance, announcements, farewells));
+            }
+            Opened::Forward(forward) => {
+                let audit = self.observers.audit.clone();
+                let join = forward::join(*forward, connection, audit, activity, instance, announcements, farewells);
+                self.channels.spawn(join);
+            }
+            Opened::Listening(wishes) => drop(wishes),
+        }
+    }
+
+    /// Tells users at a terminal something.
+    pub fn warn(&self) {
+        self.announce.send_replace(Announcement::Warning("bastion: a warning".into()));
+    }
+
+    /// Ends the session; each channel is to hear it.
+    pub fn end(&self) {
+        self.announce.send_replace(Announcement::Over(Some("bastion: session ended".into())));
+    }
+
+    /// Whether the client's connection goes on.
+    pub fn is_connected(&mut self) -> bool {
+        self.client.try_join_next().is_none() && !self.client.is_empty()
+    }
+
+    /// How many channels are joined to a target. A channel's task that panicked is passed on.
+    pub fn joined(&mut self) -> usize {
+        while let Some(ended) = self.channels.try_join_next() {
+            if let Err(failure) = ended
+                && failure.is_panic()
+            {
+                std::panic::resume_unwind(failure.into_panic());
+            }
+        }
+        self.channels.len()
+    }
+}
+
+/// Somebody may have stopped the process for a while; no Lease of it was lost.
+fn assure(instance: &Instance) {
+    instance.pulse.is_sure();
+    instance.pulse.assure(Instant::now());
+}
+
+/// Without encryption, so that the fuzz target writes and reads packets as they are.
+fn plain() -> Preferred {
+    Preferred {
+        kex: vec![kex::NONE].into(),
+        cipher: vec![cipher::NONE].into(),
+        mac: vec![mac::NONE].into(),
+        compression: vec![compression::NONE].into(),
+        ..Preferred::default()
+    }
+}
+
+fn grant(host_key: &str) -> anyhow::Result<Grant> {
+    let user: BastionUser = serde_json::from_value(json!({"metadata": {"name": "alice"}, "spec": {}}))?;
+    let spec = json!({"address": "192.0.2.7", "hostKeys": [host_key], "logins": ["root"],
+        "credentials": {"privateKey": {"name": "key"}}});
+    let target: BastionTarget = serde_json::from_value(json!({"metadata": {"name": "web-1"}, "spec": spec}))?;
+    Ok(Grant {
+        user: Arc::new(user),
+        proof: Proof::Secrets,
+        permits: Permits::ALL,
+        target: Arc::new(target),
+        login: "root".to_owned(),
+    })
+}
+
+/// The gateway's connection, but for the signing in: it is done.
+struct Player(Connection);
+
+impl server::Handler for Player {
+    type Error = russh::Error;
+
+    async fn auth_none(&mut self, _: &str) -> Result<Auth, Self::Error> {
+        Ok(Auth::Accept)
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.0.channel_open_session(channel, reply, session).await
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        originator: &str,
+        originator_port: u32,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.0.channel_open_direct_tcpip(channel, host, port, originator, originator_port, reply, session).await
+    }
+
+    async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+        self.0.data(channel, data, session).await
+    }
+
+    async fn extended_data(
+        &mut self,
+        channel: ChannelId,
+        stream: u32,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.0.extended_data(channel, stream, data, session).await
+    }
+
+    async fn channel_eof(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        self.0.channel_eof(channel, session).await
+    }
+
+    async fn channel_close(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        self.0.channel_close(channel, session).await
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        term: &str,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.0.pty_request(channel, term, columns, rows, width, height, modes, session).await
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        single: bool,
+        protocol: &str,
+        cookie: &str,
+        screen: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.0.x11_request(channel, single, protocol, cookie, screen, session).await
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.0.env_request(channel, name, value, session).await
+    }
+
+    async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        self.0.shell_request(channel, session).await
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.0.exec_request(channel, command, session).await
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.0.subsystem_request(channel, name, session).await
+    }
+
+    async fn window_change_request(
+        &mut self,
+        channel: ChannelId,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.0.window_change_request(channel, columns, rows, width, height, session).await
+    }
+
+    async fn signal(&mut self, channel: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Self::Error> {
+        self.0.signal(channel, signal, session).await
+    }
+
+    async fn agent_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<bool, Self::Error> {
+        self.0.agent_request(channel, session).await
+    }
+
+    async fn custom_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        payload: &[u8],
+        session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        self.0.custom_request(channel, name, payload, session).await
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        self.0.tcpip_forward(address, port, session).await
+    }
+}

@@ -1,0 +1,42 @@
+//! A connection to a target on a stream that a fuzz target holds the other end of.
+
+use std::sync::{Arc, OnceLock};
+
+use russh::{Preferred, client};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::handler::{Host, TargetHandler};
+use super::host_trust::HostTrust;
+use super::{TargetConnection, config};
+use crate::api::BastionTarget;
+use crate::gateway::inbox::Inboxes;
+use crate::gateway::reverse::Incoming;
+use crate::gateway::socket::Health;
+
+impl TargetConnection {
+    /// Signs in to what speaks SSH there in these algorithms, and asks for no credential.
+    ///
+    /// # Errors
+    /// When the other side does not play along.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        target: &BastionTarget,
+        preferred: Preferred,
+        incoming: mpsc::Sender<Incoming>,
+    ) -> Result<Self, russh::Error> {
+        let trust = HostTrust::of(target).ok_or(russh::Error::UnknownKey)?;
+        let config = Arc::new(client::Config { preferred, ..config(&trust, &[]) });
+        let distrust = Arc::new(OnceLock::new());
+        let host = Host { session: "fuzz".into(), name: "web-1".to_owned(), trust, distrust, legacy: Vec::new() };
+        let (inboxes, lost) = (Arc::<Inboxes<_>>::default(), CancellationToken::new());
+        let (refused, refusal) = oneshot::channel();
+        let handler =
+            TargetHandler { host, refused: Some(refused), inboxes: inboxes.clone(), incoming, lost: lost.clone() };
+        let mut handle = client::connect_stream(config, stream, handler).await?;
+        handle.authenticate_none("root").await?;
+        let cut = CancellationToken::new().drop_guard();
+        Ok(Self { handle, health: Health::default(), inboxes, lost, refusal, _cut: cut })
+    }
+}
