@@ -38,7 +38,7 @@ chart-test: ## Test how the chart renders, and which values it refuses
 node-test: tools ## Test the chart on a one-node cluster, which takes root, or on the one that BASTION_KUBECONFIG names
 	@hack/cargo-build --bin bastion
 	@cargo test --test node --no-run
-	hack/cluster hack/node-test
+	hack/cluster cargo test --test node -- --test-threads 3 --nocapture
 
 .PHONY: fuzz
 fuzz: tools ## Fuzz what strangers send for FUZZ_SECONDS (60) a target; fails on a finding

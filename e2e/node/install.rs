@@ -19,8 +19,7 @@ const TO_THE_FIRST_SESSION: Duration = Duration::from_mins(5);
 async fn the_notes_lead_to_a_session_through_the_service() {
     let Some(cluster) = Cluster::get().await else { return };
     let began = Instant::now();
-    let values = json!({"exampleTarget": {"enabled": true, "image": "localhost/target:dev"}});
-    let release = Release::install(cluster, values).await;
+    let release = Release::install(cluster, json!({"exampleTarget": {"enabled": true}})).await;
     let watch = release.watch().await;
     let notes = release.helm(&["get", "notes", "bastion"]).await.stdout;
     let notes = notes.split_once("NOTES:\n").map_or(notes.as_str(), |(_, notes)| notes).to_owned();
@@ -38,6 +37,7 @@ async fn the_notes_lead_to_a_session_through_the_service() {
     if cluster.is_own {
         comes_from_outside(&release, &notes, &watch).await;
     }
+    release.remove().await;
 }
 
 /// The `ssh` line, as it stands, with the variables as the notes set them.
@@ -78,6 +78,7 @@ async fn helm_test_opens_a_session_and_clears_everything_away() {
     let targets: Api<BastionTarget> = release.namespace.api();
     assert_eq!(users.list(&ListParams::default()).await.expect("users").items.len(), 0);
     assert_eq!(targets.list(&ListParams::default()).await.expect("targets").items.len(), 0);
+    release.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use crate::harness::PATIENCE;
 use crate::release::Release;
 use crate::replaced::all_answer;
 
-/// No other test runs well meanwhile: it is alone in its process, by the name that the Makefile gives.
+/// No other test runs well meanwhile, so it is run alone, and by hand: hack/cluster cargo test --test node -- --ignored
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it stops the cluster's API server, which the other tests use: run it alone, with --ignored"]
 async fn a_restart_of_the_api_server_ends_no_session() {
@@ -33,4 +33,5 @@ async fn a_restart_of_the_api_server_ends_no_session() {
         watch.ended_within(PATIENCE, session, Reason::UserExit).await;
     }
     drop(echo);
+    release.remove().await;
 }

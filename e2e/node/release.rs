@@ -59,7 +59,12 @@ impl Release {
     /// `helm install` or `helm upgrade`, to a state in which all of it runs.
     pub async fn helm_with(&self, what: &str, values: Value) -> Outcome {
         let mut all = usual_values();
-        merge(&mut all, values);
+        for (name, value) in values.as_object().cloned().unwrap_or_default() {
+            match all.get_mut(&name) {
+                Some(there) => merge(there, value),
+                None => all[name] = value,
+            }
+        }
         let file = self.namespace.dir.join(format!("values-{}.json", unique()));
         std::fs::write(&file, all.to_string()).expect("a file");
         let file = file.display().to_string();
@@ -85,6 +90,15 @@ impl Release {
         let mut all = vec!["--namespace", &self.namespace.name];
         all.extend(arguments);
         self.cluster.run("helm", &all).await
+    }
+
+    /// Uninstalls it, and deletes its namespaces; whatever a test leaves behind costs the others.
+    pub async fn remove(self) {
+        self.helm(&["uninstall", "bastion", "--timeout", "4m"]).await;
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.namespace.admin());
+        for name in [self.namespace.name.clone(), format!("{}-credentials", self.namespace.name)] {
+            namespaces.delete(&name, &DeleteParams::default()).await.expect("the namespace is there");
+        }
     }
 
     /// Adds the user `alice`, and a target `web-1` that echoes, in this process.
@@ -180,6 +194,7 @@ fn usual_values() -> Value {
         "exampleTarget": {"image": format!("{registry}/target:dev")},
         "crds": {"install": false},
         "admissionPolicies": {"install": false},
-        "gateway": {"gracePeriodSeconds": 20, "preStopSeconds": 3},
+        "gateway": {"gracePeriodSeconds": 20, "preStopSeconds": 3, "resources": {"requests": {"cpu": "1m"}}},
+        "controller": {"resources": {"requests": {"cpu": "1m"}}},
     })
 }

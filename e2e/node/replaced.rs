@@ -40,6 +40,7 @@ async fn a_deleted_gateway_lets_its_sessions_go_on_for_the_grace_period() {
     all_answer(&staying).await;
     all_answer(&newcomers).await;
     drop(echo);
+    release.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,6 +74,7 @@ async fn fifty_sessions_of_a_gateway_deleted_by_force_are_shown_as_lost_in_time(
     assert!(reasons.is_subset(&allowed), "{reasons:?}");
     all_answer(&staying).await;
     drop(echo);
+    release.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +118,7 @@ async fn an_upgrade_cuts_no_session_before_its_grace_period_and_refuses_no_conne
     }
     release.helm(&["rollback", "bastion", "1", "--wait", "--timeout", "4m"]).await;
     drop(echo);
+    release.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,6 +138,7 @@ async fn without_controllers_sessions_go_on_and_end() {
     release.ready_pods("controller", 1, &controllers).await;
     all_answer(&members[1..]).await;
     drop(echo);
+    release.remove().await;
 }
 
 /// Those whose session is on the Pod, and the others.

@@ -36,6 +36,7 @@ async fn the_programs_may_not_do_what_they_need_not() {
         let asked = json!({"namespace": place, "verb": verb, "group": group, "resource": resource});
         assert!(!namespace.may(&user, asked.clone()).await, "{program} may {asked}");
     }
+    release.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,4 +55,5 @@ async fn no_role_of_a_release_has_a_wildcard() {
         let text = serde_json::to_string(&rules).expect("JSON");
         assert!(!text.contains('*'), "{name}: {text}");
     }
+    release.remove().await;
 }

@@ -7,7 +7,7 @@ use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::harness::PATIENCE;
+use crate::harness::{Member, PATIENCE, eventually};
 use crate::release::Release;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,9 +37,12 @@ async fn an_uninstall_leaves_no_finalizer_and_a_reinstall_finds_what_was_there()
     assert_eq!(self::host_key(&release).await, host_key, "clients would warn");
     assert!(release.namespace.api::<BastionUser>().get_opt("alice").await.expect("users").is_some());
     assert!(release.namespace.api::<BastionTarget>().get_opt("web-1").await.expect("targets").is_some());
-    let again = release.open(1).await;
-    again[0].answers().await.expect("a session as before");
+    // The new Service's rules reach the node a moment after its address is known.
+    let gateway = release.address().await;
+    let again = eventually(PATIENCE, "alice gets in again", async || Member::open(gateway, "alice:web-1").await).await;
+    again.answers().await.expect("a session as before");
     drop(echo);
+    release.remove().await;
 }
 
 async fn host_key(release: &Release) -> Option<k8s_openapi::ByteString> {
