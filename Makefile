@@ -15,7 +15,10 @@ demo: tools ## Start a bastion on a real API server and show what ends a session
 	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/demo"
 
 .PHONY: test
-test: tools ## Run every test, against a real API server, a real sshd and the real ssh
+test: test-fast node-test ## Run every test, against a real API server, a real sshd and the real ssh, and on a real node
+
+.PHONY: test-fast
+test-fast: tools chart-test ## Run every test but those on a node
 	cargo fmt --check
 	hack/vendor-russh --check
 	@hack/cargo-build --all-targets
@@ -25,6 +28,17 @@ test: tools ## Run every test, against a real API server, a real sshd and the re
 	@hack/build-s3-server >/dev/null
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
+
+.PHONY: chart-test
+chart-test: ## Test how the chart renders, and which values it refuses
+	@hack/chart-docs | diff -u charts/bastion/README.md - || { echo "charts/bastion/README.md is out of date: run make generate"; exit 1; }
+	@hack/chart-test
+
+.PHONY: node-test
+node-test: tools ## Test the chart on a one-node cluster, which takes root, or on the one that BASTION_KUBECONFIG names
+	@hack/cargo-build --bin bastion
+	@cargo test --test node --no-run
+	hack/cluster cargo test --test node -- --test-threads 3 --nocapture
 
 .PHONY: fuzz
 fuzz: tools ## Fuzz what strangers send for FUZZ_SECONDS (60) a target; fails on a finding
@@ -50,9 +64,10 @@ lint: ## Check the format, run clippy, and cargo-deny where it is installed
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: dependencies not checked"; fi
 
 .PHONY: generate
-generate: ## Write what is generated from the code: crds/ and docs/reference.md
+generate: ## Write what is generated: crds/, docs/reference.md and charts/bastion/README.md
 	cargo run --quiet --bin bastion -- crds > crds/bastion.dev.yaml.new && mv crds/bastion.dev.yaml.new crds/bastion.dev.yaml
 	cargo run --quiet --example reference > docs/reference.md.new && mv docs/reference.md.new docs/reference.md
+	hack/chart-docs > charts/bastion/README.md.new && mv charts/bastion/README.md.new charts/bastion/README.md
 
 .PHONY: tools
 tools: ## Install and build what the demo and the tests need

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::audit::{AuditSettings, AuditTls};
 use crate::redis_link::RedisSettings;
 use crate::telemetry::LogFormat;
-use crate::{controller, gateway};
+use crate::{controller, drain, gateway, self_test};
 
 /// An SSH bastion for Kubernetes whose list of online sessions is always true.
 #[derive(Debug, Parser)]
@@ -48,10 +48,15 @@ pub enum Command {
     Controller(Controller),
     /// Prints the CustomResourceDefinitions.
     Crds,
+    /// Stops the gateways, ends the open sessions, and waits until all are on record; `helm uninstall` runs it first.
+    Drain(Drain),
     /// Reads a password from standard input and prints its hash, for the Secret that a BastionUser's spec.password names.
     HashPassword,
     /// Brings the audit database to this version's schema.
     Migrate(Migrate),
+    /// Opens a session through the gateways, from a user of its own to a target of its own, and sees it end; `helm test`
+    /// runs it.
+    SelfTest(SelfTest),
 }
 
 /// What every program in the cluster needs to know.
@@ -174,6 +179,31 @@ impl From<Redis> for Option<RedisSettings> {
     }
 }
 
+/// Flags of `bastion drain`.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// The namespace of the bastion.
+    #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
+    pub namespace: String,
+    /// What users read whose sessions are ended.
+    #[arg(long, default_value = "the bastion is being uninstalled")]
+    pub reason: String,
+}
+
+/// Flags of `bastion self-test`.
+#[derive(Debug, Args)]
+pub struct SelfTest {
+    /// The namespace of the bastion.
+    #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
+    pub namespace: String,
+    /// Where the gateways are.
+    #[arg(long, default_value = "bastion-gateway:22")]
+    pub gateway: String,
+    /// The address at which the gateways reach this program, which is the target.
+    #[arg(long, env = "POD_IP", hide_env_values = true)]
+    pub address: String,
+}
+
 /// Flags of `bastion migrate`.
 #[derive(Debug, Args)]
 pub struct Migrate {
@@ -244,6 +274,18 @@ impl From<Gateway> for gateway::Settings {
             recording_url: flags.recording_url,
             redis: flags.redis.into(),
         }
+    }
+}
+
+impl From<Drain> for drain::Settings {
+    fn from(flags: Drain) -> Self {
+        Self { namespace: flags.namespace, reason: flags.reason }
+    }
+}
+
+impl From<SelfTest> for self_test::Settings {
+    fn from(flags: SelfTest) -> Self {
+        Self { namespace: flags.namespace, gateway: flags.gateway, address: flags.address }
     }
 }
 

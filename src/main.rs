@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use bastion_operator::cli::{Cli, Command};
-use bastion_operator::{api, audit, cluster, controller, gateway, shutdown, telemetry};
+use bastion_operator::{api, audit, cluster, controller, drain, gateway, self_test, shutdown, telemetry};
 use clap::Parser;
 use zeroize::Zeroizing;
 
@@ -26,8 +26,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             print!("{}", api::crds_yaml()?);
             Ok(())
         }
+        Command::Drain(flags) => drain::run(config().await?.try_into()?, flags.into()).await,
         Command::HashPassword => hash_password(),
         Command::Migrate(flags) => Ok(audit::Store::new(flags.audit.into())?.migrate().await?),
+        Command::SelfTest(flags) => self_test::run(config().await?.try_into()?, flags.into()).await,
     }
 }
 

@@ -26,7 +26,8 @@ use super::wait::{PATIENCE, eventually};
 /// Ends, and is removed, when it is dropped or this process ends.
 pub struct ControlPlane {
     pub dir: PathBuf,
-    script: Mutex<Child>,
+    /// Nothing to stop where it belongs to somebody else.
+    script: Option<Mutex<Child>>,
 }
 
 impl ControlPlane {
@@ -44,10 +45,15 @@ impl ControlPlane {
         let mut lines = BufReader::new(script.stdout.take().expect("a pipe")).lines();
         let first = lines.next_line().await.expect("the script's output can be read");
         assert_eq!(first.as_deref(), Some("ready"), "hack/control-plane says above why it did not start");
-        let control_plane = Self { dir, script: Mutex::new(script) };
+        let control_plane = Self { dir, script: Some(Mutex::new(script)) };
         control_plane.install().await;
         control_plane.await_policies().await;
         control_plane
+    }
+
+    /// That of a cluster that somebody else started, whose folder has its kubeconfig.
+    pub const fn of_cluster(dir: PathBuf) -> Self {
+        Self { dir, script: None }
     }
 
     /// Applies the CRDs and policies, and waits until the CRDs are served.
@@ -126,7 +132,7 @@ impl ControlPlane {
 
     /// Stops everything, and waits until it has stopped and its folder is removed.
     pub async fn stop(&self) {
-        let mut script = self.script.lock().await;
+        let mut script = self.script.as_ref().expect("a control plane of our own").lock().await;
         script.stdin = None;
         script.wait().await.expect("the script ends");
     }

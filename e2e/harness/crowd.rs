@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream as Socket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream as Socket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -187,7 +187,12 @@ pub struct Echo {
 impl Echo {
     /// Starts one on a free port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// Starts one on a free port of this address.
+    pub async fn start_at(address: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let host_key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).expect("a random key");
         let mut echo = Self { address, host_key, open: Arc::default(), killed: CancellationToken::new() };
@@ -199,7 +204,10 @@ impl Echo {
     pub async fn add_to(&self, namespace: &Namespace, name: &str, spec: Value) {
         let host_key = self.host_key.public_key().to_openssh().expect("a public key");
         let mut target = bastion_target(name);
-        merge(&mut target["spec"], json!({"port": self.address.port(), "hostKeys": [host_key], "logins": ["echo"]}));
+        merge(
+            &mut target["spec"],
+            json!({"address": self.address.ip(), "port": self.address.port(), "hostKeys": [host_key], "logins": ["echo"]}),
+        );
         merge(&mut target["spec"], spec);
         namespace.add(target).await;
     }

@@ -56,10 +56,15 @@ impl Namespace {
     /// A new one, with the Secret that targets use, and with the right of [`PEOPLE`] to connect to all of them.
     pub async fn on(control_plane: Arc<ControlPlane>) -> Self {
         let namespace = Self::named(&format!("e2e-{}", unique()), control_plane).await;
-        namespace.credential(TARGET_SECRET).await;
-        let people = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": PEOPLE});
-        namespace.allow_in(&namespace.name, &people, json!([connect_rule("bastiontargets", &[])])).await;
+        namespace.open_to_people().await;
         namespace
+    }
+
+    /// Adds the Secret that targets use, and the right of [`PEOPLE`] to connect to all of them.
+    pub async fn open_to_people(&self) {
+        self.credential(TARGET_SECRET).await;
+        let people = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": PEOPLE});
+        self.allow_in(&self.name, &people, json!([connect_rule("bastiontargets", &[])])).await;
     }
 
     /// A new one of this name, with what deploy/ has for it.
@@ -247,6 +252,15 @@ impl Namespace {
             Some("Group") => self.await_right_of(json!("anybody"), json!([subject["name"]]), attributes).await,
             _ => self.await_right_of(subject["name"].clone(), json!([]), attributes).await,
         }
+    }
+
+    /// Whether a user may do something, as RBAC says; `attributes` are those of a review.
+    pub async fn may(&self, user: &str, attributes: Value) -> bool {
+        let reviews: Api<SubjectAccessReview> = Api::all(self.admin());
+        let review = json!({"metadata": {}, "spec": {"user": user, "groups": ["system:authenticated"], "resourceAttributes": attributes}});
+        let review = serde_json::from_value(review).expect("a review");
+        let answer = reviews.create(&PostParams::default(), &review).await.expect("an answer");
+        answer.status.is_some_and(|status| status.allowed)
     }
 
     async fn await_right_of(&self, user: Value, groups: Value, attributes: Value) {

@@ -1,0 +1,47 @@
+# The one image: `bastion` and the C library that it is linked with, on nothing. No shell, no package manager; it runs as
+# nobody in particular (65532), and writes nowhere but to the volumes that it is given.
+#
+#   docker build --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD) -t bastion .
+#   buildah bud …                  the same
+#
+# RUST_IMAGE needs Rust, gcc, make, cmake and Debian's ca-certificates.
+ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
+ARG BASE_IMAGE=scratch
+
+FROM ${RUST_IMAGE} AS build
+WORKDIR /src
+ENV CARGO_INCREMENTAL=0
+# cargo-auditable writes into the binary which crates it is made of, where scanners (trivy, grype, osv-scanner) and syft, which
+# makes an SBOM of it, find them: without that, an image without packages is a riddle to them.
+ARG CARGO_AUDITABLE_VERSION=0.7.0
+RUN cargo install --locked --version ${CARGO_AUDITABLE_VERSION} --root /opt/tools cargo-auditable
+ENV PATH=/opt/tools/bin:$PATH
+# The dependencies first, with empty programs, in a layer that only they change.
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY third_party third_party
+RUN mkdir -p src/bin && touch src/lib.rs && echo 'fn main() {}' | tee src/main.rs >src/bin/kubectl-bastion.rs \
+ && sed -i -E '/^\[\[(test|example|bench)\]\]/,/^$/d' Cargo.toml \
+ && cargo auditable build --release --locked --bins
+COPY src src
+COPY migrations migrations
+COPY hack/image-root hack/image-root
+# Cargo goes by the time of a file, and those of the checkout may be older than the empty ones.
+RUN find src -name '*.rs' -exec touch {} + \
+ && cargo auditable build --release --locked --bin bastion \
+ && hack/image-root target/release/bastion /root-of-image
+
+FROM ${BASE_IMAGE}
+COPY --from=build /root-of-image /
+ARG VERSION=0.0.0-dev
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="bastion-operator" \
+      org.opencontainers.image.description="An SSH bastion for Kubernetes whose list of online sessions is always true" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+# What a read-only root file system needs nothing else for: SSH, and metrics and probes.
+EXPOSE 2222 8080
+USER 65532:65532
+ENTRYPOINT ["/usr/bin/bastion"]

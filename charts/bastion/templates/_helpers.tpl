@@ -1,0 +1,170 @@
+{{- define "bastion.labels" -}}
+app.kubernetes.io/name: bastion
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: bastion
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* Of one program: (list . "gateway"). */}}
+{{- define "bastion.selector" -}}
+app.kubernetes.io/name: bastion
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{- define "bastion.credentialsNamespace" -}}
+{{ .Release.Namespace }}-credentials
+{{- end }}
+
+{{- define "bastion.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* What the Pod Security Standard "restricted" asks of a Pod. */}}
+{{- define "bastion.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* And of a container. */}}
+{{- define "bastion.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "bastion.spread" -}}
+{{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+- maxSkew: 1
+  topologyKey: {{ . }}
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{- include "bastion.selector" $ | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{/* What each program in the cluster is told. */}}
+{{- define "bastion.env" -}}
+- name: BASTION_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{ include "bastion.logEnv" . }}
+{{- end }}
+
+{{- define "bastion.logEnv" -}}
+- {name: BASTION_LOG_FORMAT, value: {{ .Values.log.format | quote }}}
+- {name: BASTION_LOG, value: {{ .Values.log.filter | quote }}}
+{{- end }}
+
+{{- define "bastion.redisEnv" -}}
+{{- if eq .Values.redis.type "bundled" }}
+- {name: BASTION_REDIS_URL, value: "redis://bastion-redis:6379/0"}
+- {name: BASTION_REDIS_PASSWORD_FILE, value: /run/secrets/bastion/redis/password}
+{{- else if eq .Values.redis.type "external" }}
+- {name: BASTION_REDIS_URL, value: {{ .Values.redis.external.url | quote }}}
+{{- if .Values.redis.external.passwordSecret.name }}
+- {name: BASTION_REDIS_PASSWORD_FILE, value: /run/secrets/bastion/redis/password}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "bastion.redisMount" -}}
+{{- if or (eq .Values.redis.type "bundled") (and (eq .Values.redis.type "external") .Values.redis.external.passwordSecret.name) }}
+- {name: redis, mountPath: /run/secrets/bastion/redis, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "bastion.redisVolume" -}}
+{{- if eq .Values.redis.type "bundled" }}
+- name: redis
+  secret: {secretName: bastion-bundled, items: [{key: redis-password, path: password}]}
+{{- else if and (eq .Values.redis.type "external") .Values.redis.external.passwordSecret.name }}
+- name: redis
+  secret:
+    secretName: {{ .Values.redis.external.passwordSecret.name }}
+    items: [{key: {{ .Values.redis.external.passwordSecret.key | quote }}, path: password}]
+{{- end }}
+{{- end }}
+
+{{/* The audit database: how it is reached, from files that may change. */}}
+{{- define "bastion.databaseEnv" -}}
+{{- with .Values.database }}
+{{- if eq .type "sqlite" }}
+- {name: BASTION_AUDIT_URL, value: "sqlite:///var/lib/bastion/audit.db"}
+{{- else if eq .type "bundled" }}
+- {name: BASTION_AUDIT_URL, value: "mysql://bastion@bastion-mariadb:3306/bastion"}
+- {name: BASTION_AUDIT_PASSWORD_FILE, value: /run/secrets/bastion/database/password}
+- {name: BASTION_AUDIT_TLS, value: "off"}
+{{- else }}
+- {name: BASTION_AUDIT_URL, value: {{ printf "mysql://%s@%s:%v/%s" .mysql.user .mysql.host .mysql.port .mysql.database | quote }}}
+- {name: BASTION_AUDIT_PASSWORD_FILE, value: /run/secrets/bastion/database/password}
+- {name: BASTION_AUDIT_TLS, value: {{ .mysql.tls | quote }}}
+{{- if .mysql.caSecret.name }}
+- {name: BASTION_AUDIT_CA_FILE, value: /run/secrets/bastion/database-ca/ca.crt}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "bastion.databaseMount" -}}
+{{- if eq .Values.database.type "sqlite" }}
+- {name: database, mountPath: /var/lib/bastion}
+{{- else }}
+- {name: database, mountPath: /run/secrets/bastion/database, readOnly: true}
+{{- if and (eq .Values.database.type "mysql") .Values.database.mysql.caSecret.name }}
+- {name: database-ca, mountPath: /run/secrets/bastion/database-ca, readOnly: true}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "bastion.databaseVolume" -}}
+{{- with .Values.database }}
+{{- if eq .type "sqlite" }}
+{{- if .sqlite.persistent }}
+- name: database
+  persistentVolumeClaim: {claimName: {{ .sqlite.existingClaim | default "bastion-audit" }}}
+{{- else }}
+- {name: database, emptyDir: {}}
+{{- end }}
+{{- else if eq .type "bundled" }}
+- name: database
+  secret: {secretName: bastion-bundled, items: [{key: mariadb-password, path: password}]}
+{{- else }}
+- name: database
+  secret:
+    secretName: {{ .mysql.passwordSecret.name }}
+    items: [{key: {{ .mysql.passwordSecret.key | quote }}, path: password}]
+{{- if .mysql.caSecret.name }}
+- name: database-ca
+  secret:
+    secretName: {{ .mysql.caSecret.name }}
+    items: [{key: {{ .mysql.caSecret.key | quote }}, path: ca.crt}]
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "bastion.controllerReplicas" -}}
+{{- if kindIs "invalid" .Values.controller.replicas }}{{ ternary 1 2 (eq .Values.database.type "sqlite") }}{{ else }}{{ .Values.controller.replicas }}{{ end }}
+{{- end }}
+
+{{/* Ports of databases, which the controller must reach. */}}
+{{- define "bastion.controllerPorts" -}}
+{{- $ports := concat (list 443 6443) .Values.networkPolicy.controllerPorts }}
+{{- if eq .Values.database.type "mysql" }}{{ $ports = append $ports .Values.database.mysql.port }}{{ end }}
+{{- if eq .Values.database.type "bundled" }}{{ $ports = append $ports 3306 }}{{ end }}
+{{- if eq .Values.redis.type "bundled" }}{{ $ports = append $ports 6379 }}{{ end }}
+{{- if eq .Values.redis.type "external" }}{{ $ports = append $ports (regexFind "[0-9]+$" (urlParse .Values.redis.external.url).host | default "6379" | int) }}{{ end }}
+{{- range uniq $ports }}
+- {protocol: TCP, port: {{ . }}}
+{{- end }}
+{{- end }}

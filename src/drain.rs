@@ -1,0 +1,115 @@
+//! `bastion drain`: what comes before an uninstall. It stops the gateways, ends the open sessions, and waits until every
+//! session is on record, so that none is left with a finalizer that nobody takes off.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::api::{AUDIT_FINALIZER, BastionSession, Phase};
+use crate::cluster::code;
+
+/// The Deployment of the gateways, as the chart calls it.
+const GATEWAYS: &str = "bastion-gateway";
+
+/// The gateways' Pods, as the chart labels them.
+const GATEWAY_PODS: &str = "app.kubernetes.io/name=bastion,app.kubernetes.io/component=gateway";
+
+/// How often it is looked whether all is done.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is drained, and what is said about it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace of the bastion.
+    pub namespace: String,
+    /// What the sessions' users read.
+    pub reason: String,
+}
+
+/// What is left to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Left {
+    gateways: usize,
+    open: usize,
+    unrecorded: usize,
+}
+
+/// Runs until nothing is left. Where something lasts for ever, the caller's patience has to end it.
+///
+/// # Errors
+/// When it may not do what it has to.
+pub async fn run(client: Client, settings: Settings) -> anyhow::Result<()> {
+    let me = own_name(&client).await?;
+    stop_gateways(&client, &settings.namespace).await?;
+    let mut told = None;
+    loop {
+        match look(&client, &settings, &me).await {
+            Ok(left) if left == Left::default() => break,
+            Ok(left) => {
+                if told.replace(left) != Some(left) {
+                    info!(gateways = left.gateways, open = left.open, unrecorded = left.unrecorded, "draining");
+                }
+            }
+            Err(error) if matches!(code(&error), Some(401 | 403)) => return Err(error).context("a right is missing"),
+            Err(error) => warn!(%error, "the API server does not answer; trying again"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    info!("no gateway runs, and every session is on record");
+    Ok(())
+}
+
+async fn own_name(client: &Client) -> anyhow::Result<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let status = review.context("the API server does not say who this is")?.status;
+    status.and_then(|it| it.user_info).and_then(|it| it.username).context("the API server gives no user name")
+}
+
+async fn stop_gateways(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    match deployments.patch_scale(GATEWAYS, &PatchParams::default(), &none).await {
+        Ok(_) => Ok(()),
+        Err(error) if code(&error) == Some(404) => Ok(()),
+        Err(error) => Err(error).context("the gateways cannot be stopped"),
+    }
+}
+
+/// Asks for the end of what is open, and counts what is left.
+async fn look(client: &Client, settings: &Settings, me: &str) -> Result<Left, kube::Error> {
+    let sessions: Api<BastionSession> = Api::namespaced(client.clone(), &settings.namespace);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &settings.namespace);
+    let gateways = pods.list(&ListParams::default().labels(GATEWAY_PODS)).await?.items.len();
+    let mut left = Left { gateways, ..Left::default() };
+    for session in sessions.list(&ListParams::default()).await? {
+        left.unrecorded += usize::from(session.finalizers().iter().any(|it| it == AUDIT_FINALIZER));
+        if session.phase() == Phase::Active {
+            left.open += 1;
+            if session.spec.termination.is_none() {
+                terminate(&sessions, &session.name_any(), me, &settings.reason).await?;
+            }
+        }
+    }
+    Ok(left)
+}
+
+async fn terminate(sessions: &Api<BastionSession>, name: &str, me: &str, reason: &str) -> Result<(), kube::Error> {
+    let termination = json!({"spec": {"termination": {"requestedBy": me, "reason": reason}}});
+    match sessions.patch(name, &PatchParams::default(), &Patch::Merge(termination)).await {
+        Ok(_) => {
+            info!(session = name, "asked for its end");
+            Ok(())
+        }
+        // It has ended, or somebody else was first.
+        Err(error) if matches!(code(&error), Some(404 | 409 | 422)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
