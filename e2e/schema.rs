@@ -100,6 +100,7 @@ async fn a_user_with_a_wrong_spec_is_refused_in_words_that_help() {
         (json!({"publicKeys": ["ssh-ed25519"]}), BAD_USER_KEY),
         (json!({"publicKeys": ["command=\"true\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),
         (json!({"publicKeys": ["-----BEGIN OPENSSH PRIVATE KEY-----"]}), BAD_USER_KEY),
+        (json!({"publicKeys": ["cert-authority,command=\"a\\\\\",no-pty ssh-ed25519 AAAA"]}), BAD_USER_KEY),
         (json!({"publicKeys": ["cert-authority,from=\"10.0.0.0/8\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),
         (json!({"publicKeys": ["cert-authority,principals=\"\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),
         (json!({"publicKeys": ["cert-authority,principals=\"a b\" ssh-ed25519 AAAA"]}), BAD_USER_KEY),

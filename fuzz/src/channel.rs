@@ -63,11 +63,6 @@ impl Book {
         assert!(self.room <= WINDOW, "a window of {window}");
     }
 
-    /// Whether it may still send.
-    pub fn is_open(&self) -> bool {
-        self.theirs.is_some() && !self.close_sent
-    }
-
     /// Whether it ought to be closed by the gateway when the session ends.
     pub fn must_close(&self) -> bool {
         self.theirs.is_some() && !self.close_came
