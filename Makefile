@@ -15,10 +15,7 @@ demo: tools ## Start a bastion on a real API server and show what ends a session
 	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/demo"
 
 .PHONY: test
-test: test-fast node-test ## Run every test, against a real API server, a real sshd and the real ssh, and on a real node
-
-.PHONY: test-fast
-test-fast: tools chart-test ## Run every test but those on a node
+test: tools chart-test ## Run every test but those on a node, against a real API server, a real sshd and the real ssh
 	cargo fmt --check
 	hack/vendor-russh --check
 	@hack/cargo-build --all-targets

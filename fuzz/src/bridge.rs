@@ -32,7 +32,7 @@ const ALL: u32 = 64 * 1024 * 1024;
 static STAGE: LazyLock<(Runtime, Ground)> = LazyLock::new(|| {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let host_key = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]));
-    let ground = runtime.block_on(Ground::new(api::client(), settings(), host_key)).expect("a gateway");
+    let ground = runtime.block_on(async { Ground::new(api::client(), settings(), host_key).await }).expect("a gateway");
     (runtime, ground)
 });
 
@@ -67,7 +67,7 @@ pub fn check(data: &[u8]) {
         stage.finish().await;
     });
     // What is left over of one play is not to be found in the next.
-    runtime.block_on(sleep(Duration::from_secs(60)));
+    runtime.block_on(async { sleep(Duration::from_secs(60)).await });
 }
 
 struct Stage {
