@@ -39,6 +39,8 @@ pub const LEASE_LABEL: &str = "bastion.dev/lease-of";
 pub const LEASE_OF_GATEWAY: &str = "gateway";
 /// The Lease by which a controller checks that its own watch works.
 pub const LEASE_OF_CONTROLLER: &str = "controller";
+/// The Lease that the leading controller holds.
+pub const LEADER_LEASE: &str = "bastion-controller";
 
 /// On the Lease of a gateway instance: the uid of its Pod.
 pub const POD_UID_ANNOTATION: &str = "bastion.dev/pod-uid";

@@ -12,12 +12,10 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api::LEADER_LEASE;
 use crate::lifecycle::{CAMPAIGN_EVERY, Election, Move, RENEW_TIMEOUT, TAKE_AFTER};
 use crate::liveness::LeaseError;
 use crate::metrics::METRICS;
-
-/// The Lease that the leader holds.
-const LEADER_LEASE: &str = "bastion-controller";
 
 /// Until when this controller leads. Whoever does what only the leader may looks at the clock before: one that was
 /// paused, or whose requests hang, has no other way to know in time that its reign is over.

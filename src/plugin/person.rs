@@ -22,10 +22,7 @@ pub struct Person {
 /// # Errors
 /// What to name, where nobody can be found.
 pub async fn find(client: &Client, namespace: &str, named: Option<&str>) -> anyhow::Result<Person> {
-    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
-    let review = review.context("the API server does not say who you are; are you signed in to the cluster?")?;
-    let me = review.status.and_then(|status| status.user_info).unwrap_or_default();
+    let me = caller(client).await?;
     let users: Api<BastionUser> = Api::namespaced(client.clone(), namespace);
     if let Some(name) = named {
         // Whoever may not read it is told by the gateway.
@@ -38,6 +35,17 @@ pub async fn find(client: &Client, namespace: &str, named: Option<&str>) -> anyh
         Err(error) => return Err(error).context("the BastionUsers cannot be listed"),
     };
     choose(&me, listed, namespace)
+}
+
+/// Who the cluster takes the caller for.
+///
+/// # Errors
+/// When it does not say.
+pub async fn caller(client: &Client) -> anyhow::Result<UserInfo> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let review = review.context("the API server does not say who you are; are you signed in to the cluster?")?;
+    Ok(review.status.and_then(|status| status.user_info).unwrap_or_default())
 }
 
 /// The one of the users who stands for me. Without the right to list them, one is known by the subject that users have

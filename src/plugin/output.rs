@@ -1,0 +1,168 @@
+//! How things are shown: as `kubectl` does, aligned for people, or as objects for programs.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use comfy_table::{Cell, Color, Table, presets};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// How objects are shown, instead of as a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table with more columns.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Names alone, as kubectl takes them.
+    Name,
+}
+
+/// What a colour tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    Plain,
+    Good,
+    Doubtful,
+    Bad,
+}
+
+/// A cell of a table.
+pub fn cell(text: impl ToString, tone: Tone) -> Cell {
+    // What stands in an object may come from a client; no control character of it reaches a terminal.
+    let cell = Cell::new(text.to_string().replace(char::is_control, " "));
+    match tone {
+        Tone::Plain => cell,
+        Tone::Good => cell.fg(Color::Green),
+        Tone::Doubtful => cell.fg(Color::Yellow),
+        Tone::Bad => cell.fg(Color::Red),
+    }
+}
+
+/// A table as `kubectl` has them: no lines, three spaces between columns.
+pub fn table(header: Option<&[&str]>, rows: Vec<Vec<Cell>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).enforce_styling().style_text_only();
+    if let Some(header) = header {
+        table.set_header(header.iter().map(|&name| cell(name, Tone::Plain)));
+    }
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
+    lines.collect()
+}
+
+/// Prints; colours only where a terminal shows them and `NO_COLOR` does not forbid it.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Whether a failure is that nobody reads the output any more, as of `| head`.
+pub fn is_gone(failure: &anyhow::Error) -> bool {
+    failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// An object as programs are shown it, without the bookkeeping of who wrote which field.
+pub fn object(object: &impl Serialize) -> anyhow::Result<Value> {
+    let mut object = serde_json::to_value(object)?;
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    Ok(object)
+}
+
+/// Several objects in one, as `kubectl get -o json` has them.
+pub fn list(items: &[impl Serialize]) -> anyhow::Result<Value> {
+    let items: Result<Vec<_>, _> = items.iter().map(object).collect();
+    Ok(json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items?}))
+}
+
+/// A value as JSON or YAML.
+pub fn written(value: &impl Serialize, format: Format) -> anyhow::Result<String> {
+    Ok(match format {
+        Format::Yaml => serde_saphyr::to_string(value)?,
+        Format::Wide | Format::Json | Format::Name => serde_json::to_string_pretty(value)? + "\n",
+    })
+}
+
+/// How long it is from one time to the other, as `kubectl` prints ages.
+pub fn age(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to.duration_since(from).as_secs();
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    let two = |large: i64, large_unit: char, small: i64, small_unit: char| match small {
+        0 => format!("{large}{large_unit}"),
+        _ => format!("{large}{large_unit}{small}{small_unit}"),
+    };
+    match seconds {
+        ..-1 => "<invalid>".to_owned(),
+        -1..0 => "0s".to_owned(),
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, 'm', seconds % 60, 's'),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, 'h', minutes % 60, 'm'),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(hours / 24, 'd', hours % 24, 'h'),
+        691_200..63_072_000 => format!("{}d", hours / 24),
+        63_072_000..252_288_000 => two(hours / 24 / 365, 'y', hours / 24 % 365, 'd'),
+        252_288_000.. => format!("{}y", hours / 24 / 365),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// The cases of k8s.io/apimachinery/pkg/util/duration, whose HumanDuration kubectl prints.
+    #[rstest]
+    #[case(-2, "<invalid>")]
+    #[case(-1, "0s")]
+    #[case(0, "0s")]
+    #[case(119, "119s")]
+    #[case(120, "2m")]
+    #[case(150, "2m30s")]
+    #[case(599, "9m59s")]
+    #[case(600, "10m")]
+    #[case(10_799, "179m")]
+    #[case(10_800, "3h")]
+    #[case(10_860, "3h1m")]
+    #[case(28_800, "8h")]
+    #[case(172_799, "47h")]
+    #[case(172_800, "2d")]
+    #[case(176_400, "2d1h")]
+    #[case(691_200, "8d")]
+    #[case(63_072_000, "2y")]
+    #[case(63_158_400, "2y1d")]
+    #[case(252_288_000, "8y")]
+    fn ages_are_as_kubectl_prints_them(#[case] seconds: i64, #[case] expected: &str) {
+        let at = |seconds| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        assert_eq!(age(at(0), at(seconds)), expected);
+    }
+
+    #[test]
+    fn columns_are_aligned_and_nothing_can_break_out_of_them() {
+        let row = |texts: [&str; 3]| texts.map(|text| cell(text, Tone::Plain)).to_vec();
+        let rows = vec![row(["a", "long value", "x"]), row(["b\u{1b}[31m\nc", "界", ""])];
+        let text = table(Some(&["NAME", "VALUE", "LAST"]), rows);
+        assert_eq!(text, "NAME       VALUE        LAST\na          long value   x\nb [31m c   界\n");
+    }
+
+    #[test]
+    fn a_colour_takes_no_room() {
+        let rows = vec![
+            vec![cell("a", Tone::Bad), cell("b", Tone::Plain)],
+            vec![cell("c", Tone::Plain), cell("d", Tone::Plain)],
+        ];
+        let text = table(None, rows);
+        assert!(text.contains("\u{1b}["), "{text:?}");
+        assert_eq!(anstream::adapter::strip_str(&text).to_string(), "a   b\nc   d\n");
+    }
+}

@@ -1,0 +1,190 @@
+//! The rights that each verb needs, and what is said to those who lack one.
+
+use std::fmt;
+
+use anyhow::anyhow;
+
+use crate::cluster::code;
+
+/// A right in the bastion's namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// The verb of the API.
+    pub verb: &'static str,
+    /// The API group; empty for the core one.
+    pub group: &'static str,
+    /// The resource, and its subresource behind a slash.
+    pub resource: &'static str,
+    /// The Role of deploy/ that has it.
+    pub role: &'static str,
+}
+
+impl Right {
+    const fn new(verb: &'static str, group: &'static str, resource: &'static str, role: &'static str) -> Self {
+        Self { verb, group, resource, role }
+    }
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.verb, self.resource)
+    }
+}
+
+const VIEWER: &str = "bastion-viewer";
+const TERMINATOR: &str = "bastion-session-terminator";
+const SUPPORT: &str = "bastion-support";
+
+/// To read one session.
+pub const GET_SESSION: Right = Right::new("get", "bastion.dev", "bastionsessions", VIEWER);
+/// To read all sessions.
+pub const LIST_SESSIONS: Right = Right::new("list", "bastion.dev", "bastionsessions", VIEWER);
+/// To see sessions change.
+pub const WATCH_SESSIONS: Right = Right::new("watch", "bastion.dev", "bastionsessions", VIEWER);
+/// To ask for a session's end.
+pub const PATCH_SESSION: Right = Right::new("patch", "bastion.dev", "bastionsessions", TERMINATOR);
+/// To read all targets.
+pub const LIST_TARGETS: Right = Right::new("list", "bastion.dev", "bastiontargets", VIEWER);
+/// To read all users.
+pub const LIST_USERS: Right = Right::new("list", "bastion.dev", "bastionusers", VIEWER);
+/// To read one sign of life.
+pub const GET_LEASE: Right = Right::new("get", "coordination.k8s.io", "leases", SUPPORT);
+/// To read all signs of life.
+pub const LIST_LEASES: Right = Right::new("list", "coordination.k8s.io", "leases", SUPPORT);
+/// To read one Pod.
+pub const GET_POD: Right = Right::new("get", "", "pods", SUPPORT);
+/// To read all Pods.
+pub const LIST_PODS: Right = Right::new("list", "", "pods", SUPPORT);
+/// To read what the programs log.
+pub const GET_LOGS: Right = Right::new("get", "", "pods/log", SUPPORT);
+/// To read all Events.
+pub const LIST_EVENTS: Right = Right::new("list", "events.k8s.io", "events", SUPPORT);
+/// To read how many sessions there may be.
+pub const GET_QUOTA: Right = Right::new("get", "", "resourcequotas", SUPPORT);
+/// To read all quotas.
+pub const LIST_QUOTAS: Right = Right::new("list", "", "resourcequotas", SUPPORT);
+
+/// A right that a verb needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// The right.
+    pub right: Right,
+    /// What for, and what is without it.
+    pub what_for: &'static str,
+}
+
+const fn need(right: Right, what_for: &'static str) -> Need {
+    Need { right, what_for }
+}
+
+/// The rights that each verb needs, but for `ssh`. docs/kubectl.md has them, and a test runs each verb with these rights and no
+/// others, and without each of them.
+pub const NEEDS: [(&str, &[Need]); 6] = [
+    ("sessions", &[need(LIST_SESSIONS, "to find the sessions")]),
+    ("watch", &[need(LIST_SESSIONS, "to begin"), need(WATCH_SESSIONS, "to see starts and ends")]),
+    (
+        "terminate",
+        &[
+            need(PATCH_SESSION, "to ask for the end"),
+            need(LIST_SESSIONS, "to choose, and to wait; not needed for `NAME --no-wait`"),
+            need(WATCH_SESSIONS, "to see the end; not needed with `--no-wait`"),
+            need(GET_SESSION, "to see why one cannot be asked, such as that it has ended"),
+        ],
+    ),
+    (
+        "status",
+        &[
+            need(GET_SESSION, "where it begins"),
+            need(GET_LEASE, "whether gateway and controllers live; unknown without it"),
+            need(GET_POD, "how the gateway's Pod is; unknown without it"),
+        ],
+    ),
+    (
+        "check",
+        &[
+            need(LIST_SESSIONS, "late ends and records"),
+            need(LIST_LEASES, "whether gateways and controllers live"),
+            need(GET_LEASE, "to look again at one that seems silent"),
+            need(GET_QUOTA, "whether new sessions are let in"),
+        ],
+    ),
+    (
+        "report",
+        &[
+            need(LIST_SESSIONS, "`sessions.json`"),
+            need(LIST_TARGETS, "`targets.json`"),
+            need(LIST_USERS, "`users.json`"),
+            need(LIST_LEASES, "`leases.json`"),
+            need(LIST_EVENTS, "`events.json`"),
+            need(LIST_QUOTAS, "`quotas.json`"),
+            need(LIST_PODS, "`pods.json`, and whose logs there are"),
+            need(GET_LOGS, "`logs/`; not needed with `--no-logs`"),
+            need(GET_LEASE, "`check.json`"),
+            need(GET_QUOTA, "`check.json`"),
+        ],
+    ),
+];
+
+/// Why a request failed, and the way out.
+pub fn failed(error: kube::Error, right: Right, namespace: Option<&str>) -> anyhow::Error {
+    let place = namespace.map_or_else(|| "in all namespaces".to_owned(), |name| format!("in namespace {name}"));
+    let (resource, role) = (right.resource, right.role);
+    match (code(&error), namespace) {
+        (Some(403), Some(_)) => {
+            anyhow!("you may not {right} {place}; have the Role {role} bound to you, or name another namespace with -n")
+        }
+        (Some(403), None) => {
+            anyhow!("you may not {right} {place}, which takes a ClusterRole; name one namespace with -n")
+        }
+        (Some(401), _) => anyhow!("the cluster does not know you; sign in to it again"),
+        // A list of a kind that is there is never not found.
+        (Some(404), _) if right.verb == "list" => {
+            anyhow!("the cluster knows no {resource}; have the bastion installed, or choose another --context")
+        }
+        (Some(_), _) => anyhow::Error::new(error).context(format!("{resource} {place}: cannot {}", right.verb)),
+        (None, _) => anyhow::Error::new(error).context("the API server does not answer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table in docs/kubectl.md.
+    fn table() -> String {
+        let rows = NEEDS.iter().flat_map(|(verb, needs)| needs.iter().map(move |need| (verb, need)));
+        let rows = rows.map(|(verb, Need { right, what_for })| {
+            let group = if right.group.is_empty() { String::new() } else { format!(" ({})", right.group) };
+            format!("| `{verb}` | `{}` | `{}`{group} | `{}` | {what_for} |\n", right.verb, right.resource, right.role)
+        });
+        let header = "| Verb | Right | Resource | Role | What for |\n|---|---|---|---|---|\n".to_owned();
+        header + &rows.collect::<String>()
+    }
+
+    #[test]
+    fn the_documented_rights_are_those_of_the_code() {
+        let docs = include_str!("../../docs/kubectl.md");
+        assert!(docs.contains(&table()), "docs/kubectl.md should have this table:\n{}", table());
+    }
+
+    /// The Roles of deploy/ have what they are said to have, and nothing of it lets anybody read a Secret.
+    #[test]
+    fn each_right_is_in_its_role() {
+        let roles: Vec<serde_json::Value> =
+            serde_saphyr::from_multiple(include_str!("../../deploy/rbac.yaml")).unwrap();
+        let has = |list: &serde_json::Value, word: &str| list.as_array().unwrap().iter().any(|it| it == word);
+        for (verb, needs) in NEEDS {
+            for Need { right, .. } in needs {
+                let role =
+                    roles.iter().find(|it| it["kind"] == "Role" && it["metadata"]["name"] == right.role).unwrap();
+                let granted = role["rules"].as_array().unwrap().iter().any(|rule| {
+                    has(&rule["apiGroups"], right.group)
+                        && has(&rule["resources"], right.resource)
+                        && has(&rule["verbs"], right.verb)
+                });
+                assert!(granted, "{verb} needs {right}, which {} lacks", right.role);
+                assert_ne!(right.resource, "secrets");
+            }
+        }
+    }
+}
