@@ -1,47 +1,22 @@
 //! `kubectl bastion ssh`, through the real `kubectl` and the real `ssh`, under a person's own rights.
 
-use std::path::{Path, PathBuf};
-
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::harness::namespace::kubectl_path;
-use crate::harness::process::command;
-use crate::harness::run::{Run, unique};
-use crate::harness::{Bastion, Outcome, PATIENCE, Process};
+use super::Person;
+use crate::harness::run::Run;
+use crate::harness::{Bastion, Outcome};
 
-/// Somebody with a kubeconfig of their own.
-struct Person<'a> {
-    bastion: &'a Bastion,
-    kubeconfig: PathBuf,
-}
-
-impl<'a> Person<'a> {
-    /// A Kubernetes user to whom these Roles of deploy/ are bound.
-    async fn new(bastion: &'a Bastion, name: &str, roles: &[&str]) -> Self {
-        let namespace = &bastion.namespace;
-        for role in roles {
-            namespace.bind(name, role).await;
-        }
-        Self { bastion, kubeconfig: namespace.kubeconfig_as(name, &["system:authenticated"]) }
-    }
-
+impl Person<'_> {
     /// Runs `kubectl bastion ssh` with these arguments, to its end.
     async fn ssh(&self, arguments: &[&str]) -> Outcome {
-        let namespace = &self.bastion.namespace;
-        let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-bastion")).parent().expect("a folder");
-        let path = format!("{}:{}", plugin.display(), std::env::var("PATH").unwrap_or_default());
-        let mut command = command(kubectl_path().await);
-        command.args(["bastion", "ssh", "-n", &namespace.name, "-i"]).arg(&Run::get().await.user_key.path);
-        for option in ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none"] {
-            command.args(["-o", option]);
-        }
-        command.args(arguments).env("PATH", path).env("KUBECONFIG", &self.kubeconfig);
-        command.env("XDG_CACHE_HOME", &namespace.dir).env_remove("BASTION_USER").env_remove("BASTION_GATEWAY");
-        let mut process = Process::start(namespace.dir.join(format!("kubectl-{}", unique())), command).await;
-        process.close_input();
-        process.finish(PATIENCE).await
+        let key = Run::get().await.user_key.path.display().to_string();
+        let options = ["BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none"];
+        let mut all = vec!["ssh", "-i", &key];
+        all.extend(options.iter().flat_map(|option| ["-o", option]));
+        all.extend(arguments);
+        self.bastion(&all).await
     }
 
     async fn fails(&self, arguments: &[&str], words: &str) {
@@ -67,7 +42,7 @@ async fn add_service(bastion: &Bastion) {
 async fn a_command_runs_with_the_least_rights_and_its_exit_status_is_kept() {
     let bastion = Bastion::up().await;
     add_service(&bastion).await;
-    let alice = Person::new(&bastion, "bastion:alice", &["bastion-ssh"]).await;
+    let alice = Person::new(&bastion.namespace, "bastion:alice", &["bastion-ssh"]).await;
     let outcome = alice.ssh(&["web-1", "--", "echo hi; exit 7"]).await;
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(7), "hi\n"), "{outcome:?}");
     let session = bastion.watch.started("alice").await;
@@ -80,7 +55,7 @@ async fn a_command_runs_with_the_least_rights_and_its_exit_status_is_kept() {
 #[tokio::test]
 async fn only_the_published_host_key_is_trusted() {
     let bastion = Bastion::up().await;
-    let alice = Person::new(&bastion, "bastion:alice", &["bastion-ssh"]).await;
+    let alice = Person::new(&bastion.namespace, "bastion:alice", &["bastion-ssh"]).await;
     let published = bastion.namespace.api::<ConfigMap>().get("bastion-known-hosts").await.expect("the host key");
     let line = &published.data.expect("data")["known_hosts"];
     assert!(line.starts_with("bastion-gateway ssh-ed25519 "), "{line}");
@@ -98,14 +73,14 @@ async fn what_is_wrong_is_said_with_the_way_out() {
     })
     .await;
     let name = &bastion.namespace.name;
-    let nobody = Person::new(&bastion, "nobody@example.com", &[]).await;
+    let nobody = Person::new(&bastion.namespace, "nobody@example.com", &[]).await;
     nobody.fails(&["web-1"], "name it with --user or BASTION_USER").await;
     let words =
         format!("you may not get the Service bastion-gateway in namespace {name}; have the Role bastion-ssh bound");
     nobody.fails(&["web-1", "--user", "bob"], &words).await;
     nobody.fails(&["web-1", "--user", "bob", "--gateway", "127.0.0.1:1"], "you may not get the ConfigMap").await;
 
-    let bob = Person::new(&bastion, "bob@example.com", &["bastion-ssh", "bastion-viewer"]).await;
+    let bob = Person::new(&bastion.namespace, "bob@example.com", &["bastion-ssh", "bastion-viewer"]).await;
     bob.fails(&["web-9"], &format!("there is no target \"web-9\" in namespace {name}")).await;
     bob.fails(&["web-1", "-l", "postgres"], "login \"postgres\" is not among the logins of target \"web-1\"").await;
     bob.fails(&["root@web-1"], "a user, login or target may hold no ':' or '@'").await;
@@ -114,14 +89,14 @@ async fn what_is_wrong_is_said_with_the_way_out() {
     bob.fails(&["web-1"], &format!("there is no Service bastion-gateway in namespace {name}")).await;
     bastion.namespace.withdraw(&grant).await;
 
-    let stranger = Person::new(&bastion, "stranger@example.com", &["bastion-ssh"]).await;
+    let stranger = Person::new(&bastion.namespace, "stranger@example.com", &["bastion-ssh"]).await;
     stranger.fails(&["web-1"], "stands for your Kubernetes user \"stranger@example.com\"").await;
 }
 
 #[tokio::test]
 async fn without_a_target_it_is_the_menu() {
     let bastion = Bastion::up().await;
-    let alice = Person::new(&bastion, "bastion:alice", &["bastion-ssh"]).await;
+    let alice = Person::new(&bastion.namespace, "bastion:alice", &["bastion-ssh"]).await;
     let gateway = bastion.gateway.address.to_string();
     alice.fails(&["--gateway", &gateway], "bastion: name a target: ").await;
 }
