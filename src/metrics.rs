@@ -218,6 +218,7 @@ metrics! {
     recording_put_seconds: Histogram, "histogram", seconds(), "Seconds that the store of recordings took for one piece.";
     reconcile_failures: Counter, "counter", Counter::default(), "Sessions that a controller could not see to, and tried again.";
     sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that were deleted.";
+    quota_count_failures: Counter, "counter", Counter::default(), "Attempts of this controller to count the sessions for a quota without a count that failed.";
     audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
     audit_failures: Family<AuditLabels, Counter>, "counter by cause", Family::default(), "Batches that the audit database did not take, looks at it in vain, and finalizers that could not be taken off.";
     audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go; zero where another controller leads.";
