@@ -1,0 +1,94 @@
+//! What a request gets that cannot be answered.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use utoipa::ToSchema;
+
+use crate::audit::StoreError;
+use crate::metrics::{ConsoleLabels, METRICS};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// No token, or none that the cluster knows.
+    #[error("{0}; send the token of a Kubernetes user as Authorization: Bearer TOKEN")]
+    Unknown(&'static str),
+    /// RBAC does not let the caller.
+    #[error("{who} may not {verb} {resource} in namespace {namespace}; a Role such as bastion-viewer lets them")]
+    Forbidden {
+        /// The caller's Kubernetes user name.
+        who: String,
+        /// What they would need to be let.
+        verb: &'static str,
+        /// On what.
+        resource: &'static str,
+        /// Where.
+        namespace: String,
+    },
+    /// A parameter is wrong.
+    #[error("{0}")]
+    Malformed(String),
+    /// There is no such thing.
+    #[error("there is no {what} {name:?}")]
+    Missing {
+        /// What kind of thing.
+        what: &'static str,
+        /// As the caller wrote it.
+        name: String,
+    },
+    /// The API server does not do its part.
+    #[error("the Kubernetes API does not answer; try again in a moment")]
+    Cluster(String),
+    /// The audit database does not do its part.
+    #[error("the audit database does not answer; sessions that are open or ended a moment ago are at /api/v1/sessions")]
+    Database(#[from] StoreError),
+}
+
+/// What is wrong, in words.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A sentence for people.
+    pub error: String,
+}
+
+impl Failure {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Unknown(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Missing { .. } => StatusCode::NOT_FOUND,
+            Self::Cluster(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "unknown",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Malformed(_) => "malformed",
+            Self::Missing { .. } => "missing",
+            Self::Cluster(_) => "cluster",
+            Self::Database(_) => "database",
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        METRICS.console_failures.get_or_create(&ConsoleLabels { reason: self.label() }).inc();
+        match &self {
+            Self::Cluster(error) => warn!(error, "the Kubernetes API does not answer"),
+            Self::Database(error) => warn!(%error, "no history"),
+            _ => {}
+        }
+        let mut response = (self.status(), Json(Problem { error: self.to_string() })).into_response();
+        if self.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
