@@ -524,6 +524,7 @@ mod tests {
         for (filter, index) in [
             (HistoryFilter { user: named("alice"), ..week.clone() }, "session_records_by_user"),
             (HistoryFilter { target: named("web-1"), ..week.clone() }, "session_records_by_target"),
+            (HistoryFilter { subject: named("bastion:alice"), ..week.clone() }, "session_records_by_subject"),
             (HistoryFilter { status: named("active"), ..week.clone() }, "session_records_by_status"),
             (week, "session_records_by_start"),
         ] {
