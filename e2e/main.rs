@@ -11,6 +11,7 @@ mod certificates;
 mod clients;
 mod clocks;
 mod compat;
+mod console;
 mod crypto;
 mod database;
 mod faults;

@@ -170,11 +170,14 @@ pub struct Console {
     #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
     pub namespace: String,
     /// Where the API is served, in the clear: put what speaks TLS before it, since tokens are sent there.
-    #[arg(long, env = "BASTION_CONSOLE_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8443")]
+    #[arg(long, env = "BASTION_CONSOLE_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8081")]
     pub listen: SocketAddr,
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, env = "BASTION_HTTP_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080")]
     pub http_listen: SocketAddr,
+    /// Says that no audit database can be read from here, as where it is a file of the controller's.
+    #[arg(long, env = "BASTION_NO_HISTORY", hide_env_values = true)]
+    pub no_history: bool,
     #[command(flatten)]
     pub audit: Audit,
 }
@@ -300,7 +303,7 @@ impl From<Console> for console::Settings {
         Self {
             namespace: flags.namespace,
             listen: flags.listen,
-            audit: flags.audit.into(),
+            audit: (!flags.no_history).then(|| flags.audit.into()),
             http_listen: flags.http_listen,
         }
     }

@@ -83,7 +83,7 @@ pub struct RecordingLabels {
 /// Why a request to the console was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ConsoleLabels {
-    /// unknown, forbidden, malformed, missing, cluster or database.
+    /// unknown, forbidden, malformed, missing, no_history, cluster or database.
     pub reason: &'static str,
 }
 

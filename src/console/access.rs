@@ -16,6 +16,8 @@ use crate::api::GROUP;
 /// How long the API server may take for one review.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+const SESSIONS: &str = "bastionsessions";
+
 /// Asks the API server about callers. Nothing is remembered: a token that is revoked, or a right that is withdrawn, is
 /// of no use with the next request.
 #[derive(Clone)]
@@ -25,9 +27,33 @@ pub struct Gate {
     namespace: String,
 }
 
-/// What a caller must be let do: a verb on a resource of the bastion's.
+/// Whose token a request came with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caller {
+    /// The Kubernetes user name, never empty.
+    pub name: String,
+    user: UserInfo,
+}
+
+/// What a caller must be let do: a verb on a resource of the bastion's, on all of them or on the one of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Right(pub &'static str, pub &'static str);
+pub struct Right<'a> {
+    /// Such as `list`.
+    pub verb: &'static str,
+    /// Such as `bastionsessions`.
+    pub resource: &'static str,
+    /// The one of this name.
+    pub name: Option<&'a str>,
+}
+
+/// Which sessions somebody sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Every one.
+    All,
+    /// Those of the user who stands for this Kubernetes user name.
+    Own(String),
+}
 
 impl Gate {
     /// For the bastion in `namespace`.
@@ -36,41 +62,69 @@ impl Gate {
         Self { tokens: Api::all(client), rights, namespace: namespace.to_owned() }
     }
 
-    /// Lets a request through whose sender has the right.
+    /// Who sent a request.
     ///
     /// # Errors
-    /// Who they are not, what they lack, or that the API server does not answer.
-    pub async fn check(&self, headers: &HeaderMap, right: Right) -> Result<(), Failure> {
-        let token = bearer(headers).ok_or(Failure::Unknown("who are you?"))?;
-        let caller = self.review(token).await?.ok_or(Failure::Unknown("the cluster does not know this token"))?;
-        let who = caller.username.clone().unwrap_or_default();
-        if self.may(caller, right).await? {
-            return Ok(());
-        }
-        let Right(verb, resource) = right;
-        Err(Failure::Forbidden { who, verb, resource, namespace: self.namespace.clone() })
-    }
-
-    async fn review(&self, token: &str) -> Result<Option<UserInfo>, Failure> {
+    /// When that is nobody whom the cluster knows, or the API server does not answer.
+    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+        let token = bearer(headers).ok_or(Failure::Unknown("there is no token"))?;
         let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
         let review = TokenReview { spec, ..TokenReview::default() };
         let status = asked(self.tokens.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
-        Ok(status.user.filter(|_| status.authenticated == Some(true)))
+        let user = status.user.filter(|_| status.authenticated == Some(true)).unwrap_or_default();
+        let name = user.username.clone().filter(|name| !name.is_empty());
+        let name = name.ok_or(Failure::Unknown("the cluster does not know this token"))?;
+        Ok(Caller { name, user })
     }
 
-    async fn may(&self, caller: UserInfo, Right(verb, resource): Right) -> Result<bool, Failure> {
+    /// Which sessions a caller sees: all, where they may list them, and else their own.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn sight(&self, caller: &Caller) -> Result<Sight, Failure> {
+        let list = Right { verb: "list", resource: SESSIONS, name: None };
+        Ok(if self.may(caller, list).await? { Sight::All } else { Sight::Own(caller.name.clone()) })
+    }
+
+    /// Lets a caller see one session, whose user stands for `subject`, if there is one: their own, or any that they may get.
+    /// To others it does not tell whether there is one.
+    ///
+    /// # Errors
+    /// What they lack, or that the API server does not answer.
+    pub async fn let_see(&self, caller: &Caller, session: Option<&str>, subject: Option<&str>) -> Result<(), Failure> {
+        if subject == Some(caller.name.as_str()) {
+            return Ok(());
+        }
+        self.require(caller, Right { verb: "get", resource: SESSIONS, name: session }).await
+    }
+
+    /// Lets a caller through who has a right.
+    ///
+    /// # Errors
+    /// What they lack, or that the API server does not answer.
+    pub async fn require(&self, caller: &Caller, right: Right<'_>) -> Result<(), Failure> {
+        if self.may(caller, right).await? {
+            return Ok(());
+        }
+        let Right { verb, resource, .. } = right;
+        Err(Failure::Forbidden { who: caller.name.clone(), verb, resource, namespace: self.namespace.clone() })
+    }
+
+    async fn may(&self, caller: &Caller, Right { verb, resource, name }: Right<'_>) -> Result<bool, Failure> {
         let attributes = ResourceAttributes {
             group: Some(GROUP.to_owned()),
             resource: Some(resource.to_owned()),
+            name: name.map(str::to_owned),
             namespace: Some(self.namespace.clone()),
             verb: Some(verb.to_owned()),
             ..ResourceAttributes::default()
         };
+        let UserInfo { username, uid, groups, extra } = caller.user.clone();
         let spec = SubjectAccessReviewSpec {
-            user: caller.username,
-            uid: caller.uid,
-            groups: caller.groups,
-            extra: caller.extra,
+            user: username,
+            uid,
+            groups,
+            extra,
             resource_attributes: Some(attributes),
             ..SubjectAccessReviewSpec::default()
         };

@@ -1,5 +1,6 @@
 //! The REST API: each route asks whether the caller may, then the cluster or the audit database.
 
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::routing::get;
@@ -12,11 +13,11 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi};
 
 use super::Console;
-use super::access::{Right, asked};
-use super::failure::{Failure, Problem};
-use super::view::{Session, SessionPage, Target, TargetPage, read_key};
+use super::access::{Right, Sight, asked};
+use super::failure::{Failure, Refusals};
+use super::view::{Session, SessionPage, Target, TargetPage, is_id, read_key};
 use crate::api::{BastionSession, BastionTarget, Phase};
-use crate::audit::{HistoryFilter, SessionRecord};
+use crate::audit::{HistoryFilter, SessionRecord, Store};
 use crate::cluster::code;
 
 const USUAL_LIMIT: u32 = 100;
@@ -31,12 +32,14 @@ pub fn routes() -> Router<Console> {
         .route("/api/v1/history", get(history))
         .route("/api/v1/history/{id}", get(record))
         .route("/api/v1/targets", get(targets))
-        .route("/api/v1/openapi.json", get(async || Json(openapi())))
+        .route("/api/v1/openapi.json", get(description))
+        .fallback(async || Failure::NoRoute)
+        .method_not_allowed_fallback(async || Failure::NoMethod)
 }
 
 /// Which sessions of the cluster.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct SessionQuery {
     /// The name of the BastionUser.
@@ -53,13 +56,15 @@ struct SessionQuery {
 
 /// Which sessions of the audit database.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct HistoryQuery {
     /// The name of the BastionUser.
     user: Option<String>,
     /// The name of the BastionTarget.
     target: Option<String>,
+    /// The login name on the target.
+    login: Option<String>,
     /// `active`, `closed`, `timeout` or `terminated`.
     status: Option<String>,
     /// Why it ended, such as `AdminTerminated`.
@@ -78,7 +83,7 @@ struct HistoryQuery {
 
 /// Which targets.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct TargetQuery {
     /// How many at most; 100 where it is not given, and no more than 1000.
@@ -87,89 +92,124 @@ struct TargetQuery {
     after: Option<String>,
 }
 
-/// The sessions that are open, and those that ended a moment ago, as the cluster has them.
-#[utoipa::path(get, path = "/api/v1/sessions", params(SessionQuery), responses(
-    (status = 200, body = SessionPage), (status = "default", body = Problem)
-))]
+/// The sessions that are open, and those that ended a moment ago, as the cluster has them. Who may not list them sees
+/// their own.
+#[utoipa::path(get, path = "/api/v1/sessions", params(SessionQuery), responses((status = 200, body = SessionPage), Refusals))]
 async fn sessions(
     State(console): State<Console>,
     headers: HeaderMap,
-    query: Result<Query<SessionQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<SessionQuery>, QueryRejection>,
 ) -> Answer<SessionPage> {
-    console.gate.check(&headers, Right("list", "bastionsessions")).await?;
+    let caller = console.gate.caller(&headers).await?;
+    let sight = console.gate.sight(&caller).await?;
     let query = understood(query)?;
-    let phase = query.status.as_deref().map(phase_of).transpose()?;
-    let fields = [
-        ("spec.user.name", query.user),
-        ("spec.target", query.target),
-        ("status.phase", phase.map(|phase| phase.as_str().to_owned())),
-    ];
-    let fields = fields.into_iter().filter_map(|(field, value)| Some((field, value?)));
-    let selector = fields.map(|(field, value)| selected(field, &value)).collect::<Result<Vec<_>, _>>()?.join(",");
+    let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(sight)?);
     let api: Api<BastionSession> = Api::namespaced(console.client, &console.namespace);
-    let params = page(query.limit, query.after)?.fields(&selector);
     let listed = listed(&api, &params).await?;
     let sessions = listed.items.iter().map(|session| SessionRecord::of(session).into()).collect();
     Ok(Json(SessionPage { sessions, next: listed.metadata.continue_.filter(|next| !next.is_empty()) }))
 }
 
-/// One session, as the cluster has it.
+/// One session, as the cluster has it: the caller's own, or any that they may get.
 #[utoipa::path(get, path = "/api/v1/sessions/{name}", params(("name" = String, Path, description = "The name of the BastionSession")),
-    responses((status = 200, body = Session), (status = "default", body = Problem)))]
-async fn session(State(console): State<Console>, headers: HeaderMap, Path(name): Path<String>) -> Answer<Session> {
-    console.gate.check(&headers, Right("get", "bastionsessions")).await?;
+    responses((status = 200, body = Session), Refusals))]
+async fn session(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    name: Result<Path<String>, PathRejection>,
+) -> Answer<Session> {
+    let caller = console.gate.caller(&headers).await?;
+    let name = read_path(name)?;
     let api: Api<BastionSession> = Api::namespaced(console.client, &console.namespace);
     // What can be no name is nobody's.
     let found = if is_name(&name) { asked(api.get_opt(&name)).await? } else { None };
+    let subject = found.as_ref().map(|session| session.spec.user.subject.as_str());
+    console.gate.let_see(&caller, Some(&name), subject).await?;
     let session = found.ok_or(Failure::Missing { what: "session", name })?;
     Ok(Json(SessionRecord::of(&session).into()))
 }
 
-/// The sessions that the audit database has, newest first.
-#[utoipa::path(get, path = "/api/v1/history", params(HistoryQuery), responses(
-    (status = 200, body = SessionPage), (status = "default", body = Problem)
-))]
+/// The sessions that the audit database has, newest first. Who may not list sessions sees their own.
+#[utoipa::path(get, path = "/api/v1/history", params(HistoryQuery), responses((status = 200, body = SessionPage), Refusals))]
 async fn history(
     State(console): State<Console>,
     headers: HeaderMap,
-    query: Result<Query<HistoryQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Answer<SessionPage> {
-    console.gate.check(&headers, Right("list", "bastionsessions")).await?;
+    let caller = console.gate.caller(&headers).await?;
+    let sight = console.gate.sight(&caller).await?;
     let query = understood(query)?;
     let limit = limit_of(query.limit)?;
-    let filter = query.filter(&console.namespace)?;
-    let records = console.store.history(&filter, limit + 1).await?;
+    let filter = query.filter(&console.namespace, sight)?;
+    let records = console.store()?.history(&filter, limit + 1).await?;
     Ok(Json(SessionPage::of(records, usize::try_from(limit).unwrap_or(usize::MAX))))
 }
 
-/// One session, as the audit database has it.
+/// One session, as the audit database has it: the caller's own, or any that they may get.
 #[utoipa::path(get, path = "/api/v1/history/{id}", params(("id" = String, Path, description = "The uid of the BastionSession")),
-    responses((status = 200, body = Session), (status = "default", body = Problem)))]
-async fn record(State(console): State<Console>, headers: HeaderMap, Path(id): Path<String>) -> Answer<Session> {
-    console.gate.check(&headers, Right("get", "bastionsessions")).await?;
-    let record = console.store.get(&id).await?.filter(|record| record.namespace == console.namespace);
-    Ok(Json(record.ok_or(Failure::Missing { what: "record of a session", name: id })?.into()))
+    responses((status = 200, body = Session), Refusals))]
+async fn record(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    id: Result<Path<String>, PathRejection>,
+) -> Answer<Session> {
+    let caller = console.gate.caller(&headers).await?;
+    let id = read_path(id)?;
+    let found = if is_id(&id) { console.store()?.get(&id).await? } else { None };
+    let found = found.filter(|record| record.namespace == console.namespace);
+    let (name, subject) = found.as_ref().map(|it| (it.name.as_str(), it.user_subject.as_str())).unzip();
+    console.gate.let_see(&caller, name, subject).await?;
+    Ok(Json(found.ok_or(Failure::Missing { what: "record of a session", name: id })?.into()))
 }
 
 /// The targets, as the cluster has them.
-#[utoipa::path(get, path = "/api/v1/targets", params(TargetQuery), responses(
-    (status = 200, body = TargetPage), (status = "default", body = Problem)
-))]
+#[utoipa::path(get, path = "/api/v1/targets", params(TargetQuery), responses((status = 200, body = TargetPage), Refusals))]
 async fn targets(
     State(console): State<Console>,
     headers: HeaderMap,
-    query: Result<Query<TargetQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<TargetQuery>, QueryRejection>,
 ) -> Answer<TargetPage> {
-    console.gate.check(&headers, Right("list", "bastiontargets")).await?;
+    let caller = console.gate.caller(&headers).await?;
+    console.gate.require(&caller, Right { verb: "list", resource: "bastiontargets", name: None }).await?;
     let query = understood(query)?;
     let api: Api<BastionTarget> = Api::namespaced(console.client, &console.namespace);
-    let listed = listed(&api, &page(query.limit, query.after)?).await?;
+    let listed = listed(&api, &page(query.limit, query.after.as_deref())?).await?;
     let targets = listed.items.into_iter().map(Target::from).collect();
     Ok(Json(TargetPage { targets, next: listed.metadata.continue_.filter(|next| !next.is_empty()) }))
 }
 
+/// The description of this API; it is everybody's.
+#[utoipa::path(get, path = "/api/v1/openapi.json", security(()), responses((status = 200, body = Object)))]
+async fn description() -> Json<Value> {
+    Json(openapi())
+}
+
+impl Console {
+    fn store(&self) -> Result<&Store, Failure> {
+        self.store.as_ref().ok_or(Failure::NoHistory)
+    }
+}
+
+impl SessionQuery {
+    fn selector(self, sight: Sight) -> Result<String, Failure> {
+        let phase = self.status.as_deref().map(phase_of).transpose()?;
+        let own = match sight {
+            Sight::All => None,
+            Sight::Own(subject) => Some(subject),
+        };
+        let fields = [
+            ("spec.user.name", named("user", self.user)?),
+            ("spec.target", named("target", self.target)?),
+            ("status.phase", phase.map(|phase| phase.as_str().to_owned())),
+            ("spec.user.subject", own),
+        ];
+        let given = fields.into_iter().filter_map(|(field, value)| Some(format!("{field}={}", escaped(&value?))));
+        Ok(given.collect::<Vec<_>>().join(","))
+    }
+}
+
 impl HistoryQuery {
-    fn filter(self, namespace: &str) -> Result<HistoryFilter, Failure> {
+    fn filter(self, namespace: &str, sight: Sight) -> Result<HistoryFilter, Failure> {
         let moment = |name: &str, text: Option<String>| {
             let read = |text: String| text.parse::<Timestamp>().map(Timestamp::as_microsecond);
             let wrong = |_| Failure::Malformed(format!("{name}: write a time such as 2026-01-31T00:00:00Z"));
@@ -188,15 +228,27 @@ impl HistoryQuery {
             since: moment("since", self.since)?,
             until: moment("until", self.until)?,
             after: self.after.map(key).transpose()?,
+            subject: match sight {
+                Sight::All => None,
+                Sight::Own(subject) => Some(subject),
+            },
             user: self.user,
             target: self.target,
+            login: self.login,
             reason: self.reason,
             client_address: self.client_address,
         })
     }
 }
 
-fn understood<T>(query: Result<Query<T>, axum::extract::rejection::QueryRejection>) -> Result<T, Failure> {
+fn read_path(path: Result<Path<String>, PathRejection>) -> Result<String, Failure> {
+    match path {
+        Ok(Path(text)) => Ok(text),
+        Err(rejection) => Err(Failure::Malformed(rejection.body_text())),
+    }
+}
+
+fn understood<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
     match query {
         Ok(Query(query)) => Ok(query),
         Err(rejection) => Err(Failure::Malformed(rejection.body_text())),
@@ -204,9 +256,9 @@ fn understood<T>(query: Result<Query<T>, axum::extract::rejection::QueryRejectio
 }
 
 fn phase_of(status: &str) -> Result<Phase, Failure> {
-    let named = Phase::ALL.into_iter().find(|phase| phase.record_name() == status);
-    named.ok_or_else(|| {
-        let names = Phase::ALL.map(|phase| phase.record_name()).join(", ");
+    let meant = Phase::ALL.into_iter().find(|phase| phase.record_name() == status);
+    meant.ok_or_else(|| {
+        let names = Phase::ALL.map(Phase::record_name).join(", ");
         Failure::Malformed(format!("status: {status:?} is none of {names}"))
     })
 }
@@ -217,20 +269,27 @@ fn limit_of(limit: Option<u32>) -> Result<u32, Failure> {
     fits.then_some(limit).ok_or_else(|| Failure::Malformed(format!("limit: write a number from 1 to {MOST}")))
 }
 
-fn page(limit: Option<u32>, after: Option<String>) -> Result<ListParams, Failure> {
+fn page(limit: Option<u32>, after: Option<&str>) -> Result<ListParams, Failure> {
     let params = ListParams::default().limit(limit_of(limit)?);
     Ok(match after {
-        Some(after) => params.continue_token(&after),
+        Some(after) => params.continue_token(after),
         None => params,
     })
 }
 
-/// A part of a field selector; a value with a comma in it would be another part.
-fn selected(field: &str, value: &str) -> Result<String, Failure> {
-    let name = field.rsplit('.').next().filter(|name| *name != "name").unwrap_or("user");
-    is_name(value)
-        .then(|| format!("{field}={value}"))
-        .ok_or_else(|| Failure::Malformed(format!("{name}: {value:?} can be the name of none")))
+/// A name to look for; what can be none would be another part of the selector.
+fn named(parameter: &str, value: Option<String>) -> Result<Option<String>, Failure> {
+    match value {
+        Some(value) if !is_name(&value) => {
+            Err(Failure::Malformed(format!("{parameter}: {value:?} can be the name of none")))
+        }
+        value => Ok(value),
+    }
+}
+
+/// A value in a field selector.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=")
 }
 
 /// Whether something can be a name in Kubernetes.
@@ -259,7 +318,7 @@ where
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Bastion Operator", description = "Sessions, history and targets of a bastion."),
-    paths(sessions, session, history, record, targets),
+    paths(sessions, session, history, record, targets, description),
     modifiers(&Bearer),
     security(("token" = []))
 )]
@@ -291,7 +350,7 @@ mod tests {
     fn query(text: &str) -> Result<HistoryFilter, Failure> {
         let uri = format!("http://x/?{text}").parse().unwrap();
         let query = Query::<HistoryQuery>::try_from_uri(&uri);
-        understood(query)?.filter("n")
+        understood(query)?.filter("n", Sight::All)
     }
 
     #[test]
@@ -324,11 +383,29 @@ mod tests {
         assert_eq!(limit_of(asked).ok(), limit);
     }
 
+    fn selector(text: &str, sight: Sight) -> Result<String, Failure> {
+        let uri = format!("http://x/?{text}").parse().unwrap();
+        understood(Query::<SessionQuery>::try_from_uri(&uri))?.selector(sight)
+    }
+
     #[test]
     fn a_selector_cannot_be_added_to() {
-        assert_eq!(selected("spec.user.name", "alice").unwrap(), "spec.user.name=alice");
-        let error = selected("spec.target", "web-1,status.phase=Active").unwrap_err().to_string();
+        assert_eq!(
+            selector("user=alice&status=timeout", Sight::All).unwrap(),
+            "spec.user.name=alice,status.phase=Timeout"
+        );
+        let error = selector("target=web-1%2Cstatus.phase%3DActive", Sight::All).unwrap_err().to_string();
         assert!(error.starts_with("target: "), "{error}");
+    }
+
+    #[test]
+    fn who_sees_their_own_asks_for_no_others() {
+        let own = || Sight::Own("cn=alice,o=x\\y".to_owned());
+        let expected = r"spec.user.name=bob,spec.user.subject=cn\=alice\,o\=x\\y";
+        assert_eq!(selector("user=bob", own()).unwrap(), expected);
+        let uri = "http://x/?user=bob".parse().unwrap();
+        let filter = understood(Query::<HistoryQuery>::try_from_uri(&uri)).unwrap().filter("n", own()).unwrap();
+        assert_eq!((filter.user.as_deref(), filter.subject.as_deref()), (Some("bob"), Some("cn=alice,o=x\\y")));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::audit::StoreError;
 use crate::metrics::{ConsoleLabels, METRICS};
@@ -31,6 +31,12 @@ pub enum Failure {
     /// A parameter is wrong.
     #[error("{0}")]
     Malformed(String),
+    /// There is no such route.
+    #[error("there is no such path; /api/v1/openapi.json lists those that there are")]
+    NoRoute,
+    /// The route takes another method.
+    #[error("this path takes GET alone")]
+    NoMethod,
     /// There is no such thing.
     #[error("there is no {what} {name:?}")]
     Missing {
@@ -39,12 +45,44 @@ pub enum Failure {
         /// As the caller wrote it.
         name: String,
     },
+    /// There is no audit database that the console could read.
+    #[error(
+        "this bastion keeps its history in a file of the controller's, which the console cannot read; with MySQL or MariaDB it can"
+    )]
+    NoHistory,
     /// The API server does not do its part.
     #[error("the Kubernetes API does not answer; try again in a moment")]
     Cluster(String),
     /// The audit database does not do its part.
-    #[error("the audit database does not answer; sessions that are open or ended a moment ago are at /api/v1/sessions")]
+    #[error("the audit database does not answer ({}); sessions that are open or ended a moment ago are at /api/v1/sessions", .0.cause.label())]
     Database(#[from] StoreError),
+}
+
+/// What every route may answer instead.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it is there to be described")]
+pub enum Refusals {
+    /// A parameter is wrong; the answer says which, and how to write it.
+    #[response(status = 400)]
+    Malformed(#[to_schema] Problem),
+    /// There is no token, or none that the cluster knows.
+    #[response(status = 401)]
+    Unknown(#[to_schema] Problem),
+    /// RBAC does not let the caller.
+    #[response(status = 403)]
+    Forbidden(#[to_schema] Problem),
+    /// There is no such thing.
+    #[response(status = 404)]
+    Missing(#[to_schema] Problem),
+    /// The path takes GET alone.
+    #[response(status = 405)]
+    NoMethod(#[to_schema] Problem),
+    /// This bastion has no history that a console could read.
+    #[response(status = 501)]
+    NoHistory(#[to_schema] Problem),
+    /// The Kubernetes API or the audit database does not answer; try again.
+    #[response(status = 503)]
+    Unavailable(#[to_schema] Problem),
 }
 
 /// What is wrong, in words.
@@ -60,7 +98,9 @@ impl Failure {
             Self::Unknown(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::Missing { .. } => StatusCode::NOT_FOUND,
+            Self::Missing { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoHistory => StatusCode::NOT_IMPLEMENTED,
             Self::Cluster(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -69,8 +109,9 @@ impl Failure {
         match self {
             Self::Unknown(_) => "unknown",
             Self::Forbidden { .. } => "forbidden",
-            Self::Malformed(_) => "malformed",
-            Self::Missing { .. } => "missing",
+            Self::Malformed(_) | Self::NoMethod => "malformed",
+            Self::Missing { .. } | Self::NoRoute => "missing",
+            Self::NoHistory => "no_history",
             Self::Cluster(_) => "cluster",
             Self::Database(_) => "database",
         }

@@ -29,8 +29,8 @@ pub struct Settings {
     pub namespace: String,
     /// Where the API is served.
     pub listen: SocketAddr,
-    /// The audit database, which is only read.
-    pub audit: AuditSettings,
+    /// The audit database, which is only read, where there is one that can be.
+    pub audit: Option<AuditSettings>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub http_listen: SocketAddr,
 }
@@ -40,7 +40,7 @@ pub struct Settings {
 struct Console {
     client: Client,
     namespace: String,
-    store: Store,
+    store: Option<Store>,
     gate: Gate,
 }
 
@@ -50,7 +50,8 @@ struct Console {
 /// When it cannot start, or can serve no longer.
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let Settings { namespace, listen, audit, http_listen } = settings;
-    let console = Console { store: Store::new(audit)?, gate: Gate::new(client.clone(), &namespace), client, namespace };
+    let store = audit.map(Store::new).transpose()?;
+    let console = Console { store, gate: Gate::new(client.clone(), &namespace), client, namespace };
     let ready = Ready::default();
     let probes = http::serve(http_listen, ready.clone(), stop.clone()).await?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen} cannot be bound"))?;

@@ -8,12 +8,11 @@ use utoipa::ToSchema;
 use crate::api::BastionTarget;
 use crate::audit::{PageKey, SessionRecord};
 
-/// One session, as it is or was. Times are UTC, in RFC 3339.
+/// One session, as it is or was; the names are those of the audit database. Times are UTC, in RFC 3339.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
 pub struct Session {
     /// The uid of the BastionSession.
-    pub id: String,
+    pub session_id: String,
     /// The name of the BastionSession.
     pub name: String,
     /// The name of the BastionUser.
@@ -70,7 +69,7 @@ impl From<SessionRecord> for Session {
         #[allow(clippy::cast_precision_loss, reason = "a session does not last for 285 years")]
         let seconds = |micros: i64| micros as f64 / 1_000_000.0;
         Self {
-            id: record.session_id,
+            session_id: record.session_id,
             name: record.name,
             user: record.user_name,
             subject: record.user_subject,
@@ -105,7 +104,6 @@ fn moment(micros: i64) -> String {
 
 /// Some of the sessions that were asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
 pub struct SessionPage {
     /// Of the cluster, in the order of their names; of the history, newest first.
     pub sessions: Vec<Session>,
@@ -131,13 +129,17 @@ fn write_key(key: &PageKey) -> String {
 
 /// The key in a text that [`write_key`] wrote.
 pub fn read_key(text: &str) -> Option<PageKey> {
-    let (start_time, session_id) = text.split_once('.')?;
+    let (start_time, session_id) = text.split_once('.').filter(|(_, id)| is_id(id))?;
     Some(PageKey { start_time: start_time.parse().ok()?, session_id: session_id.to_owned() })
+}
+
+/// Whether something can be the uid of an object. The database has no words for what cannot.
+pub fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// A server that users may be let connect to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
 pub struct Target {
     /// The name of the BastionTarget.
     pub name: String,
@@ -166,7 +168,6 @@ impl From<BastionTarget> for Target {
 
 /// Targets of the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
 pub struct TargetPage {
     /// In the order of their names.
     pub targets: Vec<Target>,
@@ -183,23 +184,23 @@ mod tests {
     #[test]
     fn a_session_in_json() {
         let session = serde_json::to_value(Session::from(SessionRecord::of(&ended("a")))).unwrap();
-        assert_eq!(session["startTime"], "2026-01-02T03:04:05Z");
-        assert_eq!((&session["status"], &session["durationSeconds"]), (&"closed".into(), &3600.25.into()));
+        assert_eq!(session["start_time"], "2026-01-02T03:04:05Z");
+        assert_eq!((&session["status"], &session["duration_seconds"]), (&"closed".into(), &3600.25.into()));
         assert_eq!(session["groups"], serde_json::json!(["ops", "a \"b\""]));
         let open = serde_json::to_value(Session::from(SessionRecord::of(&active("a")))).unwrap();
-        assert_eq!((&open["status"], &open["endTime"]), (&"active".into(), &Value::Null));
+        assert_eq!((&open["status"], &open["end_time"]), (&"active".into(), &Value::Null));
     }
 
     #[test]
     fn a_page_says_where_the_next_begins_if_there_is_one() {
-        let records = |count: usize| vec![SessionRecord::of(&ended("u-1.x")); count];
+        let records = |count: usize| vec![SessionRecord::of(&ended("u-1")); count];
         assert_eq!(SessionPage::of(records(2), 2).next, None);
         let page = SessionPage::of(records(3), 2);
         assert_eq!(page.sessions.len(), 2);
         let key = PageKey::from(&records(1)[0]);
         assert_eq!(page.next.as_deref().and_then(read_key), Some(key));
         assert_eq!(SessionPage::of(vec![], 2).next, None);
-        for wrong in ["", "x", "1", "x.y"] {
+        for wrong in ["", "x", "1", "x.y", "1.", "1.é"] {
             assert_eq!(read_key(wrong), None);
         }
     }

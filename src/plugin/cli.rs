@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use url::Url;
 
@@ -79,6 +80,9 @@ pub struct History {
     /// On this BastionTarget.
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
+    /// With this login on the target.
+    #[arg(long, value_name = "NAME")]
+    pub login: Option<String>,
     /// With this status: active, closed, timeout or terminated.
     #[arg(long)]
     pub status: Option<String>,
@@ -96,7 +100,7 @@ pub struct History {
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
     /// How many at most.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub limit: usize,
     /// How to show them; a table leaves out some of what csv and json have.
     #[arg(short, long, value_enum, default_value = "table")]

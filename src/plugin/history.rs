@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::{Context, bail, ensure};
-use http::Request;
+use axum::http::Request;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
+use kube::config::AuthInfo;
 use kube::{Client, Config};
 use url::{Host, Url};
 
@@ -18,25 +19,14 @@ const PAGE: usize = 500;
 
 /// Prints what was asked for.
 pub async fn run(flags: History) -> anyhow::Result<()> {
-    let base = flags.console.clone().context(
-        "say where the console is: --console URL or BASTION_CONSOLE; kubectl -n bastion-system port-forward \
-         deploy/bastion-console 8443 in another terminal makes it http://127.0.0.1:8443",
-    )?;
-    check_console(&base)?;
-    let mut config: Config = super::config(&flags.cluster).await?;
-    config.cluster_url = base.as_str().parse().context("--console")?;
-    config.root_cert = match &flags.console_ca {
-        Some(file) => Some(authorities(file).with_context(|| format!("--console-ca {}", file.display()))?),
-        None => None,
-    };
-    config.tls_server_name = None;
-    let client = Client::try_from(config)?;
+    let client = Client::try_from(way_to_console(&flags).await?)?;
+    let now = Timestamp::now();
     let mut printer = Printer::new(flags.output);
     let mut after = None;
     let mut left = flags.limit;
     loop {
         let size = left.min(PAGE);
-        let page = ask(&client, &query(&flags, Timestamp::now(), size, after.as_deref())?).await?;
+        let page = ask(&client, &query(&flags, now, size, after.as_deref())?).await?;
         left -= page.sessions.len().min(left);
         printer.add(page.sessions)?;
         after = page.next;
@@ -52,6 +42,46 @@ pub async fn run(flags: History) -> anyhow::Result<()> {
         eprintln!("bastion: there are more; --limit shows them, or --until an earlier time");
     }
     Ok(())
+}
+
+/// The way to the console, with the token of the kubeconfig and nothing else of it: how the cluster's own certificate is
+/// trusted, and through which proxy the cluster is reached, says nothing of the console.
+async fn way_to_console(flags: &History) -> anyhow::Result<Config> {
+    let namespace = &flags.cluster.namespace;
+    let base = flags.console.as_ref().with_context(|| {
+        format!(
+            "say where the console is: --console URL or BASTION_CONSOLE; kubectl -n {namespace} port-forward \
+             svc/bastion-console 8081 in another terminal makes it http://127.0.0.1:8081"
+        )
+    })?;
+    check_console(base)?;
+    let cluster = super::config(&flags.cluster).await?;
+    let mut config = Config::new(base.as_str().parse().context("--console")?);
+    config.root_cert = match &flags.console_ca {
+        Some(file) => Some(authorities(file).with_context(|| format!("--console-ca {}", file.display()))?),
+        None => None,
+    };
+    // Minutes would go by before anybody read why there is no answer.
+    config.default_retry = false;
+    (config.connect_timeout, config.read_timeout) = (cluster.connect_timeout, cluster.read_timeout);
+    config.auth_info = check_person(cluster.auth_info)?;
+    Ok(config)
+}
+
+/// What the console can know somebody by. It has no part in what passes between `kubectl` and the API server.
+fn check_person(person: AuthInfo) -> anyhow::Result<AuthInfo> {
+    ensure!(
+        person.impersonate.is_none(),
+        "your kubeconfig has you act as {:?}, which the console does not; use a context without `as`",
+        person.impersonate.unwrap_or_default()
+    );
+    let AuthInfo { token, token_file, auth_provider, exec, .. } = person;
+    ensure!(
+        token.is_some() || token_file.is_some() || auth_provider.is_some() || exec.is_some(),
+        "your kubeconfig has no token, and the console knows people by their tokens alone; use a context with one, such as \
+         one that `kubectl create token` made"
+    );
+    Ok(AuthInfo { token, token_file, auth_provider, exec, ..AuthInfo::default() })
 }
 
 /// The token that speaks for the caller in the whole cluster goes there.
@@ -84,9 +114,10 @@ fn query(flags: &History, now: Timestamp, size: usize, after: Option<&str>) -> a
     let given = [
         ("user", flags.user.clone()),
         ("target", flags.target.clone()),
+        ("login", flags.login.clone()),
         ("status", flags.status.clone()),
         ("reason", flags.reason.clone()),
-        ("clientAddress", flags.client.clone()),
+        ("client_address", flags.client.clone()),
         ("since", since),
         ("until", until),
         ("after", after.map(str::to_owned)),
@@ -109,7 +140,7 @@ fn moment(text: &str, now: Timestamp) -> anyhow::Result<String> {
         return Ok(day.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp().to_string());
     }
     let span = match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
-        Some(days) => SignedDuration::from_hours(days.checked_mul(24).context("too long ago")?),
+        Some(days) => SignedDuration::from_secs(days.checked_mul(24 * 60 * 60).context("too long ago")?),
         None => text
             .parse()
             .ok()
@@ -214,7 +245,7 @@ impl std::fmt::Display for Span {
 }
 
 const CSV_COLUMNS: [&str; 23] = [
-    "id",
+    "session_id",
     "name",
     "user",
     "subject",
@@ -222,21 +253,21 @@ const CSV_COLUMNS: [&str; 23] = [
     "target",
     "login",
     "protocol",
-    "clientAddress",
-    "clientPort",
-    "clientSoftware",
+    "client_address",
+    "client_port",
+    "client_software",
     "gateway",
     "status",
     "reason",
     "message",
-    "startTime",
-    "endTime",
-    "durationSeconds",
-    "exitCode",
-    "exitSignal",
-    "bytesIn",
-    "bytesOut",
-    "terminatedBy",
+    "start_time",
+    "end_time",
+    "duration_seconds",
+    "exit_code",
+    "exit_signal",
+    "bytes_in",
+    "bytes_out",
+    "terminated_by",
 ];
 
 fn csv_line(session: &Session) -> anyhow::Result<String> {
@@ -282,7 +313,7 @@ mod tests {
         let path = query(&flags, now, 100, Some("5.u")).unwrap();
         assert_eq!(
             path,
-            "/api/v1/history?user=alice&clientAddress=2001%3Adb8%3A%3A1&since=2026-01-01T00%3A00%3A00Z&\
+            "/api/v1/history?user=alice&client_address=2001%3Adb8%3A%3A1&since=2026-01-01T00%3A00%3A00Z&\
              until=2026-01-07T00%3A00%3A00Z&after=5.u&limit=100"
         );
     }
@@ -307,6 +338,22 @@ mod tests {
     #[case("http://localhost.example", false)]
     fn a_token_goes_nowhere_in_the_clear(#[case] url: &str, #[case] safe: bool) {
         assert_eq!(check_console(&url.parse().unwrap()).is_ok(), safe);
+    }
+
+    fn person(auth_info: serde_json::Value) -> anyhow::Result<AuthInfo> {
+        check_person(serde_json::from_value(auth_info).unwrap())
+    }
+
+    #[test]
+    fn the_console_is_told_the_token_alone() {
+        let told =
+            person(serde_json::json!({"token": "t", "client-certificate": "c", "username": "u", "password": "p"}));
+        let told = told.unwrap();
+        assert!(told.token.is_some() && told.client_certificate.is_none() && told.password.is_none());
+        let words = person(serde_json::json!({"client-certificate": "c"})).unwrap_err().to_string();
+        assert!(words.contains("has no token"), "{words}");
+        let words = person(serde_json::json!({"token": "t", "as": "bob"})).unwrap_err().to_string();
+        assert!(words.contains("act as \"bob\""), "{words}");
     }
 
     fn printed(output: Output) -> String {
