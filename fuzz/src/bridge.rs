@@ -168,9 +168,9 @@ impl Stage {
             }
             b'v' => book.request("env", answered(true), &Payload(Vec::new()).string("LANG").string("C").0),
             b'j' => book.request("env", answered(false), &Payload(Vec::new()).string("LD_PRELOAD").string("x").0),
-            b's' => book.request("shell", answered(true), &[]),
-            b'x' => book.request("exec", answered(true), &Payload(Vec::new()).string("id").0),
-            b'b' => book.request("subsystem", answered(true), &Payload(Vec::new()).string("sftp").0),
+            b's' => book.begin("shell", number & 1 == 1, &[]),
+            b'x' => book.begin("exec", number & 1 == 1, &Payload(Vec::new()).string("id").0),
+            b'b' => book.begin("subsystem", number & 1 == 1, &Payload(Vec::new()).string("sftp").0),
             b'i' => book.request("signal", None, &Payload(Vec::new()).string("TERM").0),
             b'r' => book.request("window-change", None, &numbers(&[u32::from(number), 30, 0, 0]).0),
             b'a' => book.request("auth-agent-req@openssh.com", answered(true), &[]),

@@ -35,6 +35,8 @@ pub struct Book {
     pub close_came: bool,
     pub close_sent: bool,
     pub refused: bool,
+    /// Whether a shell or the like was asked for.
+    begun: bool,
     /// The answers to requests that are outstanding, as they must come.
     expected: VecDeque<bool>,
 }
@@ -51,6 +53,7 @@ impl Book {
             close_came: false,
             close_sent: false,
             refused: false,
+            begun: false,
             expected: VecDeque::new(),
         }
     }
@@ -153,6 +156,14 @@ impl Book {
         self.expected.extend(answer);
         payload.0.extend(rest);
         Some(payload)
+    }
+
+    /// A request for a shell or the like: the first is answered with success, though it may be refused in words, and those
+    /// behind it with failure.
+    pub fn begin(&mut self, name: &str, answered: bool, rest: &[u8]) -> Option<Payload> {
+        self.message(REQUEST)?;
+        let first = !std::mem::replace(&mut self.begun, true);
+        self.request(name, answered.then_some(first), rest)
     }
 
     /// An answer to what the gateway asked, or did not ask.

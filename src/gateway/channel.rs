@@ -83,6 +83,9 @@ pub enum ChannelEnd {
     Interrupted,
     /// The target's connection broke off.
     TargetLost,
+    /// Ended with something else, whose own end says how: the connection that the target opened it on, or the command that
+    /// asked the user's agent.
+    Dependent,
 }
 
 impl Opened {
@@ -148,16 +151,17 @@ pub async fn refuse(user: &UserChannel, notice: &str) {
 
 /// Closes the channel with this exit status, and these words where there are any.
 pub async fn close(user: &UserChannel, notice: Option<&str>, status: u32) {
-    let said = async {
-        if let Some(notice) = notice {
-            user.side.send(Some(STDERR), format!("{notice}\r\n").into()).await?;
-        }
+    let closed = async {
         user.side.write.exit_status(status).await?;
-        user.side.write.eof().await?;
+        user.side.eof().await?;
         user.side.write.close().await
     };
-    // A client that does not read, or is gone, need not know.
-    let _ = timeout(LAST_WORDS, said).await;
+    // A client that does not read, or is gone, need not know why; the channel is closed all the same.
+    if let Some(notice) = notice {
+        let said = user.side.send(Some(STDERR), format!("{notice}\r\n").into());
+        let _ = timeout(LAST_WORDS, said).await;
+    }
+    let _ = timeout(LAST_WORDS, closed).await;
 }
 
 /// A request whose answer by the target is outstanding. Targets answer in order (RFC 4254, section 5.4).
@@ -195,18 +199,24 @@ enum Stage {
 }
 
 impl Bridge {
-    /// Passes everything on until the target has closed the channel.
+    /// Passes everything on until the target has closed the channel, or the user has asked for what is not allowed.
     async fn run(&self) -> ChannelEnd {
         tokio::select! {
             biased;
             end = self.to_user() => end,
-            end = async { tokio::join!(self.to_target(), self.unread_by_user(), self.unread_by_target()).0 } => match end {}
+            notice = self.to_target() => {
+                // Only now, since nothing that the target says may come behind it.
+                refuse(&self.user, notice).await;
+                ChannelEnd::Closed(self.take_exit())
+            }
+            never = self.unread_by_user() => match never {},
+            never = self.unread_by_target() => match never {},
         }
     }
 
-    /// Passes on what the user sends. A channel that the user has closed is the target's to close, for the exit status of
+    /// Passes on what the user sends, until it is refused; then it returns why. A channel that the user has closed is the target's to close, for the exit status of
     /// what still runs there comes before that.
-    async fn to_target(&self) -> Infallible {
+    async fn to_target(&self) -> &'static str {
         let target = &self.target;
         loop {
             let item = self.user.side.next().await;
@@ -222,8 +232,9 @@ impl Bridge {
                     self.activity.sent_to_target(data.len());
                     target.send(Some(stream), data).await
                 }
+                Item::Said(FromUser::Refused(notice)) => return notice,
                 Item::Said(FromUser::Request(request)) => self.request(request).await,
-                Item::Said(FromUser::Eof) => target.write.eof().await,
+                Item::Said(FromUser::Eof) => target.eof().await,
                 Item::Said(FromUser::Close) => {
                     self.progress().closed_by_user = true;
                     target.write.close().await
@@ -282,10 +293,6 @@ impl Bridge {
             Request::AgentForward => target.agent_forward(false).await,
             Request::Break(length) => target.custom_request(BREAK, false, length).await,
             Request::Notice(text) => self.say(text).await,
-            Request::Refused(notice) => {
-                refuse(&self.user, notice).await;
-                Ok(())
-            }
         }
     }
 
@@ -304,7 +311,7 @@ impl Bridge {
                     self.activity.sent_to_user(data.len());
                     user.send(Some(stream), data).await
                 }
-                Item::Said(FromTarget::Eof) => user.write.eof().await,
+                Item::Said(FromTarget::Eof) => user.eof().await,
                 Item::Said(FromTarget::ExitStatus(code)) => {
                     self.exited(Exit { code: Some(code), signal: None });
                     user.write.exit_status(code).await

@@ -58,6 +58,8 @@ pub struct Connection {
     inboxes: Arc<Inboxes<FromUser>>,
     /// Channels that the target opened.
     begun_on_target: HashSet<ChannelId>,
+    /// Channels that have had their shell, command or subsystem: only one of these may succeed (RFC 4254, section 6.5).
+    begun_by_user: HashSet<ChannelId>,
     /// Channels of somebody who gets no session, which are opened to say why.
     refused_channels: usize,
     /// What the user's client was refused before it had a channel to read it on.
@@ -136,6 +138,7 @@ impl Connection {
             state: State::Before,
             inboxes: Arc::default(),
             begun_on_target: HashSet::new(),
+            begun_by_user: HashSet::new(),
             refused_channels: 0,
             notices: Vec::new(),
         }
@@ -165,6 +168,7 @@ impl Connection {
             state: State::Session(link),
             inboxes: Arc::default(),
             begun_on_target: HashSet::new(),
+            begun_by_user: HashSet::new(),
             refused_channels: 0,
             notices: Vec::new(),
         };
@@ -283,7 +287,10 @@ impl Connection {
     /// Passes a shell, a command or a subsystem on if it is allowed. It is answered here and now, so that answers come in
     /// the order of the requests: the library has one flag a channel for them. A target that refuses says so on
     /// standard error.
-    fn run(&self, channel: ChannelId, asked: Request, session: &mut Session) -> Result<(), russh::Error> {
+    fn run(&mut self, channel: ChannelId, asked: Request, session: &mut Session) -> Result<(), russh::Error> {
+        if !self.begun_by_user.insert(channel) {
+            return session.channel_failure(channel);
+        }
         match &self.state {
             State::Before => Ok(()),
             State::Refused(refusal) => {
@@ -301,7 +308,7 @@ impl Connection {
                             self.put(channel, FromUser::Request(request))?;
                         }
                     }
-                    Err(notice) => self.put(channel, FromUser::Request(Request::Refused(notice)))?,
+                    Err(notice) => self.put(channel, FromUser::Refused(notice))?,
                 }
                 session.channel_success(channel)
             }
@@ -478,6 +485,7 @@ impl server::Handler for Connection {
 
     async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
         self.begun_on_target.remove(&channel);
+        self.begun_by_user.remove(&channel);
         self.inboxes.close(channel, FromUser::Close);
         Ok(())
     }

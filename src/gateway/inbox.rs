@@ -343,11 +343,18 @@ impl<T: Clone> Inboxes<T> {
 pub struct Side<M: From<(ChannelId, ChannelMsg)>, T> {
     /// What comes from it.
     pub inbox: Arc<Inbox<T>>,
-    /// The way to send to it. It waits for the channel's own window.
+    /// The way to send to it what is not data.
     pub write: ChannelWriteHalf<M>,
+    /// Whether it was told that no more data will come. It is held while data waits for the channel's window.
+    ended: tokio::sync::Mutex<bool>,
 }
 
 impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T> Side<M, T> {
+    /// A channel's side, with what was put in for it.
+    pub fn new(inbox: Arc<Inbox<T>>, write: ChannelWriteHalf<M>) -> Self {
+        Self { inbox, write, ended: tokio::sync::Mutex::default() }
+    }
+
     /// The next thing that this side sent. Asking for it says that what came before was passed on, and grants this side
     /// the window for more.
     pub async fn next(&self) -> Item<T> {
@@ -359,13 +366,16 @@ impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T> Side<M, T> {
         self.inbox.next().await
     }
 
-    /// Sends data, unless this side has closed the channel: then nobody wants it.
+    /// Sends data as far as the channel's window lets it, unless this side has closed the channel or was told that no more
+    /// will come: then nobody wants it.
     ///
     /// # Errors
     /// When its connection is gone.
     pub async fn send(&self, extended: Option<u32>, data: Bytes) -> Result<(), russh::Error> {
         let sent = async {
+            let ended = self.ended.lock().await;
             match extended {
+                _ if *ended => Ok(()),
                 None => self.write.data_bytes(data).await,
                 Some(stream) => self.write.extended_data_bytes(stream, data).await,
             }
@@ -375,6 +385,18 @@ impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T> Side<M, T> {
             sent = sent => sent,
             () = self.inbox.closed() => Ok(()),
         }
+    }
+
+    /// Says that no more data will come, once and behind all data.
+    ///
+    /// # Errors
+    /// When its connection is gone.
+    pub async fn eof(&self) -> Result<(), russh::Error> {
+        let mut ended = self.ended.lock().await;
+        if std::mem::replace(&mut *ended, true) {
+            return Ok(());
+        }
+        self.write.eof().await
     }
 }
 

@@ -317,7 +317,7 @@ impl Asked {
         loop {
             match channel.side.next().await {
                 Item::Said(FromUser::Request(Request::Shell)) => return Some(asked),
-                Item::Said(FromUser::Request(Request::Refused(_) | Request::Exec(_) | Request::Subsystem(_))) => {
+                Item::Said(FromUser::Refused(_) | FromUser::Request(Request::Exec(_) | Request::Subsystem(_))) => {
                     return Some(Self::default());
                 }
                 Item::Said(FromUser::Request(request)) => asked.keep(request),
@@ -349,12 +349,7 @@ impl Asked {
                 }
             }
             // There is nothing yet that could take a signal or a break, and one channel runs one thing.
-            Request::Signal(_)
-            | Request::Break(_)
-            | Request::Shell
-            | Request::Exec(_)
-            | Request::Subsystem(_)
-            | Request::Refused(_) => {}
+            Request::Signal(_) | Request::Break(_) | Request::Shell | Request::Exec(_) | Request::Subsystem(_) => {}
         }
     }
 
@@ -371,7 +366,7 @@ impl Asked {
                 self.typed = bytes.slice(at + 1..).to_vec();
                 Ok(Some(wish))
             }
-            Item::Extended(..) => Ok(None),
+            Item::Extended(..) | Item::Said(FromUser::Refused(_)) => Ok(None),
             Item::Said(FromUser::Request(request)) => {
                 if let Request::WindowChange(size) = &request {
                     menu.resize(*size);
@@ -396,10 +391,13 @@ impl Asked {
         let notices = self.notices.into_iter().map(Request::Notice).chain(agent);
         let env = self.env.into_iter().map(|(name, value)| Request::Env { name, value });
         // The target may allow no shell by now.
-        let shell = permits.pass(allow, Request::Shell).unwrap_or_else(|notice| vec![Request::Refused(notice)]);
-        let requests = notices.chain(self.pty.map(Request::Pty)).chain(env).chain(shell);
+        let shell: Vec<_> = match permits.pass(allow, Request::Shell) {
+            Ok(requests) => requests.into_iter().map(FromUser::Request).collect(),
+            Err(notice) => vec![FromUser::Refused(notice)],
+        };
+        let before = notices.chain(self.pty.map(Request::Pty)).chain(env).map(FromUser::Request);
         let typed = (!self.typed.is_empty()).then(|| Item::Data(self.typed.into()));
-        requests.map(FromUser::Request).map(Item::Said).chain(typed).collect()
+        before.chain(shell).map(Item::Said).chain(typed).collect()
     }
 }
 

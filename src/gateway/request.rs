@@ -8,6 +8,8 @@ use russh::{Pty, Sig};
 pub enum FromUser {
     /// A channel request.
     Request(Request),
+    /// A request that the target's `allow` refuses; the user is told so, and the channel is closed.
+    Refused(&'static str),
     /// No more bytes will come.
     Eof,
     /// The user's side closed the channel.
@@ -56,7 +58,6 @@ impl FromUser {
             | Request::WindowChange(_)
             | Request::Signal(_)
             | Request::AgentForward
-            | Request::Refused(_)
             | Request::Notice(_) => 0,
         }
     }
@@ -98,8 +99,6 @@ pub enum Request {
     AgentForward,
     /// `break` (RFC 4335), with its length as it came.
     Break(Bytes),
-    /// A request that the target's `allow` refuses; the user is told so, and the channel is closed.
-    Refused(&'static str),
     /// Something that the user is told before anything else; the channel goes on.
     Notice(&'static str),
 }

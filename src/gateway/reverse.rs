@@ -140,7 +140,7 @@ impl UserConnection {
     /// reads.
     pub fn side(&self, channel: Channel<russh::server::Msg>) -> UserSide {
         let (_, write) = channel.split();
-        UserSide { inbox: self.inboxes.claim(write.id()), write }
+        UserSide::new(self.inboxes.claim(write.id()), write)
     }
 }
 
@@ -253,7 +253,10 @@ pub async fn join(
             let Incoming { target, reply, .. } = incoming;
             reply.accept().await;
             let tunnel = Tunnel { user, target, activity, traffic: Traffic::default(), instance };
-            let end = tunnel.run(&mut announcements).await;
+            let end = match (tunnel.run(&mut announcements).await, &purpose) {
+                (ChannelEnd::TargetLost, _) | (ChannelEnd::Interrupted, Purpose::Agent) => ChannelEnd::Dependent,
+                (end, _) => end,
+            };
             tell(Some(tunnel.traffic.bytes()), "closed");
             farewells.spawn(tunnel.linger());
             end

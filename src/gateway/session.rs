@@ -223,8 +223,11 @@ impl Session {
                     Ok(ChannelEnd::TunnelClosed) => self.tunnel_closed(),
                     // Each channel has a connection of its own; that of another may still be there.
                     Ok(ChannelEnd::TargetLost) if self.channels.is_empty() => return Cause::TargetClosed,
+                    Ok(ChannelEnd::Dependent) if self.channels.is_empty() && self.target_lost => {
+                        return Cause::TargetClosed;
+                    }
                     Ok(ChannelEnd::TargetLost) => self.target_lost = true,
-                    Ok(ChannelEnd::Interrupted | ChannelEnd::NotOpened) => {}
+                    Ok(ChannelEnd::Interrupted | ChannelEnd::NotOpened | ChannelEnd::Dependent) => {}
                     Err(failure) => {
                         warn!(%failure, "a channel failed");
                         return Cause::TargetClosed;
@@ -402,7 +405,7 @@ impl Session {
                 Ok(ChannelEnd::Closed(exit)) => self.exit = Some(exit),
                 Ok(ChannelEnd::TunnelClosed) => self.tunnel_closed(),
                 Ok(ChannelEnd::TargetLost) => self.target_lost = true,
-                Ok(ChannelEnd::NotOpened) => {}
+                Ok(ChannelEnd::NotOpened | ChannelEnd::Dependent) => {}
                 Ok(ChannelEnd::Interrupted) | Err(_) => with_channels = true,
             }
         }

@@ -76,10 +76,10 @@ impl Tunnel {
                     self.traffic.sent_to_target(data.len());
                     target.send(None, data).await
                 }
-                Item::Said(FromUser::Eof) => target.write.eof().await,
+                Item::Said(FromUser::Eof) => target.eof().await,
                 Item::Said(FromUser::Close) => return,
                 // A stream has none.
-                Item::Extended(..) | Item::Said(FromUser::Request(_)) => Ok(()),
+                Item::Extended(..) | Item::Said(FromUser::Request(_) | FromUser::Refused(_)) => Ok(()),
             };
             if sent.is_err() {
                 // The connection to the target is gone; the other direction finds out how.
@@ -98,7 +98,7 @@ impl Tunnel {
                     self.traffic.sent_to_user(data.len());
                     user.send(None, data).await
                 }
-                Item::Said(FromTarget::Eof) => user.write.eof().await,
+                Item::Said(FromTarget::Eof) => user.eof().await,
                 Item::Said(FromTarget::Close) => return ChannelEnd::TunnelClosed,
                 Item::Said(FromTarget::Lost) => return ChannelEnd::TargetLost,
                 // A stream has no others.

@@ -72,7 +72,7 @@ pub struct TargetHandler {
 /// The target's side of a channel. The reading half is dropped: with it, the connection's loop would wait for whoever reads.
 pub fn side(inboxes: &Inboxes<FromTarget>, channel: Channel<client::Msg>) -> TargetSide {
     let (_, write) = channel.split();
-    TargetSide { inbox: inboxes.claim(write.id()), write }
+    TargetSide::new(inboxes.claim(write.id()), write)
 }
 
 impl TargetHandler {

@@ -313,6 +313,14 @@ impl Encrypted {
         Ok(())
     }
 
+    /// Whether the application has closed this channel: nothing may follow
+    /// CHANNEL_CLOSE.
+    pub(crate) fn is_closed_by_us(&self, channel: ChannelId) -> bool {
+        self.channels.get(&channel).is_some_and(|channel| {
+            channel.pending_close || channel.closed_by == Some(crate::ClosedBy::Us)
+        })
+    }
+
     /// The peer has sent CHANNEL_CLOSE, which the library answers unless that
     /// is up to the application.
     pub(crate) fn closed_by_peer(&mut self, channel: ChannelId) -> Result<(), crate::Error> {

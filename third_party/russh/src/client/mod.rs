@@ -1687,6 +1687,12 @@ impl Session {
                 description,
                 language_tag,
             } => self.disconnect(reason, &description, &language_tag)?,
+            Msg::Channel(id, _)
+                if self
+                    .common
+                    .encrypted
+                    .as_ref()
+                    .is_some_and(|enc| enc.is_closed_by_us(id)) => {}
             Msg::Channel(id, ChannelMsg::Data { data }) => self.data(id, data)?,
             Msg::Channel(id, ChannelMsg::Eof) => {
                 self.eof(id)?;

@@ -485,6 +485,12 @@ impl Session {
     /// pre-`select!` backlog drain so the two can't drift apart.
     fn dispatch_msg(&mut self, msg: Msg) -> Result<(), Error> {
         match msg {
+            Msg::Channel(id, _)
+                if self
+                    .common
+                    .encrypted
+                    .as_ref()
+                    .is_some_and(|enc| enc.is_closed_by_us(id)) => {}
             Msg::Channel(id, ChannelMsg::Data { data }) => {
                 self.data(id, data)?;
             }
@@ -1066,6 +1072,7 @@ impl Session {
     /// client expects an answer).
     pub fn channel_success(&mut self, channel: ChannelId) -> Result<(), crate::Error> {
         if let Some(ref mut enc) = self.common.encrypted
+            && !enc.is_closed_by_us(channel)
             && let Some(channel) = enc.channels.get_mut(&channel)
         {
             assert!(channel.confirmed);
@@ -1084,6 +1091,7 @@ impl Session {
     /// Send a "failure" reply to a global request.
     pub fn channel_failure(&mut self, channel: ChannelId) -> Result<(), crate::Error> {
         if let Some(ref mut enc) = self.common.encrypted
+            && !enc.is_closed_by_us(channel)
             && let Some(channel) = enc.channels.get_mut(&channel)
         {
             assert!(channel.confirmed);
