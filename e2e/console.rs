@@ -280,6 +280,7 @@ async fn what_is_wrong_with_a_question_is_said_and_described() {
         ("sessions?after=x", "after: send `next` of the page before, as it is"),
         ("sessions?user=a%2Cb", "user: \"a,b\" can be the name of none"),
         ("sessions?status=open", "status: \"open\" is none of"),
+        ("feed", "upgrade"),
         ("targets?limit=1001", "limit: write a number from 1 to 1000"),
     ] {
         refused(&viewer.get(&format!("/api/v1/{path}")).await, StatusCode::BAD_REQUEST, words);
@@ -338,6 +339,7 @@ async fn a_console_may_do_what_it_needs_and_nothing_else() {
     for (verb, group, resource) in [
         ("list", "bastion.dev", "bastionsessions"),
         ("get", "bastion.dev", "bastionsessions"),
+        ("watch", "bastion.dev", "bastionsessions"),
         ("list", "bastion.dev", "bastiontargets"),
         ("create", "authentication.k8s.io", "tokenreviews"),
         ("create", "authorization.k8s.io", "localsubjectaccessreviews"),

@@ -15,6 +15,7 @@ mod console;
 mod crypto;
 mod database;
 mod faults;
+mod feed;
 mod flow;
 mod forwards;
 mod limits;

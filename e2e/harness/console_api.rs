@@ -78,6 +78,10 @@ impl ConsoleApi {
             let schema = self.description.pointer(pointer).unwrap_or_else(|| panic!("{place}: no {reference}"));
             return self.check_value(place, schema, value);
         }
+        if let Some(either) = schema["oneOf"].as_array() {
+            let fits = either.iter().find(|schema| (schema["type"] == "null") == value.is_null());
+            return self.check_value(place, fits.expect("one of them"), value);
+        }
         let kind = match value {
             Value::Null => "null",
             Value::Bool(_) => "boolean",

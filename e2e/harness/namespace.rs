@@ -180,8 +180,9 @@ impl Namespace {
     }
 
     /// Gives a user these rules, and waits until the first of them is in force.
-    pub async fn allow(&self, user: &str, rules: Value) {
-        self.allow_in(&self.name, &user_subject(user), rules).await;
+    /// Returns the name of the grant.
+    pub async fn allow(&self, user: &str, rules: Value) -> String {
+        self.allow_in(&self.name, &user_subject(user), rules).await
     }
 
     /// Lets a user get one Secret of the credentials namespace.

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
 use kube::Client;
@@ -15,6 +17,9 @@ use crate::api::GROUP;
 
 /// How long the API server may take for one review.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the subprotocol begins with that is a token.
+const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 const SESSIONS: &str = "bastionsessions";
 
@@ -55,6 +60,16 @@ pub enum Sight {
     Own(String),
 }
 
+impl Sight {
+    /// Whether the sessions of the user who stands for this Kubernetes user name are among them.
+    pub fn has(&self, subject: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Own(own) => own == subject,
+        }
+    }
+}
+
 impl Gate {
     /// For the bastion in `namespace`.
     pub fn new(client: Client, namespace: &str) -> Self {
@@ -67,7 +82,14 @@ impl Gate {
     /// # Errors
     /// When that is nobody whom the cluster knows, or the API server does not answer.
     pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
-        let token = bearer(headers).ok_or(Failure::Unknown("there is no token"))?;
+        self.known(bearer(headers).ok_or(Failure::Unknown("there is no token"))?).await
+    }
+
+    /// Whose token it is.
+    ///
+    /// # Errors
+    /// When it is nobody's whom the cluster knows, or the API server does not answer.
+    pub async fn known(&self, token: &str) -> Result<Caller, Failure> {
         let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
         let review = TokenReview { spec, ..TokenReview::default() };
         let status = asked(self.tokens.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
@@ -151,6 +173,18 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
 }
 
+/// The token that a WebSocket comes with. Pages can send no header with it but the subprotocols that they speak, so that
+/// Kubernetes takes one of those for a token.
+pub fn token_of_page(headers: &HeaderMap) -> Option<String> {
+    if let Some(token) = bearer(headers) {
+        return Some(token.to_owned());
+    }
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let encoded = offers.flat_map(|value| value.split(',')).find_map(|it| it.trim().strip_prefix(TOKEN_PROTOCOL))?;
+    let token = String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()?;
+    Some(token).filter(|token| !token.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -170,5 +204,22 @@ mod tests {
             headers.insert(header::AUTHORIZATION, header.parse().unwrap());
         }
         assert_eq!(bearer(&headers), token);
+    }
+
+    #[rstest]
+    #[case(&["feed.bastion.dev, base64url.bearer.authorization.k8s.io.YWJj"], Some("abc"))]
+    #[case(&["feed.bastion.dev", "base64url.bearer.authorization.k8s.io.YWJj"], Some("abc"))]
+    #[case(&["base64url.bearer.authorization.k8s.io.YWJj="], None)]
+    #[case(&["base64url.bearer.authorization.k8s.io."], None)]
+    #[case(&["feed.bastion.dev"], None)]
+    #[case(&[], None)]
+    fn a_token_of_a_page_is_read(#[case] protocols: &[&'static str], #[case] token: Option<&str>) {
+        let mut headers = HeaderMap::new();
+        for protocol in protocols {
+            headers.append(header::SEC_WEBSOCKET_PROTOCOL, protocol.parse().unwrap());
+        }
+        assert_eq!(token_of_page(&headers).as_deref(), token);
+        headers.insert(header::AUTHORIZATION, "Bearer xyz".parse().unwrap());
+        assert_eq!(token_of_page(&headers).as_deref(), Some("xyz"));
     }
 }

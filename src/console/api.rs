@@ -12,12 +12,12 @@ use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi};
 
-use super::Console;
 use super::access::{Right, Sight, asked};
 use super::failure::{Failure, Refusals};
 use super::view::{Session, SessionPage, Target, TargetPage, is_id, read_key};
+use super::{Console, feed};
 use crate::api::{BastionSession, BastionTarget, Phase};
-use crate::audit::{HistoryFilter, SessionRecord, Store};
+use crate::audit::{HistoryFilter, Store};
 use crate::cluster::code;
 
 const USUAL_LIMIT: u32 = 100;
@@ -32,6 +32,7 @@ pub fn routes() -> Router<Console> {
         .route("/api/v1/history", get(history))
         .route("/api/v1/history/{id}", get(record))
         .route("/api/v1/targets", get(targets))
+        .route("/api/v1/feed", get(feed::page::feed))
         .route("/api/v1/openapi.json", get(description))
         .fallback(async || Failure::NoRoute)
         .method_not_allowed_fallback(async || Failure::NoMethod)
@@ -106,7 +107,7 @@ async fn sessions(
     let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(sight)?);
     let api: Api<BastionSession> = Api::namespaced(console.client, &console.namespace);
     let listed = listed(&api, &params).await?;
-    let sessions = listed.items.iter().map(|session| SessionRecord::of(session).into()).collect();
+    let sessions = listed.items.iter().map(Session::from).collect();
     Ok(Json(SessionPage { sessions, next: listed.metadata.continue_.filter(|next| !next.is_empty()) }))
 }
 
@@ -125,8 +126,7 @@ async fn session(
     let found = if is_name(&name) { asked(api.get_opt(&name)).await? } else { None };
     let subject = found.as_ref().map(|session| session.spec.user.subject.as_str());
     console.gate.let_see(&caller, Some(&name), subject).await?;
-    let session = found.ok_or(Failure::Missing { what: "session", name })?;
-    Ok(Json(SessionRecord::of(&session).into()))
+    Ok(Json(Session::from(&found.ok_or(Failure::Missing { what: "session", name })?)))
 }
 
 /// The sessions that the audit database has, newest first. Who may not list sessions sees their own.
@@ -318,7 +318,7 @@ where
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Bastion Operator", description = "Sessions, history and targets of a bastion."),
-    paths(sessions, session, history, record, targets, description),
+    paths(sessions, session, history, record, targets, feed::page::feed, description),
     modifiers(&Bearer),
     security(("token" = []))
 )]

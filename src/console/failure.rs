@@ -28,6 +28,12 @@ pub enum Failure {
         /// Where.
         namespace: String,
     },
+    /// A page of another site's opened the connection.
+    #[error("this page is not the console's own; open the console itself")]
+    Origin,
+    /// There are as many pages as there may be.
+    #[error("this console has as many pages open as it may; try again in a moment")]
+    Full,
     /// A parameter is wrong.
     #[error("{0}")]
     Malformed(String),
@@ -80,7 +86,7 @@ pub enum Refusals {
     /// This bastion has no history that a console could read.
     #[response(status = 501)]
     NoHistory(#[to_schema] Problem),
-    /// The Kubernetes API or the audit database does not answer; try again.
+    /// The Kubernetes API or the audit database does not answer, or there are too many pages; try again.
     #[response(status = 503)]
     Unavailable(#[to_schema] Problem),
 }
@@ -96,12 +102,12 @@ impl Failure {
     const fn status(&self) -> StatusCode {
         match self {
             Self::Unknown(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::Origin => StatusCode::FORBIDDEN,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Missing { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHistory => StatusCode::NOT_IMPLEMENTED,
-            Self::Cluster(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Cluster(_) | Self::Database(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -109,6 +115,8 @@ impl Failure {
         match self {
             Self::Unknown(_) => "unknown",
             Self::Forbidden { .. } => "forbidden",
+            Self::Origin => "origin",
+            Self::Full => "full",
             Self::Malformed(_) | Self::NoMethod => "malformed",
             Self::Missing { .. } | Self::NoRoute => "missing",
             Self::NoHistory => "no_history",

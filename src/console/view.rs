@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::BastionTarget;
+use crate::api::{BastionSession, BastionTarget};
 use crate::audit::{PageKey, SessionRecord};
 
 /// One session, as it is or was; the names are those of the audit database. Times are UTC, in RFC 3339.
@@ -59,9 +59,29 @@ pub struct Session {
     pub bytes_out: Option<i64>,
     /// The Kubernetes user who asked for the end.
     pub terminated_by: Option<String>,
+    /// The end that was asked for, as the cluster has it; the history does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub termination: Option<Termination>,
     /// How and where it was recorded, and what became of it.
     #[schema(value_type = Option<Object>)]
     pub recording: Option<Value>,
+}
+
+/// An end that somebody asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Termination {
+    /// The Kubernetes user who asks.
+    pub requested_by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl From<&BastionSession> for Session {
+    fn from(session: &BastionSession) -> Self {
+        let asked = session.spec.termination.clone();
+        let termination = asked.map(|it| Termination { requested_by: it.requested_by, reason: it.reason });
+        Self { termination, ..SessionRecord::of(session).into() }
+    }
 }
 
 impl From<SessionRecord> for Session {
@@ -93,6 +113,7 @@ impl From<SessionRecord> for Session {
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
             terminated_by: record.terminated_by,
+            termination: None,
             recording: record.recording.and_then(|text| serde_json::from_str(&text).ok()),
         }
     }
@@ -183,11 +204,11 @@ mod tests {
 
     #[test]
     fn a_session_in_json() {
-        let session = serde_json::to_value(Session::from(SessionRecord::of(&ended("a")))).unwrap();
+        let session = serde_json::to_value(Session::from(&ended("a"))).unwrap();
         assert_eq!(session["start_time"], "2026-01-02T03:04:05Z");
         assert_eq!((&session["status"], &session["duration_seconds"]), (&"closed".into(), &3600.25.into()));
         assert_eq!(session["groups"], serde_json::json!(["ops", "a \"b\""]));
-        let open = serde_json::to_value(Session::from(SessionRecord::of(&active("a")))).unwrap();
+        let open = serde_json::to_value(Session::from(&active("a"))).unwrap();
         assert_eq!((&open["status"], &open["end_time"]), (&"active".into(), &Value::Null));
     }
 
