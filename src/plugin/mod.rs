@@ -3,10 +3,12 @@
 mod access;
 mod cli;
 mod gateway;
+mod history;
 mod host_key;
 mod person;
 mod ssh;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,15 +23,29 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Does what the command line says. It comes back only when that failed: otherwise another program takes over.
-pub async fn run(cli: Cli) -> anyhow::Error {
-    match cli.command {
-        Command::Ssh(flags) => ssh::run(flags).await,
-    }
+/// The exit status of what never reached a target, as `ssh` itself has for its own failures.
+const NOT_RUN: u8 = 255;
+
+/// Does what the command line says, and says what went wrong.
+pub async fn run(cli: Cli) -> ExitCode {
+    let (failure, status) = match cli.command {
+        // It comes back only when it failed: otherwise another program takes over.
+        Command::Ssh(flags) => (ssh::run(flags).await, NOT_RUN),
+        Command::History(flags) => match history::run(flags).await {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(failure) => (failure, 1),
+        },
+    };
+    eprintln!("bastion: {failure:#}");
+    ExitCode::from(status)
 }
 
 /// A client for the cluster that the flags name, as `kubectl` takes them.
 async fn client(flags: &Cluster) -> anyhow::Result<Client> {
+    Ok(Client::try_from(config(flags).await?)?)
+}
+
+async fn config(flags: &Cluster) -> anyhow::Result<Config> {
     let kubeconfig = match &flags.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
@@ -40,5 +56,5 @@ async fn client(flags: &Cluster) -> anyhow::Result<Client> {
     let mut config = config.context("the kubeconfig leads to no cluster; choose a context of it with --context")?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(ANSWER_TIMEOUT);
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }

@@ -103,7 +103,7 @@ mod tests {
     fn ssh_is_told_whom_to_trust_before_anything_else() {
         let line =
             ["kubectl-bastion", "ssh", "web-1", "-tt", "-i", "key", "-o", "StrictHostKeyChecking=no", "--", "ls", "-l"];
-        let Command::Ssh(flags) = Cli::try_parse_from(line).unwrap().command;
+        let Command::Ssh(flags) = Cli::try_parse_from(line).unwrap().command else { panic!("not ssh") };
         let gateway = "192.0.2.1:2222".parse().unwrap();
         let arguments = arguments(&flags, "alice:web-1", &gateway, Path::new("/a b/known_hosts"));
         let expected = "-o HostKeyAlias=bastion-gateway -o UserKnownHostsFile=\"/a b/known_hosts\" \
