@@ -15,7 +15,12 @@ demo: tools ## Start a bastion on a real API server and show what ends a session
 	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/demo"
 
 .PHONY: test
-test: tools chart-test ## Run every test but those on a node, against a real API server, a real sshd and the real ssh
+test: ## Run every test, against a real API server, a real sshd and the real ssh, and on a real node
+	@$(MAKE) --no-print-directory test-fast
+	@$(MAKE) --no-print-directory node-test
+
+.PHONY: test-fast
+test-fast: tools chart-test ## Run every test but those on a node
 	cargo fmt --check
 	hack/vendor-russh --check
 	@hack/cargo-build --all-targets

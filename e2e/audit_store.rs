@@ -223,6 +223,7 @@ async fn fill(database: &Database) {
         let id = format!("00000000-0000-4000-8000-{:012}", number * 7919 % 1_000_003);
         let mut row = if number > 99_000 { record(&id) } else { ended(&id) };
         row.user_name = format!("user-{}", number % 500);
+        row.user_subject = format!("bastion:{}", row.user_name);
         row.target = format!("web-{}", number % 200);
         row.start_time = NEW_YEAR + number * (120 * DAY / 100_000);
         made.push(row);
@@ -234,7 +235,7 @@ async fn fill(database: &Database) {
 }
 
 /// What people ask, and the index that answers it.
-fn questions() -> [(HistoryFilter, &'static str); 4] {
+fn questions() -> [(HistoryFilter, &'static str); 5] {
     let named = |name: &str| Some(name.to_owned());
     let week = HistoryFilter {
         namespace: named("bastion-system"),
@@ -245,6 +246,7 @@ fn questions() -> [(HistoryFilter, &'static str); 4] {
     [
         (HistoryFilter { user: named("user-7"), ..week.clone() }, "session_records_by_user"),
         (HistoryFilter { target: named("web-9"), ..week.clone() }, "session_records_by_target"),
+        (HistoryFilter { subject: named("bastion:user-7"), ..week.clone() }, "session_records_by_subject"),
         (
             HistoryFilter { status: named("active"), since: None, until: None, ..week.clone() },
             "session_records_by_status",

@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::harness::manifests::in_repository;
-use crate::harness::{Bastion, Namespace, PATIENCE, eventually, metric};
+use crate::harness::{Bastion, Controller, Namespace, PATIENCE, eventually, metric};
 
 const COUNT: &str = "count/bastionsessions.bastion.dev";
 /// Something else that the quota counts, by whose refusal it is seen that the quota holds.
@@ -20,10 +20,16 @@ async fn reckon(namespace: &Namespace, limit: usize, used: usize) {
     quotas.patch_status("bastion-sessions", &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
 }
 
+/// The quota of deploy/.
+fn of_deploy() -> Value {
+    let quota: Value = serde_saphyr::from_str(&in_repository("deploy/quota.yaml")).expect("a manifest");
+    assert!(quota["spec"]["hard"][COUNT].is_string());
+    quota
+}
+
 /// The quota of deploy/ with another limit, once it holds.
 async fn quota(namespace: &Namespace, limit: usize) {
-    let mut quota: Value = serde_saphyr::from_str(&in_repository("deploy/quota.yaml")).expect("a manifest");
-    assert!(quota["spec"]["hard"][COUNT].is_string());
+    let mut quota = of_deploy();
     quota["spec"]["hard"] = json!({COUNT: limit.to_string(), PROBE: "0"});
     namespace.add(quota).await;
     reckon(namespace, limit, 0).await;
@@ -72,6 +78,32 @@ async fn over_the_quota_new_sessions_are_refused_with_the_reason_and_ends_are_st
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
     .await;
+}
+
+/// As after an installation, when kube-controller-manager has not heard of the CRDs.
+#[tokio::test]
+async fn a_quota_without_a_count_lets_people_in_once_the_controller_has_counted() {
+    let bastion = Bastion::up().await;
+    let mut alice = bastion.open("alice").await;
+    bastion.namespace.add(of_deploy()).await;
+    let in_force = json!({"status": {"hard": {COUNT: "20000"}}});
+    let quotas = bastion.namespace.api::<ResourceQuota>();
+    quotas.patch_status("bastion-sessions", &PatchParams::default(), &Patch::Merge(in_force)).await.expect("a status");
+    let words = "bastion: this cluster does not count sessions yet";
+    eventually(PATIENCE, "nobody gets in", async || {
+        let refused = bastion.ssh("alice:web-1").await.command("true").run().await;
+        if refused.stderr.contains(words) { Ok(()) } else { Err(format!("{refused:?}")) }
+    })
+    .await;
+    let before = bastion.session_names().await.len();
+    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    eventually(PATIENCE, "alice gets in", async || {
+        let outcome = bastion.ssh("alice:web-1").await.command("true").run().await;
+        if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
+    })
+    .await;
+    assert_eq!(used(&bastion.namespace).await, (before + 1).to_string());
+    alice.still_answers().await;
 }
 
 /// The API server counts for all gateways and itself in one object.

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::audit::{AuditSettings, AuditTls};
 use crate::redis_link::RedisSettings;
 use crate::telemetry::LogFormat;
-use crate::{controller, drain, gateway, self_test};
+use crate::{console, controller, drain, gateway, self_test};
 
 /// An SSH bastion for Kubernetes whose list of online sessions is always true.
 #[derive(Debug, Parser)]
@@ -46,6 +46,8 @@ pub enum Command {
     Gateway(Gateway),
     /// Ends what no gateway can end any more, mirrors sessions into the audit database, and clears away.
     Controller(Controller),
+    /// Serves sessions, history and targets over HTTP to those whom the cluster lets see them.
+    Console(Console),
     /// Prints the CustomResourceDefinitions.
     Crds,
     /// Stops the gateways, ends the open sessions, and waits until all are on record; `helm uninstall` runs it first.
@@ -161,6 +163,25 @@ pub struct Controller {
     pub redis: Redis,
 }
 
+/// Flags of the console.
+#[derive(Debug, Args)]
+pub struct Console {
+    /// The namespace of the bastion.
+    #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
+    pub namespace: String,
+    /// Where the API is served, in the clear: put what speaks TLS before it, since tokens are sent there.
+    #[arg(long, env = "BASTION_CONSOLE_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8081")]
+    pub listen: SocketAddr,
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, env = "BASTION_HTTP_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080")]
+    pub http_listen: SocketAddr,
+    /// Says that no audit database can be read from here, as where it is a file of the controller's.
+    #[arg(long, env = "BASTION_NO_HISTORY", hide_env_values = true)]
+    pub no_history: bool,
+    #[command(flatten)]
+    pub audit: Audit,
+}
+
 /// Redis or Valkey, 6.2 or newer: optional, as the second witness of the gateways' life.
 #[derive(Debug, Args)]
 pub struct Redis {
@@ -273,6 +294,17 @@ impl From<Gateway> for gateway::Settings {
             banner_file: flags.banner_file,
             recording_url: flags.recording_url,
             redis: flags.redis.into(),
+        }
+    }
+}
+
+impl From<Console> for console::Settings {
+    fn from(flags: Console) -> Self {
+        Self {
+            namespace: flags.namespace,
+            listen: flags.listen,
+            audit: (!flags.no_history).then(|| flags.audit.into()),
+            http_listen: flags.http_listen,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod api;
 pub mod audit;
 pub mod cli;
 pub mod cluster;
+pub mod console;
 pub mod controller;
 pub mod drain;
 pub mod gateway;

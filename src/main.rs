@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use bastion_operator::cli::{Cli, Command};
-use bastion_operator::{api, audit, cluster, controller, drain, gateway, self_test, shutdown, telemetry};
+use bastion_operator::{api, audit, cluster, console, controller, drain, gateway, self_test, shutdown, telemetry};
 use clap::Parser;
 use zeroize::Zeroizing;
 
@@ -21,6 +21,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Gateway(flags) => gateway::run(config().await?, flags.into(), shutdown::on_signal()?).await,
         Command::Controller(flags) => {
             controller::run(config().await?.try_into()?, flags.into(), shutdown::on_signal()?).await
+        }
+        Command::Console(flags) => {
+            console::run(config().await?.try_into()?, flags.into(), shutdown::on_signal()?).await
         }
         Command::Crds => {
             print!("{}", api::crds_yaml()?);

@@ -80,6 +80,20 @@ pub struct RecordingLabels {
     pub cause: &'static str,
 }
 
+/// Why a request to the console was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ConsoleLabels {
+    /// unknown, forbidden, origin, malformed, missing, full, no_history, cluster or database.
+    pub reason: &'static str,
+}
+
+/// Why a page of the console's feed was shown everything.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SnapshotLabels {
+    /// opened, reset, slow or rights.
+    pub cause: &'static str,
+}
+
 /// Why sessions were not put on record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AuditLabels {
@@ -218,10 +232,14 @@ metrics! {
     recording_put_seconds: Histogram, "histogram", seconds(), "Seconds that the store of recordings took for one piece.";
     reconcile_failures: Counter, "counter", Counter::default(), "Sessions that a controller could not see to, and tried again.";
     sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that were deleted.";
+    quota_count_failures: Counter, "counter", Counter::default(), "Attempts of this controller to count the sessions for a quota without a count that failed.";
     audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
     audit_failures: Family<AuditLabels, Counter>, "counter by cause", Family::default(), "Batches that the audit database did not take, looks at it in vain, and finalizers that could not be taken off.";
     audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go; zero where another controller leads.";
     audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database; zero without one, and where another controller leads.";
+    console_failures: Family<ConsoleLabels, Counter>, "counter by reason", Family::default(), "Requests to the console that got an error.";
+    console_pages: Gauge, "gauge", Gauge::default(), "Pages of the console's live feed that are open.";
+    console_snapshots: Family<SnapshotLabels, Counter>, "counter by cause", Family::default(), "Snapshots that pages were given: opened, after an interruption of the watch (reset), too late for what came (slow), or because the person's rights have changed (rights).";
     audit_restores: Counter, "counter", Counter::default(), "Times that the audit database turned out to be an older copy of itself, and all sessions were recorded anew.";
 }
 
@@ -251,6 +269,8 @@ mod tests {
         METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
         METRICS.redis_failures.get_or_create(&RedisLabels { operation: "show" }).inc();
         METRICS.audit_failures.get_or_create(&AuditLabels { cause: "finalizer" }).inc();
+        METRICS.console_failures.get_or_create(&ConsoleLabels { reason: "forbidden" }).inc();
+        METRICS.console_snapshots.get_or_create(&SnapshotLabels { cause: "opened" }).inc();
         METRICS.recordings_failed.get_or_create(&RecordingLabels { cause: "full" }).inc();
         METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();
         METRICS.end_written_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);

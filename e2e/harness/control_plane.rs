@@ -23,6 +23,9 @@ use super::process::spawn;
 use super::run::Run;
 use super::wait::{PATIENCE, eventually};
 
+/// A Kubernetes user with a token, who is no ServiceAccount and in no group, and has no rights but those of all.
+pub const PERSON: &str = "person@example.com";
+
 /// Ends, and is removed, when it is dropped or this process ends.
 pub struct ControlPlane {
     pub dir: PathBuf,
@@ -121,6 +124,14 @@ impl ControlPlane {
         let auth = kubeconfig.auth_infos[0].auth_info.as_mut().expect("the administrator's token");
         auth.token = Some(token.to_owned().into());
         kubeconfig
+    }
+
+    /// The token of [`PERSON`].
+    pub fn person_token(&self) -> String {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig");
+        let users = serde_json::to_value(kubeconfig.auth_infos).expect("users");
+        let person = users.as_array().expect("a list").iter().find(|it| it["name"] == "person").expect("the person");
+        person["user"]["token"].as_str().expect("a token").to_owned()
     }
 
     /// Where the API server listens.

@@ -5,8 +5,10 @@
 pub mod api_requests;
 pub mod bastion;
 pub mod certificates;
+pub mod console_api;
 pub mod control_plane;
 pub mod crowd;
+pub mod feed_page;
 pub mod manifests;
 pub mod mariadb;
 pub mod metrics;
@@ -31,14 +33,16 @@ pub mod watch;
 
 pub use api_requests::ApiRequests;
 pub use bastion::{Bastion, Open};
+pub use console_api::{Answer, ConsoleApi};
 pub use control_plane::ControlPlane;
 pub use crowd::{Echo, Member, crowd};
+pub use feed_page::FeedPage;
 pub use mariadb::{Database, MariaDb};
 pub use metrics::{metric, metric_becomes};
 pub use namespace::Namespace;
 pub use network::Place;
 pub use process::{Outcome, Process};
-pub use programs::{Controller, Gateway, Setting};
+pub use programs::{Console, Controller, Gateway, Setting};
 pub use relay::Relay;
 pub use run::Run;
 pub use s3::S3Server;

@@ -180,8 +180,9 @@ impl Namespace {
     }
 
     /// Gives a user these rules, and waits until the first of them is in force.
-    pub async fn allow(&self, user: &str, rules: Value) {
-        self.allow_in(&self.name, &user_subject(user), rules).await;
+    /// Returns the name of the grant.
+    pub async fn allow(&self, user: &str, rules: Value) -> String {
+        self.allow_in(&self.name, &user_subject(user), rules).await
     }
 
     /// Lets a user get one Secret of the credentials namespace.
@@ -207,6 +208,19 @@ impl Namespace {
     /// A kubeconfig file for somebody else, in whose name the administrator speaks.
     pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> PathBuf {
         self.write_kubeconfig(&format!("person-{}", unique()), &self.control_plane.kubeconfig_as(user, groups))
+    }
+
+    /// A kubeconfig file with this token.
+    pub fn kubeconfig_with(&self, token: &str) -> PathBuf {
+        self.write_kubeconfig(&format!("person-{}", unique()), &self.control_plane.kubeconfig_with(token))
+    }
+
+    /// A ServiceAccount of this name for somebody who is no program of the bastion's: their user name, and a token.
+    pub async fn somebody(&self, name: &str) -> (String, String) {
+        self.add(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})).await;
+        let outcome = self.kubectl(&["create", "token", name]).await;
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        (format!("system:serviceaccount:{}:{name}", self.name), outcome.stdout.trim().to_owned())
     }
 
     async fn allow_in(&self, namespace: &str, subject: &Value, rules: Value) -> String {
@@ -245,6 +259,9 @@ impl Namespace {
         self.await_right(&gateway, of(&credentials, "get", "", "secrets")).await;
         self.await_right(&account("bastion-controller"), of(&self.name, "patch", "bastion.dev", "bastionsessions"))
             .await;
+        let console = account("bastion-console");
+        self.await_right(&console, of(&self.name, "create", "authorization.k8s.io", "localsubjectaccessreviews")).await;
+        self.await_right(&console, of("", "create", "authentication.k8s.io", "tokenreviews")).await;
     }
 
     async fn await_right(&self, subject: &Value, attributes: Value) {

@@ -114,6 +114,25 @@ impl Controller {
     }
 }
 
+/// A running `bastion console`.
+pub struct Console {
+    pub process: Process,
+    /// Where it serves its API.
+    pub address: SocketAddr,
+    pub http: SocketAddr,
+}
+
+impl Console {
+    /// Starts one in a setting of its own, and returns once it listens.
+    pub async fn start_in(namespace: &Namespace, pod: &str, setting: &Setting<'_>) -> Self {
+        let arguments = ["console", "--listen", "127.0.0.1:0"];
+        let mut process = start_program(namespace, "bastion-console", pod, &arguments, setting).await;
+        let address = process.finds("the address of its API", |it| address_in(it, "serving the API")).await;
+        let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
+        Self { process, address, http }
+    }
+}
+
 /// The audit database of a namespace's controllers that were told of no other: a file.
 pub fn audit_store(namespace: &Namespace) -> Store {
     let settings =
@@ -149,9 +168,9 @@ async fn start_program(
         None => with_files(&namespace.dir, in_place_of, bastion),
     };
     command.args(arguments);
-    let common =
-        ["--namespace", &namespace.name, "--pod-name", pod, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
-    command.args(common).env("KUBECONFIG", account.kubeconfig).env("POD_UID", account.pod_uid).envs(log_filter());
+    let common = ["--namespace", &namespace.name, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
+    command.args(common).env("KUBECONFIG", account.kubeconfig).envs(log_filter());
+    command.env("POD_NAME", pod).env("POD_UID", account.pod_uid);
     command.env("BASTION_AUDIT_URL", audit_url(namespace)).envs(setting.env.iter().cloned());
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
 }

@@ -12,7 +12,7 @@ use crate::harness::run::{Run, unique};
 use crate::release::Release;
 
 /// Each release is half a dozen Pods: so many at a time.
-const RELEASES_AT_A_TIME: usize = 2;
+pub const RELEASES_AT_A_TIME: u32 = 2;
 
 /// A cluster with nodes.
 pub struct Cluster {
@@ -55,15 +55,14 @@ impl Cluster {
         let cluster = Self {
             control_plane: Arc::new(ControlPlane::of_cluster(dir)),
             is_own,
-            room: Semaphore::new(RELEASES_AT_A_TIME),
+            room: Semaphore::new(RELEASES_AT_A_TIME as usize),
         };
-        cluster.bring_common_objects().await;
+        cluster.bring_common_objects(&Release::chart()).await;
         Some(cluster)
     }
 
     /// CRDs and policies belong to no namespace: one release brings them, and none of the others does.
-    async fn bring_common_objects(&self) {
-        let chart = Release::chart();
+    pub async fn bring_common_objects(&self, chart: &str) {
         let nothing_else = [
             "gateway.replicas=0",
             "controller.replicas=0",
@@ -71,15 +70,15 @@ impl Cluster {
             "aggregatedRoles.enabled=false",
         ];
         let mut arguments =
-            vec!["upgrade", "--install", "common", &chart, "--namespace", "bastion-common", "--create-namespace"];
+            vec!["upgrade", "--install", "common", chart, "--namespace", "bastion-common", "--create-namespace"];
         arguments.extend(nothing_else.iter().flat_map(|value| ["--set", value]));
         let outcome = self.run("helm", &arguments).await;
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
     }
 
-    /// Waits until there is room for a release more.
-    pub async fn room(&self) -> SemaphorePermit<'_> {
-        self.room.acquire().await.expect("it is never closed")
+    /// Waits until there is room for so many releases more.
+    pub async fn room(&self, releases: u32) -> SemaphorePermit<'_> {
+        self.room.acquire_many(releases).await.expect("it is never closed")
     }
 
     /// Runs a program that finds the cluster by KUBECONFIG, to its end.

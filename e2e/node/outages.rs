@@ -1,19 +1,19 @@
 //! What sessions live through.
 
+use std::collections::BTreeSet;
+
 use bastion_operator::api::Reason;
 use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::harness::PATIENCE;
-use crate::release::Release;
+use crate::harness::{PATIENCE, eventually, stories};
+use crate::release::{INSTALLING, Release};
 use crate::replaced::all_answer;
 
-/// No other test runs well meanwhile, so it is run alone, and by hand: hack/cluster cargo test --test node -- --ignored
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "it stops the cluster's API server, which the other tests use: run it alone, with --ignored"]
 async fn a_restart_of_the_api_server_ends_no_session() {
     let Some(cluster) = Cluster::own().await else { return };
-    let release = Release::install(cluster, json!({})).await;
+    let release = Release::install_alone(cluster, json!({})).await;
     let echo = release.with_alice().await;
     let watch = release.watch().await;
     let members = release.open(10).await;
@@ -34,4 +34,57 @@ async fn a_restart_of_the_api_server_ends_no_session() {
     }
     drop(echo);
     release.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_and_records_outlive_the_pods_of_mariadb_and_redis() {
+    let Some(cluster) = Cluster::get().await else { return };
+    let release = Release::install(cluster, with_databases()).await;
+    let echo = release.with_alice().await;
+    let watch = release.watch().await;
+    let mut members = release.open(6).await;
+    for component in ["mariadb", "redis"] {
+        let pods = release.pods(component).await;
+        release.delete_pod(pods.first().expect("a Pod"), true).await;
+        all_answer(&members).await;
+        let leaving = members.pop().expect("some are left");
+        let session = release.session(&watch, &leaving).await;
+        leaving.say("exit 0").await.expect("it is open");
+        watch.ended(&session, Reason::UserExit).await;
+        all_answer(&release.open(1).await).await;
+        release.ready_pods(component, 1, &pods).await;
+    }
+    all_answer(&members).await;
+    for member in &members {
+        member.say("exit 0").await.expect("it is open");
+        member.gone().await;
+    }
+    eventually(INSTALLING, "every session is on record as it ended", async || {
+        let ended: Option<BTreeSet<String>> = stories(&watch.seen())
+            .values()
+            .map(|it| Some(format!("{}\tclosed\t{}", it.name, it.end().and(it.last.reason.clone())?)))
+            .collect();
+        let on_record = records(&release).await?;
+        if ended.as_ref() == Some(&on_record) { Ok(()) } else { Err(format!("{ended:?}, on record {on_record:?}")) }
+    })
+    .await;
+    drop(echo);
+    release.remove().await;
+}
+
+fn with_databases() -> serde_json::Value {
+    let registry = std::env::var("BASTION_IMAGES").unwrap_or_else(|_| "localhost".to_owned());
+    let bundled = json!({"type": "bundled", "bundled": {"image": format!("{registry}/databases:dev")}});
+    json!({"database": bundled, "redis": bundled})
+}
+
+/// What MariaDB has of alice's sessions: name, status and reason.
+async fn records(release: &Release) -> Result<BTreeSet<String>, String> {
+    let ask = r#"exec mariadb --no-defaults -h127.0.0.1 -ubastion -p"$PASSWORD" bastion \
+        -Nse "SELECT name, status, reason FROM session_records""#;
+    let outcome = release.namespace.kubectl(&["exec", "deployment/bastion-mariadb", "--", "sh", "-c", ask]).await;
+    match outcome.code {
+        Some(0) => Ok(outcome.stdout.lines().map(str::to_owned).collect()),
+        _ => Err(outcome.stderr),
+    }
 }

@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 use tokio::sync::SemaphorePermit;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, RELEASES_AT_A_TIME};
 use crate::harness::objects::merge;
 use crate::harness::process::Outcome;
 use crate::harness::run::{Run, unique};
@@ -33,7 +33,15 @@ pub struct Release {
 impl Release {
     /// Installs one with these values besides those of every test.
     pub async fn install(cluster: &'static Cluster, values: Value) -> Self {
-        let room = cluster.room().await;
+        Self::install_in(cluster.room(1).await, cluster, values).await
+    }
+
+    /// Installs one when there is no other, for a test that nothing else would run well beside.
+    pub async fn install_alone(cluster: &'static Cluster, values: Value) -> Self {
+        Self::install_in(cluster.room(RELEASES_AT_A_TIME).await, cluster, values).await
+    }
+
+    async fn install_in(room: SemaphorePermit<'static>, cluster: &'static Cluster, values: Value) -> Self {
         let name = format!("bastion-{}", unique());
         let dir = Run::get().await.dir.join(&name);
         std::fs::create_dir_all(&dir).expect("a folder");
@@ -41,7 +49,16 @@ impl Release {
         let release = Self { namespace, cluster, _room: room };
         release.require_restricted_pods().await;
         release.helm_with("install", values).await;
+        release.counts_sessions().await;
         release
+    }
+
+    /// Waits until the sessions are counted: before that, the quota lets nobody in.
+    async fn counts_sessions(&self) {
+        let counted = r"--for=jsonpath={.status.used.count/bastionsessions\.bastion\.dev}";
+        let outcome =
+            self.namespace.kubectl(&["wait", "resourcequota/bastion-sessions", counted, "--timeout=2m"]).await;
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
     }
 
     /// The Pod Security Standard is enforced in its namespace before anything is there.

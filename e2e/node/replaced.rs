@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bastion_operator::api::{Phase, Reason};
+use kube::ResourceExt;
 use serde_json::json;
 
 use crate::cluster::Cluster;
@@ -53,6 +54,10 @@ async fn fifty_sessions_of_a_gateway_deleted_by_force_are_shown_as_lost_in_time(
     let pod = release.pods("gateway").await.first().expect("a gateway").clone();
     let (leaving, staying) = parted(&release, &watch, members, &pod).await;
     println!("{} sessions on the gateway, {} on others", leaving.len(), staying.len());
+    let mut lost = BTreeSet::new();
+    for member in &leaving {
+        lost.insert(release.session(&watch, member).await.name_any());
+    }
 
     let killed = Instant::now();
     release.delete_pod(&pod, true).await;
@@ -62,8 +67,7 @@ async fn fifty_sessions_of_a_gateway_deleted_by_force_are_shown_as_lost_in_time(
     println!("the last connection broke {:.1?} after the deletion", killed.elapsed());
     // The kubelet gives the process a moment, in which it may say itself that it was shut down.
     let said = watch.until(LOST_GATEWAY + PATIENCE, "they have all ended", |seen| {
-        let of_it =
-            stories(seen).into_values().filter(|it| it.session().spec.gateway.name == pod && it.end().is_some());
+        let of_it = stories(seen).into_values().filter(|it| lost.contains(it.name) && it.end().is_some());
         let reasons: Vec<_> = of_it.filter_map(|it| it.last.reason.clone()).collect();
         (reasons.len() >= leaving.len()).then_some(reasons)
     });
@@ -90,9 +94,14 @@ async fn an_upgrade_cuts_no_session_before_its_grace_period_and_refuses_no_conne
         .await;
     assert_eq!(tagged.code, Some(0), "{tagged:?}");
 
+    let chart = changed_chart(&release);
     let newcomers = Newcomers::start(release.address().await);
     let began = Instant::now();
     let image = json!({"repository": "localhost/bastion", "tag": "next", "pullPolicy": "Never"});
+    cluster.bring_common_objects(&chart).await;
+    let columns = "jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}";
+    let crd = release.namespace.kubectl(&["get", "crd", "bastiontargets.bastion.dev", "-o", columns]).await;
+    assert!(crd.stdout.contains("Changed"), "an upgrade changes CRDs too: {crd:?}");
     release.helm_with("upgrade", json!({"image": image})).await;
     let new = release.ready_pods("gateway", 2, &old).await;
     println!("upgraded in {:.1?}", began.elapsed());
@@ -181,6 +190,20 @@ async fn ended(watch: &SessionWatch, pod: &str, size: usize, reason: Reason, dea
             (ended.count() >= size).then_some(())
         })
         .await;
+}
+
+/// A copy of the chart, with a CRD that has one more column.
+fn changed_chart(release: &Release) -> String {
+    let copy = release.namespace.dir.join("chart").display().to_string();
+    let copied = std::process::Command::new("cp").args(["-rL", &Release::chart(), &copy]).status().expect("cp");
+    assert!(copied.success());
+    let file = format!("{copy}/files/crds.yaml");
+    let crds = std::fs::read_to_string(&file).expect("the CRDs");
+    let column = "  - additionalPrinterColumns:\n    - {name: Changed, type: string, jsonPath: .metadata.name}\n";
+    let changed = crds.replace("  - additionalPrinterColumns:\n", column);
+    assert_ne!(changed, crds);
+    std::fs::write(&file, changed).expect("a file");
+    copy
 }
 
 /// People who come one after the other while something else happens, each of whom must get in.

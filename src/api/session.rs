@@ -26,6 +26,7 @@ use super::text::Group;
     derive = "PartialEq",
     doc = "One SSH session of a user on a target: who, where, since when, and how it ended.",
     selectable = ".spec.user.name",
+    selectable = ".spec.user.subject",
     selectable = ".spec.target",
     selectable = ".spec.gateway.instance",
     selectable = ".status.phase",

@@ -9,8 +9,12 @@ pub struct HistoryFilter {
     pub namespace: Option<String>,
     /// The name of the BastionUser.
     pub user: Option<String>,
+    /// The Kubernetes user name that the user stands for.
+    pub subject: Option<String>,
     /// The name of the BastionTarget.
     pub target: Option<String>,
+    /// The login name on the target.
+    pub login: Option<String>,
     /// `active`, `closed`, `timeout` or `terminated`.
     pub status: Option<String>,
     /// Why the session ended, such as `AdminTerminated`.

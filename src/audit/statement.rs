@@ -183,7 +183,9 @@ pub fn get(session_id: &str) -> Statement {
 pub fn history(filter: &HistoryFilter, limit: u32) -> Statement {
     let equals = [
         ("user_name = ?", &filter.user),
+        ("user_subject = ?", &filter.subject),
         ("target = ?", &filter.target),
+        ("login = ?", &filter.login),
         ("status = ?", &filter.status),
         ("reason = ?", &filter.reason),
         ("client_address = ?", &filter.client_address),

@@ -339,7 +339,17 @@ fn sqlite_pool(path: &Path) -> SqlitePool {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(PATIENCE)
         .disable_statement_logging();
-    SqlitePoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(PATIENCE).connect_lazy_with(options)
+    SqlitePoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // It fails where there is no transaction, as a rule.
+                let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options)
 }
 
 fn mysql_options(settings: &AuditSettings, user: &str, host: &str, port: u16, database: &str) -> MySqlConnectOptions {
@@ -365,6 +375,10 @@ fn mysql_pool(options: MySqlConnectOptions) -> MySqlPool {
         .acquire_timeout(PATIENCE)
         .max_lifetime(CONNECTION_LIFE)
         .after_connect(|connection, _| Box::pin(prepare_session(connection)))
+        // Whoever was cut off in the middle of a transaction leaves it open.
+        .after_release(|connection, _| {
+            Box::pin(async move { sqlx::raw_sql("ROLLBACK").execute(connection).await.map(|_| true) })
+        })
         .connect_lazy_with(options)
 }
 
@@ -510,6 +524,7 @@ mod tests {
         for (filter, index) in [
             (HistoryFilter { user: named("alice"), ..week.clone() }, "session_records_by_user"),
             (HistoryFilter { target: named("web-1"), ..week.clone() }, "session_records_by_target"),
+            (HistoryFilter { subject: named("bastion:alice"), ..week.clone() }, "session_records_by_subject"),
             (HistoryFilter { status: named("active"), ..week.clone() }, "session_records_by_status"),
             (week, "session_records_by_start"),
         ] {

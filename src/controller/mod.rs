@@ -4,6 +4,7 @@
 mod leader;
 mod observer;
 mod pods;
+mod quota;
 mod sessions;
 mod surplus;
 mod witnesses;
@@ -89,6 +90,11 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         reign.clone(),
         stop.clone(),
     ));
+    let (counting, namespace, stop_counting) = (client.clone(), settings.namespace.clone(), stop.clone());
+    tasks.spawn(async move {
+        quota::run(counting, &namespace, stop_counting).await;
+        Ok(())
+    });
     tasks.spawn(async move {
         mirror_while_leading(client, &settings.namespace, store, reign, &stop_mirror).await;
         Ok(())

@@ -73,6 +73,12 @@ pub enum Refusal {
          no session is opened; try again in a few minutes, and tell whoever runs the bastion"
     )]
     OverQuota,
+    /// Nobody has counted the sessions for their ResourceQuota yet.
+    #[error(
+        "this cluster does not count sessions yet, as in the first half minute after the bastion was installed, so no session \
+         is opened; try again in a moment"
+    )]
+    QuotaUnknown,
     /// The session's object could not be created. Why is for the log: it tells of the cluster's inside.
     #[error(
         "the session cannot be put on record, so it is not opened; try again in a moment, or ask whoever runs the bastion, \
@@ -84,9 +90,15 @@ pub enum Refusal {
 impl Refusal {
     /// Why the API server refused to create the session's object.
     pub fn of_create(status: &Status) -> Self {
-        // It has no reason of its own, but these words, from the API server's quota plugin.
-        let over_quota = status.code == 403 && status.message.contains("exceeded quota: ");
-        if over_quota { Self::OverQuota } else { Self::NotRecorded }
+        // They have no reason of their own, but these words, from the API server's quota plugin.
+        let quota_says = |words| status.code == 403 && status.message.contains(words);
+        if quota_says("exceeded quota: ") {
+            Self::OverQuota
+        } else if quota_says("status unknown for quota: ") {
+            Self::QuotaUnknown
+        } else {
+            Self::NotRecorded
+        }
     }
 
     /// A bounded word for the metrics and the log.
@@ -104,6 +116,7 @@ impl Refusal {
             Self::NotReady => "not_ready",
             Self::NoPlaceForRecordings { .. } => "no_place_for_recordings",
             Self::OverQuota => "over_quota",
+            Self::QuotaUnknown => "quota_unknown",
             Self::NotRecorded => "not_recorded",
         }
     }
@@ -132,7 +145,7 @@ mod tests {
         "x is forbidden: exceeded quota: bastion-sessions, requested: n=1, used: n=2, limited: n=2",
         "over_quota"
     )]
-    #[case(403, "x is forbidden: status unknown for quota: bastion-sessions, resources: n", "not_recorded")]
+    #[case(403, "x is forbidden: status unknown for quota: bastion-sessions, resources: n", "quota_unknown")]
     #[case(403, "sessions are created by gateways", "not_recorded")]
     #[case(422, "exceeded quota: not of the quota plugin", "not_recorded")]
     fn a_quota_is_told_from_other_refusals(#[case] code: u16, #[case] message: &str, #[case] label: &str) {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use url::Url;
 
 use super::gateway::Address;
 use super::output::Format;
@@ -35,6 +37,8 @@ pub enum Command {
     Check(Check),
     /// Writes what whoever looks into a bug needs to see into a ZIP file, and lists it. No Secret is read.
     Report(Report),
+    /// Shows the sessions that the audit database has, newest first.
+    History(History),
     /// Prints the script that completes the command line in a shell.
     Completion {
         /// The shell; or `kubectl`, for the program kubectl_complete-bastion, which kubectl's own completion runs.
@@ -186,6 +190,62 @@ pub struct Terminate {
     pub output: Option<Format>,
     #[command(flatten)]
     pub cluster: Cluster,
+}
+
+/// Flags of `kubectl bastion history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Of this BastionUser.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// On this BastionTarget.
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// With this login on the target.
+    #[arg(long, value_name = "NAME")]
+    pub login: Option<String>,
+    /// With this status: active, closed, timeout or terminated.
+    #[arg(long)]
+    pub status: Option<String>,
+    /// That ended for this reason, such as AdminTerminated.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// From this IP address.
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<String>,
+    /// That began at this time or later: a time such as 2026-01-31T12:00:00Z, a day such as 2026-01-31, or so long ago as 7d,
+    /// 12h or 30m.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// That began before this time.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 100, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub limit: usize,
+    /// How to show them; a table leaves out some of what csv and json have.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Where the console is, such as https://bastion.example.com. Your token for the cluster is sent there.
+    #[arg(long, env = "BASTION_CONSOLE", hide_env_values = true, value_name = "URL")]
+    pub console: Option<Url>,
+    /// A file with the certificates, in PEM, of the authorities that may have signed the console's; those of this machine,
+    /// where it is not given.
+    #[arg(long, env = "BASTION_CONSOLE_CA", hide_env_values = true, value_name = "FILE")]
+    pub console_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub cluster: Cluster,
+}
+
+/// How sessions are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns for people.
+    Table,
+    /// A list of objects.
+    Json,
+    /// Comma-separated values, with a line of names first.
+    Csv,
 }
 
 /// Flags of `kubectl bastion status`.

@@ -6,6 +6,7 @@ mod cli;
 mod completion;
 mod gateway;
 mod health;
+mod history;
 mod host_key;
 mod leases;
 mod output;
@@ -53,6 +54,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Status(flags) => status::run(flags).await,
         Command::Check(flags) => check::run(flags).await,
         Command::Report(flags) => report::run(flags).await,
+        Command::History(flags) => history::run(flags).await.map(|()| ExitCode::SUCCESS),
         Command::Completion { shell } => completion::script(shell),
         Command::Complete { words } => completion::answer(&words),
     };

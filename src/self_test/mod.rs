@@ -27,8 +27,9 @@ const GROUP: &str = "bastion-self-test";
 /// The only login of the target.
 const LOGIN: &str = "self-test";
 
-/// How long the gateways may take to hear of the new user, and the session's end to be shown.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the gateways may take to hear of the new user, the cluster to count sessions for their quota (half a minute after
+/// the CRDs are installed), and the session's end to be shown.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -1,0 +1,143 @@
+//! What a request gets that cannot be answered.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use utoipa::{IntoResponses, ToSchema};
+
+use crate::audit::StoreError;
+use crate::metrics::{ConsoleLabels, METRICS};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// No token, or none that the cluster knows.
+    #[error("{0}; send the token of a Kubernetes user as Authorization: Bearer TOKEN")]
+    Unknown(&'static str),
+    /// RBAC does not let the caller.
+    #[error("{who} may not {verb} {resource} in namespace {namespace}; a Role such as bastion-viewer lets them")]
+    Forbidden {
+        /// The caller's Kubernetes user name.
+        who: String,
+        /// What they would need to be let.
+        verb: &'static str,
+        /// On what.
+        resource: &'static str,
+        /// Where.
+        namespace: String,
+    },
+    /// A page of another site's opened the connection.
+    #[error("this page is not the console's own; open the console itself")]
+    Origin,
+    /// There are as many pages as there may be.
+    #[error("this console has as many pages open as it may; try again in a moment")]
+    Full,
+    /// A parameter is wrong.
+    #[error("{0}")]
+    Malformed(String),
+    /// There is no such route.
+    #[error("there is no such path; /api/v1/openapi.json lists those that there are")]
+    NoRoute,
+    /// The route takes another method.
+    #[error("this path takes GET alone")]
+    NoMethod,
+    /// There is no such thing.
+    #[error("there is no {what} {name:?}")]
+    Missing {
+        /// What kind of thing.
+        what: &'static str,
+        /// As the caller wrote it.
+        name: String,
+    },
+    /// There is no audit database that the console could read.
+    #[error(
+        "this bastion keeps its history in a file of the controller's, which the console cannot read; with MySQL or MariaDB it can"
+    )]
+    NoHistory,
+    /// The API server does not do its part.
+    #[error("the Kubernetes API does not answer; try again in a moment")]
+    Cluster(String),
+    /// The audit database does not do its part.
+    #[error("the audit database does not answer ({}); sessions that are open or ended a moment ago are at /api/v1/sessions", .0.cause.label())]
+    Database(#[from] StoreError),
+}
+
+/// What every route may answer instead.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it is there to be described")]
+pub enum Refusals {
+    /// A parameter is wrong; the answer says which, and how to write it.
+    #[response(status = 400)]
+    Malformed(#[to_schema] Problem),
+    /// There is no token, or none that the cluster knows.
+    #[response(status = 401)]
+    Unknown(#[to_schema] Problem),
+    /// RBAC does not let the caller.
+    #[response(status = 403)]
+    Forbidden(#[to_schema] Problem),
+    /// There is no such thing.
+    #[response(status = 404)]
+    Missing(#[to_schema] Problem),
+    /// The path takes GET alone.
+    #[response(status = 405)]
+    NoMethod(#[to_schema] Problem),
+    /// This bastion has no history that a console could read.
+    #[response(status = 501)]
+    NoHistory(#[to_schema] Problem),
+    /// The Kubernetes API or the audit database does not answer, or there are too many pages; try again.
+    #[response(status = 503)]
+    Unavailable(#[to_schema] Problem),
+}
+
+/// What is wrong, in words.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A sentence for people.
+    pub error: String,
+}
+
+impl Failure {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Unknown(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Missing { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoHistory => StatusCode::NOT_IMPLEMENTED,
+            Self::Cluster(_) | Self::Database(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "unknown",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Origin => "origin",
+            Self::Full => "full",
+            Self::Malformed(_) | Self::NoMethod => "malformed",
+            Self::Missing { .. } | Self::NoRoute => "missing",
+            Self::NoHistory => "no_history",
+            Self::Cluster(_) => "cluster",
+            Self::Database(_) => "database",
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        METRICS.console_failures.get_or_create(&ConsoleLabels { reason: self.label() }).inc();
+        match &self {
+            Self::Cluster(error) => warn!(error, "the Kubernetes API does not answer"),
+            Self::Database(error) => warn!(%error, "no history"),
+            _ => {}
+        }
+        let mut response = (self.status(), Json(Problem { error: self.to_string() })).into_response();
+        if self.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,112 @@
+//! What a page is told, as text. It is written once for all pages; each adds only its own number.
+
+use std::sync::Arc;
+
+use axum::extract::ws::Utf8Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use super::super::view::Session;
+use super::state::{Change, Delta};
+
+/// How many sessions are in one message of a snapshot. A slow page holds no more of it at a time.
+const PART: usize = 500;
+
+/// A delta without its number.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The Kubernetes user name that the session's user stands for.
+    pub subject: String,
+    /// The message but for its beginning.
+    rest: String,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    session_id: &'a str,
+    timestamp: String,
+    data: &'a Session,
+}
+
+impl Told {
+    /// A change, told at a moment.
+    pub fn new(delta: &Delta, now: Timestamp) -> Self {
+        let kind = match delta.change {
+            Change::Start => "session_start",
+            Change::Update => "session_update",
+            Change::End => "session_end",
+        };
+        let session = delta.session.as_ref();
+        let message = Message { kind, session_id: &session.session_id, timestamp: now.to_string(), data: session };
+        let text = serde_json::to_string(&message).unwrap_or_default();
+        Self { subject: session.subject.clone(), rest: text.trim_start_matches('{').to_owned() }
+    }
+
+    /// The whole message of a page to which this is the delta of this number since its snapshot.
+    pub fn numbered(&self, sequence: u64) -> Utf8Bytes {
+        format!("{{\"sequence\":{sequence},{}", self.rest).into()
+    }
+}
+
+/// A snapshot, in as many messages as it takes. Deltas behind it are numbered from 1.
+pub fn snapshot(sessions: &[Arc<Session>], live: bool, now: Timestamp) -> Arc<[Utf8Bytes]> {
+    let parts = sessions.len().div_ceil(PART).max(1);
+    let part = |number: usize| {
+        let from = (number * PART).min(sessions.len());
+        let sessions: Vec<&Session> = sessions[from..].iter().take(PART).map(Arc::as_ref).collect();
+        json!({"type": "snapshot", "sequence": 0, "timestamp": now.to_string(),
+            "data": {"live": live, "part": number + 1, "parts": parts, "sessions": sessions}})
+    };
+    (0..parts).map(|number| part(number).to_string().into()).collect()
+}
+
+/// That all is well, and how many deltas there have been.
+pub fn heartbeat(sequence: u64, now: Timestamp) -> Utf8Bytes {
+    json!({"type": "heartbeat", "sequence": sequence, "timestamp": now.to_string()}).to_string().into()
+}
+
+/// That what the page shows may be old, until a snapshot comes.
+pub fn stale(sequence: u64, now: Timestamp) -> Utf8Bytes {
+    json!({"type": "stale", "sequence": sequence, "timestamp": now.to_string()}).to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::audit::samples::{active, ended};
+
+    #[test]
+    fn a_delta_has_its_number_and_the_session() {
+        let delta = Delta { change: Change::End, session: Arc::new(Session::from(&ended("a"))) };
+        let told = Told::new(&delta, "2026-01-02T04:04:06Z".parse().unwrap());
+        let message: Value = serde_json::from_str(&told.numbered(7)).unwrap();
+        assert_eq!(message["sequence"], 7);
+        assert_eq!((&message["type"], &message["session_id"]), (&json!("session_end"), &json!("a")));
+        assert_eq!(message["timestamp"], "2026-01-02T04:04:06Z");
+        let data = &message["data"];
+        assert_eq!((&data["session_id"], &data["status"]), (&json!("a"), &json!("closed")));
+        assert_eq!((&data["reason"], &data["end_time"]), (&json!("UserExit"), &json!("2026-01-02T04:04:05.25Z")));
+    }
+
+    #[test]
+    fn a_snapshot_comes_in_parts_that_are_the_whole() {
+        for (count, parts) in [(0, 1), (1, 1), (500, 1), (501, 2), (1200, 3)] {
+            let sessions: Vec<_> = (0..count).map(|it| Arc::new(Session::from(&active(&it.to_string())))).collect();
+            let messages = snapshot(&sessions, true, Timestamp::UNIX_EPOCH);
+            assert_eq!(messages.len(), parts);
+            let mut found = Vec::new();
+            for (number, message) in messages.iter().enumerate() {
+                let message: Value = serde_json::from_str(message).unwrap();
+                assert_eq!((&message["data"]["part"], &message["data"]["parts"]), (&json!(number + 1), &json!(parts)));
+                let ids = message["data"]["sessions"].as_array().unwrap().iter();
+                found.extend(ids.map(|it| it["session_id"].as_str().unwrap().to_owned()));
+            }
+            assert_eq!(found, (0..count).map(|it| it.to_string()).collect::<Vec<_>>());
+        }
+    }
+}

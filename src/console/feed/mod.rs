@@ -1,0 +1,216 @@
+//! The live feed: one watch of the sessions for all pages, and what each page is told of it.
+
+mod message;
+pub mod page;
+mod state;
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use backon::BackoffBuilder;
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::api::Api;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::sync::broadcast;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::warn;
+
+use super::access::Sight;
+use super::view::Session;
+use crate::api::BastionSession;
+use crate::cluster::{WATCH_SECONDS, retry_pace};
+use crate::metrics::METRICS;
+use message::Told;
+use state::FeedState;
+
+/// From one batch of changes to the next. The first change after a quiet time does not wait.
+const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
+/// How many batches a page may be late. One that is later gets a snapshot.
+const LATE_BATCHES: usize = 64;
+
+/// What all pages of this console are told. Clones are the same.
+#[derive(Clone)]
+pub struct Feed(Arc<Mutex<Board>>);
+
+struct Board {
+    state: FeedState,
+    /// Whether the watch runs, so that what is shown is so.
+    live: bool,
+    /// What those who see all are shown, until it changes.
+    snapshot: Option<Arc<[Utf8Bytes]>>,
+    news: broadcast::Sender<News>,
+}
+
+/// What pages are told.
+#[derive(Clone, Debug)]
+enum News {
+    /// What has changed.
+    Changes(Arc<[Told]>),
+    /// Everything may have changed.
+    Reset,
+    /// The API server says nothing any more.
+    Stale,
+}
+
+impl Feed {
+    /// One that shows nothing yet, and does not say that there is nothing.
+    pub fn new() -> Self {
+        let (news, _) = broadcast::channel(LATE_BATCHES);
+        Self(Arc::new(Mutex::new(Board { state: FeedState::default(), live: false, snapshot: None, news })))
+    }
+
+    /// Watches without end. After an interruption it begins anew, and so do the pages.
+    pub async fn run(self, api: Api<BastionSession>) -> Infallible {
+        let mut pace = retry_pace().build();
+        loop {
+            self.follow(&api).await;
+            METRICS.watch_interruptions.inc();
+            if self.stale() {
+                pace = retry_pace().build();
+            }
+            sleep(pace.next().unwrap_or(BETWEEN_BATCHES)).await;
+        }
+    }
+
+    /// Follows one watch to its interruption.
+    async fn follow(&self, api: &Api<BastionSession>) {
+        let mut events = pin!(watcher(api.clone(), watcher::Config::default().timeout(WATCH_SECONDS)));
+        let mut list = Vec::new();
+        let (mut flushed, mut due) = (Instant::now(), None);
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(event)) => {
+                        let news = self.heed(event, &mut list);
+                        due = due.or(news.then(|| flushed + BETWEEN_BATCHES));
+                    }
+                    Some(Err(error)) => {
+                        warn!(%error, "the watch of the sessions was interrupted; pages are told, and it begins anew");
+                        return;
+                    }
+                    None => return,
+                },
+                () = sleep_until(due.unwrap_or(flushed)), if due.is_some() => {
+                    self.flush();
+                    (flushed, due) = (Instant::now(), None);
+                }
+            }
+        }
+    }
+
+    /// Takes note of what the watch says; `list` is what it has listed so far. Returns whether there may be news.
+    fn heed(&self, event: Event<BastionSession>, list: &mut Vec<Session>) -> bool {
+        match event {
+            Event::Init => list.clear(),
+            Event::InitApply(session) => list.push(Session::from(&session)),
+            Event::InitDone => self.reset(std::mem::take(list)),
+            Event::Apply(session) => return self.board().state.observe(Session::from(&session), false),
+            Event::Delete(session) => return self.board().state.observe(Session::from(&session), true),
+        }
+        false
+    }
+
+    /// Says that what is shown may be old. Returns whether it was not.
+    fn stale(&self) -> bool {
+        let mut board = self.board();
+        board.snapshot = None;
+        board.tell(News::Stale);
+        std::mem::replace(&mut board.live, false)
+    }
+
+    fn reset(&self, sessions: Vec<Session>) {
+        let mut board = self.board();
+        board.state.reset(sessions);
+        board.live = true;
+        board.snapshot = None;
+        board.tell(News::Reset);
+    }
+
+    fn flush(&self) {
+        let mut board = self.board();
+        let deltas = board.state.flush();
+        if deltas.is_empty() {
+            return;
+        }
+        let now = Timestamp::now();
+        board.snapshot = None;
+        board.tell(News::Changes(deltas.iter().map(|delta| Told::new(delta, now)).collect()));
+    }
+
+    /// What somebody is shown, and all that comes after it.
+    fn open(&self, sight: &Sight) -> (Arc<[Utf8Bytes]>, broadcast::Receiver<News>) {
+        let mut board = self.board();
+        let news = board.news.subscribe();
+        (board.snapshot(sight), news)
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Board {
+    /// Nobody may be listening.
+    fn tell(&self, news: News) {
+        let _ = self.news.send(news);
+    }
+
+    fn snapshot(&mut self, sight: &Sight) -> Arc<[Utf8Bytes]> {
+        if let (Sight::All, Some(snapshot)) = (sight, &self.snapshot) {
+            return snapshot.clone();
+        }
+        let snapshot = message::snapshot(&self.state.snapshot(sight), self.live, Timestamp::now());
+        if *sight == Sight::All {
+            self.snapshot = Some(snapshot.clone());
+        }
+        snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::samples::{active, ended};
+
+    #[test]
+    fn who_is_late_learns_so_and_begins_again_where_all_are() {
+        let feed = Feed::new();
+        feed.reset(vec![]);
+        let (snapshot, mut late) = feed.open(&Sight::All);
+        assert!(snapshot[0].contains(r#""sessions":[]"#), "{snapshot:?}");
+        for number in 0..=LATE_BATCHES {
+            assert!(feed.heed(Event::Apply(active(&number.to_string())), &mut vec![]));
+            feed.flush();
+        }
+        assert!(matches!(late.try_recv(), Err(broadcast::error::TryRecvError::Lagged(1))));
+        let (snapshot, mut news) = feed.open(&Sight::All);
+        assert_eq!(snapshot[0].matches("session_id").count(), LATE_BATCHES + 1);
+        assert!(news.try_recv().is_err(), "nothing that the snapshot has comes again");
+        assert!(feed.heed(Event::Apply(ended("0")), &mut vec![]));
+        assert_eq!(feed.open(&Sight::All).0[0].matches("session_id").count(), LATE_BATCHES + 1, "not told yet");
+        feed.flush();
+        assert!(matches!(news.try_recv(), Ok(News::Changes(changes)) if changes.len() == 1));
+        assert_eq!(feed.open(&Sight::All).0[0].matches("session_id").count(), LATE_BATCHES);
+    }
+
+    #[test]
+    fn what_may_be_old_is_never_shown_as_live() {
+        let feed = Feed::new();
+        let live = || feed.open(&Sight::All).0[0].contains(r#""live":true"#);
+        assert!(!live(), "nothing is known yet");
+        let mut list = vec![];
+        for event in [Event::Init, Event::InitApply(active("a"))] {
+            feed.heed(event, &mut list);
+            assert!(!live());
+        }
+        feed.heed(Event::InitDone, &mut list);
+        assert!(live());
+        let (_, mut news) = feed.open(&Sight::All);
+        assert!(feed.stale() && !live() && !feed.stale());
+        assert!(matches!(news.try_recv(), Ok(News::Stale)));
+    }
+}

@@ -1,0 +1,238 @@
+//! One page: a WebSocket that is told what changes, for as long as its person may see it.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use futures::SinkExt;
+use jiff::Timestamp;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{Instant, interval, sleep, timeout};
+use tracing::debug;
+use zeroize::Zeroizing;
+
+use super::super::Console;
+use super::super::access::{Gate, Sight, token_of_page};
+use super::super::failure::{Failure, Refusals};
+use super::{News, message};
+use crate::metrics::{METRICS, SnapshotLabels};
+
+/// What the page says that it speaks, and is told that it does.
+const PROTOCOL: &str = "feed.bastion.dev";
+/// From one sign of life to the next.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long a page may be silent, which answers every ping.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a page may take nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// From one look at the person's rights to the next.
+const RECHECK: Duration = Duration::from_secs(10);
+/// How long rights last that cannot be looked at.
+const UNCHECKED: Duration = Duration::from_mins(1);
+/// No page has more to say.
+const LONGEST_MESSAGE: usize = 4096;
+
+/// Why a page is left.
+enum Bye {
+    /// It has left itself, or its network has.
+    Gone,
+    /// The console ends.
+    Leaving,
+    /// It answers nothing, or takes nothing.
+    Silent,
+    /// The person may see it no longer.
+    Refused(Failure),
+}
+
+/// The sessions that are open, as they come and go, over a WebSocket: a snapshot, in one message or more, then deltas numbered
+/// from 1. A page that cannot follow, and every page after an interruption of the console's own watch, gets another snapshot.
+/// The token comes as in the other routes, or as Kubernetes takes it: as the WebSocket subprotocol
+/// `base64url.bearer.authorization.k8s.io.TOKEN`, the token in base64url without padding, beside `feed.bastion.dev`.
+#[utoipa::path(get, path = "/api/v1/feed", responses((status = 101, description = "The feed begins"), Refusals))]
+pub async fn feed(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Failure> {
+    check_origin(&headers)?;
+    let token = Zeroizing::new(token_of_page(&headers).ok_or(Failure::Unknown("there is no token"))?);
+    let caller = console.gate.known(&token).await?;
+    let sight = console.gate.sight(&caller).await?;
+    let upgrade = upgrade.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
+    let place = console.places.clone().try_acquire_owned().map_err(|_| Failure::Full)?;
+    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(LONGEST_MESSAGE);
+    Ok(upgrade.on_upgrade(async move |socket| {
+        METRICS.console_pages.inc();
+        debug!(who = caller.name, "a page is open");
+        Page { socket, console, token, sight, sequence: 0 }.run().await;
+        METRICS.console_pages.dec();
+        drop(place);
+    }))
+}
+
+/// A browser says from which site a WebSocket is opened: from another than this one it may be somebody else's doing.
+fn check_origin(headers: &HeaderMap) -> Result<(), Failure> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
+    match (site, text(header::HOST)) {
+        (Some(site), Some(host)) if site.eq_ignore_ascii_case(host) => Ok(()),
+        _ => Err(Failure::Origin),
+    }
+}
+
+struct Page {
+    socket: WebSocket,
+    console: Console,
+    token: Zeroizing<String>,
+    sight: Sight,
+    /// How many deltas there were since the last snapshot.
+    sequence: u64,
+}
+
+impl Page {
+    async fn run(mut self) {
+        let Err(bye) = self.follow().await;
+        let (code, reason) = match bye {
+            Bye::Gone => return,
+            Bye::Leaving => (close_code::AWAY, "this console ends; connect again".to_owned()),
+            Bye::Silent => (close_code::POLICY, "no sign of life; connect again".to_owned()),
+            Bye::Refused(failure) => (close_code::POLICY, failure.to_string()),
+        };
+        let close = Message::Close(Some(CloseFrame { code, reason: short(reason).into() }));
+        let _ = timeout(PATIENCE, self.socket.send(close)).await;
+    }
+
+    /// Tells the page everything, and listens to it, until there is an end of it.
+    async fn follow(&mut self) -> Result<Infallible, Bye> {
+        let stop = self.console.stop.clone();
+        let (gate, token) = (self.console.gate.clone(), self.token.clone());
+        let mut news = self.show("opened").await?;
+        let mut rights = pin!(another_sight(&gate, &token, self.sight.clone()));
+        let mut heartbeat = interval(HEARTBEAT);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Bye::Leaving),
+                said = self.socket.recv() => match said {
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Bye::Gone),
+                    Some(Ok(_)) => heard = Instant::now(),
+                },
+                sight = &mut rights => {
+                    self.sight = sight.map_err(Bye::Refused)?;
+                    rights.set(another_sight(&gate, &token, self.sight.clone()));
+                    news = self.show("rights").await?;
+                }
+                _ = heartbeat.tick() => {
+                    if heard.elapsed() > SILENCE {
+                        return Err(Bye::Silent);
+                    }
+                    let alive = message::heartbeat(self.sequence, Timestamp::now());
+                    self.send(vec![Message::Ping(vec![].into()), Message::Text(alive)]).await?;
+                }
+                told = news.recv() => match told {
+                    Ok(News::Changes(changes)) => self.tell(&changes).await?,
+                    Ok(News::Stale) => self.say(message::stale(self.sequence, Timestamp::now())).await?,
+                    Ok(News::Reset) => news = self.show("reset").await?,
+                    Err(RecvError::Lagged(_)) => news = self.show("slow").await?,
+                    Err(RecvError::Closed) => return Err(Bye::Leaving),
+                },
+            }
+        }
+    }
+
+    /// Shows all that the person may see. What comes is told after it.
+    async fn show(&mut self, cause: &'static str) -> Result<broadcast::Receiver<News>, Bye> {
+        METRICS.console_snapshots.get_or_create(&SnapshotLabels { cause }).inc();
+        let (snapshot, news) = self.console.feed.open(&self.sight);
+        self.sequence = 0;
+        for part in snapshot.iter() {
+            self.say(part.clone()).await?;
+        }
+        Ok(news)
+    }
+
+    async fn tell(&mut self, changes: &[message::Told]) -> Result<(), Bye> {
+        let mut messages = Vec::new();
+        for told in changes.iter().filter(|told| self.sight.has(&told.subject)) {
+            self.sequence += 1;
+            messages.push(Message::Text(told.numbered(self.sequence)));
+        }
+        self.send(messages).await
+    }
+
+    async fn say(&mut self, text: Utf8Bytes) -> Result<(), Bye> {
+        self.send(vec![Message::Text(text)]).await
+    }
+
+    async fn send(&mut self, messages: Vec<Message>) -> Result<(), Bye> {
+        let sending = async {
+            for message in messages {
+                self.socket.feed(message).await?;
+            }
+            self.socket.flush().await
+        };
+        match timeout(PATIENCE, sending).await {
+            Ok(sent) => sent.map_err(|_| Bye::Gone),
+            Err(_) => Err(Bye::Silent),
+        }
+    }
+}
+
+/// Waits until a person's rights are others.
+async fn another_sight(gate: &Gate, token: &str, sight: Sight) -> Result<Sight, Failure> {
+    let mut checked = Instant::now();
+    loop {
+        sleep(RECHECK).await;
+        let now = async { gate.sight(&gate.known(token).await?).await };
+        match now.await {
+            Ok(now) if now != sight => return Ok(now),
+            Ok(_) => checked = Instant::now(),
+            Err(Failure::Cluster(_)) if checked.elapsed() < UNCHECKED => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// As much as fits into a close frame.
+fn short(mut text: String) -> String {
+    let most = (0..=123).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.truncate(most);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::a_program(None, true)]
+    #[case::this_site(Some("https://console.example"), true)]
+    #[case::this_site_in_capitals(Some("https://Console.Example"), true)]
+    #[case::another_site(Some("https://evil.example"), false)]
+    #[case::another_port(Some("https://console.example:8443"), false)]
+    #[case::a_longer_name(Some("https://console.example.evil.example"), false)]
+    #[case::a_file(Some("null"), false)]
+    fn a_page_of_another_site_is_refused(#[case] origin: Option<&str>, #[case] welcome: bool) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, "console.example".parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        assert_eq!(check_origin(&headers).is_ok(), welcome);
+    }
+
+    #[test]
+    fn a_reason_fits_into_a_close_frame() {
+        assert_eq!(short("so".to_owned()), "so");
+        assert_eq!(short("ü".repeat(100)), "ü".repeat(61));
+    }
+}

@@ -1,0 +1,89 @@
+//! `bastion console`: what the bastion knows, over HTTP, for those whom the cluster lets see it. It keeps no state.
+
+mod access;
+mod api;
+mod failure;
+mod feed;
+mod view;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use kube::{Api, Client};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::audit::{AuditSettings, Store};
+use crate::http::{self, Ready};
+use access::Gate;
+use feed::Feed;
+
+pub use api::openapi;
+pub use failure::Problem;
+pub use view::{Session, SessionPage, Target, TargetPage};
+
+/// How a console is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace of the bastion.
+    pub namespace: String,
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// The audit database, which is only read, where there is one that can be.
+    pub audit: Option<AuditSettings>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub http_listen: SocketAddr,
+}
+
+/// What every request needs.
+#[derive(Clone)]
+struct Console {
+    client: Client,
+    namespace: String,
+    store: Option<Store>,
+    gate: Gate,
+    feed: Feed,
+    /// For pages of the feed, which stay.
+    places: Arc<Semaphore>,
+    /// Ends the pages.
+    stop: CancellationToken,
+}
+
+/// How many pages of the feed may be open.
+const MOST_PAGES: u32 = 1000;
+/// How long pages may take to be told that the console ends.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// Runs a console until `stop` is cancelled.
+///
+/// # Errors
+/// When it cannot start, or can serve no longer.
+pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+    let Settings { namespace, listen, audit, http_listen } = settings;
+    let store = audit.map(Store::new).transpose()?;
+    let feed = Feed::new();
+    let watching = feed.clone().run(Api::namespaced(client.clone(), &namespace));
+    let gate = Gate::new(client.clone(), &namespace);
+    let places = Arc::new(Semaphore::new(MOST_PAGES as usize));
+    let console = Console { store, gate, client, namespace, feed, places: places.clone(), stop: stop.clone() };
+    let ready = Ready::default();
+    let probes = http::serve(http_listen, ready.clone(), stop.clone()).await?;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen} cannot be bound"))?;
+    info!(address = %listener.local_addr()?, "serving the API");
+    let routes: Router = api::routes().with_state(console);
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
+    ready.set(true);
+    tokio::select! {
+        served = async { tokio::try_join!(probes, serving.into_future()) } => served.map(|_| ())?,
+        never = watching => match never {},
+    }
+    // The server does not wait for pages, which are told to go elsewhere.
+    let _ = timeout(PARTING, places.acquire_many(MOST_PAGES)).await;
+    Ok(())
+}

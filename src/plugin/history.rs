@@ -1,0 +1,397 @@
+//! `kubectl bastion history`: the sessions of the audit database, through the console's API.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::{Context, bail, ensure};
+use axum::http::Request;
+use jiff::{SignedDuration, Timestamp};
+use kube::client::Body;
+use kube::config::AuthInfo;
+use kube::{Client, Config};
+use url::{Host, Url};
+
+use super::cli::{History, Output};
+use crate::console::{Problem, Session, SessionPage};
+
+/// How many sessions one request asks for.
+const PAGE: usize = 500;
+
+/// Prints what was asked for.
+pub async fn run(flags: History) -> anyhow::Result<()> {
+    let client = Client::try_from(way_to_console(&flags).await?)?;
+    let now = Timestamp::now();
+    let mut printer = Printer::new(flags.output);
+    let mut after = None;
+    let mut left = flags.limit;
+    loop {
+        let size = left.min(PAGE);
+        let page = ask(&client, &query(&flags, now, size, after.as_deref())?).await?;
+        left -= page.sessions.len().min(left);
+        printer.add(page.sessions)?;
+        after = page.next;
+        if after.is_none() || left == 0 {
+            break;
+        }
+    }
+    match std::io::stdout().write_all(printer.finish()?.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+        written => written.context("standard output")?,
+    }
+    if after.is_some() {
+        eprintln!("bastion: there are more; --limit shows them, or --until an earlier time");
+    }
+    Ok(())
+}
+
+/// The way to the console, with the token of the kubeconfig and nothing else of it: how the cluster's own certificate is
+/// trusted, and through which proxy the cluster is reached, says nothing of the console.
+async fn way_to_console(flags: &History) -> anyhow::Result<Config> {
+    let namespace = &flags.cluster.namespace;
+    let base = flags.console.as_ref().with_context(|| {
+        format!(
+            "say where the console is: --console URL or BASTION_CONSOLE; kubectl -n {namespace} port-forward \
+             svc/bastion-console 8081 in another terminal makes it http://127.0.0.1:8081"
+        )
+    })?;
+    check_console(base)?;
+    let cluster = super::config(&flags.cluster).await?;
+    let mut config = Config::new(base.as_str().parse().context("--console")?);
+    config.root_cert = match &flags.console_ca {
+        Some(file) => Some(authorities(file).with_context(|| format!("--console-ca {}", file.display()))?),
+        None => None,
+    };
+    // Minutes would go by before anybody read why there is no answer.
+    config.default_retry = false;
+    (config.connect_timeout, config.read_timeout) = (cluster.connect_timeout, cluster.read_timeout);
+    config.auth_info = check_person(cluster.auth_info)?;
+    Ok(config)
+}
+
+/// What the console can know somebody by. It has no part in what passes between `kubectl` and the API server.
+fn check_person(person: AuthInfo) -> anyhow::Result<AuthInfo> {
+    ensure!(
+        person.impersonate.is_none(),
+        "your kubeconfig has you act as {:?}, which the console does not; use a context without `as`",
+        person.impersonate.unwrap_or_default()
+    );
+    let AuthInfo { token, token_file, auth_provider, exec, .. } = person;
+    ensure!(
+        token.is_some() || token_file.is_some() || auth_provider.is_some() || exec.is_some(),
+        "your kubeconfig has no token, and the console knows people by their tokens alone; use a context with one, such as \
+         one that `kubectl create token` made"
+    );
+    Ok(AuthInfo { token, token_file, auth_provider, exec, ..AuthInfo::default() })
+}
+
+/// The token that speaks for the caller in the whole cluster goes there.
+fn check_console(url: &Url) -> anyhow::Result<()> {
+    let here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && here);
+    ensure!(safe, "--console: write https://HOST, or http:// for one on this machine alone: your token is sent there");
+    Ok(())
+}
+
+fn authorities(file: &std::path::Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)?.collect();
+    let found: Vec<Vec<u8>> = found?.into_iter().map(|certificate| certificate.to_vec()).collect();
+    ensure!(!found.is_empty(), "there is no certificate in it");
+    Ok(found)
+}
+
+/// The path of a page.
+fn query(flags: &History, now: Timestamp, size: usize, after: Option<&str>) -> anyhow::Result<String> {
+    let since = flags.since.as_deref().map(|text| moment(text, now)).transpose().context("--since")?;
+    let until = flags.until.as_deref().map(|text| moment(text, now)).transpose().context("--until")?;
+    let mut query = url::form_urlencoded::Serializer::new("/api/v1/history?".to_owned());
+    let given = [
+        ("user", flags.user.clone()),
+        ("target", flags.target.clone()),
+        ("login", flags.login.clone()),
+        ("status", flags.status.clone()),
+        ("reason", flags.reason.clone()),
+        ("client_address", flags.client.clone()),
+        ("since", since),
+        ("until", until),
+        ("after", after.map(str::to_owned)),
+        ("limit", Some(size.to_string())),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            query.append_pair(name, &value);
+        }
+    }
+    Ok(query.finish().replacen("?&", "?", 1))
+}
+
+/// A time, or a span back from now.
+fn moment(text: &str, now: Timestamp) -> anyhow::Result<String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.to_string());
+    }
+    if let Ok(day) = text.parse::<jiff::civil::Date>() {
+        return Ok(day.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp().to_string());
+    }
+    let span = match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
+        Some(days) => SignedDuration::from_secs(days.checked_mul(24 * 60 * 60).context("too long ago")?),
+        None => text
+            .parse()
+            .ok()
+            .context("write a time such as 2026-01-31T12:00:00Z or 2026-01-31 (UTC), or 7d, 12h or 30m ago")?,
+    };
+    Ok(now.checked_sub(span)?.to_string())
+}
+
+async fn ask(client: &Client, path: &str) -> anyhow::Result<SessionPage> {
+    let request = Request::get(path).body(Body::empty())?;
+    let answer = client.send(request).await.context("the console does not answer; see --console")?;
+    let status = answer.status();
+    let body = answer.into_body().collect_bytes().await.context("the console's answer broke off")?;
+    if status.is_success() {
+        return serde_json::from_slice(&body).context("what answers at --console is no console of this version");
+    }
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(Problem { error }) => bail!("{error}"),
+        Err(_) => bail!("what answers at --console is no console: {status}"),
+    }
+}
+
+/// Turns sessions into text. A table waits for all of them, to know how wide it is.
+struct Printer {
+    output: Output,
+    sessions: Vec<Session>,
+    text: String,
+}
+
+const COLUMNS: [&str; 9] = ["START", "USER", "TARGET", "LOGIN", "CLIENT", "STATUS", "REASON", "DURATION", "NAME"];
+
+impl Printer {
+    fn new(output: Output) -> Self {
+        let text = if output == Output::Csv { format!("{}\n", CSV_COLUMNS.join(",")) } else { String::new() };
+        Self { output, sessions: Vec::new(), text }
+    }
+
+    fn add(&mut self, sessions: Vec<Session>) -> anyhow::Result<()> {
+        match self.output {
+            Output::Csv => {
+                for session in &sessions {
+                    self.text.push_str(&csv_line(session)?);
+                }
+            }
+            Output::Json | Output::Table => self.sessions.extend(sessions),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<String> {
+        match self.output {
+            Output::Csv => Ok(self.text),
+            Output::Json => Ok(format!("{}\n", serde_json::to_string_pretty(&self.sessions)?)),
+            Output::Table => table(&self.sessions),
+        }
+    }
+}
+
+fn table(sessions: &[Session]) -> anyhow::Result<String> {
+    let mut rows = vec![COLUMNS.map(str::to_owned)];
+    rows.extend(sessions.iter().map(|session| {
+        let duration = session.duration_seconds.map(Span);
+        [
+            session.start_time.split('.').next().unwrap_or_default().trim_end_matches('Z').to_owned() + "Z",
+            session.user.clone(),
+            session.target.clone(),
+            session.login.clone(),
+            session.client_address.clone(),
+            session.status.clone(),
+            session.reason.clone().unwrap_or_default(),
+            duration.map(|span| span.to_string()).unwrap_or_default(),
+            session.name.clone(),
+        ]
+    }));
+    let widths: Vec<usize> = (0..COLUMNS.len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (value, width) in row.iter().zip(&widths) {
+            write!(line, "{value:width$}   ")?;
+        }
+        writeln!(text, "{}", line.trim_end())?;
+    }
+    Ok(text)
+}
+
+/// A number of seconds, for people.
+struct Span(f64);
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let span = SignedDuration::try_from_secs_f64(self.0).unwrap_or_default();
+        let (hours, minutes, seconds) = (span.as_hours(), span.as_mins() % 60, span.as_secs() % 60);
+        match (hours, minutes) {
+            (0, 0) => write!(formatter, "{seconds}s"),
+            (0, _) => write!(formatter, "{minutes}m{seconds}s"),
+            _ => write!(formatter, "{hours}h{minutes}m"),
+        }
+    }
+}
+
+const CSV_COLUMNS: [&str; 23] = [
+    "session_id",
+    "name",
+    "user",
+    "subject",
+    "groups",
+    "target",
+    "login",
+    "protocol",
+    "client_address",
+    "client_port",
+    "client_software",
+    "gateway",
+    "status",
+    "reason",
+    "message",
+    "start_time",
+    "end_time",
+    "duration_seconds",
+    "exit_code",
+    "exit_signal",
+    "bytes_in",
+    "bytes_out",
+    "terminated_by",
+];
+
+fn csv_line(session: &Session) -> anyhow::Result<String> {
+    let session = serde_json::to_value(session)?;
+    let fields = CSV_COLUMNS.map(|column| match &session[column] {
+        serde_json::Value::String(text) => csv_field(text),
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::Array(groups) => {
+            csv_field(&groups.iter().filter_map(|group| group.as_str()).collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
+    });
+    Ok(format!("{}\n", fields.join(",")))
+}
+
+/// As RFC 4180 has it. What a client calls itself must not become a formula in somebody's spreadsheet.
+fn csv_field(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    if formula || text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::audit::SessionRecord;
+    use crate::audit::samples::ended;
+    use crate::plugin::cli::{Cli, Command};
+
+    fn flags(line: &[&str]) -> History {
+        let line = [["kubectl-bastion", "history"].as_slice(), line].concat();
+        let Command::History(flags) = Cli::try_parse_from(line).unwrap().command else { panic!("not history") };
+        flags
+    }
+
+    #[test]
+    fn flags_become_a_query() {
+        let now = "2026-01-08T00:00:00Z".parse().unwrap();
+        let flags = flags(&["--user", "alice", "--since", "7d", "--until", "2026-01-07", "--client", "2001:db8::1"]);
+        let path = query(&flags, now, 100, Some("5.u")).unwrap();
+        assert_eq!(
+            path,
+            "/api/v1/history?user=alice&client_address=2001%3Adb8%3A%3A1&since=2026-01-01T00%3A00%3A00Z&\
+             until=2026-01-07T00%3A00%3A00Z&after=5.u&limit=100"
+        );
+    }
+
+    #[rstest]
+    #[case("90m", Some("2026-01-07T22:30:00Z"))]
+    #[case("12h", Some("2026-01-07T12:00:00Z"))]
+    #[case("2026-01-01T00:00:00+01:00", Some("2025-12-31T23:00:00Z"))]
+    #[case("yesterday", None)]
+    #[case("9999999999999999d", None)]
+    fn a_moment_is_a_time_or_so_long_ago(#[case] text: &str, #[case] expected: Option<&str>) {
+        let now = "2026-01-08T00:00:00Z".parse().unwrap();
+        assert_eq!(moment(text, now).ok().as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case("https://console.example", true)]
+    #[case("http://127.0.0.1:8443", true)]
+    #[case("http://localhost:8443", true)]
+    #[case("http://[::1]:8443", true)]
+    #[case("http://console.example", false)]
+    #[case("http://localhost.example", false)]
+    fn a_token_goes_nowhere_in_the_clear(#[case] url: &str, #[case] safe: bool) {
+        assert_eq!(check_console(&url.parse().unwrap()).is_ok(), safe);
+    }
+
+    fn person(auth_info: serde_json::Value) -> anyhow::Result<AuthInfo> {
+        check_person(serde_json::from_value(auth_info).unwrap())
+    }
+
+    #[test]
+    fn the_console_is_told_the_token_alone() {
+        let told =
+            person(serde_json::json!({"token": "t", "client-certificate": "c", "username": "u", "password": "p"}));
+        let told = told.unwrap();
+        assert!(told.token.is_some() && told.client_certificate.is_none() && told.password.is_none());
+        let words = person(serde_json::json!({"client-certificate": "c"})).unwrap_err().to_string();
+        assert!(words.contains("has no token"), "{words}");
+        let words = person(serde_json::json!({"token": "t", "as": "bob"})).unwrap_err().to_string();
+        assert!(words.contains("act as \"bob\""), "{words}");
+    }
+
+    fn printed(output: Output) -> String {
+        let mut printer = Printer::new(output);
+        printer.add(vec![SessionRecord::of(&ended("a")).into()]).unwrap();
+        printer.finish().unwrap()
+    }
+
+    #[test]
+    fn a_table_is_aligned() {
+        let text = printed(Output::Table);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[1],
+            "2026-01-02T03:04:05Z   alice   web-1    root    192.0.2.7   closed   UserExit   1h0m       alice-web-1-a"
+        );
+        assert_eq!(lines[0].find("REASON"), lines[1].find("UserExit"));
+    }
+
+    #[test]
+    fn json_and_csv_have_everything() {
+        let json: Vec<Session> = serde_json::from_str(&printed(Output::Json)).unwrap();
+        assert_eq!(json[0].exit_code, Some(3));
+        let csv = printed(Output::Csv);
+        let lines: Vec<&str> = csv.lines().collect();
+        assert!(
+            lines[1].starts_with("a,alice-web-1-a,alice,bastion:alice,\"ops a \"\"b\"\"\",web-1,root,SSH,"),
+            "{csv}"
+        );
+        assert_eq!(lines[0].split(',').count(), CSV_COLUMNS.len());
+    }
+
+    #[rstest]
+    #[case("plain", "plain")]
+    #[case("a,b", "\"a,b\"")]
+    #[case("=cmd()", "\"'=cmd()\"")]
+    #[case("line\nbreak", "\"line\nbreak\"")]
+    fn csv_fields(#[case] text: &str, #[case] field: &str) {
+        assert_eq!(csv_field(text), field);
+    }
+}
