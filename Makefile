@@ -15,7 +15,7 @@ demo: tools ## Start a bastion on a real API server and show what ends a session
 	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/demo"
 
 .PHONY: test
-test: tools chart-test ## Run every test but those on a node, against a real API server, a real sshd and the real ssh
+test: tools chart-test alert-test workflow-test ## Run every test but those on a node, against a real API server, a real sshd and the real ssh
 	cargo fmt --check
 	hack/vendor-russh --check
 	@hack/cargo-build --all-targets
@@ -30,6 +30,14 @@ test: tools chart-test ## Run every test but those on a node, against a real API
 chart-test: ## Test how the chart renders, and which values it refuses
 	@hack/chart-docs | diff -u charts/bastion/README.md - || { echo "charts/bastion/README.md is out of date: run make generate"; exit 1; }
 	@hack/chart-test
+
+.PHONY: alert-test
+alert-test: ## Test each alert, its runbook, and the queries of the dashboard
+	@hack/alert-test
+
+.PHONY: workflow-test
+workflow-test: ## Check the workflows of GitHub Actions
+	@"$$(hack/build-tools actionlint)/actionlint" -no-color && echo "workflows: nothing wrong"
 
 .PHONY: node-test
 node-test: tools ## Test the chart on a one-node cluster, which takes root, or on the one that BASTION_KUBECONFIG names
