@@ -20,7 +20,7 @@ test: ## Run every test, against a real API server, a real sshd and the real ssh
 	@$(MAKE) --no-print-directory node-test
 
 .PHONY: test-fast
-test-fast: tools chart-test ## Run every test but those on a node
+test-fast: tools chart-test alert-test workflow-test ## Run every test but those on a node
 	cargo fmt --check
 	hack/vendor-russh --check
 	@hack/cargo-build --all-targets
@@ -35,6 +35,14 @@ test-fast: tools chart-test ## Run every test but those on a node
 chart-test: ## Test how the chart renders, and which values it refuses
 	@hack/chart-docs | diff -u charts/bastion/README.md - || { echo "charts/bastion/README.md is out of date: run make generate"; exit 1; }
 	@hack/chart-test
+
+.PHONY: alert-test
+alert-test: ## Test each alert, its runbook, and the queries of the dashboard
+	@hack/alert-test
+
+.PHONY: workflow-test
+workflow-test: ## Check the workflows of GitHub Actions
+	@"$$(hack/build-tools actionlint)/actionlint" -no-color && echo "workflows: nothing wrong"
 
 .PHONY: node-test
 node-test: tools ## Test the chart on a one-node cluster, which takes root, or on the one that BASTION_KUBECONFIG names

@@ -13,20 +13,33 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::metrics::METRICS;
+use crate::metrics::{BuildLabels, METRICS, ProgramLabels};
 
 /// Whether the program can do its work; false until it can, and again while it drains.
-#[derive(Clone, Debug, Default)]
-pub struct Ready(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub struct Ready {
+    program: &'static str,
+    ready: Arc<AtomicBool>,
+}
 
 impl Ready {
+    /// Of a program that begins: it cannot yet. Its name is that of its subcommand.
+    pub fn of(program: &'static str) -> Self {
+        let build = BuildLabels { program, version: env!("CARGO_PKG_VERSION") };
+        METRICS.build_info.get_or_create(&build).set(1);
+        let this = Self { program, ready: Arc::default() };
+        this.set(false);
+        this
+    }
+
     /// Says whether the program can do its work.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.ready.store(ready, Ordering::Relaxed);
+        METRICS.ready.get_or_create(&ProgramLabels { program: self.program }).set(i64::from(ready));
     }
 
     fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.ready.load(Ordering::Relaxed)
     }
 }
 

@@ -31,6 +31,29 @@ impl EndLabels {
     }
 }
 
+/// A program, whose name is that of its subcommand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProgramLabels {
+    /// gateway, controller or console.
+    pub program: &'static str,
+}
+
+/// Which build of a program runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BuildLabels {
+    /// gateway, controller or console.
+    pub program: &'static str,
+    /// That of the package.
+    pub version: &'static str,
+}
+
+/// In which phase a session is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PhaseLabels {
+    /// Active, Closed, Timeout or Terminated.
+    pub phase: &'static str,
+}
+
 /// Why a sign-in or a connection was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
@@ -160,6 +183,71 @@ impl EncodeMetric for OldestAge {
     }
 }
 
+/// A counter for each label, which is there, at zero, before anything was counted: Prometheus sees no increase in a
+/// first sample.
+fn counted<T, L: Clone + Eq + std::hash::Hash>(
+    labels: impl IntoIterator<Item = T>,
+    of: fn(T) -> L,
+) -> Family<L, Counter> {
+    let family = Family::default();
+    for label in labels {
+        drop(family.get_or_create(&of(label)));
+    }
+    family
+}
+
+/// Of sign-ins that are refused: by who signs in, by what for, and by the gateway's own state.
+const REFUSALS: [&str; 26] = [
+    "unknown_user",
+    "disabled",
+    "expired",
+    "key",
+    "security_key",
+    "certificate",
+    "out_of_turn",
+    "password",
+    "code",
+    "used_code",
+    "no_secret",
+    "locked_out",
+    "key_needed",
+    "malformed",
+    "no_target",
+    "unknown_target",
+    "no_right",
+    "login_not_allowed",
+    "withdrawn",
+    "rights_unknown",
+    "too_many_sessions",
+    "full",
+    "not_ready",
+    "no_place_for_recordings",
+    "over_quota",
+    "not_recorded",
+];
+const UNREACHABLE: [&str; 9] =
+    ["name", "address", "slow", "no_ssh", "host_key", "algorithms", "credentials", "login", "ssh"];
+const RECORDING_FAILURES: [&str; 9] =
+    ["full", "denied", "not_found", "unreachable", "timeout", "slow", "no_store", "too_many", "error"];
+const AUDIT_CAUSES: [&str; 13] = [
+    "unreachable",
+    "timeout",
+    "tls",
+    "denied",
+    "read_only",
+    "connections",
+    "full",
+    "busy",
+    "schema",
+    "rejected",
+    "settings",
+    "error",
+    "finalizer",
+];
+const REDIS_OPERATIONS: [&str; 9] =
+    ["show", "look", "order", "subscribe", "hot state", "forget", "begin sign-in", "signed in", "use code"];
+const RETRY_CAUSES: [&str; 7] = ["forbidden", "conflict", "invalid", "throttled", "error", "unreachable", "timeout"];
+
 /// From 2 ms to a minute.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.002, 2.0, 16))
@@ -200,20 +288,24 @@ macro_rules! metrics {
 }
 
 metrics! {
+    build_info: Family<BuildLabels, Gauge>, "gauge by program, version", Family::default(), "One, for the program and version that runs.";
+    ready: Family<ProgramLabels, Gauge>, "gauge by program", Family::default(), "One while the program can do its work: `/readyz`. Zero until then, and while a gateway drains.";
     connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
-    connections_refused: Family<RefusalLabels, Counter>, "counter by reason", Family::default(), "Connections turned away because too many had no session yet: in all, or from their address.";
-    sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", Family::default(), "Sign-ins refused; each key that a client offers in vain counts.";
-    targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", Family::default(), "Connections to targets that could not be made or signed in.";
+    connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(["all", "address"], |reason| RefusalLabels { reason }), "Connections turned away because too many had no session yet: in all, or from their address.";
+    sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused; each key that a client offers in vain counts.";
+    targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counted(UNREACHABLE, |reason| UnreachableLabels { reason }), "Connections to targets that could not be made or signed in.";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";
     menus_open: Gauge, "gauge", Gauge::default(), "Connections that have signed in and have yet to choose a target.";
     menus: Family<MenuLabels, Counter>, "counter by outcome", Family::default(), "Connections that had a target to choose, by what came of it.";
     sessions_active: Gauge, "gauge", Gauge::default(), "Sessions that this gateway carries.";
     sessions_started: Counter, "counter", Counter::default(), "Sessions that this gateway has started.";
-    sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", Family::default(), "Ends that this program has written.";
+    sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", counted(Reason::ALL, EndLabels::of), "Ends that this program has written.";
+    session_in_bytes: Counter, "counter", Counter::default(), "Bytes from users to targets.";
+    session_out_bytes: Counter, "counter", Counter::default(), "Bytes from targets to users.";
     late_ends_refused: Counter, "counter", Counter::default(), "Ends that came after another writer's.";
     unwritten_ends: Gauge, "gauge", Gauge::default(), "Ends that are not yet written.";
     oldest_unwritten_end_seconds: OldestAge, "gauge", OldestAge::default(), "Seconds since the oldest of the ends that are not yet written; zero without one.";
-    end_write_retries: Family<RetryLabels, Counter>, "counter by cause", Family::default(), "Attempts to write an end that failed.";
+    end_write_retries: Family<RetryLabels, Counter>, "counter by cause", counted(RETRY_CAUSES, |cause| RetryLabels { cause }), "Attempts to write an end that failed.";
     end_written_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being written.";
     end_seen_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being seen by this gateway's own watch.";
     events_dropped: Counter, "counter", Counter::default(), "Events that were not published.";
@@ -225,16 +317,19 @@ metrics! {
     fences: Counter, "counter", Counter::default(), "Times that this gateway was cut off from the API server and Redis and ended its sessions.";
     vouchers: Counter, "counter", Counter::default(), "Times that this controller vouched for a gateway that only Redis could hear.";
     orders_sent: Counter, "counter", Counter::default(), "Orders to end a session that this controller sent through Redis.";
-    redis_failures: Family<RedisLabels, Counter>, "counter by operation", Family::default(), "Requests that Redis refused or did not answer.";
+    redis_failures: Family<RedisLabels, Counter>, "counter by operation", counted(REDIS_OPERATIONS, |operation| RedisLabels { operation }), "Requests that Redis refused or did not answer.";
     recordings_started: Counter, "counter", Counter::default(), "Recordings that this gateway has begun.";
-    recordings_failed: Family<RecordingLabels, Counter>, "counter by cause", Family::default(), "Recordings that could not be begun or failed; what is required then ends the session.";
+    recordings_failed: Family<RecordingLabels, Counter>, "counter by cause", counted(RECORDING_FAILURES, |cause| RecordingLabels { cause }), "Recordings that could not be begun or failed; what is required then ends the session.";
     recording_bytes: Counter, "counter", Counter::default(), "Bytes of recordings that were stored.";
     recording_put_seconds: Histogram, "histogram", seconds(), "Seconds that the store of recordings took for one piece.";
+    leader: Gauge, "gauge", Gauge::default(), "One where this controller leads: it alone writes to the audit database and deletes what is on record.";
+    observing: Gauge, "gauge", Gauge::default(), "One where this controller can tell which gateways are alive: its own heartbeat comes back through its watch.";
+    session_objects: Family<PhaseLabels, Gauge>, "gauge by phase", Family::default(), "BastionSession objects in the cluster, as this controller sees them.";
     reconcile_failures: Counter, "counter", Counter::default(), "Sessions that a controller could not see to, and tried again.";
     sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that were deleted.";
     quota_count_failures: Counter, "counter", Counter::default(), "Attempts of this controller to count the sessions for a quota without a count that failed.";
     audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
-    audit_failures: Family<AuditLabels, Counter>, "counter by cause", Family::default(), "Batches that the audit database did not take, looks at it in vain, and finalizers that could not be taken off.";
+    audit_failures: Family<AuditLabels, Counter>, "counter by cause", counted(AUDIT_CAUSES, |cause| AuditLabels { cause }), "Batches that the audit database did not take, looks at it in vain, and finalizers that could not be taken off.";
     audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go; zero where another controller leads.";
     audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database; zero without one, and where another controller leads.";
     console_failures: Family<ConsoleLabels, Counter>, "counter by reason", Family::default(), "Requests to the console that got an error.";
@@ -261,18 +356,13 @@ mod tests {
 
     #[test]
     fn the_page_has_every_metric_that_is_described() {
-        METRICS.connections_refused.get_or_create(&RefusalLabels { reason: "all" }).inc();
-        METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: "key" }).inc();
-        METRICS.targets_unreachable.get_or_create(&UnreachableLabels { reason: "address" }).inc();
+        METRICS.build_info.get_or_create(&BuildLabels { program: "gateway", version: "0.1.0" }).set(1);
+        METRICS.ready.get_or_create(&ProgramLabels { program: "gateway" }).set(1);
+        METRICS.session_objects.get_or_create(&PhaseLabels { phase: "Active" }).set(1);
         METRICS.legacy_algorithms_negotiated.get_or_create(&AlgorithmLabels { algorithm: "ssh-rsa" }).inc();
         METRICS.menus.get_or_create(&MenuLabels { outcome: "left" }).inc();
-        METRICS.end_write_retries.get_or_create(&RetryLabels { cause: "timeout" }).inc();
-        METRICS.redis_failures.get_or_create(&RedisLabels { operation: "show" }).inc();
-        METRICS.audit_failures.get_or_create(&AuditLabels { cause: "finalizer" }).inc();
         METRICS.console_failures.get_or_create(&ConsoleLabels { reason: "forbidden" }).inc();
         METRICS.console_snapshots.get_or_create(&SnapshotLabels { cause: "opened" }).inc();
-        METRICS.recordings_failed.get_or_create(&RecordingLabels { cause: "full" }).inc();
-        METRICS.sessions_ended.get_or_create(&EndLabels::of(Reason::Stale)).inc();
         METRICS.end_written_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);
         METRICS.end_seen_seconds.get_or_create(&EndLabels::of(Reason::Stale)).observe(1.0);
         let page = METRICS.encode().unwrap();
@@ -280,6 +370,19 @@ mod tests {
             let sample = if kind.starts_with("histogram") { format!("{name}_count") } else { name };
             assert!(page.lines().any(|line| line.starts_with(&sample)), "{sample} is not in\n{page}");
         }
-        assert!(page.contains(r#"bastion_sessions_ended_total{phase="Timeout",reason="Stale"} 1"#), "{page}");
+    }
+
+    #[test]
+    fn what_was_never_counted_is_there_at_zero() {
+        let page = Metrics::default().encode().unwrap();
+        for sample in [
+            r#"bastion_sessions_ended_total{phase="Timeout",reason="Stale"} 0"#,
+            r#"bastion_sign_ins_refused_total{reason="locked_out"} 0"#,
+            r#"bastion_targets_unreachable_total{reason="host_key"} 0"#,
+            r#"bastion_recordings_failed_total{cause="full"} 0"#,
+            r#"bastion_audit_failures_total{cause="finalizer"} 0"#,
+        ] {
+            assert!(page.contains(sample), "{sample} is not in\n{page}");
+        }
     }
 }

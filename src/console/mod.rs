@@ -72,7 +72,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let gate = Gate::new(client.clone(), &namespace);
     let places = Arc::new(Semaphore::new(MOST_PAGES as usize));
     let console = Console { store, gate, client, namespace, feed, places: places.clone(), stop: stop.clone() };
-    let ready = Ready::default();
+    let ready = Ready::of("console");
     let probes = http::serve(http_listen, ready.clone(), stop.clone()).await?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen} cannot be bound"))?;
     info!(address = %listener.local_addr()?, "serving the API");

@@ -85,6 +85,7 @@ pub async fn campaign(
 
 /// Says until when this controller leads. That it leads on is no news.
 fn announce(reign: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
+    METRICS.leader.set(i64::from(until.is_some()));
     reign.send_if_modified(|known| {
         let led = std::mem::replace(known, until);
         match (is_now(led), until.is_some()) {

@@ -52,7 +52,7 @@ pub struct Settings {
 /// When it cannot start.
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
-    let ready = Ready::default();
+    let ready = Ready::of("controller");
     let mut tasks = JoinSet::new();
     let http = http::serve(settings.http_listen, ready.clone(), stop.clone()).await?;
     tasks.spawn(async move { http.await.map_err(anyhow::Error::from) });

@@ -153,6 +153,7 @@ async fn judge(leases: Api<Lease>, sessions: Api<BastionSession>, observer: &Sha
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        METRICS.observing.set(with(observer, |view| view.sees(Instant::now())).into());
         for suspect in with(observer, |view| view.suspects(Instant::now())) {
             if suspect.resource_version.is_none() && !has_active_sessions(&sessions, &suspect.instance).await {
                 with(observer, |view| view.forget(&suspect.instance));

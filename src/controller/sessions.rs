@@ -19,11 +19,11 @@ use tracing::{debug, warn};
 use super::Settings;
 use super::leader::Reign;
 use super::surplus::surplus;
-use crate::api::BastionSession;
+use crate::api::{BastionSession, Phase};
 use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WATCH_SECONDS, WriteError, code};
 use crate::lifecycle::{Action, Cause, END_TIMEOUT, Observer, Situation, asked_to_end, decide};
 use crate::liveness::orders::{self, EndOrder, OrderedCause};
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, PhaseLabels};
 use crate::redis_link::RedisLink;
 
 /// How many sessions are seen to at once.
@@ -166,6 +166,17 @@ async fn deliver(redis: Option<&RedisLink>, mut orders: mpsc::Receiver<(String, 
     }
 }
 
+/// Shows how many sessions there are in each phase.
+fn count(sessions: &Store<BastionSession>) {
+    let mut by_phase = Phase::ALL.map(|phase| (phase, 0));
+    for session in sessions.state() {
+        by_phase.iter_mut().filter(|(phase, _)| *phase == session.phase()).for_each(|(_, count)| *count += 1);
+    }
+    for (phase, count) in by_phase {
+        METRICS.session_objects.get_or_create(&PhaseLabels { phase: phase.as_str() }).set(count);
+    }
+}
+
 #[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn retry(session: Arc<BastionSession>, failure: &Failure, _: Arc<Context>) -> Next {
     METRICS.reconcile_failures.inc();
@@ -199,6 +210,7 @@ impl Context {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            count(&sessions);
             if !self.reign.holds() || sessions.len() <= max {
                 continue;
             }

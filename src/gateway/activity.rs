@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::traffic::Traffic;
+use crate::metrics::METRICS;
 
 /// Counters of one session, written by its channels and read at its end.
 #[derive(Debug)]
@@ -49,11 +50,13 @@ impl Activity {
     /// Bytes were passed from the user to the target.
     pub fn sent_to_target(&self, bytes: usize) {
         self.traffic.sent_to_target(bytes);
+        METRICS.session_in_bytes.inc_by(bytes as u64);
     }
 
     /// Bytes were passed from the target to the user.
     pub fn sent_to_user(&self, bytes: usize) {
         self.traffic.sent_to_user(bytes);
+        METRICS.session_out_bytes.inc_by(bytes as u64);
     }
 
     /// When the user last sent something.

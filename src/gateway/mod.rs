@@ -217,7 +217,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
     let banner = settings.banner_file.as_deref().map(banner::read).transpose()?;
     let background = CancellationToken::new();
-    let ready = Ready::default();
+    let ready = Ready::of("gateway");
     let http = tokio::spawn(http::serve(settings.http_listen, ready.clone(), background.clone()).await?);
 
     let host_key = host_key::load_or_create(client.clone(), &settings.namespace).await?;

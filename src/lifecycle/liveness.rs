@@ -136,8 +136,7 @@ impl Observer {
 
     /// This controller's own heartbeat came back through the watch.
     pub fn heartbeat(&mut self, now: Instant) {
-        let lapsed = self.heartbeat.is_none_or(|last| now.duration_since(last) > HEARTBEAT_MAX_AGE);
-        if lapsed {
+        if !self.sees(now) {
             self.start_again(now);
         }
         self.heartbeat = Some(now);
@@ -168,10 +167,15 @@ impl Observer {
         self.looked = now;
     }
 
+    /// Whether what it sees can be believed: its own heartbeat came back of late.
+    pub fn sees(&self, now: Instant) -> bool {
+        self.heartbeat.is_some_and(|last| now.duration_since(last) <= HEARTBEAT_MAX_AGE)
+    }
+
     /// The instances to doubt at this moment; none while the observer doubts itself.
     pub fn suspects(&mut self, now: Instant) -> Vec<Suspect> {
         self.awake(now);
-        if self.heartbeat.is_none_or(|last| now.duration_since(last) > HEARTBEAT_MAX_AGE) {
+        if !self.sees(now) {
             return Vec::new();
         }
         self.instances
