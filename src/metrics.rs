@@ -197,7 +197,7 @@ fn counted<T, L: Clone + Eq + std::hash::Hash>(
 }
 
 /// Of sign-ins that are refused: by who signs in, by what for, and by the gateway's own state.
-const REFUSALS: [&str; 26] = [
+const REFUSALS: [&str; 27] = [
     "unknown_user",
     "disabled",
     "expired",
@@ -223,6 +223,7 @@ const REFUSALS: [&str; 26] = [
     "not_ready",
     "no_place_for_recordings",
     "over_quota",
+    "quota_unknown",
     "not_recorded",
 ];
 const UNREACHABLE: [&str; 9] =

@@ -22,7 +22,7 @@ impl Person<'_> {
         let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-bastion")).parent().expect("a folder");
         let kubectl = kubectl_path().await;
         let folders = [folder.as_path(), plugin, kubectl.parent().expect("a folder")];
-        let folders: String = folders.iter().map(|it| format!("{}:", it.display())).collect();
+        let folders: String = folders.iter().flat_map(|it| [it.display().to_string(), ":".to_owned()]).collect();
         let mut asked = command(&kubectl);
         asked.args(["__complete", "bastion"]).args(words).env("KUBECONFIG", &self.kubeconfig);
         asked.env("PATH", folders + &std::env::var("PATH").unwrap_or_default());

@@ -209,8 +209,8 @@ mod tests {
         Seen { life: judge(&lease, at(100)), lease }
     }
 
-    fn quota_of(status: Value) -> Known<ResourceQuota> {
-        Known::Is(serde_json::from_value(json!({"status": status})).unwrap())
+    fn quota_of(status: &Value) -> Known<ResourceQuota> {
+        Known::Is(serde_json::from_value(json!({ "status": status })).unwrap())
     }
 
     fn gateway(holder: &str, renewed: i64) -> Seen {
@@ -228,7 +228,7 @@ mod tests {
             served: Known::Is(RESOURCES.map(str::to_owned).to_vec()),
             sessions: Known::Is(vec![active("a")]),
             leases: Known::Is(leases),
-            quota: quota_of(json!({"hard": {COUNT: "20000"}, "used": {COUNT: "1"}})),
+            quota: quota_of(&json!({"hard": {COUNT: "20000"}, "used": {COUNT: "1"}})),
             now: at(100),
         }
     }
@@ -249,7 +249,9 @@ mod tests {
     fn with_sessions(sessions: Vec<BastionSession>, now: i64) -> Facts {
         let mut facts = Facts { sessions: Known::Is(sessions), now: at(now), ..well() };
         if let Known::Is(leases) = &mut facts.leases {
-            leases.iter_mut().for_each(|seen| seen.life = Life::Fresh);
+            for seen in leases {
+                seen.life = Life::Fresh;
+            }
         }
         facts
     }
@@ -264,8 +266,8 @@ mod tests {
     #[case::nothing_runs(Facts { leases: Known::Is(vec![]), sessions: Known::Is(vec![]), ..well() },
         &["Stuck Gateways: none", "Stuck Controllers: none", "Stuck Leader: no controller has ever led"])]
     #[case::no_quota(Facts { quota: Known::IsNot, ..well() }, &[])]
-    #[case::quota_full(Facts { quota: quota_of(json!({"hard": {COUNT: "7"}, "used": {COUNT: "7"}})), ..well() }, &["Stuck Quota: 7 of 7 sessions"])]
-    #[case::quota_not_counted(Facts { quota: quota_of(json!({"hard": {COUNT: "7"}})), ..well() }, &["Waiting Quota: its status does not count"])]
+    #[case::quota_full(Facts { quota: quota_of(&json!({"hard": {COUNT: "7"}, "used": {COUNT: "7"}})), ..well() }, &["Stuck Quota: 7 of 7 sessions"])]
+    #[case::quota_not_counted(Facts { quota: quota_of(&json!({"hard": {COUNT: "7"}})), ..well() }, &["Waiting Quota: its status does not count"])]
     #[case::records_in_time(with_sessions(vec![ended("a")], 100), &[])]
     #[case::records_late(with_sessions(vec![ended("a"), ended("b")], 150), &["Stuck Records: 2 ends wait to be put on record, the oldest for 60s"])]
     #[case::no_rights(Facts { leases: hidden(), sessions: hidden(), quota: hidden(), ..well() },

@@ -30,7 +30,13 @@ pub enum Tone {
     Bad,
 }
 
+/// A line for each.
+pub fn lines(texts: impl IntoIterator<Item = String>) -> String {
+    texts.into_iter().flat_map(|text| [text, "\n".to_owned()]).collect()
+}
+
 /// A cell of a table.
+#[expect(clippy::needless_pass_by_value, reason = "cells are made of what is at hand, texts and numbers alike")]
 pub fn cell(text: impl ToString, tone: Tone) -> Cell {
     // What stands in an object may come from a client; no control character of it reaches a terminal.
     let cell = Cell::new(text.to_string().replace(char::is_control, " "));

@@ -174,7 +174,7 @@ impl Archive {
     /// Writes the last of it, and tells what is in it and what is not.
     fn finish(mut self, path: &Path) -> anyhow::Result<ExitCode> {
         let contents = self.contents();
-        let lacking: String = self.lacking.iter().map(|(name, why)| format!("not in it: {name}: {why}\n")).collect();
+        let lacking: String = output::lines(self.lacking.iter().map(|(name, why)| format!("not in it: {name}: {why}")));
         self.add("contents.txt", "", format!("{contents}{lacking}").as_bytes())?;
         self.zip.finish()?.sync_all()?;
         output::print(&format!(

@@ -43,7 +43,7 @@ pub fn text(sessions: &[BastionSession], format: Option<Format>, shown: &Shown) 
     match format {
         None => Ok(table(sessions, false, shown)),
         Some(Format::Wide) => Ok(table(sessions, true, shown)),
-        Some(Format::Name) => Ok(sessions.iter().map(|it| format!("{}\n", full_name(it))).collect()),
+        Some(Format::Name) => Ok(output::lines(sessions.iter().map(full_name))),
         Some(format) => output::written(&output::list(sessions)?, format),
     }
 }

@@ -84,7 +84,7 @@ pub fn text(steps: &[Step], format: Option<Format>) -> anyhow::Result<String> {
         }
         Some(Format::Name) => {
             let bad = steps.iter().filter(|step| step.state != State::Ok);
-            Ok(bad.map(|step| format!("{}\n", step.part)).collect())
+            Ok(output::lines(bad.map(|step| step.part.to_string())))
         }
         None | Some(Format::Wide) => {
             let row = |step: &Step| {

@@ -265,7 +265,7 @@ mod tests {
         with(active("a"), json!({"spec": {"termination": termination}, "metadata": {"managedFields": [owner]}}))
     }
 
-    fn recorded(result: Value) -> BastionSession {
+    fn recorded(result: &Value) -> BastionSession {
         let plan = json!({"mode": "Required", "location": "s3://bucket/a"});
         with(
             ended("a"),
@@ -287,13 +287,13 @@ mod tests {
     #[case::gateway_dead(Facts { lease: seen("g", 57, 100), ..facts(active("a"), 100) }, &["Stuck Lease: gateway-0-abcdefghij has not renewed its Lease for 43s, and no controller"])]
     #[case::gateway_lost(Facts { lease: seen("lost", 57, 100), ..facts(active("a"), 100) }, &["Stuck Lease: gateway-0-abcdefghij was declared lost by a controller, and nobody"])]
     #[case::gateway_gone(Facts { lease: Known::IsNot, pod: Known::IsNot, ..facts(active("a"), 100) }, &["Waiting Gateway: Pod gateway-0 is gone", "Stuck Lease: gateway-0-abcdefghij has none"])]
-    #[case::a_dead_gateway_of_an_ended_session(Facts { lease: Known::IsNot, pod: Known::IsNot, ..facts(recorded(json!(null)), 900) }, &[])]
+    #[case::a_dead_gateway_of_an_ended_session(Facts { lease: Known::IsNot, pod: Known::IsNot, ..facts(recorded(&json!(null)), 900) }, &[])]
     #[case::no_rights(Facts { lease: Known::Hidden("you may not".into()), pod: Known::Hidden("you may not".into()), ..facts(active("a"), 100) },
         &["Unknown Gateway: you may not", "Unknown Lease: you may not"])]
-    #[case::recorded(facts(recorded(json!({"state": "Complete", "bytes": 7})), 900), &[])]
-    #[case::store_slow(facts(recorded(json!({"state": "Unfinished", "bytes": 7})), 120), &["Waiting Recording: the store has not taken all of it yet"])]
-    #[case::never_finished(facts(recorded(json!({"state": "Unfinished", "bytes": 7})), 900), &["Stuck Recording: was never finished: s3://bucket/a"])]
-    #[case::recording_failed(facts(recorded(json!({"state": "Failed", "bytes": 7, "message": "full"})), 900), &["Stuck Recording: something is missing: full"])]
+    #[case::recorded(facts(recorded(&json!({"state": "Complete", "bytes": 7})), 900), &[])]
+    #[case::store_slow(facts(recorded(&json!({"state": "Unfinished", "bytes": 7})), 120), &["Waiting Recording: the store has not taken all of it yet"])]
+    #[case::never_finished(facts(recorded(&json!({"state": "Unfinished", "bytes": 7})), 900), &["Stuck Recording: was never finished: s3://bucket/a"])]
+    #[case::recording_failed(facts(recorded(&json!({"state": "Failed", "bytes": 7, "message": "full"})), 900), &["Stuck Recording: something is missing: full"])]
     fn a_session_is_walked(#[case] facts: Facts, #[case] expected: &[&str]) {
         let told = told(&facts);
         assert_eq!(told.len(), expected.len(), "{told:?}");

@@ -224,10 +224,10 @@ fn columns(texts: &[String; 9], flags: &Watch, rest: (&str, &str, &str), style: 
     for (text, (name, width)) in texts.iter().zip(COLUMNS) {
         let text = if text.is_empty() { "-" } else { text };
         let style = if name == "EVENT" { style } else { Style::new() };
-        line += &format!("{style}{text:<width$}{style:#}   ");
+        line.extend([format!("{style}{text:<width$}{style:#}   ")]);
     }
     if flags.output == Some(Format::Wide) {
-        line += &format!("{gateway:<20}   ");
+        line.extend([format!("{gateway:<20}   ")]);
     }
     line += &message.replace(char::is_control, " ");
     line.trim_end().to_owned() + "\n"
