@@ -66,11 +66,18 @@ impl EventSink {
     }
 
     fn send(&self, event: Event, regarding: ObjectReference) {
+        let session = session_name(&regarding).map(str::to_owned);
         if let Err(error) = self.queue.try_send((event, regarding)) {
             METRICS.events_dropped.inc();
-            warn!(%error, "an Event was dropped");
+            warn!(session, %error, "an Event was dropped");
         }
     }
+}
+
+/// The name of what an Event is about, if that is a session.
+fn session_name(regarding: &ObjectReference) -> Option<&str> {
+    let of_session = regarding.kind.as_deref() == Some(BastionSession::kind(&()).as_ref());
+    regarding.name.as_deref().filter(|_| of_session)
 }
 
 fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
@@ -87,7 +94,6 @@ async fn publish(recorder: Recorder, mut events: Receiver<(Event, ObjectReferenc
             () = stop.cancelled() => None,
         };
         let Some((event, regarding)) = next else { return };
-        let name = regarding.name.clone().unwrap_or_default();
         let published = tokio::time::timeout(REQUEST_TIMEOUT, recorder.publish(&event, &regarding)).await;
         let failure = match published {
             Ok(Ok(())) => None,
@@ -96,7 +102,8 @@ async fn publish(recorder: Recorder, mut events: Receiver<(Event, ObjectReferenc
         };
         if let Some(error) = failure {
             METRICS.events_dropped.inc();
-            warn!(session = %name, error, reason = event.reason, "an Event could not be published");
+            let (session, kind) = (session_name(&regarding), regarding.kind.as_deref());
+            warn!(session, kind, error, reason = event.reason, "an Event could not be published");
         }
         pace.tick().await;
     }
