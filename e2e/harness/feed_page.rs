@@ -76,6 +76,24 @@ impl FeedPage {
         }
     }
 
+    /// Reads on until it shows the sessions of these names, in their order, and no other.
+    pub async fn shows(&mut self, expected: &[String]) {
+        let reading = async {
+            while self.sorted_names() != expected {
+                self.next().await;
+            }
+        };
+        if timeout(PATIENCE, reading).await.is_err() {
+            panic!("it shows {:?}, not {expected:?}", self.sorted_names());
+        }
+    }
+
+    fn sorted_names(&self) -> Vec<&str> {
+        let mut names = self.names();
+        names.sort_unstable();
+        names
+    }
+
     /// The next message, which the page has heeded.
     pub async fn next(&mut self) -> Value {
         let received = self.receive().await;
