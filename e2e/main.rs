@@ -28,6 +28,7 @@ mod partitions;
 mod plugin;
 mod policies;
 mod programs;
+mod proxy_header;
 mod quota;
 mod recordings;
 mod records;

@@ -1,10 +1,11 @@
 //! The command line: a subcommand a program; each flag can be given as an environment variable too.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 
 use crate::audit::{AuditSettings, AuditTls};
 use crate::redis_link::RedisSettings;
@@ -98,6 +99,11 @@ pub struct Gateway {
     /// hides the clients' addresses, 512 is the value that turns this off.
     #[arg(long, env = "BASTION_MAX_STARTUPS_PER_ADDRESS", hide_env_values = true, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_startups_per_address: u16,
+    /// The load balancers that send a header of the PROXY protocol, version 2, before what a client sends: their
+    /// addresses or networks, such as 10.0.0.0/24, separated by commas. Clients are then known by the addresses in those
+    /// headers. What comes from there without one is turned away; what comes from elsewhere has none.
+    #[arg(long, env = "BASTION_PROXY_PROTOCOL_FROM", hide_env_values = true, value_delimiter = ',', value_parser = network)]
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Which variables of the client's environment are passed to targets, as in sshd's AcceptEnv; separated by commas, and with
     /// a * behind what several begin with. What else a client sends is dropped, and the target's own sshd may drop more.
     #[arg(
@@ -288,6 +294,7 @@ impl From<Gateway> for gateway::Settings {
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
             max_startups_per_address: flags.max_startups_per_address.into(),
+            proxy_protocol_from: flags.proxy_protocol_from,
             accept_env: flags.accept_env,
             lock_out: flags.lock_out.into(),
             rekey_time: flags.rekey_time,
@@ -341,6 +348,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// An address, or a network of them.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.ok_or_else(|| "write an address such as 10.0.0.1, or a network such as 10.0.0.0/24".to_owned())
+}
+
 /// Keys that are exchanged all the time leave none for data.
 fn rekey_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
@@ -355,6 +368,13 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn networks_are_addresses_with_and_without_a_mask() {
+        assert_eq!(network("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
+        assert_eq!(network("fd00::/64").unwrap().to_string(), "fd00::/64");
+        assert!(network("balancer").is_err());
     }
 
     #[test]

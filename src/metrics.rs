@@ -292,7 +292,7 @@ metrics! {
     build_info: Family<BuildLabels, Gauge>, "gauge by program, version", Family::default(), "One, for the program and version that runs.";
     ready: Family<ProgramLabels, Gauge>, "gauge by program", Family::default(), "One while the program can do its work: `/readyz`. Zero until then, and while a gateway drains.";
     connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
-    connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(["all", "address"], |reason| RefusalLabels { reason }), "Connections turned away because too many had no session yet: in all, or from their address.";
+    connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(["all", "address", "proxy_header"], |reason| RefusalLabels { reason }), "Connections turned away because too many had no session yet, in all or from their address, or because a load balancer did not say where they come from.";
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused; each key that a client offers in vain counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counted(UNREACHABLE, |reason| UnreachableLabels { reason }), "Connections to targets that could not be made or signed in.";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use ipnet::IpNet;
 use russh::keys::ssh_key::PrivateKey;
 use russh::server::{Config, run_stream};
 use russh::{ChannelControl, MethodKind, MethodSet};
@@ -16,8 +19,9 @@ use super::Gateway;
 use super::crypto;
 use super::handler::Connection;
 use super::inbox::WINDOW;
+use super::proxy_header::{self, NoHeader};
 use super::socket::Socket;
-use super::startups::{Startup, Startups, TooMany, TurnedAway};
+use super::startups::{self, Startup, Startups, TooMany, TurnedAway};
 use crate::lifecycle::KEEPALIVE_EVERY;
 use crate::metrics::{METRICS, RefusalLabels};
 
@@ -26,32 +30,65 @@ const SIGN_IN_GRACE: Duration = Duration::from_mins(1);
 /// What one failed attempt costs, whatever was wrong with it.
 const REJECTION_TIME: Duration = Duration::from_secs(1);
 
-/// Accepts connections until `stop` is cancelled.
+/// Accepts connections until `stop` is cancelled. Those from `load_balancers` say first where they come from.
 pub async fn run(
     gateway: Arc<Gateway>,
     listener: TcpListener,
     host_key: PrivateKey,
     mut startups: Startups,
+    load_balancers: &[IpNet],
     stop: CancellationToken,
 ) {
     let config = Arc::new(Config { limits: crypto::rekey_limits(gateway.rekey_time), ..config(host_key) });
-    let mut turned_away = TurnedAway::default();
+    let mut introductions = FuturesUnordered::new();
+    let (mut turned_away, mut unintroduced) = (TurnedAway::default(), TurnedAway::default());
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, client) = tokio::select! {
+            accepted = listener.accept(), if introductions.len() < startups::MOST => match accepted {
+                Ok((stream, peer)) if proxy_header::is_load_balancer(load_balancers, peer) => {
+                    introductions.push(introduce(stream, peer));
+                    continue;
+                }
+                Ok(arrived) => arrived,
+                Err(error) => {
+                    // Out of file descriptors, as a rule: it passes when connections end.
+                    warn!(%error, "a connection could not be accepted");
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            Some(introduced) = introductions.next() => match introduced {
+                Ok(arrived) => arrived,
+                Err((load_balancer, error)) => {
+                    complain(load_balancer, &error, &mut unintroduced);
+                    continue;
+                }
+            },
             () = stop.cancelled() => return,
         };
-        match accepted {
-            Ok((stream, peer)) => match startups.admit(peer.ip()) {
-                Ok(startup) => begin(gateway.clone(), config.clone(), stream, peer, startup),
-                Err(too_many) => turn_away(&stream, peer, too_many, &mut turned_away),
-            },
-            Err(error) => {
-                // Out of file descriptors, as a rule: it passes when connections end.
-                warn!(%error, "a connection could not be accepted");
-                sleep(Duration::from_millis(100)).await;
-            }
+        match startups.admit(client.ip()) {
+            Ok(startup) => begin(gateway.clone(), config.clone(), stream, client, startup),
+            Err(too_many) => turn_away(&stream, client, too_many, &mut turned_away),
         }
+    }
+}
+
+/// Has a load balancer say where a connection comes from.
+async fn introduce(
+    mut stream: TcpStream,
+    load_balancer: SocketAddr,
+) -> Result<(TcpStream, SocketAddr), (SocketAddr, NoHeader)> {
+    match proxy_header::read(&mut stream, load_balancer).await {
+        Ok(client) => Ok((stream, client)),
+        Err(error) => Err((load_balancer, error)),
+    }
+}
+
+/// Tells of a load balancer that did not.
+fn complain(load_balancer: SocketAddr, error: &NoHeader, unintroduced: &mut TurnedAway) {
+    METRICS.connections_refused.get_or_create(&RefusalLabels { reason: "proxy_header" }).inc();
+    if let Some(connections) = unintroduced.another(Instant::now()) {
+        warn!(%load_balancer, %error, connections, "connections are turned away: where they come from was not said");
     }
 }
 

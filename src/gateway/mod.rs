@@ -21,6 +21,7 @@ mod jump;
 mod lobby;
 mod menu;
 mod predecessor;
+mod proxy_header;
 mod pulse;
 mod redis_side;
 mod refusal;
@@ -49,6 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use ipnet::IpNet;
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -109,6 +111,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// How many connections from one address may have no session yet.
     pub max_startups_per_address: usize,
+    /// The load balancers that say where clients are.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Which variables of the clients' environment are passed on.
     pub accept_env: Vec<AcceptEnv>,
     /// Where recordings go, where there are some.
@@ -267,7 +271,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     info!(address = %listener.local_addr()?, "listening for SSH");
     ready.set(true);
     let startups = Startups::new(settings.max_startups_per_address);
-    front_door::run(gateway.clone(), listener, host_key, startups, stop).await;
+    front_door::run(gateway.clone(), listener, host_key, startups, &settings.proxy_protocol_from, stop).await;
 
     ready.set(false);
     let drained = drain(&gateway, settings.grace_period).await;
