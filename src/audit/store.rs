@@ -338,6 +338,8 @@ fn sqlite_pool(path: &Path) -> SqlitePool {
         // A row that is committed is why its session may go away.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(PATIENCE)
+        // A big batch needs more room than its pages, and there may be no folder for it but the database's own.
+        .pragma("temp_store", "memory")
         .disable_statement_logging();
     SqlitePoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
@@ -417,6 +419,15 @@ mod tests {
 
     async fn all(store: &Store) -> Vec<SessionRecord> {
         store.history(&HistoryFilter::default(), 1000).await.unwrap()
+    }
+
+    /// The root file system of a container is read-only, and then a batch of a thousand rows failed.
+    #[tokio::test]
+    async fn sqlite_needs_no_folder_for_what_is_temporary() {
+        let (_dir, store) = store().await;
+        let Pool::Sqlite(pool) = &store.pool else { panic!("not SQLite") };
+        let kept: i64 = sqlx::query_scalar("PRAGMA temp_store").fetch_one(pool).await.unwrap();
+        assert_eq!(kept, 2, "in memory");
     }
 
     #[tokio::test]
