@@ -6,7 +6,16 @@
 #
 # RUST_IMAGE needs Rust, gcc, make, cmake and Debian's ca-certificates.
 ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
+ARG NODE_IMAGE=docker.io/library/node:22-bookworm-slim
 ARG BASE_IMAGE=scratch
+
+# The console's page.
+FROM ${NODE_IMAGE} AS page
+WORKDIR /web
+COPY web/package.json web/package-lock.json web/.npmrc ./
+RUN npm ci
+COPY web ./
+RUN npm run build
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
@@ -24,6 +33,7 @@ RUN mkdir -p src/bin && touch src/lib.rs && echo 'fn main() {}' | tee src/main.r
  && cargo auditable build --release --locked --bins
 COPY src src
 COPY migrations migrations
+COPY --from=page /web/dist web/dist
 COPY hack/image-root hack/image-root
 # Cargo goes by the time of a file, and those of the checkout may be older than the empty ones.
 RUN find src -name '*.rs' -exec touch {} + \

@@ -23,6 +23,7 @@ test: ## Run every test, against a real API server, a real sshd and the real ssh
 test-fast: tools chart-test alert-test workflow-test ## Run every test but those on a node
 	cargo fmt --check
 	hack/vendor-russh --check
+	cd web && npm test --silent
 	@hack/cargo-build --all-targets
 	cargo test --lib --bins
 	cargo test --test model -- --nocapture
@@ -49,6 +50,10 @@ node-test: tools ## Test the chart on a one-node cluster, which takes root, or o
 	@hack/cargo-build --bin bastion
 	@cargo test --test node --no-run
 	hack/cluster cargo test --test node -- --test-threads 3 --nocapture
+
+.PHONY: web
+web: ## Build the console's page, which cargo makes a part of the program
+	@hack/build-web
 
 .PHONY: fuzz
 fuzz: tools ## Fuzz what strangers send for FUZZ_SECONDS (60) a target; fails on a finding
@@ -83,3 +88,4 @@ generate: ## Write what is generated: crds/, docs/reference.md and charts/bastio
 tools: ## Install and build what the demo and the tests need
 	@hack/prepare
 	@hack/build-tools >/dev/null
+	@hack/build-web

@@ -286,7 +286,7 @@ async fn what_is_wrong_with_a_question_is_said_and_described() {
         refused(&viewer.get(&format!("/api/v1/{path}")).await, StatusCode::BAD_REQUEST, words);
     }
     refused(&viewer.ask("GET", "/api/v2/sessions").await, StatusCode::NOT_FOUND, "there is no such path");
-    refused(&viewer.ask("POST", "/api/v1/sessions").await, StatusCode::METHOD_NOT_ALLOWED, "takes GET alone");
+    refused(&viewer.ask("POST", "/api/v1/sessions").await, StatusCode::METHOD_NOT_ALLOWED, "takes another method");
 }
 
 #[tokio::test]
@@ -340,6 +340,8 @@ async fn a_console_may_do_what_it_needs_and_nothing_else() {
         ("list", "bastion.dev", "bastionsessions"),
         ("get", "bastion.dev", "bastionsessions"),
         ("watch", "bastion.dev", "bastionsessions"),
+        // What it may write of them is for the policies to say.
+        ("patch", "bastion.dev", "bastionsessions"),
         ("list", "bastion.dev", "bastiontargets"),
         ("create", "authentication.k8s.io", "tokenreviews"),
         ("create", "authorization.k8s.io", "localsubjectaccessreviews"),
@@ -348,7 +350,7 @@ async fn a_console_may_do_what_it_needs_and_nothing_else() {
     }
     for (verb, group, resource) in [
         ("create", "bastion.dev", "bastionsessions"),
-        ("patch", "bastion.dev", "bastionsessions"),
+        ("patch", "bastion.dev", "bastionsessions/status"),
         ("delete", "bastion.dev", "bastionsessions"),
         ("get", "bastion.dev", "bastionusers"),
         ("connect", "bastion.dev", "bastiontargets"),

@@ -12,6 +12,7 @@ mod clients;
 mod clocks;
 mod compat;
 mod console;
+mod console_sign_in;
 mod crypto;
 mod database;
 mod faults;

@@ -127,7 +127,35 @@ async fn who_terminates_a_session_does_so_in_their_own_name() {
     for name in ["alice", "admin", "Mallory", "system:admin"] {
         assert_refused(name, namespace.patch_session(&mallory, "session", request(name)).await, words);
     }
+    let via = json!({"spec": {"termination": {"requestedBy": MALLORY, "via": "Console"}}});
+    assert_refused(
+        "as the console",
+        namespace.patch_session(&mallory, "session", via).await,
+        "via is for the bastion's console",
+    );
     assert_let_through("their own", namespace.patch_session(&mallory, "session", request(MALLORY)).await);
+}
+
+#[tokio::test]
+async fn the_console_asks_for_ends_in_the_names_of_people_and_changes_nothing_else() {
+    let namespace = with_session().await;
+    let console = namespace.account("bastion-console", "console-0").await.client;
+    let termination = json!({"requestedBy": "alice", "reason": "because"});
+    let patch = json!({"spec": {"termination": termination}});
+    assert_refused(
+        "unmarked",
+        namespace.patch_session(&console, "session", patch).await,
+        "via is for the bastion's console",
+    );
+    for metadata in [json!({"annotations": {"a": "b"}}), json!({"labels": {"a": "b"}}), json!({"finalizers": null})] {
+        let patch = json!({"metadata": metadata});
+        let answer = namespace.patch_session(&console, "session", patch.clone()).await;
+        assert!(answer.is_err(), "{patch} was let through");
+    }
+    let ended = namespace.patch_status(&console, "session", json!({"status": ended_status()})).await;
+    assert!(ended.is_err(), "it ends nothing itself");
+    let patch = json!({"spec": {"termination": {"requestedBy": "alice", "via": "Console"}}});
+    assert_let_through("an end", namespace.patch_session(&console, "session", patch).await);
 }
 
 #[tokio::test]

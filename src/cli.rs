@@ -181,6 +181,10 @@ pub struct Console {
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, env = "BASTION_HTTP_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080")]
     pub http_listen: SocketAddr,
+    /// A file with the keys of the cookies that those get who sign in with a browser: 32 bytes in base64 a line, the same for
+    /// all consoles. The first seals, and each of them opens. Without it nobody can sign in with a browser.
+    #[arg(long, env = "BASTION_COOKIE_KEY_FILE", hide_env_values = true)]
+    pub cookie_key_file: Option<PathBuf>,
     /// Says that no audit database can be read from here, as where it is a file of the controller's.
     #[arg(long, env = "BASTION_NO_HISTORY", hide_env_values = true)]
     pub no_history: bool,
@@ -311,6 +315,7 @@ impl From<Console> for console::Settings {
             namespace: flags.namespace,
             listen: flags.listen,
             audit: (!flags.no_history).then(|| flags.audit.into()),
+            cookie_key_file: flags.cookie_key_file,
             http_listen: flags.http_listen,
         }
     }

@@ -1,6 +1,7 @@
 //! The console's API as a program asks it, which checks each answer against the console's own description.
 
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, Request, StatusCode};
 use kube::client::Body;
 use kube::{Client, Config};
 use serde_json::Value;
@@ -11,6 +12,7 @@ use super::programs::Console;
 pub struct ConsoleApi {
     client: Client,
     description: Value,
+    headers: HeaderMap,
 }
 
 /// What the console said.
@@ -42,30 +44,79 @@ impl ConsoleApi {
         config.default_retry = false;
         config.auth_info.token = token.map(|token| token.to_owned().into());
         let client = Client::try_from(config).expect("a client");
-        let answer = ask(&client, "GET", "/api/v1/openapi.json").await;
+        let mut it = Self { client, description: Value::Null, headers: HeaderMap::new() };
+        let answer = it.ask("GET", "/api/v1/openapi.json").await;
         assert_eq!(answer.status, StatusCode::OK, "everybody may read what the API is");
-        Self { client, description: answer.body }
+        it.description = answer.body;
+        it
+    }
+
+    /// The same, who sends this header too.
+    pub fn sending(mut self, (name, value): (HeaderName, String)) -> Self {
+        self.headers.insert(name, value.parse().expect("a header's value"));
+        self
+    }
+
+    /// What it sends as this header.
+    pub fn sent(&self, name: &HeaderName) -> String {
+        self.headers[name].to_str().expect("text").to_owned()
     }
 
     /// Asks, and checks that the description has such an answer.
     pub async fn get(&self, path: &str) -> Answer {
-        let answer = ask(&self.client, "GET", path).await;
-        self.check(path, &answer);
+        let answer = self.ask("GET", path).await;
+        self.check("get", path, &answer);
+        answer
+    }
+
+    /// Sends something, and checks that the description has such an answer.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        let answer = read(path, self.request("POST", path, Some(body)).await);
+        if path != "/" {
+            self.check("post", path, &answer);
+        }
         answer
     }
 
     /// Asks what the description does not have.
     pub async fn ask(&self, method: &str, path: &str) -> Answer {
-        ask(&self.client, method, path).await
+        read(path, self.request(method, path, None).await)
     }
 
-    fn check(&self, path: &str, answer: &Answer) {
+    /// Fetches a file of the page.
+    pub async fn fetch(&self, path: &str) -> (StatusCode, HeaderMap, String) {
+        let (status, headers, bytes) = self.request("GET", path, None).await;
+        (status, headers, String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn request(&self, method: &str, path: &str, body: Option<Value>) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                Body::from(body.to_string().into_bytes())
+            }
+            None => Body::empty(),
+        };
+        let answer = self.client.send(request.body(body).expect("a request")).await.expect("the console answers");
+        let (parts, body) = answer.into_parts();
+        let bytes = body.collect_bytes().await.expect("the whole answer");
+        (parts.status, parts.headers, bytes.to_vec())
+    }
+
+    fn check(&self, method: &str, path: &str, answer: &Answer) {
         let route = path.split('?').next().unwrap_or_default();
         let paths = self.description["paths"].as_object().expect("paths");
         let found = paths.iter().find(|(template, _)| fits(template, route));
         let (_, described) = found.unwrap_or_else(|| panic!("{path} is not described"));
-        let response = &described["get"]["responses"][answer.status.as_str()];
+        let response = &described[method]["responses"][answer.status.as_str()];
         assert!(response.is_object(), "{path} answered {}, which is not described: {answer:?}", answer.status);
+        if answer.body.is_null() {
+            return;
+        }
         let schema = &response["content"]["application/json"]["schema"];
         assert!(schema.is_object(), "{path} has no schema for {}", answer.status);
         self.check_value(path, schema, &answer.body);
@@ -107,13 +158,10 @@ impl ConsoleApi {
     }
 }
 
-async fn ask(client: &Client, method: &str, path: &str) -> Answer {
-    let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
-    let answer = client.send(request).await.expect("the console answers");
-    let (parts, body) = answer.into_parts();
-    let bytes = body.collect_bytes().await.expect("the whole answer");
-    let body = serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{path}: {error} in {bytes:?}"));
-    Answer { status: parts.status, headers: parts.headers, body }
+fn read(path: &str, (status, headers, bytes): (StatusCode, HeaderMap, Vec<u8>)) -> Answer {
+    let body = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
+    let body = body.unwrap_or_else(|error| panic!("{path}: {error} in {bytes:?}"));
+    Answer { status, headers, body }
 }
 
 /// Whether a path is one of those that a template such as `/a/{b}` stands for.

@@ -19,7 +19,7 @@ use super::run::{Run, unique};
 use super::ssh::Ssh;
 
 /// What a program is started in, where that is not the usual.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Setting<'a> {
     /// The way to the API server.
     pub api: Option<&'a Relay>,
@@ -125,8 +125,13 @@ pub struct Console {
 impl Console {
     /// Starts one in a setting of its own, and returns once it listens.
     pub async fn start_in(namespace: &Namespace, pod: &str, setting: &Setting<'_>) -> Self {
+        // All consoles of a namespace have the same key.
+        let keys = namespace.dir.join("cookie.keys");
+        fs::write(&keys, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").expect("a file");
+        let mut setting = setting.clone();
+        setting.env.insert(0, ("BASTION_COOKIE_KEY_FILE", keys.into()));
         let arguments = ["console", "--listen", "127.0.0.1:0"];
-        let mut process = start_program(namespace, "bastion-console", pod, &arguments, setting).await;
+        let mut process = start_program(namespace, "bastion-console", pod, &arguments, &setting).await;
         let address = process.finds("the address of its API", |it| address_in(it, "serving the API")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
         Self { process, address, http }

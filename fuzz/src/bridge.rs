@@ -48,6 +48,7 @@ fn settings() -> Settings {
         grace_period: Duration::ZERO,
         max_sessions: 1,
         max_startups_per_address: 1,
+        proxy_protocol_from: vec![],
         accept_env: vec!["LANG".parse().expect("a name")],
         recording_url: None,
         redis: None,

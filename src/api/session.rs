@@ -176,6 +176,16 @@ pub struct Termination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub reason: Option<String>,
+    /// The program that asked in that name; nothing where it was `kubectl` or another of yours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+}
+
+/// Who asks in the name of people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Via {
+    /// The bastion's console, which has asked the cluster who they are and whether they may.
+    Console,
 }
 
 /// How a session is, and how it ended.

@@ -252,7 +252,7 @@ mod tests {
     #[case::still_to_be_ended(json!({ "phase": "Active" }), None)]
     fn who_ended_it(#[case] status: Value, #[case] expected: Option<&str>) {
         let mut session = session("u1", status);
-        session.spec.termination = Some(Termination { requested_by: "bob".into(), reason: None });
+        session.spec.termination = Some(Termination { requested_by: "bob".into(), reason: None, via: None });
         assert_eq!(SessionRecord::of(&session).terminated_by.as_deref(), expected);
         // `kubectl delete` names nobody.
         session.spec.termination = None;

@@ -3,41 +3,55 @@
 use std::future::Future;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, header};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::http::HeaderMap;
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::timeout;
 
+use super::credentials::Credentials;
 use super::failure::Failure;
+use super::seal::{Seal, SignedIn};
 use crate::api::GROUP;
 
 /// How long the API server may take for one review.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the subprotocol begins with that is a token.
-const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
-
 const SESSIONS: &str = "bastionsessions";
 
 /// Asks the API server about callers. Nothing is remembered: a token that is revoked, or a right that is withdrawn, is
-/// of no use with the next request.
+/// of no use with the next request. Who signed in with a browser is who they are until that is over; their rights are asked
+/// each time all the same.
 #[derive(Clone)]
 pub struct Gate {
     tokens: Api<TokenReview>,
+    seal: Option<Seal>,
     rights: Api<LocalSubjectAccessReview>,
     namespace: String,
 }
 
-/// Whose token a request came with.
+/// Who sent a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Caller {
     /// The Kubernetes user name, never empty.
     pub name: String,
+    /// Until when they are signed in; a token says that for itself.
+    pub signed_in_until: Option<Timestamp>,
     user: UserInfo,
+}
+
+impl Caller {
+    /// The Kubernetes groups.
+    pub fn groups(&self) -> &[String] {
+        self.user.groups.as_deref().unwrap_or_default()
+    }
+
+    /// The same person, as one who signs in until then.
+    pub fn signed_in(self, until: Timestamp) -> SignedIn {
+        SignedIn::new(self.name, self.user, until)
+    }
 }
 
 /// What a caller must be let do: a verb on a resource of the bastion's, on all of them or on the one of this name.
@@ -72,9 +86,9 @@ impl Sight {
 
 impl Gate {
     /// For the bastion in `namespace`.
-    pub fn new(client: Client, namespace: &str) -> Self {
+    pub fn new(client: Client, namespace: &str, seal: Option<Seal>) -> Self {
         let rights = Api::namespaced(client.clone(), namespace);
-        Self { tokens: Api::all(client), rights, namespace: namespace.to_owned() }
+        Self { tokens: Api::all(client), rights, seal, namespace: namespace.to_owned() }
     }
 
     /// Who sent a request.
@@ -82,21 +96,39 @@ impl Gate {
     /// # Errors
     /// When that is nobody whom the cluster knows, or the API server does not answer.
     pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
-        self.known(bearer(headers).ok_or(Failure::Unknown("there is no token"))?).await
+        self.known(&Credentials::of(headers)?).await
+    }
+
+    /// Whose credentials they are.
+    ///
+    /// # Errors
+    /// When they are nobody's whom the cluster knows, or who is signed in still, or the API server does not answer.
+    pub async fn known(&self, credentials: &Credentials) -> Result<Caller, Failure> {
+        match credentials {
+            Credentials::Token(token) => self.reviewed(token).await,
+            Credentials::Cookie(sealed) => self.opened(sealed),
+        }
+    }
+
+    fn opened(&self, sealed: &str) -> Result<Caller, Failure> {
+        let seal = self.seal.as_ref().ok_or(Failure::NoSignIn)?;
+        let who = seal.open(sealed, Timestamp::now())?.ok_or(Failure::Unknown("you are signed in no longer"))?;
+        let signed_in_until = Some(who.expires());
+        Ok(Caller { name: who.name.clone(), signed_in_until, user: who.user() })
     }
 
     /// Whose token it is.
     ///
     /// # Errors
     /// When it is nobody's whom the cluster knows, or the API server does not answer.
-    pub async fn known(&self, token: &str) -> Result<Caller, Failure> {
+    pub async fn reviewed(&self, token: &str) -> Result<Caller, Failure> {
         let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
         let review = TokenReview { spec, ..TokenReview::default() };
         let status = asked(self.tokens.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true)).unwrap_or_default();
         let name = user.username.clone().filter(|name| !name.is_empty());
         let name = name.ok_or(Failure::Unknown("the cluster does not know this token"))?;
-        Ok(Caller { name, user })
+        Ok(Caller { name, signed_in_until: None, user })
     }
 
     /// Which sessions a caller sees: all, where they may list them, and else their own.
@@ -118,6 +150,19 @@ impl Gate {
             return Ok(());
         }
         self.require(caller, Right { verb: "get", resource: SESSIONS, name: session }).await
+    }
+
+    /// What a browser is given whose person has signed in.
+    ///
+    /// # Errors
+    /// When this console has no key, or the person does not fit into a cookie.
+    pub fn seal(&self, who: &SignedIn) -> Result<String, Failure> {
+        Ok(self.seal.as_ref().ok_or(Failure::NoSignIn)?.seal(who)?)
+    }
+
+    /// Whether browsers can sign in.
+    pub const fn can_sign_in(&self) -> bool {
+        self.seal.is_some()
     }
 
     /// Lets a caller through who has a right.
@@ -165,61 +210,5 @@ pub async fn asked<T>(request: impl Future<Output = Result<T, kube::Error>>) -> 
     match timeout(PATIENCE, request).await {
         Ok(answer) => answer.map_err(|error| Failure::Cluster(error.to_string())),
         Err(_) => Err(Failure::Cluster(format!("no answer within {} s", PATIENCE.as_secs()))),
-    }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
-}
-
-/// The token that a WebSocket comes with. Pages can send no header with it but the subprotocols that they speak, so that
-/// Kubernetes takes one of those for a token.
-pub fn token_of_page(headers: &HeaderMap) -> Option<String> {
-    if let Some(token) = bearer(headers) {
-        return Some(token.to_owned());
-    }
-    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    let encoded = offers.flat_map(|value| value.split(',')).find_map(|it| it.trim().strip_prefix(TOKEN_PROTOCOL))?;
-    let token = String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()?;
-    Some(token).filter(|token| !token.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case(Some("Bearer abc"), Some("abc"))]
-    #[case(Some("bearer  abc "), Some("abc"))]
-    #[case(Some("Basic abc"), None)]
-    #[case(Some("Bearer "), None)]
-    #[case(Some("Bearer"), None)]
-    #[case(None, None)]
-    fn a_token_is_read(#[case] header: Option<&str>, #[case] token: Option<&str>) {
-        let mut headers = HeaderMap::new();
-        if let Some(header) = header {
-            headers.insert(header::AUTHORIZATION, header.parse().unwrap());
-        }
-        assert_eq!(bearer(&headers), token);
-    }
-
-    #[rstest]
-    #[case(&["feed.bastion.dev, base64url.bearer.authorization.k8s.io.YWJj"], Some("abc"))]
-    #[case(&["feed.bastion.dev", "base64url.bearer.authorization.k8s.io.YWJj"], Some("abc"))]
-    #[case(&["base64url.bearer.authorization.k8s.io.YWJj="], None)]
-    #[case(&["base64url.bearer.authorization.k8s.io."], None)]
-    #[case(&["feed.bastion.dev"], None)]
-    #[case(&[], None)]
-    fn a_token_of_a_page_is_read(#[case] protocols: &[&'static str], #[case] token: Option<&str>) {
-        let mut headers = HeaderMap::new();
-        for protocol in protocols {
-            headers.append(header::SEC_WEBSOCKET_PROTOCOL, protocol.parse().unwrap());
-        }
-        assert_eq!(token_of_page(&headers).as_deref(), token);
-        headers.insert(header::AUTHORIZATION, "Bearer xyz".parse().unwrap());
-        assert_eq!(token_of_page(&headers).as_deref(), Some("xyz"));
     }
 }

@@ -3,7 +3,7 @@
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
 use kube::api::{Api, ListParams};
@@ -15,7 +15,7 @@ use utoipa::{IntoParams, Modify, OpenApi};
 use super::access::{Right, Sight, asked};
 use super::failure::{Failure, Refusals};
 use super::view::{Session, SessionPage, Target, TargetPage, is_id, read_key};
-use super::{Console, feed};
+use super::{Console, feed, page, sign_in, termination};
 use crate::api::{BastionSession, BastionTarget, Phase};
 use crate::audit::{HistoryFilter, Store};
 use crate::cluster::code;
@@ -29,12 +29,14 @@ pub fn routes() -> Router<Console> {
     Router::new()
         .route("/api/v1/sessions", get(sessions))
         .route("/api/v1/sessions/{name}", get(session))
+        .route("/api/v1/sessions/{name}/termination", post(termination::terminate))
         .route("/api/v1/history", get(history))
         .route("/api/v1/history/{id}", get(record))
         .route("/api/v1/targets", get(targets))
         .route("/api/v1/feed", get(feed::page::feed))
         .route("/api/v1/openapi.json", get(description))
-        .fallback(async || Failure::NoRoute)
+        .merge(sign_in::routes())
+        .fallback(page::page)
         .method_not_allowed_fallback(async || Failure::NoMethod)
 }
 
@@ -241,7 +243,7 @@ impl HistoryQuery {
     }
 }
 
-fn read_path(path: Result<Path<String>, PathRejection>) -> Result<String, Failure> {
+pub fn read_path(path: Result<Path<String>, PathRejection>) -> Result<String, Failure> {
     match path {
         Ok(Path(text)) => Ok(text),
         Err(rejection) => Err(Failure::Malformed(rejection.body_text())),
@@ -293,7 +295,7 @@ fn escaped(value: &str) -> String {
 }
 
 /// Whether something can be a name in Kubernetes.
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
@@ -318,7 +320,10 @@ where
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Bastion Operator", description = "Sessions, history and targets of a bastion."),
-    paths(sessions, session, history, record, targets, feed::page::feed, description),
+    paths(
+        sessions, session, termination::terminate, history, record, targets, feed::page::feed, description,
+        sign_in::ways, sign_in::token, sign_in::out, sign_in::me
+    ),
     modifiers(&Bearer),
     security(("token" = []))
 )]

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::{IntoResponses, ToSchema};
 
+use super::seal::SealError;
+use crate::api::Phase;
 use crate::audit::StoreError;
 use crate::metrics::{ConsoleLabels, METRICS};
 
@@ -31,6 +33,28 @@ pub enum Failure {
     /// A page of another site's opened the connection.
     #[error("this page is not the console's own; open the console itself")]
     Origin,
+    /// Browsers cannot sign in here.
+    #[error("this console has no --cookie-key-file, and so no sign-in; send a token as Authorization: Bearer TOKEN")]
+    NoSignIn,
+    /// The keys of the cookies are not there.
+    #[error("nobody can sign in: the console's key cannot be used; its log says why")]
+    Seal(SealError),
+    /// The person does not fit into a cookie.
+    #[error("{0}")]
+    TooLong(SealError),
+    /// There are too many requests.
+    #[error("too many requests; try again in a moment")]
+    TooMany,
+    /// What is to be ended has ended.
+    #[error("session {name} has ended already: {phase}, {reason}")]
+    Ended {
+        /// The session.
+        name: String,
+        /// Its phase.
+        phase: Phase,
+        /// Its reason.
+        reason: String,
+    },
     /// There are as many pages as there may be.
     #[error("this console has as many pages open as it may; try again in a moment")]
     Full,
@@ -41,7 +65,7 @@ pub enum Failure {
     #[error("there is no such path; /api/v1/openapi.json lists those that there are")]
     NoRoute,
     /// The route takes another method.
-    #[error("this path takes GET alone")]
+    #[error("this path takes another method; /api/v1/openapi.json says which")]
     NoMethod,
     /// There is no such thing.
     #[error("there is no {what} {name:?}")]
@@ -80,9 +104,12 @@ pub enum Refusals {
     /// There is no such thing.
     #[response(status = 404)]
     Missing(#[to_schema] Problem),
-    /// The path takes GET alone.
+    /// The path takes another method.
     #[response(status = 405)]
     NoMethod(#[to_schema] Problem),
+    /// There are too many requests; try again.
+    #[response(status = 429)]
+    TooMany(#[to_schema] Problem),
     /// This bastion has no history that a console could read.
     #[response(status = 501)]
     NoHistory(#[to_schema] Problem),
@@ -106,8 +133,11 @@ impl Failure {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Missing { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoHistory => StatusCode::NOT_IMPLEMENTED,
-            Self::Cluster(_) | Self::Database(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoHistory | Self::NoSignIn => StatusCode::NOT_IMPLEMENTED,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLong(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Ended { .. } => StatusCode::CONFLICT,
+            Self::Cluster(_) | Self::Database(_) | Self::Full | Self::Seal(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -120,8 +150,21 @@ impl Failure {
             Self::Malformed(_) | Self::NoMethod => "malformed",
             Self::Missing { .. } | Self::NoRoute => "missing",
             Self::NoHistory => "no_history",
+            Self::NoSignIn => "no_sign_in",
+            Self::Seal(_) | Self::TooLong(_) => "cookie",
+            Self::TooMany => "too_many",
+            Self::Ended { .. } => "ended",
             Self::Cluster(_) => "cluster",
             Self::Database(_) => "database",
+        }
+    }
+}
+
+impl From<SealError> for Failure {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::TooLong => Self::TooLong(error),
+            SealError::Unreadable(..) | SealError::NoKey(_) | SealError::Failed => Self::Seal(error),
         }
     }
 }
@@ -132,6 +175,7 @@ impl IntoResponse for Failure {
         match &self {
             Self::Cluster(error) => warn!(error, "the Kubernetes API does not answer"),
             Self::Database(error) => warn!(%error, "no history"),
+            Self::Seal(error) => warn!(%error, "nobody can sign in with a browser"),
             _ => {}
         }
         let mut response = (self.status(), Json(Problem { error: self.to_string() })).into_response();

@@ -1,28 +1,40 @@
-//! `bastion console`: what the bastion knows, over HTTP, for those whom the cluster lets see it. It keeps no state.
+//! `bastion console`: what the bastion knows, over HTTP, for those whom the cluster lets see it, and the page that
+//! shows it. It keeps no state.
 
 mod access;
 mod api;
+mod credentials;
 mod failure;
 mod feed;
+mod guard;
+mod page;
+mod seal;
+mod sign_in;
+mod termination;
 mod view;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::middleware::from_fn;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
 use tracing::info;
 
 use crate::audit::{AuditSettings, Store};
 use crate::http::{self, Ready};
 use access::Gate;
 use feed::Feed;
+use seal::Seal;
+use sign_in::SignIns;
 
 pub use api::openapi;
 pub use failure::Problem;
@@ -37,6 +49,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The audit database, which is only read, where there is one that can be.
     pub audit: Option<AuditSettings>,
+    /// The keys of the cookies of those who sign in with a browser, if anybody can.
+    pub cookie_key_file: Option<PathBuf>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub http_listen: SocketAddr,
 }
@@ -48,6 +62,7 @@ struct Console {
     namespace: String,
     store: Option<Store>,
     gate: Gate,
+    sign_ins: SignIns,
     feed: Feed,
     /// For pages of the feed, which stay.
     places: Arc<Semaphore>,
@@ -65,18 +80,21 @@ const PARTING: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it cannot start, or can serve no longer.
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
-    let Settings { namespace, listen, audit, http_listen } = settings;
+    let Settings { namespace, listen, audit, cookie_key_file, http_listen } = settings;
     let store = audit.map(Store::new).transpose()?;
     let feed = Feed::new();
     let watching = feed.clone().run(Api::namespaced(client.clone(), &namespace));
-    let gate = Gate::new(client.clone(), &namespace);
+    let gate = Gate::new(client.clone(), &namespace, cookie_key_file.map(Seal::new));
     let places = Arc::new(Semaphore::new(MOST_PAGES as usize));
-    let console = Console { store, gate, client, namespace, feed, places: places.clone(), stop: stop.clone() };
+    let sign_ins = sign_in::sign_ins();
+    let console =
+        Console { store, gate, sign_ins, client, namespace, feed, places: places.clone(), stop: stop.clone() };
     let ready = Ready::of("console");
     let probes = http::serve(http_listen, ready.clone(), stop.clone()).await?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen} cannot be bound"))?;
     info!(address = %listener.local_addr()?, "serving the API");
-    let routes: Router = api::routes().with_state(console);
+    let routes: Router =
+        api::routes().with_state(console).layer(CompressionLayer::new()).layer(from_fn(guard::add_headers));
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
     ready.set(true);
     tokio::select! {

@@ -44,7 +44,7 @@ pub async fn run(flags: Terminate) -> anyhow::Result<ExitCode> {
         flags.names.iter().map(|name| bare(name).to_owned()).collect()
     };
     let requested_by = person::caller(&client).await?.username.unwrap_or_default();
-    let wanted = Termination { requested_by, reason: flags.reason.clone() };
+    let wanted = Termination { requested_by, reason: flags.reason.clone(), via: None };
     let api = select::sessions_in(&client, Some(namespace));
     let outcomes = end_all(&api, namespace, names, &wanted, &flags).await?;
     report(&outcomes, flags.output)
@@ -264,7 +264,7 @@ mod tests {
     }
 
     fn by(name: &str) -> Termination {
-        Termination { requested_by: name.to_owned(), reason: None }
+        Termination { requested_by: name.to_owned(), reason: None, via: None }
     }
 
     #[rstest]

@@ -7,17 +7,17 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::SinkExt;
 use jiff::Timestamp;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::debug;
-use zeroize::Zeroizing;
 
 use super::super::Console;
-use super::super::access::{Gate, Sight, token_of_page};
+use super::super::access::{Gate, Sight};
+use super::super::credentials::{Credentials, check_origin};
 use super::super::failure::{Failure, Refusals};
 use super::{News, message};
 use crate::metrics::{METRICS, SnapshotLabels};
@@ -60,8 +60,8 @@ pub async fn feed(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     check_origin(&headers)?;
-    let token = Zeroizing::new(token_of_page(&headers).ok_or(Failure::Unknown("there is no token"))?);
-    let caller = console.gate.known(&token).await?;
+    let credentials = Credentials::of_socket(&headers)?;
+    let caller = console.gate.known(&credentials).await?;
     let sight = console.gate.sight(&caller).await?;
     let upgrade = upgrade.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
     let place = console.places.clone().try_acquire_owned().map_err(|_| Failure::Full)?;
@@ -69,27 +69,16 @@ pub async fn feed(
     Ok(upgrade.on_upgrade(async move |socket| {
         METRICS.console_pages.inc();
         debug!(who = caller.name, "a page is open");
-        Page { socket, console, token, sight, sequence: 0 }.run().await;
+        Page { socket, console, credentials, sight, sequence: 0 }.run().await;
         METRICS.console_pages.dec();
         drop(place);
     }))
 }
 
-/// A browser says from which site a WebSocket is opened: from another than this one it may be somebody else's doing.
-fn check_origin(headers: &HeaderMap) -> Result<(), Failure> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
-    match (site, text(header::HOST)) {
-        (Some(site), Some(host)) if site.eq_ignore_ascii_case(host) => Ok(()),
-        _ => Err(Failure::Origin),
-    }
-}
-
 struct Page {
     socket: WebSocket,
     console: Console,
-    token: Zeroizing<String>,
+    credentials: Credentials,
     sight: Sight,
     /// How many deltas there were since the last snapshot.
     sequence: u64,
@@ -111,9 +100,9 @@ impl Page {
     /// Tells the page everything, and listens to it, until there is an end of it.
     async fn follow(&mut self) -> Result<Infallible, Bye> {
         let stop = self.console.stop.clone();
-        let (gate, token) = (self.console.gate.clone(), self.token.clone());
+        let (gate, credentials) = (self.console.gate.clone(), self.credentials.clone());
         let mut news = self.show("opened").await?;
-        let mut rights = pin!(another_sight(&gate, &token, self.sight.clone()));
+        let mut rights = pin!(another_sight(&gate, &credentials, self.sight.clone()));
         let mut heartbeat = interval(HEARTBEAT);
         let mut heard = Instant::now();
         loop {
@@ -126,7 +115,7 @@ impl Page {
                 },
                 sight = &mut rights => {
                     self.sight = sight.map_err(Bye::Refused)?;
-                    rights.set(another_sight(&gate, &token, self.sight.clone()));
+                    rights.set(another_sight(&gate, &credentials, self.sight.clone()));
                     news = self.show("rights").await?;
                 }
                 _ = heartbeat.tick() => {
@@ -186,11 +175,11 @@ impl Page {
 }
 
 /// Waits until a person's rights are others.
-async fn another_sight(gate: &Gate, token: &str, sight: Sight) -> Result<Sight, Failure> {
+async fn another_sight(gate: &Gate, credentials: &Credentials, sight: Sight) -> Result<Sight, Failure> {
     let mut checked = Instant::now();
     loop {
         sleep(RECHECK).await;
-        let now = async { gate.sight(&gate.known(token).await?).await };
+        let now = async { gate.sight(&gate.known(credentials).await?).await };
         match now.await {
             Ok(now) if now != sight => return Ok(now),
             Ok(_) => checked = Instant::now(),
@@ -209,26 +198,7 @@ fn short(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-
     use super::*;
-
-    #[rstest]
-    #[case::a_program(None, true)]
-    #[case::this_site(Some("https://console.example"), true)]
-    #[case::this_site_in_capitals(Some("https://Console.Example"), true)]
-    #[case::another_site(Some("https://evil.example"), false)]
-    #[case::another_port(Some("https://console.example:8443"), false)]
-    #[case::a_longer_name(Some("https://console.example.evil.example"), false)]
-    #[case::a_file(Some("null"), false)]
-    fn a_page_of_another_site_is_refused(#[case] origin: Option<&str>, #[case] welcome: bool) {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, "console.example".parse().unwrap());
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, origin.parse().unwrap());
-        }
-        assert_eq!(check_origin(&headers).is_ok(), welcome);
-    }
 
     #[test]
     fn a_reason_fits_into_a_close_frame() {

@@ -1,0 +1,209 @@
+//! What a browser is given when somebody has signed in: who they are and until when, sealed with a key that all consoles
+//! share. It holds no token, and nobody else can read it or make one.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, RandomizedNonceKey};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::UserInfo;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// What else is sealed with the same key is nothing of this kind.
+const PURPOSE: &[u8] = b"bastion.dev/console/sign-in/1";
+const KEY_BYTES: usize = 32;
+const NONCE_BYTES: usize = 12;
+/// Browsers keep no longer cookies.
+const LONGEST: usize = 4000;
+
+/// Somebody who has signed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedIn {
+    /// The Kubernetes user name.
+    pub name: String,
+    /// The uid, where the cluster knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    extra: BTreeMap<String, Vec<String>>,
+    /// When it is over, in seconds since 1970.
+    expires: i64,
+}
+
+impl SignedIn {
+    /// The user whom a review of a token named, until `expires`.
+    pub fn new(name: String, user: UserInfo, expires: Timestamp) -> Self {
+        let UserInfo { uid, groups, extra, .. } = user;
+        let (groups, extra) = (groups.unwrap_or_default(), extra.unwrap_or_default());
+        Self { name, uid, groups, extra, expires: expires.as_second() }
+    }
+
+    /// The user, as a review of their rights takes it.
+    pub fn user(self) -> UserInfo {
+        let Self { name, uid, groups, extra, .. } = self;
+        UserInfo { username: Some(name), uid, groups: Some(groups), extra: Some(extra) }
+    }
+
+    /// When it is over.
+    pub fn expires(&self) -> Timestamp {
+        Timestamp::from_second(self.expires).unwrap_or(Timestamp::MIN)
+    }
+}
+
+/// Why nothing can be sealed or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error("--cookie-key-file {0} cannot be read: {1}")]
+    Unreadable(PathBuf, std::io::Error),
+    #[error("--cookie-key-file {0} should have a key a line, 32 bytes in base64: openssl rand -base64 32")]
+    NoKey(PathBuf),
+    #[error("the user is in too many groups for a cookie; send the token as Authorization: Bearer TOKEN")]
+    TooLong,
+    #[error("the cryptographic library failed")]
+    Failed,
+}
+
+/// The file of the keys. It is read at each use, so that keys can be changed without a restart: the first one seals, and
+/// each of them opens.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    file: PathBuf,
+}
+
+impl Seal {
+    /// With the keys of this file.
+    pub const fn new(file: PathBuf) -> Self {
+        Self { file }
+    }
+
+    /// Seals, for a cookie's value.
+    ///
+    /// # Errors
+    /// When there is no key, or the cookie would be too long.
+    pub fn seal(&self, who: &SignedIn) -> Result<String, SealError> {
+        let key = self.keys()?.into_iter().next().ok_or_else(|| SealError::NoKey(self.file.clone()))?;
+        let mut text = serde_json::to_vec(who).map_err(|_| SealError::Failed)?;
+        let nonce = key.seal_in_place_append_tag(Aad::from(PURPOSE), &mut text).map_err(|_| SealError::Failed)?;
+        let sealed = URL_SAFE_NO_PAD.encode([nonce.as_ref().as_slice(), &text].concat());
+        if sealed.len() > LONGEST { Err(SealError::TooLong) } else { Ok(sealed) }
+    }
+
+    /// Opens a cookie's value. `None`: it was not sealed with one of the keys, or it is over.
+    ///
+    /// # Errors
+    /// When there is no key.
+    pub fn open(&self, sealed: &str, now: Timestamp) -> Result<Option<SignedIn>, SealError> {
+        let keys = self.keys()?;
+        let Ok(sealed) = URL_SAFE_NO_PAD.decode(sealed) else { return Ok(None) };
+        let opened = keys.iter().find_map(|key| open_with(key, &sealed));
+        Ok(opened.filter(|who| now < who.expires()))
+    }
+
+    fn keys(&self) -> Result<Vec<RandomizedNonceKey>, SealError> {
+        let text =
+            std::fs::read_to_string(&self.file).map_err(|error| SealError::Unreadable(self.file.clone(), error))?;
+        let text = Zeroizing::new(text);
+        let keys = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(key);
+        let keys: Option<Vec<_>> = keys.collect();
+        keys.filter(|keys| !keys.is_empty()).ok_or_else(|| SealError::NoKey(self.file.clone()))
+    }
+}
+
+fn key(line: &str) -> Option<RandomizedNonceKey> {
+    let bytes = Zeroizing::new(STANDARD.decode(line).ok()?);
+    RandomizedNonceKey::new(&AES_256_GCM_SIV, bytes.get(..KEY_BYTES).filter(|_| bytes.len() == KEY_BYTES)?).ok()
+}
+
+fn open_with(key: &RandomizedNonceKey, sealed: &[u8]) -> Option<SignedIn> {
+    let (nonce, text) = sealed.split_first_chunk::<NONCE_BYTES>()?;
+    let mut text = text.to_vec();
+    let opened = key.open_in_place(nonce.into(), Aad::from(PURPOSE), &mut text).ok()?;
+    serde_json::from_slice(opened).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    const NEW: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+    fn seal(dir: &tempfile::TempDir, keys: &str) -> Seal {
+        let file = dir.path().join("keys");
+        std::fs::write(&file, keys).unwrap();
+        Seal::new(file)
+    }
+
+    fn alice() -> SignedIn {
+        let user = UserInfo { groups: Some(vec!["admins".to_owned()]), ..UserInfo::default() };
+        SignedIn::new("alice".to_owned(), user, Timestamp::from_second(1000).unwrap())
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_is_opened_until_it_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let seal = seal(&dir, OLD);
+        let sealed = seal.seal(&alice()).unwrap();
+        assert!(!sealed.contains("alice"));
+        assert_ne!(seal.seal(&alice()).unwrap(), sealed, "no two are alike");
+        assert_eq!(seal.open(&sealed, at(999)).unwrap(), Some(alice()));
+        assert_eq!(seal.open(&sealed, at(1000)).unwrap(), None);
+        let user = seal.open(&sealed, at(0)).unwrap().unwrap().user();
+        assert_eq!((user.username.as_deref(), user.groups), (Some("alice"), Some(vec!["admins".to_owned()])));
+    }
+
+    #[test]
+    fn whoever_changes_a_byte_has_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let seal = seal(&dir, OLD);
+        let sealed = URL_SAFE_NO_PAD.decode(seal.seal(&alice()).unwrap()).unwrap();
+        for place in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[place] ^= 1;
+            assert_eq!(seal.open(&URL_SAFE_NO_PAD.encode(changed), at(0)).unwrap(), None, "{place}");
+        }
+        for short in ["", "x", "AAAA", "not base64 !"] {
+            assert_eq!(seal.open(short, at(0)).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_new_key_seals_and_an_old_one_still_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = seal(&dir, OLD).seal(&alice()).unwrap();
+        let both = seal(&dir, &format!("{NEW}\n{OLD}\n"));
+        assert!(both.open(&before, at(0)).unwrap().is_some());
+        let after = both.seal(&alice()).unwrap();
+        let without = seal(&dir, NEW);
+        assert!(without.open(&after, at(0)).unwrap().is_some());
+        assert!(without.open(&before, at(0)).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_no_key_is_said_to_be_none() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "AAAA", "secret", &format!("{OLD}\nAAAA")] {
+            let error = seal(&dir, text).seal(&alice()).unwrap_err().to_string();
+            assert!(error.contains("openssl rand -base64 32"), "{error}");
+        }
+        let error = Seal::new(dir.path().join("none")).open("x", at(0)).unwrap_err().to_string();
+        assert!(error.contains("cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn who_does_not_fit_into_a_cookie_is_told_another_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let user = UserInfo { groups: Some(vec!["g".repeat(100); 40]), ..UserInfo::default() };
+        let error = seal(&dir, OLD).seal(&SignedIn::new("a".to_owned(), user, at(0))).unwrap_err();
+        assert!(matches!(error, SealError::TooLong));
+    }
+}

@@ -1,0 +1,211 @@
+//! Signing in with a browser, and out again: a token of the cluster's for a cookie that holds none.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::AppendHeaders;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tracing::info;
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+use super::Console;
+use super::access::Right;
+use super::credentials::{COOKIE, check_writes};
+use super::failure::{Failure, Refusals};
+
+/// How long somebody is signed in at most.
+const SIGNED_IN: Duration = Duration::from_hours(8);
+/// How many may sign in each second; each of them is a question to the API server. A few more may come at once.
+const SIGN_INS_A_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+/// How many sign in.
+pub type SignIns = Arc<DefaultDirectRateLimiter>;
+
+type SetCookie = AppendHeaders<[(HeaderName, String); 1]>;
+
+/// A bound on those who sign in.
+pub fn sign_ins() -> SignIns {
+    Arc::new(RateLimiter::direct(Quota::per_second(SIGN_INS_A_SECOND)))
+}
+
+pub fn routes() -> Router<Console> {
+    Router::new()
+        .route("/auth/ways", get(ways))
+        .route("/auth/token", post(token))
+        .route("/auth/out", post(out))
+        .route("/api/v1/me", get(me))
+}
+
+/// How somebody can sign in with a browser.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ways {
+    /// With the token of a Kubernetes user.
+    token: bool,
+}
+
+/// The token of a Kubernetes user.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// As `kubectl create token` prints it.
+    #[schema(value_type = String)]
+    token: Zeroizing<String>,
+}
+
+/// Who asks, and what they may.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Me {
+    /// The Kubernetes user name.
+    user: String,
+    /// The Kubernetes groups.
+    groups: Vec<String>,
+    /// Until when they are signed in; nothing where they sent a token.
+    expires: Option<String>,
+    /// The namespace of the bastion.
+    namespace: String,
+    /// What they may.
+    rights: Rights,
+}
+
+/// What somebody may, as `kubectl auth can-i` answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Rights {
+    /// To see the sessions of others, open ones and past ones; who may not sees their own.
+    list_sessions: Answer,
+    /// To end sessions of others; everybody may end their own.
+    terminate_sessions: Answer,
+    /// To see the targets.
+    list_targets: Answer,
+}
+
+/// Whether somebody may do something.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Answer {
+    /// Whether.
+    allowed: bool,
+    /// What they lack.
+    reason: Option<String>,
+}
+
+/// How somebody can sign in with a browser; it is everybody's.
+#[utoipa::path(get, path = "/auth/ways", security(()), responses((status = 200, body = Ways)))]
+pub async fn ways(State(console): State<Console>) -> Json<Ways> {
+    Json(Ways { token: console.gate.can_sign_in() })
+}
+
+/// Signs in with the token of a Kubernetes user. The answer sets a cookie, which says who that is and holds no token; it is
+/// good for as long as the token is, and for 8 hours at most. Browsers alone need it.
+#[utoipa::path(post, path = "/auth/token", security(()), request_body = Token, responses((status = 204, description = "Signed in"), Refusals))]
+pub async fn token(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    body: Result<Json<Token>, JsonRejection>,
+) -> Result<(StatusCode, SetCookie), Failure> {
+    check_writes(&headers)?;
+    let Json(Token { token }) = body.map_err(|rejection| Failure::Malformed(without_value(&rejection)))?;
+    console.sign_ins.check().map_err(|_| Failure::TooMany)?;
+    let caller = console.gate.reviewed(token.trim()).await?;
+    let (now, name) = (Timestamp::now(), caller.name.clone());
+    let until = expiry(token.trim(), now);
+    let sealed = console.gate.seal(&caller.signed_in(until))?;
+    info!(who = name, %until, "signed in with a browser");
+    let seconds = until.as_second().saturating_sub(now.as_second()).max(0);
+    Ok((StatusCode::NO_CONTENT, set_cookie(&sealed, seconds)))
+}
+
+/// Signs out: has the browser forget the cookie.
+#[utoipa::path(post, path = "/auth/out", security(()), responses((status = 204, description = "Signed out"), Refusals))]
+pub async fn out(headers: HeaderMap) -> Result<(StatusCode, SetCookie), Failure> {
+    check_writes(&headers)?;
+    Ok((StatusCode::NO_CONTENT, set_cookie("", 0)))
+}
+
+/// Who the caller is, and what they may.
+#[utoipa::path(get, path = "/api/v1/me", responses((status = 200, body = Me), Refusals))]
+pub async fn me(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Me>, Failure> {
+    let caller = console.gate.caller(&headers).await?;
+    let may = async |verb, resource| match console.gate.require(&caller, Right { verb, resource, name: None }).await {
+        Ok(()) => Ok(Answer { allowed: true, reason: None }),
+        Err(forbidden @ Failure::Forbidden { .. }) => {
+            Ok(Answer { allowed: false, reason: Some(forbidden.to_string()) })
+        }
+        Err(failure) => Err(failure),
+    };
+    let rights = Rights {
+        list_sessions: may("list", "bastionsessions").await?,
+        terminate_sessions: may("patch", "bastionsessions").await?,
+        list_targets: may("list", "bastiontargets").await?,
+    };
+    Ok(Json(Me {
+        user: caller.name.clone(),
+        groups: caller.groups().to_vec(),
+        expires: caller.signed_in_until.map(|it| it.to_string()),
+        namespace: console.namespace.clone(),
+        rights,
+    }))
+}
+
+fn set_cookie(value: &str, seconds: i64) -> SetCookie {
+    let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
+    AppendHeaders([(header::SET_COOKIE, cookie)])
+}
+
+/// What is wrong with a body, without what it says: that may be a token.
+fn without_value(rejection: &JsonRejection) -> String {
+    match rejection {
+        JsonRejection::MissingJsonContentType(_) => "send it as application/json".to_owned(),
+        _ => r#"send {"token": "..."}"#.to_owned(),
+    }
+}
+
+/// Until when somebody is signed in who came with this token, which the API server has found good. A token may say itself
+/// how long it is.
+fn expiry(token: &str, now: Timestamp) -> Timestamp {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: f64,
+    }
+    let most = now.saturating_add(SIGNED_IN).unwrap_or(Timestamp::MAX);
+    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let claims = claims.and_then(|text| serde_json::from_slice::<Claims>(&text).ok());
+    #[allow(clippy::cast_possible_truncation, reason = "no token is good for so long")]
+    let own = claims.and_then(|claims| Timestamp::from_second(claims.exp as i64).ok());
+    own.map_or(most, |own| own.min(most))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::short(r#"{"exp": 1600, "sub": "x"}"#, 1600)]
+    #[case::with_a_fraction(r#"{"exp": 1600.5}"#, 1600)]
+    #[case::long(r#"{"exp": 99999}"#, 1000 + 8 * 3600)]
+    #[case::none(r#"{"sub": "x"}"#, 1000 + 8 * 3600)]
+    #[case::no_json("?", 1000 + 8 * 3600)]
+    fn nobody_is_signed_in_for_longer_than_their_token_is_good(#[case] claims: &str, #[case] until: i64) {
+        let now = Timestamp::from_second(1000).unwrap();
+        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        assert_eq!(expiry(&token, now).as_second(), until);
+        assert_eq!(expiry("opaque", now).as_second(), 1000 + 8 * 3600);
+    }
+
+    #[test]
+    fn a_cookie_is_for_this_site_alone_and_for_no_script() {
+        let AppendHeaders([(_, cookie)]) = set_cookie("abc", 60);
+        assert_eq!(cookie, "__Host-bastion=abc; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Strict");
+    }
+}

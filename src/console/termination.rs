@@ -1,0 +1,113 @@
+//! Ending a session from the console, in the name of who asks.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams};
+use serde::Deserialize;
+use serde_json::json;
+use tracing::info;
+use utoipa::ToSchema;
+
+use super::Console;
+use super::access::{Caller, Right, asked};
+use super::api::{is_name, read_path};
+use super::credentials::check_writes;
+use super::failure::{Failure, Refusals};
+use super::view::Session;
+use crate::api::{BastionSession, Phase};
+use crate::cluster::code;
+
+/// As many characters as the object takes.
+const LONGEST_REASON: usize = 512;
+
+/// An end that is asked for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndRequest {
+    /// Why; the session's user reads it.
+    #[schema(max_length = 512)]
+    reason: Option<String>,
+}
+
+/// Asks for the end of a session: the caller's own, or any that they may patch. It ends a moment later, as Terminated for
+/// AdminTerminated, and the caller's own as Closed for ApiClosed. One whose end somebody has asked for already is answered as
+/// it is.
+#[utoipa::path(post, path = "/api/v1/sessions/{name}/termination", request_body = EndRequest,
+    params(("name" = String, Path, description = "The name of the BastionSession")),
+    responses((status = 200, body = Session), (status = 409, description = "It has ended already", body = super::Problem), Refusals))]
+pub async fn terminate(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    name: Result<Path<String>, PathRejection>,
+    body: Result<Json<EndRequest>, JsonRejection>,
+) -> Result<Json<Session>, Failure> {
+    check_writes(&headers)?;
+    let caller = console.gate.caller(&headers).await?;
+    let name = read_path(name)?;
+    let Json(request) = body.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
+    let reason = request.reason.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
+    if reason.as_ref().is_some_and(|reason| reason.chars().count() > LONGEST_REASON) {
+        return Err(Failure::Malformed(format!("reason: write {LONGEST_REASON} characters at most")));
+    }
+    let session = console.to_be_ended(&caller, &name).await?;
+    if session.spec.termination.is_some() {
+        return Ok(Json(Session::from(&session)));
+    }
+    let asked = console.ask_for_end(&caller, &session, reason).await?;
+    info!(session = name, who = caller.name, "its end was asked for");
+    Ok(Json(Session::from(&asked)))
+}
+
+impl Console {
+    /// The session, if the caller may end it and it has not ended.
+    async fn to_be_ended(&self, caller: &Caller, name: &str) -> Result<BastionSession, Failure> {
+        let found = if is_name(name) { asked(self.sessions().get_opt(name)).await? } else { None };
+        if found.as_ref().is_none_or(|session| session.spec.user.subject != caller.name) {
+            self.gate.require(caller, Right { verb: "patch", resource: "bastionsessions", name: Some(name) }).await?;
+        }
+        let session = found.ok_or_else(|| missing(name))?;
+        if session.phase() == Phase::Active { Ok(session) } else { Err(ended(&session)) }
+    }
+
+    async fn ask_for_end(
+        &self,
+        caller: &Caller,
+        session: &BastionSession,
+        reason: Option<String>,
+    ) -> Result<BastionSession, Failure> {
+        let name = session.name_any();
+        let termination = json!({"requestedBy": caller.name, "reason": reason, "via": "Console"});
+        // The uid: it is this session, and no later one of its name, that the caller has seen.
+        let patch = json!({"metadata": {"uid": session.uid()}, "spec": {"termination": termination}});
+        let (sessions, params) = (self.sessions(), PatchParams::default());
+        let answer = asked(async {
+            match sessions.patch(&name, &params, &Patch::Merge(patch)).await {
+                Ok(session) => Ok(Some(session)),
+                Err(error) if matches!(code(&error), Some(404 | 409 | 422)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        if let Some(session) = answer.await? {
+            return Ok(session);
+        }
+        // It has ended meanwhile, or somebody else was faster.
+        let now = asked(self.sessions().get_opt(&name)).await?.ok_or_else(|| missing(&name))?;
+        if now.phase() == Phase::Active { Ok(now) } else { Err(ended(&now)) }
+    }
+
+    fn sessions(&self) -> Api<BastionSession> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::Missing { what: "session", name: name.to_owned() }
+}
+
+fn ended(session: &BastionSession) -> Failure {
+    let reason = session.status.as_ref().and_then(|status| status.reason.clone());
+    Failure::Ended { name: session.name_any(), phase: session.phase(), reason: reason.unwrap_or_default() }
+}

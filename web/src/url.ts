@@ -1,0 +1,33 @@
+// The page's address is its state: which part of it is open, and what is asked for there.
+
+import { useCallback, useSyncExternalStore } from "react";
+
+const listeners = new Set<() => void>();
+const tell = (): void => listeners.forEach((listener) => listener());
+window.addEventListener("popstate", tell);
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** Goes somewhere; `replace` leaves no step to go back to. */
+export function go(to: string, replace = false): void {
+  window.history[replace ? "replaceState" : "pushState"](null, "", to);
+  tell();
+}
+
+/** Where the page is. */
+export function usePath(): string {
+  return useSyncExternalStore(subscribe, () => location.pathname);
+}
+
+/** What is asked for, and how to ask for something else. */
+export function useParams(): [URLSearchParams, (params: URLSearchParams, replace?: boolean) => void] {
+  const text = useSyncExternalStore(subscribe, () => location.search);
+  const set = useCallback((params: URLSearchParams, replace = true) => {
+    const query = params.toString();
+    go(location.pathname + (query ? `?${query}` : ""), replace);
+  }, []);
+  return [new URLSearchParams(text), set];
+}
