@@ -4,6 +4,7 @@
 mod access;
 mod api;
 mod credentials;
+mod events;
 mod failure;
 mod feed;
 mod guard;
