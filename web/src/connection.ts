@@ -74,6 +74,7 @@ export class Feed {
       return;
     }
     this.online = next;
+    this.refused = null;
     this.tell();
   };
 
