@@ -12,13 +12,14 @@ use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi};
 
-use super::access::{Right, Sight, asked};
+use super::access::{Right, Sight};
 use super::failure::{Failure, Refusals};
 use super::view::{Session, SessionPage, Target, TargetPage, is_id, read_key};
 use super::{Console, feed, page, sign_in, termination};
 use crate::api::{BastionSession, BastionTarget, Phase};
 use crate::audit::{HistoryFilter, Store};
 use crate::cluster::code;
+use crate::web::asked;
 
 const USUAL_LIMIT: u32 = 100;
 const MOST: u32 = 1000;
@@ -103,7 +104,7 @@ async fn sessions(
     headers: HeaderMap,
     query: Result<Query<SessionQuery>, QueryRejection>,
 ) -> Answer<SessionPage> {
-    let caller = console.gate.caller(&headers).await?;
+    let caller = console.visitors.caller(&headers).await?;
     let sight = console.gate.sight(&caller).await?;
     let query = understood(query)?;
     let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(sight)?);
@@ -121,7 +122,7 @@ async fn session(
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
 ) -> Answer<Session> {
-    let caller = console.gate.caller(&headers).await?;
+    let caller = console.visitors.caller(&headers).await?;
     let name = read_path(name)?;
     let api: Api<BastionSession> = Api::namespaced(console.client, &console.namespace);
     // What can be no name is nobody's.
@@ -138,7 +139,7 @@ async fn history(
     headers: HeaderMap,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Answer<SessionPage> {
-    let caller = console.gate.caller(&headers).await?;
+    let caller = console.visitors.caller(&headers).await?;
     let sight = console.gate.sight(&caller).await?;
     let query = understood(query)?;
     let limit = limit_of(query.limit)?;
@@ -155,7 +156,7 @@ async fn record(
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
 ) -> Answer<Session> {
-    let caller = console.gate.caller(&headers).await?;
+    let caller = console.visitors.caller(&headers).await?;
     let id = read_path(id)?;
     let found = if is_id(&id) { console.store()?.get(&id).await? } else { None };
     let found = found.filter(|record| record.namespace == console.namespace);
@@ -171,7 +172,7 @@ async fn targets(
     headers: HeaderMap,
     query: Result<Query<TargetQuery>, QueryRejection>,
 ) -> Answer<TargetPage> {
-    let caller = console.gate.caller(&headers).await?;
+    let caller = console.visitors.caller(&headers).await?;
     console.gate.require(&caller, Right { verb: "list", resource: "bastiontargets", name: None }).await?;
     let query = understood(query)?;
     let api: Api<BastionTarget> = Api::namespaced(console.client, &console.namespace);
