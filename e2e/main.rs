@@ -7,6 +7,7 @@ mod access;
 mod audit_log;
 mod audit_store;
 mod bridge;
+mod browser;
 mod certificates;
 mod clients;
 mod clocks;

@@ -83,9 +83,8 @@ impl FeedPage {
                 self.next().await;
             }
         };
-        if timeout(PATIENCE, reading).await.is_err() {
-            panic!("it shows {:?}, not {expected:?}", self.sorted_names());
-        }
+        let read = timeout(PATIENCE, reading).await;
+        assert!(read.is_ok(), "it shows {:?}, not {expected:?}", self.sorted_names());
     }
 
     fn sorted_names(&self) -> Vec<&str> {

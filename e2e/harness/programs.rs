@@ -125,12 +125,17 @@ pub struct Console {
 impl Console {
     /// Starts one in a setting of its own, and returns once it listens.
     pub async fn start_in(namespace: &Namespace, pod: &str, setting: &Setting<'_>) -> Self {
+        Self::start_at(namespace, pod, "127.0.0.1:0", setting).await
+    }
+
+    /// Starts one that serves its API there.
+    pub async fn start_at(namespace: &Namespace, pod: &str, listen: &str, setting: &Setting<'_>) -> Self {
         // All consoles of a namespace have the same key.
         let keys = namespace.dir.join("cookie.keys");
         fs::write(&keys, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").expect("a file");
         let mut setting = setting.clone();
         setting.env.insert(0, ("BASTION_COOKIE_KEY_FILE", keys.into()));
-        let arguments = ["console", "--listen", "127.0.0.1:0"];
+        let arguments = ["console", "--listen", listen];
         let mut process = start_program(namespace, "bastion-console", pod, &arguments, &setting).await;
         let address = process.finds("the address of its API", |it| address_in(it, "serving the API")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;

@@ -63,7 +63,7 @@ ruled_string!(
 ruled_string!(
     /// A line of a user's keys: an OpenSSH public key, or `cert-authority` and the key that signs certificates.
     UserKeyLine, max 4096,
-    rule r#"self.matches(r'^((cert-authority(,(principals="[^"\s,]+(,[^"\s,]+)*"|command="([^"\\\n]|\\+[^"\\\n]|\\+")+"|no-pty|no-port-forwarding|no-agent-forwarding|no-touch-required|verify-required))* )?(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com)|(no-touch-required|verify-required)(,(no-touch-required|verify-required))? (sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com)) [A-Za-z0-9+/]+=*( [^\n]*)?$')"#,
+    rule r#"self.matches(r'^((cert-authority(,(principals="([^"\\\s,]|\\+[^"\\\s,])+(,([^"\\\s,]|\\+[^"\\\s,])+)*"|command="([^"\\\n]|\\+[^"\\\n]|\\+")+"|no-pty|no-port-forwarding|no-agent-forwarding|no-touch-required|verify-required))* )?(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com)|(no-touch-required|verify-required)(,(no-touch-required|verify-required))? (sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com)) [A-Za-z0-9+/]+=*( [^\n]*)?$')"#,
     message "must be one line of an OpenSSH public key, such as: ssh-ed25519 AAAAC3Nz... comment; only cert-authority may stand before it, with the options principals=\"a,b\", command=\"...\", no-pty, no-port-forwarding, no-agent-forwarding, no-touch-required and verify-required, as in: cert-authority,principals=\"ops\" ssh-ed25519 AAAAC3Nz...; before a key of type sk-..., no-touch-required and verify-required may stand alone"
 );
 

@@ -75,7 +75,7 @@ export function History({ me }: { me: Me }): ReactNode {
                 <td title={row.client_software ?? undefined}>{row.client_address}</td>
                 <td><span className={`why ${row.status}`}>{say(row.status)}</span></td>
                 <td title={row.message ?? undefined}>{row.status === "active" ? "" : say.reason(row.reason)}{row.terminated_by && ` (${say("by", row.terminated_by)})`}</td>
-                <td title={utc(row.start_time)}>{local(row.start_time, say.language)}</td>
+                <td title={utc(row.start_time)}>{local(row.start_time)}</td>
                 <td className="number">{row.duration_seconds === null ? "" : duration(row.duration_seconds * 1000)}</td>
                 <td className="number">↑ {bytes(row.bytes_in)} ↓ {bytes(row.bytes_out)}</td>
               </tr>

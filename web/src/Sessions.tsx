@@ -209,7 +209,7 @@ function Row({ session, top, index, now, on, toggle }: { session: Session; top: 
       <span role="cell">{session.login}</span>
       <span role="cell" title={session.client_software ?? undefined}>{session.client_address}</span>
       <span role="cell">{session.protocol}</span>
-      <span role="cell" title={utc(session.start_time)}>{local(session.start_time, say.language)}</span>
+      <span role="cell" title={utc(session.start_time)}>{local(session.start_time)}</span>
       <span role="cell" className="number">{session.termination ? say("ending") : duration(now - Date.parse(session.start_time))}</span>
       <span role="cell" title={session.gateway}>{session.gateway}</span>
     </div>
@@ -265,11 +265,11 @@ function JustEnded({ ended }: { ended: readonly Ended[] }): ReactNode {
           const { session } = it;
           return (
             <li key={session.session_id} data-ended={session.name}>
-              <strong>{session.user}</strong> → {session.target}
+              <span><strong>{session.user}</strong> → {session.target}</span>
               <span className={`why ${session.status}`} title={session.message ?? undefined}>{say.reason(session.reason)}</span>
               <span className="hint">
                 {session.terminated_by && `${say("by", session.terminated_by)} · `}
-                {session.end_time && <time dateTime={session.end_time} title={utc(session.end_time)}>{local(session.end_time, say.language).slice(-8)}</time>}
+                {session.end_time && <time dateTime={session.end_time} title={utc(session.end_time)}>{local(session.end_time).slice(-8)}</time>}
                 {took !== null && ` · ${say("shownAfter", delayText(took))}`}
               </span>
             </li>

@@ -20,11 +20,12 @@ export function bytes(count: number | null): string {
   return `${power === 0 ? value : value.toFixed(1)} ${units[power]}`;
 }
 
-export function local(time: string, language: string): string {
-  const format = new Intl.DateTimeFormat(language, {
-    year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false,
-  });
-  return format.format(new Date(time));
+/** A time as this machine's clock had it, with the largest unit first: it reads alike everywhere, and sorts. */
+export function local(time: string): string {
+  const at = new Date(time);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
+  return `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
 }
 
 export function utc(time: string): string {

@@ -96,10 +96,6 @@ capabilities: {drop: [ALL]}
 {{- end }}
 
 {{/* The keys of the cookies of those who sign in with a browser, which the console makes and the gateways' terminal opens. */}}
-{{- define "bastion.cookieSecret" -}}
-{{ .Values.console.cookieKeysSecret | default "bastion-cookie-keys" }}
-{{- end }}
-
 {{- define "bastion.cookieEnv" -}}
 {{- if .Values.console.enabled }}
 - {name: BASTION_COOKIE_KEY_FILE, value: /run/secrets/bastion/cookie/keys}
@@ -111,14 +107,14 @@ capabilities: {drop: [ALL]}
 
 {{- define "bastion.cookieMount" -}}
 {{- if .Values.console.enabled }}
-- {name: cookie-keys, mountPath: /run/secrets/bastion/cookie, readOnly: true}
+- {name: cookie, mountPath: /run/secrets/bastion/cookie, readOnly: true}
 {{- end }}
 {{- end }}
 
 {{- define "bastion.cookieVolume" -}}
 {{- if .Values.console.enabled }}
-- name: cookie-keys
-  secret: {secretName: {{ include "bastion.cookieSecret" . }}, items: [{key: keys, path: keys}]}
+- name: cookie
+  secret: {secretName: {{ .Values.console.cookieKeySecret | default "bastion-console" }}, items: [{key: keys, path: keys}]}
 {{- end }}
 {{- end }}
 

@@ -1,0 +1,214 @@
+//! The console's page in a real Chromium: web/browser/scenes.mjs has what is seen there, and asks for what is done outside.
+
+use std::path::Path;
+
+use futures::{StreamExt, stream};
+use kube::ResourceExt;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::control_plane::PERSON;
+use crate::harness::namespace::{PEOPLE, kubectl_path};
+use crate::harness::objects::{bastion_session, ended_status};
+use crate::harness::process::command;
+use crate::harness::{Bastion, Console, Namespace, Open, PATIENCE, Process, Setting};
+
+/// A scene that goes on in a browser.
+struct Scene {
+    process: Process,
+    answered: usize,
+}
+
+impl Scene {
+    async fn start(name: &str, namespace: &Namespace, console: &Console, token: &str) -> Self {
+        let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
+        let mut command = command("node");
+        command.arg(web.join("browser/scenes.mjs")).arg(name).current_dir(&web);
+        command.env("CONSOLE_URL", format!("http://{}", console.address)).env("TOKEN", token);
+        command.env("KUBECTL", kubectl_path().await).env("KUBECONFIG", namespace.control_plane.kubeconfig());
+        command.env("NAMESPACE", &namespace.name);
+        let process = Process::start(namespace.dir.join(format!("browser-{name}")), command).await;
+        Self { process, answered: 0 }
+    }
+
+    /// What it asks for next; `done` at its end.
+    async fn next(&mut self) -> String {
+        let number = self.answered;
+        self.answered += 1;
+        let asked =
+            |it: &Process| it.stdout().lines().filter_map(|line| line.strip_prefix('@')).nth(number).map(str::to_owned);
+        self.process.finds("the scene's next line", asked).await
+    }
+
+    async fn answer(&mut self, text: &str) {
+        self.process.say(text).await;
+    }
+
+    async fn is_done(mut self) {
+        assert_eq!(self.next().await, "done");
+        assert_eq!(self.process.finish(PATIENCE).await.code, Some(0));
+    }
+}
+
+/// Somebody who sees and ends sessions.
+async fn administrator(namespace: &Namespace) -> String {
+    let (user, token) = namespace.somebody("administrator").await;
+    namespace.bind(&user, "bastion-viewer").await;
+    namespace.bind(&user, "bastion-session-terminator").await;
+    token
+}
+
+async fn console(namespace: &Namespace) -> Console {
+    Console::start_in(namespace, "console-0", &Setting::default()).await
+}
+
+/// The one of these that has this name.
+fn named<'a>(open: &'a mut [Open], name: &str) -> &'a mut Open {
+    open.iter_mut().find(|it| it.session.name_any() == name).expect("it was opened")
+}
+
+/// Does to real sessions what a scene asks for, until it asks for something else.
+async fn act(scene: &mut Scene, bastion: &Bastion, open: &mut Vec<Open>) -> String {
+    loop {
+        let asked = scene.next().await;
+        match asked.split_once(' ') {
+            Some(("open", count)) => {
+                for _ in 0..count.parse().expect("a number") {
+                    open.push(bastion.open("alice").await);
+                }
+                scene.answer(&open.iter().map(|it| it.session.name_any()).collect::<Vec<_>>().join(" ")).await;
+            }
+            Some(("exit", name)) => {
+                named(open, name).ssh.say("exit 0").await;
+                scene.answer("").await;
+            }
+            Some(("kill", name)) => {
+                named(open, name).ssh.signal(Signal::SIGKILL);
+                scene.answer("").await;
+            }
+            Some(("answers", name)) => {
+                named(open, name).still_answers().await;
+                scene.answer("").await;
+            }
+            _ => return asked,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_goes_as_its_session_ends_on_every_page() {
+    let bastion = Bastion::up().await;
+    let console = console(&bastion.namespace).await;
+    let token = administrator(&bastion.namespace).await;
+    let mut scene = Scene::start("sessions", &bastion.namespace, &console, &token).await;
+    assert_eq!(act(&mut scene, &bastion, &mut vec![]).await, "done");
+    assert_eq!(scene.process.finish(PATIENCE).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn who_may_not_list_sessions_sees_and_ends_their_own() {
+    let bastion = Bastion::with(async |namespace, _| {
+        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+    })
+    .await;
+    let console = console(&bastion.namespace).await;
+    let token = bastion.namespace.control_plane.person_token();
+    let mut scene = Scene::start("own", &bastion.namespace, &console, &token).await;
+    let mut open = vec![];
+    assert_eq!(act(&mut scene, &bastion, &mut open).await, "open");
+    open.push(bastion.open("alice").await);
+    open.push(bastion.open("person").await);
+    scene.answer(&open.iter().map(|it| it.session.name_any()).collect::<Vec<_>>().join(" ")).await;
+    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
+}
+
+#[tokio::test]
+async fn a_console_that_goes_is_said_to_be_gone() {
+    let bastion = Bastion::up().await;
+    let namespace = &bastion.namespace;
+    let mut console = console(namespace).await;
+    let token = administrator(namespace).await;
+    let mut scene = Scene::start("lost", namespace, &console, &token).await;
+    let mut open = vec![];
+    assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop console");
+    console.process.signal(Signal::SIGKILL);
+    console.process.finish(PATIENCE).await;
+    scene.answer("").await;
+    assert_eq!(act(&mut scene, &bastion, &mut open).await, "start console");
+    let listen = console.address.to_string();
+    let _successor = Console::start_at(namespace, "console-1", &listen, &Setting::default()).await;
+    scene.answer("").await;
+    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
+}
+
+/// A session object that began so many seconds after the first.
+fn session_at(number: u32) -> Value {
+    let mut session = bastion_session(&format!("many-{number:05}"), "gateway-0");
+    let began: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let at = began + jiff::SignedDuration::from_secs(number.into());
+    session["spec"]["startTime"] = json!(format!("{at:.6}"));
+    session
+}
+
+/// Makes session objects, as a gateway does.
+async fn make(namespace: &Namespace, numbers: std::ops::Range<u32>) {
+    let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
+    let made = stream::iter(numbers).map(async |number| {
+        namespace.create_as(&gateway, session_at(number)).await.expect("a session");
+    });
+    made.buffer_unordered(16).collect::<()>().await;
+}
+
+async fn end(namespace: &Namespace, numbers: std::ops::Range<u32>) {
+    let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
+    for number in numbers {
+        let status = json!({"status": ended_status()});
+        namespace.patch_status(&gateway, &format!("many-{number:05}"), status).await.expect("an end");
+    }
+}
+
+#[tokio::test]
+async fn a_page_keeps_its_place_while_others_come_and_go() {
+    let namespace = Namespace::new().await;
+    let console = console(&namespace).await;
+    let token = administrator(&namespace).await;
+    let mut scene = Scene::start("churn", &namespace, &console, &token).await;
+    assert_eq!(scene.next().await, "many 300");
+    make(&namespace, 0..300).await;
+    scene.answer("").await;
+    assert_eq!(scene.next().await, "churn");
+    // The newest come first: these are on the pages before it and behind it.
+    end(&namespace, 250..275).await;
+    end(&namespace, 0..25).await;
+    make(&namespace, 400..450).await;
+    scene.answer("").await;
+    scene.is_done().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_sessions_are_on_one_page() {
+    let namespace = Namespace::new().await;
+    let console = console(&namespace).await;
+    let token = administrator(&namespace).await;
+    let mut scene = Scene::start("crowd", &namespace, &console, &token).await;
+    assert_eq!(scene.next().await, "many 10000");
+    make(&namespace, 0..10_000).await;
+    scene.answer("").await;
+    scene.is_done().await;
+}
+
+#[tokio::test]
+async fn names_are_text_and_everybody_can_read_the_page() {
+    let namespace = Namespace::new().await;
+    let console = console(&namespace).await;
+    let token = administrator(&namespace).await;
+    let mut scene = Scene::start("words", &namespace, &console, &token).await;
+    assert_eq!(scene.next().await, "strange");
+    let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
+    let mut session = session_at(0);
+    session["spec"]["client"]["software"] = json!("SSH-2.0-<img src=x onerror=globalThis.pwned=1>");
+    session["spec"]["user"]["subject"] = json!("\"><script>globalThis.pwned=1</script>");
+    namespace.create_as(&gateway, session).await.expect("a session");
+    scene.answer("").await;
+    scene.is_done().await;
+}

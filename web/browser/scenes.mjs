@@ -1,0 +1,228 @@
+// What people see in a real browser. e2e/browser.rs starts a bastion and a console, then this with a scene's name, and does
+// what is asked for on standard output: a line `@word` asks, a line on standard input answers.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createInterface } from "node:readline";
+import { AxeBuilder } from "@axe-core/playwright";
+import { chromium } from "playwright-core";
+
+const { CONSOLE_URL, TOKEN, KUBECTL, KUBECONFIG, NAMESPACE, PICTURES } = process.env;
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+/** Has something done outside the browser, and returns what is said of it. */
+async function ask(word) {
+  console.log(`@${word}`);
+  return (await lines.next()).value;
+}
+
+function online() {
+  const list = ["-n", NAMESPACE, "get", "bastionsessions", "--field-selector", "status.phase=Active", "-o", "name"];
+  return execFileSync(KUBECTL, list, { env: { ...process.env, KUBECONFIG } }).toString().split("\n").filter(Boolean)
+    .map((name) => name.split("/")[1]).sort();
+}
+
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
+
+/** A page of somebody who has signed in. Whatever goes wrong in it fails the scene. */
+async function signedIn(options = {}) {
+  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1440, height: 900 }, ...options });
+  const page = await context.newPage();
+  page.on("pageerror", (error) => fail(error));
+  page.on("console", (said) => {
+    if (said.text().includes("Content Security Policy")) fail(new Error(said.text()));
+  });
+  await page.goto(CONSOLE_URL);
+  await page.getByLabel(/Token|令牌/).fill(TOKEN);
+  await page.getByRole("button", { name: /Sign in|登录/ }).click();
+  await page.getByRole("status").filter({ hasText: /^(Live|实时)$/ }).waitFor();
+  return page;
+}
+
+function fail(error) {
+  console.error(error);
+  process.exit(1);
+}
+
+const rows = (page) => page.locator(".rows .row");
+const row = (page, name) => page.locator(`.rows [data-name="${name}"]`);
+const ended = (page, name) => page.locator(`[data-ended="${name}"]`);
+const names = async (page) => (await rows(page).evaluateAll((found) => found.map((it) => it.dataset.name))).sort();
+
+async function count(page, number) {
+  await page.getByTestId("count").filter({ hasText: new RegExp(`^${number}$`) }).waitFor();
+}
+
+/** The pages agree with each other and with kubectl. */
+async function agree(...pages) {
+  const truth = online();
+  for (const page of pages) {
+    await count(page, truth.length);
+    assert.deepEqual(await names(page), truth);
+  }
+}
+
+async function picture(page, name) {
+  if (PICTURES) await page.screenshot({ path: `${PICTURES}/${name}.png` });
+}
+
+async function terminate(page, chosen, reason) {
+  for (const name of chosen) await row(page, name).getByRole("checkbox").check();
+  await page.getByRole("button", { name: "End…" }).click();
+  const dialog = page.getByRole("dialog");
+  assert.equal(await dialog.getByRole("listitem").count(), chosen.length);
+  await dialog.getByLabel("Reason").fill(reason);
+  await picture(page, "terminate");
+  await dialog.getByRole("button", { name: "End", exact: true }).click();
+  for (const name of chosen) {
+    await row(page, name).waitFor({ state: "detached" });
+    await ended(page, name).getByText("Ended by an administrator").waitFor();
+  }
+  await dialog.getByRole("button", { name: "Close" }).click();
+}
+
+const scenes = {
+  /** Sessions come and go on two pages at once: an exit, a killed client, an administrator; and a reload shows the same. */
+  async sessions() {
+    const [one, two] = [await signedIn(), await signedIn()];
+    await one.getByText("Nobody is online.").waitFor();
+    const [left, killed, first, second, stays] = (await ask("open 5")).split(" ");
+    await agree(one, two);
+    await picture(one, "sessions");
+
+    await ask(`exit ${left}`);
+    await row(one, left).waitFor({ state: "detached" });
+    await ended(one, left).getByText("The user left").waitFor();
+    await agree(one, two);
+    await ask(`kill ${killed}`);
+    await ended(two, killed).getByText("The client's connection broke").waitFor();
+    await agree(one, two);
+    await terminate(one, [first, second], "maintenance at noon");
+    await agree(one, two);
+    await one.reload();
+    await row(one, stays).waitFor();
+    await agree(one, two);
+    await ask(`answers ${stays}`);
+
+    const shown = await ended(two, left).innerText();
+    const delay = /shown after ([\d.]+) (ms|s)/.exec(shown);
+    assert.ok(delay && delay[2] === "ms" && Number(delay[1]) < 500, shown);
+    await picture(two, "ended");
+  },
+
+  /** A page holds its place, its filter and what is ticked while sessions come and go around it. */
+  async churn() {
+    const page = await signedIn();
+    await ask("many 300");
+    await count(page, 300);
+    await page.goto(`${CONSOLE_URL}/?size=50&target=web-1`);
+    await page.getByTestId("range").filter({ hasText: "1–50 of 300" }).waitFor();
+    for (const range of ["51–100", "101–150"]) {
+      await page.getByRole("button", { name: "Next" }).click();
+      await page.getByTestId("range").filter({ hasText: `${range} of 300` }).waitFor();
+    }
+    const table = page.getByRole("table");
+    const ticked = (await names(page)).slice(-5, -3);
+    for (const name of ticked) await row(page, name).getByRole("checkbox").check();
+    const before = await names(page);
+    const place = await row(page, ticked[0]).boundingBox();
+    const [address, top] = [page.url(), await table.evaluate((it) => it.scrollTop)];
+
+    await ask("churn");
+    await count(page, 300 + 50 - 50);
+    assert.deepEqual(await names(page), before);
+    assert.deepEqual(await row(page, ticked[0]).boundingBox(), place);
+    assert.equal(page.url(), address);
+    assert.equal(await table.evaluate((it) => it.scrollTop), top);
+    for (const name of ticked) assert.ok(await row(page, name).getByRole("checkbox").isChecked());
+    await page.getByText("2 selected").waitFor();
+    // Somebody else's page of the same address shows the same.
+    const other = await signedIn();
+    await other.goto(page.url());
+    await row(other, before[0]).waitFor();
+    assert.deepEqual(await names(other), before);
+  },
+
+  /** Ten thousand rows: all of them are there, and few of them are drawn. */
+  async crowd() {
+    const page = await signedIn();
+    await ask("many 10000");
+    await count(page, 10000);
+    await page.goto(`${CONSOLE_URL}/?size=10000`);
+    await page.getByTestId("range").filter({ hasText: "1–10000 of 10000" }).waitFor();
+    assert.ok((await rows(page).count()) < 100);
+    const table = page.getByRole("table");
+    await table.evaluate((it) => { it.scrollTop = it.scrollHeight; });
+    await page.locator('.rows [aria-rowindex="10001"]').waitFor();
+    await page.getByLabel("Search").fill("many-01234");
+    await page.getByTestId("range").filter({ hasText: "1–1 of 1" }).waitFor();
+  },
+
+  /** Names are text, whatever is in them; words are there in both languages; nothing keeps anybody out. */
+  async words() {
+    const page = await signedIn();
+    await ask("strange");
+    await count(page, 1);
+    assert.match(await rows(page).first().locator('[title*="<img"]').getAttribute("title"), /<img src=x onerror=/);
+    assert.equal(await page.evaluate(() => globalThis.pwned), undefined);
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      for (const path of ["/", "/history", "/targets"]) {
+        await page.goto(CONSOLE_URL + path);
+        await page.getByRole("heading", { level: 1 }).waitFor();
+        const { violations } = await new AxeBuilder({ page }).analyze();
+        const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+        assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]), [], `${colorScheme} ${path}`);
+      }
+    }
+    await page.goto(CONSOLE_URL);
+    await page.getByRole("button", { name: "中文" }).click();
+    await page.getByRole("heading", { name: "在线会话" }).waitFor();
+    assert.equal(await page.evaluate(() => document.documentElement.lang), "zh-CN");
+    await picture(page, "sessions-zh");
+    const chinese = await signedIn({ locale: "zh-CN" });
+    await chinese.getByRole("heading", { name: "在线会话" }).waitFor();
+    const phone = await signedIn({ viewport: { width: 390, height: 844 } });
+    assert.ok(await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing hangs over a phone's edge");
+  },
+
+  /** Who may see nothing sees their own, and why a button does nothing. */
+  async own() {
+    const page = await signedIn();
+    await page.getByText("You see your own sessions only").waitFor();
+    const [others, own] = (await ask("open")).split(" ");
+    await count(page, 1);
+    assert.deepEqual(await names(page), [own]);
+    await row(page, own).getByRole("checkbox").check();
+    await page.getByRole("button", { name: "End…" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "End", exact: true }).click();
+    await ended(page, own).getByText("Ended by its own user").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Close" }).click();
+    await page.getByText("Nobody is online.").waitFor();
+    await page.getByRole("link", { name: "Targets" }).click();
+    await page.getByText("may not list bastiontargets").waitFor();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByLabel("Token").waitFor();
+    await ask(`answers ${others}`);
+  },
+
+  /** A console that is gone is said to be gone, and its successor shows what is so. */
+  async lost() {
+    const page = await signedIn();
+    const [name] = (await ask("open 1")).split(" ");
+    await row(page, name).waitFor();
+    await ask("stop console");
+    await page.getByRole("status").filter({ hasText: "Reconnecting" }).waitFor();
+    assert.ok(await page.getByRole("table").evaluate((it) => it.classList.contains("dim")));
+    await ask(`exit ${name}`);
+    await ask("start console");
+    await page.getByRole("status").filter({ hasText: /^Live$/ }).waitFor();
+    await count(page, 0);
+    await ended(page, name).waitFor();
+  },
+};
+
+await scenes[process.argv[2]]();
+await browser.close();
+console.log("@done");
+process.exit(0);
