@@ -1,6 +1,7 @@
 //! The console's page in a real Chromium: web/browser/scenes.mjs has what is seen there, and asks for what is done outside.
 
 use std::path::Path;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use kube::ResourceExt;
@@ -11,7 +12,10 @@ use crate::harness::control_plane::PERSON;
 use crate::harness::namespace::{PEOPLE, kubectl_path};
 use crate::harness::objects::{bastion_session, ended_status};
 use crate::harness::process::command;
-use crate::harness::{Bastion, Console, Namespace, Open, PATIENCE, Process, Setting};
+use crate::harness::{Bastion, Console, Namespace, Open, PATIENCE, Process, Setting, eventually};
+
+/// How long a part of a scene may take: of itself it waits no longer for one thing than the tests do, but for many.
+const SCENE: Duration = Duration::from_mins(3);
 
 /// A scene that goes on in a browser.
 struct Scene {
@@ -37,14 +41,18 @@ impl Scene {
         self.answered += 1;
         let asked =
             |it: &Process| it.stdout().lines().filter_map(|line| line.strip_prefix('@')).nth(number).map(str::to_owned);
-        self.process.finds("the scene's next line", asked).await
+        eventually(SCENE, "the scene's next line", async || match asked(&self.process) {
+            Some(line) => Ok(line),
+            None => Err(self.process.last_words()),
+        })
+        .await
     }
 
     async fn answer(&mut self, text: &str) {
         self.process.say(text).await;
     }
 
-    async fn is_done(mut self) {
+    async fn finish(mut self) {
         assert_eq!(self.next().await, "done");
         assert_eq!(self.process.finish(PATIENCE).await.code, Some(0));
     }
@@ -182,7 +190,7 @@ async fn a_page_keeps_its_place_while_others_come_and_go() {
     end(&namespace, 0..25).await;
     make(&namespace, 400..450).await;
     scene.answer("").await;
-    scene.is_done().await;
+    scene.finish().await;
 }
 
 #[tokio::test]
@@ -194,7 +202,7 @@ async fn ten_thousand_sessions_are_on_one_page() {
     assert_eq!(scene.next().await, "many 10000");
     make(&namespace, 0..10_000).await;
     scene.answer("").await;
-    scene.is_done().await;
+    scene.finish().await;
 }
 
 #[tokio::test]
@@ -210,5 +218,5 @@ async fn names_are_text_and_everybody_can_read_the_page() {
     session["spec"]["user"]["subject"] = json!("\"><script>globalThis.pwned=1</script>");
     namespace.create_as(&gateway, session).await.expect("a session");
     scene.answer("").await;
-    scene.is_done().await;
+    scene.finish().await;
 }

@@ -343,6 +343,7 @@ async fn a_console_may_do_what_it_needs_and_nothing_else() {
         // What it may write of them is for the policies to say.
         ("patch", "bastion.dev", "bastionsessions"),
         ("list", "bastion.dev", "bastiontargets"),
+        ("list", "events.k8s.io", "events"),
         ("create", "authentication.k8s.io", "tokenreviews"),
         ("create", "authorization.k8s.io", "localsubjectaccessreviews"),
     ] {
@@ -357,6 +358,7 @@ async fn a_console_may_do_what_it_needs_and_nothing_else() {
         ("patch", "bastion.dev", "bastiontargets"),
         ("get", "", "secrets"),
         ("get", "", "pods"),
+        ("create", "events.k8s.io", "events"),
         ("create", "authorization.k8s.io", "subjectaccessreviews"),
         ("impersonate", "", "users"),
     ] {

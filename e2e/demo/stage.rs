@@ -14,7 +14,9 @@ use crate::harness::namespace::kubectl_path;
 use crate::harness::objects::merge;
 use crate::harness::programs::{all_rows, audit_store};
 use crate::harness::run::Run;
-use crate::harness::{ControlPlane, Controller, Gateway, Namespace, PATIENCE, SessionWatch, Sshd, eventually};
+use crate::harness::{
+    Console, ControlPlane, Controller, Gateway, Namespace, PATIENCE, SessionWatch, Setting, Sshd, eventually,
+};
 
 const NAMESPACE: &str = "bastion-system";
 
@@ -25,6 +27,9 @@ pub struct Stage {
     pub watch: SessionWatch,
     pub gateways: [Gateway; 2],
     controller: Controller,
+    console: Console,
+    /// Of somebody who sees and ends sessions.
+    token: String,
     /// The folder in which the second gateway records.
     pub recordings: PathBuf,
     sshd: Arc<Sshd>,
@@ -44,7 +49,7 @@ impl Stage {
         progress(start, "starting OpenSSH's sshd as the target web-1");
         let sshd = Sshd::shared().await;
         apply_samples(&namespace, &sshd).await;
-        progress(start, "starting one controller and two gateways, each under its own ServiceAccount");
+        progress(start, "starting a controller, two gateways and a console, each under its own ServiceAccount");
         let controller = Controller::start(&namespace, "bastion-controller-0", "10m").await;
         let recordings = namespace.dir.join("recordings");
         std::fs::create_dir(&recordings).expect("a folder");
@@ -58,8 +63,10 @@ impl Stage {
             )
             .await,
         ];
+        let console = Console::start_in(&namespace, "bastion-console-0", &Setting::default()).await;
+        let token = administrator(&namespace).await;
         let watch = namespace.watch().await;
-        Self { start, namespace, watch, gateways, controller, recordings, sshd }
+        Self { start, namespace, watch, gateways, controller, console, token, recordings, sshd }
     }
 
     /// Adds a target like web-1, but for this in its spec.
@@ -119,16 +126,23 @@ impl Stage {
   kubectl -n {NAMESPACE} describe bastionsession NAME
   kubectl explain bastionsession.status
 
+In a browser there: http://{} with this token, of a ServiceAccount who sees and ends sessions:
+
+  {}
+
 Ctrl-C ends everything and removes it.",
             way_in(),
-            kubeconfig.display()
+            kubeconfig.display(),
+            self.console.address,
+            self.token
         )
     }
 
     /// The last log lines of the programs.
     pub fn last_words(&self) -> String {
         let gateways = self.gateways.iter().map(|gateway| (gateway.pod.as_str(), &gateway.process));
-        let programs = gateways.chain([("the controller", &self.controller.process)]);
+        let others = [("the controller", &self.controller.process), ("the console", &self.console.process)];
+        let programs = gateways.chain(others);
         let told: Vec<_> = programs.map(|(name, process)| format!("--- {name}\n{}", process.last_words())).collect();
         told.join("\n")
     }
@@ -139,6 +153,15 @@ Ctrl-C ends everything and removes it.",
         drop(self);
         control_plane.stop().await;
     }
+}
+
+/// The token of somebody who sees and ends sessions.
+async fn administrator(namespace: &Namespace) -> String {
+    let (user, token) = namespace.somebody("console-admin").await;
+    for role in ["bastion-viewer", "bastion-session-terminator"] {
+        namespace.bind(&user, role).await;
+    }
+    token
 }
 
 /// How another terminal gets into the network that all this is in.

@@ -15,11 +15,11 @@ use utoipa::{IntoParams, Modify, OpenApi};
 use super::access::{Right, Sight};
 use super::failure::{Failure, Refusals};
 use super::view::{Session, SessionPage, Target, TargetPage, is_id, read_key};
-use super::{Console, feed, page, sign_in, termination};
+use super::{Console, events, feed, page, sign_in, termination};
 use crate::api::{BastionSession, BastionTarget, Phase};
 use crate::audit::{HistoryFilter, Store};
 use crate::cluster::code;
-use crate::web::asked;
+use crate::web::{Caller, asked};
 
 const USUAL_LIMIT: u32 = 100;
 const MOST: u32 = 1000;
@@ -30,6 +30,7 @@ pub fn routes() -> Router<Console> {
     Router::new()
         .route("/api/v1/sessions", get(sessions))
         .route("/api/v1/sessions/{name}", get(session))
+        .route("/api/v1/sessions/{name}/events", get(events::events))
         .route("/api/v1/sessions/{name}/termination", post(termination::terminate))
         .route("/api/v1/history", get(history))
         .route("/api/v1/history/{id}", get(record))
@@ -123,13 +124,7 @@ async fn session(
     name: Result<Path<String>, PathRejection>,
 ) -> Answer<Session> {
     let caller = console.visitors.caller(&headers).await?;
-    let name = read_path(name)?;
-    let api: Api<BastionSession> = Api::namespaced(console.client, &console.namespace);
-    // What can be no name is nobody's.
-    let found = if is_name(&name) { asked(api.get_opt(&name)).await? } else { None };
-    let subject = found.as_ref().map(|session| session.spec.user.subject.as_str());
-    console.gate.let_see(&caller, Some(&name), subject).await?;
-    Ok(Json(Session::from(&found.ok_or(Failure::Missing { what: "session", name })?)))
+    Ok(Json(Session::from(&console.seen_by(&caller, read_path(name)?).await?)))
 }
 
 /// The sessions that the audit database has, newest first. Who may not list sessions sees their own.
@@ -188,6 +183,19 @@ async fn description() -> Json<Value> {
 }
 
 impl Console {
+    /// The session of this name, for who may see it.
+    ///
+    /// # Errors
+    /// When there is none, the caller may not see it, or the API server does not answer.
+    pub async fn seen_by(&self, caller: &Caller, name: String) -> Result<BastionSession, Failure> {
+        let api: Api<BastionSession> = Api::namespaced(self.client.clone(), &self.namespace);
+        // What can be no name is nobody's.
+        let found = if is_name(&name) { asked(api.get_opt(&name)).await? } else { None };
+        let subject = found.as_ref().map(|session| session.spec.user.subject.as_str());
+        self.gate.let_see(caller, Some(&name), subject).await?;
+        found.ok_or(Failure::Missing { what: "session", name })
+    }
+
     fn store(&self) -> Result<&Store, Failure> {
         self.store.as_ref().ok_or(Failure::NoHistory)
     }
@@ -322,7 +330,7 @@ where
 #[openapi(
     info(title = "Bastion Operator", description = "Sessions, history and targets of a bastion."),
     paths(
-        sessions, session, termination::terminate, history, record, targets, feed::page::feed, description,
+        sessions, session, events::events, termination::terminate, history, record, targets, feed::page::feed, description,
         sign_in::ways, sign_in::token, sign_in::out, sign_in::me
     ),
     modifiers(&Bearer),

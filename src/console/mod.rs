@@ -3,6 +3,7 @@
 
 mod access;
 mod api;
+mod events;
 mod failure;
 mod feed;
 mod page;

@@ -104,6 +104,15 @@ const scenes = {
     await agree(one, two);
     await ask(`answers ${stays}`);
 
+    await ended(one, left).waitFor({ state: "detached" });
+    await row(one, stays).getByRole("link").click();
+    await one.getByRole("heading", { name: stays }).waitFor();
+    await one.getByTestId("status").getByText("active").waitFor();
+    await one.getByRole("listitem").filter({ hasText: "Started alice signed in to web-1" }).waitFor();
+    await picture(one, "session");
+    await ask(`exit ${stays}`);
+    await one.getByTestId("status").getByText("closed: The user left").waitFor();
+
     const shown = await ended(two, left).innerText();
     const delay = /shown after ([\d.]+) (ms|s)/.exec(shown);
     assert.ok(delay && delay[2] === "ms" && Number(delay[1]) < 500, shown);

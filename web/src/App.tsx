@@ -1,12 +1,14 @@
 // The frame of the page: who is signed in, where they can go, in which language and colours.
 
-import { type MouseEvent, type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 import { type Me, me as askWhoIAm, Refused, signOut } from "./api";
 import { History } from "./History";
+import { Link } from "./Link";
+import { SessionDetail } from "./SessionDetail";
 import { Sessions } from "./Sessions";
 import { SignIn } from "./SignIn";
 import { Targets } from "./Targets";
-import { go, usePath } from "./url";
+import { usePath } from "./url";
 import { type Language, Speech, speak, useSay } from "./words";
 
 type Who = { state: "asking" } | { state: "nobody" } | { state: "in"; me: Me } | { state: "failed"; error: string };
@@ -92,16 +94,6 @@ function Theme(): ReactNode {
   );
 }
 
-export function Link({ to, children }: { to: string; children: ReactNode }): ReactNode {
-  const here = usePath() === to;
-  const follow = (event: MouseEvent): void => {
-    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
-    event.preventDefault();
-    go(to);
-  };
-  return <a href={to} onClick={follow} aria-current={here ? "page" : undefined}>{children}</a>;
-}
-
 function Body({ who, onIn, onOut }: { who: Who; onIn: () => void; onOut: () => void }): ReactNode {
   const say = useSay();
   const path = usePath();
@@ -109,6 +101,8 @@ function Body({ who, onIn, onOut }: { who: Who; onIn: () => void; onOut: () => v
   if (who.state === "failed") return <main className="state"><p role="alert">{who.error}</p></main>;
   if (who.state === "nobody") return <SignIn onIn={onIn} />;
   if (path === "/history") return <History me={who.me} />;
+  const name = /^\/sessions\/([^/]+)$/.exec(path)?.[1];
+  if (name) return <SessionDetail name={decodeURIComponent(name)} />;
   if (path === "/targets") return <Targets me={who.me} />;
   return <Sessions me={who.me} onOut={onOut} />;
 }

@@ -2,12 +2,43 @@
 
 import { type FormEvent, type ReactNode, useCallback, useEffect, useState } from "react";
 import { history, type Me, type Session } from "./api";
+import { csv } from "./csv";
 import { bytes, duration, local, utc } from "./format";
 import { useParams } from "./url";
 import { REASONS, useSay } from "./words";
 
 const FIELDS = ["user", "target", "login", "status", "reason", "since", "until"] as const;
+/** No more rows than this are put into one file. */
+const MOST_EXPORTED = 100_000;
 const STATUSES = ["active", "closed", "timeout", "terminated"] as const;
+
+/** What is asked for, with times as the console takes them. */
+function asked(text: string): URLSearchParams {
+  const query = new URLSearchParams(text);
+  for (const name of ["since", "until"]) {
+    const moment = query.get(name);
+    if (moment) query.set(name, new Date(moment).toISOString());
+  }
+  return query;
+}
+
+/** Saves all that is asked for, from the first page to the last, as a file. */
+async function save(text: string): Promise<void> {
+  const query = asked(text);
+  query.set("limit", "1000");
+  const rows: Session[] = [];
+  for (let after: string | null = ""; after !== null && rows.length < MOST_EXPORTED; ) {
+    if (after) query.set("after", after);
+    const page = await history(query);
+    rows.push(...page.sessions);
+    after = page.next;
+  }
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([csv(rows)], { type: "text/csv" }));
+  link.download = "sessions.csv";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
 
 export function History({ me }: { me: Me }): ReactNode {
   const say = useSay();
@@ -18,11 +49,7 @@ export function History({ me }: { me: Me }): ReactNode {
   const [error, setError] = useState("");
   const [busy, setBusy] = useState(true);
   const load = useCallback((after: string | null) => {
-    const query = new URLSearchParams(text);
-    for (const name of ["since", "until"]) {
-      const moment = query.get(name);
-      if (moment) query.set(name, new Date(moment).toISOString());
-    }
+    const query = asked(text);
     if (after) query.set("after", after);
     setBusy(true);
     setError("");
@@ -37,8 +64,8 @@ export function History({ me }: { me: Me }): ReactNode {
   const submit = (event: FormEvent<HTMLFormElement>): void => {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
-    const asked = FIELDS.map((name) => [name, String(form.get(name) ?? "").trim()]).filter(([, value]) => value);
-    setParams(new URLSearchParams(asked as string[][]), false);
+    const filled = FIELDS.map((name) => [name, String(form.get(name) ?? "").trim()]).filter(([, value]) => value);
+    setParams(new URLSearchParams(filled as string[][]), false);
   };
   return (
     <main className="history">
@@ -59,6 +86,7 @@ export function History({ me }: { me: Me }): ReactNode {
         <label className="hint">{say("since")} <input type="datetime-local" name="since" defaultValue={params.get("since") ?? ""} /></label>
         <label className="hint">{say("until")} <input type="datetime-local" name="until" defaultValue={params.get("until") ?? ""} /></label>
         <button type="submit" className="main">{say("search")}</button>
+        <button type="button" onClick={() => void save(text).catch((failure: Error) => setError(failure.message))}>{say("asCsv")}</button>
       </form>
       {error && <p className="bad" role="alert">{error}</p>}
       <div className="scroll" tabIndex={0}>

@@ -7,6 +7,7 @@ import { Feed } from "./connection";
 import { delay, type Ended, type Online } from "./feed";
 import { delayText, duration, local, utc, zone } from "./format";
 import { choices, FILTERS, type Filter, page, place, type Query, read, SIZES, type Sort, USUAL, write } from "./query";
+import { Link } from "./Link";
 import { TerminateDialog } from "./TerminateDialog";
 import { useParams } from "./url";
 import { useSay } from "./words";
@@ -204,7 +205,7 @@ function Row({ session, top, index, now, on, toggle }: { session: Session; top: 
       <span role="cell">
         <input type="checkbox" aria-label={say("select", session.user, session.target)} checked={on} onChange={(event) => toggle([session.session_id], event.target.checked)} />
       </span>
-      <span role="cell" title={session.subject}>{session.user}</span>
+      <span role="cell" title={session.subject}><Link to={`/sessions/${session.name}`}>{session.user}</Link></span>
       <span role="cell">{session.target}</span>
       <span role="cell">{session.login}</span>
       <span role="cell" title={session.client_software ?? undefined}>{session.client_address}</span>
@@ -265,7 +266,7 @@ function JustEnded({ ended }: { ended: readonly Ended[] }): ReactNode {
           const { session } = it;
           return (
             <li key={session.session_id} data-ended={session.name}>
-              <span><strong>{session.user}</strong> → {session.target}</span>
+              <span><strong><Link to={`/sessions/${session.name}`}>{session.user}</Link></strong> → {session.target}</span>
               <span className={`why ${session.status}`} title={session.message ?? undefined}>{say.reason(session.reason)}</span>
               <span className="hint">
                 {session.terminated_by && `${say("by", session.terminated_by)} · `}

@@ -24,6 +24,7 @@ export interface Session {
   bytes_in: number | null;
   bytes_out: number | null;
   terminated_by: string | null;
+  recording: { state?: string; [field: string]: unknown } | null;
   termination?: { requested_by: string; reason: string | null };
 }
 
@@ -81,6 +82,16 @@ function post(path: string, body: unknown): Promise<Response> {
   return ask(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 }
 
+export interface Happening {
+  time: string;
+  type: string;
+  reason: string;
+  message: string;
+  count: number;
+}
+
+export const session = (name: string): Promise<Session> => get(`/api/v1/sessions/${encodeURIComponent(name)}`);
+export const events = (name: string): Promise<{ events: Happening[] }> => get(`/api/v1/sessions/${encodeURIComponent(name)}/events`);
 export const me = (): Promise<Me> => get("/api/v1/me");
 export const ways = (): Promise<{ token: boolean }> => get("/auth/ways");
 export const signIn = (token: string): Promise<Response> => post("/auth/token", { token });

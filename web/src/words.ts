@@ -11,7 +11,6 @@ const en = {
   targets: "Targets",
   live: "Live",
   reconnecting: "Reconnecting – what is shown may be old",
-  refused: "Not shown",
   signIn: "Sign in",
   signOut: "Sign out",
   signedInAs: "Signed in as {0}",
@@ -49,7 +48,6 @@ const en = {
   cancel: "Cancel",
   close: "Close",
   ending: "Ending…",
-  asked: "asked for",
   notAsked: "not asked for: {0}",
   gone: "has ended",
   justEnded: "Just ended",
@@ -68,9 +66,6 @@ const en = {
   address: "Address",
   logins: "Logins",
   recording: "Recording",
-  enabled: "Enabled",
-  yes: "yes",
-  no: "no",
   theme: "Light or dark",
   language: "中文",
   zoneHint: "Times are in {0}; hover for UTC",
@@ -79,6 +74,7 @@ const en = {
   timeout: "timeout",
   terminated: "terminated",
   unknownEnd: "Ended unseen",
+  exit: "Exit",
 };
 
 type Words = typeof en;
@@ -90,7 +86,6 @@ const zh: Words = {
   targets: "目标主机",
   live: "实时",
   reconnecting: "正在重新连接——显示的内容可能已过时",
-  refused: "不可显示",
   signIn: "登录",
   signOut: "退出登录",
   signedInAs: "当前用户：{0}",
@@ -128,7 +123,6 @@ const zh: Words = {
   cancel: "取消",
   close: "关闭",
   ending: "正在结束…",
-  asked: "已请求",
   notAsked: "请求失败：{0}",
   gone: "已结束",
   justEnded: "刚刚结束",
@@ -147,9 +141,6 @@ const zh: Words = {
   address: "地址",
   logins: "登录名",
   recording: "录像",
-  enabled: "启用",
-  yes: "是",
-  no: "否",
   theme: "浅色或深色",
   language: "English",
   zoneHint: "时间为 {0}；悬停显示 UTC",
@@ -158,6 +149,7 @@ const zh: Words = {
   timeout: "超时",
   terminated: "已终止",
   unknownEnd: "结束过程未被看到",
+  exit: "退出状态",
 };
 
 export const REASONS: Record<Language, Record<string, string>> = {
