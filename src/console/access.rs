@@ -1,12 +1,12 @@
 //! Whether the cluster lets somebody: rights are RBAC's to give.
 
 use k8s_openapi::api::authentication::v1::UserInfo;
-use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::Client;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, PostParams};
 
 use super::failure::Failure;
-use crate::api::GROUP;
+use crate::cluster::Right;
 use crate::web::{Caller, asked};
 
 const SESSIONS: &str = "bastionsessions";
@@ -16,17 +16,6 @@ const SESSIONS: &str = "bastionsessions";
 pub struct Gate {
     rights: Api<LocalSubjectAccessReview>,
     namespace: String,
-}
-
-/// What a caller must be let do: a verb on a resource of the bastion's, on all of them or on the one of this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Right<'a> {
-    /// Such as `list`.
-    pub verb: &'static str,
-    /// Such as `bastionsessions`.
-    pub resource: &'static str,
-    /// The one of this name.
-    pub name: Option<&'a str>,
 }
 
 /// Which sessions somebody sees.
@@ -59,8 +48,11 @@ impl Gate {
     /// # Errors
     /// When the API server does not answer.
     pub async fn sight(&self, caller: &Caller) -> Result<Sight, Failure> {
-        let list = Right { verb: "list", resource: SESSIONS, name: None };
-        Ok(if self.may(caller, list).await? { Sight::All } else { Sight::Own(caller.name.clone()) })
+        Ok(if self.may(caller.user(), Right::to("list", SESSIONS)).await? {
+            Sight::All
+        } else {
+            Sight::Own(caller.name.clone())
+        })
     }
 
     /// Lets a caller see one session, whose user stands for `subject`, if there is one: their own, or any that they may get.
@@ -72,7 +64,7 @@ impl Gate {
         if subject == Some(caller.name.as_str()) {
             return Ok(());
         }
-        self.require(caller, Right { verb: "get", resource: SESSIONS, name: session }).await
+        self.require(caller, Right { name: session, ..Right::to("get", SESSIONS) }).await
     }
 
     /// Lets a caller through who has a right.
@@ -80,33 +72,19 @@ impl Gate {
     /// # Errors
     /// What they lack, or that the API server does not answer.
     pub async fn require(&self, caller: &Caller, right: Right<'_>) -> Result<(), Failure> {
-        if self.may(caller, right).await? {
+        if self.may(caller.user(), right).await? {
             return Ok(());
         }
-        let Right { verb, resource, .. } = right;
-        Err(Failure::Forbidden { who: caller.name.clone(), verb, resource, namespace: self.namespace.clone() })
+        let (who, namespace) = (caller.name.clone(), self.namespace.clone());
+        Err(Failure::Forbidden { who, verb: right.verb, resource: right.resource(), namespace })
     }
 
-    async fn may(&self, caller: &Caller, Right { verb, resource, name }: Right<'_>) -> Result<bool, Failure> {
-        let attributes = ResourceAttributes {
-            group: Some(GROUP.to_owned()),
-            resource: Some(resource.to_owned()),
-            name: name.map(str::to_owned),
-            namespace: Some(self.namespace.clone()),
-            verb: Some(verb.to_owned()),
-            ..ResourceAttributes::default()
-        };
-        let UserInfo { username, uid, groups, extra } = caller.user();
-        let spec = SubjectAccessReviewSpec {
-            user: username,
-            uid,
-            groups,
-            extra,
-            resource_attributes: Some(attributes),
-            ..SubjectAccessReviewSpec::default()
-        };
-        let metadata = ObjectMeta { namespace: Some(self.namespace.clone()), ..ObjectMeta::default() };
-        let review = LocalSubjectAccessReview { metadata, spec, status: None };
+    /// Whether a user has a right.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn may(&self, user: UserInfo, right: Right<'_>) -> Result<bool, Failure> {
+        let review = right.review(&self.namespace, user);
         let answer = asked(self.rights.create(&PostParams::default(), &review)).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
     }

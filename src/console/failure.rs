@@ -26,7 +26,7 @@ pub enum Failure {
         /// What they would need to be let.
         verb: &'static str,
         /// On what.
-        resource: &'static str,
+        resource: String,
         /// Where.
         namespace: String,
     },

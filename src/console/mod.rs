@@ -3,11 +3,17 @@
 
 mod access;
 mod api;
+pub mod csv;
 mod events;
 mod failure;
 mod feed;
+mod history;
+mod me;
+mod overview;
 mod page;
+mod people;
 mod sign_in;
+mod targets;
 mod termination;
 mod view;
 
@@ -33,11 +39,13 @@ use crate::http::{self, Ready};
 use crate::web::{Headers, Origins, Seal, Visitors};
 use access::Gate;
 use feed::Feed;
+use overview::Counted;
+use people::People;
 use sign_in::SignIns;
 
 pub use api::openapi;
 pub use failure::Problem;
-pub use view::{Session, SessionPage, Target, TargetPage};
+pub use view::{Session, SessionPage};
 
 /// How a console is set up.
 #[derive(Clone, Debug)]
@@ -67,8 +75,13 @@ struct Console {
     visitors: Visitors,
     origins: Origins,
     gate: Gate,
+    people: People,
     sign_ins: SignIns,
     feed: Feed,
+    counted: Counted,
+    /// For those who read all that was.
+    exports: Arc<Semaphore>,
+    terminal_origin: Option<Url>,
     /// For pages of the feed, which stay.
     places: Arc<Semaphore>,
     /// Ends the pages.
@@ -77,6 +90,8 @@ struct Console {
 
 /// How many pages of the feed may be open.
 const MOST_PAGES: u32 = 1000;
+/// How many read all that was at once.
+const MOST_EXPORTS: usize = 3;
 /// How long pages may take to be told that the console ends.
 const PARTING: Duration = Duration::from_secs(5);
 
@@ -94,13 +109,17 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let gate = Gate::new(client.clone(), &namespace);
     let visitors = Visitors::new(client.clone(), cookie_key_file.map(Seal::new));
     let places = Arc::new(Semaphore::new(MOST_PAGES as usize));
-    let sign_ins = sign_in::sign_ins();
+    let people = People::watch(client.clone(), &namespace);
     let console = Console {
         store,
         visitors,
         origins,
         gate,
-        sign_ins,
+        people,
+        sign_ins: sign_in::sign_ins(),
+        counted: Counted::default(),
+        exports: Arc::new(Semaphore::new(MOST_EXPORTS)),
+        terminal_origin,
         client,
         namespace,
         feed,

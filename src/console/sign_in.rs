@@ -19,9 +19,8 @@ use tracing::info;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::Console;
-use super::access::Right;
 use super::failure::{Failure, Refusals};
+use super::{Console, me};
 use crate::web::{COOKIE, Refusal};
 
 /// How long somebody is signed in at most.
@@ -44,7 +43,7 @@ pub fn routes() -> Router<Console> {
         .route("/auth/ways", get(ways))
         .route("/auth/token", post(token))
         .route("/auth/out", post(out))
-        .route("/api/v1/me", get(me))
+        .route("/api/v1/me", get(me::me))
 }
 
 /// How somebody can sign in with a browser.
@@ -61,41 +60,6 @@ pub struct Token {
     /// As `kubectl create token` prints it.
     #[schema(value_type = String)]
     token: Zeroizing<String>,
-}
-
-/// Who asks, and what they may.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Me {
-    /// The Kubernetes user name.
-    user: String,
-    /// The Kubernetes groups.
-    groups: Vec<String>,
-    /// Until when they are signed in; nothing where they sent a token.
-    expires: Option<String>,
-    /// The namespace of the bastion.
-    namespace: String,
-    /// What they may.
-    rights: Rights,
-}
-
-/// What somebody may, as `kubectl auth can-i` answers.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Rights {
-    /// To see the sessions of others, open ones and past ones; who may not sees their own.
-    list_sessions: Answer,
-    /// To end sessions of others; everybody may end their own.
-    terminate_sessions: Answer,
-    /// To see the targets.
-    list_targets: Answer,
-}
-
-/// Whether somebody may do something.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Answer {
-    /// Whether.
-    allowed: bool,
-    /// What they lack.
-    reason: Option<String>,
 }
 
 /// How somebody can sign in with a browser; it is everybody's.
@@ -129,31 +93,6 @@ pub async fn token(
 pub async fn out(State(console): State<Console>, headers: HeaderMap) -> Result<(StatusCode, SetCookie), Failure> {
     console.origins.check_write(&headers)?;
     Ok((StatusCode::NO_CONTENT, set_cookie("", 0)))
-}
-
-/// Who the caller is, and what they may.
-#[utoipa::path(get, path = "/api/v1/me", responses((status = 200, body = Me), Refusals))]
-pub async fn me(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Me>, Failure> {
-    let caller = console.visitors.caller(&headers).await?;
-    let may = async |verb, resource| match console.gate.require(&caller, Right { verb, resource, name: None }).await {
-        Ok(()) => Ok(Answer { allowed: true, reason: None }),
-        Err(forbidden @ Failure::Forbidden { .. }) => {
-            Ok(Answer { allowed: false, reason: Some(forbidden.to_string()) })
-        }
-        Err(failure) => Err(failure),
-    };
-    let rights = Rights {
-        list_sessions: may("list", "bastionsessions").await?,
-        terminate_sessions: may("patch", "bastionsessions").await?,
-        list_targets: may("list", "bastiontargets").await?,
-    };
-    Ok(Json(Me {
-        user: caller.name.clone(),
-        groups: caller.groups().to_vec(),
-        expires: caller.signed_in_until.map(|it| it.to_string()),
-        namespace: console.namespace.clone(),
-        rights,
-    }))
 }
 
 fn set_cookie(value: &str, seconds: i64) -> SetCookie {

@@ -12,12 +12,11 @@ use tracing::info;
 use utoipa::ToSchema;
 
 use super::Console;
-use super::access::Right;
 use super::api::{is_name, read_path};
 use super::failure::{Failure, Refusals};
 use super::view::Session;
 use crate::api::{BastionSession, Phase};
-use crate::cluster::code;
+use crate::cluster::{Right, code};
 use crate::web::{Caller, asked};
 
 /// As many characters as the object takes.
@@ -66,7 +65,7 @@ impl Console {
     async fn to_be_ended(&self, caller: &Caller, name: &str) -> Result<BastionSession, Failure> {
         let found = if is_name(name) { asked(self.sessions().get_opt(name)).await? } else { None };
         if found.as_ref().is_none_or(|session| session.spec.user.subject != caller.name) {
-            self.gate.require(caller, Right { verb: "patch", resource: "bastionsessions", name: Some(name) }).await?;
+            self.gate.require(caller, Right { name: Some(name), ..Right::to("patch", "bastionsessions") }).await?;
         }
         let session = found.ok_or_else(|| missing(name))?;
         if session.phase() == Phase::Active { Ok(session) } else { Err(ended(&session)) }
