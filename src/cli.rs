@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use url::Url;
 
 use crate::audit::{AuditSettings, AuditTls};
 use crate::redis_link::RedisSettings;
@@ -185,6 +186,14 @@ pub struct Console {
     /// all consoles. The first seals, and each of them opens. Without it nobody can sign in with a browser.
     #[arg(long, env = "BASTION_COOKIE_KEY_FILE", hide_env_values = true)]
     pub cookie_key_file: Option<PathBuf>,
+    /// The URL by which people know the console, such as https://bastion.example.com. Of one with https, browsers are told to
+    /// ask for nothing in the clear. What is before the console may change the Host of requests where this is given.
+    #[arg(long, env = "BASTION_PUBLIC_URL", hide_env_values = true, value_parser = web_url)]
+    pub public_url: Option<Url>,
+    /// Where the page finds the gateways' terminal, such as http://127.0.0.1:8082, where that is not on the console's own
+    /// host, as behind an Ingress it is.
+    #[arg(long, env = "BASTION_TERMINAL_ORIGIN", hide_env_values = true, value_parser = web_url)]
+    pub terminal_origin: Option<Url>,
     /// Says that no audit database can be read from here, as where it is a file of the controller's.
     #[arg(long, env = "BASTION_NO_HISTORY", hide_env_values = true)]
     pub no_history: bool,
@@ -316,6 +325,8 @@ impl From<Console> for console::Settings {
             listen: flags.listen,
             audit: (!flags.no_history).then(|| flags.audit.into()),
             cookie_key_file: flags.cookie_key_file,
+            public_url: flags.public_url,
+            terminal_origin: flags.terminal_origin,
             http_listen: flags.http_listen,
         }
     }
@@ -359,6 +370,12 @@ fn network(text: &str) -> Result<IpNet, String> {
     network.ok_or_else(|| "write an address such as 10.0.0.1, or a network such as 10.0.0.0/24".to_owned())
 }
 
+/// The URL of a site.
+fn web_url(text: &str) -> Result<Url, String> {
+    let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
+    url.ok_or_else(|| "write a URL without a path, such as https://bastion.example.com".to_owned())
+}
+
 /// Keys that are exchanged all the time leave none for data.
 fn rekey_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
@@ -380,6 +397,14 @@ mod tests {
         assert_eq!(network("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
         assert_eq!(network("fd00::/64").unwrap().to_string(), "fd00::/64");
         assert!(network("balancer").is_err());
+    }
+
+    #[test]
+    fn a_site_has_no_path() {
+        assert!(web_url("https://bastion.example.com").is_ok() && web_url("http://127.0.0.1:8081/").is_ok());
+        for wrong in ["bastion.example.com", "ftp://x", "https://x/y"] {
+            assert!(web_url(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -22,3 +22,4 @@ pub mod self_test;
 pub mod sftp;
 pub mod shutdown;
 pub mod telemetry;
+pub mod web;

@@ -3,14 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::api::{Api, PostParams};
-use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
-use kube::runtime::watcher;
-use kube::{Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::warn;
@@ -20,8 +17,8 @@ use super::jump::Meant;
 use super::refusal::Refusal;
 use super::sign_in::{BadCertificate, NotPresent, Permits, Proof, takes_certificates};
 use super::sign_in_name::SignInName;
-use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor, GROUP};
-use crate::cluster::{REQUEST_TIMEOUT, watch};
+use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
+use crate::cluster::{REQUEST_TIMEOUT, Right, asks_as, keep};
 
 /// What the gateway knows of users and targets.
 pub struct Directory {
@@ -137,8 +134,12 @@ impl Directory {
     /// When a watch ends before its first list, which happens at the end of the program only.
     pub async fn watch(client: Client, namespace: &str) -> anyhow::Result<Self> {
         let changed = Arc::new(Notify::new());
-        let users = keep(Api::namespaced(client.clone(), namespace), changed.clone());
-        let targets = keep(Api::namespaced(client.clone(), namespace), changed.clone());
+        let notify = || {
+            let changed = changed.clone();
+            move || changed.notify_one()
+        };
+        let users = keep(Api::namespaced(client.clone(), namespace), notify());
+        let targets = keep(Api::namespaced(client.clone(), namespace), notify());
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);
@@ -306,24 +307,8 @@ impl Directory {
         subresource: Option<&str>,
         name: &str,
     ) -> Result<bool, Refusal> {
-        let review = LocalSubjectAccessReview {
-            metadata: kube::api::ObjectMeta { namespace: Some(self.namespace.clone()), ..Default::default() },
-            spec: SubjectAccessReviewSpec {
-                user: Some(user.subject()),
-                groups: Some(user.spec.groups.iter().map(|group| group.0.clone()).collect()),
-                resource_attributes: Some(ResourceAttributes {
-                    group: Some(GROUP.to_owned()),
-                    resource: Some(resource.to_owned()),
-                    subresource: subresource.map(str::to_owned),
-                    name: Some(name.to_owned()),
-                    namespace: Some(self.namespace.clone()),
-                    verb: Some(CONNECT_VERB.to_owned()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SubjectAccessReviewSpec::default()
-            },
-            status: None,
-        };
+        let right = Right { subresource, name: Some(name), ..Right::to(CONNECT_VERB, resource) };
+        let review = right.review(&self.namespace, asks_as(user));
         let answer = timeout(REQUEST_TIMEOUT / 2, self.reviews.create(&PostParams::default(), &review)).await;
         let error = match answer {
             Ok(Ok(review)) => return Ok(review.status.is_some_and(|status| status.allowed)),
@@ -333,18 +318,4 @@ impl Directory {
         warn!(user = user.name_any(), target = name, error, "rights could not be checked");
         Err(Refusal::RightsUnknown)
     }
-}
-
-/// A store that a task keeps up to date for as long as the program runs.
-fn keep<K>(api: Api<K>, changed: Arc<Notify>) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-{
-    let (reader, writer) = store();
-    let events = reflector(writer, watch(api, watcher::Config::default()).map(Ok));
-    tokio::spawn(events.for_each(move |_| {
-        changed.notify_one();
-        std::future::ready(())
-    }));
-    reader
 }
