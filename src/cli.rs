@@ -11,7 +11,7 @@ use url::Url;
 use crate::audit::{AuditSettings, AuditTls};
 use crate::redis_link::RedisSettings;
 use crate::telemetry::LogFormat;
-use crate::{console, controller, drain, gateway, self_test};
+use crate::{console, controller, drain, gateway, self_test, terminal};
 
 /// An SSH bastion for Kubernetes whose list of online sessions is always true.
 #[derive(Debug, Parser)]
@@ -89,6 +89,8 @@ pub struct Gateway {
     /// Where SSH clients connect.
     #[arg(long, env = "BASTION_LISTEN", hide_env_values = true, default_value = "0.0.0.0:2222")]
     pub listen: SocketAddr,
+    #[command(flatten)]
+    pub web: Web,
     /// How long live sessions may go on after SIGTERM, such as 90s or 1h.
     #[arg(long, env = "BASTION_GRACE_PERIOD", hide_env_values = true, default_value = "0s", value_parser = duration)]
     pub grace_period: Duration,
@@ -132,6 +134,34 @@ pub struct Gateway {
     pub recording_url: Option<String>,
     #[command(flatten)]
     pub redis: Redis,
+}
+
+/// The web terminal.
+#[derive(Debug, Args)]
+pub struct Web {
+    /// Where the web terminal is served, in the clear, such as 0.0.0.0:8082: put what speaks TLS before it, under the
+    /// console's own host. Without it there is none.
+    #[arg(long, env = "BASTION_WEB_LISTEN", hide_env_values = true)]
+    pub web_listen: Option<SocketAddr>,
+    /// A file with the keys of the console's cookies, the consoles' own --cookie-key-file. Without it only those have
+    /// terminals who send a token.
+    #[arg(long, env = "BASTION_COOKIE_KEY_FILE", hide_env_values = true)]
+    pub cookie_key_file: Option<PathBuf>,
+    /// The URL by which people know the console, such as https://bastion.example.com: its pages may have terminals, besides
+    /// those of the host that a request is for.
+    #[arg(long, env = "BASTION_PUBLIC_URL", hide_env_values = true, value_parser = web_url)]
+    pub public_url: Option<Url>,
+    /// What is before the web terminal, such as an Ingress, and says in X-Forwarded-For where a request comes from: addresses or
+    /// networks, such as 10.0.0.0/24, separated by commas. What others say there does not count.
+    #[arg(long, env = "BASTION_WEB_PROXIES", hide_env_values = true, value_delimiter = ',', value_parser = network)]
+    pub web_proxies: Vec<IpNet>,
+}
+
+impl From<Web> for Option<terminal::Settings> {
+    fn from(flags: Web) -> Self {
+        let Web { web_listen, cookie_key_file, public_url, web_proxies } = flags;
+        web_listen.map(|listen| terminal::Settings { listen, cookie_key_file, public_url, proxies: web_proxies })
+    }
 }
 
 /// When wrong passwords and one-time codes lock out.
@@ -304,6 +334,7 @@ impl From<Gateway> for gateway::Settings {
             pod_uid: flags.pod_uid,
             listen: flags.listen,
             http_listen: flags.place.http_listen,
+            web: flags.web.into(),
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
             max_startups_per_address: flags.max_startups_per_address.into(),

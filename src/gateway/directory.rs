@@ -94,6 +94,9 @@ pub enum NoAccess {
     /// `spec.authentication` asks for a key by now.
     #[error("the user signed in without a key, which is asked for by now")]
     KeyNeeded,
+    /// `spec.subject`
+    #[error("the user stands for another Kubernetes user by now")]
+    OtherSubject,
     /// The target was deleted.
     #[error("the target is no longer there")]
     NoTarget,
@@ -122,6 +125,7 @@ impl NoAccess {
             Self::NoSecret => "no_secret",
             Self::LockedOut => "locked_out",
             Self::KeyNeeded => "key_needed",
+            Self::OtherSubject => "other_subject",
             Self::NoTarget | Self::NoLogin | Self::NoRight => "no_right",
         }
     }
@@ -169,6 +173,14 @@ impl Directory {
     /// The user of this name, who may not be one who may sign in.
     pub fn known(&self, name: &str) -> Option<Arc<BastionUser>> {
         self.users.get(&ObjectRef::new(name).within(&self.namespace))
+    }
+
+    /// The user of the bastion who stands for a Kubernetes user: of several, the first by name who may sign in.
+    pub fn standing_for(&self, subject: &str) -> Option<Arc<BastionUser>> {
+        let mut users = self.users.state();
+        users.retain(|user| user.subject() == subject);
+        users.sort_by_cached_key(|user| (self.user(&user.name_any()).is_err(), user.name_any()));
+        users.into_iter().next()
     }
 
     /// Whether anybody signs in with a password in place of a key.
