@@ -45,3 +45,4 @@ mod second_factors;
 mod signals;
 mod startups;
 mod targets;
+mod terminal;

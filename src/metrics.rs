@@ -196,10 +196,11 @@ fn counted<T, L: Clone + Eq + std::hash::Hash>(
     family
 }
 
-/// Of sign-ins that are refused: by who signs in, by what for, and by the gateway's own state.
+/// Of requests for a web terminal: as of those of the console, and by what for.
 const TERMINAL_REFUSALS: [&str; 8] =
     ["unknown", "origin", "no_sign_in", "cookie", "cluster", "malformed", "not_ready", "missing"];
 
+/// Of sign-ins that are refused: by who signs in, by what for, and by the gateway's own state.
 const REFUSALS: [&str; 28] = [
     "unknown_user",
     "disabled",

@@ -28,6 +28,7 @@ pub mod ssh;
 pub mod sshd;
 pub mod stories;
 pub mod tcp;
+pub mod terminal_page;
 pub mod wait;
 pub mod watch;
 
@@ -48,5 +49,6 @@ pub use run::Run;
 pub use s3::S3Server;
 pub use sshd::Sshd;
 pub use stories::{Story, end_time, stories};
+pub use terminal_page::TerminalPage;
 pub use wait::{AT_ONCE, PATIENCE, eventually, throughout};
 pub use watch::{SessionWatch, Sighting};
