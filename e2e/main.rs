@@ -25,6 +25,7 @@ mod lock_outs;
 mod max_sessions;
 mod menu;
 mod network;
+mod oidc;
 mod order;
 mod partitions;
 mod plugin;
