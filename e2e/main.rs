@@ -4,6 +4,7 @@
 mod harness;
 
 mod access;
+mod api_description;
 mod audit_log;
 mod audit_store;
 mod bridge;
