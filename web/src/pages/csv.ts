@@ -1,6 +1,6 @@
 // Past sessions as a table for other programs: UTC, RFC 4180.
 
-import type { Session } from "./api";
+import type { Session } from "../api";
 
 const COLUMNS = [
   "session_id", "name", "user", "subject", "target", "login", "protocol", "client_address", "client_software", "gateway", "status",

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { csv } from "./csv";
-import { session } from "./samples";
+import { session } from "../samples";
 
 it("is one line a session, and runs nothing in a spreadsheet", () => {
   const strange = session("a", { client_software: '=cmd|"x"', message: "a, b\nc", exit_code: -1, terminated_by: "@evil" });
