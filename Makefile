@@ -51,6 +51,11 @@ node-test: tools ## Test the chart on a one-node cluster, which takes root, or o
 	@cargo test --test node --no-run
 	hack/cluster cargo test --test node -- --test-threads 3 --nocapture
 
+.PHONY: dashboard
+dashboard: tools ## Draw docs/dashboard.svg from what a bastion on a node says in some minutes of use; takes root
+	@hack/cargo-build --bin bastion
+	@hack/dashboard
+
 .PHONY: web
 web: ## Build the console's page, which cargo makes a part of the program
 	@hack/build-web

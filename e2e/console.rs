@@ -70,6 +70,13 @@ async fn with_person() -> Bastion {
     .await
 }
 
+/// What somebody sees of the targets who may use the one that there is, and list none.
+fn own_targets(bastion: &Bastion) -> Value {
+    let logins = json!([bastion.sshd.login]);
+    json!([{"name": "web-1", "address": null, "port": null, "logins": logins, "groups": [], "description": null,
+        "may_connect": true, "may_connect_as": logins}])
+}
+
 #[tokio::test]
 async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
     let bastion = with_person().await;
@@ -102,7 +109,12 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
         let words = format!("{PERSON} may not get bastionsessions in namespace {}", namespace.name);
         refused(&answer, StatusCode::FORBIDDEN, &words);
     }
-    refused(&person.get("/api/v1/targets").await, StatusCode::FORBIDDEN, "may not list bastiontargets");
+    let own = person.get("/api/v1/targets").await;
+    assert_eq!((own.status, &own.body["targets"]), (StatusCode::OK, &own_targets(&bastion)), "without its address");
+    refused(&person.get("/api/v1/targets/web-1").await, StatusCode::FORBIDDEN, "may not get bastiontargets");
+    refused(&person.get("/api/v1/overview").await, StatusCode::FORBIDDEN, "may not list bastionsessions");
+    let csv = person.fetch("/api/v1/history.csv").await.2;
+    assert!(csv.lines().count() == 2 && csv.contains(&names[1]) && !csv.contains(&names[0]), "{csv}");
 
     let viewer = ConsoleApi::new(&console, Some(&viewer(namespace).await)).await;
     for path in ["/api/v1/sessions", "/api/v1/history"] {
@@ -120,6 +132,12 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
     let targets = viewer.get("/api/v1/targets").await;
     assert_eq!(targets.body["targets"][0]["name"], "web-1");
     assert_eq!(targets.body["targets"][0]["logins"], json!([bastion.sshd.login]));
+    assert_eq!(targets.body["targets"][0]["may_connect"], Value::Null, "no BastionUser stands for the viewer");
+    let users = viewer.get("/api/v1/targets/web-1").await.body["users"].clone();
+    assert!(users.as_array().is_some_and(|users| users.iter().any(|it| it["name"] == "person")), "{users}");
+    let overview = viewer.get("/api/v1/overview").await.body;
+    assert_eq!((&overview["online"], &overview["starts"]), (&json!(2), &json!(2)));
+    assert_eq!(overview["gateways"][0]["sessions"], json!(2), "{overview}");
 }
 
 #[tokio::test]
@@ -343,6 +361,10 @@ async fn a_console_may_do_what_it_needs_and_nothing_else() {
         // What it may write of them is for the policies to say.
         ("patch", "bastion.dev", "bastionsessions"),
         ("list", "bastion.dev", "bastiontargets"),
+        ("get", "bastion.dev", "bastiontargets"),
+        ("watch", "bastion.dev", "bastionusers"),
+        ("list", "coordination.k8s.io", "leases"),
+        ("list", "", "pods"),
         ("list", "events.k8s.io", "events"),
         ("create", "authentication.k8s.io", "tokenreviews"),
         ("create", "authorization.k8s.io", "localsubjectaccessreviews"),

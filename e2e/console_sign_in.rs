@@ -111,6 +111,37 @@ async fn what_another_site_has_a_browser_do_is_refused() {
 }
 
 #[tokio::test]
+async fn a_console_knows_the_pages_of_its_public_url_whatever_is_before_it_makes_of_the_host() {
+    let namespace = Namespace::new().await;
+    let env = vec![
+        ("BASTION_PUBLIC_URL", "https://bastion.example.com".into()),
+        ("BASTION_TERMINAL_ORIGIN", "https://terminal.example.com:8443".into()),
+    ];
+    let console = Console::start_in(&namespace, "console-0", &Setting { env, ..Setting::default() }).await;
+    let (_, token) = namespace.somebody("viewer").await;
+    let from = async |origin: &str| {
+        let page = ConsoleApi::new(&console, None).await.sending((header::ORIGIN, origin.to_owned()));
+        page.post("/auth/token", json!({"token": token})).await
+    };
+    let answer = from("https://bastion.example.com").await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    assert_eq!(answer.headers["strict-transport-security"], "max-age=31536000");
+    let policy = answer.headers["content-security-policy"].to_str().expect("text");
+    let reached = "connect-src 'self' https://terminal.example.com:8443 wss://terminal.example.com:8443;";
+    assert!(policy.contains(reached), "{policy}");
+    for origin in
+        ["http://bastion.example.com", "https://bastion.example.com:8443", "https://terminal.example.com:8443"]
+    {
+        refused(&from(origin).await, StatusCode::FORBIDDEN, "not the console's own");
+    }
+    let me = ConsoleApi::new(&console, Some(&token)).await.get("/api/v1/me").await.body;
+    assert_eq!(me["terminal_origin"], "https://terminal.example.com:8443");
+    assert_eq!((&me["bastion_user"], &me["rights"]["connect"]["allowed"]), (&Value::Null, &json!(false)));
+    let reason = me["rights"]["connect"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("no BastionUser stands for"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_console_without_a_key_says_so() {
     let namespace = Namespace::new().await;
     let setting = Setting { env: vec![("BASTION_COOKIE_KEY_FILE", "/does/not/exist".into())], ..Setting::default() };

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use url::Url;
 
 use crate::audit::{AuditSettings, AuditTls};
 use crate::redis_link::RedisSettings;
 use crate::telemetry::LogFormat;
-use crate::{console, controller, drain, gateway, self_test};
+use crate::{console, controller, drain, gateway, self_test, terminal};
 
 /// An SSH bastion for Kubernetes whose list of online sessions is always true.
 #[derive(Debug, Parser)]
@@ -88,6 +89,8 @@ pub struct Gateway {
     /// Where SSH clients connect.
     #[arg(long, env = "BASTION_LISTEN", hide_env_values = true, default_value = "0.0.0.0:2222")]
     pub listen: SocketAddr,
+    #[command(flatten)]
+    pub web: Web,
     /// How long live sessions may go on after SIGTERM, such as 90s or 1h.
     #[arg(long, env = "BASTION_GRACE_PERIOD", hide_env_values = true, default_value = "0s", value_parser = duration)]
     pub grace_period: Duration,
@@ -131,6 +134,34 @@ pub struct Gateway {
     pub recording_url: Option<String>,
     #[command(flatten)]
     pub redis: Redis,
+}
+
+/// The web terminal.
+#[derive(Debug, Args)]
+pub struct Web {
+    /// Where the web terminal is served, in the clear, such as 0.0.0.0:8082: put what speaks TLS before it, under the
+    /// console's own host. Without it there is none.
+    #[arg(long, env = "BASTION_WEB_LISTEN", hide_env_values = true)]
+    pub web_listen: Option<SocketAddr>,
+    /// A file with the keys of the console's cookies, the consoles' own --cookie-key-file. Without it only those have
+    /// terminals who send a token.
+    #[arg(long, env = "BASTION_COOKIE_KEY_FILE", hide_env_values = true)]
+    pub cookie_key_file: Option<PathBuf>,
+    /// The URL by which people know the console, such as https://bastion.example.com: its pages may have terminals, besides
+    /// those of the host that a request is for.
+    #[arg(long, env = "BASTION_PUBLIC_URL", hide_env_values = true, value_parser = web_url)]
+    pub public_url: Option<Url>,
+    /// What is before the web terminal, such as an Ingress, and says in X-Forwarded-For where a request comes from: addresses or
+    /// networks, such as 10.0.0.0/24, separated by commas. What others say there does not count.
+    #[arg(long, env = "BASTION_WEB_PROXIES", hide_env_values = true, value_delimiter = ',', value_parser = network)]
+    pub web_proxies: Vec<IpNet>,
+}
+
+impl From<Web> for Option<terminal::Settings> {
+    fn from(flags: Web) -> Self {
+        let Web { web_listen, cookie_key_file, public_url, web_proxies } = flags;
+        web_listen.map(|listen| terminal::Settings { listen, cookie_key_file, public_url, proxies: web_proxies })
+    }
 }
 
 /// When wrong passwords and one-time codes lock out.
@@ -185,6 +216,14 @@ pub struct Console {
     /// all consoles. The first seals, and each of them opens. Without it nobody can sign in with a browser.
     #[arg(long, env = "BASTION_COOKIE_KEY_FILE", hide_env_values = true)]
     pub cookie_key_file: Option<PathBuf>,
+    /// The URL by which people know the console, such as https://bastion.example.com. Of one with https, browsers are told to
+    /// ask for nothing in the clear. What is before the console may change the Host of requests where this is given.
+    #[arg(long, env = "BASTION_PUBLIC_URL", hide_env_values = true, value_parser = web_url)]
+    pub public_url: Option<Url>,
+    /// Where the page finds the gateways' terminal, such as http://127.0.0.1:8082, where that is not on the console's own
+    /// host, as behind an Ingress it is.
+    #[arg(long, env = "BASTION_TERMINAL_ORIGIN", hide_env_values = true, value_parser = web_url)]
+    pub terminal_origin: Option<Url>,
     /// Says that no audit database can be read from here, as where it is a file of the controller's.
     #[arg(long, env = "BASTION_NO_HISTORY", hide_env_values = true)]
     pub no_history: bool,
@@ -295,6 +334,7 @@ impl From<Gateway> for gateway::Settings {
             pod_uid: flags.pod_uid,
             listen: flags.listen,
             http_listen: flags.place.http_listen,
+            web: flags.web.into(),
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
             max_startups_per_address: flags.max_startups_per_address.into(),
@@ -316,6 +356,8 @@ impl From<Console> for console::Settings {
             listen: flags.listen,
             audit: (!flags.no_history).then(|| flags.audit.into()),
             cookie_key_file: flags.cookie_key_file,
+            public_url: flags.public_url,
+            terminal_origin: flags.terminal_origin,
             http_listen: flags.http_listen,
         }
     }
@@ -359,6 +401,12 @@ fn network(text: &str) -> Result<IpNet, String> {
     network.ok_or_else(|| "write an address such as 10.0.0.1, or a network such as 10.0.0.0/24".to_owned())
 }
 
+/// The URL of a site.
+fn web_url(text: &str) -> Result<Url, String> {
+    let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
+    url.ok_or_else(|| "write a URL without a path, such as https://bastion.example.com".to_owned())
+}
+
 /// Keys that are exchanged all the time leave none for data.
 fn rekey_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
@@ -380,6 +428,14 @@ mod tests {
         assert_eq!(network("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
         assert_eq!(network("fd00::/64").unwrap().to_string(), "fd00::/64");
         assert!(network("balancer").is_err());
+    }
+
+    #[test]
+    fn a_site_has_no_path() {
+        assert!(web_url("https://bastion.example.com").is_ok() && web_url("http://127.0.0.1:8081/").is_ok());
+        for wrong in ["bastion.example.com", "ftp://x", "https://x/y"] {
+            assert!(web_url(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -22,3 +22,5 @@ pub mod self_test;
 pub mod sftp;
 pub mod shutdown;
 pub mod telemetry;
+pub mod terminal;
+pub mod web;

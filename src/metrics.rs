@@ -197,7 +197,10 @@ fn counted<T, L: Clone + Eq + std::hash::Hash>(
 }
 
 /// Of sign-ins that are refused: by who signs in, by what for, and by the gateway's own state.
-const REFUSALS: [&str; 27] = [
+const TERMINAL_REFUSALS: [&str; 8] =
+    ["unknown", "origin", "no_sign_in", "cookie", "cluster", "malformed", "not_ready", "missing"];
+
+const REFUSALS: [&str; 28] = [
     "unknown_user",
     "disabled",
     "expired",
@@ -211,6 +214,7 @@ const REFUSALS: [&str; 27] = [
     "no_secret",
     "locked_out",
     "key_needed",
+    "other_subject",
     "malformed",
     "no_target",
     "unknown_target",
@@ -296,6 +300,8 @@ metrics! {
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused; each key that a client offers in vain counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counted(UNREACHABLE, |reason| UnreachableLabels { reason }), "Connections to targets that could not be made or signed in.";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";
+    terminals_open: Gauge, "gauge", Gauge::default(), "Web terminals that are open, with a session or about to have one.";
+    terminals_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(TERMINAL_REFUSALS, |reason| RefusalLabels { reason }), "Requests for a web terminal that were answered with an error; who may have no session is counted with the sign-ins.";
     menus_open: Gauge, "gauge", Gauge::default(), "Connections that have signed in and have yet to choose a target.";
     menus: Family<MenuLabels, Counter>, "counter by outcome", Family::default(), "Connections that had a target to choose, by what came of it.";
     sessions_active: Gauge, "gauge", Gauge::default(), "Sessions that this gateway carries.";

@@ -1,5 +1,7 @@
 //! What is asked of the history, and where a page of it ends.
 
+use std::collections::BTreeMap;
+
 use super::row::SessionRecord;
 
 /// Which sessions, newest first. What is `None` or empty does not matter.
@@ -27,6 +29,15 @@ pub struct HistoryFilter {
     pub until: Option<i64>,
     /// Only what comes behind this place.
     pub after: Option<PageKey>,
+}
+
+/// What began and what ended in some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many sessions began.
+    pub starts: i64,
+    /// How many ended, by their reasons.
+    pub ends: BTreeMap<String, i64>,
 }
 
 /// The place of a session in the history: a page begins behind it, whatever was added or removed meanwhile.

@@ -179,6 +179,18 @@ pub fn get(session_id: &str) -> Statement {
     Statement { sql, values: vec![session_id.into()] }
 }
 
+/// How many sessions of a namespace began since a moment.
+pub fn starts(namespace: &str, since: i64) -> Statement {
+    let sql = "SELECT COUNT(*) FROM session_records WHERE start_time >= ? AND namespace = ?";
+    Statement { sql: sql.to_owned(), values: vec![since.into(), namespace.into()] }
+}
+
+/// How many sessions of a namespace ended since a moment, by their reasons.
+pub fn ends_by_reason(namespace: &str, since: i64) -> Statement {
+    let sql = "SELECT COALESCE(reason, ''), COUNT(*) FROM session_records WHERE end_time >= ? AND namespace = ? GROUP BY reason";
+    Statement { sql: sql.to_owned(), values: vec![since.into(), namespace.into()] }
+}
+
 /// A page of the history, newest first.
 pub fn history(filter: &HistoryFilter, limit: u32) -> Statement {
     let equals = [

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{Migrate, Migrator};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlSslMode};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions, MySqlRow, MySqlSslMode};
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, Sqlite, SqliteConnection};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::{Cause, Doing, Failure, StoreError};
-use super::history::HistoryFilter;
+use super::history::{HistoryFilter, Tally};
 use super::row::SessionRecord;
 use super::settings::{AuditSettings, AuditTls, Place, SettingsError};
 use super::statement::{self, Dialect, Statement, Value};
@@ -127,7 +129,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn history(&self, filter: &HistoryFilter, limit: u32) -> Result<Vec<SessionRecord>, StoreError> {
-        self.read(async |link: &mut Link| link.records(statement::history(filter, limit)).await).await
+        self.read(async |link: &mut Link| link.rows(statement::history(filter, limit)).await).await
     }
 
     /// The row of the session with this uid, if there is one.
@@ -135,7 +137,19 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn get(&self, session_id: &str) -> Result<Option<SessionRecord>, StoreError> {
-        self.read(async |link: &mut Link| Ok(link.records(statement::get(session_id)).await?.pop())).await
+        self.read(async |link: &mut Link| Ok(link.rows(statement::get(session_id)).await?.pop())).await
+    }
+
+    /// What began and what ended in a namespace since a moment, in microseconds since the epoch.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn tally(&self, namespace: &str, since: i64) -> Result<Tally, StoreError> {
+        let starts = statement::starts(namespace, since);
+        let ends = statement::ends_by_reason(namespace, since);
+        let counted = self.read(async |link: &mut Link| Ok((link.rows(starts).await?, link.rows(ends).await?)));
+        let (starts, ends): (Vec<(i64,)>, Vec<(String, i64)>) = counted.await?;
+        Ok(Tally { starts: starts.into_iter().map(|(count,)| count).sum(), ends: ends.into_iter().collect() })
     }
 
     async fn read<T>(&self, ask: impl AsyncFnOnce(&mut Link) -> Result<T, sqlx::Error>) -> Result<T, StoreError> {
@@ -237,7 +251,10 @@ impl Link {
         }
     }
 
-    async fn records(&mut self, statement: Statement) -> Result<Vec<SessionRecord>, sqlx::Error> {
+    async fn rows<T>(&mut self, statement: Statement) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, MySqlRow>,
+    {
         let Statement { sql, values } = statement;
         match self {
             Self::Sqlite(connection) => {
@@ -284,9 +301,9 @@ where
     }
 }
 
-fn read_all<R: sqlx::Row>(rows: &[R]) -> Result<Vec<SessionRecord>, sqlx::Error>
+fn read_all<R: sqlx::Row, T>(rows: &[R]) -> Result<Vec<T>, sqlx::Error>
 where
-    SessionRecord: for<'r> sqlx::FromRow<'r, R>,
+    T: for<'r> sqlx::FromRow<'r, R>,
 {
     rows.iter().map(sqlx::FromRow::from_row).collect()
 }
@@ -422,6 +439,18 @@ mod tests {
     }
 
     /// The root file system of a container is read-only, and then a batch of a thousand rows failed.
+    #[tokio::test]
+    async fn what_began_and_what_ended_is_counted() {
+        let (_dir, store) = store().await;
+        let rows = [active("a"), ended("b"), ended("c")].map(|session| SessionRecord::of(&session));
+        store.upsert(&rows).await.unwrap();
+        let namespace = &rows[0].namespace;
+        let tally = store.tally(namespace, rows[0].start_time).await.unwrap();
+        assert_eq!((tally.starts, tally.ends), (3, [("UserExit".to_owned(), 2)].into()));
+        assert_eq!(store.tally(namespace, i64::MAX).await.unwrap(), Tally::default());
+        assert_eq!(store.tally("elsewhere", 0).await.unwrap(), Tally::default());
+    }
+
     #[tokio::test]
     async fn sqlite_needs_no_folder_for_what_is_temporary() {
         let (_dir, store) = store().await;

@@ -12,9 +12,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Console;
-use super::access::asked;
 use super::api::read_path;
 use super::failure::{Failure, Refusals};
+use crate::web::asked;
 
 /// A session has a handful; a client that is refused forwards all day has no more than this shown.
 const MOST: u32 = 200;
@@ -50,7 +50,7 @@ pub async fn events(
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Timeline>, Failure> {
-    let caller = console.gate.caller(&headers).await?;
+    let caller = console.visitors.caller(&headers).await?;
     let session = console.seen_by(&caller, read_path(name)?).await?;
     let api: Api<Event> = Api::namespaced(console.client, &console.namespace);
     let of_it = format!("regarding.uid={}", session.uid().unwrap_or_default());

@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::{IntoResponses, ToSchema};
 
-use super::seal::SealError;
 use crate::api::Phase;
 use crate::audit::StoreError;
 use crate::metrics::{ConsoleLabels, METRICS};
+use crate::web::Refusal;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// No token, or none that the cluster knows.
-    #[error("{0}; send the token of a Kubernetes user as Authorization: Bearer TOKEN")]
-    Unknown(&'static str),
+    /// Who asks is not known, or another site's page does.
+    #[error(transparent)]
+    Web(#[from] Refusal),
     /// RBAC does not let the caller.
     #[error("{who} may not {verb} {resource} in namespace {namespace}; a Role such as bastion-viewer lets them")]
     Forbidden {
@@ -26,22 +26,10 @@ pub enum Failure {
         /// What they would need to be let.
         verb: &'static str,
         /// On what.
-        resource: &'static str,
+        resource: String,
         /// Where.
         namespace: String,
     },
-    /// A page of another site's opened the connection.
-    #[error("this page is not the console's own; open the console itself")]
-    Origin,
-    /// Browsers cannot sign in here.
-    #[error("this console has no --cookie-key-file, and so no sign-in; send a token as Authorization: Bearer TOKEN")]
-    NoSignIn,
-    /// The keys of the cookies are not there.
-    #[error("nobody can sign in: the console's key cannot be used; its log says why")]
-    Seal(SealError),
-    /// The person does not fit into a cookie.
-    #[error("{0}")]
-    TooLong(SealError),
     /// There are too many requests.
     #[error("too many requests; try again in a moment")]
     TooMany,
@@ -80,9 +68,6 @@ pub enum Failure {
         "this bastion keeps its history in a file of the controller's, which the console cannot read; with MySQL or MariaDB it can"
     )]
     NoHistory,
-    /// The API server does not do its part.
-    #[error("the Kubernetes API does not answer; try again in a moment")]
-    Cluster(String),
     /// The audit database does not do its part.
     #[error("the audit database does not answer ({}); sessions that are open or ended a moment ago are at /api/v1/sessions", .0.cause.label())]
     Database(#[from] StoreError),
@@ -128,43 +113,29 @@ pub struct Problem {
 impl Failure {
     const fn status(&self) -> StatusCode {
         match self {
-            Self::Unknown(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden { .. } | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Web(refusal) => refusal.status(),
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Missing { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoHistory | Self::NoSignIn => StatusCode::NOT_IMPLEMENTED,
+            Self::NoHistory => StatusCode::NOT_IMPLEMENTED,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooLong(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Ended { .. } => StatusCode::CONFLICT,
-            Self::Cluster(_) | Self::Database(_) | Self::Full | Self::Seal(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Database(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     const fn label(&self) -> &'static str {
         match self {
-            Self::Unknown(_) => "unknown",
+            Self::Web(refusal) => refusal.label(),
             Self::Forbidden { .. } => "forbidden",
-            Self::Origin => "origin",
             Self::Full => "full",
             Self::Malformed(_) | Self::NoMethod => "malformed",
             Self::Missing { .. } | Self::NoRoute => "missing",
             Self::NoHistory => "no_history",
-            Self::NoSignIn => "no_sign_in",
-            Self::Seal(_) | Self::TooLong(_) => "cookie",
             Self::TooMany => "too_many",
             Self::Ended { .. } => "ended",
-            Self::Cluster(_) => "cluster",
             Self::Database(_) => "database",
-        }
-    }
-}
-
-impl From<SealError> for Failure {
-    fn from(error: SealError) -> Self {
-        match error {
-            SealError::TooLong => Self::TooLong(error),
-            SealError::Unreadable(..) | SealError::NoKey(_) | SealError::Failed => Self::Seal(error),
         }
     }
 }
@@ -173,9 +144,9 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         METRICS.console_failures.get_or_create(&ConsoleLabels { reason: self.label() }).inc();
         match &self {
-            Self::Cluster(error) => warn!(error, "the Kubernetes API does not answer"),
+            Self::Web(Refusal::Cluster(error)) => warn!(error, "the Kubernetes API does not answer"),
             Self::Database(error) => warn!(%error, "no history"),
-            Self::Seal(error) => warn!(%error, "nobody can sign in with a browser"),
+            Self::Web(Refusal::Seal(error)) => warn!(%error, "nobody can sign in with a browser"),
             _ => {}
         }
         let mut response = (self.status(), Json(Problem { error: self.to_string() })).into_response();

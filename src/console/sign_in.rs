@@ -19,10 +19,9 @@ use tracing::info;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use super::Console;
-use super::access::Right;
-use super::credentials::{COOKIE, check_writes};
 use super::failure::{Failure, Refusals};
+use super::{Console, me};
+use crate::web::{COOKIE, Refusal};
 
 /// How long somebody is signed in at most.
 const SIGNED_IN: Duration = Duration::from_hours(8);
@@ -44,7 +43,7 @@ pub fn routes() -> Router<Console> {
         .route("/auth/ways", get(ways))
         .route("/auth/token", post(token))
         .route("/auth/out", post(out))
-        .route("/api/v1/me", get(me))
+        .route("/api/v1/me", get(me::me))
 }
 
 /// How somebody can sign in with a browser.
@@ -63,45 +62,10 @@ pub struct Token {
     token: Zeroizing<String>,
 }
 
-/// Who asks, and what they may.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Me {
-    /// The Kubernetes user name.
-    user: String,
-    /// The Kubernetes groups.
-    groups: Vec<String>,
-    /// Until when they are signed in; nothing where they sent a token.
-    expires: Option<String>,
-    /// The namespace of the bastion.
-    namespace: String,
-    /// What they may.
-    rights: Rights,
-}
-
-/// What somebody may, as `kubectl auth can-i` answers.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Rights {
-    /// To see the sessions of others, open ones and past ones; who may not sees their own.
-    list_sessions: Answer,
-    /// To end sessions of others; everybody may end their own.
-    terminate_sessions: Answer,
-    /// To see the targets.
-    list_targets: Answer,
-}
-
-/// Whether somebody may do something.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Answer {
-    /// Whether.
-    allowed: bool,
-    /// What they lack.
-    reason: Option<String>,
-}
-
 /// How somebody can sign in with a browser; it is everybody's.
 #[utoipa::path(get, path = "/auth/ways", security(()), responses((status = 200, body = Ways)))]
 pub async fn ways(State(console): State<Console>) -> Json<Ways> {
-    Json(Ways { token: console.gate.can_sign_in() })
+    Json(Ways { token: console.visitors.seal().is_ok() })
 }
 
 /// Signs in with the token of a Kubernetes user. The answer sets a cookie, which says who that is and holds no token; it is
@@ -112,13 +76,13 @@ pub async fn token(
     headers: HeaderMap,
     body: Result<Json<Token>, JsonRejection>,
 ) -> Result<(StatusCode, SetCookie), Failure> {
-    check_writes(&headers)?;
+    console.origins.check_write(&headers)?;
     let Json(Token { token }) = body.map_err(|rejection| Failure::Malformed(without_value(&rejection)))?;
     console.sign_ins.check().map_err(|_| Failure::TooMany)?;
-    let caller = console.gate.reviewed(token.trim()).await?;
+    let caller = console.visitors.reviewed(token.trim()).await?;
     let (now, name) = (Timestamp::now(), caller.name.clone());
     let until = expiry(token.trim(), now);
-    let sealed = console.gate.seal(&caller.signed_in(until))?;
+    let sealed = console.visitors.seal()?.seal(&caller.signed_in(until)).map_err(Refusal::from)?;
     info!(who = name, %until, "signed in with a browser");
     let seconds = until.as_second().saturating_sub(now.as_second()).max(0);
     Ok((StatusCode::NO_CONTENT, set_cookie(&sealed, seconds)))
@@ -126,34 +90,9 @@ pub async fn token(
 
 /// Signs out: has the browser forget the cookie.
 #[utoipa::path(post, path = "/auth/out", security(()), responses((status = 204, description = "Signed out"), Refusals))]
-pub async fn out(headers: HeaderMap) -> Result<(StatusCode, SetCookie), Failure> {
-    check_writes(&headers)?;
+pub async fn out(State(console): State<Console>, headers: HeaderMap) -> Result<(StatusCode, SetCookie), Failure> {
+    console.origins.check_write(&headers)?;
     Ok((StatusCode::NO_CONTENT, set_cookie("", 0)))
-}
-
-/// Who the caller is, and what they may.
-#[utoipa::path(get, path = "/api/v1/me", responses((status = 200, body = Me), Refusals))]
-pub async fn me(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Me>, Failure> {
-    let caller = console.gate.caller(&headers).await?;
-    let may = async |verb, resource| match console.gate.require(&caller, Right { verb, resource, name: None }).await {
-        Ok(()) => Ok(Answer { allowed: true, reason: None }),
-        Err(forbidden @ Failure::Forbidden { .. }) => {
-            Ok(Answer { allowed: false, reason: Some(forbidden.to_string()) })
-        }
-        Err(failure) => Err(failure),
-    };
-    let rights = Rights {
-        list_sessions: may("list", "bastionsessions").await?,
-        terminate_sessions: may("patch", "bastionsessions").await?,
-        list_targets: may("list", "bastiontargets").await?,
-    };
-    Ok(Json(Me {
-        user: caller.name.clone(),
-        groups: caller.groups().to_vec(),
-        expires: caller.signed_in_until.map(|it| it.to_string()),
-        namespace: console.namespace.clone(),
-        rights,
-    }))
 }
 
 fn set_cookie(value: &str, seconds: i64) -> SetCookie {

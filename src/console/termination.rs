@@ -12,13 +12,12 @@ use tracing::info;
 use utoipa::ToSchema;
 
 use super::Console;
-use super::access::{Caller, Right, asked};
 use super::api::{is_name, read_path};
-use super::credentials::check_writes;
 use super::failure::{Failure, Refusals};
 use super::view::Session;
 use crate::api::{BastionSession, Phase};
-use crate::cluster::code;
+use crate::cluster::{Right, code};
+use crate::web::{Caller, asked};
 
 /// As many characters as the object takes.
 const LONGEST_REASON: usize = 512;
@@ -44,8 +43,8 @@ pub async fn terminate(
     name: Result<Path<String>, PathRejection>,
     body: Result<Json<EndRequest>, JsonRejection>,
 ) -> Result<Json<Session>, Failure> {
-    check_writes(&headers)?;
-    let caller = console.gate.caller(&headers).await?;
+    console.origins.check_write(&headers)?;
+    let caller = console.visitors.caller(&headers).await?;
     let name = read_path(name)?;
     let Json(request) = body.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
     let reason = request.reason.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
@@ -66,7 +65,7 @@ impl Console {
     async fn to_be_ended(&self, caller: &Caller, name: &str) -> Result<BastionSession, Failure> {
         let found = if is_name(name) { asked(self.sessions().get_opt(name)).await? } else { None };
         if found.as_ref().is_none_or(|session| session.spec.user.subject != caller.name) {
-            self.gate.require(caller, Right { verb: "patch", resource: "bastionsessions", name: Some(name) }).await?;
+            self.gate.require(caller, Right { name: Some(name), ..Right::to("patch", "bastionsessions") }).await?;
         }
         let session = found.ok_or_else(|| missing(name))?;
         if session.phase() == Phase::Active { Ok(session) } else { Err(ended(&session)) }

@@ -164,26 +164,42 @@ pub fn is_id(text: &str) -> bool {
 pub struct Target {
     /// The name of the BastionTarget.
     pub name: String,
-    /// Its host name or address.
-    pub address: String,
-    /// Its port.
-    pub port: i32,
+    /// Its host name or address; nothing for those who may not list targets.
+    pub address: Option<String>,
+    /// Its port; nothing for those who may not list targets.
+    pub port: Option<i32>,
     /// The logins that users may ask for; the first is the usual one.
     pub logins: Vec<String>,
     /// The groups of targets that it is in.
     pub groups: Vec<String>,
+    /// What it is.
+    pub description: Option<String>,
+    /// Whether the caller may connect to it; nothing where no BastionUser who may sign in stands for them.
+    pub may_connect: Option<bool>,
+    /// The logins under which they may.
+    pub may_connect_as: Vec<String>,
 }
 
-impl From<BastionTarget> for Target {
-    fn from(target: BastionTarget) -> Self {
+impl Target {
+    /// A target, to which the caller may connect under these logins, if anybody can tell.
+    pub fn of(target: BastionTarget, may_connect_as: Option<Vec<String>>) -> Self {
         let spec = target.spec;
         Self {
             name: target.metadata.name.unwrap_or_default(),
-            address: spec.address,
-            port: spec.port,
+            address: Some(spec.address),
+            port: Some(spec.port),
             logins: spec.logins.iter().map(|login| login.as_str().to_owned()).collect(),
             groups: spec.groups.iter().map(|group| group.as_str().to_owned()).collect(),
+            description: spec.description.map(|text| text.0),
+            may_connect: may_connect_as.as_ref().map(|logins| !logins.is_empty()),
+            may_connect_as: may_connect_as.unwrap_or_default(),
         }
+    }
+
+    /// For somebody who may not list targets: one that they may connect to, with what is theirs to know of it.
+    pub fn without_address(self) -> Option<Self> {
+        let logins = self.may_connect_as.clone();
+        (self.may_connect == Some(true)).then_some(Self { address: None, port: None, logins, ..self })
     }
 }
 

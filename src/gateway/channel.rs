@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use russh::server::Handle;
 use russh::{Sig, client, server};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -22,6 +21,7 @@ use super::reverse::Listening;
 use super::tap::Tap;
 use super::target::TargetConnection;
 use super::tunnel::over;
+use super::user_channel::UserChannel;
 use crate::lifecycle::{Cause, Exit};
 use crate::recording::Stream;
 
@@ -29,7 +29,6 @@ use crate::recording::Stream;
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The exit status of a command that the bastion ended or never started, as `ssh` itself has for its own failures.
 pub const NOT_RUN: u32 = 255;
-const STDERR: u32 = 1;
 /// How OpenSSH says that it reads no more of a channel, in either direction.
 pub const END_OF_WRITE: &str = "eow@openssh.com";
 /// RFC 4335.
@@ -60,14 +59,6 @@ pub enum Opened {
     Forward(Box<Forward>),
     /// Ports for the target to listen on.
     Listening(mpsc::Receiver<Listening>),
-}
-
-/// The user's side of a session channel.
-pub struct UserChannel {
-    /// What comes and goes.
-    pub side: UserSide,
-    /// For the one message that the side has no method for.
-    pub handle: Handle,
 }
 
 /// How a channel ended.
@@ -151,15 +142,18 @@ pub async fn refuse(user: &UserChannel, notice: &str) {
 
 /// Closes the channel with this exit status, and these words where there are any.
 pub async fn close(user: &UserChannel, notice: Option<&str>, status: u32) {
+    say_and_close(user, "", notice, status).await;
+}
+
+async fn say_and_close(user: &UserChannel, begin: &str, notice: Option<&str>, status: u32) {
     let closed = async {
-        user.side.write.exit_status(status).await?;
-        user.side.eof().await?;
-        user.side.write.close().await
+        user.exit_status(status).await?;
+        user.eof().await?;
+        user.close().await
     };
     // A client that does not read, or is gone, need not know why; the channel is closed all the same.
     if let Some(notice) = notice {
-        let said = user.side.send(Some(STDERR), format!("{notice}\r\n").into());
-        let _ = timeout(LAST_WORDS, said).await;
+        let _ = timeout(LAST_WORDS, user.notice(begin, notice)).await;
     }
     let _ = timeout(LAST_WORDS, closed).await;
 }
@@ -219,7 +213,7 @@ impl Bridge {
     async fn to_target(&self) -> &'static str {
         let target = &self.target;
         loop {
-            let item = self.user.side.next().await;
+            let item = self.user.next().await;
             // What was typed into a process that was frozen may be typed into a session that has ended.
             self.instance.pulse.sure().await;
             let sent = match item {
@@ -249,7 +243,7 @@ impl Bridge {
 
     /// Tells the target when the user's client reads no more (`ssh … 'cat big' | head`).
     async fn unread_by_user(&self) -> Infallible {
-        self.user.side.inbox.unread().await;
+        self.user.inbox().unread().await;
         let _ = self.target.write.custom_request(END_OF_WRITE, false, Bytes::new()).await;
         pending().await
     }
@@ -257,7 +251,7 @@ impl Bridge {
     /// Tells the user's client when the program on the target reads no more (`ssh … head < big`).
     async fn unread_by_target(&self) -> Infallible {
         self.target.inbox.unread().await;
-        let _ = self.user.side.write.custom_request(END_OF_WRITE, false, Bytes::new()).await;
+        self.user.stop_writing().await;
         pending().await
     }
 
@@ -298,7 +292,7 @@ impl Bridge {
 
     /// Passes on what the target sends, until the target closes the channel.
     async fn to_user(&self) -> ChannelEnd {
-        let user = &self.user.side;
+        let user = &self.user;
         loop {
             let said = match self.target.next().await {
                 Item::Data(data) => {
@@ -314,13 +308,11 @@ impl Bridge {
                 Item::Said(FromTarget::Eof) => user.eof().await,
                 Item::Said(FromTarget::ExitStatus(code)) => {
                     self.exited(Exit { code: Some(code), signal: None });
-                    user.write.exit_status(code).await
+                    user.exit_status(code).await
                 }
                 Item::Said(FromTarget::ExitSignal { signal, core_dumped, message, language }) => {
                     self.exited(Exit { code: None, signal: Some(signal_text(&signal)) });
-                    let (handle, id) = (&self.user.handle, user.write.id());
-                    let sent = handle.exit_signal_request(id, signal, core_dumped, message, language).await;
-                    sent.map_err(|()| russh::Error::SendError)
+                    user.exit_signal(signal, core_dumped, message, language).await
                 }
                 Item::Said(FromTarget::Success) => {
                     self.answered();
@@ -357,7 +349,7 @@ impl Bridge {
     async fn closed(&self) -> ChannelEnd {
         // The user's client may be gone the moment it reads this, and that is then no broken connection.
         self.progress().stage = Stage::Exited;
-        let _ = self.user.side.write.close().await;
+        let _ = self.user.close().await;
         ChannelEnd::Closed(self.take_exit())
     }
 
@@ -380,8 +372,7 @@ impl Bridge {
 
     async fn last_words(&self, text: Option<Arc<str>>) {
         let Some(text) = text else { return };
-        let begin = if self.progress().terminal { "\r\n" } else { "" };
-        refuse(&self.user, &format!("{begin}{text}")).await;
+        say_and_close(&self.user, self.line_begin(), Some(&text), NOT_RUN).await;
     }
 
     fn exited(&self, exit: Exit) {
@@ -391,12 +382,16 @@ impl Bridge {
 
     /// Says something before there is anything else on the screen.
     async fn note(&self, text: &str) -> Result<(), russh::Error> {
-        self.user.side.send(Some(STDERR), format!("{text}\r\n").into()).await
+        self.user.notice("", text).await
     }
 
     async fn say(&self, text: &str) -> Result<(), russh::Error> {
-        let begin = if self.progress().terminal { "\r\n" } else { "" };
-        self.user.side.send(Some(STDERR), format!("{begin}{text}\r\n").into()).await
+        self.user.notice(self.line_begin(), text).await
+    }
+
+    /// What stands before a line that comes among others: on a terminal, an end of whatever line the cursor is in.
+    fn line_begin(&self) -> &'static str {
+        if self.progress().terminal { "\r\n" } else { "" }
     }
 
     fn expect(&self, asked: Asked) {

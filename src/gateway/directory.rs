@@ -3,14 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::api::{Api, PostParams};
-use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
-use kube::runtime::watcher;
-use kube::{Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::warn;
@@ -20,8 +17,8 @@ use super::jump::Meant;
 use super::refusal::Refusal;
 use super::sign_in::{BadCertificate, NotPresent, Permits, Proof, takes_certificates};
 use super::sign_in_name::SignInName;
-use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor, GROUP};
-use crate::cluster::{REQUEST_TIMEOUT, watch};
+use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
+use crate::cluster::{REQUEST_TIMEOUT, Right, asks_as, keep};
 
 /// What the gateway knows of users and targets.
 pub struct Directory {
@@ -97,6 +94,9 @@ pub enum NoAccess {
     /// `spec.authentication` asks for a key by now.
     #[error("the user signed in without a key, which is asked for by now")]
     KeyNeeded,
+    /// `spec.subject`
+    #[error("the user stands for another Kubernetes user by now")]
+    OtherSubject,
     /// The target was deleted.
     #[error("the target is no longer there")]
     NoTarget,
@@ -125,6 +125,7 @@ impl NoAccess {
             Self::NoSecret => "no_secret",
             Self::LockedOut => "locked_out",
             Self::KeyNeeded => "key_needed",
+            Self::OtherSubject => "other_subject",
             Self::NoTarget | Self::NoLogin | Self::NoRight => "no_right",
         }
     }
@@ -137,8 +138,12 @@ impl Directory {
     /// When a watch ends before its first list, which happens at the end of the program only.
     pub async fn watch(client: Client, namespace: &str) -> anyhow::Result<Self> {
         let changed = Arc::new(Notify::new());
-        let users = keep(Api::namespaced(client.clone(), namespace), changed.clone());
-        let targets = keep(Api::namespaced(client.clone(), namespace), changed.clone());
+        let notify = || {
+            let changed = changed.clone();
+            move || changed.notify_one()
+        };
+        let users = keep(Api::namespaced(client.clone(), namespace), notify());
+        let targets = keep(Api::namespaced(client.clone(), namespace), notify());
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);
@@ -168,6 +173,14 @@ impl Directory {
     /// The user of this name, who may not be one who may sign in.
     pub fn known(&self, name: &str) -> Option<Arc<BastionUser>> {
         self.users.get(&ObjectRef::new(name).within(&self.namespace))
+    }
+
+    /// The user of the bastion who stands for a Kubernetes user: of several, the first by name who may sign in.
+    pub fn standing_for(&self, subject: &str) -> Option<Arc<BastionUser>> {
+        let mut users = self.users.state();
+        users.retain(|user| user.subject() == subject);
+        users.sort_by_cached_key(|user| (self.user(&user.name_any()).is_err(), user.name_any()));
+        users.into_iter().next()
     }
 
     /// Whether anybody signs in with a password in place of a key.
@@ -306,24 +319,8 @@ impl Directory {
         subresource: Option<&str>,
         name: &str,
     ) -> Result<bool, Refusal> {
-        let review = LocalSubjectAccessReview {
-            metadata: kube::api::ObjectMeta { namespace: Some(self.namespace.clone()), ..Default::default() },
-            spec: SubjectAccessReviewSpec {
-                user: Some(user.subject()),
-                groups: Some(user.spec.groups.iter().map(|group| group.0.clone()).collect()),
-                resource_attributes: Some(ResourceAttributes {
-                    group: Some(GROUP.to_owned()),
-                    resource: Some(resource.to_owned()),
-                    subresource: subresource.map(str::to_owned),
-                    name: Some(name.to_owned()),
-                    namespace: Some(self.namespace.clone()),
-                    verb: Some(CONNECT_VERB.to_owned()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SubjectAccessReviewSpec::default()
-            },
-            status: None,
-        };
+        let right = Right { subresource, name: Some(name), ..Right::to(CONNECT_VERB, resource) };
+        let review = right.review(&self.namespace, asks_as(user));
         let answer = timeout(REQUEST_TIMEOUT / 2, self.reviews.create(&PostParams::default(), &review)).await;
         let error = match answer {
             Ok(Ok(review)) => return Ok(review.status.is_some_and(|status| status.allowed)),
@@ -333,18 +330,4 @@ impl Directory {
         warn!(user = user.name_any(), target = name, error, "rights could not be checked");
         Err(Refusal::RightsUnknown)
     }
-}
-
-/// A store that a task keeps up to date for as long as the program runs.
-fn keep<K>(api: Api<K>, changed: Arc<Notify>) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-{
-    let (reader, writer) = store();
-    let events = reflector(writer, watch(api, watcher::Config::default()).map(Ok));
-    tokio::spawn(events.for_each(move |_| {
-        changed.notify_one();
-        std::future::ready(())
-    }));
-    reader
 }

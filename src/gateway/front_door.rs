@@ -26,9 +26,9 @@ use crate::lifecycle::KEEPALIVE_EVERY;
 use crate::metrics::{METRICS, RefusalLabels};
 
 /// How long a connection has to sign in.
-const SIGN_IN_GRACE: Duration = Duration::from_mins(1);
+pub const SIGN_IN_GRACE: Duration = Duration::from_mins(1);
 /// What one failed attempt costs, whatever was wrong with it.
-const REJECTION_TIME: Duration = Duration::from_secs(1);
+pub const REJECTION_TIME: Duration = Duration::from_secs(1);
 
 /// Accepts connections until `stop` is cancelled. Those from `load_balancers` say first where they come from.
 pub async fn run(

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::activity::Activity;
-use super::channel::{BREAK, END_OF_WRITE, Opened, UserChannel};
+use super::channel::{BREAK, END_OF_WRITE, Opened};
+use super::client_side::{ClientSide, Connected};
 use super::forward::{self, Destination, Forward};
 use super::inbox::Inboxes;
 use super::jump;
@@ -25,11 +26,12 @@ use super::lobby::{self, Guest};
 use super::refusal::Refusal;
 use super::request::{FromUser, PtyRequest, Request, Size};
 use super::reverse::{LISTEN_TIMEOUT, Listening, UserConnection, listened_at};
-use super::session::{self, ClientSide};
+use super::session;
 use super::sign_in::{LastRefusal, Permits, SignIn};
 use super::sign_in_name::SignInName;
 use super::socket::Health;
 use super::startups::Startup;
+use super::user_channel::{SshChannel, UserChannel};
 use super::{Gateway, Opening};
 use crate::api::Allow;
 
@@ -206,7 +208,7 @@ impl Connection {
         let client = ClientSide {
             peer: self.peer,
             software,
-            connection: UserConnection { handle, inboxes: self.inboxes.clone() },
+            connection: Connected::Ssh(UserConnection { handle, inboxes: self.inboxes.clone() }),
             gone: self.gone.clone(),
             cut: self.cut.clone(),
             health: self.health.clone(),
@@ -394,8 +396,8 @@ impl server::Handler for Connection {
             }
             State::Session(_) => {
                 let id = channel.id();
-                let opened = UserChannel { side: self.connection(session).side(channel), handle: session.handle() };
-                match self.hand_over(id, Opened::Session(opened)) {
+                let opened = SshChannel { side: self.connection(session).side(channel), handle: session.handle() };
+                match self.hand_over(id, Opened::Session(UserChannel::Ssh(opened))) {
                     Ok(()) => {
                         self.give_notices(id)?;
                         reply.accept().await;

@@ -211,12 +211,13 @@ impl<T> Inbox<T> {
     }
 
     /// How many bytes the peer is to be granted now.
-    fn to_grant(&self) -> Option<u32> {
+    pub fn to_grant(&self) -> Option<u32> {
         let taken = self.lock().taken;
         if taken >= GRANT { u32::try_from(taken).ok() } else { None }
     }
 
-    fn granted(&self, bytes: u32) {
+    /// They were granted.
+    pub fn granted(&self, bytes: u32) {
         self.lock().taken -= bytes as usize;
     }
 

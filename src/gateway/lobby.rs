@@ -13,15 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::audit_log::AuditLog;
-use super::channel::{self, Opened, UserChannel};
+use super::channel::{self, Opened};
+use super::client_side::{ClientSide, Parting};
 use super::directory::Grant;
 use super::inbox::Item;
 use super::menu::rights::{ALL_AT_ONCE, Asker, Usable};
 use super::menu::{Choice, Language, Menu, Wish};
 use super::refusal::Refusal;
 use super::request::{FromUser, PtyRequest, Request};
-use super::session::{self, ClientSide};
+use super::session;
 use super::sign_in::{Permits, SignedIn};
+use super::user_channel::UserChannel;
 use super::{Admitted, Gateway, Opening};
 use crate::api::{Allow, BastionUser};
 use crate::metrics::{METRICS, MenuLabels};
@@ -118,7 +120,7 @@ pub async fn run(
             client.first = Some(Opened::Session(channel));
             session::run(gateway, admitted, client, activity).await;
         }
-        Err(leave) => client.leave(leave.notice().as_deref()).await,
+        Err(leave) => client.leave(leave.notice().map_or(Parting::Left, Parting::Refused)).await,
     }
 }
 
@@ -143,7 +145,7 @@ impl Visit {
                 let connecting = format!("{}\r\n", language.connecting(login, &target.name_any()));
                 show(&channel, connecting.into_bytes()).await?;
                 let items = asked.into_items(permits, target.spec.allow, &admitted.audit);
-                channel.side.inbox.put_back(items);
+                channel.inbox().put_back(items);
                 Ok((channel, admitted))
             }
             Err(leave) => {
@@ -205,7 +207,7 @@ impl Visit {
                     menu.checking(self.asker(&done).progress());
                     None
                 }
-                item = channel.side.next() => {
+                item = channel.next() => {
                     idle = Instant::now() + IDLE;
                     asked.heed(item, menu)?
                 }
@@ -289,7 +291,7 @@ async fn show(channel: &UserChannel, output: Vec<u8>) -> Result<(), Leave> {
     if output.is_empty() {
         return Ok(());
     }
-    match timeout(READ, channel.side.send(None, output.into())).await {
+    match timeout(READ, channel.send(None, output.into())).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Leave::Gone),
     }
@@ -315,7 +317,7 @@ impl Asked {
     async fn read(channel: &UserChannel) -> Option<Self> {
         let mut asked = Self::default();
         loop {
-            match channel.side.next().await {
+            match channel.next().await {
                 Item::Said(FromUser::Request(Request::Shell)) => return Some(asked),
                 Item::Said(FromUser::Refused(_) | FromUser::Request(Request::Exec(_) | Request::Subsystem(_))) => {
                     return Some(Self::default());

@@ -1,48 +1,50 @@
 //! `bastion gateway`: the SSH front door. It owns the sessions that it accepts, and writes their start and end.
 
-mod activity;
+pub(crate) mod activity;
 mod allowed;
 mod audit_log;
 mod banner;
-mod channel;
+pub(crate) mod channel;
+pub(crate) mod client_side;
 mod crypto;
-mod directory;
+pub(crate) mod directory;
 mod environment;
 mod forward;
-mod front_door;
+pub(crate) mod front_door;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handler;
 mod host_key;
 mod hot_state;
-mod inbox;
+pub(crate) mod inbox;
 mod instance;
 mod jump;
-mod lobby;
+pub(crate) mod lobby;
 mod menu;
 mod predecessor;
 mod proxy_header;
 mod pulse;
 mod redis_side;
-mod refusal;
-mod refusal_events;
+pub(crate) mod refusal;
+pub(crate) mod refusal_events;
 mod registry;
-mod request;
+pub(crate) mod request;
 mod reverse;
 mod revocation;
-mod session;
+pub(crate) mod session;
 mod session_limit;
-mod sign_in;
+pub(crate) mod sign_in;
 mod sign_in_name;
-mod socket;
+pub(crate) mod socket;
 mod source;
-mod startups;
+pub(crate) mod startups;
 mod supervisor;
 mod tap;
 mod target;
 mod tcp_options;
 mod traffic;
 mod tunnel;
+pub(crate) mod user_channel;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,6 +70,7 @@ use crate::liveness::InstanceLease;
 use crate::metrics::METRICS;
 use crate::recording::Store;
 use crate::redis_link::{RedisLink, RedisSettings};
+use crate::terminal;
 use audit_log::AuditLog;
 use directory::{Directory, Grant};
 pub use environment::AcceptEnv;
@@ -105,6 +108,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub http_listen: SocketAddr,
+    /// How the web terminal is set up, where there is one.
+    pub web: Option<terminal::Settings>,
     /// How long live sessions may go on after SIGTERM.
     pub grace_period: Duration,
     /// How many sessions the gateway carries at most.
@@ -130,19 +135,19 @@ pub struct Settings {
 /// What the connections and sessions of one gateway share.
 pub(crate) struct Gateway {
     namespace: String,
-    directory: Directory,
+    pub(crate) directory: Directory,
     throttle: Throttle,
     second_factors: SecondFactors,
     session_limit: SessionLimit,
     banner: Option<String>,
-    refusals: RefusalEvents,
+    pub(crate) refusals: RefusalEvents,
     writer: SessionWriter,
     dialler: Dialler,
     recordings: Option<Store>,
     slots: Arc<Semaphore>,
     accept_env: Vec<AcceptEnv>,
-    lobby: Lobby,
-    sessions: TaskTracker,
+    pub(crate) lobby: Lobby,
+    pub(crate) sessions: TaskTracker,
     supervisor: Arc<Supervisor>,
     instance: watch::Receiver<Option<Arc<Instance>>>,
     stop: CancellationToken,
@@ -151,8 +156,9 @@ pub(crate) struct Gateway {
 }
 
 /// What a session needs to begin.
-struct Admitted {
-    grant: Grant,
+pub(crate) struct Admitted {
+    /// Who may have it, and on what.
+    pub(crate) grant: Grant,
     audit: Arc<AuditLog>,
     /// Held as long as the session is online.
     slot: OwnedSemaphorePermit,
@@ -174,7 +180,7 @@ struct Opening {
 
 impl Gateway {
     /// Lets a user who has signed in under `sign_in_name` have a session, or says why not.
-    async fn admit(&self, signed_in: SignedIn, sign_in_name: &str) -> Result<Admitted, Refusal> {
+    pub(crate) async fn admit(&self, signed_in: SignedIn, sign_in_name: &str) -> Result<Admitted, Refusal> {
         let SignedIn { user, proof, permits } = signed_in;
         let grant = self.directory.grant(user, proof, permits, sign_in_name).await?;
         self.session_limit.room_for(&grant.user).await?;
@@ -186,6 +192,11 @@ impl Gateway {
         let instance = self.instance().await.ok_or(Refusal::NotReady)?;
         let audit = Arc::new(AuditLog::new(session::name_of(&grant), &grant));
         Ok(Admitted { grant, audit, slot, instance })
+    }
+
+    /// Whether no new session may begin any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     /// The present life, as soon as it is known that it was not declared lost while this process was paused or cut off;
@@ -261,13 +272,21 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     life.send_replace(Some(first.clone()));
     supervisor::start(gateway.supervisor.clone(), config, settings.clone(), background.clone())?;
     let mut companions = accompany(&gateway, client.clone(), settings.clone(), redis.clone(), first.id.clone());
-    let living = CancellationToken::new();
+    let (living, web_client) = (CancellationToken::new(), client.clone());
     let lives =
         tokio::spawn(live(client, settings.clone(), redis, gateway.writer.clone(), life, first, lease, living.clone()));
 
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
+    if let Some(web) = settings.web.clone() {
+        let serving = terminal::serve(gateway.clone(), web_client, web, stop.clone()).await?;
+        companions.spawn(async move {
+            if let Err(error) = serving.await {
+                error!(%error, "web terminals are served no longer");
+            }
+        });
+    }
     info!(address = %listener.local_addr()?, "listening for SSH");
     ready.set(true);
     let startups = Startups::new(settings.max_startups_per_address);

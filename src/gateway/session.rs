@@ -2,7 +2,6 @@
 //! becomes its end, which is written before the session leaves the books.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,28 +11,27 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
-use russh::{ChannelOpenFailure, Disconnect};
+use russh::ChannelOpenFailure;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::activity::Activity;
 use super::channel::{self, Announcement, ChannelEnd, Opened};
+use super::client_side::{ClientSide, Connected, Parting};
 use super::directory::Grant;
 use super::forward;
 use super::instance::Instance;
 use super::refusal::Refusal;
 use super::registry::Order;
-use super::reverse::{self, Incoming, Purpose, UserConnection};
+use super::reverse::{self, Incoming, Purpose};
 use super::socket::Health;
 use super::tap::{Observers, Tap};
 use super::target::{DialRequest, TargetConnection, Unreachable};
 use super::{Admitted, Gateway};
 use crate::api::{
-    AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Limits, Protocol,
-    RecordingState, User,
+    AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Limits, RecordingState, User,
 };
 use crate::cluster::{Created, regarding};
 use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NETWORK_LOOK_EVERY, NetworkWatch, Verdict};
@@ -41,8 +39,6 @@ use crate::liveness::random_name;
 use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
 use crate::recording::{About, SessionRecording};
 
-/// How long the user's side has for each step of taking its leave, before its socket is cut.
-const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a session that ends before it had a channel waits for one to say so on.
 const FIRST_CHANNEL: Duration = Duration::from_millis(500);
 
@@ -52,39 +48,6 @@ const DIALS_AT_ONCE: usize = 8;
 const MAX_CHANNELS: usize = 128;
 /// How many channels that the target opens may wait for the session.
 const MAX_INCOMING: usize = 16;
-
-/// The user's connection, as its session sees it.
-pub struct ClientSide {
-    /// Where the user came from.
-    pub peer: SocketAddr,
-    /// What the client says that it is.
-    pub software: String,
-    /// The way to send to it.
-    pub connection: UserConnection,
-    /// Cancelled when the connection has ended.
-    pub gone: CancellationToken,
-    /// Cancelling it cuts the connection off.
-    pub cut: CancellationToken,
-    /// A look at its health.
-    pub health: Health,
-    /// Channels that the user opens.
-    pub opened: mpsc::Receiver<Opened>,
-    /// A channel that was opened before there was a session.
-    pub first: Option<Opened>,
-}
-
-impl ClientSide {
-    /// Ends the connection, with these words where there are any, and cuts it off where the client does not go.
-    pub async fn leave(&mut self, words: Option<&str>) {
-        // Most clients leave by themselves when their channels are closed.
-        let _ = timeout(GOODBYE, self.gone.cancelled()).await;
-        let words = words.unwrap_or("session ended").to_owned();
-        let handle = &self.connection.handle;
-        let _ = timeout(GOODBYE, handle.disconnect(Disconnect::ByApplication, words, "en".to_owned())).await;
-        let _ = timeout(GOODBYE, self.gone.cancelled()).await;
-        self.cut.cancel();
-    }
-}
 
 /// Runs a session from sign-in to its written end. `slot` is held as long as the cluster thinks that the session
 /// is online, so that ends that cannot be written are bounded by the sessions that a gateway may carry.
@@ -125,6 +88,7 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
             METRICS.sessions_active.inc();
             let (spec, reference) = (&created.spec, regarding(&created));
             instance.registry.recorded(&name, created.uid().unwrap_or_default(), spec.start_time.0);
+            client.recorded(&name, created.uid().unwrap_or_default());
             gateway.supervisor.enter(&name, reference.clone(), spec.start_time.0, client.health.clone());
             info!(session = %name, user = spec.user.name, target = spec.target, login = spec.login, client = %client.peer, "session started");
             let cause = match gateway.session_limit.surplus(&session.grant.user, &created).await {
@@ -233,7 +197,7 @@ impl Session {
                         return Cause::TargetClosed;
                     }
                 },
-                () = client.gone.cancelled() => return self.client_gone(announce).await,
+                () = client.gone.cancelled() => return self.client_gone(client.left(), announce).await,
                 Some(channel) = client.opened.recv() => self.opened(channel),
                 Some(incoming) = self.incoming.1.recv() => self.incoming(incoming, &client.connection).await,
                 () = self.gateway.stop.cancelled(), if !told => {
@@ -369,12 +333,17 @@ impl Session {
     }
 
     /// A channel that the target opens, where the user may have such ones.
-    async fn incoming(&mut self, incoming: Incoming, user: &UserConnection) {
+    async fn incoming(&mut self, incoming: Incoming, user: &Connected) {
         let allow = self.grant.target.spec.allow;
         let permits = &self.grant.permits;
         let allowed = match incoming.purpose {
             Purpose::Agent => permits.agent(allow),
             Purpose::Forward { .. } => permits.remote_forward(allow),
+        };
+        let Connected::Ssh(user) = user else {
+            // A page asks for no such thing.
+            incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
+            return;
         };
         if let Err(denied) = allowed {
             incoming.purpose.tell(&self.observers.audit, None, denied.result);
@@ -396,8 +365,9 @@ impl Session {
         self.exit.get_or_insert_default();
     }
 
-    /// The user's connection has ended. It was the user's own doing if no channel was open any more.
-    async fn client_gone(&mut self, announce: &watch::Sender<Announcement>) -> Cause {
+    /// The user's connection has ended, which was said to be so, or nothing was said. It was the user's own doing if no
+    /// channel was open any more.
+    async fn client_gone(&mut self, left: Option<Cause>, announce: &watch::Sender<Announcement>) -> Cause {
         announce.send_replace(Announcement::Over(None));
         let mut with_channels = !self.waiting.is_empty();
         while let Some(ended) = self.channels.join_next().await {
@@ -410,7 +380,7 @@ impl Session {
             }
         }
         match self.exit.take() {
-            _ if with_channels => Cause::ClientDisconnected { with_channels },
+            _ if with_channels => left.unwrap_or(Cause::ClientDisconnected { with_channels }),
             // The client left because its channel was closed, and that was the target's doing.
             _ if self.target_lost => Cause::TargetClosed,
             Some(exit) => Cause::UserExit(exit),
@@ -427,12 +397,12 @@ impl Session {
         mut end: End,
     ) {
         let (writer, recording) = (self.gateway.writer.clone(), self.observers.recording.clone());
-        let notice = end.cause.notice();
+        let parting = Parting::Ended(end.cause.clone());
         let write = async {
             end.recording = recording.close(end.cause.reason().as_str()).await;
             writer.end_until_final(&session, &end).await;
         };
-        tokio::join!(write, self.goodbye(client, announce, notice));
+        tokio::join!(write, self.goodbye(client, announce, parting));
         if end.recording.is_some_and(|recording| recording.state == RecordingState::Unfinished) {
             self.gateway.sessions.spawn(async move {
                 if let Some(result) = recording.settled().await {
@@ -448,7 +418,7 @@ impl Session {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
         let (announce, announcements) = watch::channel(Announcement::None);
         self.announcements = announcements;
-        self.goodbye(client, &announce, Some(refusal.notice())).await;
+        self.goodbye(client, &announce, Parting::Refused(refusal.notice())).await;
     }
 
     /// Tells the user on every channel, then ends the connections on both sides.
@@ -456,13 +426,13 @@ impl Session {
         &mut self,
         client: &mut ClientSide,
         announce: &watch::Sender<Announcement>,
-        notice: Option<String>,
+        parting: Parting,
     ) {
-        let text: Option<Arc<str>> = notice.map(Into::into);
+        let text: Option<Arc<str>> = parting.words().map(Into::into);
         self.dials.abort_all();
         if text.is_some() {
             // A client opens its first channel right after signing in, and on that the text is best read.
-            if self.channels.is_empty() && self.exit.is_none() {
+            if self.channels.is_empty() && self.waiting.is_empty() && self.exit.is_none() {
                 let opened = timeout(FIRST_CHANNEL, client.opened.recv()).await;
                 self.waiting.extend(opened.ok().flatten());
             }
@@ -475,7 +445,7 @@ impl Session {
         if let Some(spare) = self.spare.take() {
             spare.disconnect().await;
         }
-        client.leave(text.as_deref()).await;
+        client.leave(parting).await;
     }
 }
 
@@ -484,13 +454,6 @@ async fn ordered(order: &mut Order) -> Cause {
         Ok(Some(cause)) => cause,
         // The registry keeps the other end for as long as the session is in it.
         _ => std::future::pending().await,
-    }
-}
-
-impl ClientSide {
-    /// The IP address that the user came from.
-    fn address(&self) -> String {
-        self.peer.ip().to_canonical().to_string()
     }
 }
 
@@ -528,7 +491,7 @@ fn object(
             user: User { name: user.name_any(), subject: user.subject(), groups: user.spec.groups.clone() },
             target: target.name_any(),
             login: login.clone(),
-            protocol: Protocol::SSH,
+            protocol: client.protocol(),
             client: Client {
                 address: client.address(),
                 port: i32::from(client.peer.port()),

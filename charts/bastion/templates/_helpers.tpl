@@ -95,6 +95,36 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
+{{/* The keys of the cookies of those who sign in with a browser, which the console makes and the gateways' terminal opens. */}}
+{{- define "bastion.cookieEnv" -}}
+{{- if .Values.console.enabled }}
+- {name: BASTION_COOKIE_KEY_FILE, value: /run/secrets/bastion/cookie/keys}
+{{- with include "bastion.publicUrl" . }}
+- {name: BASTION_PUBLIC_URL, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "bastion.cookieMount" -}}
+{{- if .Values.console.enabled }}
+- {name: cookie, mountPath: /run/secrets/bastion/cookie, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "bastion.cookieVolume" -}}
+{{- if .Values.console.enabled }}
+- name: cookie
+  secret: {secretName: {{ .Values.console.cookieKeySecret | default "bastion-console" }}, items: [{key: keys, path: keys}]}
+{{- end }}
+{{- end }}
+
+{{/* The URL by which people know the console; empty where they reach it by kubectl port-forward. */}}
+{{- define "bastion.publicUrl" -}}
+{{- with .Values.console -}}
+{{- if .publicUrl -}}{{ .publicUrl }}{{- else if .ingress.enabled -}}https://{{ .ingress.host }}{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* The audit database: how it is reached, from files that may change. */}}
 {{- define "bastion.databaseEnv" -}}
 {{- with .Values.database }}

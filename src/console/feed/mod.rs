@@ -1,9 +1,11 @@
 //! The live feed: one watch of the sessions for all pages, and what each page is told of it.
 
+mod backlog;
 mod message;
 pub mod page;
 mod state;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +26,7 @@ use super::view::Session;
 use crate::api::BastionSession;
 use crate::cluster::{WATCH_SECONDS, retry_pace};
 use crate::metrics::METRICS;
+use backlog::Backlog;
 use message::Told;
 use state::FeedState;
 
@@ -38,11 +41,27 @@ pub struct Feed(Arc<Mutex<Board>>);
 
 struct Board {
     state: FeedState,
+    backlog: Backlog,
     /// Whether the watch runs, so that what is shown is so.
     live: bool,
     /// What those who see all are shown, until it changes.
     snapshot: Option<Arc<[Utf8Bytes]>>,
     news: broadcast::Sender<News>,
+}
+
+/// What there is, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// How many sessions are open.
+    pub online: usize,
+    /// How many of them each gateway has, by its Pod.
+    pub by_gateway: BTreeMap<String, usize>,
+    /// Whether the watch runs, so that this is so.
+    pub live: bool,
+    /// How many have ended and are not yet on record.
+    pub unrecorded: usize,
+    /// When the first of them ended.
+    pub oldest_unrecorded: Option<Timestamp>,
 }
 
 /// What pages are told.
@@ -60,7 +79,13 @@ impl Feed {
     /// One that shows nothing yet, and does not say that there is nothing.
     pub fn new() -> Self {
         let (news, _) = broadcast::channel(LATE_BATCHES);
-        Self(Arc::new(Mutex::new(Board { state: FeedState::default(), live: false, snapshot: None, news })))
+        Self(Arc::new(Mutex::new(Board {
+            state: FeedState::default(),
+            backlog: Backlog::default(),
+            live: false,
+            snapshot: None,
+            news,
+        })))
     }
 
     /// Watches without end. After an interruption it begins anew, and so do the pages.
@@ -105,11 +130,17 @@ impl Feed {
     /// Takes note of what the watch says; `list` is what it has listed so far. Returns whether there may be news.
     fn heed(&self, event: Event<BastionSession>, list: &mut Vec<Session>) -> bool {
         match event {
-            Event::Init => list.clear(),
-            Event::InitApply(session) => list.push(Session::from(&session)),
+            Event::Init => {
+                list.clear();
+                self.board().backlog.clear();
+            }
+            Event::InitApply(session) => {
+                self.board().backlog.observe(&session, false);
+                list.push(Session::from(&session));
+            }
             Event::InitDone => self.reset(std::mem::take(list)),
-            Event::Apply(session) => return self.board().state.observe(Session::from(&session), false),
-            Event::Delete(session) => return self.board().state.observe(Session::from(&session), true),
+            Event::Apply(session) => return self.board().observe(&session, false),
+            Event::Delete(session) => return self.board().observe(&session, true),
         }
         false
     }
@@ -141,6 +172,17 @@ impl Feed {
         board.tell(News::Changes(deltas.iter().map(|delta| Told::new(delta, now)).collect()));
     }
 
+    /// What there is, in numbers.
+    pub fn sum(&self) -> Sum {
+        let board = self.board();
+        let mut by_gateway = BTreeMap::new();
+        for session in board.state.all() {
+            *by_gateway.entry(session.gateway.clone()).or_default() += 1;
+        }
+        let (unrecorded, oldest_unrecorded) = (board.backlog.len(), board.backlog.oldest());
+        Sum { online: board.state.all().count(), by_gateway, live: board.live, unrecorded, oldest_unrecorded }
+    }
+
     /// What somebody is shown, and all that comes after it.
     fn open(&self, sight: &Sight) -> (Arc<[Utf8Bytes]>, broadcast::Receiver<News>) {
         let mut board = self.board();
@@ -154,6 +196,12 @@ impl Feed {
 }
 
 impl Board {
+    /// Takes note of a session; `gone` says that its object is no more. Returns whether that may be news.
+    fn observe(&mut self, session: &BastionSession, gone: bool) -> bool {
+        self.backlog.observe(session, gone);
+        self.state.observe(Session::from(session), gone)
+    }
+
     /// Nobody may be listening.
     fn tell(&self, news: News) {
         let _ = self.news.send(news);

@@ -16,11 +16,11 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::debug;
 
 use super::super::Console;
-use super::super::access::{Gate, Sight};
-use super::super::credentials::{Credentials, check_origin};
+use super::super::access::Sight;
 use super::super::failure::{Failure, Refusals};
 use super::{News, message};
 use crate::metrics::{METRICS, SnapshotLabels};
+use crate::web::{Credentials, Refusal};
 
 /// What the page says that it speaks, and is told that it does.
 const PROTOCOL: &str = "feed.bastion.dev";
@@ -59,9 +59,9 @@ pub async fn feed(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    check_origin(&headers)?;
+    console.origins.check(&headers)?;
     let credentials = Credentials::of_socket(&headers)?;
-    let caller = console.gate.known(&credentials).await?;
+    let caller = console.visitors.known(&credentials).await?;
     let sight = console.gate.sight(&caller).await?;
     let upgrade = upgrade.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
     let place = console.places.clone().try_acquire_owned().map_err(|_| Failure::Full)?;
@@ -100,9 +100,9 @@ impl Page {
     /// Tells the page everything, and listens to it, until there is an end of it.
     async fn follow(&mut self) -> Result<Infallible, Bye> {
         let stop = self.console.stop.clone();
-        let (gate, credentials) = (self.console.gate.clone(), self.credentials.clone());
+        let (console, credentials) = (self.console.clone(), self.credentials.clone());
         let mut news = self.show("opened").await?;
-        let mut rights = pin!(another_sight(&gate, &credentials, self.sight.clone()));
+        let mut rights = pin!(another_sight(&console, &credentials, self.sight.clone()));
         let mut heartbeat = interval(HEARTBEAT);
         let mut heard = Instant::now();
         loop {
@@ -115,7 +115,7 @@ impl Page {
                 },
                 sight = &mut rights => {
                     self.sight = sight.map_err(Bye::Refused)?;
-                    rights.set(another_sight(&gate, &credentials, self.sight.clone()));
+                    rights.set(another_sight(&console, &credentials, self.sight.clone()));
                     news = self.show("rights").await?;
                 }
                 _ = heartbeat.tick() => {
@@ -175,15 +175,15 @@ impl Page {
 }
 
 /// Waits until a person's rights are others.
-async fn another_sight(gate: &Gate, credentials: &Credentials, sight: Sight) -> Result<Sight, Failure> {
+async fn another_sight(console: &Console, credentials: &Credentials, sight: Sight) -> Result<Sight, Failure> {
     let mut checked = Instant::now();
     loop {
         sleep(RECHECK).await;
-        let now = async { gate.sight(&gate.known(credentials).await?).await };
+        let now = async { console.gate.sight(&console.visitors.known(credentials).await?).await };
         match now.await {
             Ok(now) if now != sight => return Ok(now),
             Ok(_) => checked = Instant::now(),
-            Err(Failure::Cluster(_)) if checked.elapsed() < UNCHECKED => {}
+            Err(Failure::Web(Refusal::Cluster(_))) if checked.elapsed() < UNCHECKED => {}
             Err(failure) => return Err(failure),
         }
     }

@@ -75,6 +75,11 @@ impl FeedState {
         Some(Delta { change, session })
     }
 
+    /// All that are shown.
+    pub fn all(&self) -> impl Iterator<Item = &Session> {
+        self.shown.values().map(Arc::as_ref)
+    }
+
     /// What somebody's page shows.
     pub fn snapshot(&self, sight: &Sight) -> Vec<Arc<Session>> {
         self.shown.values().filter(|session| sight.has(&session.subject)).cloned().collect()

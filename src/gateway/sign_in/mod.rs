@@ -165,6 +165,26 @@ impl SignIn {
         }
     }
 
+    /// The cluster has said that a page's person is `subject`. That stands for a key, and for nothing else: what is asked of the
+    /// user beside a key is asked on the page. To be called until the answer is neither a question nor a refusal.
+    pub fn with_cluster(&mut self, name: &str, subject: &Arc<str>) -> Auth {
+        self.bind(name);
+        let user = match self.user() {
+            Ok(user) if user.subject() == **subject => user,
+            Ok(_) => return self.refuse(&NoAccess::OtherSubject),
+            Err(reason) => return self.refuse(&reason),
+        };
+        let shown = (Proof::Cluster(subject.clone()), Permits::ALL);
+        match self.progress.due(&user.spec.authentication) {
+            Some(Factor::Publickey) => self.show(user, Factor::Publickey, Some(shown)),
+            Some(question) => {
+                self.shown = Some(shown);
+                self.ask(question)
+            }
+            None => self.refuse(&NoAccess::OutOfTurn),
+        }
+    }
+
     /// The client wants to be asked (keyboard-interactive), or has answered. Whoever cannot be asked anything is asked for a
     /// password all the same.
     pub async fn asked(&mut self, name: &str, answer: Option<Zeroizing<Vec<u8>>>) -> Auth {

@@ -20,6 +20,8 @@ pub enum Proof {
     Certificate(Arc<Certificate>),
     /// Neither: a password.
     Secrets,
+    /// What the cluster said of a page's person: the Kubernetes user name, which the user stands for.
+    Cluster(Arc<str>),
 }
 
 impl Proof {
@@ -32,6 +34,7 @@ impl Proof {
                 format!("{signer} {}", certificate.valid_principals().join(","))
             }
             Self::Secrets => String::new(),
+            Self::Cluster(subject) => format!("cluster {subject}"),
         }
     }
 
@@ -49,6 +52,8 @@ impl Proof {
             }
             Self::Secrets if user.spec.authentication.contains(&Factor::Publickey) => Err(NoAccess::KeyNeeded),
             Self::Secrets => Ok(()),
+            Self::Cluster(subject) if user.subject() == **subject => Ok(()),
+            Self::Cluster(_) => Err(NoAccess::OtherSubject),
         }
     }
 }

@@ -94,10 +94,8 @@ export class Feed {
     }
     const fresh = next.live && !this.online.live;
     this.online = next;
-    if (fresh) {
-      this.refused = null;
-      this.sayWatched();
-    }
+    this.refused = null;
+    if (fresh) this.sayWatched();
     this.tell();
   };
 

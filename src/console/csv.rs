@@ -1,0 +1,83 @@
+//! Sessions as lines of comma-separated values, for spreadsheets.
+
+use super::view::Session;
+
+const COLUMNS: [&str; 23] = [
+    "session_id",
+    "name",
+    "user",
+    "subject",
+    "groups",
+    "target",
+    "login",
+    "protocol",
+    "client_address",
+    "client_port",
+    "client_software",
+    "gateway",
+    "status",
+    "reason",
+    "message",
+    "start_time",
+    "end_time",
+    "duration_seconds",
+    "exit_code",
+    "exit_signal",
+    "bytes_in",
+    "bytes_out",
+    "terminated_by",
+];
+
+/// The first line.
+pub fn header() -> String {
+    format!("{}\n", COLUMNS.join(","))
+}
+
+/// The line of a session.
+///
+/// # Errors
+/// When it cannot be written as JSON, which it can.
+pub fn line(session: &Session) -> Result<String, serde_json::Error> {
+    let session = serde_json::to_value(session)?;
+    let fields = COLUMNS.map(|column| match &session[column] {
+        serde_json::Value::String(text) => field(text),
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::Array(groups) => {
+            field(&groups.iter().filter_map(|group| group.as_str()).collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
+    });
+    Ok(format!("{}\n", fields.join(",")))
+}
+
+/// As RFC 4180 has it. What a client calls itself must not become a formula in somebody's spreadsheet.
+fn field(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = if formula { format!("'{text}") } else { text.to_owned() };
+    if formula || text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::audit::SessionRecord;
+    use crate::audit::samples::ended;
+
+    #[test]
+    fn a_session_has_a_field_for_each_column() {
+        let line = line(&SessionRecord::of(&ended("a")).into()).unwrap();
+        assert!(line.starts_with("a,alice-web-1-a,alice,bastion:alice,\"ops a \"\"b\"\"\",web-1,root,SSH,"), "{line}");
+        assert_eq!(header().split(',').count(), COLUMNS.len());
+    }
+
+    #[rstest]
+    #[case("plain", "plain")]
+    #[case("a,b", "\"a,b\"")]
+    #[case("=cmd()", "\"'=cmd()\"")]
+    #[case("line\nbreak", "\"line\nbreak\"")]
+    fn fields(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(field(text), expected);
+    }
+}

@@ -1,0 +1,16 @@
+//! What the console and the gateway's web terminal share: who sends a request, whether a page of theirs has it sent, and
+//! what each answer tells browsers.
+
+mod credentials;
+mod headers;
+mod origin;
+mod refusal;
+mod seal;
+mod visitors;
+
+pub use credentials::{COOKIE, Credentials};
+pub use headers::Headers;
+pub use origin::Origins;
+pub use refusal::Refusal;
+pub use seal::{Seal, SealError, SignedIn};
+pub use visitors::{Caller, Visitors, asked};
