@@ -50,8 +50,8 @@ export function LanguageButton({ onLanguage }: { onLanguage: () => void }): Reac
   return <button type="button" className="tool text" onClick={onLanguage} lang={say.language === "en" ? "zh-CN" : "en"}>{say("language")}</button>;
 }
 
-function Tool({ icon, label, onClick }: { icon: Picture; label: string; onClick: () => void }): ReactNode {
-  return <button type="button" className="tool" aria-label={label} title={label} onClick={onClick}><Icon name={icon} /></button>;
+function Tool({ icon, label, onClick, popup }: { icon: Picture; label: string; onClick: () => void; popup?: "dialog" }): ReactNode {
+  return <button type="button" className="tool" aria-label={label} aria-haspopup={popup} title={label} onClick={onClick}><Icon name={icon} /></button>;
 }
 
 export function Theme(): ReactNode {
@@ -83,7 +83,7 @@ function Keys(): ReactNode {
   }, []);
   return (
     <>
-      <Tool icon="keys" label={say("help")} onClick={() => dialog.current?.showModal()} />
+      <Tool icon="keys" label={say("help")} popup="dialog" onClick={() => dialog.current?.showModal()} />
       <dialog ref={dialog} aria-labelledby="keys-title">
         <h2 id="keys-title">{say("help")}</h2>
         <dl className="keys">{KEYS.map(([key, word]) => <div key={key}><dt>{key.split(" ").map((it) => <kbd key={it}>{it}</kbd>)}</dt><dd>{say(word)}</dd></div>)}</dl>

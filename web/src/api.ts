@@ -5,11 +5,22 @@ export interface Limits {
   max_seconds: number | null;
 }
 
+/** How a session is recorded, and what became of that once there is something. */
+export interface Recording {
+  mode?: string;
+  location?: string;
+  state?: string;
+  message?: string;
+  bytes?: number;
+  channels?: { number: number; bytes: number }[];
+}
+
 export interface Session {
   session_id: string;
   name: string;
   user: string;
   subject: string;
+  groups: string[];
   target: string;
   login: string;
   protocol: string;
@@ -29,8 +40,10 @@ export interface Session {
   bytes_in: number | null;
   bytes_out: number | null;
   terminated_by: string | null;
-  recording: { state?: string; message?: string; [field: string]: unknown } | null;
+  recording: Recording | null;
+  /** The end that was asked for; the history does not tell it. */
   termination?: { requested_by: string; reason: string | null };
+  /** Absent where the console does not tell them. */
   limits?: Limits | null;
 }
 
@@ -41,14 +54,26 @@ export interface SessionPage {
 
 export interface Target {
   name: string;
-  address: string;
-  port: number;
+  /** Null, as the port is, for who may not list targets. */
+  address: string | null;
+  port: number | null;
   logins: string[];
   groups: string[];
-  /** Whether who asks may connect to it; null where nobody can say. */
-  may_connect?: boolean | null;
-  /** Who may connect to it, for those who may see the users. */
-  users?: string[] | null;
+  description: string | null;
+  /** Whether who asks may connect to it; null where no user of the bastion stands for them. */
+  may_connect: boolean | null;
+  may_connect_as: string[];
+}
+
+export interface TargetUser {
+  name: string;
+  logins: string[];
+}
+
+export interface TargetUsers {
+  target: Target;
+  /** Null for who may not list users. */
+  users: TargetUser[] | null;
 }
 
 export interface TargetPage {
@@ -86,19 +111,23 @@ export interface Me {
 export interface Gateway {
   name: string;
   instance: string;
-  pod: string | null;
   renewed_ago: number | null;
+  lost: boolean;
   sessions: number;
   draining: boolean;
 }
 
 export interface Overview {
   online: number;
-  starts: number;
-  ends_by_reason: Record<string, number>;
-  gateways: Gateway[];
+  /** Whether the console hears the cluster, so that this is so now. */
+  live: boolean;
+  /** Null, as the ends are, without a history. */
+  starts: number | null;
+  ends_by_reason: Record<string, number> | null;
+  /** Null for who may not list Leases. */
+  gateways: Gateway[] | null;
+  audit_backlog: number;
   oldest_unwritten_end: number | null;
-  audit_backlog: number | null;
 }
 
 export interface Happening {
@@ -155,6 +184,8 @@ export const session = (name: string): Promise<Session> => get(named(name));
 export const record = (id: string): Promise<Session> => get(`/api/v1/history/${encodeURIComponent(id)}`);
 export const events = (name: string): Promise<{ events: Happening[] }> => get(`${named(name)}/events`);
 export const history = (query: URLSearchParams): Promise<SessionPage> => get(`/api/v1/history?${query}`);
+export const historyFile = (query: URLSearchParams): string => `/api/v1/history.csv?${query}`;
+export const target = (name: string): Promise<TargetUsers> => get(`/api/v1/targets/${encodeURIComponent(name)}`);
 export const overview = (): Promise<Overview> => get("/api/v1/overview");
 
 /** All targets, however many pages they are. */

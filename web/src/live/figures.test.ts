@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { session } from "../samples";
 import type { Ended } from "./feed";
-import { BOUNDS, distribution, pulse } from "./figures";
+import { BOUNDS, distribution, pulse, ranked } from "./figures";
 
 const END = "2026-01-02T03:04:05Z";
 const after = (milliseconds: number): Ended => ({
@@ -27,4 +27,9 @@ describe("the distribution", () => {
 it("counts what happened in each span, up to now", () => {
   expect(pulse([0, 999, 1000, 2500, 3999, 9000], 3000, 1000, 3)).toEqual([1, 1, 1]);
   expect(pulse([], 3000, 1000, 2)).toEqual([0, 0]);
+});
+
+it("ranks counts, and leaves out what never was", () => {
+  expect(ranked({ b: 1, a: 1, c: 4, d: 0 })).toEqual([{ name: "c", count: 4, part: 1 }, { name: "a", count: 1, part: 0.25 }, { name: "b", count: 1, part: 0.25 }]);
+  expect(ranked({})).toEqual([]);
 });

@@ -38,3 +38,11 @@ export function pulse(times: readonly number[], now: number, span: number, count
   }
   return bars;
 }
+
+/** Counts by name, the highest first, with what part of the highest each is. */
+export function ranked(counts: Readonly<Record<string, number>>): { name: string; count: number; part: number }[] {
+  const found = Object.entries(counts).filter(([, count]) => count > 0);
+  found.sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));
+  const most = found[0]?.[1] ?? 1;
+  return found.map(([name, count]) => ({ name, count, part: count / most }));
+}

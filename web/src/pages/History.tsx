@@ -1,118 +1,156 @@
-// Past sessions, from the audit database, newest first.
+// Past sessions, from the audit store, newest first.
 
-import { type FormEvent, type ReactNode, useCallback, useEffect, useState } from "react";
-import { history, type Me, type Session } from "./api";
-import { csv } from "./csv";
-import { bytes, duration, local, utc } from "./format";
-import { useParams } from "./url";
-import { REASONS, useSay } from "./words";
+import { type FormEvent, type ReactNode, useRef, useState } from "react";
+import { history, historyFile, type Me, Refused, type Session } from "../api";
+import { bytes, duration } from "../format";
+import { Empty } from "../parts/Empty";
+import { Head } from "../parts/Head";
+import { useAsked } from "../parts/hooks";
+import { Icon } from "../parts/Icon";
+import { Link } from "../parts/Link";
+import { Moment } from "../parts/Moment";
+import { useParams } from "../url";
+import { useSay, type Word } from "../words";
+import { REASONS } from "../words/reasons";
+import { address, FIELDS, filters, pageQuery, size, SIZES } from "./past";
 
-const FIELDS = ["user", "target", "login", "status", "reason", "since", "until"] as const;
-/** No more rows than this are put into one file. */
-const MOST_EXPORTED = 100_000;
 const STATUSES = ["active", "closed", "timeout", "terminated"] as const;
-
-/** What is asked for, with times as the console takes them. */
-function asked(text: string): URLSearchParams {
-  const query = new URLSearchParams(text);
-  for (const name of ["since", "until"]) {
-    const moment = query.get(name);
-    if (moment) query.set(name, new Date(moment).toISOString());
-  }
-  return query;
-}
-
-/** Saves all that is asked for, from the first page to the last, as a file. */
-async function save(text: string): Promise<void> {
-  const query = asked(text);
-  query.set("limit", "1000");
-  const rows: Session[] = [];
-  for (let after: string | null = ""; after !== null && rows.length < MOST_EXPORTED; ) {
-    if (after) query.set("after", after);
-    const page = await history(query);
-    rows.push(...page.sessions);
-    after = page.next;
-  }
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([csv(rows)], { type: "text/csv" }));
-  link.download = "sessions.csv";
-  link.click();
-  URL.revokeObjectURL(link.href);
-}
+const TEXTS: readonly (readonly [string, Word])[] = [["user", "user"], ["target", "target"], ["login", "login"], ["client_address", "clientAddress"]];
+const COLUMNS: readonly Word[] = ["user", "target", "login", "client", "status", "reason", "started", "ended"];
 
 export function History({ me }: { me: Me }): ReactNode {
   const say = useSay();
+  const { list_sessions: all, history: there } = me.rights;
+  const none = there?.allowed === false;
+  return (
+    <main className="page history">
+      <Head title={say("history")} />
+      {!all.allowed && <p className="notice">{say("own", all.reason ?? "")}</p>}
+      {none ? <Empty title={say("noHistory")} hint={there.reason} /> : <Records />}
+    </main>
+  );
+}
+
+function Records(): ReactNode {
+  const say = useSay();
+  const [params] = useParams();
+  const query = pageQuery(params);
+  const { answer, error, failure, waiting } = useAsked(() => history(query), query.toString());
+  const rows = answer?.sessions ?? [];
+  const noRight = failure instanceof Refused && failure.status === 403;
+  return (
+    <>
+      <Filters />
+      {error && <Empty title={say(noRight ? "noRight" : "historyFails")} hint={error} tone="bad" />}
+      {!error && !answer && <p className="hint" role="status">{say("loading")}</p>}
+      {!error && answer && rows.length === 0 && <Empty title={say("noneFound")} hint={say("noneFoundHint")} />}
+      {!error && rows.length > 0 && <Rows rows={rows} waiting={waiting} />}
+      {!error && answer && <Pager next={answer.next ?? null} count={rows.length} />}
+    </>
+  );
+}
+
+function Filters(): ReactNode {
+  const say = useSay();
   const [params, setParams] = useParams();
-  const text = params.toString();
-  const [rows, setRows] = useState<readonly Session[]>([]);
-  const [next, setNext] = useState<string | null>(null);
-  const [error, setError] = useState("");
-  const [busy, setBusy] = useState(true);
-  const load = useCallback((after: string | null) => {
-    const query = asked(text);
-    if (after) query.set("after", after);
-    setBusy(true);
-    setError("");
-    history(query)
-      .then((page) => {
-        setRows((before) => (after ? [...before, ...page.sessions] : page.sessions));
-        setNext(page.next);
-      }, (failure: Error) => setError(failure.message))
-      .finally(() => setBusy(false));
-  }, [text]);
-  useEffect(() => load(null), [load]);
   const submit = (event: FormEvent<HTMLFormElement>): void => {
     event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const filled = FIELDS.map((name) => [name, String(form.get(name) ?? "").trim()]).filter(([, value]) => value);
-    setParams(new URLSearchParams(filled as string[][]), false);
+    setParams(address(new FormData(event.currentTarget), params), false);
+  };
+  const kept = (name: string): string => params.get(name) ?? "";
+  const any = FIELDS.some(kept);
+  return (
+    <form className="filters" role="search" onSubmit={submit} key={FIELDS.map(kept).join("\n")}>
+      {TEXTS.map(([name, word]) => <input key={name} name={name} placeholder={say(word)} aria-label={say(word)} defaultValue={kept(name)} />)}
+      <select name="status" aria-label={say("status")} defaultValue={kept("status")}>
+        <option value="">{say("status")}: {say("all")}</option>
+        {STATUSES.map((status) => <option key={status} value={status}>{say(status)}</option>)}
+      </select>
+      <select name="reason" aria-label={say("reason")} defaultValue={kept("reason")}>
+        <option value="">{say("reason")}: {say("all")}</option>
+        {Object.keys(REASONS.en).map((reason) => <option key={reason} value={reason}>{say.reason(reason)}</option>)}
+      </select>
+      <label className="hint">{say("since")} <input type="datetime-local" name="since" defaultValue={kept("since")} /></label>
+      <label className="hint">{say("until")} <input type="datetime-local" name="until" defaultValue={kept("until")} /></label>
+      <button type="submit" className="main">{say("search")}</button>
+      {any && <button type="button" className="quiet" onClick={() => setParams(new URLSearchParams(), false)}>{say("clearFilters")}</button>}
+      <span className="fill" />
+      <a className="button" href={historyFile(filters(params))} download><Icon name="download" size={16} /> {say("asCsv")}</a>
+    </form>
+  );
+}
+
+function Rows({ rows, waiting }: { rows: readonly Session[]; waiting: boolean }): ReactNode {
+  const say = useSay();
+  return (
+    <div className={waiting ? "sheet paper dim" : "sheet paper"} role="region" aria-label={say("history")} aria-busy={waiting} tabIndex={0}>
+      <table>
+        <thead>
+          <tr>
+            {COLUMNS.map((word) => <th key={word} scope="col">{say(word)}</th>)}
+            <th scope="col" className="number">{say("duration")}</th>
+            <th scope="col" className="number">{say("traffic")}</th>
+          </tr>
+        </thead>
+        <tbody>{rows.map((row) => <Row key={row.session_id} row={row} />)}</tbody>
+      </table>
+    </div>
+  );
+}
+
+function Row({ row }: { row: Session }): ReactNode {
+  const say = useSay();
+  const why = row.status === "active" ? "" : say.reason(row.reason);
+  return (
+    <tr>
+      <td title={row.subject}><Link to={`/sessions/${encodeURIComponent(row.name)}?id=${row.session_id}`} label={say("openSession", row.user, row.target)}><strong>{row.user}</strong></Link></td>
+      <td>{row.target}</td>
+      <td>{row.login}</td>
+      <td title={row.client_software ?? undefined}>{row.client_address}</td>
+      <td><span className={`why ${row.status}`}>{say(row.status)}</span></td>
+      <td title={row.message ?? undefined}>{why}{row.terminated_by && <small> {say("by", row.terminated_by)}</small>}</td>
+      <td><Moment time={row.start_time} /></td>
+      <td>{row.end_time && <Moment time={row.end_time} />}</td>
+      <td className="number">{row.duration_seconds !== null && duration(row.duration_seconds * 1000)}</td>
+      <td className="number">↑ {bytes(row.bytes_in)} ↓ {bytes(row.bytes_out)}</td>
+    </tr>
+  );
+}
+
+/** The console tells where the next page begins, and not where the last one did: that the page keeps. */
+function Pager({ next, count }: { next: string | null; count: number }): ReactNode {
+  const say = useSay();
+  const [params, setParams] = useParams();
+  const [round, redraw] = useState(0);
+  const filter = filters(params).toString();
+  const earlier = useRef<{ filter: string; places: (string | null)[] }>({ filter, places: [] });
+  if (earlier.current.filter !== filter) earlier.current = { filter, places: [] };
+  const { places } = earlier.current;
+  const here = params.get("after");
+  const to = (after: string | null): void => {
+    const query = new URLSearchParams(params);
+    if (after) query.set("after", after); else query.delete("after");
+    setParams(query, false);
+    redraw(round + 1);
+  };
+  const resize = (value: string): void => {
+    const query = new URLSearchParams(params);
+    query.set("size", value);
+    setParams(query, false);
   };
   return (
-    <main className="history">
-      <div className="head">
-        <h1>{say("history")}</h1>
-        {!me.rights.list_sessions.allowed && <p className="hint">{say("own", me.rights.list_sessions.reason ?? "")}</p>}
-      </div>
-      <form className="filters" role="search" onSubmit={submit} key={text}>
-        {(["user", "target", "login"] as const).map((name) => <input key={name} name={name} placeholder={say(name)} aria-label={say(name)} defaultValue={params.get(name) ?? ""} />)}
-        <select name="status" aria-label={say("status")} defaultValue={params.get("status") ?? ""}>
-          <option value="">{say("status")}: {say("all")}</option>
-          {STATUSES.map((status) => <option key={status} value={status}>{say(status)}</option>)}
+    <div className="pager">
+      <span>{say("pageOf", count)}</span>
+      <span className="fill" />
+      <label>
+        <span className="wide">{say("perPage")}</span>{" "}
+        <select aria-label={say("perPage")} value={size(params)} onChange={(event) => resize(event.target.value)}>
+          {SIZES.map((it) => <option key={it}>{it}</option>)}
         </select>
-        <select name="reason" aria-label={say("reason")} defaultValue={params.get("reason") ?? ""}>
-          <option value="">{say("reason")}: {say("all")}</option>
-          {Object.keys(REASONS.en).map((reason) => <option key={reason} value={reason}>{say.reason(reason)}</option>)}
-        </select>
-        <label className="hint">{say("since")} <input type="datetime-local" name="since" defaultValue={params.get("since") ?? ""} /></label>
-        <label className="hint">{say("until")} <input type="datetime-local" name="until" defaultValue={params.get("until") ?? ""} /></label>
-        <button type="submit" className="main">{say("search")}</button>
-        <button type="button" onClick={() => void save(text).catch((failure: Error) => setError(failure.message))}>{say("asCsv")}</button>
-      </form>
-      {error && <p className="bad" role="alert">{error}</p>}
-      <div className="scroll" tabIndex={0}>
-        <table>
-          <thead>
-            <tr>{(["user", "target", "login", "client", "status", "reason", "started", "duration", "traffic"] as const).map((word) => <th key={word} scope="col">{say(word)}</th>)}</tr>
-          </thead>
-          <tbody>
-            {rows.map((row) => (
-              <tr key={row.session_id}>
-                <td title={row.subject}>{row.user}</td>
-                <td>{row.target}</td>
-                <td>{row.login}</td>
-                <td title={row.client_software ?? undefined}>{row.client_address}</td>
-                <td><span className={`why ${row.status}`}>{say(row.status)}</span></td>
-                <td title={row.message ?? undefined}>{row.status === "active" ? "" : say.reason(row.reason)}{row.terminated_by && ` (${say("by", row.terminated_by)})`}</td>
-                <td title={utc(row.start_time)}>{local(row.start_time)}</td>
-                <td className="number">{row.duration_seconds === null ? "" : duration(row.duration_seconds * 1000)}</td>
-                <td className="number">↑ {bytes(row.bytes_in)} ↓ {bytes(row.bytes_out)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {!error && rows.length === 0 && <p className="empty">{busy ? say("loading") : say("noneFound")}</p>}
-      {next && <p className="pager"><button type="button" disabled={busy} onClick={() => load(next)}>{say("more")}</button></p>}
-    </main>
+      </label>
+      <button type="button" className="tool" aria-label={say("toNewest")} title={say("toNewest")} disabled={!here} onClick={() => { places.length = 0; to(null); }}><Icon name="first" /></button>
+      <button type="button" className="tool" aria-label={say("previous")} title={say("previous")} disabled={places.length === 0} onClick={() => to(places.pop() ?? null)}><Icon name="left" /></button>
+      <button type="button" className="tool" aria-label={say("next")} title={say("next")} disabled={!next} onClick={() => { places.push(here); to(next); }}><Icon name="right" /></button>
+    </div>
   );
 }

@@ -18,11 +18,13 @@ export interface Asked<T> {
   /** What went wrong; the last answer stays. */
   error: string | null;
   failure: unknown;
+  /** Whether another question is open than the one that is answered here. */
+  waiting: boolean;
 }
 
 /** Asks again whenever `key` is another one, and every so many milliseconds. */
 export function useAsked<T>(ask: () => Promise<T>, key: string, every = 0): Asked<T> {
-  const [asked, setAsked] = useState<Asked<T> & { key: string }>({ answer: null, error: null, failure: null, key });
+  const [asked, setAsked] = useState<Omit<Asked<T>, "waiting"> & { key: string | null }>({ answer: null, error: null, failure: null, key: null });
   useEffect(() => {
     let left = false;
     let timer = 0;
@@ -43,5 +45,5 @@ export function useAsked<T>(ask: () => Promise<T>, key: string, every = 0): Aske
     };
     // What is asked is told by the key.
   }, [key, every]);
-  return asked;
+  return { ...asked, waiting: asked.key !== key };
 }

@@ -2,7 +2,7 @@
 
 import { createContext, useContext } from "react";
 import { en, type Words } from "./en";
-import { REASONS } from "./reasons";
+import { isReason, REASONS } from "./reasons";
 import { zh } from "./zh";
 
 export type Language = "en" | "zh";
@@ -18,7 +18,7 @@ export function speak(language: Language): Say {
   const words = { en, zh }[language];
   const say = (word: Word, ...values: (string | number)[]): string =>
     words[word].replace(/\{(\d)\}/g, (_, number) => String(values[Number(number)] ?? ""));
-  const reason = (name: string | null): string => (name ? (REASONS[language][name] ?? name) : words.unknownEnd);
+  const reason = (name: string | null): string => (!name ? words.unknownEnd : isReason(name) ? REASONS[language][name] : name);
   return Object.assign(say, { language, reason });
 }
 
