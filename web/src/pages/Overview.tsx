@@ -17,6 +17,8 @@ const LOOK = 5000;
 const DAY = 86_400_000;
 /** Gateways give a sign of life every 5 s; one that is this late is worth a look. */
 const LATE = 12;
+/** The tallest bar, in rem; style/pages.css has the room for it. */
+const TALLEST = 5.5;
 
 export function Overview({ me }: { me: Me }): ReactNode {
   const say = useSay();
@@ -117,13 +119,13 @@ function Latency({ ended }: { ended: readonly Ended[] }): ReactNode {
             <Link to="/"><b>{delayText(found.median)}</b> {say("median")}</Link>
             <Link to="/"><b>{delayText(found.p99)}</b> {say("slowest")}</Link>
           </p>
-          <ol className="columns-of">
+          <ol className="spread">
             {found.bars.map((count, at) => {
               const bound = BOUNDS[at];
               return (
                 <li key={at}>
                   <small>{count || ""}</small>
-                  <i style={{ height: `${(count / most) * 100}%` }} />
+                  <i style={{ height: `${(count / most) * TALLEST}rem` }} />
                   <small>{bound === undefined ? say("longerThan", text(BOUNDS[at - 1] ?? 0)) : say("upToTime", text(bound))}</small>
                 </li>
               );
