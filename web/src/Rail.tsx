@@ -18,7 +18,7 @@ export function Rail({ me, onLanguage, onOut }: { me: Me; onLanguage: () => void
   const say = useSay();
   const { live, sessions } = useOnline();
   return (
-    <div className="rail">
+    <header className="rail">
       <span className="brand"><img src="/favicon.svg" alt="" width="26" height="26" /> <span>{say("title")}</span></span>
       <nav aria-label={say("pages")}>
         {PLACES.map(([to, word, picture]) => (
@@ -41,7 +41,7 @@ export function Rail({ me, onLanguage, onOut }: { me: Me; onLanguage: () => void
           <LanguageButton onLanguage={onLanguage} />
         </div>
       </div>
-    </div>
+    </header>
   );
 }
 

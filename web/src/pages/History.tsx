@@ -2,7 +2,7 @@
 
 import { type FormEvent, type ReactNode, useRef, useState } from "react";
 import { history, historyFile, type Me, Refused, type Session } from "../api";
-import { bytes, duration } from "../format";
+import { bytes, duration, utc } from "../format";
 import { Empty } from "../parts/Empty";
 import { Head } from "../parts/Head";
 import { useAsked } from "../parts/hooks";
@@ -16,7 +16,7 @@ import { address, FIELDS, filters, pageQuery, size, SIZES } from "./past";
 
 const STATUSES = ["active", "closed", "timeout", "terminated"] as const;
 const TEXTS: readonly (readonly [string, Word])[] = [["user", "user"], ["target", "target"], ["login", "login"], ["client_address", "clientAddress"]];
-const COLUMNS: readonly Word[] = ["user", "target", "login", "client", "status", "reason", "started", "ended"];
+const COLUMNS: readonly Word[] = ["user", "target", "login", "client", "status", "reason", "started"];
 
 export function History({ me }: { me: Me }): ReactNode {
   const say = useSay();
@@ -106,12 +106,11 @@ function Row({ row }: { row: Session }): ReactNode {
       <td title={row.subject}><Link to={`/sessions/${encodeURIComponent(row.name)}?id=${row.session_id}`} label={say("openSession", row.user, row.target)}><strong>{row.user}</strong></Link></td>
       <td>{row.target}</td>
       <td>{row.login}</td>
-      <td title={row.client_software ?? undefined}>{row.client_address}</td>
+      <td className="short client" title={[row.client_address, row.client_software].filter(Boolean).join("\n")}>{row.client_address}</td>
       <td><span className={`why ${row.status}`}>{say(row.status)}</span></td>
-      <td title={row.message ?? undefined}>{why}{row.terminated_by && <small> {say("by", row.terminated_by)}</small>}</td>
+      <td className="short" title={[why, row.message, row.terminated_by].filter(Boolean).join("\n")}>{why}{row.terminated_by && <small> {say("by", row.terminated_by)}</small>}</td>
       <td><Moment time={row.start_time} /></td>
-      <td>{row.end_time && <Moment time={row.end_time} />}</td>
-      <td className="number">{row.duration_seconds !== null && duration(row.duration_seconds * 1000)}</td>
+      <td className="number" title={row.end_time ? `${say("ended")}: ${utc(row.end_time)}` : undefined}>{row.duration_seconds !== null && duration(row.duration_seconds * 1000)}</td>
       <td className="number">↑ {bytes(row.bytes_in)} ↓ {bytes(row.bytes_out)}</td>
     </tr>
   );

@@ -22,27 +22,55 @@ const TALLEST = 5.5;
 
 export function Overview({ me }: { me: Me }): ReactNode {
   const say = useSay();
-  const online = useOnline();
   const may = me.rights.overview;
-  const { answer, error, failure } = useAsked(overview, "overview", LOOK);
-  const noRight = may?.allowed === false || (failure instanceof Refused && failure.status === 403);
   return (
     <main className="page overview">
       <Head title={say("overview")} />
-      {answer && !answer.live && <p className="notice" role="status">{say("notLive")}</p>}
-      {error && !noRight && <p className="notice bad" role="alert">{say("overviewMissing", error)}</p>}
-      <div className="tiles">
-        <Tile to="/" value={online.heard ? online.sessions.size : null} word="onlineSessions" />
-        {!noRight && <Counts seen={answer} lacking={me.rights.history?.reason ?? null} />}
-      </div>
-      <div className="panels">
-        <Latency ended={online.ended} />
-        {noRight && <section className="paper"><Empty title={say("noRight")} hint={may?.reason ?? error} /></section>}
-        {!noRight && <Ends counts={answer?.ends_by_reason} lacking={me.rights.history?.reason ?? null} />}
-        {!noRight && <Gateways gateways={answer?.gateways} />}
-      </div>
+      {may?.allowed === false ? <Own reason={may.reason} /> : <Whole lacking={me.rights.history?.reason ?? null} />}
     </main>
   );
+}
+
+/** What the page itself knows, for who may not see more. */
+function Own({ reason }: { reason: string | null }): ReactNode {
+  const say = useSay();
+  const { ended } = useOnline();
+  return (
+    <>
+      <div className="tiles"><OnlineTile /></div>
+      <div className="panels">
+        <Latency ended={ended} />
+        <section className="paper"><Empty title={say("noRight")} hint={reason} /></section>
+      </div>
+    </>
+  );
+}
+
+function Whole({ lacking }: { lacking: string | null }): ReactNode {
+  const say = useSay();
+  const { ended } = useOnline();
+  const { answer, error, failure } = useAsked(overview, "overview", LOOK);
+  if (failure instanceof Refused && failure.status === 403) return <Own reason={error} />;
+  return (
+    <>
+      {answer && !answer.live && <p className="notice" role="status">{say("notLive")}</p>}
+      {error && <p className="notice bad" role="alert">{say("overviewMissing", error)}</p>}
+      <div className="tiles">
+        <OnlineTile />
+        <Counts seen={answer} lacking={lacking} />
+      </div>
+      <div className="panels">
+        <Latency ended={ended} />
+        {(answer || !error) && <Ends counts={answer?.ends_by_reason} lacking={lacking} />}
+        {(answer || !error) && <Gateways gateways={answer?.gateways} />}
+      </div>
+    </>
+  );
+}
+
+function OnlineTile(): ReactNode {
+  const { heard, sessions } = useOnline();
+  return <Tile to="/" value={heard ? sessions.size : null} word="onlineSessions" />;
 }
 
 interface TileProps {
@@ -108,7 +136,7 @@ function Latency({ ended }: { ended: readonly Ended[] }): ReactNode {
   const say = useSay();
   const found = useMemo(() => distribution(ended), [ended]);
   const most = Math.max(1, ...(found?.bars ?? []));
-  const text = (bound: number): string => (bound < 1000 ? `${bound} ms` : `${bound / 1000} s`);
+  const text = (bound: number): string => (bound < 1000 ? `${bound}\nms` : `${bound / 1000}\ns`);
   return (
     <section className="paper" aria-labelledby="latency">
       <h2 id="latency">{say("shownLatency")}</h2>
@@ -147,7 +175,7 @@ function Gateways({ gateways }: { gateways: readonly Gateway[] | null | undefine
       {gateways === null && <p className="hint">{say("leasesHidden")}</p>}
       {gateways?.length === 0 && <p className="bad">{say("noGateways")}</p>}
       {gateways && gateways.length > 0 && (
-        <div className="sheet" role="region" aria-labelledby="gateways" tabIndex={0}>
+        <div className="sheet" role="group" aria-label={say("gateways")} tabIndex={0}>
           <table>
             <thead>
               <tr>

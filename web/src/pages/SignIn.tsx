@@ -7,9 +7,9 @@ import { useSay } from "../words";
 
 export function SignIn({ onIn, onLanguage }: { onIn: () => void; onLanguage: () => void }): ReactNode {
   const say = useSay();
-  const [ways, setWays] = useState<Ways>({ token: true });
+  const [ways, setWays] = useState<Ways | null>(null);
   useEffect(() => {
-    askWays().then(setWays, () => undefined);
+    askWays().then(setWays, () => setWays({ token: true }));
   }, []);
   useEffect(() => {
     document.title = say("title");
@@ -26,10 +26,10 @@ export function SignIn({ onIn, onLanguage }: { onIn: () => void; onLanguage: () 
         <div className="tools"><LanguageButton onLanguage={onLanguage} /><Theme /></div>
         <section className="card">
           <h1>{say("signIn")}</h1>
-          {ways.oidc && <a className="button main" href={`/auth/oidc?return=${back}`}>{say("signInWith", ways.oidc.name)}</a>}
-          {ways.oidc && ways.token && <p className="or">{say("or")}</p>}
-          {ways.token && <TokenForm onIn={onIn} main={!ways.oidc} />}
-          {!ways.token && !ways.oidc && <p role="alert">{say("noSignIn")}</p>}
+          {ways?.oidc && <a className="button main" href={`/auth/oidc?return=${back}`}>{say("signInWith", ways.oidc.name)}</a>}
+          {ways?.oidc && ways.token && <p className="or">{say("or")}</p>}
+          {ways?.token && <TokenForm onIn={onIn} main={!ways.oidc} />}
+          {ways && !ways.token && !ways.oidc && <p role="alert">{say("noSignIn")}</p>}
         </section>
       </div>
     </main>

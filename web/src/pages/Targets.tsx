@@ -81,15 +81,16 @@ function Row({ target, me, online }: { target: Target; me: Me; online: number | 
     <Fragment>
       <tr>
         <th scope="row" className="name">{name}{description && <small title={description}>{description}</small>}</th>
-        <td>{address === null ? "–" : <code>{address}:{port}</code>}</td>
+        <td className="at" title={address ?? undefined}>{address === null ? "–" : <code>{address}:{port}</code>}</td>
         <td className="wrap">{target.logins.join(", ")}</td>
         <td className="wrap">{target.groups.join(", ") || "–"}</td>
         <td className="number">{online === null ? "–" : online === 0 ? 0 : <Link to={`/?target=${encodeURIComponent(name)}`} className="link">{online}</Link>}</td>
         <td>
-          <span className={may ? "why good" : "why"} title={may === null ? (me.rights.connect?.reason ?? undefined) : undefined}>{say(may === null ? "unknown" : may ? "mayYes" : "mayNo")}</span>
+          <span className="access"><span className={may ? "why good" : "why"} title={may === null ? (me.rights.connect?.reason ?? undefined) : undefined}>{say(may === null ? "unknown" : may ? "mayYes" : "mayNo")}</span>
           {me.rights.list_targets.allowed && (
             <button type="button" className="tool" aria-expanded={open} aria-controls={id} aria-label={say("showWho", name)} title={say("showWho", name)} onClick={() => setOpen(!open)}><Icon name="down" size={16} /></button>
           )}
+          </span>
         </td>
         <td><Connect target={target} me={me} /></td>
       </tr>

@@ -7,6 +7,7 @@ import { useSay } from "../words";
 
 export function Head({ title, lead, children }: { title: ReactNode; lead?: ReactNode; children?: ReactNode }): ReactNode {
   const say = useSay();
+  const here = zone(say.language);
   return (
     <header className="head">
       <div className="title">
@@ -15,7 +16,7 @@ export function Head({ title, lead, children }: { title: ReactNode; lead?: React
       </div>
       {children}
       <span className="fill" />
-      <span className="zone">{say("zoneHint", zone(say.language))}</span>
+      <span className="zone">{here === "UTC" ? say("zoneUtc") : say("zoneHint", here)}</span>
       <Mark />
     </header>
   );
