@@ -197,8 +197,8 @@ export const en = {
   sessions: "Sessions",
   instance: "Instance",
   slowest: "for 99 of 100",
-  upToTime: "≤ {0}",
-  longerThan: "> {0}",
+  upToTime: "≤{0}",
+  longerThan: ">{0}",
   latencyBars: "{0} of {1} ends within {2}",
   ago: "{0} ago",
 };

@@ -199,8 +199,8 @@ export const zh: Words = {
   sessions: "会话数",
   instance: "实例",
   slowest: "99 百分位",
-  upToTime: "≤ {0}",
-  longerThan: "> {0}",
+  upToTime: "≤{0}",
+  longerThan: ">{0}",
   latencyBars: "{1} 次结束中有 {0} 次在 {2} 内显示",
   ago: "{0} 前",
 };
