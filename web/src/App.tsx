@@ -12,7 +12,7 @@ import { SignIn } from "./pages/SignIn";
 import { Targets } from "./pages/Targets";
 import { TerminalPage } from "./pages/TerminalPage";
 import { Sessions } from "./sessions/Sessions";
-import { useParams, usePath } from "./url";
+import { segments, useParams, usePath } from "./url";
 import { type Language, type Say, Speech, speak, useSay } from "./words";
 
 type Who = { state: "asking" } | { state: "nobody" } | { state: "in"; me: Me } | { state: "failed"; error: string };
@@ -109,7 +109,7 @@ function Watchman({ recheck }: { recheck: () => void }): null {
 function Body({ me }: { me: Me }): ReactNode {
   const path = usePath();
   const [params] = useParams();
-  const [, part, name] = path.split("/").map(decodeURIComponent);
+  const [, part, name] = segments(path);
   switch (part) {
     case "overview":
       return <Overview me={me} />;

@@ -1,6 +1,6 @@
 // Past sessions, from the audit store, newest first.
 
-import { type FormEvent, type ReactNode, useRef, useState } from "react";
+import { type FormEvent, type ReactNode, useRef } from "react";
 import { history, historyFile, type Me, Refused, type Session } from "../api";
 import { bytes, duration, utc } from "../format";
 import { Empty } from "../parts/Empty";
@@ -120,17 +120,17 @@ function Row({ row }: { row: Session }): ReactNode {
 function Pager({ next, count }: { next: string | null; count: number }): ReactNode {
   const say = useSay();
   const [params, setParams] = useParams();
-  const [round, redraw] = useState(0);
-  const filter = filters(params).toString();
-  const earlier = useRef<{ filter: string; places: (string | null)[] }>({ filter, places: [] });
-  if (earlier.current.filter !== filter) earlier.current = { filter, places: [] };
-  const { places } = earlier.current;
   const here = params.get("after");
+  const previous = useRef(new Map<string, string | null>()).current;
   const to = (after: string | null): void => {
     const query = new URLSearchParams(params);
     if (after) query.set("after", after); else query.delete("after");
     setParams(query, false);
-    redraw(round + 1);
+  };
+  const onNext = (): void => {
+    if (!next) return;
+    previous.set(next, here);
+    to(next);
   };
   const resize = (value: string): void => {
     const query = new URLSearchParams(params);
@@ -147,9 +147,9 @@ function Pager({ next, count }: { next: string | null; count: number }): ReactNo
           {SIZES.map((it) => <option key={it}>{it}</option>)}
         </select>
       </label>
-      <button type="button" className="tool" aria-label={say("toNewest")} title={say("toNewest")} disabled={!here} onClick={() => { places.length = 0; to(null); }}><Icon name="first" /></button>
-      <button type="button" className="tool" aria-label={say("previous")} title={say("previous")} disabled={places.length === 0} onClick={() => to(places.pop() ?? null)}><Icon name="left" /></button>
-      <button type="button" className="tool" aria-label={say("next")} title={say("next")} disabled={!next} onClick={() => { places.push(here); to(next); }}><Icon name="right" /></button>
+      <button type="button" className="tool" aria-label={say("toNewest")} title={say("toNewest")} disabled={!here} onClick={() => to(null)}><Icon name="first" /></button>
+      <button type="button" className="tool" aria-label={say("previous")} title={say("previous")} disabled={here === null || !previous.has(here)} onClick={() => to(previous.get(here ?? "") ?? null)}><Icon name="left" /></button>
+      <button type="button" className="tool" aria-label={say("next")} title={say("next")} disabled={!next} onClick={onNext}><Icon name="right" /></button>
     </div>
   );
 }

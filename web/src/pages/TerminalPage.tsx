@@ -3,6 +3,7 @@
 import { type ComponentType, lazy, type ReactNode, Suspense } from "react";
 import type { Me } from "../api";
 import { Empty } from "../parts/Empty";
+import { Head } from "../parts/Head";
 import { useSay } from "../words";
 
 type Props = { target: string; login: string | null; me: Me };
@@ -15,6 +16,6 @@ export const HAS_TERMINAL = Terminal !== undefined;
 
 export function TerminalPage(props: Props): ReactNode {
   const say = useSay();
-  if (!Terminal) return <main className="page"><Empty title={say("noTerminal")} /></main>;
+  if (!Terminal) return <main className="page"><Head title={props.target} /><Empty title={say("noTerminal")} /></main>;
   return <Suspense fallback={<main className="page" />}><Terminal {...props} /></Suspense>;
 }
