@@ -32,7 +32,7 @@ pub async fn hash(password: &str) -> String {
 }
 
 /// The code of the present time, or of so many steps later.
-fn code(later: i64) -> String {
+pub fn code(later: i64) -> String {
     let secret = totp_rs::Secret::try_from_base32(SECRET.replace(' ', "").to_uppercase()).expect("a secret");
     let totp = totp_rs::Builder::new().with_secret(secret).build().expect("a generator");
     totp.generate(u64::try_from(Timestamp::now().as_second() + 30 * later).expect("a time")).to_string()

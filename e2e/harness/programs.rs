@@ -41,6 +41,8 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Where it serves its metrics and probes.
     pub http: SocketAddr,
+    /// Where it serves web terminals.
+    pub web: SocketAddr,
     dir: PathBuf,
     known_hosts: PathBuf,
 }
@@ -59,14 +61,17 @@ impl Gateway {
     /// Starts one with these flags in a setting of its own.
     pub async fn start_in(namespace: &Namespace, pod: &str, flags: &[&str], setting: &Setting<'_>) -> Self {
         let listen = format!("{}:0", setting.listen.unwrap_or(Ipv4Addr::LOCALHOST));
-        let mut arguments = vec!["gateway", "--listen", &listen];
+        let mut arguments = vec!["gateway", "--listen", &listen, "--web-listen", &listen];
         arguments.extend(flags);
-        let mut process = start_program(namespace, "bastion-gateway", pod, &arguments, setting).await;
+        let setting = with_cookie_keys(namespace, setting);
+        let mut process = start_program(namespace, "bastion-gateway", pod, &arguments, &setting).await;
+        let web =
+            process.finds("the address of web terminals", |it| address_in(it, "listening for web terminals")).await;
         let address =
             process.finds("the address it listens on for SSH", |it| address_in(it, "listening for SSH")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
         let known_hosts = write_known_hosts(namespace).await;
-        Self { process, pod: pod.to_owned(), address, http, dir: namespace.dir.clone(), known_hosts }
+        Self { process, pod: pod.to_owned(), address, http, web, dir: namespace.dir.clone(), known_hosts }
     }
 
     /// An `ssh` command line to it.
@@ -130,17 +135,22 @@ impl Console {
 
     /// Starts one that serves its API there.
     pub async fn start_at(namespace: &Namespace, pod: &str, listen: &str, setting: &Setting<'_>) -> Self {
-        // All consoles of a namespace have the same key.
-        let keys = namespace.dir.join("cookie.keys");
-        fs::write(&keys, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").expect("a file");
-        let mut setting = setting.clone();
-        setting.env.insert(0, ("BASTION_COOKIE_KEY_FILE", keys.into()));
+        let setting = with_cookie_keys(namespace, setting);
         let arguments = ["console", "--listen", listen];
         let mut process = start_program(namespace, "bastion-console", pod, &arguments, &setting).await;
         let address = process.finds("the address of its API", |it| address_in(it, "serving the API")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
         Self { process, address, http }
     }
+}
+
+/// With the key of a namespace's cookies, which all of its consoles and gateways have.
+fn with_cookie_keys<'a>(namespace: &Namespace, setting: &Setting<'a>) -> Setting<'a> {
+    let keys = namespace.dir.join("cookie.keys");
+    fs::write(&keys, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").expect("a file");
+    let mut setting = setting.clone();
+    setting.env.insert(0, ("BASTION_COOKIE_KEY_FILE", keys.into()));
+    setting
 }
 
 /// The audit database of a namespace's controllers that were told of no other: a file.

@@ -209,7 +209,7 @@ where
     paths(
         sessions, session, events::events, termination::terminate, history::history, history::csv, history::record,
         targets::targets, targets::target, overview::overview, feed::page::feed, description, sign_in::ways,
-        sign_in::token, sign_in::out, me::me
+        sign_in::token, sign_in::oidc, sign_in::oidc_callback, sign_in::out, me::me
     ),
     modifiers(&Bearer),
     security(("token" = []))

@@ -83,7 +83,7 @@ pub async fn me(State(console): State<Console>, headers: HeaderMap) -> Result<Js
         bastion_user: stands.one().map(|user| user.name_any()),
         namespace: console.namespace.clone(),
         terminal_origin: origin,
-        rights: console.rights(&caller, &stands).await?,
+        rights: Box::pin(console.rights(&caller, &stands)).await?,
     }))
 }
 

@@ -172,7 +172,7 @@ impl Admitted {
 }
 
 /// What a connection knows of its session.
-struct Opening {
+pub(crate) struct Opening {
     /// What its target allows.
     allow: Allow,
     audit: Arc<AuditLog>,

@@ -422,12 +422,7 @@ impl Session {
     }
 
     /// Tells the user on every channel, then ends the connections on both sides.
-    async fn goodbye(
-        &mut self,
-        client: &mut ClientSide,
-        announce: &watch::Sender<Announcement>,
-        parting: Parting,
-    ) {
+    async fn goodbye(&mut self, client: &mut ClientSide, announce: &watch::Sender<Announcement>, parting: Parting) {
         let text: Option<Arc<str>> = parting.words().map(Into::into);
         self.dials.abort_all();
         if text.is_some() {

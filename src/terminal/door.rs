@@ -84,12 +84,7 @@ impl Listener for Door {
 
     fn local_addr(&self) -> io::Result<Peer> {
         let address = self.listener.local_addr()?;
-        Ok(Peer {
-            address,
-            health: Health::default(),
-            cut: CancellationToken::new(),
-            stays: CancellationToken::new(),
-        })
+        Ok(Peer { address, health: Health::default(), cut: CancellationToken::new(), stays: CancellationToken::new() })
     }
 }
 

@@ -120,7 +120,10 @@ mod tests {
     fn an_end_says_who_and_why() {
         let exit = Cause::UserExit(Exit { code: Some(3), signal: None });
         let frame = end(&Parting::Ended(exit));
-        assert!(frame.contains(r#""status":"closed","reason":"UserExit""#) && frame.contains(r#""exitCode":3"#), "{frame}");
+        assert!(
+            frame.contains(r#""status":"closed","reason":"UserExit""#) && frame.contains(r#""exitCode":3"#),
+            "{frame}"
+        );
         let by = Cause::Terminated { by: "bob".to_owned(), reason: Some("maintenance".to_owned()) };
         let frame = end(&Parting::Ended(by));
         assert!(frame.contains(r#""status":"terminated","reason":"AdminTerminated""#), "{frame}");

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::message::{self, FromPage, ToPage};
 use crate::gateway::activity::Activity;
 use crate::gateway::client_side::{GOODBYE, News};
-use crate::gateway::inbox::WINDOW;
+use crate::gateway::inbox::{Inbox, WINDOW};
 use crate::gateway::request::{FromUser, Request, Size};
 use crate::gateway::user_channel::{ToUser, UserEnd};
 use crate::lifecycle::{Cause, KEEPALIVE_EVERY, Leg, NetworkWatch, TcpHealth};
@@ -25,7 +25,7 @@ use crate::lifecycle::{Cause, KEEPALIVE_EVERY, Leg, NetworkWatch, TcpHealth};
 /// How many bytes a page may be sent that it has not said it has shown.
 pub const PAGE_WINDOW: usize = 128 * 1024;
 /// How many bytes a frame has at most: over a slow network, each is a sign of life.
-const FRAME: usize = 8 * 1024;
+const FRAME: u32 = 8 * 1024;
 /// How often it is looked whether a page is silent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What a browser says for a frame of closing without a code.
@@ -138,7 +138,7 @@ impl Desk {
 
 struct Reader<'a> {
     desk: &'a Desk,
-    inbox: &'a crate::gateway::inbox::Inbox<FromUser>,
+    inbox: &'a Inbox<FromUser>,
     granted: watch::Receiver<u64>,
     activity: &'a Activity,
     left: &'a OnceLock<Cause>,
@@ -186,8 +186,8 @@ impl Reader<'_> {
             FromPage::Resize { cols, rows } => {
                 let size = Size { columns: cols.into(), rows: rows.into(), width: 0, height: 0 };
                 self.activity.resized(size.columns, size.rows);
-                let asked = FromUser::Request(Request::WindowChange(size));
-                self.inbox.put(asked, 0).map_err(|_| "bastion: the page changes its size too often")?;
+                let change = FromUser::Request(Request::WindowChange(size));
+                self.inbox.put(change, 0).map_err(|_| "bastion: the page changes its size too often")?;
             }
             FromPage::Ack { bytes } => {
                 // Nothing can be shown that was not sent.
@@ -218,7 +218,7 @@ impl Writer<'_> {
     async fn run(&mut self) -> Result<(), axum::Error> {
         let (mut pings, mut open, mut acked) = (interval(KEEPALIVE_EVERY), true, 0);
         loop {
-            let frame = self.pending.len().min(FRAME);
+            let frame = self.next_frame();
             tokio::select! {
                 biased;
                 told = self.news.recv() => match told {
@@ -249,10 +249,9 @@ impl Writer<'_> {
                         self.gone.cancel();
                     }
                 },
-                // A frame is no longer than fits into a number of permits.
-                Ok(room) = self.desk.room.acquire_many(frame as u32), if frame > 0 => {
+                Ok(room) = self.desk.room.acquire_many(frame), if frame > 0 => {
                     room.forget();
-                    self.send_frame(frame).await?;
+                    self.send_frame().await?;
                 }
             }
         }
@@ -262,7 +261,7 @@ impl Writer<'_> {
     async fn last_output(&mut self) -> Result<(), axum::Error> {
         loop {
             while !self.pending.is_empty() {
-                self.send_frame(self.pending.len().min(FRAME)).await?;
+                self.send_frame().await?;
             }
             match self.from_target.try_recv() {
                 Ok(ToUser::Data(data)) => self.pending = data,
@@ -272,9 +271,15 @@ impl Writer<'_> {
         }
     }
 
-    async fn send_frame(&mut self, bytes: usize) -> Result<(), axum::Error> {
-        self.desk.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        let frame = self.pending.split_to(bytes);
+    /// How many bytes the next frame has.
+    fn next_frame(&self) -> u32 {
+        u32::try_from(self.pending.len()).map_or(FRAME, |bytes| bytes.min(FRAME))
+    }
+
+    async fn send_frame(&mut self) -> Result<(), axum::Error> {
+        let bytes = self.next_frame();
+        self.desk.sent.fetch_add(bytes.into(), Ordering::Relaxed);
+        let frame = self.pending.split_to(bytes as usize);
         self.sink.send(Message::Binary(frame)).await
     }
 

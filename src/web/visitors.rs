@@ -84,7 +84,7 @@ impl Visitors {
     }
 
     fn opened(&self, sealed: &str) -> Result<Caller, Refusal> {
-        let who = self.seal()?.open(sealed, Timestamp::now())?;
+        let who = self.seal()?.signed_in(sealed, Timestamp::now())?;
         who.map(Caller::from).ok_or(Refusal::Unknown("you are signed in no longer"))
     }
 
