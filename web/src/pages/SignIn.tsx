@@ -3,7 +3,23 @@
 import { type FormEvent, type ReactNode, useEffect, useState } from "react";
 import { sentence, signIn, type Ways, ways as askWays } from "../api";
 import { LanguageButton, Theme } from "../Rail";
-import { useSay } from "../words";
+import { go } from "../url";
+import { useSay, type Word } from "../words";
+
+/** What the console says of a provider's sign-in that has come to nothing. */
+const FAILURES: Record<string, Word> = { provider: "oidcProvider", denied: "oidcDenied", late: "oidcLate", claims: "oidcClaims" };
+
+/** Takes the word for it out of the address, where the console has put it: what is said once is not said again. */
+function useFailure(): Word | null {
+  const [word] = useState(() => new URLSearchParams(location.search).get("sign_in"));
+  useEffect(() => {
+    const params = new URLSearchParams(location.search);
+    if (!params.has("sign_in")) return;
+    params.delete("sign_in");
+    go(location.pathname + (params.size > 0 ? `?${params}` : ""), true);
+  }, []);
+  return word === null ? null : (FAILURES[word] ?? "oidcProvider");
+}
 
 export function SignIn({ onIn, onLanguage }: { onIn: () => void; onLanguage: () => void }): ReactNode {
   const say = useSay();
@@ -14,6 +30,7 @@ export function SignIn({ onIn, onLanguage }: { onIn: () => void; onLanguage: () 
   useEffect(() => {
     document.title = say("title");
   }, [say]);
+  const failure = useFailure();
   const back = encodeURIComponent(location.pathname + location.search);
   return (
     <main className="door">
@@ -26,6 +43,7 @@ export function SignIn({ onIn, onLanguage }: { onIn: () => void; onLanguage: () 
         <div className="tools"><LanguageButton onLanguage={onLanguage} /><Theme /></div>
         <section className="card">
           <h1>{say("signIn")}</h1>
+          {failure && <p className="notice bad" role="alert">{say(failure)}</p>}
           {ways?.oidc && <a className="button main" href={`/auth/oidc?return=${back}`}>{say("signInWith", ways.oidc.name)}</a>}
           {ways?.oidc && ways.token && <p className="or">{say("or")}</p>}
           {ways?.token && <TokenForm onIn={onIn} main={!ways.oidc} />}
