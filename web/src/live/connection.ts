@@ -8,6 +8,9 @@ const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 10_000;
 /** The console's close code for who may see it no longer. */
 const REFUSED = 1008;
+/** The console tells of no more at a time, and no more often. */
+const MOST_WATCHED = 200;
+const WATCH_PAUSE = 1000;
 
 export class Feed {
   private online = NOTHING;
@@ -19,6 +22,8 @@ export class Feed {
   private silence = 0;
   private again = 0;
   private drawing = false;
+  private watched: readonly string[] = [];
+  private watching = 0;
 
   /** What is online. */
   snapshot = (): Online => this.online;
@@ -29,6 +34,20 @@ export class Feed {
   subscribe = (listener: () => void): (() => void) => {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  };
+
+  /** Asks for what these sessions do, which are on the screen. */
+  watch(names: readonly string[]): void {
+    if (names.join() === this.watched.join()) return;
+    this.watched = names.slice(0, MOST_WATCHED);
+    this.watching ||= window.setTimeout(this.sayWatched, WATCH_PAUSE);
+  }
+
+  private sayWatched = (): void => {
+    this.watching = 0;
+    if (this.online.live && this.socket?.readyState === WebSocket.OPEN) {
+      this.socket.send(JSON.stringify({ type: "watch", names: this.watched }));
+    }
   };
 
   open(): void {
@@ -73,8 +92,10 @@ export class Feed {
       this.reconnect();
       return;
     }
+    const fresh = next.live && !this.online.live;
     this.online = next;
     this.refused = null;
+    if (fresh) this.sayWatched();
     this.tell();
   };
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { Session } from "./api";
+import type { Session } from "../api";
 import { choices, page, place, read, USUAL, write } from "./query";
-import { session } from "./samples";
+import { session } from "../samples";
 
 const many = (count: number): Session[] =>
   Array.from({ length: count }, (_, at) =>
@@ -29,7 +29,8 @@ describe("a query", () => {
     expect(found("user=bob&user=Carol")).toEqual(["3", "1"]);
     expect(found("user=bob&target=web-1")).toEqual([]);
     expect(found("sort=user&order=asc")).toEqual(["3", "2", "1"]);
-    expect(choices(rows, read(new URLSearchParams("user=gone"))).user).toEqual(["Carol", "alice", "bob", "gone"]);
+    const { user } = choices([...rows, session("4")], read(new URLSearchParams("user=gone")));
+    expect(user.map(({ value, count }) => `${value} ${count}`)).toEqual(["Carol 1", "alice 2", "bob 1", "gone 0"]);
   });
 
   it("pages through all of them, once each", () => {

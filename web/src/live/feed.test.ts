@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { Session } from "./api";
+import type { Session } from "../api";
 import { delay, heed, KEPT, type Message, NOTHING, type Online } from "./feed";
-import { AT, session } from "./samples";
+import { AT, session } from "../samples";
 
 const NOW = Date.parse(AT);
 
@@ -62,6 +62,14 @@ describe("the feed", () => {
     const end = session("a", { status: "closed", end_time: AT });
     const after = heed(online, [{ ...delta("session_end", 1, end), timestamp: "2026-01-02T03:04:05.05Z" } as Message], NOW + hour + 80)!;
     expect(delay(after.ended[0]!)).toBe(80);
+  });
+
+  it("notes what sessions do, and passes over what it does not know", () => {
+    const activity: Message = { type: "activity", sequence: 0, timestamp: AT, data: { "s-a": { idle_seconds: 3, bytes_in: 1, bytes_out: null } } };
+    const news = { type: "weather", sequence: 0, timestamp: AT } as unknown as Message;
+    const online = told(told(NOTHING, snapshot(["a"])), activity, news, delta("session_start", 1, session("b")));
+    expect(online.activity.get("s-a")).toEqual({ idle_seconds: 3, bytes_in: 1, bytes_out: null, at: NOW });
+    expect([online.starts, online.heard]).toEqual([[NOW], NOW]);
   });
 
   it("keeps no more of those that ended than it shows", () => {

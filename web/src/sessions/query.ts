@@ -2,11 +2,11 @@
 //
 // A page begins with a place in the order and not with a number, so that what comes or goes before it moves nothing.
 
-import type { Session } from "./api";
+import type { Session } from "../api";
 
 export const SORTS = ["user", "target", "login", "client_address", "protocol", "start_time", "gateway"] as const;
 export type Sort = (typeof SORTS)[number];
-export const FILTERS = ["user", "target", "gateway", "protocol"] as const;
+export const FILTERS = ["user", "target", "login", "gateway", "protocol"] as const;
 export type Filter = (typeof FILTERS)[number];
 export const SIZES = [50, 100, 1000, 10000] as const;
 
@@ -27,7 +27,7 @@ export interface Place {
 
 export const USUAL: Query = {
   search: "",
-  filters: { user: [], target: [], gateway: [], protocol: [] },
+  filters: { user: [], target: [], login: [], gateway: [], protocol: [] },
   sort: "start_time",
   descending: true,
   from: null,
@@ -69,6 +69,11 @@ export function write(query: Query): URLSearchParams {
 function order(a: Place, b: Place): number {
   if (a.value !== b.value) return a.value < b.value ? -1 : 1;
   return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+}
+
+/** Whether something comes before something else. */
+export function precedes(a: Place, b: Place, descending: boolean): boolean {
+  return descending ? order(a, b) > 0 : order(a, b) < 0;
 }
 
 export function place(session: Session, sort: Sort): Place {
@@ -113,9 +118,19 @@ export function page(sessions: Iterable<Session>, query: Query): Page {
   };
 }
 
+/** One value of a filter, and how many sessions have it. */
+export interface Option {
+  value: string;
+  count: number;
+}
+
 /** What can be chosen in each filter: what there is, and what is chosen although there is none of it. */
-export function choices(sessions: Iterable<Session>, { filters }: Query): Record<Filter, string[]> {
-  const sets = by(FILTERS, (name) => new Set(filters[name]));
-  for (const session of sessions) for (const name of FILTERS) sets[name].add(session[name]);
-  return by(FILTERS, (name) => [...sets[name]].sort());
+export function choices(sessions: Iterable<Session>, { filters }: Query): Record<Filter, Option[]> {
+  const counts = by(FILTERS, (name) => new Map(filters[name].map((value) => [value, 0])));
+  for (const session of sessions) {
+    for (const name of FILTERS) counts[name].set(session[name], (counts[name].get(session[name]) ?? 0) + 1);
+  }
+  const ordered = (found: Map<string, number>): Option[] =>
+    [...found].map(([value, count]) => ({ value, count })).sort((a, b) => (a.value < b.value ? -1 : 1));
+  return by(FILTERS, (name) => ordered(counts[name]));
 }
