@@ -1,6 +1,6 @@
 // The frame of the page: who is signed in, where they can go, in which language and colours.
 
-import { type ReactNode, useEffect, useState } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
 import { type Me, me as askWhoIAm, Refused, signOut } from "./api";
 import { History } from "./History";
 import { Link } from "./Link";
@@ -10,6 +10,8 @@ import { SignIn } from "./SignIn";
 import { Targets } from "./Targets";
 import { usePath } from "./url";
 import { type Language, Speech, speak, useSay } from "./words";
+
+const Terminal = lazy(() => import("./terminal"));
 
 type Who = { state: "asking" } | { state: "nobody" } | { state: "in"; me: Me } | { state: "failed"; error: string };
 
@@ -103,6 +105,11 @@ function Body({ who, onIn, onOut }: { who: Who; onIn: () => void; onOut: () => v
   if (path === "/history") return <History me={who.me} />;
   const name = /^\/sessions\/([^/]+)$/.exec(path)?.[1];
   if (name) return <SessionDetail name={decodeURIComponent(name)} />;
+  const target = /^\/terminal\/([^/]+)$/.exec(path)?.[1];
+  if (target) {
+    const login = new URLSearchParams(location.search).get("login");
+    return <Suspense fallback={<main />}><Terminal target={decodeURIComponent(target)} login={login} me={who.me} /></Suspense>;
+  }
   if (path === "/targets") return <Targets me={who.me} />;
   return <Sessions me={who.me} onOut={onOut} />;
 }

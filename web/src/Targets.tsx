@@ -2,10 +2,13 @@
 
 import { type ReactNode, useEffect, useState } from "react";
 import { type Me, type Target, targets } from "./api";
+import { Link } from "./Link";
+import { useWords } from "./terminal/words";
 import { useSay } from "./words";
 
 export function Targets({ me }: { me: Me }): ReactNode {
   const say = useSay();
+  const words = useWords();
   const [rows, setRows] = useState<readonly Target[] | null>(null);
   const [error, setError] = useState("");
   const { allowed, reason } = me.rights.list_targets;
@@ -33,7 +36,7 @@ export function Targets({ me }: { me: Me }): ReactNode {
       {rows && rows.length > 0 && (
         <div className="scroll" tabIndex={0}>
           <table>
-            <thead><tr>{(["target", "address", "logins", "recording", "status"] as const).map((word) => <th key={word} scope="col">{say(word)}</th>)}</tr></thead>
+            <thead><tr>{(["target", "address", "logins", "recording", "status"] as const).map((word) => <th key={word} scope="col">{say(word)}</th>)}<th scope="col">{words("terminal")}</th></tr></thead>
             <tbody>
               {rows.map((row) => (
                 <tr key={row.name}>
@@ -42,6 +45,7 @@ export function Targets({ me }: { me: Me }): ReactNode {
                   <td>{text(row["logins"])}</td>
                   <td>{text(row["recording"])}</td>
                   <td>{text(row["ready"] ?? row["disabled"])}</td>
+                  <td><Link to={`/terminal/${encodeURIComponent(row.name)}`}>{words("connect")}</Link></td>
                 </tr>
               ))}
             </tbody>

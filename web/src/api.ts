@@ -53,6 +53,8 @@ export interface Me {
   groups: string[];
   expires: string | null;
   namespace: string;
+  /** Where terminals are, if not on this site. */
+  terminal_origin?: string | null;
   rights: { list_sessions: May; terminate_sessions: May; list_targets: May };
 }
 

@@ -1,0 +1,51 @@
+// xterm.js within the page's Content-Security-Policy, which lets neither <style> elements nor style attributes do anything.
+// Style sheets that a script makes and properties that it sets are let through, so xterm.js is given elements that turn
+// the one into the other.
+
+/** Has xterm.js make its elements on the way. */
+export function withinPolicy<T>(make: (document: Document) => T): T {
+  // It takes most elements from the document it is told to use, and some from the window's, whatever it is told.
+  const usual = document.createElement;
+  document.createElement = makeElement as typeof document.createElement;
+  try {
+    return make(POLITE);
+  } finally {
+    document.createElement = usual;
+  }
+}
+
+const plain = Document.prototype.createElement;
+
+function makeElement(name: string, options?: ElementCreationOptions): HTMLElement {
+  if (name === "style") return sheet();
+  const element: HTMLElement = plain.call(document, name, options);
+  if (name === "span") element.setAttribute = setAttribute;
+  return element;
+}
+
+/** The document, but for how it makes elements. */
+const POLITE = new Proxy(document, {
+  get(target, name) {
+    if (name === "createElement") return makeElement;
+    const value: unknown = Reflect.get(target, name, target);
+    return typeof value === "function" ? value.bind(target) : value;
+  },
+});
+
+/** Stands for a <style>: what is written into it becomes a style sheet of the page's. */
+function sheet(): HTMLElement {
+  const rules = new CSSStyleSheet();
+  document.adoptedStyleSheets.push(rules);
+  const element: HTMLElement = plain.call(document, "template");
+  Object.defineProperty(element, "textContent", { set: (text: string) => rules.replaceSync(text) });
+  element.remove = () => {
+    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((other) => other !== rules);
+    Element.prototype.remove.call(element);
+  };
+  return element;
+}
+
+function setAttribute(this: HTMLElement, name: string, value: string): void {
+  if (name === "style") this.style.cssText = value;
+  else Element.prototype.setAttribute.call(this, name, value);
+}

@@ -1,0 +1,166 @@
+// The terminal as xterm.js draws it: bytes go in, and what is typed comes out.
+
+import { FitAddon } from "@xterm/addon-fit";
+import { SearchAddon } from "@xterm/addon-search";
+import { Unicode11Addon } from "@xterm/addon-unicode11";
+import { WebLinksAddon } from "@xterm/addon-web-links";
+import { Terminal } from "@xterm/xterm";
+import "@xterm/xterm/css/xterm.css";
+import { withinPolicy } from "./policy";
+import { marks, theme, whenColoursChange } from "./theme";
+
+export interface User {
+  typed(bytes: Uint8Array<ArrayBuffer>): void;
+  resized(cols: number, rows: number): void;
+  /** Whether the shell is to have the key. */
+  pressed(event: KeyboardEvent): boolean;
+}
+
+export interface Found {
+  /** Which match is shown; -1 where they are too many to count. */
+  index: number;
+  count: number;
+}
+
+const FONT = 'ui-monospace, "SF Mono", "Cascadia Code", "Noto Sans Mono", "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace';
+/** How many lines can be scrolled back to. */
+const SCROLLBACK = 10_000;
+/** A window that is being dragged changes its size all the time. */
+const SETTLED = 100;
+/**
+ * Leaves whatever a program had the terminal do: CAN ends a sequence that was cut off; then the other screen, the mouse,
+ * reports of focus, bracketed paste and application keys; then a soft reset.
+ */
+const LEAVE = "\x18\x1b[?1049l\x1b[?1000;1002;1003;1004;1005;1006;2004l\x1b[?1l\x1b>\x1b[!p\x1b[?25h\x1b[0m";
+
+export class Screen {
+  private readonly terminal: Terminal;
+  private readonly fit = new FitAddon();
+  private readonly search = new SearchAddon();
+  private readonly encoder = new TextEncoder();
+  private readonly undo: (() => void)[] = [];
+  private settling = 0;
+
+  constructor(
+    private readonly host: HTMLElement,
+    user: User,
+    label: string,
+  ) {
+    Terminal.strings.promptLabel = label;
+    this.terminal = this.open();
+    this.terminal.onData((text) => user.typed(this.encoder.encode(text)));
+    // Old reports of the mouse are bytes that are no UTF-8.
+    this.terminal.onBinary((text) => user.typed(Uint8Array.from(text, (byte) => byte.charCodeAt(0))));
+    this.terminal.onResize(({ cols, rows }) => user.resized(cols, rows));
+    this.terminal.attachCustomKeyEventHandler((event) => user.pressed(event));
+    this.terminal.loadAddon(this.fit);
+    this.terminal.loadAddon(this.search);
+    this.terminal.loadAddon(new WebLinksAddon((_, link) => visit(link)));
+    this.terminal.loadAddon(new Unicode11Addon());
+    this.terminal.unicode.activeVersion = "11";
+    this.fit.fit();
+    this.undo.push(whenColoursChange(() => (this.terminal.options.theme = theme(host))), this.watchSize());
+    this.terminal.focus();
+  }
+
+  get size(): { cols: number; rows: number } {
+    return { cols: this.terminal.cols, rows: this.terminal.rows };
+  }
+
+  get selection(): string {
+    return this.terminal.getSelection();
+  }
+
+  /** Shows bytes, and calls when they were taken in. */
+  write(bytes: Uint8Array, shown: () => void): void {
+    this.terminal.write(bytes, shown);
+  }
+
+  /** Shows a line of the page's own, whatever is in it. */
+  line(text: string, dim = false): void {
+    this.terminal.write(`\r\n\x1b[${dim ? "0;2" : "0;1"}m${printable(text)}\x1b[0m\r\n`);
+  }
+
+  /** Has the terminal be as it was at first, but for what was written. */
+  leave(): void {
+    this.terminal.write(this.encoder.encode(LEAVE));
+  }
+
+  /** Takes what is selected to the clipboard. */
+  copy(): void {
+    const text = this.selection;
+    if (!text) return;
+    // There is no such clipboard but over HTTPS; there the browser asks xterm.js itself what to copy.
+    if (navigator.clipboard) void navigator.clipboard.writeText(text).catch(() => undefined);
+    else document.execCommand("copy");
+    this.terminal.clearSelection();
+  }
+
+  find(text: string, way: "next" | "previous", typing = false): void {
+    const { match, active } = marks(this.host);
+    const decorations = { matchBackground: match, matchOverviewRuler: match, activeMatchBackground: active, activeMatchColorOverviewRuler: active };
+    if (way === "next") this.search.findNext(text, { decorations, incremental: typing });
+    else this.search.findPrevious(text, { decorations });
+  }
+
+  onFound(call: (found: Found) => void): () => void {
+    const listening = this.search.onDidChangeResults(({ resultIndex, resultCount }) => call({ index: resultIndex, count: resultCount }));
+    return () => listening.dispose();
+  }
+
+  forgetSearch(): void {
+    this.search.clearDecorations();
+    this.terminal.clearSelection();
+  }
+
+  focus(): void {
+    this.terminal.focus();
+  }
+
+  /** Whether what is shown is there for screen readers too. */
+  set readable(on: boolean) {
+    this.terminal.options.screenReaderMode = on;
+  }
+
+  close(): void {
+    window.clearTimeout(this.settling);
+    for (const undo of this.undo) undo();
+    this.terminal.dispose();
+  }
+
+  private open(): Terminal {
+    return withinPolicy((document) => {
+      const terminal = new Terminal({
+        allowProposedApi: true,
+        documentOverride: document,
+        fontFamily: FONT,
+        fontSize: 14,
+        linkHandler: { activate: (_, link) => visit(link) },
+        minimumContrastRatio: 4.5,
+        scrollback: SCROLLBACK,
+        theme: theme(this.host),
+      });
+      terminal.open(this.host);
+      return terminal;
+    });
+  }
+
+  private watchSize(): () => void {
+    const observer = new ResizeObserver(() => {
+      window.clearTimeout(this.settling);
+      this.settling = window.setTimeout(() => this.fit.fit(), SETTLED);
+    });
+    observer.observe(this.host);
+    return () => observer.disconnect();
+  }
+}
+
+/** Without what a terminal would obey. */
+export function printable(text: string): string {
+  return text.replace(/\r?\n/g, "\r\n").replace(/[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f]/g, " ");
+}
+
+/** Opens a link that was clicked on; the page that comes can do nothing to this one. */
+function visit(link: string): void {
+  if (/^https?:\/\//i.test(link)) window.open(link, "_blank", "noopener,noreferrer");
+}
