@@ -44,8 +44,9 @@ export function join(directory: string, name: string): string {
 }
 
 export function parent(path: string): string {
-  const cut = path.replace(/\/+$/, "").lastIndexOf("/");
-  return cut < 0 ? `${path}/..` : path.slice(0, cut) || "/";
+  const bare = path.replace(/\/+$/, "");
+  const cut = bare.lastIndexOf("/");
+  return bare && cut < 0 ? `${bare}/..` : bare.slice(0, Math.max(0, cut)) || "/";
 }
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];

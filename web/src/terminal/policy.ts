@@ -2,19 +2,12 @@
 // Style sheets that a script makes and properties that it sets are let through, so xterm.js is given elements that turn
 // the one into the other.
 
-/** Has xterm.js make its elements on the way. */
-export function withinPolicy<T>(make: (document: Document) => T): T {
-  // It takes most elements from the document it is told to use, and some from the window's, whatever it is told.
-  const usual = document.createElement;
-  document.createElement = makeElement as typeof document.createElement;
-  try {
-    return make(POLITE);
-  } finally {
-    document.createElement = usual;
-  }
-}
-
 const plain = Document.prototype.createElement;
+
+/** From now on the document makes such elements: xterm.js asks no other, and makes some with each line that it draws. */
+export function keepPolicy(): void {
+  document.createElement = makeElement as typeof document.createElement;
+}
 
 function makeElement(name: string, options?: ElementCreationOptions): HTMLElement {
   if (name === "style") return sheet();
@@ -22,15 +15,6 @@ function makeElement(name: string, options?: ElementCreationOptions): HTMLElemen
   if (name === "span") element.setAttribute = setAttribute;
   return element;
 }
-
-/** The document, but for how it makes elements. */
-const POLITE = new Proxy(document, {
-  get(target, name) {
-    if (name === "createElement") return makeElement;
-    const value: unknown = Reflect.get(target, name, target);
-    return typeof value === "function" ? value.bind(target) : value;
-  },
-});
 
 /** Stands for a <style>: what is written into it becomes a style sheet of the page's. */
 function sheet(): HTMLElement {

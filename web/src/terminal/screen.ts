@@ -6,7 +6,7 @@ import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
-import { withinPolicy } from "./policy";
+import { keepPolicy } from "./policy";
 import { marks, theme, whenColoursChange } from "./theme";
 
 export interface User {
@@ -129,20 +129,18 @@ export class Screen {
   }
 
   private open(): Terminal {
-    return withinPolicy((document) => {
-      const terminal = new Terminal({
-        allowProposedApi: true,
-        documentOverride: document,
-        fontFamily: FONT,
-        fontSize: 14,
-        linkHandler: { activate: (_, link) => visit(link) },
-        minimumContrastRatio: 4.5,
-        scrollback: SCROLLBACK,
-        theme: theme(this.host),
-      });
-      terminal.open(this.host);
-      return terminal;
+    keepPolicy();
+    const terminal = new Terminal({
+      allowProposedApi: true,
+      fontFamily: FONT,
+      fontSize: 14,
+      linkHandler: { activate: (_, link) => visit(link) },
+      minimumContrastRatio: 4.5,
+      scrollback: SCROLLBACK,
+      theme: theme(this.host),
     });
+    terminal.open(this.host);
+    return terminal;
   }
 
   private watchSize(): () => void {
