@@ -28,10 +28,10 @@ const SCROLLBACK = 10_000;
 /** A window that is being dragged changes its size all the time. */
 const SETTLED = 100;
 /**
- * Leaves whatever a program had the terminal do: CAN ends a sequence that was cut off; then the other screen, the mouse,
- * reports of focus, bracketed paste and application keys; then a soft reset.
+ * Leaves whatever a program had the terminal do: CAN ends a sequence that was cut off; then the mouse, reports of focus,
+ * bracketed paste and application keys; then a soft reset.
  */
-const LEAVE = "\x18\x1b[?1049l\x1b[?1000;1002;1003;1004;1005;1006;2004l\x1b[?1l\x1b>\x1b[!p\x1b[?25h\x1b[0m";
+const LEAVE = "\x18\x1b[?1000;1002;1003;1004;1005;1006;2004l\x1b[?1l\x1b>\x1b[!p\x1b[?25h\x1b[0m";
 
 export class Screen {
   private readonly terminal: Terminal;
@@ -40,6 +40,7 @@ export class Screen {
   private readonly encoder = new TextEncoder();
   private readonly undo: (() => void)[] = [];
   private settling = 0;
+  private searching = false;
 
   constructor(
     private readonly host: HTMLElement,
@@ -59,7 +60,7 @@ export class Screen {
     this.terminal.loadAddon(new Unicode11Addon());
     this.terminal.unicode.activeVersion = "11";
     this.fit.fit();
-    this.undo.push(whenColoursChange(() => (this.terminal.options.theme = theme(host))), this.watchSize());
+    this.undo.push(whenColoursChange(() => this.paint(this.searching)), this.watchSize());
     this.terminal.focus();
   }
 
@@ -81,9 +82,14 @@ export class Screen {
     this.terminal.write(`\r\n\x1b[${dim ? "0;2" : "0;1"}m${printable(text)}\x1b[0m\r\n`);
   }
 
-  /** Has the terminal be as it was at first, but for what was written. */
-  leave(): void {
-    this.terminal.write(this.encoder.encode(LEAVE));
+  /** Has the terminal be as it was at first, but for what was written, once all of that is shown; then calls. */
+  leave(then: () => void): void {
+    this.terminal.write("", () => {
+      // Where there is no other screen to leave, this would put the cursor wherever it was saved last.
+      const back = this.terminal.buffer.active.type === "alternate" ? "\x1b[?1049l" : "";
+      this.terminal.write(this.encoder.encode(LEAVE + back));
+      then();
+    });
   }
 
   /** Takes what is selected to the clipboard. */
@@ -99,6 +105,7 @@ export class Screen {
   find(text: string, way: "next" | "previous", typing = false): void {
     const { match, active } = marks(this.host);
     const decorations = { matchBackground: match, matchOverviewRuler: match, activeMatchBackground: active, activeMatchColorOverviewRuler: active };
+    if (!this.searching) this.paint(true);
     if (way === "next") this.search.findNext(text, { decorations, incremental: typing });
     else this.search.findPrevious(text, { decorations });
   }
@@ -109,6 +116,7 @@ export class Screen {
   }
 
   forgetSearch(): void {
+    this.paint(false);
     this.search.clearDecorations();
     this.terminal.clearSelection();
   }
@@ -141,6 +149,14 @@ export class Screen {
     });
     terminal.open(this.host);
     return terminal;
+  }
+
+  /** Paints in the page's colours. What was found is selected, and must not look like less than the rest. */
+  private paint(searching: boolean): void {
+    this.searching = searching;
+    const colours = theme(this.host);
+    if (searching) colours.selectionInactiveBackground = marks(this.host).active;
+    this.terminal.options.theme = colours;
   }
 
   private watchSize(): () => void {

@@ -87,12 +87,13 @@ export class Visit {
   }
 
   private over(why: string, message: string | null, line = why): void {
-    this.connection = null;
-    this.screen.leave();
-    this.screen.line(line);
-    if (message) this.screen.line(message, true);
-    this.screen.line(this.words()("again"));
-    this.told.phase({ state: "over", session: this.session, why });
+    this.screen.leave(() => {
+      this.connection = null;
+      this.screen.line(line);
+      if (message) this.screen.line(message, true);
+      this.screen.line(this.words()("again"));
+      this.told.phase({ state: "over", session: this.session, why });
+    });
   }
 
   private pressed(event: KeyboardEvent): boolean {

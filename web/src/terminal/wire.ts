@@ -111,7 +111,8 @@ export class Shown {
 }
 
 export const PING_EVERY = 10_000;
-export const SILENCE = 30_000;
+/** How long a question may be open: 30 s after the last word, with the 10 s before it was asked. Clocks run unevenly. */
+export const SILENCE = 2 * PING_EVERY - 1000;
 
 /**
  * Whether the gateway still answers. A tab in the background has its clock run once a minute, so what counts is how long
