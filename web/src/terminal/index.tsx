@@ -44,7 +44,7 @@ export default function Terminal({ target, login, me }: { target: string; login:
 }
 
 function State({ phase, words }: { phase: Phase; words: Words }): ReactNode {
-  const text = { connecting: words("connecting"), live: words("live"), over: phase.state === "over" ? `${words("over")}: ${phase.why}` : "" }[phase.state];
+  const text = phase.state === "over" ? words("over", phase.why) : words(phase.state);
   return <span className={`shell-state ${phase.state}`} role="status" data-testid="state">{text}</span>;
 }
 

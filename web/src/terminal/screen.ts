@@ -8,6 +8,7 @@ import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { keepPolicy } from "./policy";
 import { marks, theme, whenColoursChange } from "./theme";
+import { printable } from "./wire";
 
 export interface User {
   typed(bytes: Uint8Array<ArrayBuffer>): void;
@@ -23,6 +24,8 @@ export interface Found {
 }
 
 const FONT = 'ui-monospace, "SF Mono", "Cascadia Code", "Noto Sans Mono", "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace';
+/** Grey, which xterm.js keeps readable, unlike what is dim. */
+const LOOKS = { quiet: "0;90", loud: "0;1" };
 /** How many lines can be scrolled back to. */
 const SCROLLBACK = 10_000;
 /** A window that is being dragged changes its size all the time. */
@@ -32,6 +35,8 @@ const SETTLED = 100;
  * bracketed paste and application keys; then a soft reset.
  */
 const LEAVE = "\x18\x1b[?1000;1002;1003;1004;1005;1006;2004l\x1b[?1l\x1b>\x1b[!p\x1b[?25h\x1b[0m";
+
+const PASTE_END = "\x1b[201~";
 
 export class Screen {
   private readonly terminal: Terminal;
@@ -60,7 +65,7 @@ export class Screen {
     this.terminal.loadAddon(new Unicode11Addon());
     this.terminal.unicode.activeVersion = "11";
     this.fit.fit();
-    this.undo.push(whenColoursChange(() => this.paint(this.searching)), this.watchSize());
+    this.undo.push(whenColoursChange(() => this.paint(this.searching)), this.watchSize(), this.watchPaste());
     this.terminal.focus();
   }
 
@@ -77,9 +82,10 @@ export class Screen {
     this.terminal.write(bytes, shown);
   }
 
-  /** Shows a line of the page's own, whatever is in it. */
-  line(text: string, dim = false): void {
-    this.terminal.write(`\r\n\x1b[${dim ? "0;2" : "0;1"}m${printable(text)}\x1b[0m\r\n`);
+  /** Shows lines of the page's own, whatever is in them. */
+  lines(look: keyof typeof LOOKS, ...texts: string[]): void {
+    for (const text of texts) this.terminal.write(`\r\n\x1b[${LOOKS[look]}m${printable(text)}\x1b[0m`);
+    this.terminal.write("\r\n");
   }
 
   /** Has the terminal be as it was at first, but for what was written, once all of that is shown; then calls. */
@@ -167,11 +173,19 @@ export class Screen {
     observer.observe(this.host);
     return () => observer.disconnect();
   }
-}
 
-/** Without what a terminal would obey. */
-export function printable(text: string): string {
-  return text.replace(/\r?\n/g, "\r\n").replace(/[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f]/g, " ");
+  /** What is pasted cannot end the paste, and have the shell take the rest for typed: it loses its escapes then. */
+  private watchPaste(): () => void {
+    const paste = (event: ClipboardEvent): void => {
+      const text = event.clipboardData?.getData("text/plain") ?? "";
+      if (!text.includes(PASTE_END)) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      this.terminal.paste(text.replaceAll("\x1b", ""));
+    };
+    this.host.addEventListener("paste", paste, true);
+    return () => this.host.removeEventListener("paste", paste, true);
+  }
 }
 
 /** Opens a link that was clicked on; the page that comes can do nothing to this one. */

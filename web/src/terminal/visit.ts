@@ -55,7 +55,7 @@ export class Visit {
         this.told.phase({ state: "live", session });
       },
       output: (bytes, shown) => this.screen.write(bytes, shown),
-      notice: (text) => this.screen.line(text, true),
+      notice: (text) => this.screen.lines("quiet", text),
       ended: (news) => this.ended(news),
       lost: (why, began) => this.over(this.words()(began ? "lost" : "unreachable"), why),
     });
@@ -89,9 +89,8 @@ export class Visit {
   private over(why: string, message: string | null, line = why): void {
     this.screen.leave(() => {
       this.connection = null;
-      this.screen.line(line);
-      if (message) this.screen.line(message, true);
-      this.screen.line(this.words()("again"));
+      this.screen.lines("loud", line, ...(message ? [message] : []));
+      this.screen.lines("loud", this.words()("again"));
       this.told.phase({ state: "over", session: this.session, why });
     });
   }

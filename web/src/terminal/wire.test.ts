@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ACK_EVERY, address, base, heard, Input, INPUT_WINDOW, PIECE, Pulse, Shown, SILENCE, socketAddress } from "./wire";
+import { ACK_EVERY, address, base, heard, Input, INPUT_WINDOW, PIECE, printable, Pulse, Shown, SILENCE, socketAddress } from "./wire";
 
 describe("the address", () => {
   it("is the page's own site, or the gateway's", () => {
@@ -19,6 +19,10 @@ describe("the address", () => {
 it("hears what is said, and nothing else", () => {
   expect(heard('{"type":"ack","bytes":5}')).toEqual({ type: "ack", bytes: 5 });
   for (const nothing of ["", "x", "null", "3", "{}"]) expect(heard(nothing)).toBeNull();
+});
+
+it("has nothing said to people be obeyed by a terminal", () => {
+  expect(printable("bastion: \x1b]0;x\x07 by \u009b31mbob\r\n")).toBe("bastion:  ]0;x  by  31mbob");
 });
 
 describe("input", () => {

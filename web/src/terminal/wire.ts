@@ -48,6 +48,11 @@ export function heard(text: string): FromGateway | null {
   }
 }
 
+/** A text for people, without what a terminal would obey. */
+export function printable(text: string): string {
+  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ").trim();
+}
+
 /** No frame is longer, so that what is said besides need not wait long. */
 export const PIECE = 16 * 1024;
 /**
