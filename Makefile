@@ -28,7 +28,7 @@ test-fast: tools chart-test alert-test workflow-test ## Run every test but those
 	cargo test --lib --bins
 	cargo test --test model -- --nocapture
 	@"$(CARGO_TARGET_DIR)/debug/examples/reference" | diff -u docs/reference.md - || { echo "docs/reference.md is out of date: run make generate"; exit 1; }
-	@hack/build-s3-server >/dev/null
+	@hack/build-server versitygw >/dev/null && hack/build-server oidc-provider >/dev/null
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
 

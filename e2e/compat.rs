@@ -62,7 +62,7 @@ async fn sftp_copies_trees_there_and_back_and_does_what_is_done_with_files() {
 }
 
 /// The folder of hack/python's programs, where there is one.
-async fn python() -> Option<PathBuf> {
+pub async fn python() -> Option<PathBuf> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/python");
     let output = Command::new(script).output().await.expect("hack/python runs");
     if !output.status.success() {

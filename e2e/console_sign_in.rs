@@ -45,9 +45,10 @@ async fn a_browser_gets_a_cookie_for_a_token_and_every_console_knows_it() {
     let (user, token) = namespace.somebody("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     let page = ConsoleApi::new(&one, None).await.sending(own_page(&one));
-    assert_eq!(page.get("/auth/ways").await.body, json!({"token": true}));
+    assert_eq!(page.get("/auth/ways").await.body, json!({"token": true, "oidc": null}));
     refused(&page.get("/api/v1/me").await, StatusCode::UNAUTHORIZED, "there is no token");
     refused(&page.post("/auth/token", json!({"token": "made-up"})).await, StatusCode::UNAUTHORIZED, "does not know");
+    refused(&page.post("/auth/token", json!({"token": " "})).await, StatusCode::UNAUTHORIZED, "does not know");
     refused(&page.post("/auth/token", json!({"tokn": "made-up"})).await, StatusCode::BAD_REQUEST, "send {\"token\"");
 
     let signed_in = browser(&one, &token).await;

@@ -4,6 +4,7 @@
 mod harness;
 
 mod access;
+mod api_description;
 mod audit_log;
 mod audit_store;
 mod bridge;
@@ -25,6 +26,7 @@ mod lock_outs;
 mod max_sessions;
 mod menu;
 mod network;
+mod oidc;
 mod order;
 mod partitions;
 mod plugin;

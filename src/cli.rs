@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use openidconnect::IssuerUrl;
 use url::Url;
 
 use crate::audit::{AuditSettings, AuditTls};
+use crate::console::oidc;
 use crate::redis_link::RedisSettings;
 use crate::telemetry::LogFormat;
 use crate::{console, controller, drain, gateway, self_test, terminal};
@@ -224,11 +226,74 @@ pub struct Console {
     /// host, as behind an Ingress it is.
     #[arg(long, env = "BASTION_TERMINAL_ORIGIN", hide_env_values = true, value_parser = web_url)]
     pub terminal_origin: Option<Url>,
+    #[command(flatten)]
+    pub oidc: Oidc,
     /// Says that no audit database can be read from here, as where it is a file of the controller's.
     #[arg(long, env = "BASTION_NO_HISTORY", hide_env_values = true)]
     pub no_history: bool,
     #[command(flatten)]
     pub audit: Audit,
+}
+
+/// Signing in with an OpenID Connect provider. Claims become a Kubernetes user as with the API server's flags of the same names.
+#[derive(Debug, Args)]
+pub struct Oidc {
+    /// The OpenID Connect provider with which people sign in, such as https://id.example.com; its registration of the console
+    /// names PUBLIC_URL/auth/oidc/callback. Without it they sign in with tokens.
+    #[arg(long, env = "BASTION_OIDC_ISSUER_URL", hide_env_values = true, value_parser = issuer, requires_all = ["oidc_client_id", "public_url", "cookie_key_file"])]
+    pub oidc_issuer_url: Option<IssuerUrl>,
+    /// What the provider knows the console as.
+    #[arg(long, env = "BASTION_OIDC_CLIENT_ID", hide_env_values = true)]
+    pub oidc_client_id: Option<String>,
+    /// A file with the secret that goes with it, which is read at each sign-in; none for a public client.
+    #[arg(long, env = "BASTION_OIDC_CLIENT_SECRET_FILE", hide_env_values = true)]
+    pub oidc_client_secret_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) of who vouches for the provider, besides those that the system trusts.
+    #[arg(long, env = "BASTION_OIDC_CA_FILE", hide_env_values = true)]
+    pub oidc_ca_file: Option<PathBuf>,
+    /// What the page calls the provider.
+    #[arg(long, env = "BASTION_OIDC_NAME", hide_env_values = true, default_value = "single sign-on")]
+    pub oidc_name: String,
+    /// What is asked for besides openid, separated by commas.
+    #[arg(
+        long,
+        env = "BASTION_OIDC_SCOPES",
+        hide_env_values = true,
+        value_delimiter = ',',
+        default_value = "profile,email"
+    )]
+    pub oidc_scopes: Vec<String>,
+    /// The claim that is a person's Kubernetes user name. Where it is email, an address must be verified.
+    #[arg(long, env = "BASTION_OIDC_USERNAME_CLAIM", hide_env_values = true, default_value = "sub")]
+    pub oidc_username_claim: String,
+    /// What their Kubernetes user name begins with, such as oidc:.
+    #[arg(long, env = "BASTION_OIDC_USERNAME_PREFIX", hide_env_values = true, default_value = "")]
+    pub oidc_username_prefix: String,
+    /// The claim that has their groups.
+    #[arg(long, env = "BASTION_OIDC_GROUPS_CLAIM", hide_env_values = true, default_value = "groups")]
+    pub oidc_groups_claim: String,
+    /// What their Kubernetes groups begin with, such as oidc:.
+    #[arg(long, env = "BASTION_OIDC_GROUPS_PREFIX", hide_env_values = true, default_value = "")]
+    pub oidc_groups_prefix: String,
+}
+
+impl From<Oidc> for Option<oidc::Settings> {
+    fn from(flags: Oidc) -> Self {
+        Some(oidc::Settings {
+            name: flags.oidc_name,
+            issuer_url: flags.oidc_issuer_url?,
+            client_id: flags.oidc_client_id?,
+            client_secret_file: flags.oidc_client_secret_file,
+            scopes: flags.oidc_scopes,
+            ca_file: flags.oidc_ca_file,
+            claims: oidc::ClaimSettings {
+                username: flags.oidc_username_claim,
+                username_prefix: flags.oidc_username_prefix,
+                groups: flags.oidc_groups_claim,
+                groups_prefix: flags.oidc_groups_prefix,
+            },
+        })
+    }
 }
 
 /// Redis or Valkey, 6.2 or newer: optional, as the second witness of the gateways' life.
@@ -356,6 +421,7 @@ impl From<Console> for console::Settings {
             listen: flags.listen,
             audit: (!flags.no_history).then(|| flags.audit.into()),
             cookie_key_file: flags.cookie_key_file,
+            oidc: flags.oidc.into(),
             public_url: flags.public_url,
             terminal_origin: flags.terminal_origin,
             http_listen: flags.http_listen,
@@ -405,6 +471,12 @@ fn network(text: &str) -> Result<IpNet, String> {
 fn web_url(text: &str) -> Result<Url, String> {
     let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
     url.ok_or_else(|| "write a URL without a path, such as https://bastion.example.com".to_owned())
+}
+
+fn issuer(text: &str) -> Result<IssuerUrl, String> {
+    let is_web = text.starts_with("https://") || text.starts_with("http://");
+    let url = IssuerUrl::new(text.to_owned()).ok().filter(|_| is_web);
+    url.ok_or_else(|| "write the provider's URL as it names itself, such as https://id.example.com".to_owned())
 }
 
 /// Keys that are exchanged all the time leave none for data.

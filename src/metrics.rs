@@ -110,6 +110,13 @@ pub struct ConsoleLabels {
     pub reason: &'static str,
 }
 
+/// What came of somebody's sign-in with a browser.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SignInLabels {
+    /// token or oidc; or, where the provider led to nothing, provider, denied, late or claims.
+    pub outcome: &'static str,
+}
+
 /// Why a page of the console's feed was shown everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SnapshotLabels {
@@ -199,6 +206,9 @@ fn counted<T, L: Clone + Eq + std::hash::Hash>(
 /// Of requests for a web terminal: as of those of the console, and by what for.
 const TERMINAL_REFUSALS: [&str; 8] =
     ["unknown", "origin", "no_sign_in", "cookie", "cluster", "malformed", "not_ready", "missing"];
+
+/// Of sign-ins with browsers.
+const SIGN_INS: [&str; 6] = ["token", "oidc", "provider", "denied", "late", "claims"];
 
 /// Of sign-ins that are refused: by who signs in, by what for, and by the gateway's own state.
 const REFUSALS: [&str; 28] = [
@@ -341,6 +351,7 @@ metrics! {
     audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go; zero where another controller leads.";
     audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database; zero without one, and where another controller leads.";
     console_failures: Family<ConsoleLabels, Counter>, "counter by reason", Family::default(), "Requests to the console that got an error.";
+    console_sign_ins: Family<SignInLabels, Counter>, "counter by outcome", counted(SIGN_INS, |outcome| SignInLabels { outcome }), "Sign-ins with browsers: by token or oidc; with the provider in vain because it did not do its part (provider), said no (denied), took too long (late) or named nobody whom the cluster could know (claims).";
     console_pages: Gauge, "gauge", Gauge::default(), "Pages of the console's live feed that are open.";
     console_snapshots: Family<SnapshotLabels, Counter>, "counter by cause", Family::default(), "Snapshots that pages were given: opened, after an interruption of the watch (reset), too late for what came (slow), or because the person's rights have changed (rights).";
     audit_restores: Counter, "counter", Counter::default(), "Times that the audit database turned out to be an older copy of itself, and all sessions were recorded anew.";

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod network;
 pub mod objects;
+pub mod oidc;
 pub mod process;
 pub mod programs;
 pub mod redis;

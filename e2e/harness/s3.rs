@@ -28,8 +28,8 @@ impl S3Server {
     pub async fn start() -> Self {
         let dir = Run::get().await.dir.join(format!("s3-{}", unique()));
         std::fs::create_dir_all(dir.join("root").join(BUCKET)).expect("a folder");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/build-s3-server");
-        let built = Command::new(script).output().await.expect("hack/build-s3-server runs");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/build-server");
+        let built = Command::new(script).arg("versitygw").output().await.expect("hack/build-server runs");
         let binary = String::from_utf8_lossy(&built.stdout).trim().to_owned();
         let port = free_port().await;
         let mut command = command(binary);

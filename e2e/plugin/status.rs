@@ -66,7 +66,7 @@ async fn what_may_not_be_seen_is_named() {
     let alice = bastion.open("alice").await;
     let text = viewer.prints(&["status", &alice.session.name_any()]).await;
     let words = format!(
-        "unknown   you may not get leases in namespace {}; have the Role bastion-support",
+        "unknown   you may not get pods in namespace {}; have the Role bastion-support",
         bastion.namespace.name
     );
     assert!(text.contains(&words), "{text}");

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi};
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::Sight;
 use super::failure::{Failure, Refusals};
@@ -39,6 +40,7 @@ pub fn routes() -> Router<Console> {
         .route("/api/v1/feed", get(feed::page::feed))
         .route("/api/v1/openapi.json", get(description))
         .merge(sign_in::routes())
+        .merge(SwaggerUi::new("/api/v1/docs").config(Config::from("/api/v1/openapi.json")))
         .fallback(page::page)
         .method_not_allowed_fallback(async || Failure::NoMethod)
 }
@@ -55,6 +57,7 @@ struct SessionQuery {
     /// `active`, `closed`, `timeout` or `terminated`.
     status: Option<String>,
     /// How many at most; 100 where it is not given, and no more than 1000.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Where the page begins: `next` of the page before.
     after: Option<String>,
@@ -209,7 +212,7 @@ where
     paths(
         sessions, session, events::events, termination::terminate, history::history, history::csv, history::record,
         targets::targets, targets::target, overview::overview, feed::page::feed, description, sign_in::ways,
-        sign_in::token, sign_in::out, me::me
+        sign_in::token, sign_in::oidc, sign_in::oidc_callback, sign_in::out, me::me
     ),
     modifiers(&Bearer),
     security(("token" = []))

@@ -44,6 +44,7 @@ pub struct HistoryQuery {
     /// Started before this time.
     until: Option<String>,
     /// How many at most; 100 where it is not given, and no more than 1000.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Where the page begins: `next` of the page before.
     after: Option<String>,

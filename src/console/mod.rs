@@ -9,6 +9,7 @@ mod failure;
 mod feed;
 mod history;
 mod me;
+pub mod oidc;
 mod overview;
 mod page;
 mod people;
@@ -39,6 +40,7 @@ use crate::http::{self, Ready};
 use crate::web::{Headers, Origins, Seal, Visitors};
 use access::Gate;
 use feed::Feed;
+use oidc::Oidc;
 use overview::Counted;
 use people::People;
 use sign_in::SignIns;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub audit: Option<AuditSettings>,
     /// The keys of the cookies of those who sign in with a browser, if anybody can.
     pub cookie_key_file: Option<PathBuf>,
+    /// The provider with which people sign in, if there is one; there must be a public URL then, too.
+    pub oidc: Option<oidc::Settings>,
     /// The URL by which people know the console, if it has one.
     pub public_url: Option<Url>,
     /// Where the page finds the terminal, where that is not on the same host.
@@ -77,6 +81,7 @@ struct Console {
     gate: Gate,
     people: People,
     sign_ins: SignIns,
+    oidc: Option<Oidc>,
     feed: Feed,
     counted: Counted,
     /// For those who read all that was.
@@ -100,10 +105,12 @@ const PARTING: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it cannot start, or can serve no longer.
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
-    let Settings { namespace, listen, audit, cookie_key_file, public_url, terminal_origin, http_listen } = settings;
+    let Settings { namespace, listen, audit, cookie_key_file, oidc, public_url, terminal_origin, http_listen } =
+        settings;
     let (origins, headers) =
         (Origins::new(public_url.as_ref()), Headers::new(public_url.as_ref(), terminal_origin.as_ref()));
     let store = audit.map(Store::new).transpose()?;
+    let oidc = oidc.zip(public_url.as_ref()).map(|(oidc, public)| Oidc::new(oidc, public)).transpose()?;
     let feed = Feed::new();
     let watching = feed.clone().run(Api::namespaced(client.clone(), &namespace));
     let gate = Gate::new(client.clone(), &namespace);
@@ -117,6 +124,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         gate,
         people,
         sign_ins: sign_in::sign_ins(),
+        oidc,
         counted: Counted::default(),
         exports: Arc::new(Semaphore::new(MOST_EXPORTS)),
         terminal_origin,

@@ -34,6 +34,7 @@ const TARGETS: &str = "bastiontargets";
 #[into_params(parameter_in = Query)]
 pub struct TargetQuery {
     /// How many at most; 100 where it is not given, and no more than 1000.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Where the page begins: `next` of the page before.
     after: Option<String>,

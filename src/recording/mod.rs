@@ -8,11 +8,13 @@
 
 mod asciicast;
 mod piece;
+mod playback;
 mod recorder;
 mod session;
 mod store;
 
 pub use asciicast::{Stream, Terminal};
+pub use playback::{Match, Search, StoredPiece, StoredRecording, recordings};
 pub use recorder::Recorder;
 pub use session::{About, SessionRecording};
 pub use store::{Store, UrlError};

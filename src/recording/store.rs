@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientConfigKey, ObjectStore, ObjectStoreExt, RetryConfig};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{ClientConfigKey, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::time::timeout;
 use url::Url;
 
@@ -81,14 +83,58 @@ impl Store {
     /// When the store did not take it in time.
     pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), Failure> {
         let begun = Instant::now();
-        let path: Path = self.prefix.parts().chain(Path::from(path).parts()).collect();
-        let put = timeout(PATIENCE, self.objects.put(&path, bytes.into())).await;
+        let path = self.whole(path);
+        let put = in_time(self.objects.put(&path, bytes.into())).await;
         METRICS.recording_put_seconds.observe(begun.elapsed().as_secs_f64());
-        match put {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(failure(&error)),
-            Err(_) => Err(Failure::new("timeout", format!("the store did not answer within {PATIENCE:?}"))),
-        }
+        put.map(drop)
+    }
+}
+
+/// An object that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its path in the folder that was asked about.
+    pub path: String,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// What is in a folder, and in those below it.
+    ///
+    /// # Errors
+    /// When the store does not say in time.
+    pub async fn list(&self, folder: &str) -> Result<Vec<Stored>, Failure> {
+        let folder = self.whole(folder);
+        let listing = self.objects.list(Some(&folder)).try_collect::<Vec<_>>();
+        let found = in_time(listing).await?;
+        Ok(found.into_iter().filter_map(|object| stored(&folder, &object)).collect())
+    }
+
+    /// The bytes of an object.
+    ///
+    /// # Errors
+    /// When the store does not give it in time.
+    pub async fn get(&self, path: &str) -> Result<Bytes, Failure> {
+        let path = self.whole(path);
+        in_time(async { self.objects.get(&path).await?.bytes().await }).await
+    }
+
+    fn whole(&self, path: &str) -> Path {
+        self.prefix.parts().chain(Path::from(path).parts()).collect()
+    }
+}
+
+fn stored(folder: &Path, object: &ObjectMeta) -> Option<Stored> {
+    let parts = object.location.prefix_match(folder)?;
+    let parts: Vec<_> = parts.map(|part| part.as_ref().to_owned()).collect();
+    Some(Stored { path: parts.join("/"), bytes: object.size })
+}
+
+async fn in_time<T>(request: impl Future<Output = object_store::Result<T>>) -> Result<T, Failure> {
+    match timeout(PATIENCE, request).await {
+        Ok(answer) => answer.map_err(|error| failure(&error)),
+        Err(_) => Err(Failure::new("timeout", format!("the store did not answer within {PATIENCE:?}"))),
     }
 }
 

@@ -28,7 +28,7 @@ impl Credentials {
     /// When there are none.
     pub fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let token = bearer(headers).map(|token| Self::Token(Zeroizing::new(token.to_owned())));
-        token.or_else(|| cookie(headers).map(Self::Cookie)).ok_or(Refusal::Unknown("there is no token"))
+        token.or_else(|| cookie(headers, COOKIE).map(Self::Cookie)).ok_or(Refusal::Unknown("there is no token"))
     }
 
     /// Those of a WebSocket. Pages can send no header with it but the subprotocols that they speak, so that Kubernetes
@@ -57,10 +57,11 @@ fn token_protocol(headers: &HeaderMap) -> Option<String> {
     Some(token).filter(|token| !token.is_empty())
 }
 
-fn cookie(headers: &HeaderMap) -> Option<String> {
+/// The value of the cookie of this name.
+pub fn cookie(headers: &HeaderMap, wanted: &str) -> Option<String> {
     let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = sent.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value.to_owned())
+    pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ mod refusal;
 mod seal;
 mod visitors;
 
-pub use credentials::{COOKIE, Credentials};
+pub use credentials::{COOKIE, Credentials, cookie};
 pub use headers::Headers;
 pub use origin::Origins;
 pub use refusal::Refusal;
-pub use seal::{Seal, SealError, SignedIn};
+pub use seal::{Purpose, Seal, SealError, SignedIn};
 pub use visitors::{Caller, Visitors, asked};

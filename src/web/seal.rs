@@ -9,15 +9,32 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::UserInfo;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// What else is sealed with the same key is nothing of this kind.
-const PURPOSE: &[u8] = b"bastion.dev/console/sign-in/1";
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
 /// Browsers keep no longer cookies.
 const LONGEST: usize = 4000;
+
+/// What something is sealed for. What is sealed for one purpose is of no use for another.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose {
+    /// Somebody has signed in.
+    SignedIn,
+    /// Somebody is about to, with a provider.
+    SigningIn,
+}
+
+impl Purpose {
+    const fn text(self) -> &'static [u8] {
+        match self {
+            Self::SignedIn => b"bastion.dev/console/sign-in/1",
+            Self::SigningIn => b"bastion.dev/console/signing-in/1",
+        }
+    }
+}
 
 /// Somebody who has signed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,23 +102,32 @@ impl Seal {
     ///
     /// # Errors
     /// When there is no key, or the cookie would be too long.
-    pub fn seal(&self, who: &SignedIn) -> Result<String, SealError> {
+    pub fn seal(&self, purpose: Purpose, what: &impl Serialize) -> Result<String, SealError> {
         let key = self.keys()?.into_iter().next().ok_or_else(|| SealError::NoKey(self.file.clone()))?;
-        let mut text = serde_json::to_vec(who).map_err(|_| SealError::Failed)?;
-        let nonce = key.seal_in_place_append_tag(Aad::from(PURPOSE), &mut text).map_err(|_| SealError::Failed)?;
+        let mut text = serde_json::to_vec(what).map_err(|_| SealError::Failed)?;
+        let nonce =
+            key.seal_in_place_append_tag(Aad::from(purpose.text()), &mut text).map_err(|_| SealError::Failed)?;
         let sealed = URL_SAFE_NO_PAD.encode([nonce.as_ref().as_slice(), &text].concat());
         if sealed.len() > LONGEST { Err(SealError::TooLong) } else { Ok(sealed) }
     }
 
-    /// Opens a cookie's value. `None`: it was not sealed with one of the keys, or it is over.
+    /// Opens a cookie's value. `None`: it was not sealed with one of the keys, or for something else.
     ///
     /// # Errors
     /// When there is no key.
-    pub fn open(&self, sealed: &str, now: Timestamp) -> Result<Option<SignedIn>, SealError> {
+    pub fn open<T: DeserializeOwned>(&self, purpose: Purpose, sealed: &str) -> Result<Option<T>, SealError> {
         let keys = self.keys()?;
         let Ok(sealed) = URL_SAFE_NO_PAD.decode(sealed) else { return Ok(None) };
-        let opened = keys.iter().find_map(|key| open_with(key, &sealed));
-        Ok(opened.filter(|who| now < who.expires()))
+        Ok(keys.iter().find_map(|key| open_with(key, purpose, &sealed)))
+    }
+
+    /// Who has signed in, by their cookie's value; nobody where that is over.
+    ///
+    /// # Errors
+    /// When there is no key.
+    pub fn signed_in(&self, sealed: &str, now: Timestamp) -> Result<Option<SignedIn>, SealError> {
+        let who: Option<SignedIn> = self.open(Purpose::SignedIn, sealed)?;
+        Ok(who.filter(|who| now < who.expires()))
     }
 
     fn keys(&self) -> Result<Vec<RandomizedNonceKey>, SealError> {
@@ -119,10 +145,10 @@ fn key(line: &str) -> Option<RandomizedNonceKey> {
     RandomizedNonceKey::new(&AES_256_GCM_SIV, bytes.get(..KEY_BYTES).filter(|_| bytes.len() == KEY_BYTES)?).ok()
 }
 
-fn open_with(key: &RandomizedNonceKey, sealed: &[u8]) -> Option<SignedIn> {
+fn open_with<T: DeserializeOwned>(key: &RandomizedNonceKey, purpose: Purpose, sealed: &[u8]) -> Option<T> {
     let (nonce, text) = sealed.split_first_chunk::<NONCE_BYTES>()?;
     let mut text = text.to_vec();
-    let opened = key.open_in_place(nonce.into(), Aad::from(PURPOSE), &mut text).ok()?;
+    let opened = key.open_in_place(nonce.into(), Aad::from(purpose.text()), &mut text).ok()?;
     serde_json::from_slice(opened).ok()
 }
 
@@ -152,12 +178,12 @@ mod tests {
     fn what_is_sealed_is_opened_until_it_is_over() {
         let dir = tempfile::tempdir().unwrap();
         let seal = seal(&dir, OLD);
-        let sealed = seal.seal(&alice()).unwrap();
+        let sealed = seal.seal(Purpose::SignedIn, &alice()).unwrap();
         assert!(!sealed.contains("alice"));
-        assert_ne!(seal.seal(&alice()).unwrap(), sealed, "no two are alike");
-        assert_eq!(seal.open(&sealed, at(999)).unwrap(), Some(alice()));
-        assert_eq!(seal.open(&sealed, at(1000)).unwrap(), None);
-        let user = seal.open(&sealed, at(0)).unwrap().unwrap().user();
+        assert_ne!(seal.seal(Purpose::SignedIn, &alice()).unwrap(), sealed, "no two are alike");
+        assert_eq!(seal.signed_in(&sealed, at(999)).unwrap(), Some(alice()));
+        assert_eq!(seal.signed_in(&sealed, at(1000)).unwrap(), None);
+        let user = seal.signed_in(&sealed, at(0)).unwrap().unwrap().user();
         assert_eq!((user.username.as_deref(), user.groups), (Some("alice"), Some(vec!["admins".to_owned()])));
     }
 
@@ -165,37 +191,46 @@ mod tests {
     fn whoever_changes_a_byte_has_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let seal = seal(&dir, OLD);
-        let sealed = URL_SAFE_NO_PAD.decode(seal.seal(&alice()).unwrap()).unwrap();
+        let sealed = URL_SAFE_NO_PAD.decode(seal.seal(Purpose::SignedIn, &alice()).unwrap()).unwrap();
         for place in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[place] ^= 1;
-            assert_eq!(seal.open(&URL_SAFE_NO_PAD.encode(changed), at(0)).unwrap(), None, "{place}");
+            assert_eq!(seal.signed_in(&URL_SAFE_NO_PAD.encode(changed), at(0)).unwrap(), None, "{place}");
         }
         for short in ["", "x", "AAAA", "not base64 !"] {
-            assert_eq!(seal.open(short, at(0)).unwrap(), None);
+            assert_eq!(seal.signed_in(short, at(0)).unwrap(), None);
         }
     }
 
     #[test]
     fn a_new_key_seals_and_an_old_one_still_opens() {
         let dir = tempfile::tempdir().unwrap();
-        let before = seal(&dir, OLD).seal(&alice()).unwrap();
+        let before = seal(&dir, OLD).seal(Purpose::SignedIn, &alice()).unwrap();
         let both = seal(&dir, &format!("{NEW}\n{OLD}\n"));
-        assert!(both.open(&before, at(0)).unwrap().is_some());
-        let after = both.seal(&alice()).unwrap();
+        assert!(both.signed_in(&before, at(0)).unwrap().is_some());
+        let after = both.seal(Purpose::SignedIn, &alice()).unwrap();
         let without = seal(&dir, NEW);
-        assert!(without.open(&after, at(0)).unwrap().is_some());
-        assert!(without.open(&before, at(0)).unwrap().is_none());
+        assert!(without.signed_in(&after, at(0)).unwrap().is_some());
+        assert!(without.signed_in(&before, at(0)).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_sealed_for_one_purpose_is_of_no_use_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let seal = seal(&dir, OLD);
+        let begun = seal.seal(Purpose::SigningIn, &alice()).unwrap();
+        assert_eq!(seal.signed_in(&begun, at(0)).unwrap(), None);
+        assert_eq!(seal.open(Purpose::SigningIn, &begun).unwrap(), Some(alice()));
     }
 
     #[test]
     fn what_is_no_key_is_said_to_be_none() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "AAAA", "secret", &format!("{OLD}\nAAAA")] {
-            let error = seal(&dir, text).seal(&alice()).unwrap_err().to_string();
+            let error = seal(&dir, text).seal(Purpose::SignedIn, &alice()).unwrap_err().to_string();
             assert!(error.contains("openssl rand -base64 32"), "{error}");
         }
-        let error = Seal::new(dir.path().join("none")).open("x", at(0)).unwrap_err().to_string();
+        let error = Seal::new(dir.path().join("none")).signed_in("x", at(0)).unwrap_err().to_string();
         assert!(error.contains("cannot be read"), "{error}");
     }
 
@@ -203,7 +238,7 @@ mod tests {
     fn who_does_not_fit_into_a_cookie_is_told_another_way() {
         let dir = tempfile::tempdir().unwrap();
         let user = UserInfo { groups: Some(vec!["g".repeat(100); 40]), ..UserInfo::default() };
-        let error = seal(&dir, OLD).seal(&SignedIn::new("a".to_owned(), user, at(0))).unwrap_err();
+        let error = seal(&dir, OLD).seal(Purpose::SignedIn, &SignedIn::new("a".to_owned(), user, at(0))).unwrap_err();
         assert!(matches!(error, SealError::TooLong));
     }
 }

@@ -84,7 +84,7 @@ impl Visitors {
     }
 
     fn opened(&self, sealed: &str) -> Result<Caller, Refusal> {
-        let who = self.seal()?.open(sealed, Timestamp::now())?;
+        let who = self.seal()?.signed_in(sealed, Timestamp::now())?;
         who.map(Caller::from).ok_or(Refusal::Unknown("you are signed in no longer"))
     }
 
@@ -93,12 +93,17 @@ impl Visitors {
     /// # Errors
     /// When it is nobody's whom the cluster knows, or the API server does not answer.
     pub async fn reviewed(&self, token: &str) -> Result<Caller, Refusal> {
+        const UNKNOWN: Refusal = Refusal::Unknown("the cluster does not know this token");
+        // The API server takes no empty one, as if the question were wrong.
+        if token.is_empty() {
+            return Err(UNKNOWN);
+        }
         let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
         let review = TokenReview { spec, ..TokenReview::default() };
         let status = asked(self.tokens.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true)).unwrap_or_default();
         let name = user.username.clone().filter(|name| !name.is_empty());
-        let name = name.ok_or(Refusal::Unknown("the cluster does not know this token"))?;
+        let name = name.ok_or(UNKNOWN)?;
         Ok(Caller { name, signed_in_until: None, user })
     }
 

@@ -1,19 +1,24 @@
 // The frame of the page: who is signed in, where they can go, in which language and colours.
 
-import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
-import { type Me, me as askWhoIAm, Refused, signOut } from "./api";
-import { History } from "./History";
-import { Link } from "./Link";
-import { SessionDetail } from "./SessionDetail";
-import { Sessions } from "./Sessions";
-import { SignIn } from "./SignIn";
-import { Targets } from "./Targets";
-import { usePath } from "./url";
-import { type Language, Speech, speak, useSay } from "./words";
-
-const Terminal = lazy(() => import("./terminal"));
+import { type ReactNode, useCallback, useEffect, useState } from "react";
+import { type Me, me as askWhoIAm, Refused, sentence, signOut } from "./api";
+import { Rail } from "./Rail";
+import { Feed } from "./live/connection";
+import { Live, useOnline, useRefusal } from "./live/live";
+import { History } from "./pages/History";
+import { Overview } from "./pages/Overview";
+import { SessionDetail } from "./pages/SessionDetail";
+import { SignIn } from "./pages/SignIn";
+import { Targets } from "./pages/Targets";
+import { TerminalPage } from "./pages/TerminalPage";
+import { Sessions } from "./sessions/Sessions";
+import { segments, useParams, usePath } from "./url";
+import { type Language, type Say, Speech, speak, useSay } from "./words";
 
 type Who = { state: "asking" } | { state: "nobody" } | { state: "in"; me: Me } | { state: "failed"; error: string };
+
+/** From one try to the next, where the console does not answer. */
+const AGAIN = 2000;
 
 function usualLanguage(): Language {
   const kept = localStorage.getItem("language");
@@ -21,95 +26,102 @@ function usualLanguage(): Language {
   return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-export function App(): ReactNode {
+/** The words of this person's language, and how to change it. */
+function useLanguage(): [Say, () => void] {
   const [language, setLanguage] = useState(usualLanguage);
+  useEffect(() => {
+    localStorage.setItem("language", language);
+    document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  }, [language]);
+  return [speak(language), () => setLanguage(language === "en" ? "zh" : "en")];
+}
+
+export function App(): ReactNode {
+  const [say, changeLanguage] = useLanguage();
   const [who, setWho] = useState<Who>({ state: "asking" });
-  const ask = (): void => {
+  const ask = useCallback((): void => {
     askWhoIAm().then(
       (me) => setWho({ state: "in", me }),
       (error: unknown) => {
         const nobody = error instanceof Refused && (error.status === 401 || error.status === 501);
-        setWho(nobody ? { state: "nobody" } : { state: "failed", error: String(error instanceof Error ? error.message : error) });
+        setWho(nobody ? { state: "nobody" } : { state: "failed", error: sentence(error) });
       },
     );
-  };
-  useEffect(ask, []);
+  }, []);
+  useEffect(ask, [ask]);
   useEffect(() => {
     if (who.state !== "failed") return;
-    const again = window.setTimeout(ask, 2000);
+    const again = window.setTimeout(ask, AGAIN);
     return () => window.clearTimeout(again);
-  }, [who]);
-  useEffect(() => {
-    localStorage.setItem("language", language);
-    document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-    document.title = speak(language)("title");
-  }, [language]);
-
-  const other = language === "en" ? "zh" : "en";
+  }, [who, ask]);
   return (
-    <Speech.Provider value={speak(language)}>
-      <Top who={who} onLanguage={() => setLanguage(other)} onOut={() => void signOut().finally(ask)} />
-      <Body who={who} onIn={ask} onOut={() => setWho({ state: "nobody" })} />
+    <Speech.Provider value={say}>
+      {who.state === "in" ? (
+        <SignedIn me={who.me} onLanguage={changeLanguage} onOut={() => void signOut().finally(ask)} recheck={ask} />
+      ) : who.state === "nobody" ? (
+        <SignIn onIn={ask} onLanguage={changeLanguage} />
+      ) : (
+        <main className="alone">{who.state === "failed" && <p role="alert">{say("unreachable", who.error)}</p>}</main>
+      )}
     </Speech.Provider>
   );
 }
 
-function Top({ who, onLanguage, onOut }: { who: Who; onLanguage: () => void; onOut: () => void }): ReactNode {
-  const say = useSay();
-  return (
-    <header className="top">
-      <span className="brand">
-        <img src="/favicon.svg" alt="" width="22" height="22" /> {say("title")}
-      </span>
-      {who.state === "in" && (
-        <nav>
-          <Link to="/">{say("online")}</Link>
-          <Link to="/history">{say("history")}</Link>
-          <Link to="/targets">{say("targets")}</Link>
-        </nav>
-      )}
-      <span className="fill" />
-      {who.state === "in" && (
-        <>
-          <span className="who" title={who.me.groups.join("\n")}>{say("signedInAs", who.me.user)}</span>
-          <button type="button" className="quiet" onClick={onOut}>{say("signOut")}</button>
-        </>
-      )}
-      <button type="button" className="quiet" onClick={onLanguage} lang={say.language === "en" ? "zh-CN" : "en"}>{say("language")}</button>
-      <Theme />
-    </header>
-  );
+interface SignedInProps {
+  me: Me;
+  onLanguage: () => void;
+  onOut: () => void;
+  /** Asks anew who this is: they may have been signed out. */
+  recheck: () => void;
 }
 
-function Theme(): ReactNode {
-  const say = useSay();
-  const [theme, setTheme] = useState(() => localStorage.getItem("theme") ?? "");
+function SignedIn({ me, onLanguage, onOut, recheck }: SignedInProps): ReactNode {
+  const [feed] = useState(() => new Feed());
   useEffect(() => {
-    document.documentElement.dataset["theme"] = theme;
-    localStorage.setItem("theme", theme);
-  }, [theme]);
-  const dark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    feed.open();
+    return () => feed.close();
+  }, [feed]);
   return (
-    <button type="button" className="quiet" aria-label={say("theme")} title={say("theme")} onClick={() => setTheme(dark ? "light" : "dark")}>
-      {dark ? "☾" : "☀"}
-    </button>
+    <Live.Provider value={feed}>
+      <Watchman recheck={recheck} />
+      <div className="frame">
+        <Rail me={me} onLanguage={onLanguage} onOut={onOut} />
+        <Body me={me} />
+      </div>
+    </Live.Provider>
   );
 }
 
-function Body({ who, onIn, onOut }: { who: Who; onIn: () => void; onOut: () => void }): ReactNode {
+/** Has the tab say how many are online, and sees to who is signed in where the feed was refused. */
+function Watchman({ recheck }: { recheck: () => void }): null {
   const say = useSay();
+  const { live, sessions } = useOnline();
+  const refusal = useRefusal();
+  useEffect(() => {
+    document.title = live ? `(${sessions.size}) ${say("title")}` : say("title");
+  }, [live, sessions.size, say]);
+  useEffect(() => {
+    if (refusal) recheck();
+  }, [refusal, recheck]);
+  return null;
+}
+
+function Body({ me }: { me: Me }): ReactNode {
   const path = usePath();
-  if (who.state === "asking") return <main className="state"><p>{say("loading")}</p></main>;
-  if (who.state === "failed") return <main className="state"><p role="alert">{who.error}</p></main>;
-  if (who.state === "nobody") return <SignIn onIn={onIn} />;
-  if (path === "/history") return <History me={who.me} />;
-  const name = /^\/sessions\/([^/]+)$/.exec(path)?.[1];
-  if (name) return <SessionDetail name={decodeURIComponent(name)} />;
-  const target = /^\/terminal\/([^/]+)$/.exec(path)?.[1];
-  if (target) {
-    const login = new URLSearchParams(location.search).get("login");
-    return <Suspense fallback={<main />}><Terminal target={decodeURIComponent(target)} login={login} me={who.me} /></Suspense>;
+  const [params] = useParams();
+  const [, part, name] = segments(path);
+  switch (part) {
+    case "overview":
+      return <Overview me={me} />;
+    case "history":
+      return <History me={me} />;
+    case "targets":
+      return <Targets me={me} />;
+    case "sessions":
+      return name ? <SessionDetail key={name} name={name} id={params.get("id")} me={me} /> : <Sessions me={me} />;
+    case "terminal":
+      return name ? <TerminalPage key={path} target={name} login={params.get("login")} me={me} /> : <Targets me={me} />;
+    default:
+      return <Sessions me={me} />;
   }
-  if (path === "/targets") return <Targets me={who.me} />;
-  return <Sessions me={who.me} onOut={onOut} />;
 }

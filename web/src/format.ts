@@ -8,6 +8,13 @@ export function duration(milliseconds: number): string {
   return days > 0 ? `${days}d ${two(hours)}:${clock}` : `${hours}:${clock}`;
 }
 
+/** A span in its largest unit, as people say it. */
+export function span(seconds: number): string {
+  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  return `${Math.floor(seconds / 3600)} h`;
+}
+
 export function delayText(milliseconds: number): string {
   return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
@@ -26,6 +33,12 @@ export function local(time: string): string {
   const two = (value: number): string => String(value).padStart(2, "0");
   const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
   return `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
+}
+
+/** The same, without the day where that is today's. */
+export function brief(time: string, now: number): string {
+  const [text, today] = [local(time), local(new Date(now).toISOString())];
+  return text.slice(0, 10) === today.slice(0, 10) ? text.slice(11) : text.slice(5);
 }
 
 export function utc(time: string): string {

@@ -17,6 +17,17 @@ export function go(to: string, replace = false): void {
   tell();
 }
 
+/** The parts of a path; what somebody wrote by hand and is no text stays as it is. */
+export function segments(path: string): string[] {
+  return path.split("/").map((part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  });
+}
+
 /** Where the page is. */
 export function usePath(): string {
   return useSyncExternalStore(subscribe, () => location.pathname);

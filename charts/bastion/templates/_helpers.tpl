@@ -118,6 +118,52 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
+{{/* The OpenID Connect provider with which people sign in, where there is one. */}}
+{{- define "bastion.oidcEnv" -}}
+{{- with .Values.console.oidc }}
+{{- if .issuerUrl }}
+- {name: BASTION_OIDC_ISSUER_URL, value: {{ .issuerUrl | quote }}}
+- {name: BASTION_OIDC_CLIENT_ID, value: {{ .clientId | quote }}}
+{{- if .clientSecret.name }}
+- {name: BASTION_OIDC_CLIENT_SECRET_FILE, value: {{ printf "/run/secrets/bastion/oidc/%s" .clientSecret.key }}}
+{{- end }}
+{{- if .caConfigMap.name }}
+- {name: BASTION_OIDC_CA_FILE, value: {{ printf "/run/secrets/bastion/oidc-ca/%s" .caConfigMap.key }}}
+{{- end }}
+- {name: BASTION_OIDC_NAME, value: {{ .name | quote }}}
+- {name: BASTION_OIDC_SCOPES, value: {{ join "," .scopes | quote }}}
+- {name: BASTION_OIDC_USERNAME_CLAIM, value: {{ .usernameClaim | quote }}}
+- {name: BASTION_OIDC_USERNAME_PREFIX, value: {{ .usernamePrefix | quote }}}
+- {name: BASTION_OIDC_GROUPS_CLAIM, value: {{ .groupsClaim | quote }}}
+- {name: BASTION_OIDC_GROUPS_PREFIX, value: {{ .groupsPrefix | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "bastion.oidcMount" -}}
+{{- with .Values.console.oidc }}
+{{- if and .issuerUrl .clientSecret.name }}
+- {name: oidc, mountPath: /run/secrets/bastion/oidc, readOnly: true}
+{{- end }}
+{{- if and .issuerUrl .caConfigMap.name }}
+- {name: oidc-ca, mountPath: /run/secrets/bastion/oidc-ca, readOnly: true}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "bastion.oidcVolume" -}}
+{{- with .Values.console.oidc }}
+{{- if and .issuerUrl .clientSecret.name }}
+- name: oidc
+  secret: {secretName: {{ .clientSecret.name }}}
+{{- end }}
+{{- if and .issuerUrl .caConfigMap.name }}
+- name: oidc-ca
+  configMap: {name: {{ .caConfigMap.name }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The URL by which people know the console; empty where they reach it by kubectl port-forward. */}}
 {{- define "bastion.publicUrl" -}}
 {{- with .Values.console -}}

@@ -3,8 +3,6 @@
 import { type Language, useSay } from "../words";
 
 const en = {
-  terminal: "Terminal",
-  connect: "Connect",
   label: "Terminal of {0}; Ctrl+Shift+F leads to the search",
   connecting: "Connecting…",
   live: "Live",
@@ -57,8 +55,6 @@ const en = {
 type Word = keyof typeof en;
 
 const zh: Record<Word, string> = {
-  terminal: "终端",
-  connect: "连接",
   label: "{0} 的终端；按 Ctrl+Shift+F 进入搜索",
   connecting: "正在连接…",
   live: "在线",

@@ -1,0 +1,126 @@
+// The live feed's WebSocket: connects again whenever it must, and hands what it says to feed.ts in batches.
+
+import { heed, type Message, NOTHING, type Online } from "./feed";
+
+/** How long nothing may come: the console sends a sign of life every 10 s. */
+const SILENCE = 25_000;
+const FIRST_PAUSE = 250;
+const LONGEST_PAUSE = 10_000;
+/** The console's close code for who may see it no longer. */
+const REFUSED = 1008;
+/** The console tells of no more at a time, and no more often. */
+const MOST_WATCHED = 200;
+const WATCH_PAUSE = 1000;
+
+export class Feed {
+  private online = NOTHING;
+  private refused: string | null = null;
+  private listeners = new Set<() => void>();
+  private waiting: Message[] = [];
+  private socket: WebSocket | null = null;
+  private pause = FIRST_PAUSE;
+  private silence = 0;
+  private again = 0;
+  private drawing = false;
+  private watched: readonly string[] = [];
+  private watching = 0;
+
+  /** What is online. */
+  snapshot = (): Online => this.online;
+
+  /** Why the console lets nobody see it, if so. */
+  refusal = (): string | null => this.refused;
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  /** Asks for what these sessions do, which are on the screen. */
+  watch(names: readonly string[]): void {
+    if (names.join() === this.watched.join()) return;
+    this.watched = names.slice(0, MOST_WATCHED);
+    this.watching ||= window.setTimeout(this.sayWatched, WATCH_PAUSE);
+  }
+
+  private sayWatched = (): void => {
+    this.watching = 0;
+    if (this.online.live && this.socket?.readyState === WebSocket.OPEN) {
+      this.socket.send(JSON.stringify({ type: "watch", names: this.watched }));
+    }
+  };
+
+  open(): void {
+    window.clearTimeout(this.again);
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(`${scheme}//${location.host}/api/v1/feed`, ["feed.bastion.dev"]);
+    this.socket = socket;
+    this.expectLife();
+    socket.onmessage = ({ data }) => {
+      if (this.socket === socket) this.take(JSON.parse(String(data)) as Message);
+    };
+    socket.onclose = ({ code, reason }) => {
+      if (this.socket === socket) this.lost(code === REFUSED ? reason : null);
+    };
+  }
+
+  close(): void {
+    window.clearTimeout(this.again);
+    window.clearTimeout(this.silence);
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close(1000);
+  }
+
+  private take(message: Message): void {
+    this.expectLife();
+    this.pause = FIRST_PAUSE;
+    this.waiting.push(message);
+    if (this.drawing) return;
+    this.drawing = true;
+    // What comes in one go is one change of the page; a tab in the background draws no frames.
+    if (document.hidden) queueMicrotask(this.draw);
+    else requestAnimationFrame(this.draw);
+  }
+
+  private draw = (): void => {
+    this.drawing = false;
+    const messages = this.waiting;
+    this.waiting = [];
+    const next = heed(this.online, messages, Date.now());
+    if (next === null) {
+      this.reconnect();
+      return;
+    }
+    const fresh = next.live && !this.online.live;
+    this.online = next;
+    this.refused = null;
+    if (fresh) this.sayWatched();
+    this.tell();
+  };
+
+  private expectLife(): void {
+    window.clearTimeout(this.silence);
+    this.silence = window.setTimeout(() => this.reconnect(), SILENCE);
+  }
+
+  private reconnect(): void {
+    this.close();
+    this.lost(null);
+  }
+
+  private lost(refused: string | null): void {
+    window.clearTimeout(this.silence);
+    this.socket = null;
+    this.waiting = [];
+    this.online = { ...this.online, live: false, missingParts: 0, parts: [] };
+    this.refused = refused;
+    this.tell();
+    this.again = window.setTimeout(() => this.open(), this.pause * (0.5 + Math.random()));
+    this.pause = Math.min(this.pause * 2, LONGEST_PAUSE);
+  }
+
+  private tell(): void {
+    for (const listener of this.listeners) listener();
+  }
+}

@@ -1,0 +1,81 @@
+import { describe, expect, it } from "vitest";
+import type { Session } from "../api";
+import { delay, heed, KEPT, type Message, NOTHING, type Online } from "./feed";
+import { AT, session } from "../samples";
+
+const NOW = Date.parse(AT);
+
+const snapshot = (ids: string[], part = 1, parts = 1, live = true): Message => ({
+  type: "snapshot", sequence: 0, timestamp: AT, data: { live, part, parts, sessions: ids.map((id) => session(id)) },
+});
+const delta = (type: "session_start" | "session_update" | "session_end", sequence: number, data: Session): Message => ({
+  type, sequence, timestamp: AT, session_id: data.session_id, data,
+});
+const told = (before: Online, ...messages: Message[]): Online => {
+  const after = heed(before, messages, NOW);
+  if (after === null) throw new Error("a gap");
+  return after;
+};
+const ids = (online: Online): string[] => [...online.sessions.keys()].sort();
+
+describe("the feed", () => {
+  it("shows a snapshot and what changes", () => {
+    let online = told(NOTHING, snapshot(["a", "b"]));
+    expect([online.live, ids(online)]).toEqual([true, ["a", "b"]]);
+    online = told(online, delta("session_start", 1, session("c")), delta("session_update", 2, session("a", { login: "bob" })));
+    expect([ids(online), online.sessions.get("a")?.login]).toEqual([["a", "b", "c"], "bob"]);
+    const end = session("b", { status: "closed", reason: "UserExit", end_time: "2026-01-02T03:04:04.9Z" });
+    online = told(online, delta("session_end", 3, end));
+    expect([ids(online), online.ended.map((it) => it.session.session_id)]).toEqual([["a", "c"], ["b"]]);
+    expect(delay(online.ended[0]!)).toBe(100);
+  });
+
+  it("takes whatever does not follow for a gap", () => {
+    const online = told(NOTHING, snapshot(["a"]));
+    expect(heed(online, [delta("session_start", 2, session("b"))], NOW)).toBeNull();
+    expect(heed(online, [{ type: "heartbeat", sequence: 1, timestamp: AT }], NOW)).toBeNull();
+    expect(heed(online, [snapshot(["b"], 2, 2)], NOW)).toBeNull();
+    expect(heed(online, [snapshot(["b"], 1, 2), delta("session_start", 1, session("c"))], NOW)).toBeNull();
+    expect(heed(online, [{ type: "heartbeat", sequence: 0, timestamp: AT }], NOW)?.live).toBe(true);
+  });
+
+  it("changes nothing before a snapshot has come whole", () => {
+    const half = told(told(NOTHING, snapshot(["a"])), snapshot(["b"], 1, 2));
+    expect(ids(half)).toEqual(["a"]);
+    const whole = told(half, snapshot(["c"], 2, 2));
+    expect(ids(whole)).toEqual(["b", "c"]);
+  });
+
+  it("says of what a snapshot lacks that it has ended, and keeps an old picture as old", () => {
+    const online = told(NOTHING, snapshot(["a", "b"]));
+    const unknown = told(online, snapshot([], 1, 1, false));
+    expect([unknown.live, ids(unknown), unknown.ended]).toEqual([false, ["a", "b"], []]);
+    const after = told(unknown, snapshot(["b"]));
+    expect([after.live, ids(after), after.ended.map((it) => it.session.session_id)]).toEqual([true, ["b"], ["a"]]);
+    expect(delay(after.ended[0]!)).toBeNull();
+    expect(told(after, { type: "stale", sequence: 0, timestamp: AT }).live).toBe(false);
+  });
+
+  it("measures by the console's clock, whatever the browser's is", () => {
+    const hour = 3_600_000;
+    const online = heed(NOTHING, [snapshot(["a"])], NOW + hour)!;
+    const end = session("a", { status: "closed", end_time: AT });
+    const after = heed(online, [{ ...delta("session_end", 1, end), timestamp: "2026-01-02T03:04:05.05Z" } as Message], NOW + hour + 80)!;
+    expect(delay(after.ended[0]!)).toBe(80);
+  });
+
+  it("notes what sessions do, and passes over what it does not know", () => {
+    const activity: Message = { type: "activity", sequence: 0, timestamp: AT, data: { "s-a": { idle_seconds: 3, bytes_in: 1, bytes_out: null } } };
+    const news = { type: "weather", sequence: 0, timestamp: AT } as unknown as Message;
+    const online = told(told(NOTHING, snapshot(["a"])), activity, news, delta("session_start", 1, session("b")));
+    expect(online.activity.get("s-a")).toEqual({ idle_seconds: 3, bytes_in: 1, bytes_out: null, at: NOW });
+    expect([online.starts, online.heard]).toEqual([[NOW], NOW]);
+  });
+
+  it("keeps no more of those that ended than it shows", () => {
+    const many = Array.from({ length: KEPT + 20 }, (_, number) => String(number));
+    const online = told(NOTHING, snapshot(many));
+    const after = told(online, ...many.map((id, at) => delta("session_end", at + 1, session(id, { status: "closed" }))));
+    expect([after.sessions.size, after.ended.length, after.ended[0]?.session.session_id]).toEqual([0, KEPT, String(KEPT + 19)]);
+  });
+});

@@ -1,0 +1,91 @@
+// Signing in: with the provider of the house where there is one, or with a token, which the console exchanges for a cookie.
+
+import { type FormEvent, type ReactNode, useEffect, useState } from "react";
+import { sentence, signIn, type Ways, ways as askWays } from "../api";
+import { LanguageButton, Theme } from "../Rail";
+import { go } from "../url";
+import { useSay, type Word } from "../words";
+
+/** What the console says of a provider's sign-in that has come to nothing. */
+const FAILURES: Record<string, Word> = { provider: "oidcProvider", denied: "oidcDenied", late: "oidcLate", claims: "oidcClaims" };
+
+/** Takes the word for it out of the address, where the console has put it: what is said once is not said again. */
+function useFailure(): Word | null {
+  const [word] = useState(() => new URLSearchParams(location.search).get("sign_in"));
+  useEffect(() => {
+    const params = new URLSearchParams(location.search);
+    if (!params.has("sign_in")) return;
+    params.delete("sign_in");
+    go(location.pathname + (params.size > 0 ? `?${params}` : ""), true);
+  }, []);
+  return word === null ? null : (FAILURES[word] ?? "oidcProvider");
+}
+
+export function SignIn({ onIn, onLanguage }: { onIn: () => void; onLanguage: () => void }): ReactNode {
+  const say = useSay();
+  const [ways, setWays] = useState<Ways | null>(null);
+  useEffect(() => {
+    askWays().then(setWays, () => setWays({ token: true }));
+  }, []);
+  useEffect(() => {
+    document.title = say("title");
+  }, [say]);
+  const failure = useFailure();
+  const back = encodeURIComponent(location.pathname + location.search);
+  return (
+    <main className="door">
+      <div className="wall">
+        <span className="brand"><img src="/favicon.svg" alt="" width="34" height="34" /> <span>{say("title")}</span></span>
+        <p>{say("signInLead")}</p>
+        <Merlons />
+      </div>
+      <div className="gate">
+        <div className="tools"><LanguageButton onLanguage={onLanguage} /><Theme /></div>
+        <section className="card">
+          <h1>{say("signIn")}</h1>
+          {failure && <p className="notice bad" role="alert">{say(failure)}</p>}
+          {ways?.oidc && <a className="button main" href={`/auth/oidc?return=${back}`}>{say("signInWith", ways.oidc.name)}</a>}
+          {ways?.oidc && ways.token && <p className="or">{say("or")}</p>}
+          {ways?.token && <TokenForm onIn={onIn} main={!ways.oidc} />}
+          {ways && !ways.token && !ways.oidc && <p role="alert">{say("noSignIn")}</p>}
+        </section>
+      </div>
+    </main>
+  );
+}
+
+function TokenForm({ onIn, main }: { onIn: () => void; main: boolean }): ReactNode {
+  const say = useSay();
+  const [token, setToken] = useState("");
+  const [error, setError] = useState("");
+  const [busy, setBusy] = useState(false);
+  const submit = (event: FormEvent): void => {
+    event.preventDefault();
+    setBusy(true);
+    setError("");
+    signIn(token.trim())
+      .then(onIn, (failure: unknown) => setError(sentence(failure)))
+      .finally(() => setBusy(false));
+  };
+  return (
+    <form onSubmit={submit}>
+      <label>
+        {say("tokenLabel")}
+        <input type="password" autoComplete="off" autoFocus={main} required value={token} onChange={(event) => setToken(event.target.value)} />
+      </label>
+      <p className="hint">{say("tokenHint")}<code>kubectl create token NAME</code></p>
+      {error && <p className="bad" role="alert">{error}</p>}
+      <button type="submit" className={main ? "main" : ""} disabled={busy || !token.trim()}>{say("signIn")}</button>
+    </form>
+  );
+}
+
+/** The wall's top. */
+function Merlons(): ReactNode {
+  return (
+    <svg className="merlons" viewBox="0 0 480 160" preserveAspectRatio="xMidYMax slice" aria-hidden="true">
+      <path d="M0 160V70h40v24h40V70h40v24h40V70h40v24h40V70h40v24h40V70h40v24h40V70h40v24h40v66z" />
+      <path className="near" d="M-20 160v-46h40v22h40v-22h40v22h40v-22h40v22h40v-22h40v22h40v-22h40v22h40v-22h40v22h40v-22h40v46z" />
+    </svg>
+  );
+}

@@ -1,0 +1,29 @@
+import { expect, it } from "vitest";
+import type { Me, Target } from "../api";
+import { hindrance, matching, terminalAddress } from "./targetList";
+
+const target = (more: Partial<Target> = {}): Target => ({
+  name: "web-1", address: "192.0.2.7", port: 22, logins: ["root"], groups: ["web"], description: null, may_connect: true, may_connect_as: ["root"], ...more,
+});
+const may = { allowed: true, reason: null };
+const me = (connect = may as Me["rights"]["connect"]): Me => ({
+  user: "alice", groups: [], expires: null, namespace: "bastion", rights: { list_sessions: may, terminate_sessions: may, list_targets: may, ...(connect && { connect }) },
+});
+
+it("finds targets by all that is told of them", () => {
+  const all = [target(), target({ name: "db", address: null, groups: [], description: "The ledger" })];
+  const found = (text: string): string[] => matching(all, text).map((it) => it.name);
+  expect([found(""), found("LEDGER"), found("web 192"), found("web ledger")]).toEqual([["web-1", "db"], ["db"], ["web-1"], []]);
+});
+
+it("says what hinders, the most general first", () => {
+  expect(hindrance(target(), me(), true)).toBeNull();
+  expect(hindrance(target(), me(), false)).toEqual({ word: "noTerminal" });
+  expect(hindrance(target(), me({ allowed: false, reason: "expired" }), true)).toEqual({ sentence: "expired" });
+  expect(hindrance(target({ may_connect: null, may_connect_as: [] }), me(), true)).toEqual({ word: "nobodyStands" });
+  expect(hindrance(target({ may_connect: false, may_connect_as: [] }), me(), true)).toEqual({ word: "mayNotConnect" });
+});
+
+it("leads to the terminal", () => {
+  expect(terminalAddress("a/b", "x y")).toBe("/terminal/a%2Fb?login=x+y");
+});

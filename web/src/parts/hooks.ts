@@ -1,0 +1,49 @@
+// What several parts of the page do alike.
+
+import { useEffect, useState } from "react";
+import { sentence } from "../api";
+
+/** The time, as it goes by. */
+export function useNow(every = 1000): number {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    const clock = window.setInterval(() => setNow(Date.now()), every);
+    return () => window.clearInterval(clock);
+  }, [every]);
+  return now;
+}
+
+export interface Asked<T> {
+  answer: T | null;
+  /** What went wrong; the last answer stays. */
+  error: string | null;
+  failure: unknown;
+  /** Whether another question is open than the one that is answered here. */
+  waiting: boolean;
+}
+
+/** Asks again whenever `key` is another one, and every so many milliseconds. */
+export function useAsked<T>(ask: () => Promise<T>, key: string, every = 0): Asked<T> {
+  const [asked, setAsked] = useState<Omit<Asked<T>, "waiting"> & { key: string | null }>({ answer: null, error: null, failure: null, key: null });
+  useEffect(() => {
+    let left = false;
+    let timer = 0;
+    const look = (): void => {
+      ask()
+        .then(
+          (answer) => left || setAsked({ answer, error: null, failure: null, key }),
+          (failure: unknown) => left || setAsked((before) => ({ answer: before.key === key ? before.answer : null, error: sentence(failure), failure, key })),
+        )
+        .finally(() => {
+          if (!left && every > 0) timer = window.setTimeout(look, every);
+        });
+    };
+    look();
+    return () => {
+      left = true;
+      window.clearTimeout(timer);
+    };
+    // What is asked is told by the key.
+  }, [key, every]);
+  return { ...asked, waiting: asked.key !== key };
+}

@@ -1,0 +1,67 @@
+// Asks what to end and why, and says what became of each.
+
+import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import type { Session } from "../api";
+import type { Online } from "../live/feed";
+import { useSay } from "../words";
+import { endAll, type Outcome } from "./termination";
+
+export function TerminateDialog({ sessions, online, onClose }: { sessions: readonly Session[]; online: Online; onClose: () => void }): ReactNode {
+  const say = useSay();
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [reason, setReason] = useState("");
+  const [outcomes, setOutcomes] = useState<ReadonlyMap<string, Outcome>>(new Map());
+  const [begun, setBegun] = useState(false);
+  useEffect(() => dialog.current?.showModal(), []);
+  // What was gone before the question was answered is not asked for.
+  const left = sessions.filter((session) => online.sessions.has(session.session_id));
+  const ended = sessions.length - left.length;
+
+  const submit = (event: FormEvent): void => {
+    event.preventDefault();
+    setBegun(true);
+    void endAll(left.map((it) => it.name), reason.trim(), (name, outcome) => setOutcomes((before) => new Map(before).set(name, outcome)));
+  };
+  const title = sessions.length === 1 ? say("terminateOne") : say("terminateTitle", sessions.length);
+  return (
+    <dialog ref={dialog} onClose={onClose} aria-labelledby="terminate-title" className="terminate">
+      <form onSubmit={submit}>
+        <h2 id="terminate-title">{begun ? say("endedMany", ended, sessions.length) : title}</h2>
+        {begun ? <progress max={sessions.length} value={ended} aria-labelledby="terminate-title" /> : <p className="hint">{say("terminateWarns")}</p>}
+        <ul className="doomed" tabIndex={0}>
+          {sessions.map((session) => (
+            <li key={session.session_id} data-doomed={session.name}>
+              <span><strong>{session.user}</strong> → {session.login}@{session.target}</span>
+              <small>{session.client_address}</small>
+              <State here={online.sessions.has(session.session_id)} begun={begun} outcome={outcomes.get(session.name)} />
+            </li>
+          ))}
+        </ul>
+        {!begun && (
+          <label>
+            {say("why")}
+            <input maxLength={512} autoFocus value={reason} onChange={(event) => setReason(event.target.value)} />
+          </label>
+        )}
+        <div className="buttons">
+          <button type="button" onClick={() => dialog.current?.close()}>{begun ? say("close") : say("cancel")}</button>
+          {!begun && (
+            <button type="submit" className="danger" disabled={left.length === 0}>
+              {left.length === 1 ? say("confirmOne") : say("confirm", left.length)}
+            </button>
+          )}
+        </div>
+      </form>
+    </dialog>
+  );
+}
+
+/** Ended is what the live list no longer has; what was asked for is on its way. */
+function State({ here, begun, outcome }: { here: boolean; begun: boolean; outcome: Outcome | undefined }): ReactNode {
+  const say = useSay();
+  if (!here) return <span className="outcome done">{say("endedOne")}</span>;
+  if (!begun) return <span className="outcome" />;
+  if (outcome?.state === "failed") return <span className="outcome bad">{say("notEnded", outcome.error)}</span>;
+  if (outcome?.state === "gone") return <span className="outcome done">{say("alreadyEnded")}</span>;
+  return <span className="outcome">{say("ending")}</span>;
+}

@@ -1,0 +1,74 @@
+import { describe, expect, it } from "vitest";
+import type { Session } from "../api";
+import { choices, page, place, read, USUAL, write } from "./query";
+import { session } from "../samples";
+
+const many = (count: number): Session[] =>
+  Array.from({ length: count }, (_, at) =>
+    session(`id-${at}`, { user: `user-${at % 7}`, start_time: new Date(Date.UTC(2026, 0, 1) + at * 1000).toISOString() }),
+  );
+const names = (rows: readonly Session[]): string[] => rows.map((row) => row.session_id);
+
+describe("a query", () => {
+  it("is its URL", () => {
+    const query = {
+      ...USUAL, search: "a & b", filters: { ...USUAL.filters, user: ["x", "y"], target: ["web~1"] }, sort: "user" as const,
+      descending: false, from: { value: "a~b", id: "id-1" }, size: 50,
+    };
+    expect(read(write(query))).toEqual(query);
+    expect(write(USUAL).toString()).toBe("");
+    expect(read(new URLSearchParams("sort=evil&size=7&order="))).toEqual(USUAL);
+  });
+
+  it("finds, filters and sorts", () => {
+    const rows = [session("1", { user: "bob", target: "db" }), session("2", { client_software: "PuTTY" }), session("3", { user: "Carol" })];
+    const found = (text: string): string[] => names(page(rows, read(new URLSearchParams(text))).rows);
+    expect(found("q=PUTTY")).toEqual(["2"]);
+    expect(found("q=bob+db")).toEqual(["1"]);
+    expect(found("q=bob+web")).toEqual([]);
+    expect(found("user=bob&user=Carol")).toEqual(["3", "1"]);
+    expect(found("user=bob&target=web-1")).toEqual([]);
+    expect(found("sort=user&order=asc")).toEqual(["3", "2", "1"]);
+    const { user } = choices([...rows, session("4")], read(new URLSearchParams("user=gone")));
+    expect(user.map(({ value, count }) => `${value} ${count}`)).toEqual(["Carol 1", "alice 2", "bob 1", "gone 0"]);
+  });
+
+  it("pages through all of them, once each", () => {
+    const rows = many(250);
+    const seen: string[] = [];
+    for (let query = { ...USUAL, size: 100 }; ; ) {
+      const shown = page(rows, query);
+      seen.push(...names(shown.rows));
+      if (!shown.next) break;
+      query = { ...query, from: shown.next };
+    }
+    expect([seen.length, new Set(seen).size]).toEqual([250, 250]);
+    const last = page(rows, { ...USUAL, size: 100, from: place(rows[49]!, "start_time") });
+    expect([last.before, last.total, last.next]).toEqual([200, 250, null]);
+    expect(page(rows, { ...USUAL, size: 100, from: last.previous! }).before).toBe(100);
+  });
+
+  it("keeps its place while others come and go before it", () => {
+    const rows = many(300);
+    const second = page(rows, { ...USUAL, size: 50 }).next!;
+    const query = { ...USUAL, size: 50, from: page(rows, { ...USUAL, size: 50, from: second }).next! };
+    const before = names(page(rows, query).rows);
+    const churned = [...rows.filter((_, at) => at < 250 || at % 2 === 0), session("new", { start_time: "2026-02-01T00:00:00Z" })];
+    const after = page(churned, query);
+    expect(names(after.rows)).toEqual(before);
+    expect(after.before).not.toBe(100);
+  });
+
+  it("shows the last page where everything behind its place has ended", () => {
+    const rows = many(120);
+    const query = { ...USUAL, size: 50, from: { value: "2020-01-01T00:00:00Z", id: "x" } };
+    expect(names(page(rows, query).rows)).toHaveLength(50);
+    expect(page([], query)).toMatchObject({ rows: [], before: 0, total: 0, next: null, previous: null });
+  });
+
+  it("is quick with ten thousand", () => {
+    const rows = many(10_000);
+    const shown = page(rows, { ...USUAL, size: 10_000, search: "user-3" });
+    expect(shown.total).toBe(rows.filter((row) => row.user === "user-3").length);
+  });
+});

@@ -1,0 +1,26 @@
+// The page's words, in the language of who reads it.
+
+import { createContext, useContext } from "react";
+import { en, type Words } from "./en";
+import { isReason, REASONS } from "./reasons";
+import { zh } from "./zh";
+
+export type Language = "en" | "zh";
+export type Word = keyof Words;
+
+export interface Say {
+  (word: Word, ...values: (string | number)[]): string;
+  language: Language;
+  reason: (reason: string | null) => string;
+}
+
+export function speak(language: Language): Say {
+  const words = { en, zh }[language];
+  const say = (word: Word, ...values: (string | number)[]): string =>
+    words[word].replace(/\{(\d)\}/g, (_, number) => String(values[Number(number)] ?? ""));
+  const reason = (name: string | null): string => (!name ? words.unknownEnd : isReason(name) ? REASONS[language][name] : name);
+  return Object.assign(say, { language, reason });
+}
+
+export const Speech = createContext<Say>(speak("en"));
+export const useSay = (): Say => useContext(Speech);
