@@ -1,0 +1,160 @@
+// A terminal's WebSocket: one session, from asking for it to its end.
+
+import { type FromGateway, heard, Input, PING_EVERY, PROTOCOL, Pulse, Shown, socketAddress, type ToGateway } from "./wire";
+
+export type SessionNews = Extract<FromGateway, { type: "session" }>;
+export type EndNews = Extract<FromGateway, { type: "end" }>;
+
+/** What a session's page is told. */
+export interface Listener {
+  began(news: SessionNews): void;
+  /** Bytes for the terminal, which calls `shown` when it has taken them in. */
+  output(bytes: Uint8Array, shown: () => void): void;
+  notice(text: string): void;
+  ended(news: EndNews): void;
+  /** There was no end, and why if that is known; `began` says whether there was a session. */
+  lost(why: string | null, began: boolean): void;
+}
+
+const NORMAL = 1000;
+/** To the gateway this is no tab that was closed. */
+const GIVEN_UP = 4000;
+/** As long the gateway asks for a code, and more: before there is a session it answers no pings. */
+const PATIENCE = 120_000;
+/** Nothing more was shown for so long: then the gateway is told of little as well. */
+const IDLE = 50;
+
+export class Connection {
+  private readonly socket: WebSocket;
+  private readonly input = new Input();
+  private readonly shown = new Shown();
+  private readonly pulse = new Pulse();
+  private readonly clock: number;
+  private readonly since = Date.now();
+  private idle = 0;
+  private began = false;
+  private opened = false;
+  private over = false;
+
+  constructor(
+    private readonly address: string,
+    private readonly listener: Listener,
+  ) {
+    this.socket = new WebSocket(socketAddress(address), [PROTOCOL]);
+    this.socket.binaryType = "arraybuffer";
+    this.socket.onopen = () => {
+      this.opened = true;
+      this.flush();
+    };
+    this.socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => this.heard(data);
+    this.socket.onclose = ({ reason }) => this.closed(reason);
+    this.clock = window.setInterval(() => this.tick(), PING_EVERY);
+  }
+
+  /** Types bytes. */
+  send(bytes: Uint8Array<ArrayBuffer>): void {
+    if (this.over) return;
+    this.input.put(bytes);
+    this.flush();
+  }
+
+  resize(cols: number, rows: number): void {
+    this.say({ type: "resize", cols, rows });
+  }
+
+  /** Leaves at once; nothing more is told. */
+  leave(code = NORMAL): void {
+    this.finish();
+    this.socket.close(code);
+  }
+
+  private heard(data: string | ArrayBuffer): void {
+    if (this.over) return;
+    this.pulse.heard();
+    if (data instanceof ArrayBuffer) {
+      this.listener.output(new Uint8Array(data), () => this.showed(data.byteLength));
+      return;
+    }
+    const news = heard(data);
+    if (news) this.obey(news);
+  }
+
+  private obey(news: FromGateway): void {
+    switch (news.type) {
+      case "session":
+        this.began = true;
+        this.input.begin();
+        this.flush();
+        return this.listener.began(news);
+      case "ack":
+        this.input.arrived(news.bytes);
+        return this.flush();
+      case "notice":
+        return this.listener.notice(news.text);
+      case "end":
+        this.leave();
+        return this.listener.ended(news);
+    }
+  }
+
+  private flush(): void {
+    if (this.socket.readyState !== WebSocket.OPEN) return;
+    for (let piece = this.input.next(); piece; piece = this.input.next()) this.socket.send(piece);
+  }
+
+  private showed(bytes: number): void {
+    window.clearTimeout(this.idle);
+    const tell = this.shown.add(bytes);
+    if (tell > 0) this.say({ type: "ack", bytes: tell });
+    else this.idle = window.setTimeout(() => this.say({ type: "ack", bytes: this.shown.take() }), IDLE);
+  }
+
+  private tick(): void {
+    const now = Date.now();
+    const lost = this.began ? this.pulse.tick(now) === "lost" : now - this.since > PATIENCE;
+    if (!lost) return this.began ? this.say({ type: "ping" }) : undefined;
+    this.leave(GIVEN_UP);
+    this.listener.lost(null, this.began);
+  }
+
+  private closed(reason: string): void {
+    if (this.over) return;
+    this.finish();
+    if (this.opened) this.listener.lost(reason || null, this.began);
+    // A page cannot read why a WebSocket was refused, but what the same address says otherwise.
+    else void refusal(this.address).then((why) => this.listener.lost(why, false));
+  }
+
+  private finish(): void {
+    this.over = true;
+    window.clearInterval(this.clock);
+    window.clearTimeout(this.idle);
+  }
+
+  private say(what: ToGateway): void {
+    if (!this.over && this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(what));
+  }
+}
+
+/** It says that all is well but for the WebSocket. */
+const UPGRADE_REQUIRED = 426;
+
+async function refusal(address: string): Promise<string | null> {
+  try {
+    const response = await fetch(address, { credentials: "include" });
+    return response.status === UPGRADE_REQUIRED ? null : await problem(response);
+  } catch {
+    return null;
+  }
+}
+
+/** What a refused request says of itself. */
+export async function problem(response: Response): Promise<string> {
+  const said: unknown = await response.json().catch(() => null);
+  return sentence(said) ?? `${response.status} ${response.statusText}`.trim();
+}
+
+/** The sentence in a problem's body. */
+export function sentence(said: unknown): string | null {
+  return said && typeof said === "object" && "error" in said ? String(said.error) : null;
+}

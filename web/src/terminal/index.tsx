@@ -1,0 +1,93 @@
+// The web terminal: a shell on a target, in the page.
+
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import type { Me } from "../api";
+import { Files } from "./Files";
+import { Search } from "./Search";
+import "./style.css";
+import { type Phase, Visit } from "./visit";
+import { base } from "./wire";
+import { useWords, type Words } from "./words";
+
+export default function Terminal({ target, login, me }: { target: string; login: string | null; me: Me }): ReactNode {
+  const words = useWords();
+  const site = base(me.terminal_origin, location.href);
+  const [phase, setPhase] = useState<Phase>({ state: "connecting" });
+  const [searching, setSearching] = useState(0);
+  const [files, setFiles] = useState(false);
+  const [host, visit] = useVisit({ base: site, target, login }, words, setPhase, () => setSearching((times) => times + 1));
+  const [reader, setReader] = useReader(visit);
+  useGuard(visit, phase.state === "live");
+  const session = phase.state === "connecting" ? null : phase.session;
+  const back = (): void => visit?.screen.focus();
+  return (
+    <main className="page shell">
+      <div className="shell-head">
+        <h1>{session ? `${session.login}@${session.target}` : login ? `${login}@${target}` : target}</h1>
+        <State phase={phase} words={words} />
+        {session && <a className="shell-session" href={`/sessions/${encodeURIComponent(session.name)}`} target="_blank" rel="noopener" title={words("sessionLink", session.name)}>{session.name}</a>}
+        <span className="fill" />
+        {phase.state === "over" && <button type="button" className="main" onClick={() => visit?.start()}>{words("newSession")}</button>}
+        <button type="button" onClick={() => setSearching((times) => times + 1)} title="Ctrl+Shift+F">{words("search")}</button>
+        <button type="button" aria-expanded={files && phase.state === "live"} disabled={phase.state !== "live"} onClick={() => setFiles(!files)}>{words("files")}</button>
+        <button type="button" aria-pressed={reader} onClick={() => setReader(!reader)}>{words("reader")}</button>
+      </div>
+      <div className="shell-body">
+        <div className="shell-screen">
+          {visit && searching > 0 && <Search key={searching} screen={visit.screen} words={words} onClose={() => { setSearching(0); back(); }} />}
+          <div className="shell-host" ref={host} role="group" aria-label={words("label", target)} />
+        </div>
+        {phase.state === "live" && files && <Files base={site} session={phase.session} words={words} onClose={() => { setFiles(false); back(); }} />}
+      </div>
+    </main>
+  );
+}
+
+function State({ phase, words }: { phase: Phase; words: Words }): ReactNode {
+  const text = phase.state === "over" ? words("over", phase.why) : words(phase.state);
+  return <span className={`shell-state ${phase.state}`} role="status" data-testid="state">{text}</span>;
+}
+
+/** A visit to the target for as long as the page shows it. */
+function useVisit(where: { base: string; target: string; login: string | null }, words: Words, onPhase: (phase: Phase) => void, onSearch: () => void) {
+  const host = useRef<HTMLDivElement>(null);
+  const [visit, setVisit] = useState<Visit | null>(null);
+  const now = useRef(words);
+  useEffect(() => {
+    now.current = words;
+  });
+  const { base, target, login } = where;
+  useEffect(() => {
+    if (!host.current) return;
+    const visit = new Visit(host.current, { base, target, login }, () => now.current, { phase: onPhase, search: onSearch });
+    setVisit(visit);
+    return () => visit.close();
+    // What the visit calls is always the same to it.
+  }, [base, target, login]);
+  return [host, visit] as const;
+}
+
+/** A tab that is closed ends its session at once, and asks before. */
+function useGuard(visit: Visit | null, live: boolean): void {
+  useEffect(() => {
+    const hide = (): void => visit?.hide();
+    window.addEventListener("pagehide", hide);
+    return () => window.removeEventListener("pagehide", hide);
+  }, [visit]);
+  useEffect(() => {
+    if (!live) return;
+    const question = (event: BeforeUnloadEvent): void => event.preventDefault();
+    window.addEventListener("beforeunload", question);
+    return () => window.removeEventListener("beforeunload", question);
+  }, [live]);
+}
+
+/** Whether screen readers can read the terminal, which costs time on each line. */
+function useReader(visit: Visit | null): [boolean, (on: boolean) => void] {
+  const [on, setOn] = useState(() => localStorage.getItem("screenReader") === "on");
+  useEffect(() => {
+    if (visit) visit.screen.readable = on;
+    localStorage.setItem("screenReader", on ? "on" : "");
+  }, [visit, on]);
+  return [on, setOn];
+}
