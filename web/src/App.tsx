@@ -1,7 +1,7 @@
 // The frame of the page: who is signed in, where they can go, in which language and colours.
 
-import { type ReactNode, useCallback, useEffect, useState } from "react";
-import { type Me, me as askWhoIAm, Refused, sentence, signOut } from "./api";
+import { type ReactNode, useCallback, useEffect, useReducer, useRef, useState } from "react";
+import { type Me, me as askWhoIAm, Refused, sentence, signOut, whenUnknown } from "./api";
 import { Rail } from "./Rail";
 import { Feed } from "./live/connection";
 import { Live, useOnline, useRefusal } from "./live/live";
@@ -13,9 +13,8 @@ import { Targets } from "./pages/Targets";
 import { TerminalPage } from "./pages/TerminalPage";
 import { Sessions } from "./sessions/Sessions";
 import { segments, useParams, usePath } from "./url";
+import { heedWho, type Who } from "./who";
 import { type Language, type Say, Speech, speak, useSay } from "./words";
-
-type Who = { state: "asking" } | { state: "nobody" } | { state: "in"; me: Me } | { state: "failed"; error: string };
 
 /** From one try to the next, where the console does not answer. */
 const AGAIN = 2000;
@@ -36,30 +35,47 @@ function useLanguage(): [Say, () => void] {
   return [speak(language), () => setLanguage(language === "en" ? "zh" : "en")];
 }
 
-export function App(): ReactNode {
-  const [say, changeLanguage] = useLanguage();
-  const [who, setWho] = useState<Who>({ state: "asking" });
+/** Who this is, how to ask anew, and how to leave. */
+function useWho(): [Who, () => void, () => void] {
+  const [who, tell] = useReducer(heedWho, { state: "asking" });
+  // Of several questions the last is right: somebody may have signed in or out since.
+  const turn = useRef(0);
   const ask = useCallback((): void => {
+    const mine = ++turn.current;
     askWhoIAm().then(
-      (me) => setWho({ state: "in", me }),
+      (me) => mine === turn.current && tell({ said: "in", me }),
       (error: unknown) => {
-        const nobody = error instanceof Refused && (error.status === 401 || error.status === 501);
-        setWho(nobody ? { state: "nobody" } : { state: "failed", error: sentence(error) });
+        if (mine !== turn.current) return;
+        const unknown = error instanceof Refused && (error.status === 401 || error.status === 501);
+        tell(unknown ? { said: "unknown" } : { said: "nothing", error: sentence(error) });
       },
     );
   }, []);
-  useEffect(ask, [ask]);
+  const leave = useCallback((): void => {
+    turn.current++;
+    signOut().then(() => tell({ said: "out" }), ask);
+  }, [ask]);
+  useEffect(() => {
+    whenUnknown(() => tell({ said: "unknown" }));
+    ask();
+  }, [ask]);
   useEffect(() => {
     if (who.state !== "failed") return;
     const again = window.setTimeout(ask, AGAIN);
     return () => window.clearTimeout(again);
   }, [who, ask]);
+  return [who, ask, leave];
+}
+
+export function App(): ReactNode {
+  const [say, changeLanguage] = useLanguage();
+  const [who, ask, leave] = useWho();
   return (
     <Speech.Provider value={say}>
       {who.state === "in" ? (
-        <SignedIn me={who.me} onLanguage={changeLanguage} onOut={() => void signOut().finally(ask)} recheck={ask} />
+        <SignedIn me={who.me} onLanguage={changeLanguage} onOut={leave} recheck={ask} />
       ) : who.state === "nobody" ? (
-        <SignIn onIn={ask} onLanguage={changeLanguage} />
+        <SignIn over={who.over} onIn={ask} onLanguage={changeLanguage} />
       ) : (
         <main className="alone">{who.state === "failed" && <p role="alert">{say("unreachable", who.error)}</p>}</main>
       )}
@@ -76,7 +92,7 @@ interface SignedInProps {
 }
 
 function SignedIn({ me, onLanguage, onOut, recheck }: SignedInProps): ReactNode {
-  const [feed] = useState(() => new Feed());
+  const [feed] = useState(() => new Feed(recheck));
   useEffect(() => {
     feed.open();
     return () => feed.close();
