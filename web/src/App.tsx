@@ -12,6 +12,7 @@ import { SignIn } from "./pages/SignIn";
 import { Targets } from "./pages/Targets";
 import { TerminalPage } from "./pages/TerminalPage";
 import { Sessions } from "./sessions/Sessions";
+import { Guard } from "./parts/Broken";
 import { segments, useParams, usePath } from "./url";
 import { heedWho, type Who } from "./who";
 import { type Language, type Say, Speech, speak, useSay } from "./words";
@@ -72,13 +73,15 @@ export function App(): ReactNode {
   const [who, ask, leave] = useWho();
   return (
     <Speech.Provider value={say}>
-      {who.state === "in" ? (
-        <SignedIn me={who.me} onLanguage={changeLanguage} onOut={leave} recheck={ask} />
-      ) : who.state === "nobody" ? (
-        <SignIn over={who.over} onIn={ask} onLanguage={changeLanguage} />
-      ) : (
-        <main className="alone">{who.state === "failed" && <p role="alert">{say("unreachable", who.error)}</p>}</main>
-      )}
+      <Guard>
+        {who.state === "in" ? (
+          <SignedIn me={who.me} onLanguage={changeLanguage} onOut={leave} recheck={ask} />
+        ) : who.state === "nobody" ? (
+          <SignIn over={who.over} onIn={ask} onLanguage={changeLanguage} />
+        ) : (
+          <main className="alone">{who.state === "failed" && <><h1>{say("title")}</h1><p role="alert">{say("unreachable", who.error)}</p></>}</main>
+        )}
+      </Guard>
     </Speech.Provider>
   );
 }
@@ -92,6 +95,7 @@ interface SignedInProps {
 }
 
 function SignedIn({ me, onLanguage, onOut, recheck }: SignedInProps): ReactNode {
+  const path = usePath();
   const [feed] = useState(() => new Feed(recheck));
   useEffect(() => {
     feed.open();
@@ -102,7 +106,7 @@ function SignedIn({ me, onLanguage, onOut, recheck }: SignedInProps): ReactNode 
       <Watchman recheck={recheck} />
       <div className="frame">
         <Rail me={me} onLanguage={onLanguage} onOut={onOut} />
-        <Body me={me} />
+        <Guard key={path}><Body me={me} /></Guard>
       </div>
     </Live.Provider>
   );
