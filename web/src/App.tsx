@@ -11,6 +11,7 @@ import { SessionDetail } from "./pages/SessionDetail";
 import { SignIn } from "./pages/SignIn";
 import { Targets } from "./pages/Targets";
 import { TerminalPage } from "./pages/TerminalPage";
+import { tabTitle } from "./places";
 import { Sessions } from "./sessions/Sessions";
 import { Guard } from "./parts/Broken";
 import { segments, useParams, usePath } from "./url";
@@ -112,14 +113,15 @@ function SignedIn({ me, onLanguage, onOut, recheck }: SignedInProps): ReactNode 
   );
 }
 
-/** Has the tab say how many are online, and sees to who is signed in where the feed was refused. */
+/** Has the tab say where this is and how many are online, and sees to who is signed in where the feed was refused. */
 function Watchman({ recheck }: { recheck: () => void }): null {
   const say = useSay();
+  const path = usePath();
   const { live, sessions } = useOnline();
   const refusal = useRefusal();
   useEffect(() => {
-    document.title = live ? `(${sessions.size}) ${say("title")}` : say("title");
-  }, [live, sessions.size, say]);
+    document.title = tabTitle(segments(path), live ? sessions.size : null, say);
+  }, [path, live, sessions.size, say]);
   useEffect(() => {
     if (refusal) recheck();
   }, [refusal, recheck]);

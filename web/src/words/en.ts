@@ -126,6 +126,7 @@ export const en = {
   broken: "This page cannot be shown",
   brokenHint: "Something went wrong in the page itself",
   reload: "Load it anew",
+  byStart: "Opens the history of any time: it can be searched by when sessions began, and not by when they ended",
   exit: "Exit",
   timeline: "Timeline",
   facts: "Facts",

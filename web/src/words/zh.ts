@@ -128,6 +128,7 @@ export const zh: Words = {
   broken: "无法显示此页面",
   brokenHint: "页面本身出现了错误",
   reload: "重新加载",
+  byStart: "打开全部时间的历史记录：可按开始时间查询，不能按结束时间查询",
   exit: "退出状态",
   timeline: "时间线",
   facts: "详情",
