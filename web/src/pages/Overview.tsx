@@ -105,7 +105,7 @@ function Counts({ seen, lacking }: { seen: Seen | null; lacking: string | null }
       <Tile to={`/history?since=${since}`} value={seen?.starts ?? null} word="starts24" hint={lacking} />
       <Tile to="/history" value={ends ?? null} word="ends24" hint={lacking} title={say("byStart")} />
       <Tile to="/history" value={seen ? seen.audit_backlog : null} word="backlog" />
-      <Tile to="/history" value={!seen ? null : oldest == null ? say("nothingWaits") : say("ago", span(oldest))} word="oldestEnd" tone={(oldest ?? 0) > 60 ? "bad" : undefined} />
+      <Tile to="/history" value={!seen ? null : oldest == null ? say("nothingWaits") : say("ago", span(oldest, say.language))} word="oldestEnd" tone={(oldest ?? 0) > 60 ? "bad" : undefined} />
     </>
   );
 }
@@ -209,8 +209,8 @@ function GatewayRow({ gateway }: { gateway: Gateway }): ReactNode {
       <td><Link to={seen}>{gateway.name}</Link></td>
       <td><code>{gateway.instance}</code></td>
       <td><span className={`why ${tone}`}>{say(word)}</span></td>
-      <td>{gateway.renewed_ago === null ? say("unknown") : say("ago", span(gateway.renewed_ago))}</td>
-      <td className="number"><Link to={seen} className="link">{gateway.sessions}</Link></td>
+      <td data-label={say("heartbeat")}>{gateway.renewed_ago === null ? say("unknown") : say("ago", span(gateway.renewed_ago, say.language))}</td>
+      <td className="number" data-label={say("sessions")}><Link to={seen} className="link">{gateway.sessions}</Link></td>
     </tr>
   );
 }

@@ -173,13 +173,13 @@ function Limits({ session, activity }: { session: Session; activity: (Activity &
     if (limits === undefined) return say("limitsUntold");
     if (limit == null) return say("noLimit");
     const rest = left(limit, used);
-    return rest === null ? span(limit) : rest === 0 ? say("spent") : say("left", span(rest), span(limit));
+    return rest === null ? span(limit, say.language) : rest === 0 ? say("spent") : say("left", span(rest, say.language), span(limit, say.language));
   };
   return (
     <List title={say("limits")} facts={[
       [say("longestLimit"), told(limits?.max_seconds, lasted)],
       [say("idleLimit"), told(limits?.idle_seconds, idle)],
-      [say("idle"), idle === null ? <span title={say("idleUnknown")}>–</span> : span(idle)],
+      [say("idle"), idle === null ? <span title={say("idleUnknown")}>–</span> : span(idle, say.language)],
     ]} />
   );
 }

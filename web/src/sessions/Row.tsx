@@ -63,7 +63,7 @@ function Cells({ session, now, on, activity, lacking, toggle, onEnd }: RowProps 
       <span role="gridcell" data-column="protocol">{session.protocol}</span>
       <span role="gridcell" data-column="start_time"><Moment time={session.start_time} now={now} /></span>
       <span role="gridcell" data-column="duration">{session.termination ? say("ending") : duration(now - Date.parse(session.start_time))}</span>
-      <span role="gridcell" data-column="idle" title={traffic ?? say("idleUnknown")}>{idle === null ? "–" : span(idle)}</span>
+      <span role="gridcell" data-column="idle" title={traffic ?? say("idleUnknown")}>{idle === null ? "–" : span(idle, say.language)}</span>
       <span role="gridcell" data-column="gateway" title={session.gateway}><bdi>{session.gateway}</bdi></span>
       <span role="gridcell" data-column="act">
         <button

@@ -201,5 +201,5 @@ export const zh: Words = {
   slowest: "99 百分位",
   upToTime: "≤{0}",
   longerThan: ">{0}",
-  ago: "{0} 前",
+  ago: "{0}前",
 };
