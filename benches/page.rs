@@ -8,16 +8,15 @@
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use harness::browser::Scene;
 use harness::namespace::Account;
 use harness::objects::{bastion_session, ended_status};
-use harness::process::command;
-use harness::{Console, ControlPlane, Namespace, PATIENCE, Process, SessionWatch, Setting, eventually};
+use harness::{Console, ControlPlane, Namespace, PATIENCE, SessionWatch, Setting};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -55,33 +54,22 @@ async fn measure(namespace: Namespace) -> Figures {
     let (user, token) = namespace.somebody("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     let (gateway, watch) = (namespace.account("bastion-gateway", "gateway-0").await, namespace.watch().await);
-    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
-    let mut browser = command("node");
-    browser.arg(web.join("browser/scenes.mjs")).arg("latency").current_dir(&web);
-    browser.env("CONSOLE_URL", format!("http://{}", console.address)).env("TOKEN", token);
-    browser.env("ROUNDS", ROUNDS.to_string());
-    let mut browser = Process::start(namespace.dir.join("browser"), browser).await;
-    for number in 0.. {
-        let asked = eventually(PATIENCE * 4, "what the browser asks for", async || {
-            let mut lines =
-                browser.stdout().lines().filter_map(|it| it.strip_prefix('@')).map(str::to_owned).collect::<Vec<_>>();
-            if lines.len() > number { Ok(lines.swap_remove(number)) } else { Err(browser.last_words()) }
-        })
-        .await;
+    let mut scene = Scene::start("latency", &namespace, &console, &token).await;
+    loop {
+        let asked = scene.next().await;
         match asked.split_once(' ') {
             Some(("many", _)) => {
                 make(&namespace, &gateway).await;
-                browser.say("").await;
+                scene.answer(&ROUNDS.to_string()).await;
             }
             Some(("end", name)) => {
                 let (began, seen) = end(&namespace, &gateway, &watch, name).await;
-                browser.say(&format!("{began} {seen}")).await;
+                scene.answer(&format!("{began} {seen}")).await;
             }
             Some(("figures", figures)) => return serde_json::from_str(figures).expect("figures"),
             _ => panic!("what is {asked}?"),
         }
     }
-    unreachable!("it ends with figures")
 }
 
 /// Makes the sessions, as a gateway does.

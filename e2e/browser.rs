@@ -1,64 +1,17 @@
 //! The console's page in a real Chromium: web/browser/scenes.mjs has what is seen there, and asks for what is done outside.
 
-use std::path::Path;
-use std::time::Duration;
-
 use bastion_operator::api::{BastionSession, Reason};
 use futures::{StreamExt, stream};
 use kube::ResourceExt;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::harness::browser::Scene;
 use crate::harness::control_plane::PERSON;
-use crate::harness::namespace::{PEOPLE, kubectl_path};
+use crate::harness::namespace::PEOPLE;
 use crate::harness::objects::{bastion_session, ended_status};
-use crate::harness::process::command;
 use crate::harness::sshd::free_port;
-use crate::harness::{AT_ONCE, Bastion, Console, Namespace, Open, PATIENCE, Process, Setting, eventually};
-
-/// How long a part of a scene may take: of itself it waits no longer for one thing than the tests do, but for many.
-const SCENE: Duration = Duration::from_mins(3);
-
-/// A scene that goes on in a browser.
-struct Scene {
-    process: Process,
-    answered: usize,
-}
-
-impl Scene {
-    async fn start(name: &str, namespace: &Namespace, console: &Console, token: &str) -> Self {
-        let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
-        let mut command = command("node");
-        command.arg(web.join("browser/scenes.mjs")).arg(name).current_dir(&web);
-        command.env("CONSOLE_URL", format!("http://{}", console.address)).env("TOKEN", token);
-        command.env("KUBECTL", kubectl_path().await).env("KUBECONFIG", namespace.control_plane.kubeconfig());
-        command.env("NAMESPACE", &namespace.name);
-        let process = Process::start(namespace.dir.join(format!("browser-{name}")), command).await;
-        Self { process, answered: 0 }
-    }
-
-    /// What it asks for next; `done` at its end.
-    async fn next(&mut self) -> String {
-        let number = self.answered;
-        self.answered += 1;
-        let asked =
-            |it: &Process| it.stdout().lines().filter_map(|line| line.strip_prefix('@')).nth(number).map(str::to_owned);
-        eventually(SCENE, "the scene's next line", async || match asked(&self.process) {
-            Some(line) => Ok(line),
-            None => Err(self.process.last_words()),
-        })
-        .await
-    }
-
-    async fn answer(&mut self, text: &str) {
-        self.process.say(text).await;
-    }
-
-    async fn finish(mut self) {
-        assert_eq!(self.next().await, "done");
-        assert_eq!(self.process.finish(PATIENCE).await.code, Some(0));
-    }
-}
+use crate::harness::{AT_ONCE, Bastion, Console, Namespace, Open, PATIENCE, Setting};
 
 /// Somebody who sees and ends sessions.
 async fn administrator(namespace: &Namespace) -> String {
@@ -119,7 +72,7 @@ async fn a_row_goes_as_its_session_ends_on_every_page() {
     let token = administrator(&bastion.namespace).await;
     let mut scene = Scene::start("sessions", &bastion.namespace, &console, &token).await;
     assert_eq!(act(&mut scene, &bastion, &mut vec![]).await, "done");
-    assert_eq!(scene.process.finish(PATIENCE).await.code, Some(0));
+    scene.is_over().await;
 }
 
 #[tokio::test]

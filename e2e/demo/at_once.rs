@@ -7,8 +7,8 @@ use futures::FutureExt;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::Open;
 use crate::harness::sshd::free_port;
+use crate::harness::{Open, TerminalPage, browser};
 use crate::report::Promise::AtOnce;
 use crate::report::Scene;
 use crate::scenes::{Play, answering, at_a_terminal, at_age, leave, name, open, shown, ssh_to, stays, told, warned};
@@ -19,6 +19,7 @@ pub fn scenes(stage: &Stage) -> Vec<Play<'_>> {
     vec![
         ("a user types exit", exit(stage).boxed_local()),
         ("an ssh client is killed with -9", client_killed(stage).boxed_local()),
+        ("a browser tab with a shell is closed", tab_closed(stage).boxed_local()),
         ("one of two sessions ends", one_of_two(stage).boxed_local()),
         ("a user closes a session of their own with kubectl", closed(stage).boxed_local()),
         ("a target closes the connection", target_closed(stage).boxed_local()),
@@ -42,6 +43,29 @@ async fn client_killed(stage: &Stage) -> Vec<Scene> {
     let event = Instant::now();
     it.ssh.signal(Signal::SIGKILL);
     vec![shown(stage, "ssh client killed with -9", event, &it.session, Reason::ClientDisconnected, AtOnce).await]
+}
+
+/// In Chromium, or where there is none over a WebSocket that ends as one of a closed tab does.
+async fn tab_closed(stage: &Stage) -> Vec<Scene> {
+    if !browser::Scene::has_browser() {
+        stage.progress("  (there is no Chromium here: a WebSocket says what a tab says that is closed)");
+        let token = ("authorization", format!("Bearer {}", stage.token));
+        let mut page = TerminalPage::open(stage.gateways[1].web, "target=web-1", &[token]).await;
+        page.types("echo rea$((0))dy").await;
+        page.shows("rea0dy").await;
+        let session = stage.watch.started("you").await;
+        let event = Instant::now();
+        page.close_tab().await;
+        return vec![shown(stage, "a page's WebSocket closed", event, &session, Reason::TabClosed, AtOnce).await];
+    }
+    let mut tab = browser::Scene::start("tab", &stage.namespace, &stage.console, &stage.token).await;
+    assert_eq!(tab.next().await, "close");
+    let session = stage.watch.started("you").await;
+    let event = Instant::now();
+    tab.answer("").await;
+    let scene = shown(stage, "browser tab with a shell closed", event, &session, Reason::TabClosed, AtOnce).await;
+    tab.finish().await;
+    vec![scene]
 }
 
 async fn one_of_two(stage: &Stage) -> Vec<Scene> {

@@ -9,11 +9,13 @@ use bastion_operator::audit::SessionRecord;
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 
+use crate::harness::control_plane::PERSON;
 use crate::harness::manifests::{apply, apply_one, in_repository};
 use crate::harness::namespace::kubectl_path;
 use crate::harness::objects::merge;
 use crate::harness::programs::{all_rows, audit_store};
 use crate::harness::run::Run;
+use crate::harness::sshd::free_port;
 use crate::harness::{
     Console, ControlPlane, Controller, Gateway, Namespace, PATIENCE, SessionWatch, Setting, Sshd, eventually,
 };
@@ -27,9 +29,9 @@ pub struct Stage {
     pub watch: SessionWatch,
     pub gateways: [Gateway; 2],
     controller: Controller,
-    console: Console,
-    /// Of somebody who sees and ends sessions.
-    token: String,
+    pub console: Console,
+    /// Of somebody who sees, ends and plays sessions, and has their own in the page.
+    pub token: String,
     /// The folder in which the second gateway records.
     pub recordings: PathBuf,
     sshd: Arc<Sshd>,
@@ -54,17 +56,19 @@ impl Stage {
         let recordings = namespace.dir.join("recordings");
         std::fs::create_dir(&recordings).expect("a folder");
         let recording_url = format!("file://{}", recordings.display());
+        let listen = format!("127.0.0.1:{}", free_port().await);
+        let public_url = format!("http://{listen}");
+        let flags = ["--grace-period", "0s", "--recording-url", &recording_url, "--public-url", &public_url];
         let gateways = [
             Gateway::start(&namespace, "bastion-gateway-0").await,
-            Gateway::start_with(
-                &namespace,
-                "bastion-gateway-1",
-                &["--grace-period", "0s", "--recording-url", &recording_url],
-            )
-            .await,
+            Gateway::start_with(&namespace, "bastion-gateway-1", &flags).await,
         ];
-        let console = Console::start_in(&namespace, "bastion-console-0", &Setting::default()).await;
-        let token = administrator(&namespace).await;
+        let terminal = format!("http://{}", gateways[1].web);
+        let env =
+            vec![("BASTION_TERMINAL_ORIGIN", terminal.into()), ("BASTION_RECORDING_URL", recording_url.clone().into())];
+        let setting = Setting { env, ..Setting::default() };
+        let console = Console::start_at(&namespace, "bastion-console-0", &listen, &setting).await;
+        let token = person(&namespace).await;
         let watch = namespace.watch().await;
         Self { start, namespace, watch, gateways, controller, console, token, recordings, sshd }
     }
@@ -126,7 +130,7 @@ impl Stage {
   kubectl -n {NAMESPACE} describe bastionsession NAME
   kubectl explain bastionsession.status
 
-In a browser there: http://{} with this token, of a ServiceAccount who sees and ends sessions:
+In a browser there: http://{} with this token, of a person who sees, ends and plays sessions, and has a shell in the page (Targets, Connect):
 
   {}
 
@@ -155,13 +159,13 @@ Ctrl-C ends everything and removes it.",
     }
 }
 
-/// The token of somebody who sees and ends sessions.
-async fn administrator(namespace: &Namespace) -> String {
-    let (user, token) = namespace.somebody("console-admin").await;
-    for role in ["bastion-viewer", "bastion-session-terminator"] {
-        namespace.bind(&user, role).await;
+/// The token of a person who sees, ends and plays sessions, and whom the user `you` stands for.
+async fn person(namespace: &Namespace) -> String {
+    for role in ["bastion-viewer", "bastion-session-terminator", "bastion-observer"] {
+        namespace.bind(PERSON, role).await;
     }
-    token
+    namespace.user_with("you", json!({"subject": PERSON, "groups": ["web-team"]})).await;
+    namespace.control_plane.person_token()
 }
 
 /// How another terminal gets into the network that all this is in.

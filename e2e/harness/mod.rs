@@ -4,6 +4,7 @@
 
 pub mod api_requests;
 pub mod bastion;
+pub mod browser;
 pub mod certificates;
 pub mod console_api;
 pub mod control_plane;

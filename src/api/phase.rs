@@ -134,7 +134,7 @@ impl Reason {
             Self::ClientDisconnected => {
                 "The client's connection went away with channels open, or before it opened one."
             }
-            Self::TabClosed => "The browser tab with the terminal was closed. (There is no web terminal yet.)",
+            Self::TabClosed => "The browser tab with the terminal was closed.",
             Self::ApiClosed => "The session's own user closed it through the API.",
             Self::TargetClosed => "The target closed its connection.",
             Self::TargetUnreachable => "The target could not be reached, verified or signed in to.",

@@ -183,6 +183,17 @@ const scenes = {
     await agree(list);
   },
 
+  /** For `make demo`: a shell in a tab, which is closed when that is said. */
+  async tab() {
+    const page = await signedIn();
+    await page.goto(`${CONSOLE_URL}/terminal/web-1`);
+    await page.getByTestId("state").filter({ hasText: /^Live$/ }).waitFor();
+    await page.keyboard.type("echo rea$((0))dy\n");
+    await page.locator(".xterm-rows").getByText("rea0dy").first().waitFor();
+    await ask("close");
+    await page.close();
+  },
+
   /** A page holds its place, its filter and what is ticked while sessions come and go around it. */
   async churn() {
     const page = await signedIn();
@@ -285,7 +296,7 @@ const scenes = {
    */
   async latency() {
     const page = await signedIn();
-    await ask("many 1000");
+    const rounds = Number(await ask("many 1000"));
     await count(page, 1000);
     const cold = await browser.newContext({ viewport: { width: 1440, height: 900 }, storageState: await page.context().storageState() });
     const first = await cold.newPage();
@@ -303,7 +314,7 @@ const scenes = {
     await page.goto(`${CONSOLE_URL}/?size=1000`);
     await page.getByTestId("range").filter({ hasText: "1–1000 of 1000" }).waitFor();
     const shown = [];
-    for (let round = 0; round < Number(process.env.ROUNDS); round++) {
+    for (let round = 0; round < rounds; round++) {
       const name = await page.locator(".rows [data-name]").nth(5 + (round % 10)).getAttribute("data-name");
       const gone = page.evaluate((name) => new Promise((resolve) => {
         const look = () => {
