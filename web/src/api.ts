@@ -158,7 +158,7 @@ export function sentence(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-async function ask(path: string, init?: RequestInit): Promise<Response> {
+export async function ask(path: string, init?: RequestInit): Promise<Response> {
   const response = await fetch(path, { credentials: "same-origin", ...init });
   if (response.ok) return response;
   const problem: unknown = await response.json().catch(() => null);
@@ -166,7 +166,7 @@ async function ask(path: string, init?: RequestInit): Promise<Response> {
   throw new Refused(response.status, said || `HTTP ${response.status}`);
 }
 
-async function get<T>(path: string): Promise<T> {
+export async function get<T>(path: string): Promise<T> {
   return (await (await ask(path)).json()) as T;
 }
 
