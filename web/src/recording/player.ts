@@ -56,8 +56,9 @@ export class Player {
   private readonly stop: () => void;
   private readonly closed = new AbortController();
   private reel: Reel | null = null;
-  /** The first piece that was not read. */
-  private next = 0;
+  /** The first piece of the reel, and the one behind its last. */
+  private first = 1;
+  private next = 1;
   /** What is being read. */
   private reading: AbortController | null = null;
   private told = 0;
@@ -96,7 +97,7 @@ export class Player {
 
   pause(): void {
     this.clock.stop();
-    if (this.playing.state === "playing") this.tell({ state: "paused" });
+    if (this.playing.state === "playing") this.tell({ state: "paused", waiting: this.reel === null });
   }
 
   toggle(): void {
@@ -112,6 +113,7 @@ export class Player {
     if (!shown) return this.load(position);
     if (shown.again) this.stage.reset(this.startSize());
     this.stage.show(shown.due);
+    this.tell({ waiting: false });
   }
 
   set speed(speed: number) {
@@ -130,8 +132,6 @@ export class Player {
     this.closed.abort();
     this.reading?.abort();
   }
-
-  private first = 1;
 
   private startSize(): Size {
     return this.recording.pieces[this.first] ?? { columns: 80, rows: 24 };

@@ -79,8 +79,9 @@ export class Timeline {
 
   private across(value: number, from: keyof Knot, to: keyof Knot): number {
     const [low, high] = this.around(value, from);
-    const length = high[from] - low[from];
-    const part = length > 0 ? Math.min(1, Math.max(0, (value - low[from]) / length)) : 1;
+    // Exactly so: whatever happens at the end would never be reached by a hair's breadth.
+    if (value >= high[from]) return high[to];
+    const part = Math.max(0, (value - low[from]) / (high[from] - low[from]));
     return low[to] + part * (high[to] - low[to]);
   }
 
