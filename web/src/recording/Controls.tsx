@@ -36,13 +36,12 @@ export function Controls({ played: { player, stage }, playing, session, recordin
     <div className="player-controls" role="group" aria-label={words("controls")}>
       <Place at={shown} total={total} recording={recording} words={words} onAim={setAim} />
       <div className="player-row">
-        <button type="button" className="tool" aria-label={words("back")} title={`${words("back")} (←)`} onClick={() => player.seek(position - STEP)}><Icon name="left" /></button>
+        <button type="button" className="tool text" aria-label={words("back")} title={`${words("back")} (←)`} onClick={() => player.seek(position - STEP)}><Icon name="left" />{words("step")}</button>
         <button type="button" className="main" aria-label={words(act)} title={`${words(act)} (${words.language === "zh" ? "空格" : "Space"})`} onClick={() => player.toggle()}><Icon name={state === "playing" ? "pause" : "play"} /></button>
-        <button type="button" className="tool" aria-label={words("forward")} title={`${words("forward")} (→)`} onClick={() => player.seek(position + STEP)}><Icon name="right" /></button>
+        <button type="button" className="tool text" aria-label={words("forward")} title={`${words("forward")} (→)`} onClick={() => player.seek(position + STEP)}>{words("step")}<Icon name="right" /></button>
         <Times at={shown} total={total} recording={recording} words={words} />
         <span className="player-waiting hint" role="status" data-testid="waiting">{waiting && words("waiting")}</span>
         <span className="fill" />
-        {choice}
         <label className="player-choice">{words("speed")} <select value={speed} onChange={(event) => { player.speed = Number(event.target.value); }}>
           {SPEEDS.map((it) => <option key={it} value={it}>{words("times", it)}</option>)}
         </select></label>
@@ -50,6 +49,10 @@ export function Controls({ played: { player, stage }, playing, session, recordin
           {CAPS.map((it) => <option key={it} value={it * 1000}>{words("gapsCap", it)}</option>)}
           <option value={0}>{words("gapsOff")}</option>
         </select></label>
+      </div>
+      <div className="player-row">
+        {choice}
+        <span className="hint player-hint">{playing.drawnFrom === null ? words("keys") : words("drawnFrom", duration(playing.drawnFrom))}</span>
         <CopyLink session={session} recording={recording} at={position} words={words} />
         <button type="button" aria-pressed={reader} onClick={() => setReader(!reader)}>{words("reader")}</button>
       </div>

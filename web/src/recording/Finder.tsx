@@ -75,7 +75,7 @@ interface MarksProps {
 export function Marks({ markers, exit, words, onGo }: MarksProps): ReactNode {
   if (markers.length === 0 && !exit) return null;
   return (
-    <section className="paper player-finder" aria-label={words("marks")}>
+    <section className="paper player-finder player-marks" aria-label={words("marks")}>
       <h2>{words("marks")}</h2>
       <ol className="player-hits">
         {markers.map(({ at, text }) => <li key={`${at} ${text}`}><Hit at={at} text={text || words("marker")} words={words} onGo={onGo} /></li>)}

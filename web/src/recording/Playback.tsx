@@ -8,7 +8,6 @@ import { Finder, Marks } from "./Finder";
 import { Player, type Playing } from "./player";
 import { XtermStage } from "./stage";
 import type { Words } from "./words";
-import { duration } from "../format";
 
 /** How long a gap may be at first, in milliseconds. */
 const CAP = 2000;
@@ -39,20 +38,18 @@ export function Playback({ session, recording, words, choice }: PlaybackProps): 
   }, [at]);
   useKeys(played?.player ?? null);
   return (
-    <>
-      <div className="player-body">
-        <div className="player-view">
-          <div className="player-place">
-            <div className="player-room"><div className="player-host" ref={host} role="group" aria-label={words("screen")} /></div>
-          </div>
-          {played && <Below played={played} session={session} recording={recording} words={words} choice={choice} />}
+    <div className="player-body">
+      <div className="player-view">
+        <div className="player-place">
+          <div className="player-room"><div className="player-host" ref={host} role="group" aria-label={words("screen")} /></div>
         </div>
-        <div className="player-aside">
-          <Finder session={session} recording={recording} words={words} onGo={(to) => played?.player.seek(to - LEAD)} />
-          {played && <Known player={played.player} words={words} />}
-        </div>
+        {played && <Below played={played} session={session} recording={recording} words={words} choice={choice} />}
       </div>
-    </>
+      <div className="player-aside">
+        <Finder session={session} recording={recording} words={words} onGo={(to) => played?.player.seek(to - LEAD)} />
+        {played && <Known player={played.player} words={words} />}
+      </div>
+    </div>
   );
 }
 
@@ -65,7 +62,6 @@ function Below({ played, ...rest }: PlaybackProps & { played: Played }): ReactNo
       {playing.error !== null && (
         <p className="notice bad" role="alert">{words("broken", playing.error)} <button type="button" onClick={() => played.player.play()}>{words("tryAgain")}</button></p>
       )}
-      <p className="hint">{playing.drawnFrom === null ? words("keys") : words("drawnFrom", duration(playing.drawnFrom))}</p>
     </>
   );
 }
