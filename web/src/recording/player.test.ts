@@ -127,8 +127,10 @@ it("comes to the end, says how it ended, and plays again from the beginning", as
   player.toggle();
   expect(state(player)).toEqual({ state: "playing", waiting: false, position: 0 });
   expect(shown.at(-1)).toBe("reset 81");
+  now += 30;
+  beat();
   player.pause();
-  expect(state(player).state).toBe("paused");
+  expect(state(player)).toEqual({ state: "paused", waiting: false, position: 30 });
 });
 
 it("says what went wrong, and tries again where it was", async () => {

@@ -97,7 +97,7 @@ export class Player {
 
   pause(): void {
     this.clock.stop();
-    if (this.playing.state === "playing") this.tell({ state: "paused", waiting: this.reel === null });
+    if (this.playing.state === "playing") this.tell({ state: "paused", waiting: this.reel === null, position: this.position });
   }
 
   toggle(): void {
@@ -131,6 +131,11 @@ export class Player {
     this.stop();
     this.closed.abort();
     this.reading?.abort();
+  }
+
+  /** Where it is now; it is told less often than that. */
+  private get position(): number {
+    return this.reel?.position ?? this.playing.position;
   }
 
   private startSize(): Size {
@@ -168,7 +173,7 @@ export class Player {
       if (reading.signal.aborted) return;
       this.reading = null;
       this.clock.stop();
-      this.tell({ state: "paused", waiting: false, error: sentence(error) });
+      this.tell({ state: "paused", waiting: false, position: this.position, error: sentence(error) });
     }
   }
 
