@@ -173,6 +173,8 @@ export class Player {
       if (reading.signal.aborted) return;
       this.reading = null;
       this.clock.stop();
+      // What was shown last is not what the clock says now.
+      if (!this.reel) this.stage.reset(this.startSize());
       this.tell({ state: "paused", waiting: false, position: this.position, error: sentence(error) });
     }
   }
