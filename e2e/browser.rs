@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bastion_operator::api::{BastionSession, Reason};
 use futures::{StreamExt, stream};
 use kube::ResourceExt;
 use nix::sys::signal::Signal;
@@ -12,7 +13,8 @@ use crate::harness::control_plane::PERSON;
 use crate::harness::namespace::{PEOPLE, kubectl_path};
 use crate::harness::objects::{bastion_session, ended_status};
 use crate::harness::process::command;
-use crate::harness::{Bastion, Console, Namespace, Open, PATIENCE, Process, Setting, eventually};
+use crate::harness::sshd::free_port;
+use crate::harness::{AT_ONCE, Bastion, Console, Namespace, Open, PATIENCE, Process, Setting, eventually};
 
 /// How long a part of a scene may take: of itself it waits no longer for one thing than the tests do, but for many.
 const SCENE: Duration = Duration::from_mins(3);
@@ -94,6 +96,13 @@ async fn act(scene: &mut Scene, bastion: &Bastion, open: &mut Vec<Open>) -> Stri
                 named(open, name).ssh.signal(Signal::SIGKILL);
                 scene.answer("").await;
             }
+            Some(("ended", ended)) => {
+                let (name, reason) = ended.split_once(' ').expect("a name and a reason");
+                let session = bastion.namespace.api::<BastionSession>().get(name).await.expect("the session");
+                let reason = Reason::ALL.into_iter().find(|it| it.as_str() == reason).expect("a reason");
+                bastion.watch.ended_within(AT_ONCE, &session, reason).await;
+                scene.answer("").await;
+            }
             Some(("answers", name)) => {
                 named(open, name).still_answers().await;
                 scene.answer("").await;
@@ -127,6 +136,34 @@ async fn who_may_not_list_sessions_sees_and_ends_their_own() {
     open.push(bastion.open("alice").await);
     open.push(bastion.open("person").await);
     scene.answer(&open.iter().map(|it| it.session.name_any()).collect::<Vec<_>>().join(" ")).await;
+    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
+}
+
+#[tokio::test]
+async fn a_shell_in_the_page_is_a_session_as_any_other() {
+    let listen = format!("127.0.0.1:{}", free_port().await);
+    let own_site =
+        Setting { env: vec![("BASTION_PUBLIC_URL", format!("http://{listen}").into())], ..Setting::default() };
+    let bastion = Bastion::in_setting(&own_site, async |namespace, _| {
+        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+    })
+    .await;
+    let namespace = &bastion.namespace;
+    for role in ["bastion-viewer", "bastion-session-terminator"] {
+        namespace.bind(PERSON, role).await;
+    }
+    let terminal = format!("http://{}", bastion.gateway.web);
+    let setting = Setting { env: vec![("BASTION_TERMINAL_ORIGIN", terminal.into())], ..Setting::default() };
+    let mut console = Console::start_at(namespace, "console-0", &listen, &setting).await;
+    let mut scene = Scene::start("terminal", namespace, &console, &namespace.control_plane.person_token()).await;
+    let mut open = vec![];
+    assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop console");
+    console.process.signal(Signal::SIGKILL);
+    console.process.finish(PATIENCE).await;
+    scene.answer("").await;
+    assert_eq!(act(&mut scene, &bastion, &mut open).await, "start console");
+    let _successor = Console::start_at(namespace, "console-1", &listen, &setting).await;
+    scene.answer("").await;
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
 }
 

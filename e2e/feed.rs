@@ -13,8 +13,9 @@ use crate::harness::control_plane::{ControlPlane, PERSON};
 use crate::harness::feed_page::bearer;
 use crate::harness::namespace::PEOPLE;
 use crate::harness::objects::{bastion_session, ended_status};
+use crate::harness::redis::RedisServer;
 use crate::harness::{
-    Bastion, Console, FeedPage, Namespace, PATIENCE, Relay, Setting, eventually, metric, metric_becomes,
+    Bastion, Console, FeedPage, Gateway, Namespace, PATIENCE, Relay, Setting, eventually, metric, metric_becomes,
 };
 
 const PAGES: &str = "bastion_console_pages";
@@ -29,6 +30,29 @@ async fn with_viewer() -> (Bastion, Console, String) {
     let (user, token) = bastion.namespace.somebody("viewer").await;
     bastion.namespace.bind(&user, "bastion-viewer").await;
     (bastion, console, token)
+}
+
+#[tokio::test]
+async fn a_page_is_told_what_the_sessions_on_its_screen_do() {
+    let redis = RedisServer::start().await;
+    let (bastion, _, token) = with_viewer().await;
+    let setting = Setting { env: redis.environment(), ..Setting::default() };
+    let console = Console::start_in(&bastion.namespace, "console-1", &setting).await;
+    let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
+    let mut alice = bastion.open_on(&gateway, "alice", "web-1").await;
+    let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
+    let name = alice.session.name_any();
+    page.say(&json!({"type": "watch", "names": [name, "of-nobody"]}).to_string()).await;
+    let said = page.until("activity").await["data"][&name].clone();
+    assert!(said["idle_seconds"].as_i64().is_some_and(|idle| idle < 30), "{said}");
+    alice.still_answers().await;
+    loop {
+        let data = page.until("activity").await["data"].clone();
+        assert!(data["of-nobody"].is_null(), "{data}");
+        if data[&name]["bytes_in"].as_i64() > said["bytes_in"].as_i64() {
+            break;
+        }
+    }
 }
 
 /// As Kubernetes' own WebSockets take it, and a browser can send it.

@@ -29,6 +29,7 @@ mod network;
 mod oidc;
 mod order;
 mod partitions;
+mod playback;
 mod plugin;
 mod policies;
 mod programs;

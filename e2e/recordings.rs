@@ -18,7 +18,7 @@ use crate::harness::run::{Run, unique};
 use crate::harness::{AT_ONCE, Bastion, Controller, PATIENCE, S3Server, Setting, eventually};
 
 /// A bastion whose targets `required` and `best-effort` are recorded, if it can.
-async fn recording(setting: &Setting<'_>) -> Bastion {
+pub async fn recording(setting: &Setting<'_>) -> Bastion {
     Bastion::in_setting(setting, async |namespace, sshd| {
         namespace.target_with("required", sshd, json!({"recording": "Required"})).await;
         namespace.target_with("best-effort", sshd, json!({"recording": "BestEffort"})).await;
@@ -27,13 +27,13 @@ async fn recording(setting: &Setting<'_>) -> Bastion {
 }
 
 /// A new folder for recordings.
-async fn folder() -> PathBuf {
+pub async fn folder() -> PathBuf {
     let folder = Run::get().await.dir.join(format!("recordings-{}", unique()));
     fs::create_dir(&folder).expect("a folder");
     folder
 }
 
-fn into(folder: &Path) -> Vec<(&'static str, OsString)> {
+pub fn into(folder: &Path) -> Vec<(&'static str, OsString)> {
     vec![("BASTION_RECORDING_URL", format!("file://{}", folder.display()).into())]
 }
 
@@ -87,7 +87,7 @@ impl Cast {
 }
 
 /// Waits until the session says what became of its recordings.
-async fn result(bastion: &Bastion, session: &BastionSession) -> RecordingResult {
+pub async fn result(bastion: &Bastion, session: &BastionSession) -> RecordingResult {
     let api = bastion.namespace.api::<BastionSession>();
     eventually(PATIENCE, "the session says what became of its recordings", async || {
         let now = api.get(&session.name_any()).await.map_err(|error| error.to_string())?;

@@ -47,11 +47,11 @@ pub struct Log {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The SSH front door.
-    Gateway(Gateway),
+    Gateway(Box<Gateway>),
     /// Ends what no gateway can end any more, mirrors sessions into the audit database, and clears away.
     Controller(Controller),
     /// Serves sessions, history and targets over HTTP to those whom the cluster lets see them.
-    Console(Console),
+    Console(Box<Console>),
     /// Prints the CustomResourceDefinitions.
     Crds,
     /// Stops the gateways, ends the open sessions, and waits until all are on record; `helm uninstall` runs it first.
@@ -228,6 +228,14 @@ pub struct Console {
     pub terminal_origin: Option<Url>,
     #[command(flatten)]
     pub oidc: Oidc,
+    /// Where the gateways put recordings, their own --recording-url, so that those can play them who may. It is only read.
+    #[arg(long, env = "BASTION_RECORDING_URL", hide_env_values = true)]
+    pub recording_url: Option<String>,
+    /// The name of this Pod, for Events.
+    #[arg(long, env = "POD_NAME", hide_env_values = true, default_value = "bastion-console")]
+    pub pod_name: String,
+    #[command(flatten)]
+    pub redis: Redis,
     /// Says that no audit database can be read from here, as where it is a file of the controller's.
     #[arg(long, env = "BASTION_NO_HISTORY", hide_env_values = true)]
     pub no_history: bool,
@@ -422,6 +430,9 @@ impl From<Console> for console::Settings {
             audit: (!flags.no_history).then(|| flags.audit.into()),
             cookie_key_file: flags.cookie_key_file,
             oidc: flags.oidc.into(),
+            redis: flags.redis.into(),
+            recording_url: flags.recording_url,
+            pod_name: flags.pod_name,
             public_url: flags.public_url,
             terminal_origin: flags.terminal_origin,
             http_listen: flags.http_listen,

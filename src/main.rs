@@ -18,12 +18,12 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Gateway(flags) => gateway::run(config().await?, flags.into(), shutdown::on_signal()?).await,
+        Command::Gateway(flags) => gateway::run(config().await?, (*flags).into(), shutdown::on_signal()?).await,
         Command::Controller(flags) => {
             controller::run(config().await?.try_into()?, flags.into(), shutdown::on_signal()?).await
         }
         Command::Console(flags) => {
-            console::run(config().await?.try_into()?, flags.into(), shutdown::on_signal()?).await
+            console::run(config().await?.try_into()?, (*flags).into(), shutdown::on_signal()?).await
         }
         Command::Crds => {
             print!("{}", api::crds_yaml()?);

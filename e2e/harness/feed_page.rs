@@ -147,7 +147,7 @@ impl FeedPage {
                 self.missing_parts = data["parts"].as_u64().expect("parts") - data["part"].as_u64().expect("a part");
                 self.sequence = 0;
             }
-            "heartbeat" => assert_eq!(sequence, self.sequence, "something is missing: {message}"),
+            "heartbeat" | "activity" => assert_eq!(sequence, self.sequence, "something is missing: {message}"),
             "stale" => self.live = false,
             kind => {
                 self.sequence += 1;

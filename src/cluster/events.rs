@@ -60,6 +60,12 @@ impl EventSink {
         self.send(event(kind, end.cause.reason().as_str(), "End", end.cause.message()), session);
     }
 
+    /// Says that somebody has opened the recordings of a session.
+    pub fn recordings_opened(&self, session: ObjectReference, who: &str) {
+        let note = format!("{who} has opened its recordings");
+        self.send(event(EventType::Normal, "RecordingsOpened", "Play", note), session);
+    }
+
     /// Says that somebody could not sign in as a user, or got no session.
     pub fn sign_in_refused(&self, user: ObjectReference, client: &str, why: &str) {
         self.send(event(EventType::Warning, "SignInRefused", "SignIn", format!("from {client}: {why}")), user);

@@ -15,7 +15,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::access::Sight;
 use super::failure::{Failure, Refusals};
 use super::view::{Session, SessionPage};
-use super::{Console, events, feed, history, me, overview, page, sign_in, targets, termination};
+use super::{Console, events, feed, history, me, overview, page, recordings, sign_in, targets, termination};
 use crate::api::{BastionSession, Phase};
 use crate::cluster::code;
 use crate::web::{Caller, asked};
@@ -36,6 +36,9 @@ pub fn routes() -> Router<Console> {
         .route("/api/v1/history/{id}", get(history::record))
         .route("/api/v1/targets", get(targets::targets))
         .route("/api/v1/targets/{name}", get(targets::target))
+        .route("/api/v1/recordings/{session}", get(recordings::recordings))
+        .route("/api/v1/recordings/{session}/{number}/text", get(recordings::text))
+        .route("/api/v1/recordings/{session}/{number}/matches", get(recordings::matches))
         .route("/api/v1/overview", get(overview::overview))
         .route("/api/v1/feed", get(feed::page::feed))
         .route("/api/v1/openapi.json", get(description))
@@ -71,7 +74,7 @@ async fn sessions(
     headers: HeaderMap,
     query: Result<Query<SessionQuery>, QueryRejection>,
 ) -> Answer<SessionPage> {
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     let sight = console.gate.sight(&caller).await?;
     let query = understood(query)?;
     let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(sight)?);
@@ -89,7 +92,7 @@ async fn session(
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
 ) -> Answer<Session> {
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     Ok(Json(Session::from(&console.seen_by(&caller, read_path(name)?).await?)))
 }
 
@@ -211,7 +214,7 @@ where
     info(title = "Bastion Operator", description = "Sessions, history and targets of a bastion."),
     paths(
         sessions, session, events::events, termination::terminate, history::history, history::csv, history::record,
-        targets::targets, targets::target, overview::overview, feed::page::feed, description, sign_in::ways,
+        recordings::recordings, recordings::text, recordings::matches, targets::targets, targets::target, overview::overview, feed::page::feed, description, sign_in::ways,
         sign_in::token, sign_in::oidc, sign_in::oidc_callback, sign_in::out, me::me
     ),
     modifiers(&Bearer),

@@ -50,7 +50,7 @@ pub async fn events(
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Timeline>, Failure> {
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     let session = console.seen_by(&caller, read_path(name)?).await?;
     let api: Api<Event> = Api::namespaced(console.client, &console.namespace);
     let of_it = format!("regarding.uid={}", session.uid().unwrap_or_default());

@@ -10,6 +10,7 @@ use utoipa::{IntoResponses, ToSchema};
 use crate::api::Phase;
 use crate::audit::StoreError;
 use crate::metrics::{ConsoleLabels, METRICS};
+use crate::recording;
 use crate::web::Refusal;
 
 /// Why there is no answer.
@@ -43,6 +44,14 @@ pub enum Failure {
         /// Its reason.
         reason: String,
     },
+    /// The end of a session cannot be asked for.
+    #[error("the end of session {name} could not be asked for: {why}")]
+    NotAsked {
+        /// The session.
+        name: String,
+        /// What the API server says.
+        why: String,
+    },
     /// There are as many pages as there may be.
     #[error("this console has as many pages open as it may; try again in a moment")]
     Full,
@@ -68,6 +77,14 @@ pub enum Failure {
         "this bastion keeps its history in a file of the controller's, which the console cannot read; with MySQL or MariaDB it can"
     )]
     NoHistory,
+    /// The console does not know where recordings are.
+    #[error(
+        "this console does not know where recordings are: --recording-url, as the gateways have it; the chart sets it"
+    )]
+    NoRecordings,
+    /// The store of recordings does not do its part.
+    #[error("the store of recordings does not give it ({}): {}", .0.label, .0.why)]
+    Recordings(#[from] recording::Failure),
     /// The audit database does not do its part.
     #[error("the audit database does not answer ({}); sessions that are open or ended a moment ago are at /api/v1/sessions", .0.cause.label())]
     Database(#[from] StoreError),
@@ -118,10 +135,10 @@ impl Failure {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Missing { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoHistory => StatusCode::NOT_IMPLEMENTED,
+            Self::NoHistory | Self::NoRecordings => StatusCode::NOT_IMPLEMENTED,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Ended { .. } => StatusCode::CONFLICT,
-            Self::Database(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Ended { .. } | Self::NotAsked { .. } => StatusCode::CONFLICT,
+            Self::Database(_) | Self::Recordings(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -133,8 +150,11 @@ impl Failure {
             Self::Malformed(_) | Self::NoMethod => "malformed",
             Self::Missing { .. } | Self::NoRoute => "missing",
             Self::NoHistory => "no_history",
+            Self::NoRecordings => "no_recordings",
+            Self::Recordings(_) => "recordings",
             Self::TooMany => "too_many",
             Self::Ended { .. } => "ended",
+            Self::NotAsked { .. } => "not_asked",
             Self::Database(_) => "database",
         }
     }
@@ -146,6 +166,7 @@ impl IntoResponse for Failure {
         match &self {
             Self::Web(Refusal::Cluster(error)) => warn!(error, "the Kubernetes API does not answer"),
             Self::Database(error) => warn!(%error, "no history"),
+            Self::Recordings(error) => warn!(%error, "no recording"),
             Self::Web(Refusal::Seal(error)) => warn!(%error, "nobody can sign in with a browser"),
             _ => {}
         }

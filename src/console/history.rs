@@ -57,7 +57,7 @@ pub async fn history(
     headers: HeaderMap,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Json<SessionPage>, Failure> {
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     let sight = console.gate.sight(&caller).await?;
     let query = understood(query)?;
     let limit = limit_of(query.limit)?;
@@ -74,7 +74,7 @@ pub async fn record(
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Session>, Failure> {
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     let id = read_path(id)?;
     let found = if is_id(&id) { console.store()?.get(&id).await? } else { None };
     let found = found.filter(|record| record.namespace == console.namespace);
@@ -92,7 +92,7 @@ pub async fn csv(
     headers: HeaderMap,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     let sight = console.gate.sight(&caller).await?;
     let query = understood(query)?;
     let left = query.limit.map(|limit| limit_of(Some(limit))).transpose()?;

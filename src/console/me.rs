@@ -14,8 +14,8 @@ use super::people::Stands;
 use crate::cluster::Right;
 use crate::web::Caller;
 
-/// The right to follow sessions of others.
-const OBSERVE: Right<'static> = Right { subresource: Some("observe"), ..Right::to("get", "bastionsessions") };
+/// The right to see what others do: to follow their sessions, and to play recordings.
+pub const OBSERVE: Right<'static> = Right { subresource: Some("observe"), ..Right::to("get", "bastionsessions") };
 
 /// Who asks, and what they may.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,7 +47,7 @@ pub struct Rights {
     list_targets: Answer,
     /// To see what was.
     history: Answer,
-    /// To follow sessions of others.
+    /// To follow sessions of others, and to play recordings.
     observe: Answer,
     /// To have sessions; which targets are theirs is said with each target.
     connect: Answer,
@@ -73,7 +73,7 @@ impl Answer {
 /// Who the caller is, and what they may.
 #[utoipa::path(get, path = "/api/v1/me", responses((status = 200, body = Me), Refusals))]
 pub async fn me(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Me>, Failure> {
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     let stands = console.people.standing_for(&caller.name).await?;
     let origin = console.terminal_origin.as_ref().map(|url| url.origin().ascii_serialization());
     Ok(Json(Me {

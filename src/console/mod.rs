@@ -2,6 +2,7 @@
 //! shows it. It keeps no state.
 
 mod access;
+mod activity;
 mod api;
 pub mod csv;
 mod events;
@@ -13,19 +14,23 @@ pub mod oidc;
 mod overview;
 mod page;
 mod people;
+mod recordings;
 mod sign_in;
 mod targets;
 mod termination;
 mod view;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::http::HeaderMap;
 use axum::middleware::from_fn_with_state;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -36,10 +41,15 @@ use tracing::info;
 use url::Url;
 
 use crate::audit::{AuditSettings, Store};
+use crate::cluster::EventSink;
 use crate::http::{self, Ready};
-use crate::web::{Headers, Origins, Seal, Visitors};
+use crate::redis_link::{RedisLink, RedisSettings};
+use crate::web::{Caller, Headers, Origins, Seal, Visitors};
+use crate::{recording, web};
 use access::Gate;
-use feed::Feed;
+use activity::HotState;
+use failure::Failure;
+use feed::{Crowd, Feed};
 use oidc::Oidc;
 use overview::Counted;
 use people::People;
@@ -66,6 +76,12 @@ pub struct Settings {
     pub public_url: Option<Url>,
     /// Where the page finds the terminal, where that is not on the same host.
     pub terminal_origin: Option<Url>,
+    /// The gateways' hot state, where there is one.
+    pub redis: Option<RedisSettings>,
+    /// Where the gateways put recordings, if they do.
+    pub recording_url: Option<String>,
+    /// The name of the Pod, for Events.
+    pub pod_name: String,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub http_listen: SocketAddr,
 }
@@ -84,6 +100,12 @@ struct Console {
     oidc: Option<Oidc>,
     feed: Feed,
     counted: Counted,
+    hot: Option<HotState>,
+    recordings: Option<recording::Store>,
+    events: EventSink,
+    /// How often somebody asks.
+    callers: Arc<DefaultKeyedRateLimiter<String>>,
+    crowd: Crowd,
     /// For those who read all that was.
     exports: Arc<Semaphore>,
     terminal_origin: Option<Url>,
@@ -95,6 +117,11 @@ struct Console {
 
 /// How many pages of the feed may be open.
 const MOST_PAGES: u32 = 1000;
+/// How many requests somebody may send a second, and at once after a rest.
+const REQUESTS_A_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
+const REQUESTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(200).unwrap();
+/// Of so many who have asked, those are forgotten who rest.
+const MANY_CALLERS: usize = 1000;
 /// How many read all that was at once.
 const MOST_EXPORTS: usize = 3;
 /// How long pages may take to be told that the console ends.
@@ -105,7 +132,7 @@ const PARTING: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it cannot start, or can serve no longer.
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
-    let Settings { namespace, listen, audit, cookie_key_file, oidc, public_url, terminal_origin, http_listen } =
+    let Settings { namespace, listen, audit, cookie_key_file, oidc, public_url, terminal_origin, http_listen, .. } =
         settings;
     let (origins, headers) =
         (Origins::new(public_url.as_ref()), Headers::new(public_url.as_ref(), terminal_origin.as_ref()));
@@ -113,6 +140,12 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let oidc = oidc.zip(public_url.as_ref()).map(|(oidc, public)| Oidc::new(oidc, public)).transpose()?;
     let feed = Feed::new();
     let watching = feed.clone().run(Api::namespaced(client.clone(), &namespace));
+    let hot = settings.redis.map(RedisLink::new).transpose()?.map(HotState::new);
+    let recordings = settings.recording_url.map(|url| recording::Store::open(&url)).transpose();
+    let recordings = recordings.context("--recording-url")?;
+    let over = CancellationToken::new();
+    let (events, publishing) = EventSink::new(client.clone(), "bastion-console", &settings.pod_name, over.clone());
+    let publishing = tokio::spawn(publishing);
     let gate = Gate::new(client.clone(), &namespace);
     let visitors = Visitors::new(client.clone(), cookie_key_file.map(Seal::new));
     let places = Arc::new(Semaphore::new(MOST_PAGES as usize));
@@ -126,6 +159,11 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         sign_ins: sign_in::sign_ins(),
         oidc,
         counted: Counted::default(),
+        hot,
+        recordings,
+        events,
+        callers: Arc::new(RateLimiter::hashmap(Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_AT_ONCE))),
+        crowd: Crowd::default(),
         exports: Arc::new(Semaphore::new(MOST_EXPORTS)),
         terminal_origin,
         client,
@@ -142,13 +180,30 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         .with_state(console)
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(headers, Headers::add));
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
+    let serving = web::serve(listener, routes, stop);
     ready.set(true);
-    tokio::select! {
-        served = async { tokio::try_join!(probes, serving.into_future()) } => served.map(|_| ())?,
+    let served = tokio::select! {
+        served = async { tokio::join!(probes, serving).0 } => served,
         never = watching => match never {},
-    }
+    };
     // The server does not wait for pages, which are told to go elsewhere.
     let _ = timeout(PARTING, places.acquire_many(MOST_PAGES)).await;
-    Ok(())
+    over.cancel();
+    let _ = timeout(PARTING, publishing).await;
+    Ok(served?)
+}
+
+impl Console {
+    /// Who sent a request.
+    ///
+    /// # Errors
+    /// When that is nobody who is known, they ask too often, or the API server does not answer.
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+        let caller = self.visitors.caller(headers).await?;
+        if self.callers.len() > MANY_CALLERS {
+            self.callers.retain_recent();
+        }
+        self.callers.check_key(&caller.name).map_err(|_| Failure::TooMany)?;
+        Ok(caller)
+    }
 }

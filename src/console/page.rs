@@ -24,12 +24,16 @@ pub async fn page(method: Method, uri: Uri) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return Failure::NoMethod.into_response();
     }
-    let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
-    let name = if is_file { path } else { BEGINNING };
-    match Files::get(name) {
-        Some(file) => answer(name, file),
-        None if name == BEGINNING => (StatusCode::NOT_IMPLEMENTED, NOT_BUILT).into_response(),
-        None => Failure::NoRoute.into_response(),
+    if let Some(file) = Files::get(path) {
+        return answer(path, file);
+    }
+    // A page of an older console may ask for what is no longer there.
+    if path.starts_with("assets/") {
+        return Failure::NoRoute.into_response();
+    }
+    match Files::get(BEGINNING) {
+        Some(file) => answer(BEGINNING, file),
+        None => (StatusCode::NOT_IMPLEMENTED, NOT_BUILT).into_response(),
     }
 }
 

@@ -65,7 +65,7 @@ pub async fn targets(
     headers: HeaderMap,
     query: Result<Query<TargetQuery>, QueryRejection>,
 ) -> Result<Json<TargetPage>, Failure> {
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     let TargetQuery { limit, after } = understood(query)?;
     let params = page(limit, after.as_deref())?;
     let all = console.gate.may(caller.user(), Right::to("list", TARGETS)).await?;
@@ -89,7 +89,7 @@ pub async fn target(
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<TargetUsers>, Failure> {
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     let name = read_path(name)?;
     console.gate.require(&caller, Right { name: Some(&name), ..Right::to("get", TARGETS) }).await?;
     let found = if is_name(&name) { asked(console.target_objects().get_opt(&name)).await? } else { None };

@@ -44,7 +44,7 @@ pub async fn terminate(
     body: Result<Json<EndRequest>, JsonRejection>,
 ) -> Result<Json<Session>, Failure> {
     console.origins.check_write(&headers)?;
-    let caller = console.visitors.caller(&headers).await?;
+    let caller = console.caller(&headers).await?;
     let name = read_path(name)?;
     let Json(request) = body.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
     let reason = request.reason.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
@@ -84,21 +84,35 @@ impl Console {
         let (sessions, params) = (self.sessions(), PatchParams::default());
         let answer = asked(async {
             match sessions.patch(&name, &params, &Patch::Merge(patch)).await {
-                Ok(session) => Ok(Some(session)),
-                Err(error) if matches!(code(&error), Some(404 | 409 | 422)) => Ok(None),
+                Ok(session) => Ok(Ok(session)),
+                Err(error) if matches!(code(&error), Some(404 | 409 | 422)) => Ok(Err(error)),
                 Err(error) => Err(error),
             }
         });
-        if let Some(session) = answer.await? {
-            return Ok(session);
+        let refused = match answer.await? {
+            Ok(session) => return Ok(session),
+            Err(error) => error,
+        };
+        // It has ended meanwhile, or somebody else was faster; or it cannot be asked for so.
+        let now = asked(self.sessions().get_opt(&name)).await?.filter(|now| now.uid() == session.uid());
+        let now = now.ok_or_else(|| missing(&name))?;
+        match now.spec.termination {
+            _ if now.phase() != Phase::Active => Err(ended(&now)),
+            Some(_) => Ok(now),
+            None => Err(Failure::NotAsked { name, why: refusal(&refused) }),
         }
-        // It has ended meanwhile, or somebody else was faster.
-        let now = asked(self.sessions().get_opt(&name)).await?.ok_or_else(|| missing(&name))?;
-        if now.phase() == Phase::Active { Ok(now) } else { Err(ended(&now)) }
     }
 
     fn sessions(&self) -> Api<BastionSession> {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+/// What the API server said.
+fn refusal(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.chars().take(512).collect(),
+        other => other.to_string(),
     }
 }
 

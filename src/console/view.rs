@@ -62,9 +62,21 @@ pub struct Session {
     /// The end that was asked for, as the cluster has it; the history does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
+    /// What ends it by itself, as the cluster has it; the history does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// How and where it was recorded, and what became of it.
     #[schema(value_type = Option<Object>)]
     pub recording: Option<Value>,
+}
+
+/// What ends a session by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Limits {
+    /// Seconds without input.
+    pub idle_seconds: Option<i32>,
+    /// Seconds since its start.
+    pub max_seconds: Option<i32>,
 }
 
 /// An end that somebody asked for.
@@ -80,7 +92,9 @@ impl From<&BastionSession> for Session {
     fn from(session: &BastionSession) -> Self {
         let asked = session.spec.termination.clone();
         let termination = asked.map(|it| Termination { requested_by: it.requested_by, reason: it.reason });
-        Self { termination, ..SessionRecord::of(session).into() }
+        let limits = session.spec.limits.unwrap_or_default();
+        let limits = Limits { idle_seconds: limits.idle_seconds, max_seconds: limits.max_seconds };
+        Self { termination, limits: Some(limits), ..SessionRecord::of(session).into() }
     }
 }
 
@@ -114,6 +128,7 @@ impl From<SessionRecord> for Session {
             bytes_out: record.bytes_out,
             terminated_by: record.terminated_by,
             termination: None,
+            limits: None,
             recording: record.recording.and_then(|text| serde_json::from_str(&text).ok()),
         }
     }

@@ -175,12 +175,12 @@ impl Directory {
         self.users.get(&ObjectRef::new(name).within(&self.namespace))
     }
 
-    /// The user of the bastion who stands for a Kubernetes user: of several, the first by name who may sign in.
-    pub fn standing_for(&self, subject: &str) -> Option<Arc<BastionUser>> {
-        let mut users = self.users.state();
-        users.retain(|user| user.subject() == subject);
-        users.sort_by_cached_key(|user| (self.user(&user.name_any()).is_err(), user.name_any()));
-        users.into_iter().next()
+    /// The users of the bastion who stand for a Kubernetes user, by name.
+    pub fn standing_for(&self, subject: &str) -> Vec<String> {
+        let users = self.users.state().into_iter().filter(|user| user.subject() == subject);
+        let mut names: Vec<_> = users.map(|user| user.name_any()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Whether anybody signs in with a password in place of a key.

@@ -35,11 +35,15 @@ pub fn lines(texts: impl IntoIterator<Item = String>) -> String {
     texts.into_iter().flat_map(|text| [text, "\n".to_owned()]).collect()
 }
 
+/// What stands in an object may come from a client; no control character of it reaches a terminal.
+pub fn harmless(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 /// A cell of a table.
 #[expect(clippy::needless_pass_by_value, reason = "cells are made of what is at hand, texts and numbers alike")]
 pub fn cell(text: impl ToString, tone: Tone) -> Cell {
-    // What stands in an object may come from a client; no control character of it reaches a terminal.
-    let cell = Cell::new(text.to_string().replace(char::is_control, " "));
+    let cell = Cell::new(harmless(&text.to_string()));
     match tone {
         Tone::Plain => cell,
         Tone::Good => cell.fg(Color::Green),

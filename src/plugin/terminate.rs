@@ -162,7 +162,7 @@ async fn end_all(
     let mut ends = ends.buffer_unordered(AWAITED_AT_ONCE).boxed_local();
     let mut outcomes = Vec::new();
     while let Some((name, outcome)) = ends.next().await {
-        let line = outcome.said(&name) + "\n";
+        let line = output::harmless(&outcome.said(&name)) + "\n";
         if outcome.is_failure() {
             eprint!("bastion: {line}");
         } else if flags.output.is_none() {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use vte::{Params, Parser, Perform};
 
 use super::Failure;
-use super::store::{Stored, Store};
+use super::store::{Store, Stored};
 
 /// No more places are found.
 const MOST_MATCHES: usize = 200;
@@ -60,7 +60,9 @@ fn sorted_out(objects: &[Stored]) -> Vec<StoredRecording> {
         }
         found[place].pieces.extend(piece(name, *bytes));
     }
-    found.iter_mut().for_each(|recording| recording.pieces.sort_by(|one, other| one.name.cmp(&other.name)));
+    for recording in &mut found {
+        recording.pieces.sort_by(|one, other| one.name.cmp(&other.name));
+    }
     found.sort_by_key(|recording| recording.number);
     found
 }
@@ -117,7 +119,11 @@ impl Search {
     }
 
     fn event(&mut self, interval: f64, code: char, data: &str) {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "of hours at most, and never below zero")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "of hours at most, and never below zero"
+        )]
         let milliseconds = (interval * 1000.0).round() as u64;
         self.at = self.at.saturating_add(milliseconds);
         if code != 'o' {

@@ -57,9 +57,9 @@ pub async fn connect(
 ) -> Result<Response, Failure> {
     let credentials = Credentials::of_socket(&headers)?;
     match &credentials {
-        // A browser sends a cookie by itself, whichever site's page asks.
-        Credentials::Cookie(_) => terminal.origins.check_write(&headers)?,
-        Credentials::Token(_) => terminal.origins.check(&headers)?,
+        // A browser sends a cookie by itself, whichever site's page asks; with a WebSocket it says which.
+        Credentials::Cookie(_) if upgrade.is_ok() => terminal.origins.check_write(&headers)?,
+        Credentials::Cookie(_) | Credentials::Token(_) => terminal.origins.check(&headers)?,
     }
     let caller = terminal.visitors.known(&credentials).await?;
     let Query(wish) = wish.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;

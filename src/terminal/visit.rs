@@ -123,17 +123,23 @@ impl Visit {
 
     /// The name of the BastionUser.
     fn user(&self) -> Result<String, NoSession> {
-        let Some(user) = self.gateway.directory.standing_for(&self.subject) else {
-            return Err(NoSession::Because(format!(
-                "bastion: no user of this bastion stands for {:?}; whoever runs it makes a BastionUser whose spec.subject \
-                 is that",
-                self.subject
-            )));
+        let subject = &self.subject;
+        let names = self.gateway.directory.standing_for(subject);
+        let because = match names.as_slice() {
+            [name] => match self.gateway.directory.user(name) {
+                Ok(user) => return Ok(user.name_any()),
+                Err(reason) => format!("bastion: you may not sign in: {reason}"),
+            },
+            [] => format!(
+                "bastion: no user of this bastion stands for {subject:?}; whoever runs it makes a BastionUser whose \
+                 spec.subject is that"
+            ),
+            several => format!(
+                "bastion: several users of this bastion stand for {subject:?} ({}), and a page can be one alone",
+                several.join(", ")
+            ),
         };
-        match self.gateway.directory.user(&user.name_any()) {
-            Ok(user) => Ok(user.name_any()),
-            Err(reason) => Err(NoSession::Because(format!("bastion: you may not sign in: {reason}"))),
-        }
+        Err(NoSession::Because(because))
     }
 
     fn sign_in_name(&self, user: &str) -> String {

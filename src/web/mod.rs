@@ -6,6 +6,7 @@ mod headers;
 mod origin;
 mod refusal;
 mod seal;
+mod serve;
 mod visitors;
 
 pub use credentials::{COOKIE, Credentials, cookie};
@@ -13,4 +14,5 @@ pub use headers::Headers;
 pub use origin::Origins;
 pub use refusal::Refusal;
 pub use seal::{Purpose, Seal, SealError, SignedIn};
+pub use serve::serve;
 pub use visitors::{Caller, Visitors, asked};

@@ -76,7 +76,7 @@ async function picture(page, name) {
   if (PICTURES) await page.screenshot({ path: `${PICTURES}/${name}.png` });
 }
 
-async function terminate(page, chosen, reason) {
+async function terminate(page, chosen, reason, shown = "Ended by an administrator") {
   for (const name of chosen) await row(page, name).getByRole("checkbox").check();
   await page.getByRole("button", { name: "End…" }).click();
   const dialog = page.getByRole("dialog");
@@ -86,7 +86,7 @@ async function terminate(page, chosen, reason) {
   await dialog.getByRole("button", { name: CONFIRM }).click();
   for (const name of chosen) {
     await row(page, name).waitFor({ state: "detached" });
-    await ended(page, name).getByText("Ended by an administrator").waitFor();
+    await ended(page, name).getByText(shown).waitFor();
   }
   await dialog.getByRole("button", { name: "Close" }).click();
 }
@@ -127,6 +127,60 @@ const scenes = {
     const delay = /shown after ([\d.]+) (ms|s)/.exec(shown);
     assert.ok(delay && delay[2] === "ms" && Number(delay[1]) < 500, shown);
     await picture(two, "ended");
+  },
+
+  /** A shell in the page: what is typed is answered; each way out is the session's end, and says so; Enter begins again. */
+  async terminal() {
+    const list = await signedIn();
+    const page = await signedIn();
+    await page.goto(`${CONSOLE_URL}/targets`);
+    await page.getByRole("link", { name: "Connect to web-1" }).click();
+    const shows = (text) => page.locator(".xterm-rows").getByText(text).first().waitFor();
+    const state = (text) => page.getByTestId("state").filter({ hasText: text }).waitFor();
+    const session = async () => {
+      await state(/^Live$/);
+      await answers();
+      return await page.locator(".shell-session").innerText();
+    };
+    const answers = async () => {
+      await page.keyboard.type("clear; echo answer $((6 * 7))\n");
+      await shows("answer 42");
+    };
+    const first = await session();
+    await row(list, first).waitFor();
+    await agree(list);
+    await picture(page, "terminal");
+    await page.keyboard.type("exit 3\n");
+    await state("The user left");
+    await shows("exit status 3");
+    await ask(`ended ${first} UserExit`);
+    await ended(list, first).getByText("The user left").waitFor();
+
+    await page.keyboard.press("Enter");
+    const second = await session();
+    assert.notEqual(second, first);
+    await terminate(list, [second], "enough of it", "Ended by its own user");
+    await state("Ended by its own user");
+    await shows("enough of it");
+    await ask(`ended ${second} ApiClosed`);
+
+    await page.keyboard.press("Enter");
+    const third = await session();
+    page.once("dialog", (dialog) => void dialog.accept());
+    await page.reload();
+    await ask(`ended ${third} TabClosed`);
+    await ended(list, third).getByText("The user closed the tab").waitFor();
+    const fourth = await session();
+    await ask("stop console");
+    await answers();
+    await ask("start console");
+    await answers();
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    assert.deepEqual(violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id }) => id), []);
+    await page.close();
+    await ask(`ended ${fourth} TabClosed`);
+    await count(list, 0);
+    await agree(list);
   },
 
   /** A page holds its place, its filter and what is ticked while sessions come and go around it. */

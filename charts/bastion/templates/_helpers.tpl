@@ -233,17 +233,14 @@ capabilities: {drop: [ALL]}
 {{- if kindIs "invalid" .Values.controller.replicas }}{{ ternary 1 2 (eq .Values.database.type "sqlite") }}{{ else }}{{ .Values.controller.replicas }}{{ end }}
 {{- end }}
 
-{{/* Ports that a program must reach: (list . "controller"). */}}
+{{/* Ports that the controller and the console must reach. */}}
 {{- define "bastion.ports" -}}
-{{- $redis := eq (index . 1) "controller" }}
-{{- with index . 0 }}
 {{- $ports := concat (list 443 6443) .Values.networkPolicy.controllerPorts }}
 {{- if eq .Values.database.type "mysql" }}{{ $ports = append $ports .Values.database.mysql.port }}{{ end }}
 {{- if eq .Values.database.type "bundled" }}{{ $ports = append $ports 3306 }}{{ end }}
-{{- if and $redis (eq .Values.redis.type "bundled") }}{{ $ports = append $ports 6379 }}{{ end }}
-{{- if and $redis (eq .Values.redis.type "external") }}{{ $ports = append $ports (regexFind "[0-9]+$" (urlParse .Values.redis.external.url).host | default "6379" | int) }}{{ end }}
+{{- if eq .Values.redis.type "bundled" }}{{ $ports = append $ports 6379 }}{{ end }}
+{{- if eq .Values.redis.type "external" }}{{ $ports = append $ports (regexFind "[0-9]+$" (urlParse .Values.redis.external.url).host | default "6379" | int) }}{{ end }}
 {{- range uniq $ports }}
 - {protocol: TCP, port: {{ . }}}
-{{- end }}
 {{- end }}
 {{- end }}

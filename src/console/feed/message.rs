@@ -1,5 +1,6 @@
 //! What a page is told, as text. It is written once for all pages; each adds only its own number.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::ws::Utf8Bytes;
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
+use super::super::activity::{Activity, Seen};
 use super::super::view::Session;
 use super::state::{Change, Delta};
 
@@ -51,14 +53,32 @@ impl Told {
     }
 }
 
+/// Why there is a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It is what there is by now: what it lacks has ended.
+    Anew,
+    /// The person sees others than before.
+    Rights,
+}
+
+impl Cause {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Anew => "anew",
+            Self::Rights => "rights",
+        }
+    }
+}
+
 /// A snapshot, in as many messages as it takes. Deltas behind it are numbered from 1.
-pub fn snapshot(sessions: &[Arc<Session>], live: bool, now: Timestamp) -> Arc<[Utf8Bytes]> {
+pub fn snapshot(sessions: &[Arc<Session>], live: bool, cause: Cause, now: Timestamp) -> Arc<[Utf8Bytes]> {
     let parts = sessions.len().div_ceil(PART).max(1);
     let part = |number: usize| {
         let from = (number * PART).min(sessions.len());
         let sessions: Vec<&Session> = sessions[from..].iter().take(PART).map(Arc::as_ref).collect();
         json!({"type": "snapshot", "sequence": 0, "timestamp": now.to_string(),
-            "data": {"live": live, "part": number + 1, "parts": parts, "sessions": sessions}})
+            "data": {"live": live, "cause": cause.text(), "part": number + 1, "parts": parts, "sessions": sessions}})
     };
     (0..parts).map(|number| part(number).to_string().into()).collect()
 }
@@ -71,6 +91,12 @@ pub fn heartbeat(sequence: u64, now: Timestamp) -> Utf8Bytes {
 /// That what the page shows may be old, until a snapshot comes.
 pub fn stale(sequence: u64, now: Timestamp) -> Utf8Bytes {
     json!({"type": "stale", "sequence": sequence, "timestamp": now.to_string()}).to_string().into()
+}
+
+/// What sessions do just now.
+pub fn activity(sequence: u64, seen: &BTreeMap<String, Seen>, now: Timestamp) -> Utf8Bytes {
+    let activity: BTreeMap<_, Activity> = seen.iter().map(|(name, seen)| (name, seen.activity(now))).collect();
+    json!({"type": "activity", "sequence": sequence, "timestamp": now.to_string(), "data": activity}).to_string().into()
 }
 
 #[cfg(test)]
@@ -97,7 +123,7 @@ mod tests {
     fn a_snapshot_comes_in_parts_that_are_the_whole() {
         for (count, parts) in [(0, 1), (1, 1), (500, 1), (501, 2), (1200, 3)] {
             let sessions: Vec<_> = (0..count).map(|it| Arc::new(Session::from(&active(&it.to_string())))).collect();
-            let messages = snapshot(&sessions, true, Timestamp::UNIX_EPOCH);
+            let messages = snapshot(&sessions, true, Cause::Anew, Timestamp::UNIX_EPOCH);
             assert_eq!(messages.len(), parts);
             let mut found = Vec::new();
             for (number, message) in messages.iter().enumerate() {

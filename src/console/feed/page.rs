@@ -1,5 +1,6 @@
 //! One page: a WebSocket that is told what changes, for as long as its person may see it.
 
+use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
@@ -11,13 +12,16 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::SinkExt;
 use jiff::Timestamp;
+use serde::Deserialize;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::debug;
 
 use super::super::Console;
 use super::super::access::Sight;
+use super::super::activity::Seen;
 use super::super::failure::{Failure, Refusals};
+use super::message::Cause;
 use super::{News, message};
 use crate::metrics::{METRICS, SnapshotLabels};
 use crate::web::{Credentials, Refusal};
@@ -35,7 +39,11 @@ const RECHECK: Duration = Duration::from_secs(10);
 /// How long rights last that cannot be looked at.
 const UNCHECKED: Duration = Duration::from_mins(1);
 /// No page has more to say.
-const LONGEST_MESSAGE: usize = 4096;
+const LONGEST_MESSAGE: usize = 64 * 1024;
+/// How many sessions a page may have on its screen.
+const MOST_WATCHED: usize = 200;
+/// From one look at what they do to the next.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a page is left.
 enum Bye {
@@ -45,6 +53,8 @@ enum Bye {
     Leaving,
     /// It answers nothing, or takes nothing.
     Silent,
+    /// The person has as many open as they may.
+    Crowded,
     /// The person may see it no longer.
     Refused(Failure),
 }
@@ -69,7 +79,15 @@ pub async fn feed(
     Ok(upgrade.on_upgrade(async move |socket| {
         METRICS.console_pages.inc();
         debug!(who = caller.name, "a page is open");
-        Page { socket, console, credentials, sight, sequence: 0 }.run().await;
+        let crowd = console.crowd.clone();
+        let page =
+            Page { socket, console, credentials, sight, sequence: 0, watched: HashSet::new(), told: BTreeMap::new() };
+        if crowd.enter(&caller.name) {
+            page.run().await;
+            crowd.leave(&caller.name);
+        } else {
+            page.part(Bye::Crowded).await;
+        }
         METRICS.console_pages.dec();
         drop(place);
     }))
@@ -82,15 +100,33 @@ struct Page {
     sight: Sight,
     /// How many deltas there were since the last snapshot.
     sequence: u64,
+    /// The names of the sessions that are on the screen.
+    watched: HashSet<String>,
+    /// What was last told of them.
+    told: BTreeMap<String, Seen>,
+}
+
+/// What a page says.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Said {
+    /// What is on its screen, so that it is told what happens there.
+    Watch { names: Vec<String> },
 }
 
 impl Page {
     async fn run(mut self) {
         let Err(bye) = self.follow().await;
+        self.part(bye).await;
+    }
+
+    /// Closes it, with the reason.
+    async fn part(mut self, bye: Bye) {
         let (code, reason) = match bye {
             Bye::Gone => return,
             Bye::Leaving => (close_code::AWAY, "this console ends; connect again".to_owned()),
-            Bye::Silent => (close_code::POLICY, "no sign of life; connect again".to_owned()),
+            Bye::Silent => (close_code::AGAIN, "no sign of life; connect again".to_owned()),
+            Bye::Crowded => (close_code::AGAIN, "you have as many pages open as you may".to_owned()),
             Bye::Refused(failure) => (close_code::POLICY, failure.to_string()),
         };
         let close = Message::Close(Some(CloseFrame { code, reason: short(reason).into() }));
@@ -103,7 +139,8 @@ impl Page {
         let (console, credentials) = (self.console.clone(), self.credentials.clone());
         let mut news = self.show("opened").await?;
         let mut rights = pin!(another_sight(&console, &credentials, self.sight.clone()));
-        let mut heartbeat = interval(HEARTBEAT);
+        let (mut heartbeat, mut looks) = (interval(HEARTBEAT), interval(LOOK_EVERY));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         loop {
             tokio::select! {
@@ -111,13 +148,17 @@ impl Page {
                 () = stop.cancelled() => return Err(Bye::Leaving),
                 said = self.socket.recv() => match said {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Bye::Gone),
-                    Some(Ok(_)) => heard = Instant::now(),
+                    Some(Ok(said)) => {
+                        heard = Instant::now();
+                        self.heed(&said);
+                    }
                 },
                 sight = &mut rights => {
                     self.sight = sight.map_err(Bye::Refused)?;
                     rights.set(another_sight(&console, &credentials, self.sight.clone()));
                     news = self.show("rights").await?;
                 }
+                _ = looks.tick(), if !self.watched.is_empty() => self.look().await?,
                 _ = heartbeat.tick() => {
                     if heard.elapsed() > SILENCE {
                         return Err(Bye::Silent);
@@ -139,12 +180,34 @@ impl Page {
     /// Shows all that the person may see. What comes is told after it.
     async fn show(&mut self, cause: &'static str) -> Result<broadcast::Receiver<News>, Bye> {
         METRICS.console_snapshots.get_or_create(&SnapshotLabels { cause }).inc();
-        let (snapshot, news) = self.console.feed.open(&self.sight);
+        let because = if cause == "rights" { Cause::Rights } else { Cause::Anew };
+        let (snapshot, news) = self.console.feed.open(&self.sight, because);
         self.sequence = 0;
         for part in snapshot.iter() {
             self.say(part.clone()).await?;
         }
         Ok(news)
+    }
+
+    /// Takes note of what a page says. What it should not say is nothing.
+    fn heed(&mut self, said: &Message) {
+        let Message::Text(text) = said else { return };
+        if let (Some(_), Ok(Said::Watch { names })) = (&self.console.hot, serde_json::from_str(text)) {
+            self.watched = names.into_iter().take(MOST_WATCHED).collect();
+            self.told.clear();
+        }
+    }
+
+    /// Tells what the sessions on the screen do, where that is another than before.
+    async fn look(&mut self) -> Result<(), Bye> {
+        let Some(hot) = self.console.hot.clone() else { return Ok(()) };
+        let known = self.console.feed.known(&self.watched, &self.sight);
+        let seen = hot.of(&known).await;
+        if seen == self.told {
+            return Ok(());
+        }
+        self.told = seen;
+        self.say(message::activity(self.sequence, &self.told, Timestamp::now())).await
     }
 
     async fn tell(&mut self, changes: &[message::Told]) -> Result<(), Bye> {

@@ -29,7 +29,7 @@ export default function Terminal({ target, login, me }: { target: string; login:
         <span className="fill" />
         {phase.state === "over" && <button type="button" className="main" onClick={() => visit?.start()}>{words("newSession")}</button>}
         <button type="button" onClick={() => setSearching((times) => times + 1)} title="Ctrl+Shift+F">{words("search")}</button>
-        <button type="button" aria-expanded={files && phase.state === "live"} disabled={phase.state !== "live"} onClick={() => setFiles(!files)}>{words("files")}</button>
+        {session?.files && <button type="button" aria-expanded={files && phase.state === "live"} disabled={phase.state !== "live"} onClick={() => setFiles(!files)}>{words("files")}</button>}
         <button type="button" aria-pressed={reader} onClick={() => setReader(!reader)}>{words("reader")}</button>
       </div>
       <div className="shell-body">

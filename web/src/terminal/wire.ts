@@ -2,7 +2,7 @@
 // frames are the bytes of the terminal; src/terminal/wire.rs is the other side.
 
 export type FromGateway =
-  | { type: "session"; name: string; id: string; user: string; target: string; login: string }
+  | { type: "session"; files?: boolean; name: string; id: string; user: string; target: string; login: string }
   | { type: "ack"; bytes: number }
   | { type: "pong" }
   | { type: "notice"; text: string }

@@ -1,0 +1,54 @@
+//! How many pages each person has open, so that nobody takes the places of all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How many pages somebody may have open.
+const MOST: usize = 250;
+
+/// Who has how many pages open. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Crowd(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Crowd {
+    /// Somebody opens one more. Whether they may; then they have to leave it again.
+    pub fn enter(&self, who: &str) -> bool {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pages = open.entry(who.to_owned()).or_default();
+        let may = *pages < MOST;
+        *pages += usize::from(may);
+        may
+    }
+
+    /// Somebody closes one.
+    pub fn leave(&self, who: &str) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pages) = open.get_mut(who) {
+            *pages -= 1;
+            if *pages == 0 {
+                open.remove(who);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_the_places_of_all() {
+        let crowd = Crowd::default();
+        for _ in 0..MOST {
+            assert!(crowd.enter("a"));
+        }
+        assert!(!crowd.enter("a") && crowd.enter("b"));
+        crowd.leave("a");
+        assert!(crowd.enter("a") && !crowd.enter("a"));
+        for _ in 0..MOST {
+            crowd.leave("a");
+        }
+        crowd.leave("b");
+        assert!(crowd.0.lock().unwrap().is_empty());
+    }
+}
