@@ -197,7 +197,7 @@ function Recorded({ session, me }: { session: Session; me: Me }): ReactNode {
   const { state, message, mode, location, bytes: size, channels } = recording;
   return (
     <List title={say("recording")} act={<Play session={session} me={me} />} facts={[
-      [say("state"), <>{state ?? "–"}{message && <small className="bad"> {message}</small>}</>],
+      [say("state"), <>{state ?? (session.status === "active" ? say("recordingNow") : "–")}{message && <small className="bad"> {message}</small>}</>],
       ...(mode ? [[say("mode"), mode] as const] : []),
       ...(location ? [[say("place"), <code>{location}</code>] as const] : []),
       ...(size === undefined ? [] : [[say("size"), bytes(size)] as const]),

@@ -50,5 +50,5 @@ it("adds up intervals from where the pieces begin, in whole milliseconds", () =>
 it("leaves out what is damaged, and counts the time of what it does not know", () => {
   const damaged = ['[0.1, "o", "cut', "[]", '["1","o","x"]', '[-1,"o","x"]', '[1,"o",5]', '[1,"i","typed"]', '[1,"r","0x0"]', '[1,"r","big"]', '[1,"o","end"]'];
   expect(read(damaged.join("\n"), 0)).toEqual([{ at: 4000, kind: "output", text: "end" }]);
-  expect(read('[0,"r","99999x99999"]', 0)).toEqual([{ at: 0, kind: "size", columns: 2000, rows: 2000 }]);
+  expect(read('[0,"r","99999x99999"]', 0)).toEqual([{ at: 0, kind: "size", columns: 1000, rows: 1000 }]);
 });

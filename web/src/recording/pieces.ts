@@ -32,7 +32,7 @@ export const BEFORE: Budget = { bytes: 512 * 1024, pieces: 300 };
 export const NEXT: Budget = { bytes: 256 * 1024, pieces: 100 };
 
 /** A terminal that is larger than this is none, and would have the browser draw forever. */
-const LARGEST = 2000;
+const LARGEST = 1000;
 
 /** The pieces of which the screen at a moment is made: the one it is in, and those before it that the budget lets through. */
 export function toSee(pieces: readonly Piece[], at: number, budget = BEFORE): Range {

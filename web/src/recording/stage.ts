@@ -10,15 +10,21 @@ type Step = { kind: "output"; text: string } | ({ kind: "size" | "reset" } & Siz
 
 /** In which sizes the font is still, or already, read. What fits in none of them can be scrolled. */
 const [SMALLEST, LARGEST, FINE] = [6, 20, 0.5];
+/**
+ * Another size costs the browser as much time as so many characters. Of those that are shown at once only the last few count:
+ * with thousands of them a recording could not be looked at, and what they were for has been drawn again since.
+ */
+const [COST, MOST_SIZES] = [20_000, 50];
 /** Ends an escape sequence that was cut off. */
 const CANCEL = "\x18";
 
 export class XtermStage implements Stage {
-  owed = 0;
   private readonly terminal: Terminal;
   private readonly undo: (() => void)[] = [];
   private steps: Step[] = [];
-  private drawing = false;
+  private drawing: Step | null = null;
+  /** Whether its size is another than the font was chosen for. */
+  private unfit = false;
   private closed = false;
 
   constructor(private readonly host: HTMLElement, label: string) {
@@ -31,23 +37,29 @@ export class XtermStage implements Stage {
     this.undo.push(() => observer.disconnect(), whenColoursChange(() => { this.terminal.options.theme = theme(host); }));
   }
 
+  get owed(): number {
+    const cost = (step: Step): number => (step.kind === "output" ? step.text.length : COST);
+    return this.steps.reduce((sum, step) => sum + cost(step), this.drawing ? cost(this.drawing) : 0);
+  }
+
   reset(size: Size): void {
     this.steps = [{ kind: "output", text: CANCEL }, { kind: "reset", ...bounded(size) }];
-    this.owed = 0;
     this.draw();
   }
 
   show(moments: readonly Moment[]): void {
     let text = "";
+    let sizes = moments.filter((it) => it.kind === "size").length;
     const flush = (): void => {
       if (text) this.steps.push({ kind: "output", text });
-      this.owed += text.length;
       text = "";
     };
     for (const moment of moments) {
       if (moment.kind === "output") text += moment.text;
-      if (moment.kind !== "size") continue;
+      if (moment.kind !== "size" || sizes-- > MOST_SIZES) continue;
       flush();
+      // Of sizes with nothing between them the last one counts: each costs time.
+      if (this.steps.at(-1)?.kind === "size") this.steps.pop();
       this.steps.push(moment);
     }
     flush();
@@ -69,17 +81,16 @@ export class XtermStage implements Stage {
   private draw(): void {
     while (!this.drawing && !this.closed) {
       const step = this.steps.shift();
-      if (!step) return;
-      if (step.kind === "output") this.write(step.text);
+      if (!step) return this.unfit ? this.fit() : undefined;
+      if (step.kind === "output") this.write(step);
       else this.change(step);
     }
   }
 
-  private write(text: string): void {
-    this.drawing = true;
-    this.terminal.write(text, () => {
-      this.drawing = false;
-      this.owed = Math.max(0, this.owed - text.length);
+  private write(step: Extract<Step, { kind: "output" }>): void {
+    this.drawing = step;
+    this.terminal.write(step.text, () => {
+      this.drawing = null;
       // xterm.js is still in the midst of its own work.
       queueMicrotask(() => this.draw());
     });
@@ -88,7 +99,7 @@ export class XtermStage implements Stage {
   private change({ kind, columns, rows }: Exclude<Step, { kind: "output" }>): void {
     if (kind === "reset") this.terminal.reset();
     this.terminal.resize(columns, rows);
-    this.fit();
+    this.unfit = true;
   }
 
   /** Has the font be as large as its place allows. */
@@ -96,6 +107,7 @@ export class XtermStage implements Stage {
     const place = this.host.parentElement;
     const screen = this.host.querySelector<HTMLElement>(".xterm-screen");
     if (this.closed || !place || !screen || screen.offsetWidth === 0) return;
+    this.unfit = false;
     const room = { width: place.clientWidth - this.margin(), height: place.clientHeight };
     const { fontSize = 14 } = this.terminal.options;
     const scale = Math.min(room.width / screen.offsetWidth, room.height / screen.offsetHeight);

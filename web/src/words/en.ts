@@ -106,6 +106,7 @@ export const en = {
   mayNotConnect: "You may not connect to this target",
   recording: "Recording",
   recordingOff: "Not recorded",
+  recordingNow: "Recording",
   play: "Play",
   playThis: "Play the recording of {0} on {1}",
   mayNotPlay: "You may not play recordings",

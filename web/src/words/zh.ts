@@ -108,6 +108,7 @@ export const zh: Words = {
   mayNotConnect: "您无权连接此目标主机",
   recording: "录像",
   recordingOff: "未录像",
+  recordingNow: "正在录像",
   play: "播放",
   playThis: "播放 {0} 在 {1} 上的录像",
   mayNotPlay: "您无权播放录像",
