@@ -70,12 +70,13 @@ soak: tools ## Use a bastion for SOAK_MINUTES (15) under random faults, and chec
 	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/soak"
 
 .PHONY: bench
-bench: tools ## Measure speed and cost beside an OpenSSH bastion, and ends against a bare status patch
+bench: tools ## Measure speed and cost beside an OpenSSH bastion, and ends, in the cluster and on a page, against a bare status patch
 	@hack/cargo-build --release --bin bastion
 	@hack/cargo-build --bin bastion --example speed
 	@BASTION_PROGRAM="$(CARGO_TARGET_DIR)/release/bastion" hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/speed"
-	@cargo bench --bench ends --no-run
+	@cargo bench --bench ends --bench page --no-run
 	hack/own-network cargo bench --bench ends
+	hack/own-network cargo bench --bench page
 
 .PHONY: lint
 lint: ## Check the format, run clippy, and cargo-deny where it is installed

@@ -279,6 +279,47 @@ const scenes = {
     await ask(`answers ${others}`);
   },
 
+  /**
+   * For benches/page.rs: how long a page with a thousand rows takes to show them at first, and from each end of a session on the
+   * screen to the frame without its row. All clocks are this machine's.
+   */
+  async latency() {
+    const page = await signedIn();
+    await ask("many 1000");
+    await count(page, 1000);
+    const cold = await browser.newContext({ viewport: { width: 1440, height: 900 }, storageState: await page.context().storageState() });
+    const first = await cold.newPage();
+    await first.addInitScript(() => {
+      new MutationObserver((_, observer) => {
+        if (!document.querySelector(".rows [data-name]")) return;
+        observer.disconnect();
+        requestAnimationFrame(() => { globalThis.shownAfter = performance.now(); });
+      }).observe(document, { childList: true, subtree: true });
+    });
+    await first.goto(CONSOLE_URL);
+    await first.waitForFunction(() => globalThis.shownAfter !== undefined);
+    const firstShown = await first.evaluate(() => globalThis.shownAfter);
+    await cold.close();
+    await page.goto(`${CONSOLE_URL}/?size=1000`);
+    await page.getByTestId("range").filter({ hasText: "1–1000 of 1000" }).waitFor();
+    const shown = [];
+    for (let round = 0; round < Number(process.env.ROUNDS); round++) {
+      const name = await page.locator(".rows [data-name]").nth(5 + (round % 10)).getAttribute("data-name");
+      const gone = page.evaluate((name) => new Promise((resolve) => {
+        const look = () => {
+          if (document.querySelector(`.rows [data-name="${name}"]`)) return;
+          observer.disconnect();
+          requestAnimationFrame(() => resolve(performance.timeOrigin + performance.now()));
+        };
+        const observer = new MutationObserver(look);
+        observer.observe(document.querySelector(".rows"), { childList: true, subtree: true, attributes: true });
+      }), name);
+      const [began, seen] = (await ask(`end ${name}`)).split(" ").map(Number);
+      shown.push([seen - began, (await gone) - began]);
+    }
+    console.log(`@figures ${JSON.stringify({ firstShown, shown })}`);
+  },
+
   /** A console that is gone is said to be gone, and its successor shows what is so. */
   async lost() {
     const page = await signedIn();

@@ -1,7 +1,7 @@
 // The frame of the page: who is signed in, where they can go, in which language and colours.
 
-import { lazy, type ReactNode, Suspense, useCallback, useEffect, useState } from "react";
-import { type Me, me as askWhoIAm, Refused, sentence, signOut } from "./api";
+import { lazy, type ReactNode, Suspense, useCallback, useEffect, useReducer, useRef, useState } from "react";
+import { type Me, me as askWhoIAm, Refused, sentence, signOut, whenUnknown } from "./api";
 import { Rail } from "./Rail";
 import { Feed } from "./live/connection";
 import { Live, useOnline, useRefusal } from "./live/live";
@@ -11,11 +11,12 @@ import { SessionDetail } from "./pages/SessionDetail";
 import { SignIn } from "./pages/SignIn";
 import { Targets } from "./pages/Targets";
 import { TerminalPage } from "./pages/TerminalPage";
+import { tabTitle } from "./places";
 import { Sessions } from "./sessions/Sessions";
+import { Guard } from "./parts/Broken";
 import { segments, useParams, usePath } from "./url";
+import { heedWho, type Who } from "./who";
 import { type Language, type Say, Speech, speak, useSay } from "./words";
-
-type Who = { state: "asking" } | { state: "nobody" } | { state: "in"; me: Me } | { state: "failed"; error: string };
 
 /** The player is a part of its own and comes only to who plays something. */
 const Recording = lazy(() => import("./recording"));
@@ -39,33 +40,52 @@ function useLanguage(): [Say, () => void] {
   return [speak(language), () => setLanguage(language === "en" ? "zh" : "en")];
 }
 
-export function App(): ReactNode {
-  const [say, changeLanguage] = useLanguage();
-  const [who, setWho] = useState<Who>({ state: "asking" });
+/** Who this is, how to ask anew, and how to leave. */
+function useWho(): [Who, () => void, () => void] {
+  const [who, tell] = useReducer(heedWho, { state: "asking" });
+  // Of several questions the last is right: somebody may have signed in or out since.
+  const turn = useRef(0);
   const ask = useCallback((): void => {
+    const mine = ++turn.current;
     askWhoIAm().then(
-      (me) => setWho({ state: "in", me }),
+      (me) => mine === turn.current && tell({ said: "in", me }),
       (error: unknown) => {
-        const nobody = error instanceof Refused && (error.status === 401 || error.status === 501);
-        setWho(nobody ? { state: "nobody" } : { state: "failed", error: sentence(error) });
+        if (mine !== turn.current) return;
+        const unknown = error instanceof Refused && (error.status === 401 || error.status === 501);
+        tell(unknown ? { said: "unknown" } : { said: "nothing", error: sentence(error) });
       },
     );
   }, []);
-  useEffect(ask, [ask]);
+  const leave = useCallback((): void => {
+    turn.current++;
+    signOut().then(() => tell({ said: "out" }), ask);
+  }, [ask]);
+  useEffect(() => {
+    whenUnknown(() => tell({ said: "unknown" }));
+    ask();
+  }, [ask]);
   useEffect(() => {
     if (who.state !== "failed") return;
     const again = window.setTimeout(ask, AGAIN);
     return () => window.clearTimeout(again);
   }, [who, ask]);
+  return [who, ask, leave];
+}
+
+export function App(): ReactNode {
+  const [say, changeLanguage] = useLanguage();
+  const [who, ask, leave] = useWho();
   return (
     <Speech.Provider value={say}>
-      {who.state === "in" ? (
-        <SignedIn me={who.me} onLanguage={changeLanguage} onOut={() => void signOut().finally(ask)} recheck={ask} />
-      ) : who.state === "nobody" ? (
-        <SignIn onIn={ask} onLanguage={changeLanguage} />
-      ) : (
-        <main className="alone">{who.state === "failed" && <p role="alert">{say("unreachable", who.error)}</p>}</main>
-      )}
+      <Guard>
+        {who.state === "in" ? (
+          <SignedIn me={who.me} onLanguage={changeLanguage} onOut={leave} recheck={ask} />
+        ) : who.state === "nobody" ? (
+          <SignIn over={who.over} onIn={ask} onLanguage={changeLanguage} />
+        ) : (
+          <main className="alone">{who.state === "failed" && <><h1>{say("title")}</h1><p role="alert">{say("unreachable", who.error)}</p></>}</main>
+        )}
+      </Guard>
     </Speech.Provider>
   );
 }
@@ -79,7 +99,8 @@ interface SignedInProps {
 }
 
 function SignedIn({ me, onLanguage, onOut, recheck }: SignedInProps): ReactNode {
-  const [feed] = useState(() => new Feed());
+  const path = usePath();
+  const [feed] = useState(() => new Feed(recheck));
   useEffect(() => {
     feed.open();
     return () => feed.close();
@@ -89,20 +110,21 @@ function SignedIn({ me, onLanguage, onOut, recheck }: SignedInProps): ReactNode 
       <Watchman recheck={recheck} />
       <div className="frame">
         <Rail me={me} onLanguage={onLanguage} onOut={onOut} />
-        <Body me={me} />
+        <Guard key={path}><Body me={me} /></Guard>
       </div>
     </Live.Provider>
   );
 }
 
-/** Has the tab say how many are online, and sees to who is signed in where the feed was refused. */
+/** Has the tab say where this is and how many are online, and sees to who is signed in where the feed was refused. */
 function Watchman({ recheck }: { recheck: () => void }): null {
   const say = useSay();
+  const path = usePath();
   const { live, sessions } = useOnline();
   const refusal = useRefusal();
   useEffect(() => {
-    document.title = live ? `(${sessions.size}) ${say("title")}` : say("title");
-  }, [live, sessions.size, say]);
+    document.title = tabTitle(segments(path), live ? sessions.size : null, say);
+  }, [path, live, sessions.size, say]);
   useEffect(() => {
     if (refusal) recheck();
   }, [refusal, recheck]);

@@ -5,14 +5,8 @@ import type { Me } from "./api";
 import { useOnline } from "./live/live";
 import { Icon, type Picture } from "./parts/Icon";
 import { Link } from "./parts/Link";
+import { PLACES } from "./places";
 import { useSay, type Word } from "./words";
-
-const PLACES: readonly (readonly [string, Word, Picture])[] = [
-  ["/overview", "overview", "overview"],
-  ["/", "online", "online"],
-  ["/history", "history", "history"],
-  ["/targets", "targets", "targets"],
-];
 
 export function Rail({ me, onLanguage, onOut }: { me: Me; onLanguage: () => void; onOut: () => void }): ReactNode {
   const say = useSay();

@@ -158,9 +158,17 @@ export function sentence(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+let tellUnknown = (): void => {};
+
+/** Has somebody told whenever the console does not know who asks: a sign-in ends, or is taken back. */
+export function whenUnknown(listener: () => void): void {
+  tellUnknown = listener;
+}
+
 export async function ask(path: string, init?: RequestInit): Promise<Response> {
   const response = await fetch(path, { credentials: "same-origin", ...init });
   if (response.ok) return response;
+  if (response.status === 401) tellUnknown();
   const problem: unknown = await response.json().catch(() => null);
   const said = problem && typeof problem === "object" && "error" in problem ? String(problem.error) : response.statusText;
   throw new Refused(response.status, said || `HTTP ${response.status}`);

@@ -8,11 +8,14 @@ export function duration(milliseconds: number): string {
   return days > 0 ? `${days}d ${two(hours)}:${clock}` : `${hours}:${clock}`;
 }
 
+const UNITS = { en: ["s", "min", "h"], zh: ["秒", "分钟", "小时"] } as const;
+
 /** A span in its largest unit, as people say it. */
-export function span(seconds: number): string {
-  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  return `${Math.floor(seconds / 3600)} h`;
+export function span(seconds: number, language: keyof typeof UNITS = "en"): string {
+  const [second, minute, hour] = UNITS[language];
+  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} ${second}`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} ${minute}`;
+  return `${Math.floor(seconds / 3600)} ${hour}`;
 }
 
 export function delayText(milliseconds: number): string {

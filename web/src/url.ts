@@ -3,13 +3,21 @@
 import { useCallback, useSyncExternalStore } from "react";
 
 const listeners = new Set<() => void>();
-const tell = (): void => listeners.forEach((listener) => listener());
+const first = location.pathname;
+let gone = false;
+const tell = (): void => {
+  gone ||= location.pathname !== first;
+  listeners.forEach((listener) => listener());
+};
 window.addEventListener("popstate", tell);
 
 function subscribe(listener: () => void): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
+
+/** Whether somebody has gone to another page since this one was loaded. */
+export const hasGone = (): boolean => gone;
 
 /** Goes somewhere; `replace` leaves no step to go back to. */
 export function go(to: string, replace = false): void {

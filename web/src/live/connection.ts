@@ -1,5 +1,6 @@
 // The live feed's WebSocket: connects again whenever it must, and hands what it says to feed.ts in batches.
 
+import { Batch } from "./batch";
 import { heed, type Message, NOTHING, type Online } from "./feed";
 
 /** How long nothing may come: the console sends a sign of life every 10 s. */
@@ -16,14 +17,16 @@ export class Feed {
   private online = NOTHING;
   private refused: string | null = null;
   private listeners = new Set<() => void>();
-  private waiting: Message[] = [];
   private socket: WebSocket | null = null;
   private pause = FIRST_PAUSE;
   private silence = 0;
   private again = 0;
-  private drawing = false;
   private watched: readonly string[] = [];
   private watching = 0;
+  private batch = new Batch<Message>((messages) => this.draw(messages));
+
+  /** `recheck` is to find out who is signed in, and what they may. */
+  constructor(private readonly recheck: () => void = () => {}) {}
 
   /** What is online. */
   snapshot = (): Online => this.online;
@@ -55,18 +58,27 @@ export class Feed {
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(`${scheme}//${location.host}/api/v1/feed`, ["feed.bastion.dev"]);
     this.socket = socket;
+    this.batch.open();
     this.expectLife();
+    let opened = false;
+    socket.onopen = () => {
+      opened = true;
+    };
     socket.onmessage = ({ data }) => {
       if (this.socket === socket) this.take(JSON.parse(String(data)) as Message);
     };
     socket.onclose = ({ code, reason }) => {
-      if (this.socket === socket) this.lost(code === REFUSED ? reason : null);
+      if (this.socket !== socket) return;
+      // Browsers do not tell why there is no WebSocket: it may be that nobody is signed in any more.
+      if (!opened) this.recheck();
+      this.lost(code === REFUSED ? reason : null);
     };
   }
 
   close(): void {
     window.clearTimeout(this.again);
     window.clearTimeout(this.silence);
+    this.batch.close();
     const socket = this.socket;
     this.socket = null;
     socket?.close(1000);
@@ -75,18 +87,11 @@ export class Feed {
   private take(message: Message): void {
     this.expectLife();
     this.pause = FIRST_PAUSE;
-    this.waiting.push(message);
-    if (this.drawing) return;
-    this.drawing = true;
-    // What comes in one go is one change of the page; a tab in the background draws no frames.
-    if (document.hidden) queueMicrotask(this.draw);
-    else requestAnimationFrame(this.draw);
+    if (message.type === "snapshot" && message.data.cause === "rights" && message.data.part === 1) this.recheck();
+    this.batch.add(message);
   }
 
-  private draw = (): void => {
-    this.drawing = false;
-    const messages = this.waiting;
-    this.waiting = [];
+  private draw(messages: readonly Message[]): void {
     const next = heed(this.online, messages, Date.now());
     if (next === null) {
       this.reconnect();
@@ -97,7 +102,7 @@ export class Feed {
     this.refused = null;
     if (fresh) this.sayWatched();
     this.tell();
-  };
+  }
 
   private expectLife(): void {
     window.clearTimeout(this.silence);
@@ -112,7 +117,7 @@ export class Feed {
   private lost(refused: string | null): void {
     window.clearTimeout(this.silence);
     this.socket = null;
-    this.waiting = [];
+    this.batch.close();
     this.online = { ...this.online, live: false, missingParts: 0, parts: [] };
     this.refused = refused;
     this.tell();

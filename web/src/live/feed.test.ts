@@ -5,8 +5,8 @@ import { AT, session } from "../samples";
 
 const NOW = Date.parse(AT);
 
-const snapshot = (ids: string[], part = 1, parts = 1, live = true): Message => ({
-  type: "snapshot", sequence: 0, timestamp: AT, data: { live, part, parts, sessions: ids.map((id) => session(id)) },
+const snapshot = (ids: string[], part = 1, parts = 1, live = true, cause?: "opened" | "rights"): Message => ({
+  type: "snapshot", sequence: 0, timestamp: AT, data: { live, part, parts, sessions: ids.map((id) => session(id)), ...(cause && { cause }) },
 });
 const delta = (type: "session_start" | "session_update" | "session_end", sequence: number, data: Session): Message => ({
   type, sequence, timestamp: AT, session_id: data.session_id, data,
@@ -54,6 +54,14 @@ describe("the feed", () => {
     expect([after.live, ids(after), after.ended.map((it) => it.session.session_id)]).toEqual([true, ["b"], ["a"]]);
     expect(delay(after.ended[0]!)).toBeNull();
     expect(told(after, { type: "stale", sequence: 0, timestamp: AT }).live).toBe(false);
+  });
+
+  it("says of nothing that it has ended where this person's rights are others", () => {
+    const online = told(NOTHING, snapshot(["a", "b", "c"]));
+    const after = told(online, snapshot(["a"], 1, 2, true, "rights"), snapshot(["b"], 2, 2, true, "rights"));
+    expect([ids(after), after.ended]).toEqual([["a", "b"], []]);
+    const later = told(after, snapshot(["b"], 1, 1, true, "opened"));
+    expect([ids(later), later.ended.map((it) => it.session.session_id)]).toEqual([["b"], ["a"]]);
   });
 
   it("measures by the console's clock, whatever the browser's is", () => {

@@ -33,12 +33,23 @@ export interface Online {
   /** What has come of a snapshot so far. */
   parts: readonly Session[];
   missingParts: number;
+  /** Whether what comes of a snapshot comes because this person's rights are others now. */
+  otherRights: boolean;
   /** By how much this machine's clock is ahead of the console's, with the shortest way of a message, in milliseconds. */
   ahead: number;
 }
 
+interface Snapshot {
+  live: boolean;
+  part: number;
+  parts: number;
+  sessions: Session[];
+  /** Why it came; older consoles do not say. */
+  cause?: "opened" | "reset" | "slow" | "rights";
+}
+
 export type Message = { sequence: number; timestamp: string } & (
-  | { type: "snapshot"; data: { live: boolean; part: number; parts: number; sessions: Session[] } }
+  | { type: "snapshot"; data: Snapshot }
   | { type: "session_start" | "session_update" | "session_end"; session_id: string; data: Session }
   | { type: "heartbeat" | "stale" }
   | { type: "activity"; data: Record<string, Activity> }
@@ -57,6 +68,7 @@ export const NOTHING: Online = {
   sequence: 0,
   parts: [],
   missingParts: 0,
+  otherRights: false,
   ahead: Number.POSITIVE_INFINITY,
 };
 
@@ -104,15 +116,16 @@ function step(state: Draft, message: Message, now: number): boolean {
   }
 }
 
-function snapshot(state: Draft, data: Extract<Message, { type: "snapshot" }>["data"], now: number): boolean {
+function snapshot(state: Draft, data: Snapshot, now: number): boolean {
   const first = data.part === 1;
   if (!first && state.missingParts !== data.parts - data.part + 1) return false;
   state.parts = first ? data.sessions : [...state.parts, ...data.sessions];
   state.missingParts = data.parts - data.part;
+  state.otherRights = data.cause === "rights" || (!first && state.otherRights);
   if (state.missingParts > 0) return true;
   const shown = new Map(state.parts.map((session) => [session.session_id, session]));
-  // What ended unseen has ended all the same; nobody told how.
-  if (data.live) {
+  // What ended unseen has ended all the same; nobody told how. Where rights are others, what is out of sight may well go on.
+  if (data.live && !state.otherRights) {
     for (const session of state.sessions.values()) {
       if (!shown.has(session.session_id)) state.ended.unshift({ session, shownAt: now - state.ahead });
     }

@@ -106,16 +106,16 @@ function Row({ row, me }: { row: Session; me: Me }): ReactNode {
   const why = row.status === "active" ? "" : say.reason(row.reason);
   return (
     <tr>
-      <td title={row.subject}><Link to={`/sessions/${encodeURIComponent(row.name)}?id=${row.session_id}`} label={say("openSession", row.user, row.target)}><strong>{row.user}</strong></Link></td>
-      <td>{row.target}</td>
-      <td>{row.login}</td>
-      <td className="short client" title={[row.client_address, row.client_software].filter(Boolean).join("\n")}>{row.client_address}</td>
-      <td><span className={`why ${row.status}`}>{say(row.status)}</span></td>
-      <td className="short" title={[why, row.message, row.terminated_by].filter(Boolean).join("\n")}>{why}{row.terminated_by && <small> {say("by", row.terminated_by)}</small>}</td>
-      <td><Moment time={row.start_time} /></td>
-      <td className="number" title={row.end_time ? `${say("ended")}: ${utc(row.end_time)}` : undefined}>{row.duration_seconds !== null && duration(row.duration_seconds * 1000)}</td>
-      <td className="number">↑ {bytes(row.bytes_in)} ↓ {bytes(row.bytes_out)}</td>
-      <td className="act">{isPlayable(row) && <Play session={row} me={me} small />}</td>
+      <td data-column="user" title={row.subject}><Link to={`/sessions/${encodeURIComponent(row.name)}?id=${row.session_id}`} label={say("openSession", row.user, row.target)}><strong>{row.user}</strong></Link></td>
+      <td data-column="target" title={row.target}>{row.target}</td>
+      <td data-column="login" title={row.login}>{row.login}</td>
+      <td data-column="client" title={[row.client_address, row.client_software].filter(Boolean).join("\n")}>{row.client_address}</td>
+      <td data-column="status"><span className={`why ${row.status}`}>{say(row.status)}</span></td>
+      <td data-column="reason" title={[why, row.message, row.terminated_by].filter(Boolean).join("\n")}>{why}{row.terminated_by && <small> {say("by", row.terminated_by)}</small>}</td>
+      <td data-column="started"><Moment time={row.start_time} /></td>
+      <td data-column="duration" className="number" title={row.end_time ? `${say("ended")}: ${utc(row.end_time)}` : undefined}>{row.duration_seconds !== null && duration(row.duration_seconds * 1000)}</td>
+      <td data-column="traffic" className="number">↑ {bytes(row.bytes_in)} ↓ {bytes(row.bytes_out)}</td>
+      <td data-column="act">{isPlayable(row) && <Play session={row} me={me} small />}</td>
     </tr>
   );
 }

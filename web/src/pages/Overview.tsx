@@ -80,12 +80,14 @@ interface TileProps {
   word: Word;
   hint?: string | null;
   tone?: "bad" | undefined;
+  /** What is to be known of where it leads. */
+  title?: string;
 }
 
-function Tile({ to, value, word, hint, tone }: TileProps): ReactNode {
+function Tile({ to, value, word, hint, tone, title }: TileProps): ReactNode {
   const say = useSay();
   return (
-    <Link to={to} className={tone ? `tile paper ${tone}` : "tile paper"}>
+    <Link to={to} title={title} className={tone ? `tile paper ${tone}` : "tile paper"}>
       <b>{value ?? <span className="hint">{say("unknown")}</span>}</b>
       <span>{say(word)}</span>
       {hint && <small title={hint}>{hint}</small>}
@@ -101,9 +103,9 @@ function Counts({ seen, lacking }: { seen: Seen | null; lacking: string | null }
   return (
     <>
       <Tile to={`/history?since=${since}`} value={seen?.starts ?? null} word="starts24" hint={lacking} />
-      <Tile to="/history" value={ends ?? null} word="ends24" hint={lacking} />
+      <Tile to="/history" value={ends ?? null} word="ends24" hint={lacking} title={say("byStart")} />
       <Tile to="/history" value={seen ? seen.audit_backlog : null} word="backlog" />
-      <Tile to="/history" value={!seen ? null : oldest == null ? say("nothingWaits") : say("ago", span(oldest))} word="oldestEnd" tone={(oldest ?? 0) > 60 ? "bad" : undefined} />
+      <Tile to="/history" value={!seen ? null : oldest == null ? say("nothingWaits") : say("ago", span(oldest, say.language))} word="oldestEnd" tone={(oldest ?? 0) > 60 ? "bad" : undefined} />
     </>
   );
 }
@@ -120,7 +122,7 @@ function Ends({ counts, lacking }: { counts: Record<string, number> | null | und
       <ul className="bars">
         {rows.map(({ name, count, part }) => (
           <li key={name}>
-            <Link to={`/history?reason=${encodeURIComponent(name)}`}>
+            <Link to={`/history?reason=${encodeURIComponent(name)}`} title={say("byStart")}>
               <span>{say.reason(name)}</span>
               <span className="bar" aria-hidden="true"><i style={{ width: `${part * 100}%` }} /></span>
               <b>{count}</b>
@@ -207,8 +209,8 @@ function GatewayRow({ gateway }: { gateway: Gateway }): ReactNode {
       <td><Link to={seen}>{gateway.name}</Link></td>
       <td><code>{gateway.instance}</code></td>
       <td><span className={`why ${tone}`}>{say(word)}</span></td>
-      <td>{gateway.renewed_ago === null ? say("unknown") : say("ago", span(gateway.renewed_ago))}</td>
-      <td className="number"><Link to={seen} className="link">{gateway.sessions}</Link></td>
+      <td data-label={say("heartbeat")}>{gateway.renewed_ago === null ? say("unknown") : say("ago", span(gateway.renewed_ago, say.language))}</td>
+      <td className="number" data-label={say("sessions")}><Link to={seen} className="link">{gateway.sessions}</Link></td>
     </tr>
   );
 }

@@ -14,10 +14,7 @@ import { Play } from "../parts/Play";
 import { useMay } from "../sessions/Sessions";
 import { TerminateDialog } from "../sessions/TerminateDialog";
 import { useSay } from "../words";
-import { left, life, type Step } from "./life";
-
-/** From one look to the next, while it is open, and after. */
-const [LOOK, LATER] = [2000, 15_000];
+import { left, life, looks, type Step } from "./life";
 
 interface Found {
   session: Session;
@@ -50,14 +47,12 @@ export function SessionDetail({ name, id, me }: { name: string; id: string | nul
   const say = useSay();
   const online = useOnline();
   const feed = useFeed();
-  const [open, setOpen] = useState(true);
   // The feed tells of an end before the next look would.
-  const { answer, error, failure } = useAsked(() => find(name, id), `${name} ${id} ${online.ended.some((it) => it.session.name === name)}`, open ? LOOK : LATER);
+  const { answer, error, failure } = useAsked(() => find(name, id), `${name} ${id} ${online.ended.some((it) => it.session.name === name)}`, looks);
   const active = answer?.session.status === "active";
   useEffect(() => {
-    if (answer) setOpen(active);
     if (active) feed.watch([name]);
-  }, [answer, active, feed, name]);
+  }, [active, feed, name]);
   if (!answer) return <Missing name={name} error={error} failure={failure} />;
   const { session, events, lacking } = answer;
   return (
@@ -179,13 +174,13 @@ function Limits({ session, activity }: { session: Session; activity: (Activity &
     if (limits === undefined) return say("limitsUntold");
     if (limit == null) return say("noLimit");
     const rest = left(limit, used);
-    return rest === null ? span(limit) : rest === 0 ? say("spent") : say("left", span(rest), span(limit));
+    return rest === null ? span(limit, say.language) : rest === 0 ? say("spent") : say("left", span(rest, say.language), span(limit, say.language));
   };
   return (
     <List title={say("limits")} facts={[
       [say("longestLimit"), told(limits?.max_seconds, lasted)],
       [say("idleLimit"), told(limits?.idle_seconds, idle)],
-      [say("idle"), idle === null ? <span title={say("idleUnknown")}>–</span> : span(idle)],
+      [say("idle"), idle === null ? <span title={say("idleUnknown")}>–</span> : span(idle, say.language)],
     ]} />
   );
 }

@@ -21,7 +21,7 @@ function useFailure(): Word | null {
   return word === null ? null : (FAILURES[word] ?? "oidcProvider");
 }
 
-export function SignIn({ onIn, onLanguage }: { onIn: () => void; onLanguage: () => void }): ReactNode {
+export function SignIn({ over, onIn, onLanguage }: { over: boolean; onIn: () => void; onLanguage: () => void }): ReactNode {
   const say = useSay();
   const [ways, setWays] = useState<Ways | null>(null);
   useEffect(() => {
@@ -43,6 +43,7 @@ export function SignIn({ onIn, onLanguage }: { onIn: () => void; onLanguage: () 
         <div className="tools"><LanguageButton onLanguage={onLanguage} /><Theme /></div>
         <section className="card">
           <h1>{say("signIn")}</h1>
+          {over && <p className="notice" role="alert">{say("signInOver")}</p>}
           {failure && <p className="notice bad" role="alert">{say(failure)}</p>}
           {ways?.oidc && <a className="button main" href={`/auth/oidc?return=${back}`}>{say("signInWith", ways.oidc.name)}</a>}
           {ways?.oidc && ways.token && <p className="or">{say("or")}</p>}

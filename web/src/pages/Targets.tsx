@@ -82,9 +82,9 @@ function Row({ target, me, online }: { target: Target; me: Me; online: number | 
       <tr>
         <th scope="row" className="name">{name}{description && <small title={description}>{description}</small>}</th>
         <td className="at" title={address ?? undefined}>{address === null ? "–" : <code>{address}:{port}</code>}</td>
-        <td className="wrap">{target.logins.join(", ")}</td>
-        <td className="wrap">{target.groups.join(", ") || "–"}</td>
-        <td className="number">{online === null ? "–" : online === 0 ? 0 : <Link to={`/?target=${encodeURIComponent(name)}`} className="link">{online}</Link>}</td>
+        <td className="wrap" data-label={say("logins")}>{target.logins.join(", ")}</td>
+        <td className="wrap" data-label={say("groups")}>{target.groups.join(", ") || "–"}</td>
+        <td className="number" data-label={say("sessionsNow")}>{online === null ? "–" : online === 0 ? 0 : <Link to={`/?target=${encodeURIComponent(name)}`} className="link">{online}</Link>}</td>
         <td>
           <span className="access"><span className={may ? "why good" : "why"} title={may === null ? (me.rights.connect?.reason ?? undefined) : undefined}>{say(may === null ? "unknown" : may ? "mayYes" : "mayNo")}</span>
           {me.rights.list_targets.allowed && (

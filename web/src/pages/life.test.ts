@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Happening, Session } from "../api";
 import { AT, session } from "../samples";
-import { left, life } from "./life";
+import { left, life, looks } from "./life";
 
 const event = (second: number, reason: string, more: Partial<Happening> = {}): Happening => ({
   time: `2026-01-02T03:04:${String(second).padStart(2, "0")}.000000Z`, type: "Normal", reason, message: `of ${reason}`, count: 1, ...more,
@@ -37,4 +37,11 @@ describe("a life", () => {
 
 it("says what is left of a limit", () => {
   expect([left(60, 20), left(60, 70), left(null, 5), left(undefined, 5), left(60, null)]).toEqual([40, 0, null, null, null]);
+});
+
+it("looks at a session until it has ended, and twice after that", () => {
+  const pause = looks();
+  const [open, ended] = [{ answer: { session: session("a") } }, { answer: { session: session("a", { status: "closed" }) } }];
+  const outcomes = [open, { failure: new Error("down") }, open, ended, ended, ended];
+  expect(outcomes.map(pause)).toEqual([2000, 2000, 2000, 2000, 15_000, null]);
 });

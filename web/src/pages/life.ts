@@ -1,6 +1,7 @@
 // The life of a session, from the session itself and from its Events: pure.
 
 import type { Happening, Session } from "../api";
+import type { Pause } from "../parts/asking";
 
 export interface Step {
   /** Null where nobody told. */
@@ -36,6 +37,18 @@ export function life(session: Session, events: readonly Happening[]): Step[] {
     steps.splice(place, 0, { ...step("asked", null, termination.reason), name: termination.requested_by });
   }
   return steps;
+}
+
+/** From one look at an open session to the next. */
+const LOOK = 2000;
+
+/**
+ * When one session is looked at: often while it is open; once it has ended soon again, for the Events that came late, and
+ * then for what became of its recording. A session that has ended stays as it is.
+ */
+export function looks(): Pause<{ session: Session }> {
+  const after = [LOOK, 15_000];
+  return ({ answer }) => (answer && answer.session.status !== "active" ? (after.shift() ?? null) : LOOK);
 }
 
 /** How many seconds are left of a limit, of which so many are used; null where there is no limit or nobody knows. */

@@ -21,3 +21,7 @@ it("begins anew with another filter", () => {
   form.set("login", "");
   expect(address(form, read("after=5.a&user=alice&size=300")).toString()).toBe("user=bob&size=300");
 });
+
+it("asks for nothing by a time that is none", () => {
+  expect(filters(read("since=x&until=2026-13-45T99:99")).toString()).toBe("");
+});

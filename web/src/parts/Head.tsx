@@ -1,17 +1,19 @@
 // The head of each page: what it is, and whether what it shows is so now.
 
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 import { local, zone } from "../format";
 import { useOnline, useRefusal } from "../live/live";
+import { hasGone } from "../url";
 import { useSay } from "../words";
 
 export function Head({ title, lead, children }: { title: ReactNode; lead?: ReactNode; children?: ReactNode }): ReactNode {
   const say = useSay();
   const here = zone(say.language);
+  const heading = useHeading();
   return (
     <header className="head">
       <div className="title">
-        <h1>{title}</h1>
+        <h1 ref={heading} tabIndex={-1}>{title}</h1>
         {lead}
       </div>
       {children}
@@ -20,6 +22,16 @@ export function Head({ title, lead, children }: { title: ReactNode; lead?: React
       <Mark />
     </header>
   );
+}
+
+/** Who goes to another page begins at its head, as they would on a page that was loaded, and hears what it is. */
+function useHeading(): React.RefObject<HTMLHeadingElement | null> {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    const busy = document.activeElement?.closest("main, dialog");
+    if (hasGone() && !busy) heading.current?.focus({ preventScroll: true });
+  }, []);
+  return heading;
 }
 
 /** How long the page may be without the feed before it says so: opening one takes a moment. */

@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "react";
 import { sentence } from "../api";
+import { asking, type Pause } from "./asking";
 
 /** The time, as it goes by. */
 export function useNow(every = 1000): number {
@@ -22,27 +23,15 @@ export interface Asked<T> {
   waiting: boolean;
 }
 
-/** Asks again whenever `key` is another one, and every so many milliseconds. */
-export function useAsked<T>(ask: () => Promise<T>, key: string, every = 0): Asked<T> {
+/** Asks again whenever `key` is another one, and every so many milliseconds, or as a plan says that begins with each key. */
+export function useAsked<T>(ask: () => Promise<T>, key: string, every: number | (() => Pause<T>) = 0): Asked<T> {
   const [asked, setAsked] = useState<Omit<Asked<T>, "waiting"> & { key: string | null }>({ answer: null, error: null, failure: null, key: null });
   useEffect(() => {
-    let left = false;
-    let timer = 0;
-    const look = (): void => {
-      ask()
-        .then(
-          (answer) => left || setAsked({ answer, error: null, failure: null, key }),
-          (failure: unknown) => left || setAsked((before) => ({ answer: before.key === key ? before.answer : null, error: sentence(failure), failure, key })),
-        )
-        .finally(() => {
-          if (!left && every > 0) timer = window.setTimeout(look, every);
-        });
-    };
-    look();
-    return () => {
-      left = true;
-      window.clearTimeout(timer);
-    };
+    const pause = typeof every === "function" ? every() : () => every || null;
+    return asking(ask, ({ answer, failure }) => {
+      if (answer !== undefined) setAsked({ answer, error: null, failure: null, key });
+      else setAsked((before) => ({ answer: before.key === key ? before.answer : null, error: sentence(failure), failure, key }));
+    }, pause);
     // What is asked is told by the key.
   }, [key, every]);
   return { ...asked, waiting: asked.key !== key };

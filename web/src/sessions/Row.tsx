@@ -2,7 +2,7 @@
 
 import { memo, type ReactNode } from "react";
 import type { Session } from "../api";
-import type { Activity } from "../live/feed";
+import type { Activity, Ended } from "../live/feed";
 import { bytes, duration, span } from "../format";
 import { Icon } from "../parts/Icon";
 import { Link } from "../parts/Link";
@@ -29,7 +29,7 @@ export const Row = memo(function Row(props: RowProps): ReactNode {
   const { slot, top, index, on, active } = props;
   const style = { transform: `translateY(${top}px)` };
   const id = `row-${slot.id}`;
-  if (slot.gone) return <div className={active ? "row gone active" : "row gone"} id={id} role="row" aria-rowindex={index} style={style}><Gone session={slot.session} /></div>;
+  if (slot.gone) return <div className={active ? "row gone active" : "row gone"} id={id} role="row" aria-rowindex={index} style={style}><Gone gone={slot.gone} /></div>;
   const { session } = slot;
   const state = ["row", on && "on", active && "active", session.termination && "ending"].filter(Boolean).join(" ");
   return (
@@ -39,9 +39,10 @@ export const Row = memo(function Row(props: RowProps): ReactNode {
   );
 });
 
-function Gone({ session }: { session: Session }): ReactNode {
+function Gone({ gone: { session, shownAt } }: { gone: Ended }): ReactNode {
   const say = useSay();
-  return <span role="gridcell" className={`why ${session.status}`}>{session.user} → {session.target} · {say.reason(session.reason)}</span>;
+  const why = shownAt === 0 ? say("outOfSight") : say.reason(session.reason);
+  return <span role="gridcell" className={`why ${session.status}`}>{session.user} → {session.target} · {why}</span>;
 }
 
 function Cells({ session, now, on, activity, lacking, toggle, onEnd }: RowProps & { session: Session }): ReactNode {
@@ -62,7 +63,7 @@ function Cells({ session, now, on, activity, lacking, toggle, onEnd }: RowProps 
       <span role="gridcell" data-column="protocol">{session.protocol}</span>
       <span role="gridcell" data-column="start_time"><Moment time={session.start_time} now={now} /></span>
       <span role="gridcell" data-column="duration">{session.termination ? say("ending") : duration(now - Date.parse(session.start_time))}</span>
-      <span role="gridcell" data-column="idle" title={traffic ?? say("idleUnknown")}>{idle === null ? "–" : span(idle)}</span>
+      <span role="gridcell" data-column="idle" title={traffic ?? say("idleUnknown")}>{idle === null ? "–" : span(idle, say.language)}</span>
       <span role="gridcell" data-column="gateway" title={session.gateway}><bdi>{session.gateway}</bdi></span>
       <span role="gridcell" data-column="act">
         <button

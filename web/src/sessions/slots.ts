@@ -25,6 +25,7 @@ export function held(before: readonly Slot[], page: Page, query: Query, sessions
   const slots = before.map((slot): Slot => {
     const session = sessions.get(slot.id);
     if (session) return { id: slot.id, session, gone: null };
+    // Of what is gone at 0 nobody told an end: it may be that this person may see it no longer.
     const gone = ends.get(slot.id) ?? slot.gone ?? { session: slot.session, shownAt: 0 };
     return { id: slot.id, session: gone.session, gone };
   });

@@ -1,0 +1,69 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { AT } from "../samples";
+import { Feed } from "./connection";
+
+class Socket {
+  static all: Socket[] = [];
+  static readonly OPEN = 1;
+  readyState = 0;
+  onopen = (): void => {};
+  onmessage = (_: { data: string }): void => {};
+  onclose = (_: { code: number; reason: string }): void => {};
+  constructor(readonly address: string) {
+    Socket.all.push(this);
+  }
+  close(): void {}
+  send(): void {}
+}
+const last = (): Socket => Socket.all.at(-1)!;
+const snapshot = (part: number, cause: string): { data: string } => ({
+  data: JSON.stringify({ type: "snapshot", sequence: 0, timestamp: AT, data: { live: true, part, parts: 2, sessions: [], cause } }),
+});
+
+beforeEach(() => {
+  Socket.all = [];
+  vi.useFakeTimers();
+  vi.stubGlobal("WebSocket", Socket);
+  vi.stubGlobal("window", globalThis);
+  vi.stubGlobal("location", { protocol: "https:", host: "console" });
+  vi.stubGlobal("document", Object.assign(new EventTarget(), { hidden: true }));
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+it("asks who is signed in once for each attempt that opened no socket", () => {
+  const recheck = vi.fn();
+  const feed = new Feed(recheck);
+  feed.open();
+  last().onclose({ code: 1006, reason: "" });
+  expect([recheck.mock.calls.length, feed.refusal()]).toEqual([1, null]);
+  vi.advanceTimersByTime(1000);
+  expect(Socket.all.length).toBe(2);
+  last().onopen();
+  last().onclose({ code: 1006, reason: "" });
+  expect(recheck).toHaveBeenCalledTimes(1);
+  feed.close();
+});
+
+it("asks what this person may when their rights are others, once for each snapshot", () => {
+  const recheck = vi.fn();
+  const feed = new Feed(recheck);
+  feed.open();
+  last().onopen();
+  for (const cause of ["opened", "rights"]) for (const part of [1, 2]) last().onmessage(snapshot(part, cause));
+  expect(recheck).toHaveBeenCalledTimes(1);
+  feed.close();
+});
+
+it("says why the console closed it, and tries no socket after it was closed here", () => {
+  const feed = new Feed();
+  feed.open();
+  last().onopen();
+  last().onclose({ code: 1008, reason: "the token is not known" });
+  expect(feed.refusal()).toBe("the token is not known");
+  feed.close();
+  vi.advanceTimersByTime(60_000);
+  expect(Socket.all.length).toBe(1);
+});
