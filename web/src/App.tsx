@@ -1,6 +1,6 @@
 // The frame of the page: who is signed in, where they can go, in which language and colours.
 
-import { type ReactNode, useCallback, useEffect, useReducer, useRef, useState } from "react";
+import { lazy, type ReactNode, Suspense, useCallback, useEffect, useReducer, useRef, useState } from "react";
 import { type Me, me as askWhoIAm, Refused, sentence, signOut, whenUnknown } from "./api";
 import { Rail } from "./Rail";
 import { Feed } from "./live/connection";
@@ -17,6 +17,9 @@ import { Guard } from "./parts/Broken";
 import { segments, useParams, usePath } from "./url";
 import { heedWho, type Who } from "./who";
 import { type Language, type Say, Speech, speak, useSay } from "./words";
+
+/** The player is a part of its own and comes only to who plays something. */
+const Recording = lazy(() => import("./recording"));
 
 /** From one try to the next, where the console does not answer. */
 const AGAIN = 2000;
@@ -141,6 +144,8 @@ function Body({ me }: { me: Me }): ReactNode {
       return <Targets me={me} />;
     case "sessions":
       return name ? <SessionDetail key={name} name={name} id={params.get("id")} me={me} /> : <Sessions me={me} />;
+    case "recordings":
+      return name ? <Suspense fallback={<main className="page" />}><Recording key={path} name={name} me={me} /></Suspense> : <History me={me} />;
     case "terminal":
       return name ? <TerminalPage key={path} target={name} login={params.get("login")} me={me} /> : <Targets me={me} />;
     default:

@@ -165,7 +165,7 @@ export function whenUnknown(listener: () => void): void {
   tellUnknown = listener;
 }
 
-async function ask(path: string, init?: RequestInit): Promise<Response> {
+export async function ask(path: string, init?: RequestInit): Promise<Response> {
   const response = await fetch(path, { credentials: "same-origin", ...init });
   if (response.ok) return response;
   if (response.status === 401) tellUnknown();
@@ -174,7 +174,7 @@ async function ask(path: string, init?: RequestInit): Promise<Response> {
   throw new Refused(response.status, said || `HTTP ${response.status}`);
 }
 
-async function get<T>(path: string): Promise<T> {
+export async function get<T>(path: string): Promise<T> {
   return (await (await ask(path)).json()) as T;
 }
 

@@ -9,9 +9,11 @@ import { useAsked } from "../parts/hooks";
 import { Icon } from "../parts/Icon";
 import { Link } from "../parts/Link";
 import { Moment } from "../parts/Moment";
+import { Play } from "../parts/Play";
 import { useParams } from "../url";
 import { useSay, type Word } from "../words";
 import { REASONS } from "../words/reasons";
+import { isPlayable } from "./playable";
 import { address, FIELDS, filters, pageQuery, size, SIZES } from "./past";
 
 const STATUSES = ["active", "closed", "timeout", "terminated"] as const;
@@ -26,12 +28,12 @@ export function History({ me }: { me: Me }): ReactNode {
     <main className="page history">
       <Head title={say("history")} />
       {!all.allowed && <p className="notice">{say("own", all.reason ?? "")}</p>}
-      {none ? <Empty title={say("noHistory")} hint={there.reason} /> : <Records />}
+      {none ? <Empty title={say("noHistory")} hint={there.reason} /> : <Records me={me} />}
     </main>
   );
 }
 
-function Records(): ReactNode {
+function Records({ me }: { me: Me }): ReactNode {
   const say = useSay();
   const [params] = useParams();
   const query = pageQuery(params);
@@ -44,7 +46,7 @@ function Records(): ReactNode {
       {error && <Empty title={say(noRight ? "noRight" : "historyFails")} hint={error} tone="bad" />}
       {!error && !answer && <p className="hint" role="status">{say("loading")}</p>}
       {!error && answer && rows.length === 0 && <Empty title={say("noneFound")} hint={say("noneFoundHint")} />}
-      {!error && rows.length > 0 && <Rows rows={rows} waiting={waiting} />}
+      {!error && rows.length > 0 && <Rows rows={rows} waiting={waiting} me={me} />}
       {!error && answer && <Pager next={answer.next ?? null} count={rows.length} />}
     </>
   );
@@ -80,7 +82,7 @@ function Filters(): ReactNode {
   );
 }
 
-function Rows({ rows, waiting }: { rows: readonly Session[]; waiting: boolean }): ReactNode {
+function Rows({ rows, waiting, me }: { rows: readonly Session[]; waiting: boolean; me: Me }): ReactNode {
   const say = useSay();
   return (
     <div className={waiting ? "sheet paper dim" : "sheet paper"} role="region" aria-label={say("history")} aria-busy={waiting} tabIndex={0}>
@@ -90,15 +92,16 @@ function Rows({ rows, waiting }: { rows: readonly Session[]; waiting: boolean })
             {COLUMNS.map((word) => <th key={word} scope="col">{say(word)}</th>)}
             <th scope="col" className="number">{say("duration")}</th>
             <th scope="col" className="number">{say("traffic")}</th>
+            <th scope="col"><span className="unseen">{say("recording")}</span></th>
           </tr>
         </thead>
-        <tbody>{rows.map((row) => <Row key={row.session_id} row={row} />)}</tbody>
+        <tbody>{rows.map((row) => <Row key={row.session_id} row={row} me={me} />)}</tbody>
       </table>
     </div>
   );
 }
 
-function Row({ row }: { row: Session }): ReactNode {
+function Row({ row, me }: { row: Session; me: Me }): ReactNode {
   const say = useSay();
   const why = row.status === "active" ? "" : say.reason(row.reason);
   return (
@@ -112,6 +115,7 @@ function Row({ row }: { row: Session }): ReactNode {
       <td data-column="started"><Moment time={row.start_time} /></td>
       <td data-column="duration" className="number" title={row.end_time ? `${say("ended")}: ${utc(row.end_time)}` : undefined}>{row.duration_seconds !== null && duration(row.duration_seconds * 1000)}</td>
       <td data-column="traffic" className="number">↑ {bytes(row.bytes_in)} ↓ {bytes(row.bytes_out)}</td>
+      <td data-column="act">{isPlayable(row) && <Play session={row} me={me} small />}</td>
     </tr>
   );
 }

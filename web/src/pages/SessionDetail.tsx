@@ -10,6 +10,7 @@ import { Head } from "../parts/Head";
 import { useAsked, useNow } from "../parts/hooks";
 import { Link } from "../parts/Link";
 import { Moment } from "../parts/Moment";
+import { Play } from "../parts/Play";
 import { useMay } from "../sessions/Sessions";
 import { TerminateDialog } from "../sessions/TerminateDialog";
 import { useSay } from "../words";
@@ -68,7 +69,7 @@ export function SessionDetail({ name, id, me }: { name: string; id: string | nul
         <div className="aside">
           <Facts session={session} />
           {active && <Limits session={session} activity={online.activity.get(name)} />}
-          <Recorded session={session} />
+          <Recorded session={session} me={me} />
         </div>
       </div>
     </main>
@@ -130,10 +131,10 @@ function Told({ step, session }: { step: Step; session: Session }): ReactNode {
   return <>{step.text && <p>{step.text}</p>}{by && <p>{say("by", by)}</p>}</>;
 }
 
-function List({ title, facts }: { title: string; facts: readonly (readonly [string, ReactNode])[] }): ReactNode {
+function List({ title, facts, act }: { title: string; facts: readonly (readonly [string, ReactNode])[]; act?: ReactNode }): ReactNode {
   return (
     <section className="paper">
-      <h2>{title}</h2>
+      {act ? <div className="split"><h2>{title}</h2>{act}</div> : <h2>{title}</h2>}
       <dl className="facts">{facts.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}</dl>
     </section>
   );
@@ -184,14 +185,14 @@ function Limits({ session, activity }: { session: Session; activity: (Activity &
   );
 }
 
-function Recorded({ session }: { session: Session }): ReactNode {
+function Recorded({ session, me }: { session: Session; me: Me }): ReactNode {
   const say = useSay();
   const { recording } = session;
   if (!recording) return <List title={say("recording")} facts={[[say("state"), say("recordingOff")]]} />;
   const { state, message, mode, location, bytes: size, channels } = recording;
   return (
-    <List title={say("recording")} facts={[
-      [say("state"), <>{state ?? "–"}{message && <small className="bad"> {message}</small>}</>],
+    <List title={say("recording")} act={<Play session={session} me={me} />} facts={[
+      [say("state"), <>{state ?? (session.status === "active" ? say("recordingNow") : "–")}{message && <small className="bad"> {message}</small>}</>],
       ...(mode ? [[say("mode"), mode] as const] : []),
       ...(location ? [[say("place"), <code>{location}</code>] as const] : []),
       ...(size === undefined ? [] : [[say("size"), bytes(size)] as const]),

@@ -2,13 +2,11 @@
 
 import { FitAddon } from "@xterm/addon-fit";
 import { SearchAddon } from "@xterm/addon-search";
-import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
-import "@xterm/xterm/css/xterm.css";
-import { keepPolicy } from "./policy";
 import { marks, theme, whenColoursChange } from "./theme";
 import { printable } from "./wire";
+import { openXterm, visit } from "./xterm";
 
 export interface User {
   typed(bytes: Uint8Array<ArrayBuffer>): void;
@@ -23,11 +21,8 @@ export interface Found {
   count: number;
 }
 
-const FONT = 'ui-monospace, "SF Mono", "Cascadia Code", "Noto Sans Mono", "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace';
 /** Grey, which xterm.js keeps readable, unlike what is dim. */
 const LOOKS = { quiet: "0;90", loud: "0;1" };
-/** How many lines can be scrolled back to. */
-const SCROLLBACK = 10_000;
 /** A window that is being dragged changes its size all the time. */
 const SETTLED = 100;
 /**
@@ -53,7 +48,7 @@ export class Screen {
     label: string,
   ) {
     Terminal.strings.promptLabel = label;
-    this.terminal = this.open();
+    this.terminal = openXterm(this.host);
     this.terminal.onData((text) => user.typed(this.encoder.encode(text)));
     // Old reports of the mouse are bytes that are no UTF-8.
     this.terminal.onBinary((text) => user.typed(Uint8Array.from(text, (byte) => byte.charCodeAt(0))));
@@ -62,8 +57,6 @@ export class Screen {
     this.terminal.loadAddon(this.fit);
     this.terminal.loadAddon(this.search);
     this.terminal.loadAddon(new WebLinksAddon((_, link) => visit(link)));
-    this.terminal.loadAddon(new Unicode11Addon());
-    this.terminal.unicode.activeVersion = "11";
     this.fit.fit();
     this.undo.push(whenColoursChange(() => this.paint(this.searching)), this.watchSize(), this.watchPaste());
     this.terminal.focus();
@@ -142,21 +135,6 @@ export class Screen {
     this.terminal.dispose();
   }
 
-  private open(): Terminal {
-    keepPolicy();
-    const terminal = new Terminal({
-      allowProposedApi: true,
-      fontFamily: FONT,
-      fontSize: 14,
-      linkHandler: { activate: (_, link) => visit(link) },
-      minimumContrastRatio: 4.5,
-      scrollback: SCROLLBACK,
-      theme: theme(this.host),
-    });
-    terminal.open(this.host);
-    return terminal;
-  }
-
   /** Paints in the page's colours. What was found is selected, and must not look like less than the rest. */
   private paint(searching: boolean): void {
     this.searching = searching;
@@ -186,9 +164,4 @@ export class Screen {
     this.host.addEventListener("paste", paste, true);
     return () => this.host.removeEventListener("paste", paste, true);
   }
-}
-
-/** Opens a link that was clicked on; the page that comes can do nothing to this one. */
-function visit(link: string): void {
-  if (/^https?:\/\//i.test(link)) window.open(link, "_blank", "noopener,noreferrer");
 }
