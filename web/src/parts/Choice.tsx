@@ -1,6 +1,6 @@
 // A filter in which several values can be chosen.
 
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { type FocusEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import type { Option } from "../sessions/query";
 import { useSay } from "../words";
 import { Icon } from "./Icon";
@@ -21,6 +21,8 @@ export function Choice({ label, options, chosen, onChange }: ChoiceProps): React
   const box = useRef<HTMLDetailsElement>(null);
   const [open, setOpen] = useState(false);
   const [part, setPart] = useState("");
+  // In the right half of the window there is room to the left.
+  const end = open && (box.current?.getBoundingClientRect().left ?? 0) > window.innerWidth / 2;
   useEffect(() => {
     if (!open) return;
     const shut = (event: Event): void => {
@@ -36,16 +38,20 @@ export function Choice({ label, options, chosen, onChange }: ChoiceProps): React
       document.removeEventListener("keydown", shut);
     };
   }, [open]);
+  // Who goes on with the Tab key leaves nothing open behind them; a click on what takes no focus goes nowhere.
+  const leave = ({ currentTarget, relatedTarget }: FocusEvent<HTMLDetailsElement>): void => {
+    if (relatedTarget && !currentTarget.contains(relatedTarget)) currentTarget.open = false;
+  };
   const found = options.filter((option) => option.value.toLowerCase().includes(part.toLowerCase())).slice(0, MOST_DRAWN);
   const toggle = (value: string, on: boolean): void => onChange(on ? [...chosen, value] : chosen.filter((it) => it !== value));
   return (
-    <details className={chosen.length > 0 ? "choice chosen" : "choice"} ref={box} onToggle={(event) => setOpen(event.currentTarget.open)}>
+    <details className={chosen.length > 0 ? "choice chosen" : "choice"} ref={box} onBlur={leave} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>
         <span>{label}{chosen.length > 0 && `: ${chosen.join(", ")}`}</span>
         <Icon name="down" size={14} />
       </summary>
       {open && (
-        <div className="options">
+        <div className={end ? "options end" : "options"}>
           {options.length > MANY && <input type="search" placeholder={say("find")} aria-label={say("find")} value={part} onChange={(event) => setPart(event.target.value)} autoFocus />}
           <ul>
             {found.map(({ value, count }) => (
