@@ -12,6 +12,8 @@ use crate::harness::namespace::PEOPLE;
 use crate::harness::objects::{bastion_session, ended_status};
 use crate::harness::sshd::free_port;
 use crate::harness::{AT_ONCE, Bastion, Console, Namespace, Open, PATIENCE, Setting};
+use crate::playback::recorded;
+use crate::recordings::{folder, into, recording};
 
 /// Somebody who sees and ends sessions.
 async fn administrator(namespace: &Namespace) -> String {
@@ -90,6 +92,22 @@ async fn who_may_not_list_sessions_sees_and_ends_their_own() {
     open.push(bastion.open("person").await);
     scene.answer(&open.iter().map(|it| it.session.name_any()).collect::<Vec<_>>().join(" ")).await;
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
+}
+
+#[tokio::test]
+async fn a_recording_is_played_in_the_page() {
+    let folder = folder().await;
+    let setting = Setting { env: into(&folder), ..Setting::default() };
+    let bastion = recording(&setting).await;
+    let console = Console::start_in(&bastion.namespace, "console-0", &setting).await;
+    let (user, token) = bastion.namespace.somebody("auditor").await;
+    for role in ["bastion-viewer", "bastion-observer"] {
+        bastion.namespace.bind(&user, role).await;
+    }
+    let mut scene = Scene::start("playback", &bastion.namespace, &console, &token).await;
+    assert_eq!(scene.next().await, "recorded");
+    scene.answer(&recorded(&bastion).await.name_any()).await;
+    scene.finish().await;
 }
 
 #[tokio::test]

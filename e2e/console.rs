@@ -366,6 +366,7 @@ async fn a_console_may_do_what_it_needs_and_nothing_else() {
         ("list", "coordination.k8s.io", "leases"),
         ("list", "", "pods"),
         ("list", "events.k8s.io", "events"),
+        ("create", "events.k8s.io", "events"),
         ("create", "authentication.k8s.io", "tokenreviews"),
         ("create", "authorization.k8s.io", "localsubjectaccessreviews"),
     ] {
@@ -380,7 +381,7 @@ async fn a_console_may_do_what_it_needs_and_nothing_else() {
         ("patch", "bastion.dev", "bastiontargets"),
         ("get", "", "secrets"),
         ("get", "", "pods"),
-        ("create", "events.k8s.io", "events"),
+        ("delete", "events.k8s.io", "events"),
         ("create", "authorization.k8s.io", "subjectaccessreviews"),
         ("impersonate", "", "users"),
     ] {

@@ -9,7 +9,7 @@ use crate::harness::{Answer, Bastion, Console, ConsoleApi, PATIENCE, S3Server, S
 use crate::recordings::{folder, into, recording, result};
 
 /// A session that was recorded and has ended, at whose end its target showed some words.
-async fn recorded(bastion: &Bastion) -> BastionSession {
+pub async fn recorded(bastion: &Bastion) -> BastionSession {
     let mut ssh = bastion.ssh("alice:required").await.terminal().start().await;
     ssh.say("echo a need''le in a haystack").await;
     ssh.shows("a needle in").await;

@@ -106,7 +106,7 @@ pub struct RecordingLabels {
 /// Why a request to the console was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ConsoleLabels {
-    /// unknown, forbidden, origin, malformed, missing, full, no_history, cluster or database.
+    /// As docs/operations.md has them.
     pub reason: &'static str,
 }
 
@@ -206,6 +206,28 @@ fn counted<T, L: Clone + Eq + std::hash::Hash>(
 /// Of requests for a web terminal: as of those of the console, and by what for.
 const TERMINAL_REFUSALS: [&str; 8] =
     ["unknown", "origin", "no_sign_in", "cookie", "cluster", "malformed", "not_ready", "missing"];
+
+/// Of the console's answers that are errors: by who asks, by what for, and by what does not do its part.
+const CONSOLE_FAILURES: [&str; 16] = [
+    "unknown",
+    "origin",
+    "no_sign_in",
+    "cookie",
+    "forbidden",
+    "too_many",
+    "full",
+    "malformed",
+    "missing",
+    "ended",
+    "not_asked",
+    "no_history",
+    "no_recordings",
+    "cluster",
+    "database",
+    "recordings",
+];
+
+const SNAPSHOTS: [&str; 4] = ["opened", "reset", "slow", "rights"];
 
 /// Of sign-ins with browsers.
 const SIGN_INS: [&str; 6] = ["token", "oidc", "provider", "denied", "late", "claims"];
@@ -350,10 +372,10 @@ metrics! {
     audit_failures: Family<AuditLabels, Counter>, "counter by cause", counted(AUDIT_CAUSES, |cause| AuditLabels { cause }), "Batches that the audit database did not take, looks at it in vain, and finalizers that could not be taken off.";
     audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go; zero where another controller leads.";
     audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database; zero without one, and where another controller leads.";
-    console_failures: Family<ConsoleLabels, Counter>, "counter by reason", Family::default(), "Requests to the console that got an error.";
+    console_failures: Family<ConsoleLabels, Counter>, "counter by reason", counted(CONSOLE_FAILURES, |reason| ConsoleLabels { reason }), "Requests to the console that got an error.";
     console_sign_ins: Family<SignInLabels, Counter>, "counter by outcome", counted(SIGN_INS, |outcome| SignInLabels { outcome }), "Sign-ins with browsers: by token or oidc; with the provider in vain because it did not do its part (provider), said no (denied), took too long (late) or named nobody whom the cluster could know (claims).";
     console_pages: Gauge, "gauge", Gauge::default(), "Pages of the console's live feed that are open.";
-    console_snapshots: Family<SnapshotLabels, Counter>, "counter by cause", Family::default(), "Snapshots that pages were given: opened, after an interruption of the watch (reset), too late for what came (slow), or because the person's rights have changed (rights).";
+    console_snapshots: Family<SnapshotLabels, Counter>, "counter by cause", counted(SNAPSHOTS, |cause| SnapshotLabels { cause }), "Snapshots that pages were given: opened, after an interruption of the watch (reset), too late for what came (slow), or because the person's rights have changed (rights).";
     audit_restores: Counter, "counter", Counter::default(), "Times that the audit database turned out to be an older copy of itself, and all sessions were recorded anew.";
 }
 

@@ -45,6 +45,7 @@ impl Scene {
             |it: &Process| it.stdout().lines().filter_map(|line| line.strip_prefix('@')).nth(number).map(str::to_owned);
         eventually(SCENE, "the scene's next line", async || match asked(&self.process) {
             Some(line) => Ok(line),
+            None if !self.process.is_there() => panic!("the scene has ended: {}", self.process.last_words()),
             None => Err(self.process.last_words()),
         })
         .await

@@ -128,6 +128,8 @@ impl TerminalPage {
     pub async fn close_tab(mut self) {
         let close = CloseFrame { code: CloseCode::Away, reason: "".into() };
         self.socket.close(Some(close)).await.expect("a close frame");
+        // A browser takes what is on its way, and waits for the answer.
+        while self.socket.next().await.is_some_and(|message| message.is_ok()) {}
     }
 
     /// Reads what comes next.

@@ -44,6 +44,7 @@ fn settings() -> Settings {
         pod_uid: None,
         listen: nowhere,
         http_listen: nowhere,
+        web: None,
         rekey_time: Duration::from_secs(3600),
         grace_period: Duration::ZERO,
         max_sessions: 1,

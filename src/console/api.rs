@@ -3,6 +3,7 @@
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
+use axum::middleware::map_response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use kube::api::{Api, ListParams};
@@ -18,7 +19,7 @@ use super::view::{Session, SessionPage};
 use super::{Console, events, feed, history, me, overview, page, recordings, sign_in, targets, termination};
 use crate::api::{BastionSession, Phase};
 use crate::cluster::code;
-use crate::web::{Caller, asked};
+use crate::web::{Caller, asked, with_inline_styles};
 
 const USUAL_LIMIT: u32 = 100;
 const MOST: u32 = 1000;
@@ -43,9 +44,14 @@ pub fn routes() -> Router<Console> {
         .route("/api/v1/feed", get(feed::page::feed))
         .route("/api/v1/openapi.json", get(description))
         .merge(sign_in::routes())
-        .merge(SwaggerUi::new("/api/v1/docs").config(Config::from("/api/v1/openapi.json")))
+        .merge(swagger_ui())
         .fallback(page::page)
         .method_not_allowed_fallback(async || Failure::NoMethod)
+}
+
+fn swagger_ui() -> Router<Console> {
+    let page = SwaggerUi::new("/api/v1/docs").config(Config::from("/api/v1/openapi.json"));
+    Router::from(page).layer(map_response(with_inline_styles))
 }
 
 /// Which sessions of the cluster.

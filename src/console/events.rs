@@ -16,7 +16,7 @@ use super::api::read_path;
 use super::failure::{Failure, Refusals};
 use crate::web::asked;
 
-/// A session has a handful; a client that is refused forwards all day has no more than this shown.
+/// A session has a handful; of recordings that are opened all day no more than this is shown.
 const MOST: u32 = 200;
 
 /// The Events of a session.

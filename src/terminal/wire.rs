@@ -26,6 +26,8 @@ use crate::lifecycle::{Cause, KEEPALIVE_EVERY, Leg, NetworkWatch, TcpHealth};
 pub const PAGE_WINDOW: usize = 128 * 1024;
 /// How many bytes a frame has at most: over a slow network, each is a sign of life.
 const FRAME: u32 = 8 * 1024;
+/// How long a page that takes no more may take to have said why.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often it is looked whether a page is silent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What a browser says for a frame of closing without a code.
@@ -94,7 +96,13 @@ impl Wire {
             biased;
             () = cut.cancelled() => Ok(false),
             read = &mut reading => read.map(|()| false),
-            written = writer.run() => Ok(written.is_ok()),
+            written = writer.run() => {
+                if written.is_err() {
+                    // A tab that is closed in the midst of output has said so before it took no more.
+                    let _ = timeout(LAST_WORDS, &mut reading).await;
+                }
+                Ok(written.is_ok())
+            }
             () = desk.silence(), if proxied => {
                 let _ = left.set(Cause::NetworkLost(Leg::User));
                 Ok(false)

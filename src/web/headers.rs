@@ -39,10 +39,24 @@ impl Headers {
     pub async fn add(State(Self(all)): State<Self>, request: Request, next: Next) -> Response {
         let mut response = next.run(request).await;
         let headers = response.headers_mut();
+        // An answer that needs another policy brings it.
+        let own = headers.get(header::CONTENT_SECURITY_POLICY).cloned();
         headers.extend(all);
+        if let Some(policy) = own {
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         response
     }
+}
+
+/// Lets an answer's page have styles in its own text, as pages of others have: scripts it has none there.
+pub async fn with_inline_styles(mut response: Response) -> Response {
+    let policy = CONTENT_SECURITY_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'");
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
 }
 
 fn content_security_policy(sockets: Option<&Url>) -> HeaderValue {

@@ -10,7 +10,7 @@ mod serve;
 mod visitors;
 
 pub use credentials::{COOKIE, Credentials, cookie};
-pub use headers::Headers;
+pub use headers::{Headers, with_inline_styles};
 pub use origin::Origins;
 pub use refusal::Refusal;
 pub use seal::{Purpose, Seal, SealError, SignedIn};

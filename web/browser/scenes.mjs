@@ -183,6 +183,28 @@ const scenes = {
     await agree(list);
   },
 
+  /** A recording, as whoever may plays it: to its end, and to the moment at which a word was shown. */
+  async playback() {
+    const page = await signedIn();
+    const name = await ask("recorded");
+    await page.goto(`${CONSOLE_URL}/sessions/${name}`);
+    await page.getByRole("link", { name: /^Play the recording/ }).click();
+    const shows = (text) => page.locator(".xterm-rows").getByText(text).first().waitFor();
+    await shows("a needle in a haystack");
+    await page.getByTestId("exit").getByText("Exit status 4").waitFor();
+    await page.getByRole("searchbox").fill("NEEDLE in");
+    await page.getByRole("button", { name: "Search", exact: true }).click();
+    await page.getByRole("list", { name: "Matches" }).getByText("a needle in a haystack").first().waitFor();
+    await page.getByRole("button", { name: /haystack/ }).first().click();
+    await page.getByRole("button", { name: /^Play/ }).click();
+    await shows("a needle in a haystack");
+    await picture(page, "playback");
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    assert.deepEqual(violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id }) => id), []);
+    await page.goto(`${CONSOLE_URL}/api/v1/docs`);
+    await page.getByRole("heading", { name: /Bastion Operator/ }).waitFor();
+  },
+
   /** For `make demo`: a shell in a tab, which is closed when that is said. */
   async tab() {
     const page = await signedIn();

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { length, type Piece, read, toRead, toSee } from "./pieces";
+import { bounded, length, type Piece, read, toRead, toSee } from "./pieces";
 
 const pieces = (count: number, bytes: number, every = 3000): Piece[] =>
   Array.from({ length: count }, (_, at) => ({ at: Math.max(0, at - 1) * every, columns: 80, rows: 24, bytes: at === 0 ? 100 : bytes }));
@@ -51,4 +51,9 @@ it("leaves out what is damaged, and counts the time of what it does not know", (
   const damaged = ['[0.1, "o", "cut', "[]", '["1","o","x"]', '[-1,"o","x"]', '[1,"o",5]', '[1,"i","typed"]', '[1,"r","0x0"]', '[1,"r","big"]', '[1,"o","end"]'];
   expect(read(damaged.join("\n"), 0)).toEqual([{ at: 4000, kind: "output", text: "end" }]);
   expect(read('[0,"r","99999x99999"]', 0)).toEqual([{ at: 0, kind: "size", columns: 1000, rows: 1000 }]);
+});
+
+it("draws a terminal that had no size as the usual one, and none that is too large", () => {
+  expect(bounded({ columns: 0, rows: 0 })).toEqual({ columns: 80, rows: 24 });
+  expect(bounded({ columns: 5000, rows: 50 })).toEqual({ columns: 1000, rows: 50 });
 });

@@ -107,10 +107,10 @@ function sizeOf(data: string): Size | null {
   return columns > 0 && rows > 0 ? bounded({ columns, rows }) : null;
 }
 
-/** A size that can be drawn. */
+/** A size that can be drawn; of a terminal that had none, such as a program's own, it is the usual one. */
 export function bounded({ columns, rows }: Size): Size {
-  const drawn = (value: number): number => Math.min(LARGEST, Math.max(1, value));
-  return { columns: drawn(columns), rows: drawn(rows) };
+  const drawn = (value: number, usual: number): number => (value < 1 ? usual : Math.min(LARGEST, value));
+  return { columns: drawn(columns, 80), rows: drawn(rows, 24) };
 }
 
 /** How long a recording is: the last that is known of it, where that is not told. */
