@@ -113,6 +113,7 @@ const scenes = {
     await row(one, stays).waitFor();
     await agree(one, two);
     await ask(`answers ${stays}`);
+    await picture(two, "ended");
 
     await ended(one, left).waitFor({ state: "detached" });
     await row(one, stays).getByRole("link").click();
@@ -126,7 +127,6 @@ const scenes = {
     const shown = await ended(two, left).innerText();
     const delay = /shown after ([\d.]+) (ms|s)/.exec(shown);
     assert.ok(delay && delay[2] === "ms" && Number(delay[1]) < 500, shown);
-    await picture(two, "ended");
   },
 
   /** A shell in the page: what is typed is answered; each way out is the session's end, and says so; Enter begins again. */
