@@ -20,6 +20,7 @@ mod database;
 mod faults;
 mod feed;
 mod flow;
+mod follow;
 mod forwards;
 mod limits;
 mod lock_outs;

@@ -52,7 +52,7 @@ async fn a_page_has_a_session_like_any_other() {
     assert_eq!(
         told,
         json!({"type": "session", "name": session.name_any(), "id": session.uid().expect("a uid"), "user": "person",
-            "target": "web-1", "login": login})
+            "target": "web-1", "login": login, "files": true})
     );
     let spec = &session.spec;
     assert_eq!((spec.protocol, spec.user.subject.as_str(), spec.target.as_str()), (Protocol::Web, PERSON, "web-1"));
@@ -153,6 +153,88 @@ async fn a_page_that_does_not_show_what_it_gets_is_sent_no_more() {
     answers(&mut page).await;
     page.close_tab().await;
     bastion.watch.ended(&session, Reason::TabClosed).await;
+}
+
+/// A packet of SFTP version 3 (draft-ietf-secsh-filexfer-02): its type, and what is in it.
+fn packet(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    let length = u32::try_from(body.len() + 1).expect("short");
+    [&length.to_be_bytes(), &[kind][..], &body].concat()
+}
+
+fn string(text: &[u8]) -> Vec<u8> {
+    [&u32::try_from(text.len()).expect("short").to_be_bytes(), text].concat()
+}
+
+/// Opens the channel for files, and has the target's server greet.
+async fn open_files(page: &mut TerminalPage) {
+    page.says(json!({"type": "open_files"})).await;
+    page.asks_of_files(&packet(1, &[&3_u32.to_be_bytes()])).await;
+    let greeting = page.hears_of_files(9).await;
+    assert_eq!(greeting[4..9], [2, 0, 0, 0, 3], "version 3");
+}
+
+#[tokio::test]
+async fn a_page_has_files_beside_its_shell() {
+    let bastion = bastion().await;
+    let (mut page, session) = open(&bastion, WEB_1).await;
+    open_files(&mut page).await;
+    let path = bastion.namespace.dir.join("big");
+    std::fs::write(&path, vec![b'f'; 4_000_000]).expect("a file");
+    let (id, read) = (1_u32.to_be_bytes(), 1_u32.to_be_bytes());
+    let open_it = packet(3, &[&id, &string(path.as_os_str().as_encoded_bytes()), &read, &[0; 4]]);
+    page.asks_of_files(&open_it).await;
+    let opened = page.hears_of_files(13).await;
+    assert_eq!(opened[4], 102, "a handle: {opened:?}");
+    let handle = opened[9..].to_vec();
+    // Everything is asked for at once, and nothing is said to have come: then no more comes than there is room for.
+    for number in 0..122_u32 {
+        let offset = (u64::from(number) * 32_768).to_be_bytes();
+        let ask = packet(5, &[&number.to_be_bytes(), &handle, &offset, &32_768_u32.to_be_bytes()]);
+        page.asks_of_files(&ask).await;
+    }
+    let mut came = page.hears_of_files(1_000_000).await.len();
+    answers(&mut page).await;
+    came += page.files.len();
+    assert!(came <= 1024 * 1024, "{came} bytes are on the way");
+    page.says(json!({"type": "ack", "channel": "files", "bytes": 4_100_000})).await;
+    page.hears_of_files(900_000).await;
+    page.says(json!({"type": "close_files"})).await;
+    page.told("files_closed").await;
+    page.files.clear();
+    // Again, on another channel of the session; who leaves the shell has left, whatever files are open.
+    open_files(&mut page).await;
+    page.types("exit 3").await;
+    let end = page.told("end").await;
+    assert_eq!((&end["reason"], &end["exitCode"]), (&json!("UserExit"), &json!(3)));
+    let end = bastion.watch.ended(&session, Reason::UserExit).await;
+    assert_eq!(end.session.status.expect("a status").exit_code, Some(3));
+    let (_, lines) = (page.closed().await, bastion.gateway.process.stderr());
+    assert!(lines.contains("sftp_close") && lines.contains(&*path.to_string_lossy()), "it is in the audit log");
+}
+
+#[tokio::test]
+async fn a_tab_with_files_open_is_a_tab_that_was_closed() {
+    let bastion = bastion().await;
+    let (mut page, session) = open(&bastion, WEB_1).await;
+    open_files(&mut page).await;
+    page.close_tab().await;
+    bastion.watch.ended_within(AT_ONCE, &session, Reason::TabClosed).await;
+}
+
+#[tokio::test]
+async fn who_may_have_no_files_reads_why_and_keeps_the_shell() {
+    let bastion = Bastion::with(async |namespace, sshd| {
+        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.target_with("web-1", sshd, json!({"allow": {"shell": true, "sftp": false}})).await;
+    })
+    .await;
+    let (mut page, _) = open(&bastion, WEB_1).await;
+    assert_eq!(page.told("session").await["files"], false);
+    page.says(json!({"type": "open_files"})).await;
+    let closed = page.told("files_closed").await;
+    assert!(closed["message"].as_str().expect("a message").contains("sftp"), "{closed}");
+    answers(&mut page).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::audit::{AuditSettings, AuditTls};
 use crate::console::oidc;
 use crate::redis_link::RedisSettings;
 use crate::telemetry::LogFormat;
-use crate::{console, controller, drain, gateway, self_test, terminal};
+use crate::{console, controller, drain, follow, gateway, self_test, terminal};
 
 /// An SSH bastion for Kubernetes whose list of online sessions is always true.
 #[derive(Debug, Parser)]
@@ -93,6 +93,8 @@ pub struct Gateway {
     pub listen: SocketAddr,
     #[command(flatten)]
     pub web: Web,
+    #[command(flatten)]
+    pub follow: Follow,
     /// How long live sessions may go on after SIGTERM, such as 90s or 1h.
     #[arg(long, env = "BASTION_GRACE_PERIOD", hide_env_values = true, default_value = "0s", value_parser = duration)]
     pub grace_period: Duration,
@@ -166,6 +168,27 @@ impl From<Web> for Option<terminal::Settings> {
     }
 }
 
+/// Following live sessions.
+#[derive(Debug, Args)]
+pub struct Follow {
+    /// Where consoles connect for those who follow sessions that go on, over TLS, such as 0.0.0.0:8443. Without it nobody does.
+    #[arg(long, env = "BASTION_FOLLOW_LISTEN", hide_env_values = true, requires = "console_user")]
+    pub follow_listen: Option<SocketAddr>,
+    /// The address of this Pod, by which consoles connect.
+    #[arg(long, env = "POD_IP", hide_env_values = true)]
+    pub pod_ip: Option<IpAddr>,
+    /// The Kubernetes user that the consoles are, such as system:serviceaccount:bastion-system:bastion-console.
+    #[arg(long, env = "BASTION_CONSOLE_USER", hide_env_values = true)]
+    pub console_user: Option<String>,
+}
+
+impl From<Follow> for Option<follow::Settings> {
+    fn from(flags: Follow) -> Self {
+        let Follow { follow_listen, pod_ip, console_user } = flags;
+        follow_listen.zip(console_user).map(|(listen, console)| follow::Settings { listen, pod_ip, console })
+    }
+}
+
 /// When wrong passwords and one-time codes lock out.
 #[derive(Debug, Args)]
 pub struct LockOut {
@@ -231,6 +254,10 @@ pub struct Console {
     /// Where the gateways put recordings, their own --recording-url, so that those can play them who may. It is only read.
     #[arg(long, env = "BASTION_RECORDING_URL", hide_env_values = true)]
     pub recording_url: Option<String>,
+    /// A file with the ServiceAccount token that this console shows to gateways, for the audience bastion-gateway, which is read
+    /// each time. Without it nobody follows sessions that go on.
+    #[arg(long, env = "BASTION_GATEWAY_TOKEN_FILE", hide_env_values = true)]
+    pub gateway_token_file: Option<PathBuf>,
     /// The name of this Pod, for Events.
     #[arg(long, env = "POD_NAME", hide_env_values = true, default_value = "bastion-console")]
     pub pod_name: String,
@@ -408,6 +435,7 @@ impl From<Gateway> for gateway::Settings {
             listen: flags.listen,
             http_listen: flags.place.http_listen,
             web: flags.web.into(),
+            follow: flags.follow.into(),
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
             max_startups_per_address: flags.max_startups_per_address.into(),
@@ -432,6 +460,7 @@ impl From<Console> for console::Settings {
             oidc: flags.oidc.into(),
             redis: flags.redis.into(),
             recording_url: flags.recording_url,
+            gateway_token_file: flags.gateway_token_file,
             pod_name: flags.pod_name,
             public_url: flags.public_url,
             terminal_origin: flags.terminal_origin,

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod console;
 pub mod controller;
 pub mod drain;
+pub mod follow;
 pub mod gateway;
 mod http;
 pub mod lifecycle;

@@ -207,8 +207,12 @@ fn counted<T, L: Clone + Eq + std::hash::Hash>(
 const TERMINAL_REFUSALS: [&str; 8] =
     ["unknown", "origin", "no_sign_in", "cookie", "cluster", "malformed", "not_ready", "missing"];
 
+/// Of consoles that want to follow a session for somebody: as of those requests, and by what for.
+const FOLLOW_REFUSALS: [&str; 7] =
+    ["unknown", "cluster", "not_the_console", "malformed", "forbidden", "missing", "full"];
+
 /// Of the console's answers that are errors: by who asks, by what for, and by what does not do its part.
-const CONSOLE_FAILURES: [&str; 16] = [
+const CONSOLE_FAILURES: [&str; 18] = [
     "unknown",
     "origin",
     "no_sign_in",
@@ -222,6 +226,8 @@ const CONSOLE_FAILURES: [&str; 16] = [
     "not_asked",
     "no_history",
     "no_recordings",
+    "no_following",
+    "gateway",
     "cluster",
     "database",
     "recordings",
@@ -335,6 +341,9 @@ metrics! {
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";
     terminals_open: Gauge, "gauge", Gauge::default(), "Web terminals that are open, with a session or about to have one.";
     terminals_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(TERMINAL_REFUSALS, |reason| RefusalLabels { reason }), "Requests for a web terminal that were answered with an error; who may have no session is counted with the sign-ins.";
+    followers: Gauge, "gauge", Gauge::default(), "People who follow sessions that this gateway carries.";
+    followers_skipped: Counter, "counter", Counter::default(), "Times that somebody who follows a session could not keep up with a terminal, and some of its output was left out.";
+    follows_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(FOLLOW_REFUSALS, |reason| RefusalLabels { reason }), "Requests of consoles to follow a session that were answered with an error.";
     menus_open: Gauge, "gauge", Gauge::default(), "Connections that have signed in and have yet to choose a target.";
     menus: Family<MenuLabels, Counter>, "counter by outcome", Family::default(), "Connections that had a target to choose, by what came of it.";
     sessions_active: Gauge, "gauge", Gauge::default(), "Sessions that this gateway carries.";

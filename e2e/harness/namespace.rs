@@ -223,6 +223,15 @@ impl Namespace {
         (format!("system:serviceaccount:{}:{name}", self.name), outcome.stdout.trim().to_owned())
     }
 
+    /// A token of the ServiceAccount of this name that is good for this audience.
+    pub async fn token(&self, account: &str, audience: &str) -> String {
+        let spec = TokenRequestSpec { audiences: vec![audience.to_owned()], ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let accounts = self.api::<ServiceAccount>();
+        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.expect("a token");
+        answer.status.expect("a token").token
+    }
+
     async fn allow_in(&self, namespace: &str, subject: &Value, rules: Value) -> String {
         let (api_version, metadata) =
             ("rbac.authorization.k8s.io/v1", json!({"name": format!("allow-{}", unique()), "namespace": namespace}));

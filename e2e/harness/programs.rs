@@ -43,6 +43,8 @@ pub struct Gateway {
     pub http: SocketAddr,
     /// Where it serves web terminals.
     pub web: SocketAddr,
+    /// Where it takes consoles for those who follow its sessions.
+    pub follow: SocketAddr,
     dir: PathBuf,
     known_hosts: PathBuf,
 }
@@ -61,17 +63,22 @@ impl Gateway {
     /// Starts one with these flags in a setting of its own.
     pub async fn start_in(namespace: &Namespace, pod: &str, flags: &[&str], setting: &Setting<'_>) -> Self {
         let listen = format!("{}:0", setting.listen.unwrap_or(Ipv4Addr::LOCALHOST));
-        let mut arguments = vec!["gateway", "--listen", &listen, "--web-listen", &listen];
+        let mut arguments = vec!["gateway", "--listen", &listen, "--web-listen", &listen, "--follow-listen", &listen];
         arguments.extend(flags);
-        let setting = with_cookie_keys(namespace, setting);
+        let mut setting = with_cookie_keys(namespace, setting);
+        let console = format!("system:serviceaccount:{}:bastion-console", namespace.name);
+        setting.env.insert(0, ("BASTION_CONSOLE_USER", console.into()));
         let mut process = start_program(namespace, "bastion-gateway", pod, &arguments, &setting).await;
         let web =
             process.finds("the address of web terminals", |it| address_in(it, "listening for web terminals")).await;
+        let follow = process
+            .finds("the address of those who follow", |it| address_in(it, "listening for those who follow sessions"))
+            .await;
         let address =
             process.finds("the address it listens on for SSH", |it| address_in(it, "listening for SSH")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
         let known_hosts = write_known_hosts(namespace).await;
-        Self { process, pod: pod.to_owned(), address, http, web, dir: namespace.dir.clone(), known_hosts }
+        Self { process, pod: pod.to_owned(), address, http, web, follow, dir: namespace.dir.clone(), known_hosts }
     }
 
     /// An `ssh` command line to it.
@@ -135,7 +142,10 @@ impl Console {
 
     /// Starts one that serves its API there.
     pub async fn start_at(namespace: &Namespace, pod: &str, listen: &str, setting: &Setting<'_>) -> Self {
-        let setting = with_cookie_keys(namespace, setting);
+        let mut setting = with_cookie_keys(namespace, setting);
+        let token = namespace.dir.join("gateway-token");
+        fs::write(&token, namespace.token("bastion-console", "bastion-gateway").await).expect("a file");
+        setting.env.insert(0, ("BASTION_GATEWAY_TOKEN_FILE", token.into()));
         let arguments = ["console", "--listen", listen];
         let mut process = start_program(namespace, "bastion-console", pod, &arguments, &setting).await;
         let address = process.finds("the address of its API", |it| address_in(it, "serving the API")).await;

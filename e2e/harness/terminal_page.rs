@@ -1,4 +1,4 @@
-//! A page with the gateway's web terminal: a real WebSocket, what it shows, and what it may still send.
+//! A page with the gateway's web terminal: a real WebSocket, what it shows, what it may still send, and its files.
 
 use std::net::SocketAddr;
 
@@ -24,11 +24,17 @@ const PIECE: usize = 16 * 1024;
 /// After so many bytes shown the page says so.
 const SHOWN: u64 = 16 * 1024;
 
+/// The first byte of a frame of the terminal's, and of one of files.
+const SHELL: u8 = 0;
+const FILES: u8 = 1;
+
 /// An open page.
 pub struct TerminalPage {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Everything that the terminal was sent.
     pub output: Vec<u8>,
+    /// Everything that came of files.
+    pub files: Vec<u8>,
     /// What it was told besides.
     pub told: Vec<Value>,
     /// Whether it says what it has shown.
@@ -58,7 +64,8 @@ impl TerminalPage {
         }
         match connect_async(request).await {
             Ok((socket, _)) => {
-                Ok(Self { socket, output: vec![], told: vec![], shows_on: true, shown: 0, credit: MAY_SEND })
+                let (output, files, told) = Default::default();
+                Ok(Self { socket, output, files, told, shows_on: true, shown: 0, credit: MAY_SEND })
             }
             Err(Error::Http(answer)) => {
                 let said = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default()).into_owned();
@@ -80,8 +87,18 @@ impl TerminalPage {
                 assert!(self.next().await.is_ok(), "it is told of more room");
             }
             self.credit -= piece.len() as u64;
-            self.socket.send(Message::Binary(Bytes::copy_from_slice(piece))).await.expect("it is read");
+            self.send_on(SHELL, piece).await;
         }
+    }
+
+    /// Sends bytes about files: a little.
+    pub async fn asks_of_files(&mut self, bytes: &[u8]) {
+        self.send_on(FILES, bytes).await;
+    }
+
+    async fn send_on(&mut self, channel: u8, bytes: &[u8]) {
+        let frame = Bytes::from([&[channel], bytes].concat());
+        self.socket.send(Message::Binary(frame)).await.expect("it is read");
     }
 
     /// Says something else.
@@ -96,6 +113,16 @@ impl TerminalPage {
                 panic!("closed ({close:?}) before it showed {text:?}: {} {:?}", self.text(), self.told);
             }
         }
+    }
+
+    /// Reads on until so many bytes have come of files, and takes them all.
+    pub async fn hears_of_files(&mut self, bytes: usize) -> Vec<u8> {
+        while self.files.len() < bytes {
+            if let Err(close) = self.next().await {
+                panic!("closed ({close:?}) after {} bytes of files: {:?}", self.files.len(), self.told);
+            }
+        }
+        std::mem::take(&mut self.files)
     }
 
     /// What the terminal shows.
@@ -135,10 +162,14 @@ impl TerminalPage {
     /// Reads what comes next.
     async fn next(&mut self) -> Result<(), Option<CloseFrame>> {
         match timeout(PATIENCE, self.socket.next()).await.expect("pings come at the least") {
-            Some(Ok(Message::Binary(bytes))) => self.show(&bytes).await,
+            Some(Ok(Message::Binary(frame))) => match frame.split_first() {
+                Some((&SHELL, bytes)) => self.show(bytes).await,
+                Some((&FILES, bytes)) => self.files.extend_from_slice(bytes),
+                _ => panic!("a frame of no channel: {frame:?}"),
+            },
             Some(Ok(Message::Text(text))) => {
                 let told: Value = serde_json::from_str(&text).expect("JSON");
-                if told["type"] == "ack" {
+                if told["type"] == "ack" && told["channel"] == "shell" {
                     self.credit += told["bytes"].as_u64().expect("a number");
                 } else {
                     self.told.push(told);
@@ -162,6 +193,6 @@ impl TerminalPage {
     pub async fn says_shown(&mut self) {
         let bytes = self.output.len() as u64 - self.shown;
         self.shown += bytes;
-        self.says(json!({"type": "ack", "bytes": bytes})).await;
+        self.says(json!({"type": "ack", "channel": "shell", "bytes": bytes})).await;
     }
 }

@@ -66,6 +66,11 @@ impl EventSink {
         self.send(event(EventType::Normal, "RecordingsOpened", "Play", note), session);
     }
 
+    /// Says that somebody follows a session that goes on.
+    pub fn followed(&self, session: ObjectReference, who: &str) {
+        self.send(event(EventType::Normal, "Followed", "Follow", format!("{who} is watching it")), session);
+    }
+
     /// Says that somebody could not sign in as a user, or got no session.
     pub fn sign_in_refused(&self, user: ObjectReference, client: &str, why: &str) {
         self.send(event(EventType::Warning, "SignInRefused", "SignIn", format!("from {client}: {why}")), user);

@@ -27,6 +27,11 @@ pub struct Right<'a> {
     pub name: Option<&'a str>,
 }
 
+impl Right<'static> {
+    /// The right to see what others do: to follow their sessions, and to play recordings.
+    pub const OBSERVE: Self = Self { subresource: Some("observe"), ..Self::to("get", "bastionsessions") };
+}
+
 impl<'a> Right<'a> {
     /// On all of a resource of the bastion's.
     pub const fn to(verb: &'static str, resource: &'a str) -> Self {

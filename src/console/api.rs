@@ -16,7 +16,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::access::Sight;
 use super::failure::{Failure, Refusals};
 use super::view::{Session, SessionPage};
-use super::{Console, events, feed, history, me, overview, page, recordings, sign_in, targets, termination};
+use super::{Console, events, feed, follow, history, me, overview, page, recordings, sign_in, targets, termination};
 use crate::api::{BastionSession, Phase};
 use crate::cluster::code;
 use crate::web::{Caller, asked, with_inline_styles};
@@ -40,6 +40,7 @@ pub fn routes() -> Router<Console> {
         .route("/api/v1/recordings/{session}", get(recordings::recordings))
         .route("/api/v1/recordings/{session}/{number}/text", get(recordings::text))
         .route("/api/v1/recordings/{session}/{number}/matches", get(recordings::matches))
+        .route("/api/v1/sessions/{session}/follow", get(follow::follow))
         .route("/api/v1/overview", get(overview::overview))
         .route("/api/v1/feed", get(feed::page::feed))
         .route("/api/v1/openapi.json", get(description))
@@ -119,7 +120,7 @@ impl Console {
         let found = if is_name(&name) { asked(api.get_opt(&name)).await? } else { None };
         let subject = found.as_ref().map(|session| session.spec.user.subject.as_str());
         self.gate.let_see(caller, Some(&name), subject).await?;
-        found.ok_or(Failure::Missing { what: "session", name })
+        found.ok_or_else(|| Failure::no_session(&name))
     }
 }
 
@@ -220,7 +221,7 @@ where
     info(title = "Bastion Operator", description = "Sessions, history and targets of a bastion."),
     paths(
         sessions, session, events::events, termination::terminate, history::history, history::csv, history::record,
-        recordings::recordings, recordings::text, recordings::matches, targets::targets, targets::target, overview::overview, feed::page::feed, description, sign_in::ways,
+        recordings::recordings, recordings::text, recordings::matches, targets::targets, targets::target, overview::overview, feed::page::feed, follow::follow, description, sign_in::ways,
         sign_in::token, sign_in::oidc, sign_in::oidc_callback, sign_in::out, me::me
     ),
     modifiers(&Bearer),

@@ -3,12 +3,14 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::api::Phase;
+use crate::api::{BastionSession, Phase};
 use crate::audit::StoreError;
+use crate::follow::NoGateway;
 use crate::metrics::{ConsoleLabels, METRICS};
 use crate::recording;
 use crate::web::Refusal;
@@ -82,6 +84,15 @@ pub enum Failure {
         "this console does not know where recordings are: --recording-url, as the gateways have it; the chart sets it"
     )]
     NoRecordings,
+    /// Nothing but a WebSocket can be had here.
+    #[error("this is a WebSocket: {0}")]
+    NoSocket(String),
+    /// The console cannot show itself to gateways.
+    #[error("this console has no --gateway-token-file, and so follows no sessions; the chart sets it")]
+    NoFollowing,
+    /// The gateway of a session does not do its part.
+    #[error("the session cannot be followed: {0}")]
+    Gateway(NoGateway),
     /// The store of recordings does not do its part.
     #[error("the store of recordings does not give it ({}): {}", .0.label, .0.why)]
     Recordings(#[from] recording::Failure),
@@ -109,12 +120,21 @@ pub enum Refusals {
     /// The path takes another method.
     #[response(status = 405)]
     NoMethod(#[to_schema] Problem),
+    /// The session has ended already.
+    #[response(status = 409)]
+    Ended(#[to_schema] Problem),
+    /// This is a WebSocket.
+    #[response(status = 426)]
+    NoSocket(#[to_schema] Problem),
     /// There are too many requests; try again.
     #[response(status = 429)]
     TooMany(#[to_schema] Problem),
     /// This bastion has no history that a console could read.
     #[response(status = 501)]
     NoHistory(#[to_schema] Problem),
+    /// The session's gateway does not do its part.
+    #[response(status = 502)]
+    Gateway(#[to_schema] Problem),
     /// The Kubernetes API or the audit database does not answer, or there are too many pages; try again.
     #[response(status = 503)]
     Unavailable(#[to_schema] Problem),
@@ -128,6 +148,17 @@ pub struct Problem {
 }
 
 impl Failure {
+    /// There is no session of this name.
+    pub fn no_session(name: &str) -> Self {
+        Self::Missing { what: "session", name: name.to_owned() }
+    }
+
+    /// This session has ended.
+    pub fn ended(session: &BastionSession) -> Self {
+        let reason = session.status.as_ref().and_then(|status| status.reason.clone()).unwrap_or_default();
+        Self::Ended { name: session.name_any(), phase: session.phase(), reason }
+    }
+
     const fn status(&self) -> StatusCode {
         match self {
             Self::Web(refusal) => refusal.status(),
@@ -135,7 +166,9 @@ impl Failure {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Missing { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoHistory | Self::NoRecordings => StatusCode::NOT_IMPLEMENTED,
+            Self::NoSocket(_) => StatusCode::UPGRADE_REQUIRED,
+            Self::Gateway(_) => StatusCode::BAD_GATEWAY,
+            Self::NoHistory | Self::NoRecordings | Self::NoFollowing => StatusCode::NOT_IMPLEMENTED,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Ended { .. } | Self::NotAsked { .. } => StatusCode::CONFLICT,
             Self::Database(_) | Self::Recordings(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
@@ -147,15 +180,26 @@ impl Failure {
             Self::Web(refusal) => refusal.label(),
             Self::Forbidden { .. } => "forbidden",
             Self::Full => "full",
-            Self::Malformed(_) | Self::NoMethod => "malformed",
+            Self::Malformed(_) | Self::NoMethod | Self::NoSocket(_) => "malformed",
             Self::Missing { .. } | Self::NoRoute => "missing",
             Self::NoHistory => "no_history",
             Self::NoRecordings => "no_recordings",
+            Self::NoFollowing => "no_following",
+            Self::Gateway(_) => "gateway",
             Self::Recordings(_) => "recordings",
             Self::TooMany => "too_many",
             Self::Ended { .. } => "ended",
             Self::NotAsked { .. } => "not_asked",
             Self::Database(_) => "database",
+        }
+    }
+}
+
+impl From<NoGateway> for Failure {
+    fn from(why: NoGateway) -> Self {
+        match why {
+            NoGateway::Cluster(refusal) => Self::Web(refusal),
+            why => Self::Gateway(why),
         }
     }
 }
@@ -166,6 +210,7 @@ impl IntoResponse for Failure {
         match &self {
             Self::Web(Refusal::Cluster(error)) => warn!(error, "the Kubernetes API does not answer"),
             Self::Database(error) => warn!(%error, "no history"),
+            Self::Gateway(error) => warn!(%error, "a session cannot be followed"),
             Self::Recordings(error) => warn!(%error, "no recording"),
             Self::Web(Refusal::Seal(error)) => warn!(%error, "nobody can sign in with a browser"),
             _ => {}

@@ -14,9 +14,6 @@ use super::people::Stands;
 use crate::cluster::Right;
 use crate::web::Caller;
 
-/// The right to see what others do: to follow their sessions, and to play recordings.
-pub const OBSERVE: Right<'static> = Right { subresource: Some("observe"), ..Right::to("get", "bastionsessions") };
-
 /// Who asks, and what they may.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
@@ -98,7 +95,7 @@ impl Console {
             may(Right::to("list", "bastionsessions")),
             may(Right::to("patch", "bastionsessions")),
             may(Right::to("list", "bastiontargets")),
-            may(OBSERVE),
+            may(Right::OBSERVE),
         )?;
         Ok(Rights {
             overview: list_sessions.clone(),

@@ -8,6 +8,7 @@ pub mod csv;
 mod events;
 mod failure;
 mod feed;
+mod follow;
 mod history;
 mod me;
 pub mod oidc;
@@ -16,6 +17,7 @@ mod page;
 mod people;
 mod recordings;
 mod sign_in;
+mod socket;
 mod targets;
 mod termination;
 mod view;
@@ -42,6 +44,7 @@ use url::Url;
 
 use crate::audit::{AuditSettings, Store};
 use crate::cluster::EventSink;
+use crate::follow::Dialler;
 use crate::http::{self, Ready};
 use crate::redis_link::{RedisLink, RedisSettings};
 use crate::web::{Caller, Headers, Origins, Seal, Visitors};
@@ -80,6 +83,8 @@ pub struct Settings {
     pub redis: Option<RedisSettings>,
     /// Where the gateways put recordings, if they do.
     pub recording_url: Option<String>,
+    /// The ServiceAccount token that is shown to gateways, where sessions can be followed.
+    pub gateway_token_file: Option<PathBuf>,
     /// The name of the Pod, for Events.
     pub pod_name: String,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
@@ -102,6 +107,7 @@ struct Console {
     counted: Counted,
     hot: Option<HotState>,
     recordings: Option<recording::Store>,
+    gateways: Option<Dialler>,
     events: EventSink,
     /// How often somebody asks.
     callers: Arc<DefaultKeyedRateLimiter<String>>,
@@ -161,6 +167,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         counted: Counted::default(),
         hot,
         recordings,
+        gateways: settings.gateway_token_file.map(|file| Dialler::new(client.clone(), &namespace, file)),
         events,
         callers: Arc::new(RateLimiter::hashmap(Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_AT_ONCE))),
         crowd: Crowd::default(),
@@ -180,7 +187,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         .with_state(console)
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(headers, Headers::add));
-    let serving = web::serve(listener, routes, stop);
+    let serving = web::serve(listener, routes, None, stop);
     ready.set(true);
     let served = tokio::select! {
         served = async { tokio::join!(probes, serving).0 } => served,

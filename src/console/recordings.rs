@@ -18,7 +18,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::Console;
 use super::api::{is_name, understood};
 use super::failure::{Failure, Refusals};
-use super::me::OBSERVE;
 use crate::api::BastionSession;
 use crate::cluster::{Right, regarding};
 use crate::recording::{self, Search, Store, StoredRecording};
@@ -203,10 +202,10 @@ impl Console {
     /// The recordings of a session, for who may observe it.
     async fn shelf(&self, headers: &HeaderMap, session: &str) -> Result<(Caller, Shelf), Failure> {
         let caller = self.caller(headers).await?;
-        self.gate.require(&caller, Right { name: Some(session), ..OBSERVE }).await?;
+        self.gate.require(&caller, Right { name: Some(session), ..Right::OBSERVE }).await?;
         let store = self.recordings.clone().ok_or(Failure::NoRecordings)?;
         if !is_name(session) || session.starts_with('.') {
-            return Err(Failure::Missing { what: "session", name: session.to_owned() });
+            return Err(Failure::no_session(session));
         }
         Ok((caller, Shelf { store, folder: format!("{}/{session}", self.namespace) }))
     }

@@ -67,8 +67,8 @@ impl Console {
         if found.as_ref().is_none_or(|session| session.spec.user.subject != caller.name) {
             self.gate.require(caller, Right { name: Some(name), ..Right::to("patch", "bastionsessions") }).await?;
         }
-        let session = found.ok_or_else(|| missing(name))?;
-        if session.phase() == Phase::Active { Ok(session) } else { Err(ended(&session)) }
+        let session = found.ok_or_else(|| Failure::no_session(name))?;
+        if session.phase() == Phase::Active { Ok(session) } else { Err(Failure::ended(&session)) }
     }
 
     async fn ask_for_end(
@@ -95,9 +95,9 @@ impl Console {
         };
         // It has ended meanwhile, or somebody else was faster; or it cannot be asked for so.
         let now = asked(self.sessions().get_opt(&name)).await?.filter(|now| now.uid() == session.uid());
-        let now = now.ok_or_else(|| missing(&name))?;
+        let now = now.ok_or_else(|| Failure::no_session(&name))?;
         match now.spec.termination {
-            _ if now.phase() != Phase::Active => Err(ended(&now)),
+            _ if now.phase() != Phase::Active => Err(Failure::ended(&now)),
             Some(_) => Ok(now),
             None => Err(Failure::NotAsked { name, why: refusal(&refused) }),
         }
@@ -114,13 +114,4 @@ fn refusal(error: &kube::Error) -> String {
         kube::Error::Api(status) => status.message.chars().take(512).collect(),
         other => other.to_string(),
     }
-}
-
-fn missing(name: &str) -> Failure {
-    Failure::Missing { what: "session", name: name.to_owned() }
-}
-
-fn ended(session: &BastionSession) -> Failure {
-    let reason = session.status.as_ref().and_then(|status| status.reason.clone());
-    Failure::Ended { name: session.name_any(), phase: session.phase(), reason: reason.unwrap_or_default() }
 }

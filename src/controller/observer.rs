@@ -1,6 +1,6 @@
 //! Watches the Leases of the gateway instances, doubts itself by a Lease of its own, and declares losses.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -120,7 +120,7 @@ async fn beat(leases: Api<Lease>, own: &str, stop: CancellationToken) {
             if let Some(lease) = &mut lease {
                 return lease.renew().await;
             }
-            lease = Some(InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER, None).await?);
+            lease = Some(InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER, BTreeMap::new()).await?);
             Ok(())
         });
         if let Err(error) = beaten.await.unwrap_or(Err(LeaseError::Timeout)) {

@@ -25,6 +25,7 @@ pub struct AuditLog {
 #[derive(Debug, Default)]
 struct Line<'a> {
     operation: &'a str,
+    who: Option<&'a str>,
     command: Option<&'a str>,
     path: Option<&'a str>,
     to: Option<&'a str>,
@@ -63,6 +64,16 @@ impl AuditLog {
         self.write(Line { operation: &name, path: Some(path), to: to.as_deref(), bytes, result, ..Line::default() });
     }
 
+    /// Somebody has begun to follow the session, or does so no more.
+    pub fn followed(&self, who: &str, result: &str) {
+        self.write(Line { operation: "followed", who: Some(who), result, ..Line::default() });
+    }
+
+    /// The names of the session, its user and target, and the login on it.
+    pub fn about(&self) -> [&str; 4] {
+        [&self.session, &self.user, &self.target, &self.login]
+    }
+
     /// A forward, or the way to the user's agent, was opened, refused (then `result` says why) or closed (then there are `bytes`).
     pub fn tunnel(&self, operation: &str, host: &str, port: u32, bytes: Option<(u64, u64)>, result: &str) {
         let address = (!host.is_empty()).then(|| format!("{}:{port}", beginning(host)));
@@ -71,10 +82,10 @@ impl AuditLog {
 
     fn write(&self, line: Line<'_>) {
         let Self { session, user, target, login } = self;
-        let Line { operation, command, path, to, address, terminal, recorded, bytes, result } = line;
+        let Line { operation, who, command, path, to, address, terminal, recorded, bytes, result } = line;
         let (bytes_in, bytes_out) = bytes.unzip();
         info!(
-            target: "audit", session = &**session, user, target, login, operation, command, path, to,
+            target: "audit", session = &**session, user, target, login, operation, who, command, path, to,
             address, terminal, recorded, bytes_in, bytes_out, result, "audit"
         );
     }

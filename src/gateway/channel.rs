@@ -55,6 +55,8 @@ pub type TargetSide = Side<client::Msg, FromTarget>;
 pub enum Opened {
     /// A channel for a shell, a command or a subsystem; it is open.
     Session(UserChannel),
+    /// Such a channel beside the session's own, whose end says nothing of the session's.
+    Companion(UserChannel),
     /// A local forward; whether it opens is for the target to say.
     Forward(Box<Forward>),
     /// Ports for the target to listen on.
@@ -83,7 +85,7 @@ impl Opened {
     /// Tells the user why there is no session, and that this channel is none.
     pub async fn refuse(self, notice: &str) {
         match self {
-            Self::Session(channel) => refuse(&channel, notice).await,
+            Self::Session(channel) | Self::Companion(channel) => refuse(&channel, notice).await,
             Self::Forward(forward) => forward.refuse(connect_failed(notice)).await,
             // The client, whose wishes go with it, is answered that it cannot be.
             Self::Listening(wishes) => drop(wishes),

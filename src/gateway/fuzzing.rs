@@ -29,6 +29,7 @@ use super::refusal_events::RefusalEvents;
 use super::session_limit::SessionLimit;
 pub use super::sign_in::KeyLine;
 use super::sign_in::{Permits, Proof, SecondFactors, Throttle};
+use super::stage::Stage;
 use super::tap::{Observers, Tap};
 use super::target::{Dialler, TargetConnection};
 use super::{Gateway, Opening, Settings};
@@ -113,7 +114,11 @@ impl Ground {
         });
         Play {
             opened,
-            observers: Observers { audit, recording: Arc::new(recording) },
+            observers: Observers {
+                audit,
+                recording: Arc::new(recording),
+                stage: Arc::new(Stage::new(announce.clone())),
+            },
             activity,
             instance: self.instance.clone(),
             target: self.grant.target.clone(),
@@ -156,7 +161,7 @@ impl Play {
         let (activity, instance) = (self.activity.clone(), self.instance.clone());
         let (announcements, farewells) = (self.announcements.clone(), self.farewells.clone());
         match channel {
-            Opened::Session(user) => {
+            Opened::Session(user) | Opened::Companion(user) => {
                 let tap = Arc::new(Tap::new(self.observers.clone()));
                 self.channels.spawn(channel::join(user, connection, tap, activity, instance, announcements, farewells));
             }

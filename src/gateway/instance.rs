@@ -1,5 +1,6 @@
 //! One life of the gateway's process, as controllers know it: a Lease that it renews, and the sessions it carries.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,8 +16,11 @@ use tracing::{error, info, warn};
 use super::Settings;
 use super::pulse::Pulse;
 use super::registry::Registry;
-use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionStatus, LEASE_OF_GATEWAY, ObservedBy, Reason};
+use crate::api::{
+    AUDIT_FINALIZER, BastionSession, BastionSessionStatus, LEASE_OF_GATEWAY, ObservedBy, POD_UID_ANNOTATION, Reason,
+};
 use crate::cluster::{SessionWriter, regarding, retry_pace, watch};
+use crate::follow::Place;
 use crate::lifecycle::{Cause, End, Fence, RENEW_EVERY, RENEW_RETRY, STALE_AFTER, asked_to_end};
 use crate::liveness::{InstanceLease, LeaseError, new_instance};
 use crate::metrics::{EndLabels, METRICS};
@@ -34,16 +38,42 @@ pub struct Instance {
     fence: Mutex<Fence>,
 }
 
+/// Where the process lives, life after life.
+pub struct Home {
+    /// The way to the API server.
+    pub client: Client,
+    /// The namespace of the bastion.
+    pub namespace: String,
+    /// The name of the gateway's Pod.
+    pub pod: String,
+    /// What stands in the Leases of its lives.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Home {
+    /// As the settings say it, and where sessions can be followed, if they can.
+    pub fn new(client: Client, settings: &Settings, follow: Option<&Place>) -> Self {
+        let pod_uid = settings.pod_uid.clone().map(|uid| (POD_UID_ANNOTATION.to_owned(), uid));
+        let annotations = follow.map(Place::annotations).unwrap_or_default().into_iter().chain(pod_uid).collect();
+        Self { client, namespace: settings.namespace.clone(), pod: settings.pod.clone(), annotations }
+    }
+
+    /// The sessions of the bastion.
+    pub fn sessions(&self) -> Api<BastionSession> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
 impl Instance {
     /// Begins a life: once this returns, the controllers know of it.
     ///
     /// # Errors
     /// When the Lease cannot be created.
-    pub async fn begin(client: Client, settings: &Settings) -> Result<(Arc<Self>, InstanceLease), LeaseError> {
-        let pod = &settings.pod;
+    pub async fn begin(home: &Home) -> Result<(Arc<Self>, InstanceLease), LeaseError> {
+        let Home { client, namespace, pod, annotations } = home;
         let id = new_instance(pod);
-        let leases = Api::namespaced(client, &settings.namespace);
-        let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, settings.pod_uid.as_deref()).await?;
+        let leases = Api::namespaced(client.clone(), namespace);
+        let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, annotations.clone()).await?;
         info!(instance = id, "gateway instance begins");
         let instance = Self {
             pod: pod.clone(),

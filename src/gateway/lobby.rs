@@ -166,7 +166,7 @@ impl Visit {
             };
             let channel = match opened {
                 Opened::Session(channel) => channel,
-                other @ (Opened::Forward(_) | Opened::Listening(_)) => {
+                other @ (Opened::Companion(_) | Opened::Forward(_) | Opened::Listening(_)) => {
                     other.refuse(&self.no_target(client).notice()).await;
                     continue;
                 }

@@ -37,6 +37,7 @@ pub(crate) mod sign_in;
 mod sign_in_name;
 pub(crate) mod socket;
 mod source;
+pub(crate) mod stage;
 pub(crate) mod startups;
 mod supervisor;
 mod tap;
@@ -53,6 +54,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -64,6 +66,7 @@ use tracing::{error, info, warn};
 
 use crate::api::{Allow, RecordingMode};
 use crate::cluster::{EventSink, SessionWriter};
+use crate::follow::{self, Door};
 use crate::http::{self, Ready};
 use crate::lifecycle::{Cause, RENEW_RETRY};
 use crate::liveness::InstanceLease;
@@ -74,14 +77,16 @@ use crate::terminal;
 use audit_log::AuditLog;
 use directory::{Directory, Grant};
 pub use environment::AcceptEnv;
-use instance::Instance;
+use instance::{Home, Instance};
 use lobby::Lobby;
 use refusal::Refusal;
 use refusal_events::RefusalEvents;
+use registry::Carried;
 use session_limit::SessionLimit;
 pub use sign_in::{LockOut, hash_password};
 use sign_in::{SecondFactors, SignedIn, Throttle};
 pub use sign_in_name::SignInName;
+use stage::Stage;
 use startups::Startups;
 use supervisor::Supervisor;
 use target::Dialler;
@@ -120,6 +125,8 @@ pub struct Settings {
     pub proxy_protocol_from: Vec<IpNet>,
     /// Which variables of the clients' environment are passed on.
     pub accept_env: Vec<AcceptEnv>,
+    /// How sessions can be followed, where they can.
+    pub follow: Option<follow::Settings>,
     /// Where recordings go, where there are some.
     pub recording_url: Option<String>,
     /// The second witness, where there is one.
@@ -134,13 +141,14 @@ pub struct Settings {
 
 /// What the connections and sessions of one gateway share.
 pub(crate) struct Gateway {
-    namespace: String,
+    pub(crate) namespace: String,
     pub(crate) directory: Directory,
     throttle: Throttle,
     second_factors: SecondFactors,
     session_limit: SessionLimit,
     banner: Option<String>,
     pub(crate) refusals: RefusalEvents,
+    pub(crate) events: EventSink,
     writer: SessionWriter,
     dialler: Dialler,
     recordings: Option<Store>,
@@ -163,6 +171,16 @@ pub(crate) struct Admitted {
     /// Held as long as the session is online.
     slot: OwnedSemaphorePermit,
     instance: Arc<Instance>,
+}
+
+/// A session that can be followed.
+pub(crate) struct Staged {
+    /// What its terminals show.
+    pub(crate) stage: Arc<Stage>,
+    /// Where it is said who follows it.
+    pub(crate) audit: Arc<AuditLog>,
+    /// As Events name it.
+    pub(crate) reference: ObjectReference,
 }
 
 impl Admitted {
@@ -192,6 +210,14 @@ impl Gateway {
         let instance = self.instance().await.ok_or(Refusal::NotReady)?;
         let audit = Arc::new(AuditLog::new(session::name_of(&grant), &grant));
         Ok(Admitted { grant, audit, slot, instance })
+    }
+
+    /// A session that this gateway carries, for somebody who follows it.
+    pub(crate) fn staged(&self, session: &str) -> Option<Staged> {
+        let instance = self.instance.borrow().clone()?;
+        let (Carried { audit, stage, .. }, uid) = instance.registry.find(session)?;
+        let reference = ObjectReference { uid: Some(uid), ..self.writer.reference(session) };
+        Some(Staged { stage, audit, reference })
     }
 
     /// Whether no new session may begin any more.
@@ -254,6 +280,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         session_limit: SessionLimit::new(Api::namespaced(client.clone(), &settings.namespace)),
         banner,
         refusals: RefusalEvents::new(events.clone()),
+        events: events.clone(),
         writer: SessionWriter::new(client.clone(), &settings.namespace, "bastion-gateway", events),
         dialler: Dialler::new(client.clone(), &settings.namespace, settings.rekey_time),
         recordings,
@@ -268,19 +295,26 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         rekey_time: settings.rekey_time,
     });
 
-    let (first, lease) = Instance::begin(client.clone(), &settings).await?;
+    let door = match settings.follow.clone() {
+        Some(follow) => Some(Door::open(follow).await?),
+        None => None,
+    };
+    let home = Home::new(client.clone(), &settings, door.as_ref().map(Door::place));
+    let (first, lease) = Instance::begin(&home).await?;
     life.send_replace(Some(first.clone()));
     supervisor::start(gateway.supervisor.clone(), config, settings.clone(), background.clone())?;
     let mut companions = accompany(&gateway, client.clone(), settings.clone(), redis.clone(), first.id.clone());
-    let (living, web_client) = (CancellationToken::new(), client.clone());
-    let lives =
-        tokio::spawn(live(client, settings.clone(), redis, gateway.writer.clone(), life, first, lease, living.clone()));
+    let living = CancellationToken::new();
+    let lives = tokio::spawn(live(home, redis, gateway.writer.clone(), life, first, lease, living.clone()));
+    if let Some(door) = door {
+        companions.spawn(door.serve(gateway.clone(), client.clone(), background.clone()));
+    }
 
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
     if let Some(web) = settings.web.clone() {
-        let serving = terminal::serve(gateway.clone(), web_client, web, stop.clone()).await?;
+        let serving = terminal::serve(gateway.clone(), client, web, stop.clone()).await?;
         companions.spawn(async move {
             if let Err(error) = serving.await {
                 error!(%error, "web terminals are served no longer");
@@ -345,8 +379,7 @@ async fn drain(gateway: &Gateway, grace: Duration) -> bool {
 /// Keeps an instance alive, and begins a new one whenever a controller has declared it lost or it was cut off. Returns
 /// the last Lease.
 async fn live(
-    client: Client,
-    settings: Settings,
+    home: Home,
     redis: Option<Arc<RedisLink>>,
     writer: SessionWriter,
     life: watch::Sender<Option<Arc<Instance>>>,
@@ -355,7 +388,7 @@ async fn live(
     stop: CancellationToken,
 ) -> Option<InstanceLease> {
     loop {
-        let sessions = Api::namespaced(client.clone(), &settings.namespace);
+        let sessions = home.sessions();
         let held = tokio::select! {
             held = instance.stay_alive(lease, stop.clone()) => held,
             () = instance.pulse.beat() => None,
@@ -370,7 +403,7 @@ async fn live(
         }
         life.send_replace(None);
         (instance, lease) = loop {
-            match Instance::begin(client.clone(), &settings).await {
+            match Instance::begin(&home).await {
                 Ok(begun) => break begun,
                 Err(error) => warn!(%error, "no new instance yet"),
             }

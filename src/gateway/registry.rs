@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::activity::{Activity, Snapshot};
+use super::audit_log::AuditLog;
 use super::directory::Grant;
+use super::stage::Stage;
 use crate::lifecycle::Cause;
 
 /// An order to end a session. The first one counts.
@@ -26,21 +28,33 @@ struct Books {
     all: Option<Cause>,
 }
 
+/// What a session is.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// What it rests on.
+    pub grant: Grant,
+    /// What its user does.
+    pub activity: Arc<Activity>,
+    /// Where it is said what happens in it.
+    pub audit: Arc<AuditLog>,
+    /// What its terminals show.
+    pub stage: Arc<Stage>,
+}
+
 #[derive(Debug)]
 struct Entry {
     order: watch::Sender<Option<Cause>>,
-    grant: Grant,
-    activity: Arc<Activity>,
+    carried: Carried,
     /// Its uid and start, once its object exists.
     record: Option<(String, Timestamp)>,
 }
 
 impl Registry {
     /// Enters a session. What comes back tells it when it must end.
-    pub fn enter(&self, name: &str, grant: Grant, activity: Arc<Activity>) -> Order {
+    pub fn enter(&self, name: &str, carried: Carried) -> Order {
         let mut books = self.lock();
         let (order, ordered) = watch::channel(books.all.clone());
-        books.sessions.insert(name.to_owned(), Entry { order, grant, activity, record: None });
+        books.sessions.insert(name.to_owned(), Entry { order, carried, record: None });
         ordered
     }
 
@@ -51,10 +65,18 @@ impl Registry {
         }
     }
 
+    /// The session and its uid, if its object exists.
+    pub fn find(&self, name: &str) -> Option<(Carried, String)> {
+        let books = self.lock();
+        let entry = books.sessions.get(name)?;
+        Some((entry.carried.clone(), entry.record.as_ref()?.0.clone()))
+    }
+
     /// What there is to tell of each session whose object exists, by uid.
     pub fn snapshots(&self) -> HashMap<String, Snapshot> {
         let books = self.lock();
-        let recorded = books.sessions.values().filter_map(|entry| Some((entry.record.as_ref()?, &entry.activity)));
+        let recorded =
+            books.sessions.values().filter_map(|entry| Some((entry.record.as_ref()?, &entry.carried.activity)));
         recorded.map(|((uid, start), activity)| (uid.clone(), activity.snapshot(*start))).collect()
     }
 
@@ -75,7 +97,7 @@ impl Registry {
 
     /// What each session rests on.
     pub fn grants(&self) -> Vec<(String, Grant)> {
-        self.lock().sessions.iter().map(|(name, entry)| (name.clone(), entry.grant.clone())).collect()
+        self.lock().sessions.iter().map(|(name, entry)| (name.clone(), entry.carried.grant.clone())).collect()
     }
 
     /// Orders the end of every session, and of whichever is entered from now on.
@@ -110,10 +132,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::gateway::channel::Announcement;
     use crate::gateway::sign_in::{Permits, Proof};
 
-    fn activity() -> Arc<Activity> {
-        Arc::new(Activity::new(Instant::now()))
+    fn carried() -> Carried {
+        let grant = grant();
+        let audit = Arc::new(AuditLog::new("a".into(), &grant));
+        let stage = Arc::new(Stage::new(watch::channel(Announcement::None).0));
+        Carried { grant, activity: Arc::new(Activity::new(Instant::now())), audit, stage }
     }
 
     fn grant() -> Grant {
@@ -141,13 +167,13 @@ mod tests {
     #[test]
     fn the_first_order_counts() {
         let registry = Registry::default();
-        let order = registry.enter("a", grant(), activity());
+        let order = registry.enter("a", carried());
         assert!(registry.end("a", &Cause::Deleted));
         registry.end_all(&Cause::GatewayShutdown);
         assert_eq!(*order.borrow(), Some(Cause::Deleted));
         assert!(!registry.end("b", &Cause::Deleted));
         registry.leave("a");
         assert!(!registry.end("a", &Cause::Deleted));
-        assert_eq!(*registry.enter("late", grant(), activity()).borrow(), Some(Cause::GatewayShutdown));
+        assert_eq!(*registry.enter("late", carried()).borrow(), Some(Cause::GatewayShutdown));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -24,9 +25,10 @@ use super::directory::Grant;
 use super::forward;
 use super::instance::Instance;
 use super::refusal::Refusal;
-use super::registry::Order;
+use super::registry::{Carried, Order};
 use super::reverse::{self, Incoming, Purpose};
 use super::socket::Health;
+use super::stage::Stage;
 use super::tap::{Observers, Tap};
 use super::target::{DialRequest, TargetConnection, Unreachable};
 use super::{Admitted, Gateway};
@@ -57,12 +59,15 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
     let name = audit.session.clone();
     let recording = Arc::new(recording(&gateway, &name, &grant, &client));
     let object = object(&name, &grant, &client, &instance, &recording, Timestamp::now());
-    let order = instance.registry.enter(&name, grant.clone(), activity.clone());
     let (announce, announcements) = watch::channel(Announcement::None);
+    let stage = Arc::new(Stage::new(announce.clone()));
+    let carried = Carried { grant, activity, audit, stage };
+    let order = instance.registry.enter(&name, carried.clone());
+    let Carried { grant, activity, audit, stage } = carried;
     let mut session = Session {
         name: name.clone(),
         gateway: gateway.clone(),
-        observers: Observers { audit, recording },
+        observers: Observers { audit, recording, stage },
         instance: instance.clone(),
         grant,
         activity,
@@ -313,11 +318,15 @@ impl Session {
         let (activity, announcements) = (self.activity.clone(), self.announcements.clone());
         let farewells = self.gateway.sessions.clone();
         let instance = self.instance.clone();
+        let tap = || Arc::new(Tap::new(self.observers.clone()));
         match channel {
             Opened::Session(channel) => {
-                let tap = Arc::new(Tap::new(self.observers.clone()));
-                let join = channel::join(channel, connection, tap, activity, instance, announcements, farewells);
+                let join = channel::join(channel, connection, tap(), activity, instance, announcements, farewells);
                 self.channels.spawn(join);
+            }
+            Opened::Companion(channel) => {
+                let join = channel::join(channel, connection, tap(), activity, instance, announcements, farewells);
+                self.channels.spawn(join.map(|_| ChannelEnd::Dependent));
             }
             Opened::Forward(forward) => {
                 let audit = self.observers.audit.clone();
@@ -398,6 +407,7 @@ impl Session {
     ) {
         let (writer, recording) = (self.gateway.writer.clone(), self.observers.recording.clone());
         let parting = Parting::Ended(end.cause.clone());
+        self.observers.stage.over(&end.cause);
         let write = async {
             end.recording = recording.close(end.cause.reason().as_str()).await;
             writer.end_until_final(&session, &end).await;

@@ -1,10 +1,11 @@
-//! What passes through one channel, for the recording and the audit log. The bridge shows it everything before it passes
+//! What passes through one channel, for the recording, the audit log and those who follow the session. The bridge shows it everything before it passes
 //! it on.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::audit_log::AuditLog;
 use super::request::{PtyRequest, Request};
+use super::stage::Stage;
 use super::traffic::Traffic;
 use crate::lifecycle::Exit;
 use crate::recording::{Failure, Recorder, SessionRecording, Stream, Terminal};
@@ -20,8 +21,10 @@ const MAX_KIND: usize = 64;
 pub struct Observers {
     /// Where it is said what the user does.
     pub audit: Arc<AuditLog>,
-    /// Where it is shown what the user sees.
+    /// Where it is recorded what the user sees.
     pub recording: Arc<SessionRecording>,
+    /// Where it is shown, to those who follow the session.
+    pub stage: Arc<Stage>,
 }
 
 /// One channel, observed.
@@ -30,6 +33,8 @@ pub struct Tap {
     observers: Observers,
     state: Mutex<State>,
     recorder: OnceLock<Arc<Recorder>>,
+    /// The number of the channel's terminal on the stage, where it has one.
+    shown: OnceLock<u32>,
     /// Set for an sftp channel.
     sftp: OnceLock<Mutex<Follower>>,
     traffic: Traffic,
@@ -50,6 +55,7 @@ impl Tap {
             observers,
             state: Mutex::default(),
             recorder: OnceLock::new(),
+            shown: OnceLock::new(),
             sftp: OnceLock::new(),
             traffic: Traffic::default(),
         }
@@ -69,6 +75,9 @@ impl Tap {
             Request::WindowChange(size) => {
                 if let Some(recorder) = self.recorder.get() {
                     recorder.resized(size.columns, size.rows);
+                }
+                if let Some(number) = self.shown.get() {
+                    self.observers.stage.resized(*number, size.columns, size.rows);
                 }
                 if let Some(terminal) = &mut self.state().terminal {
                     (terminal.columns, terminal.rows) = (size.columns, size.rows);
@@ -97,8 +106,11 @@ impl Tap {
             (None, _) => None,
         };
         self.observers.audit.started(what, command.as_deref(), terminal.is_some(), recorded.is_some());
+        if let Some(terminal) = terminal.filter(|_| what != "sftp") {
+            let _ = self.shown.set(self.observers.stage.open(terminal.columns, terminal.rows));
+        }
         self.state().started = Some((what, command));
-        let notice = (recorded.is_some() && terminal.is_some()).then_some(RECORDED);
+        let notice = (recorded.is_some() && self.state().terminal.is_some()).then_some(RECORDED);
         if let Some(recorder) = recorded {
             let _ = self.recorder.set(recorder);
         }
@@ -117,6 +129,9 @@ impl Tap {
         if let Some(recorder) = self.recorder.get() {
             recorder.output(stream, bytes).await;
         }
+        if let Some(number) = self.shown.get() {
+            self.observers.stage.output(*number, bytes);
+        }
         if stream == Stream::Output {
             self.follow(|follower, told| follower.reply(bytes, told));
         }
@@ -130,6 +145,9 @@ impl Tap {
     /// The channel is closed.
     pub fn closed(&self) {
         self.follow(Follower::finish);
+        if let Some(number) = self.shown.get() {
+            self.observers.stage.closed(*number);
+        }
         let State { exit, started, .. } = std::mem::take(&mut *self.state());
         let result = match &exit {
             Exit { signal: Some(signal), .. } => format!("killed by signal {signal}"),

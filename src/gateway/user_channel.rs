@@ -67,6 +67,16 @@ pub fn inner() -> (UserChannel, UserEnd) {
     (UserChannel::Inner(channel), UserEnd { inbox, granted, from_target })
 }
 
+impl UserEnd {
+    /// Asks for something on a new channel, which has room for it.
+    pub fn ask(&self, asked: impl IntoIterator<Item = FromUser>) {
+        for asked in asked {
+            let bytes = asked.size();
+            let _ = self.inbox.put(asked, bytes);
+        }
+    }
+}
+
 impl UserChannel {
     /// What comes from the user.
     pub fn inbox(&self) -> &Inbox<FromUser> {

@@ -1,6 +1,7 @@
 //! The Lease of a gateway instance. Each write is a compare-and-swap, so that a controller that puts `lost` in the
 //! holder's place and a gateway that renews can never both succeed.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Instant;
 
@@ -53,8 +54,8 @@ pub fn random_name(length: usize) -> String {
 }
 
 impl InstanceLease {
-    /// Creates the Lease `name`, labelled with the program that it stands for, or finds the one that an earlier
-    /// attempt of this process created without learning it.
+    /// Creates the Lease `name`, labelled with the program that it stands for and with these annotations, or finds the one
+    /// that an earlier attempt of this process created without learning it.
     ///
     /// # Errors
     /// When the API server refuses it or does not answer.
@@ -62,10 +63,10 @@ impl InstanceLease {
         api: Api<Lease>,
         name: &str,
         program: &str,
-        pod_uid: Option<&str>,
+        annotations: BTreeMap<String, String>,
     ) -> Result<Self, LeaseError> {
         let mut lease = new_lease(name, program, name);
-        lease.metadata.annotations = pod_uid.map(|uid| [(POD_UID_ANNOTATION.to_owned(), uid.to_owned())].into());
+        lease.metadata.annotations = Some(annotations);
         let renewed = Instant::now();
         let lease = match create(&api, &lease).await {
             Err(LeaseError::Kube(error)) if code(&error) == Some(409) => in_time(api.get(name)).await?,

@@ -1,10 +1,40 @@
-//! What a page and its gateway say to one another besides the bytes of the terminal: text frames with JSON.
+//! What a page and its gateway say to one another: text frames with JSON, and binary frames, whose first byte is the channel
+//! that the others are of.
 
 use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::client_side::Parting;
 use crate::lifecycle::Cause;
+
+/// A channel of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// The terminal.
+    Shell,
+    /// SFTP, as an SSH client speaks it: the bytes are the protocol's.
+    Files,
+}
+
+impl Channel {
+    /// As the first byte of a binary frame.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Shell => 0,
+            Self::Files => 1,
+        }
+    }
+
+    /// The channel of a binary frame, and its bytes.
+    pub fn of(frame: &[u8]) -> Option<(Self, &[u8])> {
+        match frame {
+            [0, bytes @ ..] => Some((Self::Shell, bytes)),
+            [1, bytes @ ..] => Some((Self::Files, bytes)),
+            _ => None,
+        }
+    }
+}
 
 /// What a page says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -17,11 +47,17 @@ pub enum FromPage {
         /// In lines.
         rows: u16,
     },
-    /// So many bytes more were shown, so that as many more may be sent.
+    /// So many bytes more of a channel were taken, so that as many more may be sent.
     Ack {
-        /// Of binary frames.
+        /// Which.
+        channel: Channel,
+        /// Without the first of each frame.
         bytes: u64,
     },
+    /// The person wants the target's files, besides the shell.
+    OpenFiles,
+    /// And wants them no more.
+    CloseFiles,
     /// A sign of life, which is answered.
     Ping,
 }
@@ -42,11 +78,20 @@ pub enum ToPage<'a> {
         target: &'a str,
         /// The login on the target.
         login: &'a str,
+        /// Whether the person may have the target's files.
+        files: bool,
     },
-    /// So many bytes more were passed on to the target, so that as many more may be sent.
+    /// So many bytes more of a channel were passed on to the target, so that as many more may be sent.
     Ack {
-        /// Of binary frames.
+        /// Which.
+        channel: Channel,
+        /// Without the first of each frame.
         bytes: u64,
+    },
+    /// The target's files are to be had no more, or were not.
+    FilesClosed {
+        /// What the person may read, if there is anything to say.
+        message: &'a str,
     },
     /// The answer to a ping.
     Pong,
@@ -106,7 +151,11 @@ mod tests {
 
     #[rstest]
     #[case(r#"{"type":"resize","cols":80,"rows":24}"#, Some(FromPage::Resize { cols: 80, rows: 24 }))]
-    #[case(r#"{"type":"ack","bytes":4096}"#, Some(FromPage::Ack { bytes: 4096 }))]
+    #[case(r#"{"type":"ack","channel":"shell","bytes":1}"#, Some(FromPage::Ack { channel: Channel::Shell, bytes: 1 }))]
+    #[case(r#"{"type":"ack","channel":"files","bytes":9}"#, Some(FromPage::Ack { channel: Channel::Files, bytes: 9 }))]
+    #[case(r#"{"type":"open_files"}"#, Some(FromPage::OpenFiles))]
+    #[case(r#"{"type":"close_files"}"#, Some(FromPage::CloseFiles))]
+    #[case(r#"{"type":"ack","channel":"x11","bytes":1}"#, None)]
     #[case(r#"{"type":"ping"}"#, Some(FromPage::Ping))]
     #[case(r#"{"type":"resize","cols":-1,"rows":24}"#, None)]
     #[case(r#"{"type":"resize","cols":70000,"rows":24}"#, None)]
@@ -114,6 +163,20 @@ mod tests {
     #[case("ping", None)]
     fn a_page_is_understood(#[case] text: &str, #[case] expected: Option<FromPage>) {
         assert_eq!(serde_json::from_str(text).ok(), expected);
+    }
+
+    #[rstest]
+    #[case(Channel::Shell)]
+    #[case(Channel::Files)]
+    fn a_frame_is_of_its_channel(#[case] channel: Channel) {
+        assert_eq!(Channel::of(&[channel.number(), 7, 8]), Some((channel, &[7, 8][..])));
+        assert_eq!(Channel::of(&[channel.number()]), Some((channel, &[][..])));
+    }
+
+    #[test]
+    fn a_frame_of_no_channel_is_none() {
+        assert_eq!(Channel::of(&[2, 7]), None);
+        assert_eq!(Channel::of(&[]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod connect;
 mod door;
 mod failure;
 mod forwarded;
+mod lane;
 mod line;
 mod message;
 mod visit;

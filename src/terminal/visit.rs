@@ -17,21 +17,23 @@ use zeroize::Zeroizing;
 use super::connect::Wish;
 use super::door::Peer;
 use super::line::{Line, Typed};
-use super::message::{self, FromPage};
-use super::wire::Wire;
+use super::message::{self, Channel, FromPage};
+use super::wire::{Files, Wire};
 use crate::gateway::activity::Activity;
 use crate::gateway::channel::Opened;
 use crate::gateway::client_side::{ClientSide, Connected, GOODBYE, Page, Parting};
 use crate::gateway::front_door::{REJECTION_TIME, SIGN_IN_GRACE};
-use crate::gateway::inbox::Inbox;
 use crate::gateway::refusal::Refusal;
 use crate::gateway::request::{FromUser, PtyRequest, Request, Size};
 use crate::gateway::sign_in::{SignIn, SignedIn};
+use crate::gateway::user_channel::UserEnd;
 use crate::gateway::{Admitted, Gateway, session, user_channel};
 use crate::metrics::METRICS;
 
 /// What the page's terminal is.
 const TERM: &str = "xterm-256color";
+/// The subsystem for files.
+const SFTP: &str = "sftp";
 /// How many wrong answers there may be on one page.
 const ANSWERS: usize = 3;
 /// How many channels may wait for the session.
@@ -178,7 +180,7 @@ impl Visit {
                     return Err(NoSession::Because("bastion: you are not signed in; connect again".to_owned()));
                 }
                 _ => {
-                    say(socket, b"bastion: that is not it; try again\r\n".to_vec()).await?;
+                    say(socket, b"bastion: that is not it; try again\r\n").await?;
                     sign_in.with_cluster(user, &self.subject)
                 }
             };
@@ -187,11 +189,14 @@ impl Visit {
 
     /// Asks a question on the page's terminal.
     async fn ask(&mut self, socket: &mut WebSocket, prompt: Vec<u8>) -> Result<Zeroizing<Vec<u8>>, NoSession> {
-        say(socket, prompt).await?;
+        say(socket, &prompt).await?;
         let mut line = Line::default();
         while let Some(Ok(message)) = socket.recv().await {
             let typed = match message {
-                Message::Binary(bytes) => line.take(&bytes),
+                Message::Binary(frame) => match Channel::of(&frame) {
+                    Some((Channel::Shell, bytes)) => line.take(bytes),
+                    Some((Channel::Files, _)) | None => Typed::More,
+                },
                 Message::Text(text) => {
                     if let Ok(FromPage::Resize { cols, rows }) = serde_json::from_str(&text) {
                         (self.wish.cols, self.wish.rows) = (cols, rows);
@@ -204,7 +209,7 @@ impl Visit {
             match typed {
                 Typed::More => {}
                 Typed::Done(answer) => {
-                    say(socket, b"\r\n".to_vec()).await?;
+                    say(socket, b"\r\n").await?;
                     return Ok(answer);
                 }
                 Typed::Left => return Err(NoSession::Because("bastion: you are not signed in".to_owned())),
@@ -217,11 +222,12 @@ impl Visit {
     async fn session(self, socket: WebSocket, admitted: Admitted) {
         let activity = Arc::new(Activity::new(Instant::now()));
         let (channel, end) = user_channel::inner();
-        self.ask_for_shell(&end.inbox, &admitted, &activity);
-        let ((news, told), (_opened, opened)) = (mpsc::channel(NEWS), mpsc::channel(CHANNELS));
+        self.ask_for_shell(&end, &admitted, &activity);
+        let ((news, told), (opens, opened)) = (mpsc::channel(NEWS), mpsc::channel(CHANNELS));
         let (gone, closed, left) = (CancellationToken::new(), CancellationToken::new(), Arc::<OnceLock<_>>::default());
         let grant = &admitted.grant;
         let whose = [grant.user.name_any(), grant.target.name_any(), grant.login.clone()];
+        let files = Files { asked: permitted(&admitted, Request::Subsystem(SFTP.to_owned())), opened: opens };
         let client = ClientSide {
             peer: self.client,
             software: self.software,
@@ -235,31 +241,33 @@ impl Visit {
         let session = session::run(self.gateway.clone(), admitted, client, activity.clone());
         self.gateway.sessions.spawn(session);
         let (cut, proxied) = (self.peer.cut, self.proxied);
-        Wire { end, news: told, gone, cut, closed, left, activity, whose, proxied }.run(socket).await;
+        Wire { end, news: told, gone, cut, closed, left, activity, whose, files, proxied }.run(socket).await;
     }
 
     /// What an SSH client asks for at the beginning.
-    fn ask_for_shell(&self, inbox: &Inbox<FromUser>, admitted: &Admitted, activity: &Activity) {
+    fn ask_for_shell(&self, end: &UserEnd, admitted: &Admitted, activity: &Activity) {
         let Wish { cols, rows, .. } = self.wish;
         let size = Size { columns: cols.max(1).into(), rows: rows.max(1).into(), width: 0, height: 0 };
         activity.resized(size.columns, size.rows);
         let pty = Request::Pty(PtyRequest { term: TERM.to_owned(), size, modes: Vec::new() });
-        let (grant, allow) = (&admitted.grant, admitted.grant.target.spec.allow);
-        let shell = match grant.permits.pass(allow, Request::Shell) {
-            Ok(requests) => requests.into_iter().map(FromUser::Request).collect(),
-            Err(notice) => vec![FromUser::Refused(notice)],
-        };
-        for asked in std::iter::once(FromUser::Request(pty)).chain(shell) {
-            let bytes = asked.size();
-            // There is room in a new one.
-            let _ = inbox.put(asked, bytes);
+        end.ask([FromUser::Request(pty)]);
+        match permitted(admitted, Request::Shell) {
+            Ok(requests) => end.ask(requests.into_iter().map(FromUser::Request)),
+            Err(notice) => end.ask([FromUser::Refused(notice)]),
         }
     }
 }
 
+/// What is asked of the target when the user asks for this.
+fn permitted(admitted: &Admitted, asked: Request) -> Result<Vec<Request>, &'static str> {
+    let grant = &admitted.grant;
+    grant.permits.pass(grant.target.spec.allow, asked)
+}
+
 /// Shows something on the page's terminal.
-async fn say(socket: &mut WebSocket, text: Vec<u8>) -> Result<(), NoSession> {
-    socket.send(Message::Binary(Bytes::from(text))).await.map_err(|_| NoSession::Gone)
+async fn say(socket: &mut WebSocket, text: &[u8]) -> Result<(), NoSession> {
+    let frame = [&[Channel::Shell.number()], text].concat();
+    socket.send(Message::Binary(Bytes::from(frame))).await.map_err(|_| NoSession::Gone)
 }
 
 /// Says why there is no session, and closes the WebSocket.

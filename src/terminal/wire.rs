@@ -1,8 +1,5 @@
-//! A page's WebSocket, joined to the user's end of a channel. Binary frames are the bytes of the terminal; of these no more
-//! are on the way, in either direction, than the other side has said that it has room for. So the gateway always reads what
-//! a page says, and keeps little of what a page does not take.
+//! A page's WebSocket, joined to the user's end of the session's channels: the shell, and files beside it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,22 +7,23 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::message::{self, FromPage, ToPage};
+use super::lane::{Intake, Outlet, Step, lane};
+use super::message::{self, Channel, FromPage, ToPage};
 use crate::gateway::activity::Activity;
+use crate::gateway::channel::Opened;
 use crate::gateway::client_side::{GOODBYE, News};
-use crate::gateway::inbox::{Inbox, WINDOW};
 use crate::gateway::request::{FromUser, Request, Size};
-use crate::gateway::user_channel::{ToUser, UserEnd};
+use crate::gateway::user_channel::{self, UserEnd};
 use crate::lifecycle::{Cause, KEEPALIVE_EVERY, Leg, NetworkWatch, TcpHealth};
 
-/// How many bytes a page may be sent that it has not said it has shown.
-pub const PAGE_WINDOW: usize = 128 * 1024;
-/// How many bytes a frame has at most: over a slow network, each is a sign of life.
-const FRAME: u32 = 8 * 1024;
+/// How many bytes of the terminal a page may be sent that it has not said it has shown.
+pub const SHELL_WINDOW: usize = 128 * 1024;
+/// The same of files, which nobody waits for at each key.
+const FILES_WINDOW: usize = 1024 * 1024;
 /// How long a page that takes no more may take to have said why.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How often it is looked whether a page is silent.
@@ -51,46 +49,65 @@ pub struct Wire {
     pub activity: Arc<Activity>,
     /// User, target and login.
     pub whose: [String; 3],
+    /// The way to the target's files.
+    pub files: Files,
     /// Whether something is between the page and this gateway that answers the kernel's questions in its place.
     pub proxied: bool,
 }
 
+/// The way to the target's files.
+pub struct Files {
+    /// What is to be asked for on a channel for them, unless the person may not have them, and why.
+    pub asked: Result<Vec<Request>, &'static str>,
+    /// Takes the channel.
+    pub opened: mpsc::Sender<Opened>,
+}
+
+impl Files {
+    /// Opens a channel of the session for them; nothing where it takes none any more.
+    fn open(&self) -> Option<UserEnd> {
+        let (channel, end) = user_channel::inner();
+        let asked = self.asked.clone().map_or_else(
+            |why| vec![FromUser::Refused(why)],
+            |requests| requests.into_iter().map(FromUser::Request).collect(),
+        );
+        end.ask(asked);
+        self.opened.try_send(Opened::Companion(channel)).ok().map(|()| end)
+    }
+}
+
 /// What reading and writing share.
 struct Desk {
-    /// Permits for the bytes that the page has room for.
-    room: Semaphore,
-    /// How many bytes the page was sent.
-    sent: AtomicU64,
     heard: Mutex<Instant>,
     asked: Notify,
 }
 
 /// What no page of ours does.
-type Violation = &'static str;
+pub type Violation = &'static str;
 
 impl Wire {
     /// Passes everything on until the page has left, or the session is over and the page knows.
     pub async fn run(self, socket: WebSocket) {
-        let Self { end, mut news, gone, cut, closed, left, activity, whose, proxied } = self;
-        let UserEnd { inbox, granted, mut from_target } = end;
+        let Self { end, mut news, gone, cut, closed, left, activity, whose, files, proxied } = self;
         let (mut sink, stream) = socket.split();
-        let desk = Desk {
-            room: Semaphore::new(PAGE_WINDOW),
-            sent: AtomicU64::new(0),
-            heard: Mutex::new(Instant::now()),
-            asked: Notify::new(),
-        };
-        let reader = Reader { desk: &desk, inbox: &inbox, granted: granted.clone(), activity: &activity, left: &left };
+        let desk = Desk { heard: Mutex::new(Instant::now()), asked: Notify::new() };
+        let (intake, shell) = lane(Channel::Shell, end, SHELL_WINDOW);
+        let has_files = files.asked.is_ok();
+        // One channel for files is open at a time.
+        let (opens, opened) = mpsc::channel(1);
+        let reader =
+            Reader { desk: &desk, shell: intake, files: None, way: files, opens, activity: &activity, left: &left };
         let mut reading = std::pin::pin!(reader.run(stream));
         let mut writer = Writer {
             desk: &desk,
             sink: &mut sink,
-            from_target: &mut from_target,
+            shell,
+            opened,
+            files: None,
             news: &mut news,
-            granted,
             gone: &gone,
             whose: &whose,
-            pending: Bytes::new(),
+            has_files,
         };
         let over = tokio::select! {
             biased;
@@ -146,26 +163,25 @@ impl Desk {
 
 struct Reader<'a> {
     desk: &'a Desk,
-    inbox: &'a Inbox<FromUser>,
-    granted: watch::Receiver<u64>,
+    shell: Intake,
+    files: Option<Intake>,
+    way: Files,
+    /// Takes the other direction of a channel for files.
+    opens: mpsc::Sender<Outlet>,
     activity: &'a Activity,
     left: &'a OnceLock<Cause>,
 }
 
 impl Reader<'_> {
     /// Reads until the page has left.
-    async fn run(self, mut stream: SplitStream<WebSocket>) -> Result<(), Violation> {
-        let (mut received, mut acked) = (0, 0);
+    async fn run(mut self, mut stream: SplitStream<WebSocket>) -> Result<(), Violation> {
         while let Some(Ok(message)) = stream.next().await {
             self.desk.heard();
             match message {
-                Message::Binary(bytes) => {
-                    received += bytes.len() as u64;
-                    self.typed(&bytes, received)?;
-                }
+                Message::Binary(frame) => self.data(&frame)?,
                 Message::Text(text) => {
                     let said = serde_json::from_str(&text).map_err(|_| "bastion: the page says what it cannot say")?;
-                    self.said(said, &mut acked)?;
+                    self.said(said)?;
                 }
                 Message::Ping(_) | Message::Pong(_) => {}
                 Message::Close(frame) => {
@@ -180,62 +196,93 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn typed(&self, bytes: &[u8], received: u64) -> Result<(), Violation> {
-        if received > *self.granted.borrow() + u64::from(WINDOW) {
-            return Err("bastion: the page sends more than it may");
-        }
+    fn data(&mut self, frame: &[u8]) -> Result<(), Violation> {
+        let (channel, bytes) = Channel::of(frame).ok_or("bastion: the page sends on a channel that is not there")?;
         self.activity.input();
-        self.inbox.put_data(None, bytes).map_err(|_| "bastion: the page sends too many small pieces")
+        // What was on its way when a channel was closed is nobody's.
+        self.intake(channel).map_or(Ok(()), |intake| intake.data(bytes))
     }
 
-    fn said(&self, said: FromPage, acked: &mut u64) -> Result<(), Violation> {
+    fn said(&mut self, said: FromPage) -> Result<(), Violation> {
         match said {
-            FromPage::Resize { cols: 0, .. } | FromPage::Resize { rows: 0, .. } => {}
+            FromPage::Resize { cols: 0, .. } | FromPage::Resize { rows: 0, .. } => Ok(()),
             FromPage::Resize { cols, rows } => {
                 let size = Size { columns: cols.into(), rows: rows.into(), width: 0, height: 0 };
                 self.activity.resized(size.columns, size.rows);
-                let change = FromUser::Request(Request::WindowChange(size));
-                self.inbox.put(change, 0).map_err(|_| "bastion: the page changes its size too often")?;
+                self.shell.request(Request::WindowChange(size))
             }
-            FromPage::Ack { bytes } => {
-                // Nothing can be shown that was not sent.
-                let shown = bytes.min(self.desk.sent.load(Ordering::Relaxed).saturating_sub(*acked));
-                *acked += shown;
-                self.desk.room.add_permits(usize::try_from(shown).unwrap_or_default());
+            FromPage::Ack { channel, bytes } => {
+                if let Some(intake) = self.intake(channel) {
+                    intake.taken(bytes);
+                }
+                Ok(())
             }
-            FromPage::Ping => self.desk.asked.notify_one(),
+            FromPage::OpenFiles => self.open_files(),
+            FromPage::CloseFiles => {
+                if let Some(files) = &self.files {
+                    files.close();
+                }
+                Ok(())
+            }
+            FromPage::Ping => {
+                self.desk.asked.notify_one();
+                Ok(())
+            }
+        }
+    }
+
+    fn open_files(&mut self) -> Result<(), Violation> {
+        if self.files.as_ref().is_some_and(|files| !files.is_over()) {
+            return Err("bastion: the page has files already");
+        }
+        if let Some(end) = self.way.open() {
+            let (intake, outlet) = lane(Channel::Files, end, FILES_WINDOW);
+            self.files = Some(intake);
+            // The one before is over, so there is room; where the writer is gone, so is the page.
+            let _ = self.opens.try_send(outlet);
         }
         Ok(())
+    }
+
+    fn intake(&mut self, channel: Channel) -> Option<&mut Intake> {
+        match channel {
+            Channel::Shell => Some(&mut self.shell),
+            Channel::Files => self.files.as_mut(),
+        }
     }
 }
 
 struct Writer<'a> {
     desk: &'a Desk,
     sink: &'a mut SplitSink<WebSocket, Message>,
-    from_target: &'a mut mpsc::Receiver<ToUser>,
+    shell: Outlet,
+    opened: mpsc::Receiver<Outlet>,
+    /// The channel for files, and what the bastion has said on it.
+    files: Option<(Outlet, String)>,
     news: &'a mut mpsc::Receiver<News>,
-    granted: watch::Receiver<u64>,
     gone: &'a CancellationToken,
     whose: &'a [String; 3],
-    /// What the page is to be sent as soon as it has room.
-    pending: Bytes,
+    has_files: bool,
 }
 
 impl Writer<'_> {
     /// Writes until the page was told of the end.
     async fn run(&mut self) -> Result<(), axum::Error> {
-        let (mut pings, mut open, mut acked) = (interval(KEEPALIVE_EVERY), true, 0);
+        let mut pings = interval(KEEPALIVE_EVERY);
         loop {
-            let frame = self.next_frame();
             tokio::select! {
+                // The shell comes before files.
                 biased;
                 told = self.news.recv() => match told {
                     Some(News::Opened(name, id)) => {
                         let [user, target, login] = self.whose;
-                        self.say(ToPage::Session { name: &name, id: &id, user, target, login }).await?;
+                        let files = self.has_files;
+                        self.say(ToPage::Session { name: &name, id: &id, user, target, login, files }).await?;
                     }
                     Some(News::Over(parting)) => {
-                        self.last_output().await?;
+                        while let Some(step) = self.shell.rest() {
+                            self.shell_step(step).await?;
+                        }
                         self.sink.send(Message::Text(message::end(&parting))).await?;
                         let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
                         return self.sink.send(Message::Close(Some(close))).await;
@@ -244,54 +291,50 @@ impl Writer<'_> {
                 },
                 _ = pings.tick() => self.sink.send(Message::Ping(Bytes::new())).await?,
                 () = self.desk.asked.notified() => self.say(ToPage::Pong).await?,
-                Ok(()) = self.granted.changed() => {
-                    let granted = *self.granted.borrow_and_update();
-                    let bytes = granted - std::mem::replace(&mut acked, granted);
-                    self.say(ToPage::Ack { bytes }).await?;
-                }
-                what = self.from_target.recv(), if open && frame == 0 => match what {
-                    Some(ToUser::Data(data)) => self.pending = data,
-                    Some(ToUser::Notice(text)) => self.say(ToPage::Notice { text: &text }).await?,
-                    None => {
-                        open = false;
-                        self.gone.cancel();
-                    }
-                },
-                Ok(room) = self.desk.room.acquire_many(frame), if frame > 0 => {
-                    room.forget();
-                    self.send_frame().await?;
-                }
+                step = self.shell.next() => self.shell_step(step).await?,
+                step = next_of(&mut self.files) => self.files_step(step).await?,
+                Some(files) = self.opened.recv() => self.files = Some((files, String::new())),
             }
         }
     }
 
-    /// What is left when the session is over, whether the page has room for it or not: it is bounded.
-    async fn last_output(&mut self) -> Result<(), axum::Error> {
-        loop {
-            while !self.pending.is_empty() {
-                self.send_frame().await?;
-            }
-            match self.from_target.try_recv() {
-                Ok(ToUser::Data(data)) => self.pending = data,
-                Ok(ToUser::Notice(text)) => self.say(ToPage::Notice { text: &text }).await?,
-                Err(_) => return Ok(()),
+    async fn shell_step(&mut self, step: Step) -> Result<(), axum::Error> {
+        match step {
+            Step::Frame(frame) => self.sink.send(Message::Binary(frame)).await,
+            Step::Acknowledge(bytes) => self.say(ToPage::Ack { channel: Channel::Shell, bytes }).await,
+            Step::Notice(text) => self.say(ToPage::Notice { text: &text }).await,
+            Step::Closed => {
+                self.gone.cancel();
+                Ok(())
             }
         }
     }
 
-    /// How many bytes the next frame has.
-    fn next_frame(&self) -> u32 {
-        u32::try_from(self.pending.len()).map_or(FRAME, |bytes| bytes.min(FRAME))
-    }
-
-    async fn send_frame(&mut self) -> Result<(), axum::Error> {
-        let bytes = self.next_frame();
-        self.desk.sent.fetch_add(bytes.into(), Ordering::Relaxed);
-        let frame = self.pending.split_to(bytes as usize);
-        self.sink.send(Message::Binary(frame)).await
+    async fn files_step(&mut self, step: Step) -> Result<(), axum::Error> {
+        match step {
+            Step::Frame(frame) => self.sink.send(Message::Binary(frame)).await,
+            Step::Acknowledge(bytes) => self.say(ToPage::Ack { channel: Channel::Files, bytes }).await,
+            Step::Notice(text) => {
+                if let Some((_, said)) = &mut self.files {
+                    *said = text;
+                }
+                Ok(())
+            }
+            Step::Closed => {
+                let message = self.files.take().map(|(_, said)| said).unwrap_or_default();
+                self.say(ToPage::FilesClosed { message: &message }).await
+            }
+        }
     }
 
     async fn say(&mut self, what: ToPage<'_>) -> Result<(), axum::Error> {
         self.sink.send(Message::Text(what.frame())).await
+    }
+}
+
+async fn next_of(files: &mut Option<(Outlet, String)>) -> Step {
+    match files {
+        Some((outlet, _)) => outlet.next().await,
+        None => std::future::pending().await,
     }
 }

@@ -10,9 +10,12 @@ use axum::http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::timeout::TimeoutLayer;
@@ -29,8 +32,8 @@ const LONGEST_BODY: usize = 64 * 1024;
 /// How long what is going on may take to end.
 const PARTING: Duration = Duration::from_secs(10);
 
-/// Serves `routes` until `stop` is cancelled, and what is going on then for a moment more.
-pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
+/// Serves `routes`, over TLS where that is set up, until `stop` is cancelled, and what is going on then for a moment more.
+pub async fn serve(listener: TcpListener, routes: Router, tls: Option<Arc<ServerConfig>>, stop: CancellationToken) {
     let routes = routes
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER));
@@ -38,10 +41,13 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
     let accepting = async {
         // Nobody closes the semaphore.
         while let Ok(place) = places.clone().acquire_owned().await {
-            let (routes, stop) = (routes.clone(), stop.clone());
+            let (routes, tls, stop) = (routes.clone(), tls.clone(), stop.clone());
             let stream = accept(&listener).await;
             connections.spawn(async move {
-                connection(stream, routes, stop).await;
+                match tls {
+                    Some(tls) => over_tls(stream, tls, routes, stop).await,
+                    None => connection(stream, routes, stop).await,
+                }
                 drop(place);
             });
         }
@@ -71,7 +77,18 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn connection(stream: TcpStream, routes: Router, stop: CancellationToken) {
+async fn over_tls(stream: TcpStream, tls: Arc<ServerConfig>, routes: Router, stop: CancellationToken) {
+    match timeout(HEAD, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, routes, stop).await,
+        Ok(Err(error)) => debug!(%error, "a connection broke off"),
+        Err(_) => debug!("a connection did not come to speak TLS in time"),
+    }
+}
+
+async fn connection<S>(stream: S, routes: Router, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = TowerToHyperService::new(routes);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
@@ -99,7 +116,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let routes = Router::new().route("/", get(async || "here")).route("/", post(async |body: String| body));
-        (address, stop.clone(), tokio::spawn(serve(listener, routes, stop)))
+        (address, stop.clone(), tokio::spawn(serve(listener, routes, None, stop)))
     }
 
     async fn answer(address: std::net::SocketAddr, request: &str) -> String {

@@ -88,20 +88,36 @@ impl Visitors {
         who.map(Caller::from).ok_or(Refusal::Unknown("you are signed in no longer"))
     }
 
-    /// Whose token it is.
+    /// Whose token it is, which is good for the API server.
     ///
     /// # Errors
     /// When it is nobody's whom the cluster knows, or the API server does not answer.
     pub async fn reviewed(&self, token: &str) -> Result<Caller, Refusal> {
+        self.review(token, None).await
+    }
+
+    /// Whose token it is, which is good for this audience.
+    ///
+    /// # Errors
+    /// When it is nobody's whom the cluster knows, or is good elsewhere, or the API server does not answer.
+    pub async fn vouched(&self, token: &str, audience: &str) -> Result<Caller, Refusal> {
+        self.review(token, Some(audience)).await
+    }
+
+    async fn review(&self, token: &str, audience: Option<&str>) -> Result<Caller, Refusal> {
         const UNKNOWN: Refusal = Refusal::Unknown("the cluster does not know this token");
         // The API server takes no empty one, as if the question were wrong.
         if token.is_empty() {
             return Err(UNKNOWN);
         }
-        let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
+        let audiences = audience.map(|audience| vec![audience.to_owned()]);
+        let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences };
         let review = TokenReview { spec, ..TokenReview::default() };
         let status = asked(self.tokens.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
-        let user = status.user.filter(|_| status.authenticated == Some(true)).unwrap_or_default();
+        // Authenticators that know nothing of audiences name none, and mean the API server.
+        let good =
+            audience.is_none_or(|audience| status.audiences.is_some_and(|all| all.iter().any(|it| it == audience)));
+        let user = status.user.filter(|_| good && status.authenticated == Some(true)).unwrap_or_default();
         let name = user.username.clone().filter(|name| !name.is_empty());
         let name = name.ok_or(UNKNOWN)?;
         Ok(Caller { name, signed_in_until: None, user })

@@ -7,37 +7,28 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::SinkExt;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
 use super::super::Console;
 use super::super::access::Sight;
 use super::super::activity::Seen;
 use super::super::failure::{Failure, Refusals};
+use super::super::socket::{HEARTBEAT, PATIENCE, RightsWatch, SILENCE, close};
 use super::message::Cause;
 use super::{News, message};
 use crate::metrics::{METRICS, SnapshotLabels};
-use crate::web::{Credentials, Refusal};
+use crate::web::Credentials;
 
 /// What the page says that it speaks, and is told that it does.
 const PROTOCOL: &str = "feed.bastion.dev";
-/// From one sign of life to the next.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// How long a page may be silent, which answers every ping.
-const SILENCE: Duration = Duration::from_secs(30);
-/// How long a page may take nothing.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// From one look at the person's rights to the next.
-const RECHECK: Duration = Duration::from_secs(10);
-/// How long rights last that cannot be looked at.
-const UNCHECKED: Duration = Duration::from_mins(1);
 /// No page has more to say.
 const LONGEST_MESSAGE: usize = 64 * 1024;
 /// How many sessions a page may have on its screen.
@@ -129,8 +120,7 @@ impl Page {
             Bye::Crowded => (close_code::AGAIN, "you have as many pages open as you may".to_owned()),
             Bye::Refused(failure) => (close_code::POLICY, failure.to_string()),
         };
-        let close = Message::Close(Some(CloseFrame { code, reason: short(reason).into() }));
-        let _ = timeout(PATIENCE, self.socket.send(close)).await;
+        let _ = timeout(PATIENCE, self.socket.send(close(code, reason))).await;
     }
 
     /// Tells the page everything, and listens to it, until there is an end of it.
@@ -237,35 +227,15 @@ impl Page {
     }
 }
 
-/// Waits until a person's rights are others.
+/// Waits until a person sees others.
 async fn another_sight(console: &Console, credentials: &Credentials, sight: Sight) -> Result<Sight, Failure> {
-    let mut checked = Instant::now();
+    let mut watch = RightsWatch::new();
     loop {
-        sleep(RECHECK).await;
+        watch.pause().await;
         let now = async { console.gate.sight(&console.visitors.known(credentials).await?).await };
-        match now.await {
-            Ok(now) if now != sight => return Ok(now),
-            Ok(_) => checked = Instant::now(),
-            Err(Failure::Web(Refusal::Cluster(_))) if checked.elapsed() < UNCHECKED => {}
-            Err(failure) => return Err(failure),
+        let other = now.await.map(|now| Some(now).filter(|now| *now != sight));
+        if let Some(changed) = watch.consider(other) {
+            return changed;
         }
-    }
-}
-
-/// As much as fits into a close frame.
-fn short(mut text: String) -> String {
-    let most = (0..=123).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.truncate(most);
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_fits_into_a_close_frame() {
-        assert_eq!(short("so".to_owned()), "so");
-        assert_eq!(short("ü".repeat(100)), "ü".repeat(61));
     }
 }
