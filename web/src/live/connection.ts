@@ -1,12 +1,11 @@
 // The live feed's WebSocket: connects again whenever it must, and hands what it says to feed.ts in batches.
 
+import { backoff } from "./backoff";
 import { Batch } from "./batch";
 import { heed, type Message, NOTHING, type Online } from "./feed";
 
 /** How long nothing may come: the console sends a sign of life every 10 s. */
 const SILENCE = 25_000;
-const FIRST_PAUSE = 250;
-const LONGEST_PAUSE = 10_000;
 /** The console's close code for who may see it no longer. */
 const REFUSED = 1008;
 /** The console tells of no more at a time, and no more often. */
@@ -18,7 +17,8 @@ export class Feed {
   private refused: string | null = null;
   private listeners = new Set<() => void>();
   private socket: WebSocket | null = null;
-  private pause = FIRST_PAUSE;
+  /** How many attempts there were since the console last said something. */
+  private failed = 0;
   private silence = 0;
   private again = 0;
   private watched: readonly string[] = [];
@@ -86,7 +86,7 @@ export class Feed {
 
   private take(message: Message): void {
     this.expectLife();
-    this.pause = FIRST_PAUSE;
+    this.failed = 0;
     if (message.type === "snapshot" && message.data.cause === "rights" && message.data.part === 1) this.recheck();
     this.batch.add(message);
   }
@@ -121,8 +121,7 @@ export class Feed {
     this.online = { ...this.online, live: false, missingParts: 0, parts: [] };
     this.refused = refused;
     this.tell();
-    this.again = window.setTimeout(() => this.open(), this.pause * (0.5 + Math.random()));
-    this.pause = Math.min(this.pause * 2, LONGEST_PAUSE);
+    this.again = window.setTimeout(() => this.open(), backoff(this.failed++, Math.random()));
   }
 
   private tell(): void {
