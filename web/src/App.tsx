@@ -18,8 +18,9 @@ import { segments, useParams, usePath } from "./url";
 import { heedWho, type Who } from "./who";
 import { type Language, type Say, Speech, speak, useSay } from "./words";
 
-/** The player is a part of its own and comes only to who plays something. */
+/** These are parts of their own and come only to who plays or follows something. */
 const Recording = lazy(() => import("./recording"));
+const Follow = lazy(() => import("./follow"));
 
 /** From one try to the next, where the console does not answer. */
 const AGAIN = 2000;
@@ -146,6 +147,8 @@ function Body({ me }: { me: Me }): ReactNode {
       return name ? <SessionDetail key={name} name={name} id={params.get("id")} me={me} /> : <Sessions me={me} />;
     case "recordings":
       return name ? <Suspense fallback={<main className="page" />}><Recording key={path} name={name} me={me} /></Suspense> : <History me={me} />;
+    case "follow":
+      return name ? <Suspense fallback={<main className="page" />}><Follow key={path} name={name} me={me} /></Suspense> : <Sessions me={me} />;
     case "terminal":
       return name ? <TerminalPage key={path} target={name} login={params.get("login")} me={me} /> : <Targets me={me} />;
     default:

@@ -14,7 +14,7 @@ export const PLACES: readonly (readonly [string, Word, Picture])[] = [
 export function tabTitle(parts: readonly string[], online: number | null, say: Say): string {
   const [, part, name] = parts;
   const known = PLACES.find(([to]) => to === `/${part ?? ""}`);
-  const named = name && (part === "sessions" || part === "recordings" || part === "terminal");
+  const named = name && ["sessions", "recordings", "follow", "terminal"].includes(part ?? "");
   const place = named ? name : say(known?.[1] ?? "online");
   return `${online === null ? "" : `(${online}) `}${place} · ${say("title")}`;
 }
