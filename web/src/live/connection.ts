@@ -75,6 +75,7 @@ export class Feed {
     };
   }
 
+  /** What was online stays, as what was so then. */
   close(): void {
     window.clearTimeout(this.again);
     window.clearTimeout(this.silence);
@@ -82,6 +83,8 @@ export class Feed {
     const socket = this.socket;
     this.socket = null;
     socket?.close(1000);
+    this.online = { ...this.online, live: false, missingParts: 0, parts: [] };
+    this.tell();
   }
 
   private take(message: Message): void {
@@ -94,7 +97,7 @@ export class Feed {
   private draw(messages: readonly Message[]): void {
     const next = heed(this.online, messages, Date.now());
     if (next === null) {
-      this.reconnect();
+      this.lost(null);
       return;
     }
     const fresh = next.live && !this.online.live;
@@ -106,21 +109,12 @@ export class Feed {
 
   private expectLife(): void {
     window.clearTimeout(this.silence);
-    this.silence = window.setTimeout(() => this.reconnect(), SILENCE);
-  }
-
-  private reconnect(): void {
-    this.close();
-    this.lost(null);
+    this.silence = window.setTimeout(() => this.lost(null), SILENCE);
   }
 
   private lost(refused: string | null): void {
-    window.clearTimeout(this.silence);
-    this.socket = null;
-    this.batch.close();
-    this.online = { ...this.online, live: false, missingParts: 0, parts: [] };
     this.refused = refused;
-    this.tell();
+    this.close();
     this.again = window.setTimeout(() => this.open(), backoff(this.failed++, Math.random()));
   }
 

@@ -22,6 +22,8 @@ export const en = {
   oidcLate: "That sign-in was begun in another browser, or too long ago. Begin again.",
   oidcClaims: "The provider's answer does not name a user that the cluster could know.",
   signInOver: "Your sign-in is over. Sign in again, and you are back where you were.",
+  signInOverHere: "Your sign-in is over. What you have open here goes on. Sign in again as {0}: for anybody else this page begins anew.",
+  signInAgain: "Sign in again…",
   or: "or",
   tokenLabel: "Token of a Kubernetes user",
   tokenHint: "It is exchanged for a cookie and not kept. To make one:",

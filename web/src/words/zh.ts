@@ -24,6 +24,8 @@ export const zh: Words = {
   oidcLate: "该登录是在另一个浏览器中开始的，或已超时，请重新登录。",
   oidcClaims: "身份提供方的应答中没有集群可识别的用户。",
   signInOver: "登录已失效。重新登录后会回到原来的页面。",
+  signInOverHere: "登录已失效，此处打开的内容会继续。请以 {0} 的身份重新登录；换用其他身份会重新打开页面。",
+  signInAgain: "重新登录…",
   or: "或",
   tokenLabel: "Kubernetes 用户令牌",
   tokenHint: "令牌只用于换取 Cookie，不会被保存。生成令牌：",
