@@ -52,7 +52,7 @@ it("asks what this person may when their rights are others, once for each snapsh
   const feed = new Feed(recheck);
   feed.open();
   last().onopen();
-  for (const cause of ["opened", "rights"]) for (const part of [1, 2]) last().onmessage(snapshot(part, cause));
+  for (const cause of ["anew", "rights"]) for (const part of [1, 2]) last().onmessage(snapshot(part, cause));
   expect(recheck).toHaveBeenCalledTimes(1);
   feed.close();
 });

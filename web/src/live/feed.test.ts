@@ -5,7 +5,7 @@ import { AT, session } from "../samples";
 
 const NOW = Date.parse(AT);
 
-const snapshot = (ids: string[], part = 1, parts = 1, live = true, cause?: "opened" | "rights"): Message => ({
+const snapshot = (ids: string[], part = 1, parts = 1, live = true, cause?: "anew" | "rights"): Message => ({
   type: "snapshot", sequence: 0, timestamp: AT, data: { live, part, parts, sessions: ids.map((id) => session(id)), ...(cause && { cause }) },
 });
 const delta = (type: "session_start" | "session_update" | "session_end", sequence: number, data: Session): Message => ({
@@ -60,7 +60,7 @@ describe("the feed", () => {
     const online = told(NOTHING, snapshot(["a", "b", "c"]));
     const after = told(online, snapshot(["a"], 1, 2, true, "rights"), snapshot(["b"], 2, 2, true, "rights"));
     expect([ids(after), after.ended]).toEqual([["a", "b"], []]);
-    const later = told(after, snapshot(["b"], 1, 1, true, "opened"));
+    const later = told(after, snapshot(["b"], 1, 1, true, "anew"));
     expect([ids(later), later.ended.map((it) => it.session.session_id)]).toEqual([["b"], ["a"]]);
   });
 

@@ -44,8 +44,8 @@ interface Snapshot {
   part: number;
   parts: number;
   sessions: Session[];
-  /** Why it came; older consoles do not say. */
-  cause?: "opened" | "reset" | "slow" | "rights";
+  /** Why it came: it is what there is by now, or this person's rights are others. Older consoles do not say. */
+  cause?: "anew" | "rights";
 }
 
 export type Message = { sequence: number; timestamp: string } & (
