@@ -57,7 +57,7 @@ export function SessionDetail({ name, id, me }: { name: string; id: string | nul
   const { session, events, lacking } = answer;
   return (
     <main className="page detail">
-      <Head title={name} lead={<Status session={session} />}>{active && <><Follow session={session} me={me} /><End session={session} me={me} /></>}</Head>
+      <Head title={name} lead={<Status session={session} />}>{active && <span className="buttons"><Follow session={session} me={me} /><End session={session} me={me} /></span>}</Head>
       {error && <p className="notice bad" role="alert">{error}</p>}
       <div className="halves">
         <section className="paper" aria-labelledby="life">
