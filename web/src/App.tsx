@@ -9,17 +9,19 @@ import { History } from "./pages/History";
 import { Overview } from "./pages/Overview";
 import { SessionDetail } from "./pages/SessionDetail";
 import { SignIn } from "./pages/SignIn";
+import { SignInAgain } from "./pages/SignInAgain";
 import { Targets } from "./pages/Targets";
 import { TerminalPage } from "./pages/TerminalPage";
-import { tabTitle } from "./places";
+import { stays, tabTitle } from "./places";
 import { Sessions } from "./sessions/Sessions";
 import { Guard } from "./parts/Broken";
 import { segments, useParams, usePath } from "./url";
-import { heedWho, type Who } from "./who";
+import { heedWho, type Said, type Who } from "./who";
 import { type Language, type Say, Speech, speak, useSay } from "./words";
 
-/** The player is a part of its own and comes only to who plays something. */
+/** These are parts of their own and come only to who plays or follows something. */
 const Recording = lazy(() => import("./recording"));
+const Follow = lazy(() => import("./follow"));
 
 /** From one try to the next, where the console does not answer. */
 const AGAIN = 2000;
@@ -52,7 +54,7 @@ function useWho(): [Who, () => void, () => void] {
       (error: unknown) => {
         if (mine !== turn.current) return;
         const unknown = error instanceof Refused && (error.status === 401 || error.status === 501);
-        tell(unknown ? { said: "unknown" } : { said: "nothing", error: sentence(error) });
+        tell(unknown ? isUnknown() : { said: "nothing", error: sentence(error) });
       },
     );
   }, []);
@@ -61,7 +63,7 @@ function useWho(): [Who, () => void, () => void] {
     signOut().then(() => tell({ said: "out" }), ask);
   }, [ask]);
   useEffect(() => {
-    whenUnknown(() => tell({ said: "unknown" }));
+    whenUnknown(() => tell(isUnknown()));
     ask();
   }, [ask]);
   useEffect(() => {
@@ -69,8 +71,14 @@ function useWho(): [Who, () => void, () => void] {
     const again = window.setTimeout(ask, AGAIN);
     return () => window.clearTimeout(again);
   }, [who, ask]);
-  return [who, ask, leave];
+  const here = stays(segments(usePath()));
+  useEffect(() => {
+    if (!here) tell({ said: "left" });
+  }, [here]);
+  return [here ? who : heedWho(who, { said: "left" }), ask, leave];
 }
+
+const isUnknown = (): Said => ({ said: "unknown", stays: stays(segments(location.pathname)) });
 
 export function App(): ReactNode {
   const [say, changeLanguage] = useLanguage();
@@ -79,7 +87,7 @@ export function App(): ReactNode {
     <Speech.Provider value={say}>
       <Guard>
         {who.state === "in" ? (
-          <SignedIn me={who.me} onLanguage={changeLanguage} onOut={leave} recheck={ask} />
+          <SignedIn key={who.me.user} me={who.me} over={who.over} onLanguage={changeLanguage} onOut={leave} recheck={ask} />
         ) : who.state === "nobody" ? (
           <SignIn over={who.over} onIn={ask} onLanguage={changeLanguage} />
         ) : (
@@ -92,24 +100,28 @@ export function App(): ReactNode {
 
 interface SignedInProps {
   me: Me;
+  over: boolean;
   onLanguage: () => void;
   onOut: () => void;
   /** Asks anew who this is: they may have been signed out. */
   recheck: () => void;
 }
 
-function SignedIn({ me, onLanguage, onOut, recheck }: SignedInProps): ReactNode {
+/** Nothing of one person's page is left to another: its `key` is to be the person. */
+function SignedIn({ me, over, onLanguage, onOut, recheck }: SignedInProps): ReactNode {
   const path = usePath();
   const [feed] = useState(() => new Feed(recheck));
   useEffect(() => {
+    if (over) return;
     feed.open();
     return () => feed.close();
-  }, [feed]);
+  }, [feed, over]);
   return (
     <Live.Provider value={feed}>
       <Watchman recheck={recheck} />
       <div className="frame">
         <Rail me={me} onLanguage={onLanguage} onOut={onOut} />
+        {over && <SignInAgain user={me.user} onIn={recheck} />}
         <Guard key={path}><Body me={me} /></Guard>
       </div>
     </Live.Provider>
@@ -146,6 +158,8 @@ function Body({ me }: { me: Me }): ReactNode {
       return name ? <SessionDetail key={name} name={name} id={params.get("id")} me={me} /> : <Sessions me={me} />;
     case "recordings":
       return name ? <Suspense fallback={<main className="page" />}><Recording key={path} name={name} me={me} /></Suspense> : <History me={me} />;
+    case "follow":
+      return name ? <Suspense fallback={<main className="page" />}><Follow key={path} name={name} me={me} /></Suspense> : <Sessions me={me} />;
     case "terminal":
       return name ? <TerminalPage key={path} target={name} login={params.get("login")} me={me} /> : <Targets me={me} />;
     default:

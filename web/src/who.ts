@@ -6,17 +6,29 @@ export type Who =
   | { state: "asking" }
   /** `over`: they were signed in, and are no longer. */
   | { state: "nobody"; over: boolean }
-  | { state: "in"; me: Me }
+  /** `over`: their sign-in is over, and what they have open goes on without it. */
+  | { state: "in"; me: Me; over: boolean }
   | { state: "failed"; error: string };
 
-export type Said = { said: "in"; me: Me } | { said: "unknown" } | { said: "out" } | { said: "nothing"; error: string };
+export type Said =
+  | { said: "in"; me: Me }
+  /** `stays`: where they are, something is open that would be lost with the page. */
+  | { said: "unknown"; stays: boolean }
+  /** They have gone from there. */
+  | { said: "left" }
+  | { said: "out" }
+  | { said: "nothing"; error: string };
 
 export function heedWho(before: Who, news: Said): Who {
   switch (news.said) {
     case "in":
-      return { state: "in", me: news.me };
+      return { state: "in", me: news.me, over: false };
     case "unknown":
-      return before.state === "nobody" ? before : { state: "nobody", over: before.state === "in" };
+      if (before.state === "nobody") return before;
+      if (before.state === "in" && news.stays) return before.over ? before : { ...before, over: true };
+      return { state: "nobody", over: before.state === "in" };
+    case "left":
+      return before.state === "in" && before.over ? { state: "nobody", over: true } : before;
     case "out":
       return { state: "nobody", over: false };
     case "nothing":

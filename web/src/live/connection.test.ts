@@ -52,9 +52,22 @@ it("asks what this person may when their rights are others, once for each snapsh
   const feed = new Feed(recheck);
   feed.open();
   last().onopen();
-  for (const cause of ["opened", "rights"]) for (const part of [1, 2]) last().onmessage(snapshot(part, cause));
+  for (const cause of ["anew", "rights"]) for (const part of [1, 2]) last().onmessage(snapshot(part, cause));
   expect(recheck).toHaveBeenCalledTimes(1);
   feed.close();
+});
+
+it("shows what it has as old once it is closed, and as new when it is open again", async () => {
+  const feed = new Feed();
+  for (let count = 0; count < 2; count++) {
+    feed.open();
+    last().onopen();
+    for (const part of [1, 2]) last().onmessage(snapshot(part, "anew"));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(feed.snapshot().live).toBe(true);
+    feed.close();
+    expect(feed.snapshot().live).toBe(false);
+  }
 });
 
 it("says why the console closed it, and tries no socket after it was closed here", () => {

@@ -1,12 +1,11 @@
 // The live feed's WebSocket: connects again whenever it must, and hands what it says to feed.ts in batches.
 
+import { backoff } from "./backoff";
 import { Batch } from "./batch";
 import { heed, type Message, NOTHING, type Online } from "./feed";
 
 /** How long nothing may come: the console sends a sign of life every 10 s. */
 const SILENCE = 25_000;
-const FIRST_PAUSE = 250;
-const LONGEST_PAUSE = 10_000;
 /** The console's close code for who may see it no longer. */
 const REFUSED = 1008;
 /** The console tells of no more at a time, and no more often. */
@@ -18,7 +17,8 @@ export class Feed {
   private refused: string | null = null;
   private listeners = new Set<() => void>();
   private socket: WebSocket | null = null;
-  private pause = FIRST_PAUSE;
+  /** How many attempts there were since the console last said something. */
+  private failed = 0;
   private silence = 0;
   private again = 0;
   private watched: readonly string[] = [];
@@ -75,6 +75,7 @@ export class Feed {
     };
   }
 
+  /** What was online stays, as what was so then. */
   close(): void {
     window.clearTimeout(this.again);
     window.clearTimeout(this.silence);
@@ -82,11 +83,13 @@ export class Feed {
     const socket = this.socket;
     this.socket = null;
     socket?.close(1000);
+    this.online = { ...this.online, live: false, missingParts: 0, parts: [] };
+    this.tell();
   }
 
   private take(message: Message): void {
     this.expectLife();
-    this.pause = FIRST_PAUSE;
+    this.failed = 0;
     if (message.type === "snapshot" && message.data.cause === "rights" && message.data.part === 1) this.recheck();
     this.batch.add(message);
   }
@@ -94,7 +97,7 @@ export class Feed {
   private draw(messages: readonly Message[]): void {
     const next = heed(this.online, messages, Date.now());
     if (next === null) {
-      this.reconnect();
+      this.lost(null);
       return;
     }
     const fresh = next.live && !this.online.live;
@@ -106,23 +109,13 @@ export class Feed {
 
   private expectLife(): void {
     window.clearTimeout(this.silence);
-    this.silence = window.setTimeout(() => this.reconnect(), SILENCE);
-  }
-
-  private reconnect(): void {
-    this.close();
-    this.lost(null);
+    this.silence = window.setTimeout(() => this.lost(null), SILENCE);
   }
 
   private lost(refused: string | null): void {
-    window.clearTimeout(this.silence);
-    this.socket = null;
-    this.batch.close();
-    this.online = { ...this.online, live: false, missingParts: 0, parts: [] };
     this.refused = refused;
-    this.tell();
-    this.again = window.setTimeout(() => this.open(), this.pause * (0.5 + Math.random()));
-    this.pause = Math.min(this.pause * 2, LONGEST_PAUSE);
+    this.close();
+    this.again = window.setTimeout(() => this.open(), backoff(this.failed++, Math.random()));
   }
 
   private tell(): void {

@@ -44,8 +44,10 @@ interface Snapshot {
   part: number;
   parts: number;
   sessions: Session[];
-  /** Why it came; older consoles do not say. */
-  cause?: "opened" | "reset" | "slow" | "rights";
+  /** Why it came: it is what there is by now, or this person's rights are others. Older consoles do not say. */
+  cause?: "anew" | "rights";
+  /** Whose sessions it has, by the Kubernetes user name that they stand for; null where it has everybody's. */
+  subject?: string | null;
 }
 
 export type Message = { sequence: number; timestamp: string } & (
@@ -124,10 +126,10 @@ function snapshot(state: Draft, data: Snapshot, now: number): boolean {
   state.otherRights = data.cause === "rights" || (!first && state.otherRights);
   if (state.missingParts > 0) return true;
   const shown = new Map(state.parts.map((session) => [session.session_id, session]));
-  // What ended unseen has ended all the same; nobody told how. Where rights are others, what is out of sight may well go on.
-  if (data.live && !state.otherRights) {
+  // What ended unseen has ended all the same; nobody told how. What this person no longer sees may well go on.
+  if (data.live) {
     for (const session of state.sessions.values()) {
-      if (!shown.has(session.session_id)) state.ended.unshift({ session, shownAt: now - state.ahead });
+      if (!shown.has(session.session_id) && wouldShow(state, data, session)) state.ended.unshift({ session, shownAt: now - state.ahead });
     }
   }
   // An old picture may stand, marked as old, where the console knows nothing yet.
@@ -136,6 +138,12 @@ function snapshot(state: Draft, data: Snapshot, now: number): boolean {
   state.sequence = 0;
   state.live = data.live;
   return true;
+}
+
+/** Whether a snapshot would have a session that goes on. */
+function wouldShow({ otherRights }: Draft, { subject }: Snapshot, session: Session): boolean {
+  if (subject === undefined) return !otherRights;
+  return subject === null || session.subject === subject;
 }
 
 function end(state: Draft, session: Session, now: number): void {

@@ -57,7 +57,7 @@ export function SessionDetail({ name, id, me }: { name: string; id: string | nul
   const { session, events, lacking } = answer;
   return (
     <main className="page detail">
-      <Head title={name} lead={<Status session={session} />}>{active && <End session={session} me={me} />}</Head>
+      <Head title={name} lead={<Status session={session} />}>{active && <span className="buttons"><Follow session={session} me={me} /><End session={session} me={me} /></span>}</Head>
       {error && <p className="notice bad" role="alert">{error}</p>}
       <div className="halves">
         <section className="paper" aria-labelledby="life">
@@ -96,6 +96,14 @@ function Status({ session }: { session: Session }): ReactNode {
   const say = useSay();
   const why = session.status === "active" ? "" : `: ${say.reason(session.reason)}`;
   return <span className={`why ${session.status}`} data-testid="status">{session.termination && !why ? say("ending") : say(session.status)}{why}</span>;
+}
+
+/** The way to its terminals as they are now; where it is shut, it says why. */
+function Follow({ session, me }: { session: Session; me: Me }): ReactNode {
+  const say = useSay();
+  const may = me.rights.observe;
+  if (may?.allowed === false) return <button type="button" disabled title={may.reason ?? say("mayNotFollow")}>{say("follow")}</button>;
+  return <Link to={`/follow/${encodeURIComponent(session.name)}`} className="button" label={say("followThis", session.user, session.target)}>{say("follow")}</Link>;
 }
 
 function End({ session, me }: { session: Session; me: Me }): ReactNode {

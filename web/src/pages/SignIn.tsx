@@ -23,15 +23,10 @@ function useFailure(): Word | null {
 
 export function SignIn({ over, onIn, onLanguage }: { over: boolean; onIn: () => void; onLanguage: () => void }): ReactNode {
   const say = useSay();
-  const [ways, setWays] = useState<Ways | null>(null);
-  useEffect(() => {
-    askWays().then(setWays, () => setWays({ token: true }));
-  }, []);
   useEffect(() => {
     document.title = say("title");
   }, [say]);
   const failure = useFailure();
-  const back = encodeURIComponent(location.pathname + location.search);
   return (
     <main className="door">
       <div className="wall">
@@ -45,13 +40,29 @@ export function SignIn({ over, onIn, onLanguage }: { over: boolean; onIn: () => 
           <h1>{say("signIn")}</h1>
           {over && <p className="notice" role="alert">{say("signInOver")}</p>}
           {failure && <p className="notice bad" role="alert">{say(failure)}</p>}
-          {ways?.oidc && <a className="button main" href={`/auth/oidc?return=${back}`}>{say("signInWith", ways.oidc.name)}</a>}
-          {ways?.oidc && ways.token && <p className="or">{say("or")}</p>}
-          {ways?.token && <TokenForm onIn={onIn} main={!ways.oidc} />}
-          {ways && !ways.token && !ways.oidc && <p role="alert">{say("noSignIn")}</p>}
+          <SignInWays onIn={onIn} />
         </section>
       </div>
     </main>
+  );
+}
+
+/** The ways to sign in; `apart` has the provider's open in another tab, since this page must stay. */
+export function SignInWays({ onIn, apart = false }: { onIn: () => void; apart?: boolean }): ReactNode {
+  const say = useSay();
+  const [ways, setWays] = useState<Ways | null>(null);
+  useEffect(() => {
+    askWays().then(setWays, () => setWays({ token: true }));
+  }, []);
+  if (!ways) return null;
+  const back = apart ? "/" : location.pathname + location.search;
+  return (
+    <>
+      {ways.oidc && <a className="button main" href={`/auth/oidc?return=${encodeURIComponent(back)}`} target={apart ? "_blank" : undefined} rel="noopener">{say("signInWith", ways.oidc.name)}</a>}
+      {ways.oidc && ways.token && <p className="or">{say("or")}</p>}
+      {ways.token && <TokenForm onIn={onIn} main={!ways.oidc} />}
+      {!ways.token && !ways.oidc && <p role="alert">{say("noSignIn")}</p>}
+    </>
   );
 }
 

@@ -25,7 +25,7 @@ export function Head({ title, lead, children }: { title: ReactNode; lead?: React
 }
 
 /** Who goes to another page begins at its head, as they would on a page that was loaded, and hears what it is. */
-function useHeading(): React.RefObject<HTMLHeadingElement | null> {
+export function useHeading(): React.RefObject<HTMLHeadingElement | null> {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     const busy = document.activeElement?.closest("main, dialog");

@@ -14,6 +14,13 @@ export function useNow(every = 1000): number {
   return now;
 }
 
+/** Whether screen readers can read what screens show, which costs time on each line; the web terminal keeps it alike. */
+export function useScreenReader(): [boolean, (on: boolean) => void] {
+  const [on, setOn] = useState(() => localStorage.getItem("screenReader") === "on");
+  useEffect(() => localStorage.setItem("screenReader", on ? "on" : ""), [on]);
+  return [on, setOn];
+}
+
 export interface Asked<T> {
   answer: T | null;
   /** What went wrong; the last answer stays. */

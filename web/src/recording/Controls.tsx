@@ -2,6 +2,7 @@
 
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { duration, local, utc } from "../format";
+import { useScreenReader } from "../parts/hooks";
 import { Icon } from "../parts/Icon";
 import type { Recording } from "./ask";
 import type { Played } from "./Playback";
@@ -30,7 +31,10 @@ export function Controls({ played: { player, stage }, playing, session, recordin
   const { state, position, total, waiting, speed, cap } = playing;
   const [aim, setAim] = useAim(player);
   const shown = aim ?? position;
-  const [reader, setReader] = useReader(stage);
+  const [reader, setReader] = useScreenReader();
+  useEffect(() => {
+    stage.readable = reader;
+  }, [stage, reader]);
   const act = state === "playing" ? "pause" : state === "ended" ? "replay" : "play";
   return (
     <div className="player-controls" role="group" aria-label={words("controls")}>
@@ -155,14 +159,4 @@ function linkTo(session: string, number: number, at: number): string {
   const id = new URLSearchParams(location.search).get("id");
   if (id) query.set("id", id);
   return `${location.origin}/recordings/${encodeURIComponent(session)}?${query}`;
-}
-
-/** Whether screen readers can read the screen, which costs time on each line; the web terminal keeps it alike. */
-function useReader(stage: Played["stage"]): [boolean, (on: boolean) => void] {
-  const [on, setOn] = useState(() => localStorage.getItem("screenReader") === "on");
-  useEffect(() => {
-    stage.readable = on;
-    localStorage.setItem("screenReader", on ? "on" : "");
-  }, [stage, on]);
-  return [on, setOn];
 }

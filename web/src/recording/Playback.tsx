@@ -40,8 +40,8 @@ export function Playback({ session, recording, words, choice }: PlaybackProps): 
   return (
     <div className="player-body">
       <div className="player-view">
-        <div className="player-place">
-          <div className="player-room"><div className="player-host" ref={host} role="group" aria-label={words("screen")} /></div>
+        <div className="stage-place">
+          <div className="stage-room"><div className="stage-host" ref={host} role="group" aria-label={words("screen")} /></div>
         </div>
         {played && <Below played={played} session={session} recording={recording} words={words} choice={choice} />}
       </div>

@@ -12,8 +12,11 @@ export interface Piece extends Size {
   bytes: number;
 }
 
-/** Something that happened: output, another size, a marker, the exit status. */
-export type Moment = { at: number } & ({ kind: "output" | "marker" | "exit"; text: string } | ({ kind: "size" } & Size));
+/** What may happen: output, another size, a marker, the exit status. */
+export type Change = { kind: "output" | "marker" | "exit"; text: string } | ({ kind: "size" } & Size);
+
+/** Something that happened. */
+export type Moment = { at: number } & Change;
 
 /** Pieces from one to another, which is no longer among them. */
 export interface Range {

@@ -1,10 +1,11 @@
-// The screen that a recording is shown on: as large as it was recorded, in a font with which it fits.
+// The screen that a terminal of somebody else's is shown on: as large as it is there, in a font with which it fits.
 
 import type { Terminal } from "@xterm/xterm";
 import { theme, whenColoursChange } from "../terminal/theme";
 import { openXterm } from "../terminal/xterm";
-import { bounded, type Moment, type Size } from "./pieces";
+import { bounded, type Change, type Size } from "./pieces";
 import type { Stage } from "./player";
+import "./stage.css";
 
 type Step = { kind: "output"; text: string } | ({ kind: "size" | "reset" } & Size);
 
@@ -29,7 +30,7 @@ export class XtermStage implements Stage {
 
   constructor(private readonly host: HTMLElement, label: string) {
     this.terminal = openXterm(host, { disableStdin: true, cursorInactiveStyle: "outline" });
-    // The keys are the player's.
+    // The keys are the page's.
     this.terminal.attachCustomKeyEventHandler(() => false);
     this.terminal.textarea?.setAttribute("aria-label", label);
     const observer = new ResizeObserver(() => this.fit());
@@ -47,20 +48,20 @@ export class XtermStage implements Stage {
     this.draw();
   }
 
-  show(moments: readonly Moment[]): void {
+  show(changes: readonly Change[]): void {
     let text = "";
-    let sizes = moments.filter((it) => it.kind === "size").length;
+    let sizes = changes.filter((it) => it.kind === "size").length;
     const flush = (): void => {
       if (text) this.steps.push({ kind: "output", text });
       text = "";
     };
-    for (const moment of moments) {
-      if (moment.kind === "output") text += moment.text;
-      if (moment.kind !== "size" || sizes-- > MOST_SIZES) continue;
+    for (const change of changes) {
+      if (change.kind === "output") text += change.text;
+      if (change.kind !== "size" || sizes-- > MOST_SIZES) continue;
       flush();
       // Of sizes with nothing between them the last one counts: each costs time.
       if (this.steps.at(-1)?.kind === "size") this.steps.pop();
-      this.steps.push(moment);
+      this.steps.push(change);
     }
     flush();
     this.draw();

@@ -1,6 +1,6 @@
 // The player's words, in English and Chinese.
 
-import { type Language, useSay } from "../words";
+import { filling, type Language, useSay } from "../words";
 
 const en = {
   of: "Recording of {0} on {1}",
@@ -139,8 +139,5 @@ export interface Words {
 
 export function useWords(): Words {
   const { language } = useSay();
-  const words = { en, zh }[language];
-  const say = (word: Word, ...values: (string | number)[]): string =>
-    words[word].replace(/\{(\d)\}/g, (_, number) => String(values[Number(number)] ?? ""));
-  return Object.assign(say, { language });
+  return Object.assign(filling<Word>({ en, zh }[language]), { language });
 }

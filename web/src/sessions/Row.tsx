@@ -59,7 +59,7 @@ function Cells({ session, now, on, activity, lacking, toggle, onEnd }: RowProps 
       </span>
       <span role="gridcell" data-column="target" title={session.target}>{session.target}</span>
       <span role="gridcell" data-column="login" title={session.login}>{session.login}</span>
-      <span role="gridcell" data-column="client_address" title={session.client_software ?? undefined}>{session.client_address}</span>
+      <span role="gridcell" data-column="client_address" title={[session.client_address, session.client_software].filter(Boolean).join("\n")}>{session.client_address}</span>
       <span role="gridcell" data-column="protocol">{session.protocol}</span>
       <span role="gridcell" data-column="start_time"><Moment time={session.start_time} now={now} /></span>
       <span role="gridcell" data-column="duration">{session.termination ? say("ending") : duration(now - Date.parse(session.start_time))}</span>

@@ -14,10 +14,14 @@ export interface Say {
   reason: (reason: string | null) => string;
 }
 
+/** Says words with values in the places that are left for them. */
+export function filling<Name extends string>(words: Record<Name, string>): (word: Name, ...values: (string | number)[]) => string {
+  return (word, ...values) => words[word].replace(/\{(\d)\}/g, (_, number) => String(values[Number(number)] ?? ""));
+}
+
 export function speak(language: Language): Say {
   const words = { en, zh }[language];
-  const say = (word: Word, ...values: (string | number)[]): string =>
-    words[word].replace(/\{(\d)\}/g, (_, number) => String(values[Number(number)] ?? ""));
+  const say = filling<Word>(words);
   const reason = (name: string | null): string => (!name ? words.unknownEnd : isReason(name) ? REASONS[language][name] : name);
   return Object.assign(say, { language, reason });
 }
