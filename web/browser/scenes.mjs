@@ -3,11 +3,14 @@
 
 import assert from "node:assert/strict";
 import { AxeBuilder } from "@axe-core/playwright";
+import { endings } from "./endings.mjs";
 import {
   agree, ask, browser, CONFIRM, CONSOLE_URL, count, ended, live, names, old, picture, row, rows, signedIn, terminate,
 } from "./stage.mjs";
 
 const scenes = {
+  ...endings,
+
   /** Sessions come and go on two pages at once: an exit, a killed client, an administrator; and a reload shows the same. */
   async sessions() {
     const [one, two] = [await signedIn(), await signedIn()];
