@@ -1,6 +1,7 @@
 //! The console's page in a real Chromium: web/browser/ has what is seen there, and asks for what is done outside.
 
 mod endings;
+mod losses;
 
 use bastion_operator::api::{BastionSession, Reason};
 use futures::{StreamExt, stream};
