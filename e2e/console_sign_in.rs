@@ -229,18 +229,11 @@ async fn who_may_not_end_sessions_ends_their_own() {
 async fn a_page_whose_right_is_withdrawn_shows_its_own_sessions_alone() {
     let (bastion, console) = with_person().await;
     let (user, token) = bastion.namespace.somebody("viewer").await;
-    bastion.namespace.bind(&user, "bastion-viewer").await;
+    let grant = bastion.namespace.bind(&user, "bastion-viewer").await;
     let _open = bastion.open("alice").await;
     let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
     assert_eq!(page.names().len(), 1);
-    let bindings = bastion.namespace.api::<k8s_openapi::api::rbac::v1::RoleBinding>();
-    let list = bindings.list(&kube::api::ListParams::default()).await.expect("bindings");
-    let bound = |it: &&k8s_openapi::api::rbac::v1::RoleBinding| {
-        it.role_ref.name == "bastion-viewer" && it.name_any().starts_with("bind-")
-    };
-    for binding in list.items.iter().filter(bound) {
-        bindings.delete(&binding.name_any(), &kube::api::DeleteParams::default()).await.expect("it is there");
-    }
+    bastion.namespace.withdraw(&grant).await;
     page.snapshot().await;
     assert_eq!(page.names(), Vec::<&str>::new());
 }

@@ -2,6 +2,7 @@
 
 mod endings;
 mod losses;
+mod rights;
 
 use bastion_operator::api::{BastionSession, Reason};
 use futures::{StreamExt, stream};

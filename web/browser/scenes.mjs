@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { AxeBuilder } from "@axe-core/playwright";
 import { endings } from "./endings.mjs";
 import { losses } from "./losses.mjs";
+import { rights } from "./rights.mjs";
 import {
   agree, ask, browser, CONFIRM, CONSOLE_URL, count, ended, live, names, old, picture, row, rows, signedIn, terminate,
 } from "./stage.mjs";
@@ -12,6 +13,7 @@ import {
 const scenes = {
   ...endings,
   ...losses,
+  ...rights,
 
   /** Sessions come and go on two pages at once: an exit, a killed client, an administrator; and a reload shows the same. */
   async sessions() {
