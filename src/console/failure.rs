@@ -44,7 +44,7 @@ pub enum Failure {
         /// Its reason.
         reason: String,
     },
-    /// The end of a session cannot be asked for.
+    /// The end of a session cannot be asked for. It goes on, so this is told apart from one that has ended.
     #[error("the end of session {name} could not be asked for: {why}")]
     NotAsked {
         /// The session.
@@ -137,7 +137,8 @@ impl Failure {
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHistory | Self::NoRecordings => StatusCode::NOT_IMPLEMENTED,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Ended { .. } | Self::NotAsked { .. } => StatusCode::CONFLICT,
+            Self::Ended { .. } => StatusCode::CONFLICT,
+            Self::NotAsked { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Database(_) | Self::Recordings(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

@@ -61,4 +61,27 @@ export const endings = {
     await agree(page, other);
     await ask(`answers ${stays}`);
   },
+
+  /** A rule of the cluster's keeps one of two: that one is said not to have ended, and goes on. */
+  async refused() {
+    const page = await signedIn();
+    const [kept, goes] = (await ask("open 2")).split(" ");
+    await ask(`keep ${kept}`);
+    for (const name of [kept, goes]) await row(page, name).getByRole("checkbox").check();
+    await page.getByRole("button", { name: "End…" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByRole("button", { name: CONFIRM }).click();
+    await dialog.getByRole("heading", { name: "1 of 2 ended" }).waitFor();
+    await dialog.locator(`[data-doomed="${goes}"]`).getByText("Ended", { exact: true }).waitFor();
+    const outcome = dialog.locator(`[data-doomed="${kept}"]`).getByText("Not ended:");
+    await outcome.filter({ hasText: "this session is kept for the auditors" }).waitFor();
+    await picture(page, "refused");
+    await dialog.getByRole("button", { name: "Close" }).click();
+    await row(page, kept).waitFor();
+    await agree(page);
+    endedAs("AdminTerminated", [goes]);
+    const [{ spec, status }] = inCluster([kept]);
+    assert.deepEqual([spec.termination, status.phase], [undefined, "Active"]);
+    await ask(`answers ${kept}`);
+  },
 };
