@@ -1,7 +1,9 @@
 // What is lost: a gateway, the API server, a network, a console.
 
 import assert from "node:assert/strict";
-import { agree, ask, CONSOLE_URL, count, ended, endedAs, live, old, online, picture, row, signedIn } from "./stage.mjs";
+import {
+  agree, ask, CONFIRM, CONSOLE_URL, count, ended, endedAs, inCluster, live, old, online, picture, row, signedIn,
+} from "./stage.mjs";
 
 /** Within this time the loss of a gateway or of a network is shown. */
 const LOST = 30_000;
@@ -24,6 +26,18 @@ const shownLive = (page) => page.evaluate(() => globalThis.shownLive);
 /** What the cluster has by now is all that the page has shown as live. */
 async function nothingElseLive(page) {
   assert.deepEqual(await shownLive(page), [online()]);
+}
+
+/** Nobody's end can be asked for, and that is said. */
+async function endsNothing(page, name) {
+  await row(page, name).getByRole("checkbox").check();
+  await page.getByRole("button", { name: "End…" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("button", { name: CONFIRM }).click();
+  await dialog.getByText("Not ended:").waitFor();
+  await picture(page, "api-away-end");
+  await dialog.getByRole("button", { name: "Close" }).click();
+  await page.getByRole("button", { name: "Clear the selection" }).click();
 }
 
 export const losses = {
@@ -63,30 +77,37 @@ export const losses = {
   /** The API server goes and comes: the pages call nothing live meanwhile, and then show by themselves what is so. */
   async api() {
     const pages = [await signedIn(), await signedIn()];
+    const loaded = await signedIn();
     const [left, stays] = (await ask("open 2")).split(" ");
-    await agree(...pages);
+    await agree(...pages, loaded);
     await ask("stop api");
     for (const page of pages) {
       await old(page);
       await noteLive(page);
     }
     await ask(`leave ${left}`);
+    await loaded.reload();
+    await loaded.getByRole("alert").filter({ hasText: "The console does not answer" }).waitFor();
+    await endsNothing(pages[1], stays);
     await ask("pause");
     for (const page of pages) {
       assert.deepEqual(await shownLive(page), []);
       await old(page);
     }
     await picture(pages[0], "api-away");
+    await picture(loaded, "api-away-loaded");
     await ask("start api");
     for (const page of pages) {
       await live(page);
       await row(page, left).waitFor({ state: "detached" });
       await ended(page, left).waitFor();
     }
+    await live(loaded);
     await picture(pages[0], "api-back");
     endedAs("UserExit", [left]);
-    await agree(...pages);
-    assert.deepEqual(online(), [stays]);
+    await agree(...pages, loaded);
+    const [{ metadata, spec }] = inCluster(online());
+    assert.deepEqual([metadata.name, spec.termination], [stays, undefined]);
     await ask(`answers ${stays}`);
   },
 
