@@ -116,8 +116,12 @@ export const losses = {
     const page = await signedIn();
     const [left, stays] = (await ask("open 2")).split(" ");
     await agree(page);
+    const detail = await signedIn();
+    await detail.goto(`${CONSOLE_URL}/sessions/${left}`);
+    await detail.getByTestId("status").getByText("active").waitFor();
     await ask("cut");
     await old(page);
+    await detail.getByRole("status").filter({ hasText: "Reconnecting" }).waitFor();
     await noteLive(page);
     await ask(`exit ${left}`);
     await ask(`ended ${left} UserExit`);
@@ -130,6 +134,8 @@ export const losses = {
     await agree(page);
     await ended(page, left).getByText("Ended unseen").waitFor();
     await nothingElseLive(page);
+    await detail.getByTestId("status").getByText("closed: The user left").waitFor();
+    await live(detail);
   },
 
   /** A user's network falls silent: their row goes, and nobody else's. */
