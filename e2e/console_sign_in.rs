@@ -3,12 +3,14 @@
 use axum::http::{HeaderMap, StatusCode, header};
 use bastion_operator::api::{BastionSession, Phase, Reason};
 use kube::ResourceExt;
+use rstest::rstest;
 use serde_json::{Value, json};
 
+use crate::harness::admission::{KEPT, keep};
 use crate::harness::control_plane::PERSON;
 use crate::harness::feed_page::{FeedPage, bearer};
 use crate::harness::namespace::PEOPLE;
-use crate::harness::{Answer, Bastion, Console, ConsoleApi, Namespace, PATIENCE, Setting, eventually};
+use crate::harness::{Answer, Bastion, Console, ConsoleApi, Namespace, PATIENCE, Setting, eventually, metric};
 
 async fn console(namespace: &Namespace) -> Console {
     Console::start_in(namespace, "console-0", &Setting::default()).await
@@ -205,6 +207,28 @@ async fn whoever_may_end_sessions_ends_them_in_their_own_name() {
     refused(&none, StatusCode::NOT_FOUND, "there is no session");
 }
 
+#[rstest]
+#[case::invalid("Invalid")]
+#[case::forbidden("Forbidden")]
+#[tokio::test]
+async fn an_end_that_the_api_server_refuses_is_not_asked_for(#[case] reason: &str) {
+    let (bastion, console) = with_person().await;
+    let namespace = &bastion.namespace;
+    let (user, token) = namespace.somebody("ender").await;
+    namespace.bind(&user, "bastion-session-terminator").await;
+    let mut open = bastion.open("alice").await;
+    let name = open.session.name_any();
+    keep(namespace, &name, reason).await;
+    let answer = browser(&console, &token).await.post(&termination_of(&open.session), json!({"reason": "noon"})).await;
+    refused(&answer, StatusCode::UNPROCESSABLE_ENTITY, &format!("the end of session {name} could not be asked for: "));
+    assert!(answer.error().contains(KEPT), "{answer:?}");
+    let failures = metric(console.http, "bastion_console_failures_total{reason=\"not_asked\"}").await;
+    assert_eq!(failures, Some(1.0));
+    let session = namespace.api::<BastionSession>().get(&name).await.expect("the session");
+    assert!(session.spec.termination.is_none() && session.phase() == Phase::Active, "{session:?}");
+    open.still_answers().await;
+}
+
 #[tokio::test]
 async fn who_may_not_end_sessions_ends_their_own() {
     let (bastion, console) = with_person().await;
@@ -229,18 +253,11 @@ async fn who_may_not_end_sessions_ends_their_own() {
 async fn a_page_whose_right_is_withdrawn_shows_its_own_sessions_alone() {
     let (bastion, console) = with_person().await;
     let (user, token) = bastion.namespace.somebody("viewer").await;
-    bastion.namespace.bind(&user, "bastion-viewer").await;
+    let grant = bastion.namespace.bind(&user, "bastion-viewer").await;
     let _open = bastion.open("alice").await;
     let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
     assert_eq!(page.names().len(), 1);
-    let bindings = bastion.namespace.api::<k8s_openapi::api::rbac::v1::RoleBinding>();
-    let list = bindings.list(&kube::api::ListParams::default()).await.expect("bindings");
-    let bound = |it: &&k8s_openapi::api::rbac::v1::RoleBinding| {
-        it.role_ref.name == "bastion-viewer" && it.name_any().starts_with("bind-")
-    };
-    for binding in list.items.iter().filter(bound) {
-        bindings.delete(&binding.name_any(), &kube::api::DeleteParams::default()).await.expect("it is there");
-    }
+    bastion.namespace.withdraw(&grant).await;
     page.snapshot().await;
     assert_eq!(page.names(), Vec::<&str>::new());
 }

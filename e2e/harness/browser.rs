@@ -1,4 +1,4 @@
-//! A scene in a real Chromium: web/browser/scenes.mjs has what is seen there, and asks for what is done outside.
+//! A scene in a real Chromium: web/browser/ has what is seen there, and asks for what is done outside.
 
 use std::path::Path;
 use std::time::Duration;

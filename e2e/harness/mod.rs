@@ -2,6 +2,7 @@
 //! under their own ServiceAccounts, and real `ssh` clients.
 #![allow(dead_code, unused_imports, reason = "the tests and the demo each use a part")]
 
+pub mod admission;
 pub mod api_requests;
 pub mod bastion;
 pub mod browser;

@@ -192,7 +192,8 @@ impl Namespace {
     }
 
     /// Binds a Role of deploy/ to a user, and waits until its first rule is in force.
-    pub async fn bind(&self, user: &str, role: &str) {
+    /// Returns the name of the grant.
+    pub async fn bind(&self, user: &str, role: &str) -> String {
         let name = format!("bind-{}", unique());
         let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role});
         self.add(
@@ -203,6 +204,7 @@ impl Namespace {
         let role = self.api::<Role>().get(role).await.expect("a Role of deploy/");
         let first = serde_json::to_value(&role.rules.expect("rules")[0]).expect("a rule");
         self.await_right(&user_subject(user), attributes(&self.name, &first)).await;
+        name
     }
 
     /// A kubeconfig file for somebody else, in whose name the administrator speaks.

@@ -46,7 +46,7 @@ pub enum Failure {
         /// Its reason.
         reason: String,
     },
-    /// The end of a session cannot be asked for.
+    /// The end of a session cannot be asked for. It goes on, so this is told apart from one that has ended.
     #[error("the end of session {name} could not be asked for: {why}")]
     NotAsked {
         /// The session.
@@ -170,7 +170,8 @@ impl Failure {
             Self::Gateway(_) => StatusCode::BAD_GATEWAY,
             Self::NoHistory | Self::NoRecordings | Self::NoFollowing => StatusCode::NOT_IMPLEMENTED,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Ended { .. } | Self::NotAsked { .. } => StatusCode::CONFLICT,
+            Self::Ended { .. } => StatusCode::CONFLICT,
+            Self::NotAsked { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Database(_) | Self::Recordings(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

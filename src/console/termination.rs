@@ -36,7 +36,8 @@ pub struct EndRequest {
 /// it is.
 #[utoipa::path(post, path = "/api/v1/sessions/{name}/termination", request_body = EndRequest,
     params(("name" = String, Path, description = "The name of the BastionSession")),
-    responses((status = 200, body = Session), (status = 409, description = "It has ended already", body = super::Problem), Refusals))]
+    responses((status = 200, body = Session), (status = 409, description = "It has ended already", body = super::Problem),
+        (status = 422, description = "The API server takes no end of it; the answer says why", body = super::Problem), Refusals))]
 pub async fn terminate(
     State(console): State<Console>,
     headers: HeaderMap,
@@ -85,7 +86,7 @@ impl Console {
         let answer = asked(async {
             match sessions.patch(&name, &params, &Patch::Merge(patch)).await {
                 Ok(session) => Ok(Ok(session)),
-                Err(error) if matches!(code(&error), Some(404 | 409 | 422)) => Ok(Err(error)),
+                Err(error) if matches!(code(&error), Some(400 | 403 | 404 | 409 | 422)) => Ok(Err(error)),
                 Err(error) => Err(error),
             }
         });

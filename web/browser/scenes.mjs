@@ -1,97 +1,20 @@
-// What people see in a real browser. e2e/browser.rs starts a bastion and a console, then this with a scene's name, and does
+// What people see in a real browser. e2e/browser/ starts a bastion and a console, then this with a scene's name, and does
 // what is asked for on standard output: a line `@word` asks, a line on standard input answers.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { createInterface } from "node:readline";
 import { AxeBuilder } from "@axe-core/playwright";
-import { chromium } from "playwright-core";
-
-const { CONSOLE_URL, TOKEN, KUBECTL, KUBECONFIG, NAMESPACE, PICTURES } = process.env;
-const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-
-/** Has something done outside the browser, and returns what is said of it. */
-async function ask(word) {
-  console.log(`@${word}`);
-  return (await lines.next()).value;
-}
-
-function online() {
-  const list = ["-n", NAMESPACE, "get", "bastionsessions", "--field-selector", "status.phase=Active", "-o", "name"];
-  return execFileSync(KUBECTL, list, { env: { ...process.env, KUBECONFIG } }).toString().split("\n").filter(Boolean)
-    .map((name) => name.split("/")[1]).sort();
-}
-
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
-
-/** A page of somebody who has signed in. Whatever goes wrong in it fails the scene. */
-async function signedIn(options = {}) {
-  const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1440, height: 900 }, ...options });
-  const page = await context.newPage();
-  page.on("pageerror", (error) => fail(error));
-  page.on("console", (said) => {
-    if (said.text().includes("Content Security Policy")) fail(new Error(said.text()));
-  });
-  await page.goto(CONSOLE_URL);
-  await page.getByLabel(/Token|令牌/).fill(TOKEN);
-  await page.getByRole("button", { name: /Sign in|登录/ }).click();
-  await page.getByRole("status").filter({ hasText: /^(Live|实时)$/ }).waitFor();
-  return page;
-}
-
-function fail(error) {
-  console.error(error);
-  process.exit(1);
-}
-
-const rows = (page) => page.locator(".rows [data-name]");
-const row = (page, name) => page.locator(`.rows [data-name="${name}"]`);
-const ended = (page, name) => page.locator(`[data-ended="${name}"]`);
-/** The names of the rows that are drawn; where a session was there is a row without one. */
-const names = async (page) => (await rows(page).evaluateAll((found) => found.map((it) => it.dataset.name))).sort();
-
-async function count(page, number) {
-  await page.getByTestId("count").filter({ hasText: new RegExp(`^${number}$`) }).waitFor();
-}
-
-/** The button that ends one session, or several. */
-const CONFIRM = /^End (it|\d+ sessions)$/;
-
-/** The pages agree with each other and with kubectl. */
-async function agree(...pages) {
-  const truth = online();
-  for (const page of pages) {
-    await count(page, truth.length);
-    await shows(page, truth);
-  }
-}
-
-/** What has come while somebody worked in the list is shown a moment later. */
-async function shows(page, truth) {
-  for (const end = Date.now() + 10_000; Date.now() < end && String(await names(page)) !== String(truth); ) await page.waitForTimeout(100);
-  assert.deepEqual(await names(page), truth);
-}
-
-async function picture(page, name) {
-  if (PICTURES) await page.screenshot({ path: `${PICTURES}/${name}.png` });
-}
-
-async function terminate(page, chosen, reason, shown = "Ended by an administrator") {
-  for (const name of chosen) await row(page, name).getByRole("checkbox").check();
-  await page.getByRole("button", { name: "End…" }).click();
-  const dialog = page.getByRole("dialog");
-  assert.equal(await dialog.getByRole("listitem").count(), chosen.length);
-  await dialog.getByLabel("Reason").fill(reason);
-  await picture(page, "terminate");
-  await dialog.getByRole("button", { name: CONFIRM }).click();
-  for (const name of chosen) {
-    await row(page, name).waitFor({ state: "detached" });
-    await ended(page, name).getByText(shown).waitFor();
-  }
-  await dialog.getByRole("button", { name: "Close" }).click();
-}
+import { endings } from "./endings.mjs";
+import { losses } from "./losses.mjs";
+import { rights } from "./rights.mjs";
+import {
+  agree, ask, browser, CONFIRM, CONSOLE_URL, count, ended, live, names, old, picture, row, rows, signedIn, terminate,
+} from "./stage.mjs";
 
 const scenes = {
+  ...endings,
+  ...losses,
+  ...rights,
+
   /** Sessions come and go on two pages at once: an exit, a killed client, an administrator; and a reload shows the same. */
   async sessions() {
     const [one, two] = [await signedIn(), await signedIn()];
@@ -131,7 +54,7 @@ const scenes = {
 
   /** A shell in the page: what is typed is answered; each way out is the session's end, and says so; Enter begins again. */
   async terminal() {
-    const list = await signedIn();
+    const [list, other] = [await signedIn(), await signedIn()];
     const page = await signedIn();
     await page.goto(`${CONSOLE_URL}/targets`);
     await page.getByRole("link", { name: "Connect to web-1" }).click();
@@ -171,6 +94,7 @@ const scenes = {
     await ask(`ended ${third} TabClosed`);
     await ended(list, third).getByText("The user closed the tab").waitFor();
     const fourth = await session();
+    await agree(list, other);
     await ask("stop console");
     await answers();
     await ask("start console");
@@ -180,7 +104,7 @@ const scenes = {
     await page.close();
     await ask(`ended ${fourth} TabClosed`);
     await count(list, 0);
-    await agree(list);
+    await agree(list, other);
   },
 
   /** A recording, as whoever may plays it: to its end, and to the moment at which a word was shown. */
@@ -359,11 +283,10 @@ const scenes = {
     const [name] = (await ask("open 1")).split(" ");
     await row(page, name).waitFor();
     await ask("stop console");
-    await page.getByRole("status").filter({ hasText: "Reconnecting" }).waitFor();
-    await page.locator(".grid.dim").getByRole("grid").waitFor();
+    await old(page);
     await ask(`exit ${name}`);
     await ask("start console");
-    await page.getByRole("status").filter({ hasText: /^Live$/ }).waitFor();
+    await live(page);
     await count(page, 0);
     await ended(page, name).waitFor();
   },

@@ -1,4 +1,8 @@
-//! The console's page in a real Chromium: web/browser/scenes.mjs has what is seen there, and asks for what is done outside.
+//! The console's page in a real Chromium: web/browser/ has what is seen there, and asks for what is done outside.
+
+mod endings;
+mod losses;
+mod rights;
 
 use bastion_operator::api::{BastionSession, Reason};
 use futures::{StreamExt, stream};
