@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
+use super::super::access::Sight;
 use super::super::activity::{Activity, Seen};
 use super::super::view::Session;
 use super::state::{Change, Delta};
@@ -53,32 +54,19 @@ impl Told {
     }
 }
 
-/// Why there is a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// It is what there is by now: what it lacks has ended.
-    Anew,
-    /// The person sees others than before.
-    Rights,
-}
-
-impl Cause {
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Anew => "anew",
-            Self::Rights => "rights",
-        }
-    }
-}
-
-/// A snapshot, in as many messages as it takes. Deltas behind it are numbered from 1.
-pub fn snapshot(sessions: &[Arc<Session>], live: bool, cause: Cause, now: Timestamp) -> Arc<[Utf8Bytes]> {
+/// A snapshot, in as many messages as it takes. Deltas behind it are numbered from 1. It says whose sessions it would have, so
+/// that nobody takes one for ended that they see no longer.
+pub fn snapshot(sessions: &[Arc<Session>], live: bool, sight: &Sight, now: Timestamp) -> Arc<[Utf8Bytes]> {
+    let subject = match sight {
+        Sight::All => None,
+        Sight::Own(subject) => Some(subject),
+    };
     let parts = sessions.len().div_ceil(PART).max(1);
     let part = |number: usize| {
         let from = (number * PART).min(sessions.len());
         let sessions: Vec<&Session> = sessions[from..].iter().take(PART).map(Arc::as_ref).collect();
         json!({"type": "snapshot", "sequence": 0, "timestamp": now.to_string(),
-            "data": {"live": live, "cause": cause.text(), "part": number + 1, "parts": parts, "sessions": sessions}})
+            "data": {"live": live, "subject": subject, "part": number + 1, "parts": parts, "sessions": sessions}})
     };
     (0..parts).map(|number| part(number).to_string().into()).collect()
 }
@@ -120,14 +108,22 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_says_whose_sessions_it_would_have() {
+        let messages = snapshot(&[], true, &Sight::Own("alice".to_owned()), Timestamp::UNIX_EPOCH);
+        let message: Value = serde_json::from_str(&messages[0]).unwrap();
+        assert_eq!(message["data"]["subject"], "alice");
+    }
+
+    #[test]
     fn a_snapshot_comes_in_parts_that_are_the_whole() {
         for (count, parts) in [(0, 1), (1, 1), (500, 1), (501, 2), (1200, 3)] {
             let sessions: Vec<_> = (0..count).map(|it| Arc::new(Session::from(&active(&it.to_string())))).collect();
-            let messages = snapshot(&sessions, true, Cause::Anew, Timestamp::UNIX_EPOCH);
+            let messages = snapshot(&sessions, true, &Sight::All, Timestamp::UNIX_EPOCH);
             assert_eq!(messages.len(), parts);
             let mut found = Vec::new();
             for (number, message) in messages.iter().enumerate() {
                 let message: Value = serde_json::from_str(message).unwrap();
+                assert_eq!(message["data"]["subject"], Value::Null);
                 assert_eq!((&message["data"]["part"], &message["data"]["parts"]), (&json!(number + 1), &json!(parts)));
                 let ids = message["data"]["sessions"].as_array().unwrap().iter();
                 found.extend(ids.map(|it| it["session_id"].as_str().unwrap().to_owned()));

@@ -29,7 +29,7 @@ use crate::cluster::{WATCH_SECONDS, retry_pace};
 use crate::metrics::METRICS;
 use backlog::Backlog;
 pub use crowd::Crowd;
-use message::{Cause, Told};
+use message::Told;
 use state::FeedState;
 
 /// From one batch of changes to the next. The first change after a quiet time does not wait.
@@ -186,10 +186,10 @@ impl Feed {
     }
 
     /// What somebody is shown, and all that comes after it.
-    fn open(&self, sight: &Sight, cause: Cause) -> (Arc<[Utf8Bytes]>, broadcast::Receiver<News>) {
+    fn open(&self, sight: &Sight) -> (Arc<[Utf8Bytes]>, broadcast::Receiver<News>) {
         let mut board = self.board();
         let news = board.news.subscribe();
-        (board.snapshot(sight, cause), news)
+        (board.snapshot(sight), news)
     }
 
     /// Those of these sessions that are open and that somebody sees: their names and uids.
@@ -216,12 +216,12 @@ impl Board {
         let _ = self.news.send(news);
     }
 
-    fn snapshot(&mut self, sight: &Sight, cause: Cause) -> Arc<[Utf8Bytes]> {
-        if let (Sight::All, Cause::Anew, Some(snapshot)) = (sight, cause, &self.snapshot) {
+    fn snapshot(&mut self, sight: &Sight) -> Arc<[Utf8Bytes]> {
+        if let (Sight::All, Some(snapshot)) = (sight, &self.snapshot) {
             return snapshot.clone();
         }
-        let snapshot = message::snapshot(&self.state.snapshot(sight), self.live, cause, Timestamp::now());
-        if (sight, cause) == (&Sight::All, Cause::Anew) {
+        let snapshot = message::snapshot(&self.state.snapshot(sight), self.live, sight, Timestamp::now());
+        if *sight == Sight::All {
             self.snapshot = Some(snapshot.clone());
         }
         snapshot
@@ -237,31 +237,27 @@ mod tests {
     fn who_is_late_learns_so_and_begins_again_where_all_are() {
         let feed = Feed::new();
         feed.reset(vec![]);
-        let (snapshot, mut late) = feed.open(&Sight::All, Cause::Anew);
+        let (snapshot, mut late) = feed.open(&Sight::All);
         assert!(snapshot[0].contains(r#""sessions":[]"#), "{snapshot:?}");
         for number in 0..=LATE_BATCHES {
             assert!(feed.heed(Event::Apply(active(&number.to_string())), &mut vec![]));
             feed.flush();
         }
         assert!(matches!(late.try_recv(), Err(broadcast::error::TryRecvError::Lagged(1))));
-        let (snapshot, mut news) = feed.open(&Sight::All, Cause::Anew);
+        let (snapshot, mut news) = feed.open(&Sight::All);
         assert_eq!(snapshot[0].matches("session_id").count(), LATE_BATCHES + 1);
         assert!(news.try_recv().is_err(), "nothing that the snapshot has comes again");
         assert!(feed.heed(Event::Apply(ended("0")), &mut vec![]));
-        assert_eq!(
-            feed.open(&Sight::All, Cause::Anew).0[0].matches("session_id").count(),
-            LATE_BATCHES + 1,
-            "not told yet"
-        );
+        assert_eq!(feed.open(&Sight::All).0[0].matches("session_id").count(), LATE_BATCHES + 1, "not told yet");
         feed.flush();
         assert!(matches!(news.try_recv(), Ok(News::Changes(changes)) if changes.len() == 1));
-        assert_eq!(feed.open(&Sight::All, Cause::Anew).0[0].matches("session_id").count(), LATE_BATCHES);
+        assert_eq!(feed.open(&Sight::All).0[0].matches("session_id").count(), LATE_BATCHES);
     }
 
     #[test]
     fn what_may_be_old_is_never_shown_as_live() {
         let feed = Feed::new();
-        let live = || feed.open(&Sight::All, Cause::Anew).0[0].contains(r#""live":true"#);
+        let live = || feed.open(&Sight::All).0[0].contains(r#""live":true"#);
         assert!(!live(), "nothing is known yet");
         let mut list = vec![];
         for event in [Event::Init, Event::InitApply(active("a"))] {
@@ -270,7 +266,7 @@ mod tests {
         }
         feed.heed(Event::InitDone, &mut list);
         assert!(live());
-        let (_, mut news) = feed.open(&Sight::All, Cause::Anew);
+        let (_, mut news) = feed.open(&Sight::All);
         assert!(feed.stale() && !live() && !feed.stale());
         assert!(matches!(news.try_recv(), Ok(News::Stale)));
     }

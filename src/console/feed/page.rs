@@ -22,7 +22,6 @@ use super::super::access::Sight;
 use super::super::activity::Seen;
 use super::super::failure::{Failure, Refusals};
 use super::super::socket::{HEARTBEAT, PATIENCE, RightsWatch, SILENCE, close};
-use super::message::Cause;
 use super::{News, message};
 use crate::metrics::{METRICS, SnapshotLabels};
 use crate::web::Credentials;
@@ -170,8 +169,7 @@ impl Page {
     /// Shows all that the person may see. What comes is told after it.
     async fn show(&mut self, cause: &'static str) -> Result<broadcast::Receiver<News>, Bye> {
         METRICS.console_snapshots.get_or_create(&SnapshotLabels { cause }).inc();
-        let because = if cause == "rights" { Cause::Rights } else { Cause::Anew };
-        let (snapshot, news) = self.console.feed.open(&self.sight, because);
+        let (snapshot, news) = self.console.feed.open(&self.sight);
         self.sequence = 0;
         for part in snapshot.iter() {
             self.say(part.clone()).await?;

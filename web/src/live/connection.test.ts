@@ -16,8 +16,8 @@ class Socket {
   send(): void {}
 }
 const last = (): Socket => Socket.all.at(-1)!;
-const snapshot = (part: number, cause: string): { data: string } => ({
-  data: JSON.stringify({ type: "snapshot", sequence: 0, timestamp: AT, data: { live: true, part, parts: 2, sessions: [], cause } }),
+const snapshot = (part: number, subject: string | null): { data: string } => ({
+  data: JSON.stringify({ type: "snapshot", sequence: 0, timestamp: AT, data: { live: true, part, parts: 2, sessions: [], subject } }),
 });
 
 beforeEach(() => {
@@ -47,12 +47,12 @@ it("asks who is signed in once for each attempt that opened no socket", () => {
   feed.close();
 });
 
-it("asks what this person may when their rights are others, once for each snapshot", () => {
+it("asks what this person may when they see others than before, once for each snapshot", () => {
   const recheck = vi.fn();
   const feed = new Feed(recheck);
   feed.open();
   last().onopen();
-  for (const cause of ["anew", "rights"]) for (const part of [1, 2]) last().onmessage(snapshot(part, cause));
+  for (const subject of [null, null, "alice"]) for (const part of [1, 2]) last().onmessage(snapshot(part, subject));
   expect(recheck).toHaveBeenCalledTimes(1);
   feed.close();
 });
@@ -62,7 +62,7 @@ it("shows what it has as old once it is closed, and as new when it is open again
   for (let count = 0; count < 2; count++) {
     feed.open();
     last().onopen();
-    for (const part of [1, 2]) last().onmessage(snapshot(part, "anew"));
+    for (const part of [1, 2]) last().onmessage(snapshot(part, null));
     await vi.advanceTimersByTimeAsync(0);
     expect(feed.snapshot().live).toBe(true);
     feed.close();

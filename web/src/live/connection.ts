@@ -13,6 +13,8 @@ const MOST_WATCHED = 200;
 const WATCH_PAUSE = 1000;
 
 export class Feed {
+  /** Whose sessions the last snapshot had. */
+  private sight: string | null | undefined;
   private online = NOTHING;
   private refused: string | null = null;
   private listeners = new Set<() => void>();
@@ -90,8 +92,14 @@ export class Feed {
   private take(message: Message): void {
     this.expectLife();
     this.failed = 0;
-    if (message.type === "snapshot" && message.data.cause === "rights" && message.data.part === 1) this.recheck();
+    if (message.type === "snapshot") this.heedSight(message.data.subject);
     this.batch.add(message);
+  }
+
+  /** Whoever sees others than before may do other things too. */
+  private heedSight(subject: string | null): void {
+    if (this.sight !== undefined && subject !== this.sight) this.recheck();
+    this.sight = subject;
   }
 
   private draw(messages: readonly Message[]): void {

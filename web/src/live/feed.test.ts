@@ -5,11 +5,11 @@ import { AT, session } from "../samples";
 
 const NOW = Date.parse(AT);
 
-const snapshot = (ids: string[], part = 1, parts = 1, live = true, cause?: "anew" | "rights"): Message => ({
-  type: "snapshot", sequence: 0, timestamp: AT, data: { live, part, parts, sessions: ids.map((id) => session(id)), ...(cause && { cause }) },
+const snapshot = (ids: string[], part = 1, parts = 1, live = true): Message => ({
+  type: "snapshot", sequence: 0, timestamp: AT, data: { live, part, parts, sessions: ids.map((id) => session(id)), subject: null },
 });
-const whose = (subject: string | null, sessions: Session[], cause: "anew" | "rights"): Message => ({
-  type: "snapshot", sequence: 0, timestamp: AT, data: { live: true, part: 1, parts: 1, sessions, cause, subject },
+const whose = (subject: string | null, sessions: Session[]): Message => ({
+  type: "snapshot", sequence: 0, timestamp: AT, data: { live: true, part: 1, parts: 1, sessions, subject },
 });
 const delta = (type: "session_start" | "session_update" | "session_end", sequence: number, data: Session): Message => ({
   type, sequence, timestamp: AT, session_id: data.session_id, data,
@@ -59,22 +59,12 @@ describe("the feed", () => {
     expect(told(after, { type: "stale", sequence: 0, timestamp: AT }).live).toBe(false);
   });
 
-  it("says of nothing that it has ended where this person's rights are others", () => {
-    const online = told(NOTHING, snapshot(["a", "b", "c"]));
-    const after = told(online, snapshot(["a"], 1, 2, true, "rights"), snapshot(["b"], 2, 2, true, "rights"));
-    expect([ids(after), after.ended]).toEqual([["a", "b"], []]);
-    const later = told(after, snapshot(["b"], 1, 1, true, "anew"));
-    expect([ids(later), later.ended.map((it) => it.session.session_id)]).toEqual([["b"], ["a"]]);
-  });
-
   it("says of nothing that it has ended that this person no longer sees, however they have come to know", () => {
     const sessions = [session("a"), session("b"), session("c", { subject: "bob" })];
-    const online = told(NOTHING, whose(null, sessions, "anew"));
+    const online = told(NOTHING, whose(null, sessions));
     const ended = (after: Online): string[] => after.ended.map((it) => it.session.session_id).sort();
-    for (const cause of ["anew", "rights"] as const) {
-      expect(ended(told(online, whose("alice", sessions.slice(0, 1), cause)))).toEqual(["b"]);
-      expect(ended(told(online, whose(null, sessions.slice(0, 1), cause)))).toEqual(["b", "c"]);
-    }
+    expect(ended(told(online, whose("alice", sessions.slice(0, 1))))).toEqual(["b"]);
+    expect(ended(told(online, whose(null, sessions.slice(0, 1))))).toEqual(["b", "c"]);
   });
 
   it("measures by the console's clock, whatever the browser's is", () => {

@@ -33,8 +33,6 @@ export interface Online {
   /** What has come of a snapshot so far. */
   parts: readonly Session[];
   missingParts: number;
-  /** Whether what comes of a snapshot comes because this person's rights are others now. */
-  otherRights: boolean;
   /** By how much this machine's clock is ahead of the console's, with the shortest way of a message, in milliseconds. */
   ahead: number;
 }
@@ -44,10 +42,8 @@ interface Snapshot {
   part: number;
   parts: number;
   sessions: Session[];
-  /** Why it came: it is what there is by now, or this person's rights are others. Older consoles do not say. */
-  cause?: "anew" | "rights";
   /** Whose sessions it has, by the Kubernetes user name that they stand for; null where it has everybody's. */
-  subject?: string | null;
+  subject: string | null;
 }
 
 export type Message = { sequence: number; timestamp: string } & (
@@ -70,7 +66,6 @@ export const NOTHING: Online = {
   sequence: 0,
   parts: [],
   missingParts: 0,
-  otherRights: false,
   ahead: Number.POSITIVE_INFINITY,
 };
 
@@ -123,13 +118,12 @@ function snapshot(state: Draft, data: Snapshot, now: number): boolean {
   if (!first && state.missingParts !== data.parts - data.part + 1) return false;
   state.parts = first ? data.sessions : [...state.parts, ...data.sessions];
   state.missingParts = data.parts - data.part;
-  state.otherRights = data.cause === "rights" || (!first && state.otherRights);
   if (state.missingParts > 0) return true;
   const shown = new Map(state.parts.map((session) => [session.session_id, session]));
   // What ended unseen has ended all the same; nobody told how. What this person no longer sees may well go on.
   if (data.live) {
     for (const session of state.sessions.values()) {
-      if (!shown.has(session.session_id) && wouldShow(state, data, session)) state.ended.unshift({ session, shownAt: now - state.ahead });
+      if (!shown.has(session.session_id) && wouldShow(data, session)) state.ended.unshift({ session, shownAt: now - state.ahead });
     }
   }
   // An old picture may stand, marked as old, where the console knows nothing yet.
@@ -141,8 +135,7 @@ function snapshot(state: Draft, data: Snapshot, now: number): boolean {
 }
 
 /** Whether a snapshot would have a session that goes on. */
-function wouldShow({ otherRights }: Draft, { subject }: Snapshot, session: Session): boolean {
-  if (subject === undefined) return !otherRights;
+function wouldShow({ subject }: Snapshot, session: Session): boolean {
   return subject === null || session.subject === subject;
 }
 
