@@ -1,58 +1,83 @@
 // The panel of a target's files: looks around, downloads and uploads while its session is open.
 
 import { type DragEvent, type FormEvent, type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
-import type { SessionNews } from "./connection";
-import { type Entry, filesAddress, join, list, type Listing, parent, size } from "./files";
-import { sender } from "./upload";
-import { type Upload, Uploads } from "./uploads";
+import type { Sftp } from "../sftp/client";
+import { download, upload } from "../sftp/transfer";
+import { type Entry, join, list, type Listing, parent, sentence, size } from "./files";
+import { type Transfer, Transfers } from "./transfers";
 import type { Words } from "./words";
 
 /** Where people come to who sign in. */
 const HOME = ".";
+/** How many entries of a directory are shown: more than that nobody reads. */
+const MOST = 2000;
 
 interface FilesProps {
-  base: string;
-  session: SessionNews;
+  /** Where the files are. */
+  target: string;
+  /** The way to them, which is opened where there is none. */
+  open: () => Sftp;
   words: Words;
-  onClose: () => void;
+  hidden: boolean;
+  /** `busy` says whether files are still on their way. */
+  onClose: (busy: boolean) => void;
 }
 
-export function Files({ base, session, words, onClose }: FilesProps): ReactNode {
+export function Files({ target, open, words, hidden, onClose }: FilesProps): ReactNode {
   const [path, setPath] = useState(HOME);
   const [again, setAgain] = useState(0);
-  const { listing, error } = useListing(base, session.name, path, again, words);
-  const [uploads] = useState(() => new Uploads(sender(base, session.name), () => setAgain((times) => times + 1)));
-  const all = useSyncExternalStore(uploads.subscribe, uploads.snapshot);
-  useEffect(() => () => uploads.cancelAll(), [uploads]);
+  const { listing, error } = useListing(open, path, again, words);
+  const [transfers] = useState(() => new Transfers());
+  const all = useSyncExternalStore(transfers.subscribe, transfers.snapshot);
   const [over, setOver] = useState(false);
   const here = listing?.path ?? path;
-  const add = (files: readonly File[]): void => uploads.add(files, here, new Set(listing?.entries.map(({ name }) => name)));
+  const put = (files: readonly File[]): void => {
+    for (const file of files) {
+      transfers.add("up", file.name, file.size, async ({ overwrite, ...going }) => {
+        await upload(open(), file, join(here, file.name), overwrite, going);
+        setAgain((times) => times + 1);
+      });
+    }
+  };
+  const get = ({ name, size }: Entry): void =>
+    transfers.add("down", name, size ?? 0, async (going) => save(await download(open(), join(here, name), going), name));
   const drop = (event: DragEvent): void => {
     event.preventDefault();
     setOver(false);
-    add(dropped(event.dataTransfer));
+    put(dropped(event.dataTransfer));
   };
   return (
     <section
       className={over ? "shell-files over" : "shell-files"}
-      aria-label={words("filesOf", session.target)}
+      aria-label={words("filesOf", target)}
+      hidden={hidden}
       onDragOver={(event) => { event.preventDefault(); setOver(true); }}
       onDragLeave={() => setOver(false)}
       onDrop={drop}
     >
       <div className="shell-bar">
-        <h2>{words("filesOf", session.target)}</h2>
+        <h2>{words("filesOf", target)}</h2>
         <span className="fill" />
-        <button type="button" aria-label={words("close")} title={words("close")} onClick={onClose}>×</button>
+        <button type="button" aria-label={words("close")} title={words("close")} onClick={() => onClose(transfers.busy())}>×</button>
       </div>
       <Place key={here} path={here} words={words} onGo={setPath} onRefresh={() => setAgain(again + 1)} />
       {error && <p className="bad" role="alert">{error}</p>}
       {!listing && !error && <p className="hint">{words("loading")}</p>}
-      {listing && <Entries listing={listing} link={(name) => filesAddress(base, session.name, join(here, name))} words={words} onGo={setPath} />}
-      <Choose words={words} onFiles={add} />
-      {all.length > 0 && <UploadList all={all} uploads={uploads} words={words} />}
+      {listing && <Entries listing={listing} words={words} onGo={setPath} onDownload={get} />}
+      <Choose words={words} onFiles={put} />
+      {all.length > 0 && <TransferList all={all} transfers={transfers} words={words} />}
     </section>
   );
+}
+
+/** Has the browser save something as a file. */
+function save(content: Blob, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(content);
+  link.download = name;
+  link.click();
+  // Once the browser has begun with it.
+  window.setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 /** Files that were dropped; a directory among them cannot be read as one. */
@@ -61,22 +86,26 @@ function dropped(data: DataTransfer): File[] {
   return items.map((item) => item.getAsFile()).filter((file) => file !== null);
 }
 
-function useListing(base: string, session: string, path: string, again: number, words: Words): { listing: Listing | null; error: string } {
+function useListing(open: () => Sftp, path: string, again: number, words: Words): { listing: Listing | null; error: string } {
   const [listing, setListing] = useState<Listing | null>(null);
   const [error, setError] = useState("");
   useEffect(() => {
-    const left = new AbortController();
-    list(filesAddress(base, session, path), left.signal).then(
+    let left = false;
+    list(open(), path).then(
       (found) => {
+        if (left) return;
         setError(found ? "" : words("isFile", path));
         if (found) setListing(found);
       },
-      (failure: Error) => {
-        if (!left.signal.aborted) setError(failure.message);
+      (failure: unknown) => {
+        if (!left) setError(sentence(failure, words));
       },
     );
-    return () => left.abort();
-  }, [base, session, path, again]);
+    return () => {
+      left = true;
+    };
+    // What opens them is always the same to it, and another language is no reason to ask again.
+  }, [path, again]);
   return { listing, error };
 }
 
@@ -98,38 +127,39 @@ function Place({ path, words, onGo, onRefresh }: { path: string; words: Words; o
 
 interface EntriesProps {
   listing: Listing;
-  link: (name: string) => string;
   words: Words;
   onGo: (path: string) => void;
+  onDownload: (entry: Entry) => void;
 }
 
-function Entries({ listing, link, words, onGo }: EntriesProps): ReactNode {
+function Entries({ listing, words, onGo, onDownload }: EntriesProps): ReactNode {
   const when = new Intl.DateTimeFormat(words.language === "zh" ? "zh-CN" : "en-GB", { dateStyle: "short", timeStyle: "short" });
   if (listing.entries.length === 0) return <p className="hint">{words("empty")}</p>;
+  const more = listing.entries.length - MOST;
   return (
     <div className="shell-entries" tabIndex={0} role="group" aria-label={listing.path}>
       <table>
         <thead><tr><th scope="col">{words("name")}</th><th scope="col" className="number">{words("size")}</th><th scope="col">{words("modified")}</th></tr></thead>
         <tbody>
-          {listing.entries.map((entry) => (
+          {listing.entries.slice(0, MOST).map((entry) => (
             <tr key={entry.name}>
-              <td><Name entry={entry} link={link(entry.name)} words={words} onOpen={() => onGo(join(listing.path, entry.name))} /></td>
+              <td><Name entry={entry} words={words} onOpen={() => onGo(join(listing.path, entry.name))} onDownload={() => onDownload(entry)} /></td>
               <td className="number">{entry.kind === "file" && size(entry.size)}</td>
-              <td>{entry.modified && <time dateTime={entry.modified}>{when.format(new Date(entry.modified))}</time>}</td>
+              <td>{entry.modified && <time dateTime={entry.modified.toISOString()}>{when.format(entry.modified)}</time>}</td>
             </tr>
           ))}
         </tbody>
       </table>
+      {more > 0 && <p className="hint">{words("more", more)}</p>}
     </div>
   );
 }
 
 /** What can be done with an entry. Where a link leads is not known, so it can be either. */
-function Name({ entry, link, words, onOpen }: { entry: Entry; link: string; words: Words; onOpen: () => void }): ReactNode {
+function Name({ entry, words, onOpen, onDownload }: { entry: Entry; words: Words; onOpen: () => void; onDownload: () => void }): ReactNode {
   const { name, kind } = entry;
   const open = <button type="button" className="shell-name" onClick={onOpen}>{name}{kind === "directory" ? "/" : " →"}</button>;
-  // In a tab of its own it asks nobody whether to leave this one.
-  const download = (text: string): ReactNode => <a href={link} download={name} target="_blank" rel="noopener" aria-label={words("download", name)} title={words("download", name)}>{text}</a>;
+  const download = (text: string): ReactNode => <button type="button" className="shell-name" aria-label={words("download", name)} title={words("download", name)} onClick={onDownload}>{text}</button>;
   if (kind === "directory") return open;
   if (kind === "link") return <>{open} {download("↓")}</>;
   return kind === "file" ? download(name) : name;
@@ -146,29 +176,30 @@ function Choose({ words, onFiles }: { words: Words; onFiles: (files: readonly Fi
   );
 }
 
-function UploadList({ all, uploads, words }: { all: readonly Upload[]; uploads: Uploads; words: Words }): ReactNode {
+function TransferList({ all, transfers, words }: { all: readonly Transfer[]; transfers: Transfers; words: Words }): ReactNode {
   return (
-    <ul className="shell-uploads" aria-label={words("uploads")}>
-      {all.map(({ id, file, fate }) => (
+    <ul className="shell-transfers" aria-label={words("transfers")}>
+      {all.map(({ id, name, way, size, moved, fate }) => (
         <li key={id}>
-          <span className="shell-file" title={file.name}>{file.name}</span>
+          <span aria-hidden="true">{way === "up" ? "↑" : "↓"}</span>
+          <span className="shell-file" title={name}>{name}</span>
           {fate.state === "going"
-            ? <progress aria-label={file.name} max={Math.max(1, file.size)} value={fate.sent} />
-            : <span className={fate.state === "failed" || fate.state === "exists" ? "bad" : "hint"} role="status">{told(fate, words)}</span>}
-          {(fate.state === "going" || fate.state === "waiting") && <button type="button" aria-label={words("cancelOf", file.name)} onClick={() => uploads.cancel(id)}>{words("cancel")}</button>}
-          {fate.state === "exists" && <button type="button" aria-label={words("replaceOf", file.name)} onClick={() => uploads.replace(id)}>{words("replace")}</button>}
+            ? <progress aria-label={name} max={Math.max(1, size)} value={moved} />
+            : <span className={fate.state === "failed" || fate.state === "exists" ? "bad" : "hint"} role="status">{told(fate, way, words)}</span>}
+          {(fate.state === "going" || fate.state === "waiting") && <button type="button" aria-label={words("cancelOf", name)} onClick={() => transfers.cancel(id)}>{words("cancel")}</button>}
+          {fate.state === "exists" && <button type="button" aria-label={words("replaceOf", name)} onClick={() => transfers.replace(id)}>{words("replace")}</button>}
         </li>
       ))}
     </ul>
   );
 }
 
-function told(fate: Exclude<Upload["fate"], { state: "going" }>, words: Words): string {
+function told(fate: Exclude<Transfer["fate"], { state: "going" }>, way: Transfer["way"], words: Words): string {
   switch (fate.state) {
     case "waiting": return words("waiting");
-    case "done": return words("uploaded");
+    case "done": return words(way === "up" ? "uploaded" : "downloaded");
     case "exists": return words("exists");
     case "cancelled": return words("cancelled");
-    case "failed": return fate.why ?? words("cut");
+    case "failed": return sentence(fate.error, words);
   }
 }

@@ -1,6 +1,7 @@
 // A terminal's WebSocket: one session, from asking for it to its end.
 
-import { type FromGateway, heard, Input, PING_EVERY, PROTOCOL, Pulse, Shown, socketAddress, type ToGateway } from "./wire";
+import { Sftp } from "../sftp/client";
+import { type Channel, FILES_WINDOW, type FromGateway, frame, heard, Input, PING_EVERY, PROTOCOL, Pulse, Shown, socketAddress, type ToGateway, unframed } from "./wire";
 
 export type SessionNews = Extract<FromGateway, { type: "session" }>;
 export type EndNews = Extract<FromGateway, { type: "end" }>;
@@ -16,6 +17,13 @@ export interface Listener {
   lost(why: string | null, began: boolean): void;
 }
 
+interface Files {
+  sftp: Sftp;
+  input: Input;
+  /** What was taken of what came, before the gateway is told. */
+  shown: Shown;
+}
+
 const NORMAL = 1000;
 /** To the gateway this is no tab that was closed. */
 const GIVEN_UP = 4000;
@@ -28,6 +36,9 @@ export class Connection {
   private readonly socket: WebSocket;
   private readonly input = new Input();
   private readonly shown = new Shown();
+  private files: Files | null = null;
+  /** The gateway has yet to say that the channel for files is closed, as was asked for. */
+  private filesClosing = false;
   private readonly pulse = new Pulse();
   private readonly clock: number;
   private readonly since = Date.now();
@@ -58,6 +69,44 @@ export class Connection {
     this.flush();
   }
 
+  /** The target's files, in a channel of the session, which is opened for them. */
+  openFiles(): Sftp {
+    if (this.files) return this.files.sftp;
+    const input = new Input(FILES_WINDOW);
+    const sftp = new Sftp((bytes) => {
+      input.put(bytes);
+      this.flush();
+    });
+    this.files = { sftp, input, shown: new Shown() };
+    if (this.over) sftp.closed("");
+    else if (!this.filesClosing) this.beginFiles();
+    return sftp;
+  }
+
+  closeFiles(): void {
+    if (!this.files || this.over) return;
+    this.files.sftp.closed("");
+    this.files = null;
+    if (this.filesClosing) return;
+    this.filesClosing = true;
+    this.say({ type: "close_files" });
+  }
+
+  private beginFiles(): void {
+    this.say({ type: "open_files" });
+    this.flush();
+  }
+
+  private filesClosed(message: string): void {
+    if (this.filesClosing) {
+      this.filesClosing = false;
+      if (this.files) this.beginFiles();
+      return;
+    }
+    this.files?.sftp.closed(message);
+    this.files = null;
+  }
+
   resize(cols: number, rows: number): void {
     this.say({ type: "resize", cols, rows });
   }
@@ -72,11 +121,17 @@ export class Connection {
     if (this.over) return;
     this.pulse.heard();
     if (data instanceof ArrayBuffer) {
-      this.listener.output(new Uint8Array(data), () => this.showed(data.byteLength));
+      const frame = unframed(new Uint8Array(data));
+      if (frame) this.output(...frame);
       return;
     }
     const news = heard(data);
     if (news) this.obey(news);
+  }
+
+  private output(channel: Channel, bytes: Uint8Array<ArrayBuffer>): void {
+    if (channel === "shell") this.listener.output(bytes, () => this.showed(bytes.length));
+    else this.heardOfFiles(bytes);
   }
 
   private obey(news: FromGateway): void {
@@ -87,8 +142,10 @@ export class Connection {
         this.flush();
         return this.listener.began(news);
       case "ack":
-        this.input.arrived(news.bytes);
+        (news.channel === "shell" ? this.input : this.files?.input)?.arrived(news.bytes);
         return this.flush();
+      case "files_closed":
+        return this.filesClosed(news.message);
       case "notice":
         return this.listener.notice(news.text);
       case "end":
@@ -99,14 +156,28 @@ export class Connection {
 
   private flush(): void {
     if (this.socket.readyState !== WebSocket.OPEN) return;
-    for (let piece = this.input.next(); piece; piece = this.input.next()) this.socket.send(piece);
+    this.pour("shell", this.input);
+    if (this.files && !this.filesClosing) this.pour("files", this.files.input);
+  }
+
+  private pour(channel: Channel, input: Input): void {
+    for (let piece = input.next(); piece; piece = input.next()) this.socket.send(frame(channel, piece));
+  }
+
+  private heardOfFiles(bytes: Uint8Array<ArrayBuffer>): void {
+    // What comes of a channel that is being closed is nobody's.
+    if (!this.files || this.filesClosing) return;
+    const { sftp, shown } = this.files;
+    const tell = shown.add(bytes.length);
+    if (tell > 0) this.say({ type: "ack", channel: "files", bytes: tell });
+    sftp.heard(bytes);
   }
 
   private showed(bytes: number): void {
     window.clearTimeout(this.idle);
     const tell = this.shown.add(bytes);
-    if (tell > 0) this.say({ type: "ack", bytes: tell });
-    else this.idle = window.setTimeout(() => this.say({ type: "ack", bytes: this.shown.take() }), IDLE);
+    if (tell > 0) this.say({ type: "ack", channel: "shell", bytes: tell });
+    else this.idle = window.setTimeout(() => this.say({ type: "ack", channel: "shell", bytes: this.shown.take() }), IDLE);
   }
 
   private tick(): void {
@@ -127,6 +198,7 @@ export class Connection {
 
   private finish(): void {
     this.over = true;
+    this.files?.sftp.closed("");
     window.clearInterval(this.clock);
     window.clearTimeout(this.idle);
   }

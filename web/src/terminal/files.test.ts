@@ -1,17 +1,29 @@
 import { expect, it } from "vitest";
-import { filesAddress, join, parent, size } from "./files";
+import { Gone, Refused } from "../sftp/client";
+import { type Entry, inOrder, join, kind, parent, sentence, size } from "./files";
+import type { Words } from "./words";
 
-it("leads to a file, whatever its name", () => {
-  expect(filesAddress("https://b", "s-1", "/tmp/a b&c")).toBe("https://b/terminal/v1/sessions/s-1/files?path=%2Ftmp%2Fa+b%26c");
-  expect(filesAddress("https://b", "s-1", "x", true)).toBe("https://b/terminal/v1/sessions/s-1/files?path=x&overwrite=true");
+it("knows what is above and below", () => {
+  expect(["/", "/a", "/a/b/", "a", ""].map(parent)).toEqual(["/", "/", "/a", "a/..", "/"]);
+  expect([join("/", "a"), join("/a", "b c")]).toEqual(["/a", "/a/b c"]);
 });
 
-it("goes down and up", () => {
-  expect(join("/", "etc")).toBe("/etc");
-  expect(join("/home", "a")).toBe("/home/a");
-  expect(["/home/a", "/home/a/", "/home", "/", "."].map(parent)).toEqual(["/home", "/home", "/", "/", "./.."]);
+it("says sizes as people do", () => {
+  expect([null, 0, 1023, 1024, 5 * 1024 ** 3].map(size)).toEqual(["", "0 B", "1023 B", "1.0 KiB", "5.0 GiB"]);
 });
 
-it("says how big a file is", () => {
-  expect([null, 0, 1023, 1024, 1536, 5 * 1024 ** 3].map(size)).toEqual(["", "0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 GiB"]);
+it("knows what an entry is", () => {
+  expect([0o100644, 0o040755, 0o120777, 0o020666, null].map(kind)).toEqual(["file", "directory", "link", "other", "other"]);
+});
+
+it("has directories first, and numbers as people count", () => {
+  const entry = (name: string, kind: Entry["kind"]): Entry => ({ name, kind, size: null, modified: null });
+  const all = [entry("b10", "file"), entry("b9", "file"), entry("z", "directory")];
+  expect(all.toSorted(inOrder).map(({ name }) => name)).toEqual(["z", "b9", "b10"]);
+});
+
+it("says in a sentence what could not be done", () => {
+  const words = Object.assign((word: string, ...values: unknown[]) => [word, ...values].join(" "), { language: "en", reason: String }) as unknown as Words;
+  const all = [new Refused(2, "No such file"), new Refused(3, ""), new Refused(4, "Failure"), new Gone("bastion: no sftp"), new Gone(""), new Error("odd")];
+  expect(all.map((error) => sentence(error, words))).toEqual(["noSuchFile", "permissionDenied", "targetSays Failure", "bastion: no sftp", "cut", "odd"]);
 });

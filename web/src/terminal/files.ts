@@ -1,12 +1,14 @@
-// The files on a target, as the gateway lists them.
+// The files on a target, as people see them.
 
-import { problem } from "./connection";
+import { type Entry as Found, Gone, Refused, type Sftp } from "../sftp/client";
+import { Malformed, Status } from "../sftp/packets";
+import type { Words } from "./words";
 
 export interface Entry {
   name: string;
   kind: "file" | "directory" | "link" | "other";
   size: number | null;
-  modified: string | null;
+  modified: Date | null;
 }
 
 export interface Listing {
@@ -14,29 +16,42 @@ export interface Listing {
   entries: Entry[];
 }
 
-/** Where a session's files are. */
-export function filesAddress(base: string, session: string, path: string, overwrite = false): string {
-  const query = new URLSearchParams({ path });
-  if (overwrite) query.set("overwrite", "true");
-  return `${base}/terminal/v1/sessions/${encodeURIComponent(session)}/files?${query}`;
+/** What is in a directory, wherever links lead; null where it is a file. */
+export async function list(sftp: Sftp, path: string): Promise<Listing | null> {
+  const real = await sftp.realpath(path);
+  if (kind((await sftp.stat(real)).mode) === "file") return null;
+  const entries = (await sftp.list(real)).map(entry);
+  return { path: real, entries: entries.toSorted(inOrder) };
 }
 
-/** What is in a directory; null where it is none. */
-export async function list(address: string, signal: AbortSignal): Promise<Listing | null> {
-  const response = await fetch(address, { credentials: "include", signal });
-  if (!response.ok) throw new Error(await problem(response));
-  if (response.headers.has("content-disposition")) {
-    await response.body?.cancel();
-    return null;
-  }
-  const { path, entries } = (await response.json()) as Listing;
-  return { path, entries: entries.toSorted(inOrder) };
+function entry({ name, size, mode, modified }: Found): Entry {
+  return { name, kind: kind(mode), size, modified: modified === null ? null : new Date(modified * 1000) };
+}
+
+/** As `stat` has it in the mode. */
+const KINDS: Record<number, Entry["kind"]> = { 0o10: "file", 0o4: "directory", 0o12: "link" };
+
+export function kind(mode: number | null): Entry["kind"] {
+  return KINDS[(mode ?? 0) >> 12] ?? "other";
 }
 
 /** Directories first, then by name as people count. */
-function inOrder(one: Entry, other: Entry): number {
+export function inOrder(one: Entry, other: Entry): number {
   const first = Number(other.kind === "directory") - Number(one.kind === "directory");
   return first || one.name.localeCompare(other.name, undefined, { numeric: true });
+}
+
+/** Why something could not be done, in a sentence. */
+export function sentence(error: unknown, words: Words): string {
+  if (error instanceof Refused) {
+    switch (error.code) {
+      case Status.noSuchFile: return words("noSuchFile");
+      case Status.permissionDenied: return words("permissionDenied");
+      default: return words("targetSays", error.message);
+    }
+  }
+  if (error instanceof Gone || error instanceof Malformed) return error.message || words("cut");
+  return error instanceof Error ? error.message : String(error);
 }
 
 export function join(directory: string, name: string): string {

@@ -9,17 +9,27 @@ import { type Phase, Visit } from "./visit";
 import { base } from "./wire";
 import { useWords, type Words } from "./words";
 
+/** The panel of files: one that is hidden goes on with what is on its way. */
+type Panel = "closed" | "open" | "hidden";
+
 export default function Terminal({ target, login, me }: { target: string; login: string | null; me: Me }): ReactNode {
   const words = useWords();
   const site = base(me.terminal_origin, location.href);
   const [phase, setPhase] = useState<Phase>({ state: "connecting" });
   const [searching, setSearching] = useState(0);
-  const [files, setFiles] = useState(false);
+  const [files, setFiles] = useState<Panel>("closed");
   const [host, visit] = useVisit({ base: site, target, login }, words, setPhase, () => setSearching((times) => times + 1));
   const [reader, setReader] = useReader(visit);
   useGuard(visit, phase.state === "live");
   const session = phase.state === "connecting" ? null : phase.session;
+  const live = phase.state === "live";
   const back = (): void => visit?.screen.focus();
+  useEffect(() => {
+    if (phase.state === "connecting") setFiles("closed");
+  }, [phase.state]);
+  useEffect(() => {
+    if (files === "closed") visit?.closeFiles();
+  }, [visit, files]);
   return (
     <main className="page shell">
       <div className="shell-head">
@@ -29,7 +39,7 @@ export default function Terminal({ target, login, me }: { target: string; login:
         <span className="fill" />
         {phase.state === "over" && <button type="button" className="main" onClick={() => visit?.start()}>{words("newSession")}</button>}
         <button type="button" onClick={() => setSearching((times) => times + 1)} title="Ctrl+Shift+F">{words("search")}</button>
-        {session?.files && <button type="button" aria-expanded={files && phase.state === "live"} disabled={phase.state !== "live"} onClick={() => setFiles(!files)}>{words("files")}</button>}
+        {session?.files && <button type="button" aria-expanded={files === "open"} disabled={!live} onClick={() => setFiles(files === "open" ? "hidden" : "open")}>{words("files")}</button>}
         <button type="button" aria-pressed={reader} onClick={() => setReader(!reader)}>{words("reader")}</button>
       </div>
       <div className="shell-body">
@@ -37,7 +47,7 @@ export default function Terminal({ target, login, me }: { target: string; login:
           {visit && searching > 0 && <Search key={searching} screen={visit.screen} words={words} onClose={() => { setSearching(0); back(); }} />}
           <div className="shell-host" ref={host} role="group" aria-label={words("label", target)} />
         </div>
-        {phase.state === "live" && files && <Files base={site} session={phase.session} words={words} onClose={() => { setFiles(false); back(); }} />}
+        {visit && session && files !== "closed" && <Files key={session.id} target={session.target} open={() => visit.openFiles()} words={words} hidden={files === "hidden"} onClose={(busy) => { setFiles(busy ? "hidden" : "closed"); back(); }} />}
       </div>
     </main>
   );

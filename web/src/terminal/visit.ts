@@ -1,5 +1,6 @@
 // A person at a terminal: one session after the other on the same screen.
 
+import { Sftp } from "../sftp/client";
 import { Connection, type EndNews, type SessionNews } from "./connection";
 import { deed } from "./keys";
 import { Screen } from "./screen";
@@ -62,6 +63,15 @@ export class Visit {
     this.screen.focus();
   }
 
+  /** The target's files, in a channel of the session's own. */
+  openFiles(): Sftp {
+    return this.connection?.openFiles() ?? closedSftp();
+  }
+
+  closeFiles(): void {
+    this.connection?.closeFiles();
+  }
+
   /** The page goes away, or is shown again later without its session. */
   hide(): void {
     if (!this.connection) return;
@@ -104,4 +114,11 @@ export class Visit {
     if (what === "again") this.start();
     return false;
   }
+}
+
+/** What answers whoever asks for files when there is no session. */
+function closedSftp(): Sftp {
+  const sftp = new Sftp(() => undefined);
+  sftp.closed("");
+  return sftp;
 }

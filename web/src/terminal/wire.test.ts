@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ACK_EVERY, address, base, heard, Input, INPUT_WINDOW, PIECE, printable, Pulse, Shown, SILENCE, socketAddress } from "./wire";
+import { ACK_EVERY, address, base, frame, heard, Input, INPUT_WINDOW, PIECE, printable, Pulse, Shown, SILENCE, socketAddress, unframed } from "./wire";
 
 describe("the address", () => {
   it("is the page's own site, or the gateway's", () => {
@@ -17,8 +17,15 @@ describe("the address", () => {
 });
 
 it("hears what is said, and nothing else", () => {
-  expect(heard('{"type":"ack","bytes":5}')).toEqual({ type: "ack", bytes: 5 });
+  expect(heard('{"type":"ack","channel":"shell","bytes":5}')).toEqual({ type: "ack", channel: "shell", bytes: 5 });
   for (const nothing of ["", "x", "null", "3", "{}"]) expect(heard(nothing)).toBeNull();
+});
+
+it("knows of which channel a frame is", () => {
+  const bytes = Uint8Array.of(7, 8);
+  for (const channel of ["shell", "files"] as const) expect(unframed(frame(channel, bytes))).toEqual([channel, bytes]);
+  expect([...frame("files", bytes)]).toEqual([1, 7, 8]);
+  for (const nothing of [[], [2, 7]]) expect(unframed(Uint8Array.from(nothing))).toBeNull();
 });
 
 it("has nothing said to people be obeyed by a terminal", () => {

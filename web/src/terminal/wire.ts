@@ -1,14 +1,36 @@
 // What the page and the gateway say to one another on a terminal's WebSocket, and how much of it may be on the way. Binary
-// frames are the bytes of the terminal; src/terminal/wire.rs is the other side.
+// frames begin with their channel: the terminal, or files beside it. src/terminal/wire.rs is the other side.
+
+export type Channel = "shell" | "files";
+
+const CHANNELS: readonly Channel[] = ["shell", "files"];
 
 export type FromGateway =
-  | { type: "session"; files?: boolean; name: string; id: string; user: string; target: string; login: string }
-  | { type: "ack"; bytes: number }
+  | { type: "session"; files: boolean; name: string; id: string; user: string; target: string; login: string }
+  | { type: "ack"; channel: Channel; bytes: number }
+  | { type: "files_closed"; message: string }
   | { type: "pong" }
   | { type: "notice"; text: string }
   | { type: "end"; status: string; reason: string; message: string; exitCode?: number };
 
-export type ToGateway = { type: "resize"; cols: number; rows: number } | { type: "ack"; bytes: number } | { type: "ping" };
+export type ToGateway =
+  | { type: "resize"; cols: number; rows: number }
+  | { type: "ack"; channel: Channel; bytes: number }
+  | { type: "open_files" | "close_files" | "ping" };
+
+/** Bytes of a channel, as a frame. */
+export function frame(channel: Channel, bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const frame = new Uint8Array(1 + bytes.length);
+  frame[0] = CHANNELS.indexOf(channel);
+  frame.set(bytes, 1);
+  return frame;
+}
+
+/** The channel of a frame, and its bytes; null where it is of none that the page knows. */
+export function unframed(frame: Uint8Array<ArrayBuffer>): [Channel, Uint8Array<ArrayBuffer>] | null {
+  const channel = CHANNELS[frame[0] ?? -1];
+  return channel ? [channel, frame.subarray(1)] : null;
+}
 
 export const PROTOCOL = "terminal.bastion.dev";
 
@@ -61,10 +83,15 @@ export const PIECE = 16 * 1024;
  */
 export const INPUT_WINDOW = 512 * 1024;
 
-/** What was typed and pasted, as the gateway has room for it. */
+/** The same of files: no more than that, so that a key that is typed has little before it in a slow network. */
+export const FILES_WINDOW = 288 * 1024;
+
+/** What is for the target on a channel, as the gateway has room for it. */
 export class Input {
   private waiting: Uint8Array<ArrayBuffer>[] = [];
   private away = 0;
+
+  constructor(private readonly window = INPUT_WINDOW) {}
 
   /** Has bytes wait for their turn. */
   put(bytes: Uint8Array<ArrayBuffer>): void {
@@ -74,7 +101,7 @@ export class Input {
   /** The next frame, if there is one and room for it. */
   next(): Uint8Array<ArrayBuffer> | null {
     const first = this.waiting[0];
-    const room = Math.min(PIECE, INPUT_WINDOW - this.away);
+    const room = Math.min(PIECE, this.window - this.away);
     if (!first || room <= 0) return null;
     const piece = first.subarray(0, room);
     if (piece.length === first.length) this.waiting.shift();
