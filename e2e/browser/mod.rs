@@ -3,6 +3,7 @@
 mod endings;
 mod losses;
 mod rights;
+mod terminals;
 
 use bastion_operator::api::{BastionSession, Reason};
 use futures::{StreamExt, stream};
@@ -116,20 +117,8 @@ async fn a_recording_is_played_in_the_page() {
 
 #[tokio::test]
 async fn a_shell_in_the_page_is_a_session_as_any_other() {
-    let listen = format!("127.0.0.1:{}", free_port().await);
-    let own_site =
-        Setting { env: vec![("BASTION_PUBLIC_URL", format!("http://{listen}").into())], ..Setting::default() };
-    let bastion = Bastion::in_setting(&own_site, async |namespace, _| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
-    })
-    .await;
-    let namespace = &bastion.namespace;
-    for role in ["bastion-viewer", "bastion-session-terminator"] {
-        namespace.bind(PERSON, role).await;
-    }
-    let terminal = format!("http://{}", bastion.gateway.web);
-    let setting = Setting { env: vec![("BASTION_TERMINAL_ORIGIN", terminal.into())], ..Setting::default() };
-    let mut console = Console::start_at(namespace, "console-0", &listen, &setting).await;
+    let (bastion, mut console) = with_terminals().await;
+    let (namespace, listen) = (&bastion.namespace, console.address.to_string());
     let mut scene = Scene::start("terminal", namespace, &console, &namespace.control_plane.person_token()).await;
     let mut open = vec![];
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop console");
@@ -137,9 +126,31 @@ async fn a_shell_in_the_page_is_a_session_as_any_other() {
     console.process.finish(PATIENCE).await;
     scene.answer("").await;
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "start console");
-    let _successor = Console::start_at(namespace, "console-1", &listen, &setting).await;
+    let _successor = Console::start_at(namespace, "console-1", &listen, &terminals_at(&bastion)).await;
     scene.answer("").await;
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
+}
+
+/// A bastion whose console's page has terminals, for a person who may see and end sessions too.
+async fn with_terminals() -> (Bastion, Console) {
+    let listen = format!("127.0.0.1:{}", free_port().await);
+    let own_site =
+        Setting { env: vec![("BASTION_PUBLIC_URL", format!("http://{listen}").into())], ..Setting::default() };
+    let bastion = Bastion::in_setting(&own_site, async |namespace, _| {
+        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+    })
+    .await;
+    for role in ["bastion-viewer", "bastion-session-terminator"] {
+        bastion.namespace.bind(PERSON, role).await;
+    }
+    let console = Console::start_at(&bastion.namespace, "console-0", &listen, &terminals_at(&bastion)).await;
+    (bastion, console)
+}
+
+/// The setting of a console whose page finds the gateway's terminals.
+fn terminals_at(bastion: &Bastion) -> Setting<'static> {
+    let terminal = format!("http://{}", bastion.gateway.web);
+    Setting { env: vec![("BASTION_TERMINAL_ORIGIN", terminal.into())], ..Setting::default() }
 }
 
 #[tokio::test]

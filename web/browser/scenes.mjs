@@ -6,6 +6,7 @@ import { AxeBuilder } from "@axe-core/playwright";
 import { endings } from "./endings.mjs";
 import { losses } from "./losses.mjs";
 import { rights } from "./rights.mjs";
+import { terminals } from "./terminals.mjs";
 import {
   agree, ask, browser, CONFIRM, CONSOLE_URL, count, ended, live, names, old, picture, row, rows, signedIn, terminate,
 } from "./stage.mjs";
@@ -14,6 +15,7 @@ const scenes = {
   ...endings,
   ...losses,
   ...rights,
+  ...terminals,
 
   /** Sessions come and go on two pages at once: an exit, a killed client, an administrator; and a reload shows the same. */
   async sessions() {

@@ -12,6 +12,9 @@ const IN_MEMORY = 8 * 1024 * 1024;
 /** How much of an upload is read at once. */
 const READ = 16 * PIECE;
 
+/** Of another type a browser adds to the name what it holds for one's ending. */
+const BINARY = { type: "application/octet-stream" };
+
 /** There is something of the name. */
 export class Exists extends Error {}
 
@@ -34,11 +37,11 @@ export async function download(sftp: Sftp, path: string, { went, signal }: Going
       parts.push(piece);
       kept += piece.length;
       if (kept >= IN_MEMORY) {
-        blobs.push(new Blob(parts));
+        blobs.push(new Blob(parts, BINARY));
         [parts, kept] = [[], 0];
       }
     }
-    return new Blob([...blobs, ...parts]);
+    return new Blob([...blobs, ...parts], BINARY);
   } finally {
     await sftp.close(handle).catch(() => undefined);
   }
