@@ -55,6 +55,7 @@ pub async fn follow(
     console.origins.check(&headers)?;
     let credentials = Credentials::of_socket(&headers)?;
     let caller = console.visitors.known(&credentials).await?;
+    console.bound(&caller)?;
     console.let_follow(&caller, &session).await?;
     let instance = console.carrier(&session).await?;
     let upgrade = upgrade.map_err(|rejection| Failure::NoSocket(rejection.body_text()))?;

@@ -207,10 +207,18 @@ impl Console {
     /// When that is nobody who is known, they ask too often, or the API server does not answer.
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
         let caller = self.visitors.caller(headers).await?;
+        self.bound(&caller)?;
+        Ok(caller)
+    }
+
+    /// Counts a request of somebody's.
+    ///
+    /// # Errors
+    /// When they ask too often.
+    fn bound(&self, caller: &Caller) -> Result<(), Failure> {
         if self.callers.len() > MANY_CALLERS {
             self.callers.retain_recent();
         }
-        self.callers.check_key(&caller.name).map_err(|_| Failure::TooMany)?;
-        Ok(caller)
+        self.callers.check_key(&caller.name).map_err(|_| Failure::TooMany)
     }
 }

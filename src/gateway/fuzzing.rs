@@ -23,7 +23,7 @@ use super::directory::{Directory, Grant};
 use super::forward;
 use super::front_door;
 use super::handler::Connection;
-use super::instance::Instance;
+use super::instance::{Home, Instance};
 use super::lobby::Lobby;
 use super::refusal_events::RefusalEvents;
 use super::session_limit::SessionLimit;
@@ -59,7 +59,7 @@ impl Ground {
         let grant = grant(&host_key.public_key().to_openssh()?)?;
         let stop = CancellationToken::new();
         let (events, _) = EventSink::new(client.clone(), "fuzz", &settings.pod, stop.clone());
-        let (instance, _) = Instance::begin(client.clone(), &settings).await?;
+        let (instance, _) = Instance::begin(&Home::new(client.clone(), &settings, None)).await?;
         let gateway = Gateway {
             namespace: NAMESPACE.to_owned(),
             directory: Directory::watch(client.clone(), NAMESPACE).await?,
@@ -68,6 +68,7 @@ impl Ground {
             session_limit: SessionLimit::new(Api::namespaced(client.clone(), NAMESPACE)),
             banner: None,
             refusals: RefusalEvents::new(events.clone()),
+            events: events.clone(),
             writer: SessionWriter::new(client.clone(), NAMESPACE, "fuzz", events),
             dialler: Dialler::new(client, NAMESPACE, settings.rekey_time),
             recordings: None,

@@ -72,6 +72,13 @@ export const losses = {
     await page.getByText("200 records from here").waitFor();
     const reasons = await page.locator('tbody [data-column="reason"]').allInnerTexts();
     assert.ok(reasons.length === 200 && reasons.every((it) => it === "The gateway was lost"), String(reasons));
+    await picture(page, "history");
+    await page.goto(`${CONSOLE_URL}/overview`);
+    await page.getByText("The gateway was lost").first().waitFor();
+    await picture(page, "overview");
+    await page.goto(`${CONSOLE_URL}/targets`);
+    await page.getByText("web-1").first().waitFor();
+    await picture(page, "targets");
   },
 
   /** The API server goes and comes: the pages call nothing live meanwhile, and then show by themselves what is so. */
