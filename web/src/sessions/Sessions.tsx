@@ -41,7 +41,7 @@ export function Sessions({ me }: { me: Me }): ReactNode {
   const lead = <Pulse online={online} />;
   return (
     <main className="page sessions">
-      <Head title={<><b className="count" data-testid="count">{online.heard ? online.sessions.size : "–"}</b> {say("onlineSessions")}</>} lead={lead} />
+      <Head title={<><b className={online.live ? "count" : "count old"} data-testid="count">{online.heard ? online.sessions.size : "–"}</b> {say("onlineSessions")}</>} lead={lead} />
       {!me.rights.list_sessions.allowed && <p className="notice">{say("own", me.rights.list_sessions.reason ?? "")}</p>}
       <Filters query={query} sessions={online.sessions} ask={ask} />
       <div className="columns">

@@ -2,6 +2,7 @@
 
 import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import type { Session } from "../api";
+import { local } from "../format";
 import type { Online } from "../live/feed";
 import { useSay } from "../words";
 import { endAll, type Outcome } from "./termination";
@@ -32,7 +33,7 @@ export function TerminateDialog({ sessions, online, onClose }: { sessions: reado
           {sessions.map((session) => (
             <li key={session.session_id} data-doomed={session.name}>
               <span><strong>{session.user}</strong> → {session.login}@{session.target}</span>
-              <small>{session.client_address}</small>
+              <small title={session.name}>{session.client_address} · {local(session.start_time)}</small>
               <State here={online.sessions.has(session.session_id)} begun={begun} outcome={outcomes.get(session.name)} />
             </li>
           ))}
