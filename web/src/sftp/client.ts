@@ -31,7 +31,7 @@ export class Sftp {
   private readonly packets = new Packets();
   private readonly pending = new Map<number, Pending>();
   private last = 0;
-  private gone: Gone | null = null;
+  private gone: Gone | Malformed | null = null;
 
   /** `send` takes what is for the server; the first of it goes now. */
   constructor(private readonly send: (bytes: Bytes) => void) {
@@ -46,13 +46,17 @@ export class Sftp {
       for (let next = this.packets.next(); next; next = this.packets.next()) this.answer(new Reader(next));
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
-      this.closed(error.message);
+      this.fail(error);
     }
   }
 
   /** Nothing more will come. */
   closed(why: string): void {
-    this.gone ??= new Gone(why);
+    this.fail(new Gone(why));
+  }
+
+  private fail(why: Gone | Malformed): void {
+    this.gone ??= why;
     const all = [...this.pending.values()];
     this.pending.clear();
     for (const { failed } of all) failed(this.gone);

@@ -1,5 +1,7 @@
 // Packets of SFTP, version 3 (draft-ietf-secsh-filexfer-02).
 
+import { decoded, encoded } from "./text";
+
 export const Type = {
   init: 1, version: 2, open: 3, close: 4, read: 5, write: 6, lstat: 7, opendir: 11, readdir: 12, remove: 13, realpath: 16, stat: 17,
   status: 101, handle: 102, data: 103, name: 104, attrs: 105,
@@ -26,12 +28,9 @@ export interface Attributes {
 /** No packet is longer that a server sends. */
 export const LONGEST = 256 * 1024 + 1024;
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-
 /** A packet with its length. */
 export function packet(type: number, ...fields: Field[]): Bytes {
-  const parts = fields.map((field) => (typeof field === "string" ? encoder.encode(field) : field));
+  const parts = fields.map((field) => (typeof field === "string" ? encoded(field) : field));
   const length = parts.reduce<number>((sum, part) => sum + sizeOf(part), 1);
   const bytes = new Uint8Array(4 + length);
   const view = new DataView(bytes.buffer);
@@ -87,7 +86,7 @@ export class Reader {
   }
 
   text(): string {
-    return decoder.decode(this.string());
+    return decoded(this.string());
   }
 
   attributes(): Attributes {

@@ -1,44 +1,46 @@
 // Against OpenSSH's own server, in a folder of this machine's.
 
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, type SpawnOptions } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { Gone, Refused, Sftp } from "./client";
-import { type Bytes, Packets, Status } from "./packets";
+import { type Entry, Refused, Sftp } from "./client";
+import { type Bytes, Malformed, Status } from "./packets";
 import { download, Exists, type Going, upload } from "./transfer";
 
 const SERVER = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"].find(existsSync);
 
 let folder: string;
-let server: ChildProcess;
+let servers: ChildProcess[];
 let sftp: Sftp;
-/** How many questions the server has not answered yet, and how many those were at most. */
-let underWay: { now: number; most: number };
+/** The user and group `nobody`. */
+const NOBODY = 65534;
+
+/** A client of a server that runs as `options` say, after a shell has done `before`. */
+function serve(before = ":", options: SpawnOptions = {}): Sftp {
+  if (!SERVER) throw new Error("there is no sftp-server: install openssh-sftp-server");
+  const child = spawn("/bin/sh", ["-c", `${before}; exec "$0" -d "$1"`, SERVER, folder], { ...options, stdio: ["pipe", "pipe", "inherit"] });
+  servers.push(child);
+  const client = new Sftp((bytes) => {
+    child.stdin!.write(bytes);
+  });
+  // In odd pieces, as a network would have them.
+  child.stdout!.on("data", (data: Buffer) => {
+    for (let at = 0; at < data.length; at += 7919) client.heard(new Uint8Array(data.subarray(at, at + 7919)));
+  });
+  return client;
+}
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "sftp-"));
-  if (!SERVER) throw new Error("there is no sftp-server: install openssh-sftp-server");
-  server = spawn(SERVER, ["-d", folder], { stdio: ["pipe", "pipe", "inherit"] });
-  underWay = { now: 0, most: 0 };
-  const answers = new Packets();
-  const client = new Sftp((bytes) => {
-    underWay.most = Math.max(underWay.most, ++underWay.now);
-    server.stdin!.write(bytes);
-  });
-  sftp = client;
-  // In odd pieces, as a network would have them.
-  server.stdout!.on("data", (data: Buffer) => {
-    answers.add(new Uint8Array(data));
-    while (answers.next()) underWay.now--;
-    for (let at = 0; at < data.length; at += 7919) client.heard(new Uint8Array(data.subarray(at, at + 7919)));
-  });
+  servers = [];
+  sftp = serve();
 });
 
 afterEach(() => {
-  server.kill();
+  for (const server of servers) server.kill();
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -97,14 +99,69 @@ it("takes a new file away again that is not whole", async () => {
 });
 
 it("says what the server refuses", async () => {
-  mkdirSync(join(folder, "closed"));
-  chmodSync(join(folder, "closed"), 0);
   expect(await code(download(sftp, `${folder}/none`, going()))).toBe(Status.noSuchFile);
   expect(await code(sftp.list(`${folder}/none`))).toBe(Status.noSuchFile);
   expect(await sftp.lstat(`${folder}/none`)).toBeNull();
   expect(await code(upload(sftp, new Blob(["x"]), `${folder}/none/x`, false, going()))).toBe(Status.noSuchFile);
   expect(await code(download(sftp, folder, going()))).toBe(Status.failure);
-  if (process.getuid?.() !== 0) expect(await code(sftp.list(`${folder}/closed`))).toBe(Status.permissionDenied);
+});
+
+it("says what is not permitted", async () => {
+  chmodSync(folder, 0o755);
+  mkdirSync(join(folder, "closed"));
+  writeFileSync(join(folder, "file"), "x");
+  for (const name of ["closed", "file"]) chmodSync(join(folder, name), 0);
+  // Everything is permitted to root.
+  const other = process.getuid?.() === 0 ? serve(":", { uid: NOBODY, gid: NOBODY }) : sftp;
+  expect(await code(other.list(`${folder}/closed`))).toBe(Status.permissionDenied);
+  expect(await code(download(other, `${folder}/file`, going()))).toBe(Status.permissionDenied);
+  expect(await code(upload(other, new Blob(["x"]), `${folder}/closed/x`, false, going()))).toBe(Status.permissionDenied);
+});
+
+it("leaves nothing of an upload that is cancelled when all of it is on its way", async () => {
+  const control = new AbortController();
+  const stop = going({ signal: control.signal, went: () => control.abort() });
+  await expect(upload(sftp, new Blob([randomBytes(100_000)]), `${folder}/small`, false, stop)).rejects.toThrow();
+  expect(existsSync(join(folder, "small"))).toBe(false);
+});
+
+it("gives nothing of a download that is cancelled with its last piece", async () => {
+  writeFileSync(join(folder, "a"), "x");
+  const control = new AbortController();
+  await expect(download(sftp, `${folder}/a`, going({ signal: control.signal, went: () => control.abort() }))).rejects.toThrow();
+});
+
+it("closes each handle once: servers give its name to the next", async () => {
+  const closed: string[] = [];
+  const close = sftp.close.bind(sftp);
+  sftp.close = async (handle) => {
+    closed.push(Buffer.from(handle).toString("hex"));
+    await close(handle);
+    throw new Refused(Status.failure, "no room");
+  };
+  await expect(upload(sftp, new Blob(["x"]), `${folder}/a`, false, going())).rejects.toThrow("no room");
+  expect(closed).toHaveLength(1);
+  expect(existsSync(join(folder, "a"))).toBe(false);
+});
+
+it("comes to files by names that are no UTF-8", async () => {
+  const raw = Buffer.concat([Buffer.from(`${folder}/caf`), Buffer.of(0xe9), Buffer.from(" \u6587\u{1f600}"), Buffer.of(0xed, 0xa0, 0x80, 0xff)]);
+  writeFileSync(raw, "latin");
+  const [{ name }] = (await sftp.list(folder)) as [Entry];
+  expect((await bytesOf(await download(sftp, `${folder}/${name}`, going()))).toString()).toBe("latin");
+  await sftp.remove(`${folder}/${name}`);
+  expect(existsSync(raw)).toBe(false);
+});
+
+it("follows a link to what it leads to", async () => {
+  writeFileSync(join(folder, "a"), "content");
+  symlinkSync("a", join(folder, "link"));
+  expect((await bytesOf(await download(sftp, `${folder}/link`, going()))).toString()).toBe("content");
+  await expect(upload(sftp, new Blob(["x"]), `${folder}/link`, false, going())).rejects.toThrow(Exists);
+});
+
+it("takes what a login script prints for no answer", async () => {
+  await expect(serve("echo Welcome to this machine").realpath(".")).rejects.toThrow(Malformed);
 });
 
 it("fails everything when there is no server any more, and what is asked later", async () => {
@@ -117,13 +174,21 @@ it("takes no answer for another's", async () => {
   const other = new Sftp(() => undefined);
   const asked = other.realpath(".");
   other.heard(Uint8Array.of(0, 0, 0, 5, 102, 0, 0, 0, 9) as Bytes);
-  await expect(asked).rejects.toThrow(Gone);
+  await expect(asked).rejects.toThrow(Malformed);
 });
 
 it("has a bounded number of requests under way", async () => {
+  let [now, most] = [0, 0];
+  const counted = <Asked extends unknown[], Answer>(ask: (...asked: Asked) => Promise<Answer>) => async (...asked: Asked): Promise<Answer> => {
+    most = Math.max(most, ++now);
+    return ask(...asked).finally(() => now--);
+  };
   const content = new Uint8Array(10_000_000);
+  sftp.write = counted(sftp.write.bind(sftp));
   await upload(sftp, new Blob([content]), `${folder}/a`, false, going());
+  expect([most, now]).toEqual([32, 0]);
+  most = 0;
+  sftp.read = counted(sftp.read.bind(sftp));
   expect((await download(sftp, `${folder}/a`, going())).size).toBe(content.length);
-  expect(underWay.most).toBeGreaterThan(8);
-  expect(underWay.most).toBeLessThanOrEqual(34);
+  expect(most).toBe(32);
 });

@@ -41,6 +41,7 @@ export async function download(sftp: Sftp, path: string, { went, signal }: Going
         [parts, kept] = [[], 0];
       }
     }
+    signal.throwIfAborted();
     return new Blob([...blobs, ...parts], BINARY);
   } finally {
     await sftp.close(handle).catch(() => undefined);
@@ -95,10 +96,10 @@ export async function upload(sftp: Sftp, file: Blob, path: string, overwrite: bo
   signal.throwIfAborted();
   const handle = await sftp.open(path, Flag.write | Flag.create | (overwrite ? Flag.truncate : Flag.exclusive));
   try {
-    await write(sftp, handle, file, { went, signal });
-    await sftp.close(handle);
+    // Once, whatever comes of it: a server may give the handle to the next at once.
+    await write(sftp, handle, file, { went, signal }).finally(() => sftp.close(handle));
+    signal.throwIfAborted();
   } catch (error) {
-    await sftp.close(handle).catch(() => undefined);
     if (!overwrite) await sftp.remove(path).catch(() => undefined);
     throw error;
   }

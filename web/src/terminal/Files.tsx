@@ -28,7 +28,6 @@ export function Files({ target, open, words, hidden, onClose }: FilesProps): Rea
   const [again, setAgain] = useState(0);
   const { listing, error } = useListing(open, path, again, words);
   const [transfers] = useState(() => new Transfers());
-  const all = useSyncExternalStore(transfers.subscribe, transfers.snapshot);
   const [over, setOver] = useState(false);
   const here = listing?.path ?? path;
   const put = (files: readonly File[]): void => {
@@ -65,7 +64,7 @@ export function Files({ target, open, words, hidden, onClose }: FilesProps): Rea
       {!listing && !error && <p className="hint">{words("loading")}</p>}
       {listing && <Entries listing={listing} words={words} onGo={setPath} onDownload={get} />}
       <Choose words={words} onFiles={put} />
-      {all.length > 0 && <TransferList all={all} transfers={transfers} words={words} />}
+      <TransferList transfers={transfers} words={words} />
     </section>
   );
 }
@@ -176,7 +175,10 @@ function Choose({ words, onFiles }: { words: Words; onFiles: (files: readonly Fi
   );
 }
 
-function TransferList({ all, transfers, words }: { all: readonly Transfer[]; transfers: Transfers; words: Words }): ReactNode {
+/** It alone is drawn anew for each piece that has come through, and not what is in the directory. */
+function TransferList({ transfers, words }: { transfers: Transfers; words: Words }): ReactNode {
+  const all = useSyncExternalStore(transfers.subscribe, transfers.snapshot);
+  if (all.length === 0) return null;
   return (
     <ul className="shell-transfers" aria-label={words("transfers")}>
       {all.map(({ id, name, way, size, moved, fate }) => (

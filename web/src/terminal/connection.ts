@@ -1,7 +1,7 @@
 // A terminal's WebSocket: one session, from asking for it to its end.
 
 import { Sftp } from "../sftp/client";
-import { type Channel, FILES_WINDOW, type FromGateway, frame, heard, Input, PING_EVERY, PROTOCOL, Pulse, Shown, socketAddress, type ToGateway, unframed } from "./wire";
+import { type Channel, FILES_AHEAD, FILES_WINDOW, type FromGateway, frame, heard, Input, PING_EVERY, PROTOCOL, Pulse, Shown, socketAddress, type ToGateway, unframed } from "./wire";
 
 export type SessionNews = Extract<FromGateway, { type: "session" }>;
 export type EndNews = Extract<FromGateway, { type: "end" }>;
@@ -31,6 +31,8 @@ const GIVEN_UP = 4000;
 const PATIENCE = 120_000;
 /** Nothing more was shown for so long: then the gateway is told of little as well. */
 const IDLE = 50;
+/** No event tells that the browser has sent something. */
+const DRAIN = 10;
 
 export class Connection {
   private readonly socket: WebSocket;
@@ -43,6 +45,8 @@ export class Connection {
   private readonly clock: number;
   private readonly since = Date.now();
   private idle = 0;
+  /** Looks again whether the browser has room for more of files. */
+  private draining = 0;
   private began = false;
   private opened = false;
   private over = false;
@@ -120,6 +124,8 @@ export class Connection {
   private heard(data: string | ArrayBuffer): void {
     if (this.over) return;
     this.pulse.heard();
+    // An answer is there because something has gone; the clock of a tab in the background is slow.
+    this.pourFiles();
     if (data instanceof ArrayBuffer) {
       const frame = unframed(new Uint8Array(data));
       if (frame) this.output(...frame);
@@ -156,12 +162,20 @@ export class Connection {
 
   private flush(): void {
     if (this.socket.readyState !== WebSocket.OPEN) return;
-    this.pour("shell", this.input);
-    if (this.files && !this.filesClosing) this.pour("files", this.files.input);
+    for (let piece = this.input.next(); piece; piece = this.input.next()) this.socket.send(frame("shell", piece));
+    this.pourFiles();
   }
 
-  private pour(channel: Channel, input: Input): void {
-    for (let piece = input.next(); piece; piece = input.next()) this.socket.send(frame(channel, piece));
+  /** Gives the browser as much of files as leaves a key that is typed little to wait for. */
+  private pourFiles(): void {
+    window.clearTimeout(this.draining);
+    if (!this.files || this.filesClosing || this.socket.readyState !== WebSocket.OPEN) return;
+    while (this.socket.bufferedAmount < FILES_AHEAD) {
+      const piece = this.files.input.next();
+      if (!piece) return;
+      this.socket.send(frame("files", piece));
+    }
+    this.draining = window.setTimeout(() => this.pourFiles(), DRAIN);
   }
 
   private heardOfFiles(bytes: Uint8Array<ArrayBuffer>): void {
@@ -201,6 +215,7 @@ export class Connection {
     this.files?.sftp.closed("");
     window.clearInterval(this.clock);
     window.clearTimeout(this.idle);
+    window.clearTimeout(this.draining);
   }
 
   private say(what: ToGateway): void {

@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { Gone, Refused } from "../sftp/client";
+import { Malformed } from "../sftp/packets";
 import { type Entry, inOrder, join, kind, parent, sentence, size } from "./files";
 import type { Words } from "./words";
 
@@ -24,6 +25,6 @@ it("has directories first, and numbers as people count", () => {
 
 it("says in a sentence what could not be done", () => {
   const words = Object.assign((word: string, ...values: unknown[]) => [word, ...values].join(" "), { language: "en", reason: String }) as unknown as Words;
-  const all = [new Refused(2, "No such file"), new Refused(3, ""), new Refused(4, "Failure"), new Gone("bastion: no sftp"), new Gone(""), new Error("odd")];
-  expect(all.map((error) => sentence(error, words))).toEqual(["noSuchFile", "permissionDenied", "targetSays Failure", "bastion: no sftp", "cut", "odd"]);
+  const all = [new Refused(2, "No such file"), new Refused(3, ""), new Refused(4, "Failure"), new Gone("bastion: no sftp"), new Gone(""), new Malformed("a packet is too long"), new Error("odd")];
+  expect(all.map((error) => sentence(error, words))).toEqual(["noSuchFile", "permissionDenied", "targetSays Failure", "bastion: no sftp", "cut", "noSftp", "odd"]);
 });

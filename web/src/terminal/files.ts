@@ -50,7 +50,8 @@ export function sentence(error: unknown, words: Words): string {
       default: return words("targetSays", error.message);
     }
   }
-  if (error instanceof Gone || error instanceof Malformed) return error.message || words("cut");
+  if (error instanceof Malformed) return words("noSftp");
+  if (error instanceof Gone) return error.message || words("cut");
   return error instanceof Error ? error.message : String(error);
 }
 

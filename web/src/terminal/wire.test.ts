@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ACK_EVERY, address, base, frame, heard, Input, INPUT_WINDOW, PIECE, printable, Pulse, Shown, SILENCE, socketAddress, unframed } from "./wire";
+import { ACK_EVERY, address, base, FILES_WINDOW, frame, heard, Input, INPUT_WINDOW, PIECE, printable, Pulse, Shown, SILENCE, socketAddress, unframed } from "./wire";
 
 describe("the address", () => {
   it("is the page's own site, or the gateway's", () => {
@@ -65,7 +65,7 @@ describe("input", () => {
 
   it("has more room than the gateway holds back", () => {
     // src/gateway/inbox.rs: GRANT.
-    expect(INPUT_WINDOW - PIECE).toBeGreaterThanOrEqual((2 * 1024 * 1024) / 8);
+    for (const window of [INPUT_WINDOW, FILES_WINDOW]) expect(window - PIECE).toBeGreaterThanOrEqual((2 * 1024 * 1024) / 8);
   });
 
   it("does not count what was typed before the session", () => {

@@ -85,6 +85,8 @@ export const INPUT_WINDOW = 512 * 1024;
 
 /** The same of files: no more than that, so that a key that is typed has little before it in a slow network. */
 export const FILES_WINDOW = 288 * 1024;
+/** How much the browser may still have to send when it is given more of files: a key that is typed waits for all of that. */
+export const FILES_AHEAD = 64 * 1024;
 
 /** What is for the target on a channel, as the gateway has room for it. */
 export class Input {
