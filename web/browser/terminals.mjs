@@ -23,10 +23,11 @@ export const terminals = {
     await page.getByRole("button", { name: "Files", exact: true }).click();
     const files = page.getByRole("region", { name: "Files on web-1" });
     const go = async (path) => {
+      // What comes first is where somebody is, and takes the place of what was typed.
+      await files.getByRole("group").or(files.getByText("Nothing is in this directory.")).first().waitFor();
       await files.getByLabel("Directory").fill(path);
       await files.getByRole("button", { name: "Open", exact: true }).click();
     };
-    await files.getByRole("group").or(files.getByText("Nothing is in this directory.")).first().waitFor();
     const folder = await ask("folder");
     await go(folder);
     await files.getByRole("button", { name: "inner/" }).waitFor();
@@ -59,7 +60,6 @@ export const terminals = {
     await page.keyboard.type("echo answer $((6 * 7))\n");
     await shows(page, "answer 42");
     await page.getByRole("button", { name: "Files", exact: true }).click();
-    await files.getByLabel("Directory").waitFor();
     await go(folder);
     await files.getByRole("button", { name: "inner/" }).waitFor();
     await page.locator(".xterm").click();
