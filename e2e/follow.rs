@@ -18,17 +18,8 @@ async fn with_console() -> (Bastion, Console) {
     (bastion, console)
 }
 
-/// Somebody with these roles: the Kubernetes user name, and a token.
-async fn person(bastion: &Bastion, name: &str, roles: &[&str]) -> (String, String) {
-    let (user, token) = bastion.namespace.somebody(name).await;
-    for role in roles {
-        bastion.namespace.bind(&user, role).await;
-    }
-    (user, token)
-}
-
 /// A session of alice's at a terminal, which shows some words.
-async fn at_a_terminal(bastion: &Bastion) -> (Process, BastionSession) {
+pub async fn at_a_terminal(bastion: &Bastion) -> (Process, BastionSession) {
     let mut ssh = bastion.ssh("alice:web-1").await.terminal().start().await;
     ssh.say("echo be''fore").await;
     ssh.shows("before").await;
@@ -46,7 +37,7 @@ async fn refused(console: &Console, session: &str, token: &str, status: StatusCo
 async fn whoever_may_observe_sees_what_the_user_sees_and_the_user_knows() {
     let (bastion, console) = with_console().await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
-    let (observer, token) = person(&bastion, "observer", &["bastion-observer"]).await;
+    let (observer, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
     let name = session.name_any();
     let mut follower = Follower::open(&console, &name, &token).await;
     let about =
@@ -100,7 +91,7 @@ async fn who_follows_sees_the_terminals_come_and_go_and_their_sizes() {
     ssh.say("echo be''fore").await;
     ssh.shows("before").await;
     let session = bastion.watch.started("alice").await;
-    let (_, token) = person(&bastion, "observer", &["bastion-observer"]).await;
+    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
     let mut follower = Follower::open(&console, &session.name_any(), &token).await;
     let terminal = follower.told("terminal").await;
     assert_eq!((&terminal["cols"], &terminal["rows"]), (&json!(100), &json!(30)));
@@ -113,7 +104,7 @@ async fn who_follows_sees_the_terminals_come_and_go_and_their_sizes() {
 async fn who_follows_types_nothing() {
     let (bastion, console) = with_console().await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
-    let (_, token) = person(&bastion, "observer", &["bastion-observer"]).await;
+    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
     for said in [Message::binary(b"\0\0\0\x01echo intruder\r".as_slice()), Message::text("echo intruder\r")] {
         let mut follower = Follower::open(&console, &session.name_any(), &token).await;
         follower.sees("before").await;
@@ -130,7 +121,7 @@ async fn who_follows_types_nothing() {
 async fn who_cannot_keep_up_is_told_so_and_holds_nobody_up() {
     let (bastion, console) = with_console().await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
-    let (_, token) = person(&bastion, "observer", &["bastion-observer"]).await;
+    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
     let mut follower = Follower::open(&console, &session.name_any(), &token).await;
     follower.sees("before").await;
     // More than all buffers between them hold, while nothing is read.
@@ -147,9 +138,10 @@ async fn who_may_not_observe_does_not_and_a_right_that_is_withdrawn_ends_it() {
     let (bastion, console) = with_console().await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
     let name = session.name_any();
-    let (_, viewer) = person(&bastion, "viewer", &["bastion-viewer", "bastion-session-terminator"]).await;
+    let (_, viewer) =
+        bastion.namespace.somebody_with("viewer", &["bastion-viewer", "bastion-session-terminator"]).await;
     refused(&console, &name, &viewer, StatusCode::FORBIDDEN, "may not get bastionsessions/observe").await;
-    let (observer, token) = person(&bastion, "observer", &["bastion-observer"]).await;
+    let (observer, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
     refused(&console, "nobody-web-1-x", &token, StatusCode::NOT_FOUND, "there is no session").await;
     refused(&console, "..%2f..", &token, StatusCode::NOT_FOUND, "there is no session").await;
     refused(&console, &name, "made-up", StatusCode::UNAUTHORIZED, "does not know").await;
@@ -192,7 +184,7 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
     let (bastion, _console) = with_console().await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
     let name = session.name_any();
-    let (observer, _) = person(&bastion, "observer", &["bastion-observer"]).await;
+    let (observer, _) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
     let may = json!({"username": observer});
     let good = bastion.namespace.token("bastion-console", "bastion-gateway").await;
     for (token, person, status, words) in [
@@ -224,7 +216,7 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
 async fn a_console_shows_its_token_to_the_sessions_own_gateway_alone() {
     let (bastion, console) = with_console().await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
-    let (_, token) = person(&bastion, "observer", &["bastion-observer"]).await;
+    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
     let leases = bastion.namespace.api::<Lease>();
     let instance = &session.spec.gateway.instance;
     let another = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

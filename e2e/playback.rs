@@ -26,10 +26,7 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 }
 
 async fn with_role(bastion: &Bastion, console: &Console, name: &str, roles: &[&str]) -> ConsoleApi {
-    let (user, token) = bastion.namespace.somebody(name).await;
-    for role in roles {
-        bastion.namespace.bind(&user, role).await;
-    }
+    let (_, token) = bastion.namespace.somebody_with(name, roles).await;
     ConsoleApi::new(console, Some(&token)).await
 }
 

@@ -22,10 +22,7 @@ use crate::recordings::{folder, into, recording};
 
 /// Somebody who sees and ends sessions.
 async fn administrator(namespace: &Namespace) -> String {
-    let (user, token) = namespace.somebody("administrator").await;
-    namespace.bind(&user, "bastion-viewer").await;
-    namespace.bind(&user, "bastion-session-terminator").await;
-    token
+    namespace.somebody_with("administrator", &["bastion-viewer", "bastion-session-terminator"]).await.1
 }
 
 async fn console(namespace: &Namespace) -> Console {
@@ -105,10 +102,8 @@ async fn a_recording_is_played_in_the_page() {
     let setting = Setting { env: into(&folder), ..Setting::default() };
     let bastion = recording(&setting).await;
     let console = Console::start_in(&bastion.namespace, "console-0", &setting).await;
-    let (user, token) = bastion.namespace.somebody("auditor").await;
-    for role in ["bastion-viewer", "bastion-observer"] {
-        bastion.namespace.bind(&user, role).await;
-    }
+    let roles = ["bastion-viewer", "bastion-observer"];
+    let (_, token) = bastion.namespace.somebody_with("auditor", &roles).await;
     let mut scene = Scene::start("playback", &bastion.namespace, &console, &token).await;
     assert_eq!(scene.next().await, "recorded");
     scene.answer(&recorded(&bastion).await.name_any()).await;

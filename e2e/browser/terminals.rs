@@ -2,12 +2,13 @@
 
 use std::fs;
 
-use bastion_operator::api::{BastionSession, Reason};
+use bastion_operator::api::Reason;
 use kube::ResourceExt;
 
 use super::{act, console, with_terminals};
+use crate::follow::at_a_terminal;
+use crate::harness::Bastion;
 use crate::harness::browser::Scene;
-use crate::harness::{Bastion, Process};
 
 #[tokio::test]
 async fn files_go_to_a_target_and_come_from_it_whole_beside_the_shell() {
@@ -29,22 +30,12 @@ async fn files_go_to_a_target_and_come_from_it_whole_beside_the_shell() {
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
 }
 
-/// A session of alice's at a terminal, which shows some words.
-async fn at_a_terminal(bastion: &Bastion) -> (Process, BastionSession) {
-    let mut ssh = bastion.ssh("alice:web-1").await.terminal().start().await;
-    ssh.say("echo be''fore").await;
-    ssh.shows("before").await;
-    (ssh, bastion.watch.started("alice").await)
-}
-
 #[tokio::test]
 async fn somebody_follows_a_session_in_the_page_and_its_user_is_told() {
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
-    let (observer, token) = bastion.namespace.somebody("observer").await;
-    for role in ["bastion-viewer", "bastion-observer"] {
-        bastion.namespace.bind(&observer, role).await;
-    }
+    let roles = ["bastion-viewer", "bastion-observer"];
+    let (observer, token) = bastion.namespace.somebody_with("observer", &roles).await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
     let mut scene = Scene::start("follow", &bastion.namespace, &console, &token).await;
     assert_eq!(scene.next().await, "terminal");
@@ -65,8 +56,7 @@ async fn somebody_follows_a_session_in_the_page_and_its_user_is_told() {
 async fn who_may_not_follow_is_told_what_they_lack() {
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
-    let (viewer, token) = bastion.namespace.somebody("viewer").await;
-    bastion.namespace.bind(&viewer, "bastion-viewer").await;
+    let (_, token) = bastion.namespace.somebody_with("viewer", &["bastion-viewer"]).await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
     let mut scene = Scene::start("unobserved", &bastion.namespace, &console, &token).await;
     assert_eq!(scene.next().await, "terminal");

@@ -225,9 +225,22 @@ impl Namespace {
         (format!("system:serviceaccount:{}:{name}", self.name), outcome.stdout.trim().to_owned())
     }
 
+    /// Somebody with these Roles of deploy/.
+    pub async fn somebody_with(&self, name: &str, roles: &[&str]) -> (String, String) {
+        let (user, token) = self.somebody(name).await;
+        for role in roles {
+            self.bind(&user, role).await;
+        }
+        (user, token)
+    }
+
     /// A token of the ServiceAccount of this name that is good for this audience.
     pub async fn token(&self, account: &str, audience: &str) -> String {
         let spec = TokenRequestSpec { audiences: vec![audience.to_owned()], ..TokenRequestSpec::default() };
+        self.issue(account, spec).await
+    }
+
+    async fn issue(&self, account: &str, spec: TokenRequestSpec) -> String {
         let request = TokenRequest { spec, ..TokenRequest::default() };
         let accounts = self.api::<ServiceAccount>();
         let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.expect("a token");
@@ -328,10 +341,7 @@ impl Namespace {
             expiration_seconds: Some(7200),
             ..TokenRequestSpec::default()
         };
-        let request = TokenRequest { spec, ..TokenRequest::default() };
-        let accounts = self.api::<ServiceAccount>();
-        let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.expect("a token");
-        let mut kubeconfig = self.control_plane.kubeconfig_with(&answer.status.expect("a token").token);
+        let mut kubeconfig = self.control_plane.kubeconfig_with(&self.issue(account, spec).await);
         if let Some(api) = api {
             kubeconfig.clusters[0].cluster.as_mut().expect("a cluster").server = Some(format!("https://{api}"));
         }

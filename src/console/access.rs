@@ -3,11 +3,11 @@
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 
 use super::failure::Failure;
 use crate::cluster::Right;
-use crate::web::{Caller, asked};
+use crate::web::{self, Caller};
 
 const SESSIONS: &str = "bastionsessions";
 
@@ -84,8 +84,6 @@ impl Gate {
     /// # Errors
     /// When the API server does not answer.
     pub async fn may(&self, user: UserInfo, right: Right<'_>) -> Result<bool, Failure> {
-        let review = right.review(&self.namespace, user);
-        let answer = asked(self.rights.create(&PostParams::default(), &review)).await?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
+        Ok(web::may(&self.rights, &self.namespace, user, right).await?)
     }
 }

@@ -17,10 +17,11 @@ use tokio_tungstenite::tungstenite;
 use super::Console;
 use super::api::is_name;
 use super::failure::{Failure, Refusals};
-use super::socket::{HEARTBEAT, PATIENCE, RightsWatch, SILENCE, close};
+use super::rights_watch::RightsWatch;
 use crate::api::BastionSession;
 use crate::cluster::Right;
 use crate::follow::{FROM_PAGE, PROTOCOL, ToGateway};
+use crate::web::socket::{HEARTBEAT, PATIENCE, SILENCE, close};
 use crate::web::{Caller, Credentials, asked};
 
 /// Why a page is left.

@@ -13,7 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use rustls::ServerConfig;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -27,7 +27,7 @@ use super::{AUDIENCE, FROM_PAGE, PATH, PROTOCOL, Place, certificate};
 use crate::cluster::Right;
 use crate::gateway::Gateway;
 use crate::metrics::{METRICS, RefusalLabels};
-use crate::web::{self, Credentials, Refusal, Visitors, asked};
+use crate::web::{self, Credentials, Refusal, Visitors};
 
 /// How many may follow sessions of one gateway at a time.
 const MOST: usize = 256;
@@ -125,9 +125,7 @@ async fn follow(
     let who = user.username.clone().ok_or(Failure::Nobody)?;
     // The console has asked it too; a gateway shows nothing on its word alone.
     let right = Right { name: Some(&session), ..Right::OBSERVE };
-    let review = right.review(&inside.gateway.namespace, user);
-    let answer = asked(inside.rights.create(&PostParams::default(), &review)).await?;
-    if !answer.status.is_some_and(|status| status.allowed) {
+    if !web::may(&inside.rights, &inside.gateway.namespace, user, right).await? {
         return Err(Failure::MayNot(who));
     }
     let staged = inside.gateway.staged(&session).ok_or(Failure::Missing)?;

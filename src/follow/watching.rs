@@ -2,9 +2,8 @@
 //! goes out, until the session or the one who follows has had enough.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,13 +12,7 @@ use super::message::{self, FromPage, ToPage};
 use crate::gateway::Staged;
 use crate::gateway::stage::{Shown, View};
 use crate::metrics::METRICS;
-
-/// From one sign of life to the next.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// How long who follows may be silent, who answers every ping.
-const SILENCE: Duration = Duration::from_secs(30);
-/// How long they may take nothing.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::web::socket::{HEARTBEAT, PATIENCE, SILENCE, close};
 
 /// Why it is over.
 enum Bye {
@@ -69,8 +62,7 @@ impl Watching {
             Bye::Spoke => (close_code::POLICY, "a session that is followed takes no input"),
             Bye::Leaving => (close_code::AWAY, "this gateway ends"),
         };
-        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-        let _ = timeout(PATIENCE, self.socket.send(close)).await;
+        let _ = timeout(PATIENCE, self.socket.send(close(code, reason.to_owned()))).await;
     }
 
     async fn show(&mut self) -> Result<Infallible, Bye> {

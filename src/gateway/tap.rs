@@ -106,11 +106,11 @@ impl Tap {
             (None, _) => None,
         };
         self.observers.audit.started(what, command.as_deref(), terminal.is_some(), recorded.is_some());
-        if let Some(terminal) = terminal.filter(|_| what != "sftp") {
+        if let Some(terminal) = terminal.as_ref().filter(|_| what != "sftp") {
             let _ = self.shown.set(self.observers.stage.open(terminal.columns, terminal.rows));
         }
         self.state().started = Some((what, command));
-        let notice = (recorded.is_some() && self.state().terminal.is_some()).then_some(RECORDED);
+        let notice = (recorded.is_some() && terminal.is_some()).then_some(RECORDED);
         if let Some(recorder) = recorded {
             let _ = self.recorder.set(recorder);
         }

@@ -7,6 +7,7 @@ mod origin;
 mod refusal;
 mod seal;
 mod serve;
+pub(crate) mod socket;
 mod visitors;
 
 pub use credentials::{COOKIE, Credentials, cookie};
@@ -15,4 +16,4 @@ pub use origin::Origins;
 pub use refusal::Refusal;
 pub use seal::{Purpose, Seal, SealError, SignedIn};
 pub use serve::serve;
-pub use visitors::{Caller, Visitors, asked};
+pub use visitors::{Caller, Visitors, asked, may};

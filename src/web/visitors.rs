@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::Client;
 use kube::api::{Api, PostParams};
 use tokio::time::timeout;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use super::credentials::Credentials;
 use super::refusal::Refusal;
 use super::seal::{Seal, SignedIn};
+use crate::cluster::Right;
 
 /// How long the API server may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -130,6 +132,21 @@ impl Visitors {
     pub fn seal(&self) -> Result<&Seal, Refusal> {
         self.seal.as_ref().ok_or(Refusal::NoSignIn)
     }
+}
+
+/// Whether a user has a right in this namespace, which `rights` is of.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn may(
+    rights: &Api<LocalSubjectAccessReview>,
+    namespace: &str,
+    user: UserInfo,
+    right: Right<'_>,
+) -> Result<bool, Refusal> {
+    let review = right.review(namespace, user);
+    let answer = asked(rights.create(&PostParams::default(), &review)).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 /// An answer of the API server, in time.

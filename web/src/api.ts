@@ -169,9 +169,14 @@ export async function ask(path: string, init?: RequestInit): Promise<Response> {
   const response = await fetch(path, { credentials: "same-origin", ...init });
   if (response.ok) return response;
   if (response.status === 401) tellUnknown();
-  const problem: unknown = await response.json().catch(() => null);
-  const said = problem && typeof problem === "object" && "error" in problem ? String(problem.error) : response.statusText;
+  const said = (await problem(response)) ?? response.statusText;
   throw new Refused(response.status, said || `HTTP ${response.status}`);
+}
+
+/** The sentence that a refused request is answered with, if there is one. */
+export async function problem(response: Response): Promise<string | null> {
+  const said: unknown = await response.json().catch(() => null);
+  return said && typeof said === "object" && "error" in said ? String(said.error) : null;
 }
 
 export async function get<T>(path: string): Promise<T> {

@@ -21,10 +21,11 @@ use super::super::Console;
 use super::super::access::Sight;
 use super::super::activity::Seen;
 use super::super::failure::{Failure, Refusals};
-use super::super::socket::{HEARTBEAT, PATIENCE, RightsWatch, SILENCE, close};
+use super::super::rights_watch::RightsWatch;
 use super::{News, message};
 use crate::metrics::{METRICS, SnapshotLabels};
 use crate::web::Credentials;
+use crate::web::socket::{HEARTBEAT, PATIENCE, SILENCE, close};
 
 /// What the page says that it speaks, and is told that it does.
 const PROTOCOL: &str = "feed.bastion.dev";

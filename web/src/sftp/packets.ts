@@ -135,14 +135,20 @@ export class Packets {
   private together(bytes: number): Bytes {
     let [first] = this.pieces;
     if (!first || first.length < bytes) {
-      first = new Uint8Array(this.waiting);
-      let at = 0;
-      for (const piece of this.pieces) {
-        first.set(piece, at);
-        at += piece.length;
-      }
+      first = joined(this.pieces, this.waiting);
       this.pieces = [first];
     }
     return first;
   }
+}
+
+/** Pieces as one, which has as many bytes as all of them. */
+export function joined(pieces: readonly Bytes[], length: number): Bytes {
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  return all;
 }

@@ -1,7 +1,7 @@
 // Files, whole: many requests are under way at once, so that a long way costs little.
 
 import { type Handle, type Sftp } from "./client";
-import { type Bytes, Flag } from "./packets";
+import { type Bytes, Flag, joined } from "./packets";
 
 /** How much one request is about: servers give no more at a time. */
 const PIECE = 32 * 1024;
@@ -79,14 +79,7 @@ async function whole(sftp: Sftp, handle: Handle, offset: number): Promise<Bytes>
     length += part.length;
   }
   const [only] = parts;
-  if (only && parts.length === 1) return only;
-  const piece = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    piece.set(part, at);
-    at += part.length;
-  }
-  return piece;
+  return only && parts.length === 1 ? only : joined(parts, length);
 }
 
 /** Makes a file of this name, or writes another one anew where that is wanted. A new one that is not whole goes again. */

@@ -1,5 +1,6 @@
 // A terminal's WebSocket: one session, from asking for it to its end.
 
+import { problem } from "../api";
 import { Sftp } from "../sftp/client";
 import { type Channel, FILES_AHEAD, FILES_WINDOW, type FromGateway, frame, heard, Input, PING_EVERY, PROTOCOL, Pulse, Shown, socketAddress, type ToGateway, unframed } from "./wire";
 
@@ -229,19 +230,9 @@ const UPGRADE_REQUIRED = 426;
 async function refusal(address: string): Promise<string | null> {
   try {
     const response = await fetch(address, { credentials: "include" });
-    return response.status === UPGRADE_REQUIRED ? null : await problem(response);
+    if (response.status === UPGRADE_REQUIRED) return null;
+    return (await problem(response)) ?? `${response.status} ${response.statusText}`.trim();
   } catch {
     return null;
   }
-}
-
-/** What a refused request says of itself. */
-export async function problem(response: Response): Promise<string> {
-  const said: unknown = await response.json().catch(() => null);
-  return sentence(said) ?? `${response.status} ${response.statusText}`.trim();
-}
-
-/** The sentence in a problem's body. */
-export function sentence(said: unknown): string | null {
-  return said && typeof said === "object" && "error" in said ? String(said.error) : null;
 }

@@ -1,6 +1,6 @@
 // The terminal's words, in English and Chinese.
 
-import { type Language, useSay } from "../words";
+import { filling, type Language, useSay } from "../words";
 
 const en = {
   label: "Terminal of {0}; Ctrl+Shift+F leads to the search",
@@ -126,8 +126,5 @@ export interface Words {
 /** The terminal's words, and the page's of why a session ends. */
 export function useWords(): Words {
   const { language, reason } = useSay();
-  const words = { en, zh }[language];
-  const say = (word: Word, ...values: (string | number)[]): string =>
-    words[word].replace(/\{(\d)\}/g, (_, number) => String(values[Number(number)] ?? ""));
-  return Object.assign(say, { language, reason });
+  return Object.assign(filling<Word>({ en, zh }[language]), { language, reason });
 }
