@@ -41,6 +41,7 @@ mod records;
 mod redis;
 mod refusals;
 mod rekey;
+mod resets;
 mod reverse;
 mod rough;
 mod scenes;

@@ -80,7 +80,7 @@ const BULK: usize = 64 * 1024;
 const BULK_PACE: Duration = Duration::from_millis(5);
 
 /// Three sessions: at rest, in the midst of a download, and in the midst of an upload.
-async fn open_three(bastion: &Bastion, target: &str, dress: impl Fn(Ssh) -> Ssh) -> [Open; 3] {
+pub async fn open_three(bastion: &Bastion, target: &str, dress: impl Fn(Ssh) -> Ssh) -> [Open; 3] {
     let ssh = async |user: &str| dress(bastion.ssh(&format!("{user}:{target}")).await).no_terminal();
     let rests = bastion.opened(ssh("rests").await.start().await, "rests").await;
     let (downloads, down) = download(ssh("downloads").await.command("cat /dev/zero"), BULK, BULK_PACE).await;
@@ -91,7 +91,7 @@ async fn open_three(bastion: &Bastion, target: &str, dress: impl Fn(Ssh) -> Ssh)
     [rests, Open { ssh: downloads, session: down }, Open { ssh: uploads, session: up }]
 }
 
-const THREE: [&str; 3] = ["rests", "downloads", "uploads"];
+pub const THREE: [&str; 3] = ["rests", "downloads", "uploads"];
 
 /// Waits for the session's end by a silent network, with these words in its message.
 async fn lost(bastion: &Bastion, cut: Instant, open: &Open, words: &str) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::harness::ssh::Ssh;
 use crate::harness::{ControlPlane, Controller, Gateway, Namespace, PATIENCE, Run, Setting, Sshd, eventually};
 use crate::process;
+use crate::harness::proc::descendants;
 
 /// The cipher and the key exchange of every leg: OpenSSH's own first choice of a key exchange would flatter us.
 const ALGORITHMS: [&str; 2] = ["Ciphers=aes256-gcm@openssh.com", "KexAlgorithms=curve25519-sha256"];
@@ -85,7 +86,7 @@ impl Ground {
     pub async fn settled(&self) {
         eventually(PATIENCE, "all connections have ended", async || {
             let sessions = self.gateway.sessions_active().await;
-            let sshds = [&self.bastion, &self.target].map(|it| process::descendants(it.pid().as_raw()).len());
+            let sshds = [&self.bastion, &self.target].map(|it| descendants(it.pid().as_raw()).len());
             if (sessions, sshds) == (0, [0, 0]) {
                 Ok(())
             } else {

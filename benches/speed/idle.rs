@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::ground::{Ground, OPENSSH, gateway};
+use crate::harness::proc::descendants;
 use crate::harness::{Echo, crowd};
 use crate::process;
 
@@ -34,7 +35,7 @@ async fn of_openssh(ground: &Ground, sessions: usize) -> f64 {
         ssh.shows("ready").await;
         clients.push(ssh);
     }
-    let processes = process::descendants(ground.bastion.pid().as_raw());
+    let processes = descendants(ground.bastion.pid().as_raw());
     let memory = processes.iter().map(|pid| process::memory(*pid)).sum::<f64>() / sessions as f64;
     drop(clients);
     ground.settled().await;

@@ -19,6 +19,7 @@ pub mod namespace;
 pub mod network;
 pub mod objects;
 pub mod oidc;
+pub mod proc;
 pub mod process;
 pub mod programs;
 pub mod redis;

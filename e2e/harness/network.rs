@@ -28,6 +28,12 @@ impl Place {
         self.iptables("--insert").await;
     }
 
+    /// From now on every TCP packet to this place is answered with a reset.
+    pub async fn reset_all(&self) {
+        let rule = ["--destination", &self.address.to_string(), "--protocol", "tcp", "--jump", "REJECT"];
+        self.rule("--insert", &[&rule[..], &["--reject-with", "tcp-reset"]].concat()).await;
+    }
+
     /// Undoes that.
     pub async fn reconnect(&self) {
         self.iptables("--delete").await;
@@ -36,12 +42,16 @@ impl Place {
     /// Packets are dropped where they arrive: an outgoing rule would tell the sender.
     async fn iptables(&self, what: &str) {
         for side in ["--source", "--destination"] {
-            let mut iptables = command("iptables");
-            iptables.args(["--wait", what, "INPUT", side, &self.address.to_string(), "--jump", "DROP"]);
-            let files = Run::get().await.dir.join(format!("iptables-{}", unique()));
-            let outcome = Process::start(files, iptables).await.finish(PATIENCE).await;
-            assert_eq!(outcome.code, Some(0), "{outcome:?}");
+            self.rule(what, &[side, &self.address.to_string(), "--jump", "DROP"]).await;
         }
+    }
+
+    async fn rule(&self, what: &str, rule: &[&str]) {
+        let mut iptables = command("iptables");
+        iptables.args(["--wait", what, "INPUT"]).args(rule);
+        let files = Run::get().await.dir.join(format!("iptables-{}", unique()));
+        let outcome = Process::start(files, iptables).await.finish(PATIENCE).await;
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
     }
 }
 

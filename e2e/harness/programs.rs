@@ -199,7 +199,7 @@ async fn start_program(
     };
     command.args(arguments);
     let common = ["--namespace", &namespace.name, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
-    command.args(common).env("KUBECONFIG", account.kubeconfig).envs(log_filter());
+    command.args(common).env("KUBECONFIG", account.kubeconfig);
     command.env("POD_NAME", pod).env("POD_UID", account.pod_uid);
     command.env("BASTION_AUDIT_URL", audit_url(namespace)).envs(setting.env.iter().cloned());
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
@@ -213,11 +213,6 @@ fn with_mounts(mounts: &str, program: &Path) -> Command {
     }
     command.args(["--mount", "sh", "-ec", &format!(r#"{mounts}; exec "$0" "$@""#)]).arg(program);
     command
-}
-
-/// What the programs log, where the caller of the tests does not say it.
-fn log_filter() -> Option<(&'static str, OsString)> {
-    std::env::var_os("RUST_LOG").is_none().then(|| ("RUST_LOG", "info,bastion_operator=debug,bastion=debug".into()))
 }
 
 /// The fields of the first log line with this message.

@@ -1,6 +1,8 @@
 //! A TCP relay that can stop forwarding without closing anything, as a network does that is cut.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -22,6 +24,7 @@ struct Gate {
     cut: bool,
     stalled_below: u64,
     broken_below: u64,
+    reset_below: u64,
 }
 
 impl Gate {
@@ -69,6 +72,11 @@ impl Relay {
     pub fn break_present(&self) {
         self.gate.send_modify(|gate| gate.broken_below = gate.accepted);
     }
+
+    /// Resets the present connections on both sides, without an orderly end; new ones work.
+    pub fn reset_present(&self) {
+        self.gate.send_modify(|gate| gate.reset_below = gate.accepted);
+    }
 }
 
 impl Drop for Relay {
@@ -93,11 +101,18 @@ async fn accept(listener: TcpListener, from: Ipv4Addr, room: Option<u32>, to: So
 }
 
 async fn relay(near: TcpStream, far: TcpStream, number: u64, gate: watch::Receiver<Gate>) {
+    let sockets = [&near, &far].map(|it| it.as_fd().try_clone_to_owned().expect("a second descriptor"));
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    let mut breaks = gate.clone();
+    let (mut breaks, mut resets) = (gate.clone(), gate.clone());
     tokio::select! {
         _ = async { tokio::join!(forward(near_in, far_out, number, gate.clone()), forward(far_in, near_out, number, gate)) } => {}
         _ = breaks.wait_for(|gate| number < gate.broken_below) => {}
+        _ = resets.wait_for(|gate| number < gate.reset_below) => {
+            // The kernel resets a connection that is closed with no time to linger.
+            for socket in &sockets {
+                socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)).expect("a reset at the close");
+            }
+        }
     }
 }
 

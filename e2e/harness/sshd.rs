@@ -5,10 +5,12 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
+use super::proc::{descendants, unread_at};
 use super::process::{Process, with_files};
 use super::run::{Key, Run, unique};
 use super::wait::{PATIENCE, eventually};
@@ -75,6 +77,23 @@ impl Sshd {
     /// The process that listens, whose children serve the connections.
     pub fn pid(&self) -> Pid {
         self.process.pid()
+    }
+
+    /// Kills the processes of all connections, of which there are so many, while each has something unread in its socket: the
+    /// kernel then resets the connection in place of an orderly end.
+    pub async fn kill_with_unread_data(&self, connections: usize) {
+        let processes = || descendants(self.pid().as_raw()).into_iter().map(Pid::from_raw);
+        processes().for_each(|pid| kill(pid, Signal::SIGSTOP).expect("it runs"));
+        eventually(PATIENCE, "a keepalive waits in each socket of the target", async || {
+            let unread = unread_at(self.port);
+            let all = unread.len() == connections && unread.iter().all(|bytes| *bytes > 0);
+            if all { Ok(()) } else { Err(format!("{unread:?}")) }
+        })
+        .await;
+        processes().for_each(|pid| {
+            // A child of one that was killed may be gone already.
+            let _ = kill(pid, Signal::SIGKILL);
+        });
     }
 
     /// Its log.

@@ -11,4 +11,5 @@ mod idle;
 mod large;
 mod losses;
 mod outage;
+mod resets;
 mod writers;

@@ -153,7 +153,7 @@ pub async fn listen(
     farewells: TaskTracker,
 ) -> ChannelEnd {
     let mut listener = Listener { connection, audit, ports: Vec::new() };
-    let lost = listener.connection.lost();
+    let lost = listener.connection.ended();
     let end = tokio::select! {
         () = async {
             while let Some(wish) = asked.recv().await {

@@ -16,7 +16,8 @@ use russh::ChannelOpenFailure;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
-use tracing::{info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
 
 use super::activity::Activity;
 use super::channel::{self, Announcement, ChannelEnd, Opened};
@@ -36,7 +37,7 @@ use crate::api::{
     AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Limits, RecordingState, User,
 };
 use crate::cluster::{Created, regarding};
-use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NETWORK_LOOK_EVERY, NetworkWatch, Verdict};
+use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NetworkWatch, TargetConnections, TargetWatch, Verdict};
 use crate::liveness::random_name;
 use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
 use crate::recording::{About, SessionRecording};
@@ -81,7 +82,8 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
         channels: JoinSet::new(),
         incoming: mpsc::channel(MAX_INCOMING),
         user_network: NetworkWatch::default(),
-        target_networks: Vec::new(),
+        target_links: Vec::new(),
+        target_watch: TargetWatch::default(),
         target_lost: false,
         exit: None,
     };
@@ -142,12 +144,21 @@ struct Session {
     /// Channels that the target opens.
     incoming: (mpsc::Sender<Incoming>, mpsc::Receiver<Incoming>),
     user_network: NetworkWatch,
-    /// The connections to the target; one that has ended says nothing any more.
-    target_networks: Vec<(Health, NetworkWatch)>,
+    /// The connections to the target, until their end was announced to their channels.
+    target_links: Vec<TargetLink>,
+    target_watch: TargetWatch,
     /// Whether the target broke off a channel's connection, and no channel has ended in order since.
     target_lost: bool,
     /// How the last channel ended, if any has.
     exit: Option<Exit>,
+}
+
+/// What the session observes of one connection to the target.
+struct TargetLink {
+    health: Health,
+    network: NetworkWatch,
+    /// Cancelled when the connection's end was announced to its channels.
+    ended: CancellationToken,
 }
 
 impl Session {
@@ -167,6 +178,10 @@ impl Session {
             };
             if let Some(leg) = self.lost_leg(client) {
                 return Cause::NetworkLost(leg);
+            }
+            if self.has_lost_target() {
+                warn!(session = %self.name, "no connection to the target is left; the session ends");
+                return Cause::TargetClosed;
             }
             tokio::select! {
                 biased;
@@ -205,12 +220,18 @@ impl Session {
                 () = client.gone.cancelled() => return self.client_gone(client.left(), announce).await,
                 Some(channel) = client.opened.recv() => self.opened(channel),
                 Some(incoming) = self.incoming.1.recv() => self.incoming(incoming, &client.connection).await,
+                () = ended(self.spare.as_ref()) => {
+                    self.spare = None;
+                    if self.channels.is_empty() {
+                        return Cause::TargetClosed;
+                    }
+                }
                 () = self.gateway.stop.cancelled(), if !told => {
                     told = true;
                     self.say_drain(announce);
                 }
                 () = sleep_until(next_look.into()) => {}
-                () = sleep(NETWORK_LOOK_EVERY) => {}
+                () = sleep(self.target_watch.next_look()) => {}
             }
         }
     }
@@ -247,14 +268,23 @@ impl Session {
             return Some(Leg::User);
         }
         let mut lost = false;
-        self.target_networks.retain_mut(|(target, network)| match target.look() {
-            Some(health) => {
-                lost |= network.is_lost(health, now);
-                true
-            }
-            None => false,
-        });
+        for TargetLink { health, network, .. } in &mut self.target_links {
+            lost |= health.look().is_some_and(|health| network.is_lost(health, now));
+        }
         lost.then_some(Leg::Target)
+    }
+
+    /// Returns whether channels wait for a target to which no connection is left.
+    fn has_lost_target(&mut self) -> bool {
+        self.target_links.retain(|link| link.health.is_open() || !link.ended.is_cancelled());
+        let is_open = self.target_links.iter().any(|link| link.health.is_open());
+        let connections = match () {
+            () if is_open || (self.channels.is_empty() && self.spare.is_none()) => TargetConnections::Open,
+            () if self.target_links.is_empty() => TargetConnections::Ended,
+            () => TargetConnections::Vanished,
+        };
+        let (_, passed) = self.activity.bytes();
+        self.target_watch.is_lost(connections, passed, Instant::now())
     }
 
     fn dial(&mut self) {
@@ -268,9 +298,11 @@ impl Session {
     }
 
     fn connected(&mut self, connection: TargetConnection) {
+        debug!(session = %self.name, "signed in to the target");
         self.gateway.supervisor.joined(&self.name, connection.health());
         self.reached = true;
-        self.target_networks.push((connection.health(), NetworkWatch::default()));
+        let (health, ended) = (connection.health(), connection.ended());
+        self.target_links.push(TargetLink { health, network: NetworkWatch::default(), ended });
         match self.waiting.pop_front() {
             Some(channel) => self.join(channel, connection),
             None => self.spare = Some(connection),
@@ -451,6 +483,14 @@ impl Session {
             spare.disconnect().await;
         }
         client.leave(parting).await;
+    }
+}
+
+/// Waits until the connection, where there is one, has ended.
+async fn ended(connection: Option<&TargetConnection>) {
+    match connection {
+        Some(connection) => connection.ended().cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::coop;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::tcp_options::{retry_within, tcp_info};
+use super::tcp_options::{TCP_CLOSE, retry_within, tcp_info};
 use crate::lifecycle::{KEEPALIVE_EVERY, TcpHealth};
 
 /// How much is read at once where the library asks for less: of every packet it asks for the length first, and a call of
@@ -95,9 +95,9 @@ impl Health {
         })
     }
 
-    /// Whether somebody still holds the connection.
+    /// Returns whether the connection is open: its owner holds it, and the peer has not reset it.
     pub fn is_open(&self) -> bool {
-        self.0.strong_count() > 0
+        self.0.upgrade().is_some_and(|stream| !tcp_info(&*stream).is_ok_and(|info| info.tcpi_state == TCP_CLOSE))
     }
 
     /// Ends the connection in the kernel, whoever holds it.

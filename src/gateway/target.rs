@@ -79,8 +79,8 @@ pub struct TargetConnection {
     handle: client::Handle<TargetHandler>,
     health: Health,
     inboxes: Arc<Inboxes<FromTarget>>,
-    /// Cancelled when the connection has ended.
-    lost: CancellationToken,
+    /// Cancelled when the library's task for the connection has ended.
+    ended: CancellationToken,
     /// Why the target did not open the channel.
     refusal: oneshot::Receiver<ChannelOpenFailure>,
     /// Cuts the connection off when it goes: the library alone would keep it open, and whatever runs behind it.
@@ -151,9 +151,9 @@ impl TargetConnection {
         self.handle.cancel_tcpip_forward(address, port).await.is_ok()
     }
 
-    /// Is cancelled when the connection has ended.
-    pub fn lost(&self) -> CancellationToken {
-        self.lost.clone()
+    /// Returns a token that is cancelled when the connection has ended, and its channels have been told.
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// Ends the connection, and with it whatever runs on the target: with a word of farewell where the target
@@ -198,13 +198,14 @@ async fn sign_in(
     let (refused, refusal) = oneshot::channel();
     let distrust = Arc::new(OnceLock::new());
     let host = Host { session: session.clone(), name: name.clone(), trust, distrust: distrust.clone(), legacy };
-    let (inboxes, lost) = (Arc::<Inboxes<FromTarget>>::default(), CancellationToken::new());
+    let inboxes = Arc::<Inboxes<FromTarget>>::default();
     let (refused, incoming) = (Some(refused), request.incoming.clone());
-    let handler = TargetHandler { host, refused, inboxes: inboxes.clone(), incoming, lost: lost.clone() };
+    let handler = TargetHandler { host, refused, inboxes: inboxes.clone(), incoming };
     let mut handle = client::connect_stream(config, socket, handler).await.map_err(|error| match distrust.get() {
         Some(distrust) => Unreachable::Host { target: name.clone(), distrust: distrust.clone() },
         None => Unreachable::broken(name.clone(), address.clone(), &error),
     })?;
+    let ended = announce_end(&handle, inboxes.clone());
     login::sign_in(&mut handle, request, credential).await.map_err(|why| match why {
         NotSignedIn::Refused { credential, hint } => {
             Unreachable::Login { target: name.clone(), login: login.clone(), credential, hint }
@@ -214,7 +215,20 @@ async fn sign_in(
         }
         NotSignedIn::Broken(error) => Unreachable::broken(name.clone(), address, &error),
     })?;
-    Ok(TargetConnection { handle, health, inboxes, lost, refusal, _cut: cut })
+    Ok(TargetConnection { handle, health, inboxes, ended, refusal, _cut: cut })
+}
+
+/// Tells all channels of a connection when the library's task for it has ended, and cancels the returned token then. The
+/// task's completion is the one sign of an end that no error on the way can suppress.
+fn announce_end(handle: &client::Handle<TargetHandler>, inboxes: Arc<Inboxes<FromTarget>>) -> CancellationToken {
+    let (closed, ended) = (handle.closed(), CancellationToken::new());
+    let announced = ended.clone();
+    tokio::spawn(async move {
+        closed.await;
+        inboxes.lose(FromTarget::Lost);
+        announced.cancel();
+    });
+    ended
 }
 
 fn config(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> client::Config {

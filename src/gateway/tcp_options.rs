@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// `TCP_RTO_MAX_MS` of linux/tcp.h.
 const TCP_RTO_MAX_MS: libc::c_int = 44;
+/// The state of a connection that has ended, by a reset too (`tcp_states.h`).
+pub const TCP_CLOSE: u8 = 7;
 
 /// What the kernel knows of a TCP connection.
 ///

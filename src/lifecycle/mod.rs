@@ -9,6 +9,7 @@ mod limits;
 mod liveness;
 mod network;
 mod pods;
+mod target_watch;
 
 pub use budget::*;
 pub use decide::{Action, InstanceState, Situation, asked_to_end, decide, is_on_record};
@@ -19,3 +20,4 @@ pub use limits::{LimitWatch, Verdict};
 pub use liveness::{LeaseSeen, Observer, Suspect};
 pub use network::{NetworkWatch, TcpHealth};
 pub use pods::{Container, Pods};
+pub use target_watch::{TargetConnections, TargetWatch};

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handler::{Host, TargetHandler};
 use super::host_trust::HostTrust;
-use super::{TargetConnection, config};
+use super::{TargetConnection, announce_end, config};
 use crate::api::BastionTarget;
 use crate::gateway::inbox::Inboxes;
 use crate::gateway::reverse::Incoming;
@@ -30,13 +30,13 @@ impl TargetConnection {
         let config = Arc::new(client::Config { preferred, ..config(&trust, &[]) });
         let distrust = Arc::new(OnceLock::new());
         let host = Host { session: "fuzz".into(), name: "web-1".to_owned(), trust, distrust, legacy: Vec::new() };
-        let (inboxes, lost) = (Arc::<Inboxes<_>>::default(), CancellationToken::new());
+        let inboxes = Arc::<Inboxes<_>>::default();
         let (refused, refusal) = oneshot::channel();
-        let handler =
-            TargetHandler { host, refused: Some(refused), inboxes: inboxes.clone(), incoming, lost: lost.clone() };
+        let handler = TargetHandler { host, refused: Some(refused), inboxes: inboxes.clone(), incoming };
         let mut handle = client::connect_stream(config, stream, handler).await?;
+        let ended = announce_end(&handle, inboxes.clone());
         handle.authenticate_none("root").await?;
         let cut = CancellationToken::new().drop_guard();
-        Ok(Self { handle, health: Health::default(), inboxes, lost, refusal, _cut: cut })
+        Ok(Self { handle, health: Health::default(), inboxes, ended, refusal, _cut: cut })
     }
 }

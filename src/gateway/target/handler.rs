@@ -8,7 +8,6 @@ use russh::client::{self, ChannelOpenHandle};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure, Names, Sig};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::algorithms;
@@ -65,8 +64,6 @@ pub struct TargetHandler {
     pub inboxes: Arc<Inboxes<FromTarget>>,
     /// Takes the channels that the target opens.
     pub incoming: mpsc::Sender<Incoming>,
-    /// Is cancelled when the connection has ended.
-    pub lost: CancellationToken,
 }
 
 /// The target's side of a channel. The reading half is dropped: with it, the connection's loop would wait for whoever reads.
@@ -279,14 +276,5 @@ impl client::Handler for TargetHandler {
     ) -> Result<(), Self::Error> {
         reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
         Ok(())
-    }
-
-    async fn disconnected(&mut self, reason: client::DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
-        self.inboxes.lose(FromTarget::Lost);
-        self.lost.cancel();
-        match reason {
-            client::DisconnectReason::ReceivedDisconnect(_) => Ok(()),
-            client::DisconnectReason::Error(error) => Err(error),
-        }
     }
 }

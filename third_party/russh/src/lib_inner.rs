@@ -555,6 +555,10 @@ impl ChannelParams {
     }
 }
 
+/// How many bytes of channel data a session takes from its queue before it
+/// writes them and looks at its peer again.
+pub(crate) const MAX_BATCH_BYTES: usize = 128 * 1024;
+
 pub(crate) async fn flush_or_timeout<W: AsyncWrite + Unpin>(
     writer: &mut sshbuffer::PacketWriter,
     stream: &mut W,

@@ -126,6 +126,16 @@ pub enum ChannelMsg {
     OpenFailure(ChannelOpenFailure),
 }
 
+impl ChannelMsg {
+    /// Returns the bytes of channel data that the message carries.
+    pub(crate) fn data_len(&self) -> usize {
+        match self {
+            ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => data.len(),
+            _ => 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct WindowSizeRef {
     value: Arc<Mutex<u32>>,

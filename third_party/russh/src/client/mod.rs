@@ -266,6 +266,16 @@ impl From<(ChannelId, ChannelMsg)> for Msg {
     }
 }
 
+impl Msg {
+    /// Returns the bytes of channel data that the message carries.
+    fn data_len(&self) -> usize {
+        match self {
+            Msg::Channel(_, msg) => msg.data_len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Internal state for a server-initiated channel-open request awaiting accept or reject.
 /// A handle passed to `server_channel_open_*` callbacks that the handler uses to
 /// accept or reject the server's channel request.
@@ -330,6 +340,17 @@ impl<H: Handler> Drop for Handle<H> {
 impl<H: Handler> Handle<H> {
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
+    }
+
+    /// Returns a future that completes when the session has ended, however it
+    /// ended: by a disconnect, an error, or a panic of its task. Everything
+    /// received before has been passed to the [`Handler`] by then.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<H>
+    where
+        H: 'static,
+    {
+        let sender = self.sender.clone();
+        async move { sender.closed().await }
     }
 
     /// Return the initial key-exchange context for OpenSSH agent session
@@ -1347,7 +1368,11 @@ impl Session {
         self.receiver.close();
         self.priority_receiver.close();
         self.inbound_channel_receiver.close();
-        map_err!(stream_write.shutdown().await)?;
+        // A connection that the peer has reset cannot be shut down. The handler
+        // must hear of its end all the same.
+        if let Err(e) = stream_write.shutdown().await {
+            debug!("shutdown failed: {e:?}");
+        }
         match result {
             Ok(v) => {
                 handler
@@ -1482,23 +1507,14 @@ impl Session {
                     return Err(crate::Error::InactivityTimeout.into());
                 }
                 msg = self.receiver.recv(), if can_receive_outbound => {
-                    self.drain_priority_msgs()?;
                     match msg {
-                        Some(msg) => self.handle_msg(msg)?,
+                        Some(msg) => self.handle_batch(msg, |session| &mut session.receiver)?,
                         None => {
+                            self.drain_priority_msgs()?;
                             self.common.disconnected = true;
                             break
                         }
                     };
-
-                    // eagerly take all outgoing messages so writes are batched
-                    while !self.kex.active() && !self.common.has_any_pending_data() {
-                        self.drain_priority_msgs()?;
-                        match self.receiver.try_recv() {
-                            Ok(next) => self.handle_msg(next)?,
-                            Err(_) => break
-                        }
-                    }
                 }
                 msg = self.priority_receiver.recv(), if !self.kex.active() => {
                     match msg {
@@ -1510,19 +1526,9 @@ impl Session {
                     self.drain_priority_msgs()?;
                 }
                 msg = self.inbound_channel_receiver.recv(), if can_receive_outbound => {
-                    self.drain_priority_msgs()?;
                     match msg {
-                        Some(msg) => self.handle_msg(msg)?,
-                        None => (),
-                    }
-
-                    // eagerly take all outgoing messages so writes are batched
-                    while !self.kex.active() && !self.common.has_any_pending_data() {
-                        self.drain_priority_msgs()?;
-                        match self.inbound_channel_receiver.try_recv() {
-                            Ok(next) => self.handle_msg(next)?,
-                            Err(_) => break
-                        }
+                        Some(msg) => self.handle_batch(msg, |session| &mut session.inbound_channel_receiver)?,
+                        None => self.drain_priority_msgs()?,
                     }
                 }
             };
@@ -1602,6 +1608,33 @@ impl Session {
         while !self.kex.active() {
             match self.priority_receiver.try_recv() {
                 Ok(msg) => self.handle_msg(msg)?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles a message and those that wait behind it in the same queue, so
+    /// that they are written together: up to [`MAX_BATCH_BYTES`](crate::MAX_BATCH_BYTES)
+    /// of data, for the encryption of more would keep other tasks waiting.
+    fn handle_batch(
+        &mut self,
+        first: Msg,
+        queue: impl Fn(&mut Self) -> &mut Receiver<Msg>,
+    ) -> Result<(), crate::Error> {
+        self.drain_priority_msgs()?;
+        let mut bytes = first.data_len();
+        self.handle_msg(first)?;
+        while !self.kex.active()
+            && !self.common.has_any_pending_data()
+            && bytes < crate::MAX_BATCH_BYTES
+        {
+            self.drain_priority_msgs()?;
+            match queue(self).try_recv() {
+                Ok(next) => {
+                    bytes += next.data_len();
+                    self.handle_msg(next)?;
+                }
                 Err(_) => break,
             }
         }

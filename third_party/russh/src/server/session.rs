@@ -96,6 +96,16 @@ impl From<(ChannelId, ChannelMsg)> for Msg {
     }
 }
 
+impl Msg {
+    /// Returns the bytes of channel data that the message carries.
+    fn data_len(&self) -> usize {
+        match self {
+            Msg::Channel(_, msg) => msg.data_len(),
+            _ => 0,
+        }
+    }
+}
+
 pub use crate::PendingChannelOpen;
 
 /// A handle passed to channel-open callbacks that the handler uses to
@@ -691,7 +701,8 @@ impl Session {
             // window adjustment can release the queued data.
             if !self.kex.active() && !self.common.has_any_pending_data() {
                 let mut drained = 0;
-                while drained < MAX_MESSAGES_PER_BATCH {
+                let mut drained_bytes = 0;
+                while drained < MAX_MESSAGES_PER_BATCH && drained_bytes < crate::MAX_BATCH_BYTES {
                     // Only Empty/Disconnected end the drain; both mean "nothing
                     // more to hand off right now", so treat them the same.
                     let msg = match self.priority_receiver.try_recv() {
@@ -701,6 +712,7 @@ impl Session {
                             Err(_) => break,
                         },
                     };
+                    drained_bytes += msg.data_len();
                     self.dispatch_msg(msg)?;
                     drained += 1;
                     if self.common.has_any_pending_data() {
@@ -852,8 +864,12 @@ impl Session {
             }
         }
         debug!("disconnected");
-        // Shutdown
-        map_err!(stream_write.shutdown().await)?;
+        // Shutdown. A connection that the client has reset cannot be shut down,
+        // and nothing more will come from it.
+        if let Err(e) = stream_write.shutdown().await {
+            debug!("shutdown failed: {e:?}");
+            return Ok(());
+        }
         loop {
             if let Some((stream_read, buffer, opening_cipher)) = is_reading.take() {
                 reading.set(start_reading(stream_read, buffer, opening_cipher));

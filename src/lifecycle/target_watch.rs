@@ -1,0 +1,82 @@
+//! Decides when a session has lost its target although no channel has ended.
+
+use std::time::{Duration, Instant};
+
+use super::budget::{NETWORK_LOOK_EVERY, TARGET_GONE_AFTER, UNREAD_AFTER_TARGET_LOST};
+
+/// What a session's channels can expect of its connections to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetConnections {
+    /// One is open, or no channel needs one.
+    Open,
+    /// All have ended. The channels know it, and still pass on what the target sent before.
+    Ended,
+    /// All sockets are gone, and at least one end was never announced to its channels.
+    Vanished,
+}
+
+/// Watches one session for a lost target.
+#[derive(Debug, Default)]
+pub struct TargetWatch {
+    /// Since when the target is lost and nothing was passed to the user, and the bytes passed until then.
+    stalled: Option<(Instant, u64)>,
+}
+
+impl TargetWatch {
+    /// Returns whether the session has to end because its target is lost. `passed` counts the bytes passed to the user.
+    pub fn is_lost(&mut self, connections: TargetConnections, passed: u64, now: Instant) -> bool {
+        let patience = match connections {
+            TargetConnections::Open => {
+                self.stalled = None;
+                return false;
+            }
+            TargetConnections::Ended => UNREAD_AFTER_TARGET_LOST,
+            TargetConnections::Vanished => TARGET_GONE_AFTER,
+        };
+        match self.stalled {
+            Some((since, before)) if before == passed => now.saturating_duration_since(since) >= patience,
+            _ => {
+                self.stalled = Some((now, passed));
+                false
+            }
+        }
+    }
+
+    /// Returns how long to wait for the next look.
+    pub const fn next_look(&self) -> Duration {
+        if self.stalled.is_some() { TARGET_GONE_AFTER } else { NETWORK_LOOK_EVERY }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::TargetConnections::{Ended, Open, Vanished};
+    use super::*;
+
+    #[rstest]
+    #[case::open([(0, Open, 0), (60, Open, 0)], false)]
+    #[case::vanished([(0, Vanished, 0), (2, Vanished, 0)], true)]
+    #[case::vanished_just_now([(0, Vanished, 0), (1, Vanished, 0)], false)]
+    #[case::another_connection_in_time([(0, Vanished, 0), (2, Open, 0)], false)]
+    #[case::drained_slowly([(0, Ended, 0), (20, Ended, 1)], false)]
+    #[case::announced_and_read([(0, Ended, 0), (2, Ended, 0)], false)]
+    #[case::announced_and_not_read([(0, Ended, 0), (20, Ended, 0)], true)]
+    fn a_target_is_lost(#[case] looks: [(u64, TargetConnections, u64); 2], #[case] lost: bool) {
+        let (mut watch, start) = (TargetWatch::default(), Instant::now());
+        let [first, second] =
+            looks.map(|(at, connections, passed)| watch.is_lost(connections, passed, start + Duration::from_secs(at)));
+        assert_eq!((first, second), (false, lost));
+    }
+
+    #[test]
+    fn a_loss_is_looked_at_again_soon_and_forgotten_once_a_connection_is_open() {
+        let (mut watch, start) = (TargetWatch::default(), Instant::now());
+        assert_eq!(watch.next_look(), NETWORK_LOOK_EVERY);
+        assert!(!watch.is_lost(Vanished, 0, start));
+        assert_eq!(watch.next_look(), TARGET_GONE_AFTER);
+        assert!(!watch.is_lost(Open, 0, start + TARGET_GONE_AFTER));
+        assert!(!watch.is_lost(Vanished, 0, start + 2 * TARGET_GONE_AFTER));
+    }
+}
