@@ -12,11 +12,12 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::harness::proc::descendants;
 use crate::harness::process::Process;
 use crate::harness::ssh::Ssh;
 use crate::harness::sshd::free_port;
 use crate::harness::tcp::{Destination, MEBIBYTE, ends, exchange, random};
-use crate::harness::{AT_ONCE, Bastion, PATIENCE, eventually};
+use crate::harness::{AT_ONCE, Bastion, PATIENCE, Sshd, eventually};
 
 /// With a target that allows local forwards.
 async fn forwarding() -> Bastion {
@@ -71,6 +72,31 @@ async fn a_forwarded_port_carries_both_ways_and_is_on_record() {
         logged.lines().find(|it| it.contains("local_forward") && it.contains("opened")).expect("a line of the log");
     let fields = serde_json::from_str::<serde_json::Value>(line).expect("JSON")["fields"].clone();
     assert_eq!((&fields["session"], &fields["address"]), (&json!(name), &json!(destination.address.to_string())),);
+}
+
+/// A target that has closed a forward is not kept waiting: its sshd ends at once, and not after the time in which it could
+/// still pass on what the user sent.
+#[tokio::test]
+async fn a_forward_that_has_ended_leaves_no_process_on_the_target() {
+    const LESS_THAN_THE_LINGER: Duration = Duration::from_secs(4);
+    let sshd = Sshd::start().await;
+    let bastion = Bastion::with(async |namespace, _| {
+        namespace.target_with("alone", &sshd, json!({"allow": {"localForward": true}})).await;
+    })
+    .await;
+    let destination = Destination::echo().await;
+    let (words, here) = forward_to(destination.address).await;
+    let _ssh = bastion.ssh("alice:alone").await.option("-N").option("-L").option(&words).start().await;
+    for _ in 0..3 {
+        assert_eq!(exchange(connect(here).await, b"through").await, b"through");
+        eventually(LESS_THAN_THE_LINGER, "the forward's sshd has ended", async || {
+            match descendants(sshd.pid().as_raw()) {
+                none if none.is_empty() => Ok(()),
+                processes => Err(format!("{processes:?}")),
+            }
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

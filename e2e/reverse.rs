@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bastion_operator::api::{Phase, Reason};
+use futures::future::ready;
+use futures::{StreamExt, stream};
 use nix::sys::signal::Signal;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::process::{Process, command};
@@ -15,7 +19,7 @@ use crate::harness::run::Run;
 use crate::harness::ssh::Ssh;
 use crate::harness::sshd::free_port;
 use crate::harness::tcp::{Destination, MEBIBYTE, ends, exchange, random};
-use crate::harness::{AT_ONCE, Bastion, eventually};
+use crate::harness::{AT_ONCE, Bastion, eventually, metric_becomes};
 
 /// With a target that allows what begins on it.
 async fn reversing() -> Bastion {
@@ -139,6 +143,54 @@ async fn a_connection_that_nobody_reads_holds_up_no_other() {
     let bytes = random(10);
     assert!(exchange(connect(there(ports[1])).await, &bytes).await == bytes, "the other carries on");
     stalled.abort();
+}
+
+/// The session's task sees many of them at once, and more than a session may have open.
+#[tokio::test]
+async fn every_one_of_many_connections_at_once_arrives() {
+    const CONNECTIONS: usize = 600;
+    const AT_A_TIME: usize = 200;
+    let bastion = reversing().await;
+    let destination = Destination::echo().await;
+    let (_ssh, there) = listening(&bastion, destination.address).await;
+    let answers = stream::iter(0..CONNECTIONS).map(async |number| {
+        let sent = number.to_string().into_bytes();
+        exchange(connect(there).await, &sent).await == sent
+    });
+    let answered = answers.buffer_unordered(AT_A_TIME).filter(|right| ready(*right)).count().await;
+    assert_eq!(answered, CONNECTIONS);
+}
+
+#[tokio::test]
+async fn a_connection_for_which_there_is_no_room_waits_and_is_refused_with_a_reason_after_a_while() {
+    /// As many channels as a session may have, one of which has the target listen.
+    const FULL: usize = 127;
+    const REFUSED_WITHIN: Duration = Duration::from_secs(60);
+    let bastion = reversing().await;
+    let destination = Destination::echo().await;
+    let (_ssh, there) = listening(&bastion, destination.address).await;
+    let mut held: Vec<TcpStream> = stream::iter(0..FULL).then(async |_| connect(there).await).collect().await;
+    for stream in &mut held {
+        assert_eq!(answer(stream).await, *b"x");
+    }
+    let (mut next, mut last) = (connect(there).await, connect(there).await);
+    drop(held.pop());
+    assert_eq!(answer(&mut next).await, *b"x", "it takes the place that became free");
+    let ended = tokio::time::timeout(REFUSED_WITHIN, last.read(&mut [0])).await;
+    assert!(matches!(ended, Ok(Ok(0) | Err(_))), "the other is closed: {ended:?}");
+    let reason = "128 channels of the session were open for 30 s";
+    assert!(bastion.gateway.process.stderr().contains(reason), "the log says why");
+    let refused = r#"bastion_remote_opens_refused_total{reason="waited"}"#;
+    metric_becomes(bastion.gateway.http, refused, |count| count >= 1.0).await;
+    assert!(bastion.sshd.log().contains(reason), "the target is told why");
+}
+
+/// Sends one byte, and reads the echo.
+async fn answer(stream: &mut TcpStream) -> [u8; 1] {
+    let mut echo = [0];
+    stream.write_all(b"x").await.expect("the connection takes a byte");
+    stream.read_exact(&mut echo).await.expect("the echo comes");
+    echo
 }
 
 #[tokio::test]

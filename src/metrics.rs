@@ -269,6 +269,8 @@ const REFUSALS: [&str; 28] = [
     "quota_unknown",
     "not_recorded",
 ];
+/// Of channels that a target opens: those that waited too long for room, and those that found too many waiting.
+const REMOTE_OPEN_REFUSALS: [&str; 2] = ["waited", "queue_full"];
 const UNREACHABLE: [&str; 9] =
     ["name", "address", "slow", "no_ssh", "host_key", "algorithms", "credentials", "login", "ssh"];
 const RECORDING_FAILURES: [&str; 9] =
@@ -338,6 +340,7 @@ metrics! {
     connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(["all", "address", "proxy_header"], |reason| RefusalLabels { reason }), "Connections turned away because too many had no session yet, in all or from their address, or because a load balancer did not say where they come from.";
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused; each key that a client offers in vain counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counted(UNREACHABLE, |reason| UnreachableLabels { reason }), "Connections to targets that could not be made or signed in.";
+    remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels that a target opened (`ssh -R`, `ssh -A`) and that were refused: no room within 30 s (waited), or too many waiting (queue_full).";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";
     terminals_open: Gauge, "gauge", Gauge::default(), "Web terminals that are open, with a session or about to have one.";
     terminals_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(TERMINAL_REFUSALS, |reason| RefusalLabels { reason }), "Requests for a web terminal that were answered with an error; who may have no session is counted with the sign-ins.";

@@ -60,6 +60,11 @@ pub fn connect_failed(why: &str) -> ChannelOpenFailure {
     with_reason(&ChannelOpenFailure::ConnectFailed, why)
 }
 
+/// "resource shortage", with a reason that the other side may show.
+pub fn resource_shortage(why: &str) -> ChannelOpenFailure {
+    with_reason(&ChannelOpenFailure::ResourceShortage, why)
+}
+
 /// The library has its own words for the known codes, and takes others for any code only.
 pub fn with_reason(failure: &ChannelOpenFailure, why: &str) -> ChannelOpenFailure {
     ChannelOpenFailure::Other { code: failure.code(), reason: why.chars().take(255).collect() }

@@ -2,7 +2,7 @@
 //! programs there that ask the user's agent.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use russh::server::Handle;
 use russh::{Channel, ChannelOpenFailure, client};
@@ -62,6 +62,8 @@ pub struct Incoming {
     pub reply: client::ChannelOpenHandle,
     /// Where its inbox is among.
     pub inboxes: Arc<Inboxes<FromTarget>>,
+    /// When the target asked for it.
+    pub since: Instant,
 }
 
 impl Incoming {

@@ -23,7 +23,7 @@ use super::activity::Activity;
 use super::channel::{self, Announcement, ChannelEnd, Opened};
 use super::client_side::{ClientSide, Connected, Parting};
 use super::directory::Grant;
-use super::forward;
+use super::forward::{self, resource_shortage};
 use super::instance::Instance;
 use super::refusal::Refusal;
 use super::registry::{Carried, Order};
@@ -49,8 +49,10 @@ const FIRST_CHANNEL: Duration = Duration::from_millis(500);
 const DIALS_AT_ONCE: usize = 8;
 /// How many channels a session may have open at once, whoever opened them.
 const MAX_CHANNELS: usize = 128;
-/// How many channels that the target opens may wait for the session.
-const MAX_INCOMING: usize = 16;
+/// How many channels that the target opens may wait for the session to have room for them.
+pub const MAX_INCOMING: usize = 512;
+/// How long such a channel may wait.
+const MAX_INCOMING_WAIT: Duration = Duration::from_secs(30);
 
 /// Runs a session from sign-in to its written end. `slot` is held as long as the cluster thinks that the session
 /// is online, so that ends that cannot be written are bounded by the sessions that a gateway may carry.
@@ -81,6 +83,7 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
         waiting: client.first.take().into_iter().collect(),
         channels: JoinSet::new(),
         incoming: mpsc::channel(MAX_INCOMING),
+        next_incoming: None,
         user_network: NetworkWatch::default(),
         target_links: Vec::new(),
         target_watch: TargetWatch::default(),
@@ -143,6 +146,8 @@ struct Session {
     channels: JoinSet<ChannelEnd>,
     /// Channels that the target opens.
     incoming: (mpsc::Sender<Incoming>, mpsc::Receiver<Incoming>),
+    /// The one of them that has waited longest.
+    next_incoming: Option<Incoming>,
     user_network: NetworkWatch,
     /// The connections to the target, until their end was announced to their channels.
     target_links: Vec<TargetLink>,
@@ -183,6 +188,7 @@ impl Session {
                 warn!(session = %self.name, "no connection to the target is left; the session ends");
                 return Cause::TargetClosed;
             }
+            self.join_incoming(&client.connection).await;
             tokio::select! {
                 biased;
                 cause = ordered(&mut order) => return cause,
@@ -219,7 +225,9 @@ impl Session {
                 },
                 () = client.gone.cancelled() => return self.client_gone(client.left(), announce).await,
                 Some(channel) = client.opened.recv() => self.opened(channel),
-                Some(incoming) = self.incoming.1.recv() => self.incoming(incoming, &client.connection).await,
+                Some(incoming) = self.incoming.1.recv(), if self.next_incoming.is_none() => {
+                    self.next_incoming = Some(incoming);
+                }
                 () = ended(self.spare.as_ref()) => {
                     self.spare = None;
                     if self.channels.is_empty() {
@@ -373,6 +381,16 @@ impl Session {
         }
     }
 
+    /// Joins the channel that has waited longest of those that the target opens: as soon as there is room for it, or to be
+    /// refused when it has waited too long.
+    async fn join_incoming(&mut self, user: &Connected) {
+        let is_full = self.channels.len() >= MAX_CHANNELS;
+        let due = self.next_incoming.take_if(|next| !is_full || next.since.elapsed() >= MAX_INCOMING_WAIT);
+        if let Some(incoming) = due {
+            self.incoming(incoming, user).await;
+        }
+    }
+
     /// A channel that the target opens, where the user may have such ones.
     async fn incoming(&mut self, incoming: Incoming, user: &Connected) {
         let allow = self.grant.target.spec.allow;
@@ -390,8 +408,12 @@ impl Session {
             incoming.purpose.tell(&self.observers.audit, None, denied.result);
             incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
         } else if self.channels.len() >= MAX_CHANNELS {
+            let seconds = MAX_INCOMING_WAIT.as_secs();
+            let why = format!("{MAX_CHANNELS} channels of the session were open for {seconds} s");
+            METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "waited" }).inc();
+            warn!(session = %self.name, why, "a channel that the target opens is refused");
             incoming.purpose.tell(&self.observers.audit, None, "not opened: too many channels");
-            incoming.refuse(ChannelOpenFailure::ResourceShortage).await;
+            incoming.refuse(resource_shortage(&format!("bastion: {why}"))).await;
         } else {
             let (audit, activity) = (self.observers.audit.clone(), self.activity.clone());
             let instance = self.instance.clone();

@@ -53,12 +53,19 @@ impl Tunnel {
         end
     }
 
-    /// Closes the target's side, and gives it some time to take in what the user sent at last. What it sends itself nobody
-    /// wants any more.
+    /// Closes the target's side, and waits up to [`LINGER`] until the target has closed it too: until then it may still pass
+    /// on what the user sent. Discards what the target sends meanwhile.
     pub async fn linger(self) {
         let closed = async {
             let _ = self.target.write.close().await;
-            while !matches!(self.target.next().await, Item::Said(FromTarget::Close | FromTarget::Lost)) {}
+            loop {
+                tokio::select! {
+                    biased;
+                    // `run` may have taken out the target's CLOSE already, so this does not wait for that item.
+                    () = self.target.inbox.closed() => return,
+                    _ = self.target.next() => {}
+                }
+            }
         };
         let _ = timeout(LINGER, closed).await;
     }

@@ -2,11 +2,13 @@
 //! into inboxes. Nothing here waits for the user's side.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use russh::client::{self, ChannelOpenHandle};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure, Names, Sig};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
@@ -18,7 +20,8 @@ use crate::gateway::forward;
 use crate::gateway::inbox::Inboxes;
 use crate::gateway::request::FromTarget;
 use crate::gateway::reverse::{Incoming, Purpose};
-use crate::metrics::{AlgorithmLabels, METRICS};
+use crate::gateway::session::MAX_INCOMING;
+use crate::metrics::{AlgorithmLabels, METRICS, RefusalLabels};
 
 /// What a target is checked against while keys are exchanged.
 pub struct Host {
@@ -78,12 +81,21 @@ impl TargetHandler {
         Ok(self.inboxes.put(channel, said, bytes)?)
     }
 
-    /// Hands over a channel that the target opens; one too many is refused.
+    /// Hands a channel that the target opens over to the session, where it waits for room; refuses it when too many wait.
     async fn hand_over(&self, purpose: Purpose, channel: Channel<client::Msg>, reply: ChannelOpenHandle) {
         let target = side(&self.inboxes, channel);
-        let incoming = Incoming { purpose, target, reply, inboxes: self.inboxes.clone() };
-        if let Err(refused) = self.incoming.try_send(incoming) {
-            refused.into_inner().refuse(ChannelOpenFailure::ResourceShortage).await;
+        let incoming = Incoming { purpose, target, reply, inboxes: self.inboxes.clone(), since: Instant::now() };
+        match self.incoming.try_send(incoming) {
+            Ok(()) => {}
+            Err(TrySendError::Full(incoming)) => {
+                METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "queue_full" }).inc();
+                warn!(session = %self.host.session, MAX_INCOMING, "a channel that the target opens is refused: too many wait");
+                incoming.refuse(forward::resource_shortage("bastion: too many channels wait to be opened")).await;
+            }
+            // The session has ended, and says so to both sides.
+            Err(TrySendError::Closed(incoming)) => {
+                incoming.refuse(forward::connect_failed("bastion: session ended")).await
+            }
         }
     }
 }
