@@ -6,13 +6,18 @@ use bastion_operator::{api, audit, cluster, console, controller, drain, gateway,
 use clap::Parser;
 use zeroize::Zeroizing;
 
+/// After how many turns of tasks a worker asks the kernel for events. Tokio's 61 would keep a keystroke waiting for as many
+/// turns of bulk transfers.
+const EVENT_INTERVAL: u32 = 4;
+
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         anyhow::bail!("the TLS provider is installed already");
     }
     telemetry::start(cli.log.log_format, &cli.log.log).context("--log")?;
-    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(EVENT_INTERVAL).build();
+    let runtime = runtime.context("the runtime cannot be started")?;
     runtime.block_on(run(cli.command))
 }
 

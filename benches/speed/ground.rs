@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::harness::proc::descendants;
 use crate::harness::ssh::Ssh;
 use crate::harness::{ControlPlane, Controller, Gateway, Namespace, PATIENCE, Run, Setting, Sshd, eventually};
 use crate::process;
-use crate::harness::proc::descendants;
 
 /// The cipher and the key exchange of every leg: OpenSSH's own first choice of a key exchange would flatter us.
 const ALGORITHMS: [&str; 2] = ["Ciphers=aes256-gcm@openssh.com", "KexAlgorithms=curve25519-sha256"];
@@ -55,17 +55,21 @@ impl Ground {
         let bastion = Sshd::start_with(&format!("{SSHD}{}", force_command(&namespace, &target).await)).await;
         namespace.user("alice").await;
         namespace.target("web-1", &target).await;
-        let controller = Controller::start_in(&namespace, "controller-0", "10m", &setting()).await;
+        let controller = Controller::start_in(&namespace, "controller-0", "10m", &Setting::default()).await;
         let gateway = gateway(&namespace, "gateway-0").await;
-        let ours = Way {
-            address: gateway.address,
-            sign_in_name: "alice:web-1".to_owned(),
-            known_hosts: gateway.known_hosts().to_owned(),
-            key: Run::get().await.user_key.path.clone(),
-            dir: namespace.dir.clone(),
-        };
+        let ours = way_through(&namespace, &gateway).await;
         let ways = [ours, way(&namespace, &bastion).await, way(&namespace, &target).await];
         Self { ways, gateway, bastion, target, _controller: controller, namespace }
+    }
+
+    /// Returns a gateway with so many worker threads, and the way through it.
+    pub async fn with_workers(&self, workers: usize) -> (Gateway, Way) {
+        let env = vec![("TOKIO_WORKER_THREADS", workers.to_string().into())];
+        let setting = Setting { env, ..Setting::default() };
+        let pod = format!("gateway-{workers}-workers");
+        let gateway = Gateway::start_in(&self.namespace, &pod, &["--grace-period", "0s"], &setting).await;
+        let way = way_through(&self.namespace, &gateway).await;
+        (gateway, way)
     }
 
     /// Measures each way so many times, in another order each time, so that none of them always comes after the same
@@ -117,13 +121,20 @@ impl Way {
     }
 }
 
-/// A gateway as it is in use, with a log of the usual detail.
+/// A gateway as it is in use.
 pub async fn gateway(namespace: &Namespace, pod: &str) -> Gateway {
-    Gateway::start_in(namespace, pod, &["--grace-period", "0s"], &setting()).await
+    Gateway::start_in(namespace, pod, &["--grace-period", "0s"], &Setting::default()).await
 }
 
-fn setting() -> Setting<'static> {
-    Setting { env: vec![("RUST_LOG", "info".into())], ..Setting::default() }
+/// Returns alice's way to the target through a gateway.
+async fn way_through(namespace: &Namespace, gateway: &Gateway) -> Way {
+    Way {
+        address: gateway.address,
+        sign_in_name: "alice:web-1".to_owned(),
+        known_hosts: gateway.known_hosts().to_owned(),
+        key: Run::get().await.user_key.path.clone(),
+        dir: namespace.dir.clone(),
+    }
 }
 
 /// The way to an sshd, in which the key for targets may sign in.

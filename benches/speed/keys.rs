@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::{sleep, timeout};
 
-use crate::ground::{DIRECT, Ground, OPENSSH, OURS};
+use crate::ground::{DIRECT, Ground, OPENSSH, Way};
 use crate::harness::PATIENCE;
 use crate::harness::process::{Process, command, spawn};
 use crate::statistics::percentile;
@@ -22,22 +22,19 @@ const LINE: usize = 64;
 pub struct Keystrokes {
     pub p50: [Option<f64>; 3],
     pub p99: [Option<f64>; 3],
-    /// What is over the 99th percentile of the direct way.
-    pub p99_over_direct: [Option<f64>; 3],
 }
 
-/// Types on each way.
-pub async fn keystrokes(ground: &Ground, rounds: usize, keys: usize) -> Keystrokes {
-    let echoes = ground.interleaved(rounds, async |way| beside_two_transfers(ground, way, keys).await).await;
+/// Types on each way, of which `ours` stands in for the usual one through our gateway.
+pub async fn keystrokes(ground: &Ground, ours: &Way, rounds: usize, keys: usize) -> Keystrokes {
+    let ways = [ours, &ground.ways[OPENSSH], &ground.ways[DIRECT]];
+    let echoes = ground.interleaved(rounds, async |way| beside_two_transfers(ways[way], keys).await).await;
     let at = |percent| echoes.each_ref().map(|rounds| percentile(rounds.concat(), percent));
-    let p99 = at(99);
-    let over = |way: usize| Some(p99[way]? - p99[DIRECT]?);
-    Keystrokes { p50: at(50), p99, p99_over_direct: [over(OURS), over(OPENSSH), None] }
+    Keystrokes { p50: at(50), p99: at(99) }
 }
 
-async fn beside_two_transfers(ground: &Ground, way: usize, keys: usize) -> Vec<f64> {
-    let mut typist = Typist::open(ground, way).await;
-    let transfers = transfers(ground, way).await;
+async fn beside_two_transfers(way: &Way, keys: usize) -> Vec<f64> {
+    let mut typist = Typist::open(way).await;
+    let transfers = transfers(way).await;
     let mut echoes = Vec::new();
     for key in 0..keys {
         sleep(PAUSE).await;
@@ -52,11 +49,11 @@ async fn beside_two_transfers(ground: &Ground, way: usize, keys: usize) -> Vec<f
 }
 
 /// A download and an upload that are under way.
-async fn transfers(ground: &Ground, way: usize) -> [Process; 2] {
+async fn transfers(way: &Way) -> [Process; 2] {
     let file = |name| File::options().read(true).write(true).open(name).expect("a device");
     let mut started = Vec::new();
     for (on_target, input) in [("cat /dev/zero", "/dev/null"), ("cat >/dev/null", "/dev/zero")] {
-        let ssh = ground.ways[way].ssh().await.command(&format!("echo begun >&2; exec {on_target}"));
+        let ssh = way.ssh().await.command(&format!("echo begun >&2; exec {on_target}"));
         let mut process = ssh.start_with(file(input), file("/dev/null")).await;
         process.finds("that it has begun", |it| it.stderr().contains("begun").then_some(())).await;
         started.push(process);
@@ -72,8 +69,8 @@ struct Typist {
 }
 
 impl Typist {
-    async fn open(ground: &Ground, way: usize) -> Self {
-        let words = ground.ways[way].ssh().await.terminal().command("echo ready; exec cat >/dev/null").words();
+    async fn open(way: &Way) -> Self {
+        let words = way.ssh().await.terminal().command("echo ready; exec cat >/dev/null").words();
         let mut command = command(&words[0]);
         command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = spawn(command).await;

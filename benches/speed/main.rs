@@ -143,14 +143,19 @@ async fn transferring(ground: &Ground, scale: &Scale, progress: &Progress) -> Ve
     ]
 }
 
+/// With gateways of as many worker threads as a small, a usual and a large node gives them.
 async fn typing(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
-    progress.say(&format!("keystrokes beside two transfers: {} through each", scale.key_rounds * scale.keys));
-    let keys = keys::keystrokes(ground, scale.key_rounds, scale.keys).await;
-    vec![
-        Figure::new("keystroke, p50", "ms", keys.p50, Must::Nothing),
-        Figure::new("keystroke, p99", "ms", keys.p99, Must::Nothing),
-        Figure::new("keystroke, p99 over direct", "ms", keys.p99_over_direct, Must::OursAtMost(3.0)),
-    ]
+    let mut figures = Vec::new();
+    for workers in [1, 2, 6] {
+        let keys = scale.key_rounds * scale.keys;
+        progress.say(&format!("keystrokes beside two transfers, {workers} worker threads: {keys} through each"));
+        let (_gateway, ours) = ground.with_workers(workers).await;
+        let keys = keys::keystrokes(ground, &ours, scale.key_rounds, scale.keys).await;
+        let name = |percentile| format!("keystroke, {percentile}, {workers} worker threads");
+        figures.push(Figure::new(&name("p50"), "ms", keys.p50, Must::AtMostOver(0.5)));
+        figures.push(Figure::new(&name("p99"), "ms", keys.p99, Must::AtMostOver(1.0)));
+    }
+    figures
 }
 
 async fn idling(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {

@@ -13,6 +13,8 @@ pub enum Must {
     AtMost(f64),
     /// At most this, whatever OpenSSH's is.
     OursAtMost(f64),
+    /// At most so much more than OpenSSH's, in the unit of the figure.
+    AtMostOver(f64),
     /// It is there to be read.
     Nothing,
 }
@@ -39,6 +41,7 @@ impl Figure {
             Must::AtLeast(bound) => self.ratio()? >= bound,
             Must::AtMost(bound) => self.ratio()? <= bound,
             Must::OursAtMost(bound) => self.values[OURS]? <= bound,
+            Must::AtMostOver(margin) => self.values[OURS]? <= self.values[OPENSSH]? + margin,
             Must::Nothing => return None,
         })
     }
@@ -48,6 +51,7 @@ impl Figure {
             Must::AtLeast(bound) => format!(">= {bound}x"),
             Must::AtMost(bound) => format!("<= {bound}x"),
             Must::OursAtMost(bound) => format!("<= {bound} {}", self.unit),
+            Must::AtMostOver(margin) => format!("<= +{margin} {}", self.unit),
             Must::Nothing => String::new(),
         }
     }
