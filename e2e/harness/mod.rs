@@ -21,6 +21,7 @@ pub mod objects;
 pub mod oidc;
 pub mod process;
 pub mod programs;
+pub mod raw_client;
 pub mod redis;
 pub mod refusal;
 pub mod relay;
