@@ -36,6 +36,7 @@ mod policies;
 mod programs;
 mod proxy_header;
 mod quota;
+mod readme;
 mod recordings;
 mod records;
 mod redis;
