@@ -4,10 +4,12 @@ use std::path::Path;
 
 use bastion_operator::api::{BastionUser, Reason};
 use kube::api::{Api, Patch, PatchParams};
+use russh::keys::ssh_key::{Certificate, PublicKey};
 use serde_json::json;
 
 use crate::harness::certificates::Authority;
 use crate::harness::namespace::{Namespace, PEOPLE};
+use crate::harness::raw_client::{RawClient, message};
 use crate::harness::security_key::{SecurityKey, TOUCHED, VERIFIED};
 use crate::harness::ssh::Ssh;
 use crate::harness::{AT_ONCE, Bastion, Outcome, PATIENCE, Sshd, eventually};
@@ -101,6 +103,75 @@ async fn a_security_key_must_say_that_it_was_touched_and_asked_for_a_pin_where_i
     assert_kept_out(&with(&touched).await);
     let log = bastion.gateway.process.stderr();
     assert!(log.contains("no security key asked for a PIN or a fingerprint"), "the log says why");
+}
+
+/// The labels under which a security key's untouched assertion was tried. All but the first are another key type's.
+const LABELS: [&str; 6] = [
+    "sk-ssh-ed25519@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
+
+/// Returns the number of the message that answers a sign-in with this blob and these names of its algorithm.
+async fn answer(bastion: &Bastion, key: &SecurityKey, blob: &[u8], named: &str, label: &str) -> Option<u8> {
+    let mut client = RawClient::connect(bastion.gateway.address).await;
+    let answer = client.sign_in("carol:web-1", named, blob, |data| key.sign(label, data)).await;
+    answer.and_then(|payload| payload.first().copied())
+}
+
+/// The name of a certificate's algorithm, for a key's.
+fn certificate_of(algorithm: &str) -> String {
+    match algorithm.split_once('@') {
+        Some((name, _)) => format!("{name}-cert-v01@openssh.com"),
+        None => format!("{algorithm}-cert-v01@openssh.com"),
+    }
+}
+
+#[tokio::test]
+async fn no_label_of_a_signature_replaces_the_touch_of_a_security_key() {
+    let (untouched, touched) = (SecurityKey::saying(0).await, SecurityKey::new().await);
+    let bastion = Bastion::with(async |namespace: &Namespace, sshd: &Sshd| {
+        let keys = [&untouched.public, &touched.public];
+        namespace.user_with("carol", json!({"groups": [PEOPLE], "publicKeys": keys})).await;
+        namespace.target("web-1", sshd).await;
+    })
+    .await;
+    let blob = |key: &SecurityKey| PublicKey::from_openssh(&key.public).expect("a key").to_bytes().expect("a key");
+    for label in LABELS {
+        let refused = answer(&bastion, &untouched, &blob(&untouched), label, label).await;
+        assert_eq!(refused, Some(message::USERAUTH_FAILURE), "named and labelled {label}");
+        let refused = answer(&bastion, &untouched, &blob(&untouched), LABELS[0], label).await;
+        assert_ne!(refused, Some(message::USERAUTH_SUCCESS), "labelled {label}");
+    }
+    let signed_in = answer(&bastion, &touched, &blob(&touched), LABELS[0], LABELS[0]).await;
+    assert_eq!(signed_in, Some(message::USERAUTH_SUCCESS));
+}
+
+#[tokio::test]
+async fn no_label_of_a_signature_replaces_the_touch_of_a_security_key_with_a_certificate() {
+    let authority = Authority::new().await;
+    let (untouched, touched) = (SecurityKey::saying(0).await, SecurityKey::new().await);
+    let bastion = with_line(authority.line("")).await;
+    let blob = async |key: &SecurityKey| {
+        let path = authority.sign_key(&key.path.with_extension(""), &["-n", "carol"]).await;
+        let line = std::fs::read_to_string(path).expect("a certificate");
+        Certificate::from_openssh(line.trim()).expect("a certificate").to_bytes().expect("a certificate")
+    };
+    let certificate = blob(&untouched).await;
+    for label in LABELS {
+        let named = certificate_of(label);
+        let refused = answer(&bastion, &untouched, &certificate, &named, label).await;
+        assert_eq!(refused, Some(message::USERAUTH_FAILURE), "named {named}, labelled {label}");
+        for named in [label, &certificate_of(LABELS[0])] {
+            let refused = answer(&bastion, &untouched, &certificate, named, label).await;
+            assert_ne!(refused, Some(message::USERAUTH_SUCCESS), "named {named}, labelled {label}");
+        }
+    }
+    let signed_in = answer(&bastion, &touched, &blob(&touched).await, &certificate_of(LABELS[0]), LABELS[0]).await;
+    assert_eq!(signed_in, Some(message::USERAUTH_SUCCESS));
 }
 
 #[tokio::test]

@@ -374,19 +374,19 @@ async fn who_takes_the_gateway_for_a_jump_host_reads_what_to_type() {
     let (login, port) = (&bastion.sshd.login, bastion.sshd.port);
     let instead = "bastion: this is no jump host, it signs in to targets itself; without -J, type: ssh ";
     for (by_way_of, to, words) in [
-        ("alice@gateway", "root@web-1".to_owned(), format!("{instead}alice:{login}@web-1@GATEWAY")),
-        ("alice@gateway", format!("ssh://127.0.0.1:{port}"), format!("{instead}alice:{login}@web-1@GATEWAY")),
+        ("alice@gateway", "root@web-1".to_owned(), format!("{instead}alice+{login}@web-1@GATEWAY")),
+        ("alice@gateway", format!("ssh://127.0.0.1:{port}"), format!("{instead}alice+{login}@web-1@GATEWAY")),
         (
             "alice@gateway",
             "root@web-9".to_owned(),
-            format!("{instead}alice:LOGIN@TARGET@GATEWAY (there is no target \"web-9\""),
+            format!("{instead}alice+LOGIN@TARGET@GATEWAY (there is no target \"web-9\""),
         ),
         (
             "stranger@gateway",
             "root@web-1".to_owned(),
-            format!("{instead}stranger:LOGIN@TARGET@GATEWAY (there is no target \"web-1\""),
+            format!("{instead}stranger+LOGIN@TARGET@GATEWAY (there is no target \"web-1\""),
         ),
-        ("alice:web-1@gateway", "root@web-1".to_owned(), format!("{instead}alice:web-1@GATEWAY")),
+        ("alice:web-1@gateway", "root@web-1".to_owned(), format!("{instead}alice+web-1@GATEWAY")),
     ] {
         let outcome = jump(&bastion, by_way_of, &to).await;
         let line = format!("channel 0: open failed: administratively prohibited: {words}");

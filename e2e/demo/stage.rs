@@ -123,7 +123,7 @@ impl Stage {
   export KUBECONFIG={} PATH=\"$PATH:{tools}\"
   kubectl -n {NAMESPACE} get bastionsessions -o wide --watch
 
-  ssh -p {port} -i {key} -o UserKnownHostsFile={known_hosts} alice:{login}@web-1@127.0.0.1
+  ssh -p {port} -i {key} -o UserKnownHostsFile={known_hosts} alice+{login}@web-1@127.0.0.1
 
   kubectl -n {NAMESPACE} patch bastionsession NAME --type merge \\
     -p '{{\"spec\": {{\"termination\": {{\"requestedBy\": \"admin\", \"reason\": \"lunch\"}}}}}}'

@@ -22,6 +22,7 @@ pub mod oidc;
 pub mod proc;
 pub mod process;
 pub mod programs;
+pub mod raw_client;
 pub mod redis;
 pub mod refusal;
 pub mod relay;

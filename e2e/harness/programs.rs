@@ -198,9 +198,9 @@ async fn start_program(
         None => with_files(&namespace.dir, in_place_of, bastion),
     };
     command.args(arguments);
-    let common = ["--namespace", &namespace.name, "--http-listen", "127.0.0.1:0", "--log-format", "json"];
+let common = ["--namespace", &namespace.name, "--http-listen", "127.0.0.1:0"];
     command.args(common).env("KUBECONFIG", account.kubeconfig);
-    command.env("POD_NAME", pod).env("POD_UID", account.pod_uid);
+    command.env("BASTION_LOG_FORMAT", "json").env("POD_NAME", pod).env("POD_UID", account.pod_uid);
     command.env("BASTION_AUDIT_URL", audit_url(namespace)).envs(setting.env.iter().cloned());
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
 }
@@ -222,7 +222,17 @@ fn line_with(process: &Process, message: &str) -> Option<Value> {
 }
 
 fn address_in(process: &Process, message: &str) -> Option<SocketAddr> {
-    line_with(process, message)?["address"].as_str()?.parse().ok()
+    match line_with(process, message) {
+        Some(fields) => fields["address"].as_str()?.parse().ok(),
+        None => address_in_text(process, message),
+    }
+}
+
+/// The same where the format of log lines is `text`.
+fn address_in_text(process: &Process, message: &str) -> Option<SocketAddr> {
+    let log = process.stderr();
+    let mut words = log.lines().find(|line| line.contains(message))?.split(' ');
+    words.find_map(|word| word.strip_prefix("address=")?.parse().ok())
 }
 
 /// Writes the host key that all gateways share as the key of every host.

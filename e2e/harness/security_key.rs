@@ -1,6 +1,7 @@
 //! A security key in software, behind an agent that the real `ssh` asks for signatures (PROTOCOL.u2f, PROTOCOL.agent).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
@@ -9,6 +10,7 @@ use russh::keys::ssh_key::PublicKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::raw_client::{take, text};
 use super::run::{Run, unique};
 
 const KIND: &str = "sk-ssh-ed25519@openssh.com";
@@ -25,6 +27,8 @@ pub struct SecurityKey {
     pub path: PathBuf,
     /// The agent's socket.
     pub agent: PathBuf,
+    key: Arc<Ed25519KeyPair>,
+    flags: u8,
 }
 
 impl SecurityKey {
@@ -52,13 +56,27 @@ impl SecurityKey {
         let public = PublicKey::from_bytes(&blob).expect("a public key").to_openssh().expect("a line");
         std::fs::write(&path, format!("{public}\n")).expect("a file");
         let listener = UnixListener::bind(&agent).expect("a socket");
+        let key = Arc::new(key);
+        let signing = key.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // The client has left when it is over.
-                let _ = serve(stream, &key, flags, &blob).await;
+                let _ = serve(stream, &signing, flags, &blob).await;
             }
         });
-        Self { public, path, agent }
+        Self { public, path, agent, key, flags }
+    }
+
+    /// Returns the signature of `data` under this label. Flags and counter stand behind the signature where the label is a
+    /// security key's, and at its end where it is not, so that it stays a good one.
+    pub fn sign(&self, label: &str, data: &[u8]) -> Vec<u8> {
+        let (signed, trailer) = assertion(&self.key, self.flags, data);
+        let signature = if label.starts_with("sk-") {
+            [text(&signed), trailer].concat()
+        } else {
+            text(&[signed, trailer].concat())
+        };
+        [text(label.as_bytes()), signature].concat()
     }
 }
 
@@ -89,20 +107,14 @@ fn blob(key: &Ed25519KeyPair) -> Vec<u8> {
 }
 
 fn signature(key: &Ed25519KeyPair, flags: u8, data: &[u8]) -> Vec<u8> {
+    let (signed, trailer) = assertion(key, flags, data);
+    [text(KIND.as_bytes()), text(&signed), trailer].concat()
+}
+
+/// The bare signature, and the flags and counter that it vouches for.
+fn assertion(key: &Ed25519KeyPair, flags: u8, data: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let trailer = [&[flags], 7_u32.to_be_bytes().as_slice()].concat();
     let (application, message) = (digest(&SHA256, APPLICATION.as_bytes()), digest(&SHA256, data));
     let signed = key.sign(&[application.as_ref(), &trailer, message.as_ref()].concat());
-    [text(KIND.as_bytes()), text(signed.as_ref()), trailer].concat()
-}
-
-/// A string as SSH writes it.
-fn text(bytes: &[u8]) -> Vec<u8> {
-    [&u32::try_from(bytes.len()).expect("a short one").to_be_bytes(), bytes].concat()
-}
-
-fn take<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
-    let (length, behind) = rest.split_first_chunk().expect("a length");
-    let (bytes, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
-    *rest = behind;
-    bytes
+    (signed.as_ref().to_vec(), trailer)
 }

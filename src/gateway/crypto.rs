@@ -36,6 +36,12 @@ pub fn all_signatures() -> Vec<Algorithm> {
     all
 }
 
+/// Whether the gateway takes a signature of this algorithm by a key of that one. Without the key's type, a security key's
+/// signature under another label would pass for one that cannot say whether the key was touched.
+pub fn takes_signature(key: &Algorithm, signature: &Algorithm) -> bool {
+    all_signatures().contains(signature) && signatures(key.clone()).contains(signature)
+}
+
 /// What the gateway offers, with these signature algorithms in this order.
 pub fn preferred(host_keys: Vec<Algorithm>) -> Preferred {
     Preferred {
@@ -61,4 +67,43 @@ pub fn signatures(key: Algorithm) -> Vec<Algorithm> {
 /// New keys after this time, and after 1 GiB in one direction, which RFC 4253, section 9, recommends.
 pub fn rekey_limits(time: Duration) -> Limits {
     Limits { rekey_time_limit: time, ..Limits::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LABELS: [&str; 12] = [
+        "ssh-ed25519",
+        "sk-ssh-ed25519@openssh.com",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "rsa-sha2-256",
+        "rsa-sha2-512",
+        "ssh-rsa",
+        "ssh-dss",
+        "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
+        "other@example.com",
+    ];
+
+    #[test]
+    fn a_signature_is_labelled_as_its_keys_type_has_it() {
+        for key in LABELS {
+            let taken: Vec<&str> = LABELS.into_iter().filter(|label| takes(key, label)).collect();
+            match key {
+                "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512" => assert_eq!(taken, ["rsa-sha2-256", "rsa-sha2-512"]),
+                "ssh-dss" | "webauthn-sk-ecdsa-sha2-nistp256@openssh.com" | "other@example.com" => {
+                    assert!(taken.is_empty(), "{key}: {taken:?}");
+                }
+                key => assert_eq!(taken, [key]),
+            }
+        }
+    }
+
+    fn takes(key: &str, label: &str) -> bool {
+        let [key, label] = [key, label].map(|name| Algorithm::new(name).expect("an algorithm"));
+        takes_signature(&key, &label)
+    }
 }

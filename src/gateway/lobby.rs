@@ -23,6 +23,7 @@ use super::refusal::Refusal;
 use super::request::{FromUser, PtyRequest, Request};
 use super::session;
 use super::sign_in::{Permits, SignedIn};
+use super::sign_in_name::SignInName;
 use super::user_channel::UserChannel;
 use super::{Admitted, Gateway, Opening};
 use crate::api::{Allow, BastionUser};
@@ -239,7 +240,8 @@ impl Visit {
         let user = self.gateway.directory.user(&name).map_err(|_| Refusal::Withdrawn)?;
         self.signed_in.proof.still_good(&user).map_err(|_| Refusal::Withdrawn)?;
         let signed_in = SignedIn { user, ..self.signed_in.clone() };
-        self.gateway.admit(signed_in, &format!("{name}:{login}@{target}")).await
+        let chosen = SignInName::new(name, Some(login), Some(target));
+        self.gateway.admit(signed_in, &chosen.to_string()).await
     }
 
     fn check_rights(&self, done: Arc<AtomicUsize>) -> JoinSet<Result<Usable, Refusal>> {

@@ -15,7 +15,7 @@ pub enum Refusal {
     #[error("{0}")]
     Malformed(#[from] Malformed),
     /// The sign-in name has no target.
-    #[error("name a target: ssh -l {user}:TARGET GATEWAY, or {user}:LOGIN@TARGET")]
+    #[error("name a target: ssh {user}+TARGET@GATEWAY, or {user}+LOGIN@TARGET@GATEWAY")]
     NoTarget {
         /// The user who signed in.
         user: String,

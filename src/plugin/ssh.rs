@@ -42,14 +42,10 @@ async fn prepare(flags: &Ssh) -> anyhow::Result<Vec<String>> {
 
 /// The name to sign in with; what cannot be one is refused here, where it was typed.
 fn sign_in_name(user: &str, login: Option<&str>, target: Option<&str>) -> anyhow::Result<String> {
-    let name = match (login, target) {
-        (_, None) => user.to_owned(),
-        (None, Some(target)) => format!("{user}:{target}"),
-        (Some(login), Some(target)) => format!("{user}:{login}@{target}"),
-    };
+    let meant = SignInName::new(user, login.filter(|_| target.is_some()), target);
+    let name = meant.to_string();
     let read: SignInName = name.parse().context("this names no user, login and target")?;
-    let meant = (user, login, target) == (&read.user, read.login.as_deref(), read.target.as_deref());
-    meant.then_some(name).context("a user, login or target may hold no ':' or '@'")
+    (read == meant).then_some(name).context("a user, login or target may hold no ':' or '@', and a user no '+'")
 }
 
 /// What verifies the gateway comes first, since of each option ssh takes the first.
@@ -85,8 +81,9 @@ mod tests {
 
     #[rstest]
     #[case(None, None, Some("alice"))]
-    #[case(None, Some("web-1"), Some("alice:web-1"))]
-    #[case(Some("root"), Some("web-1"), Some("alice:root@web-1"))]
+    #[case(None, Some("web-1"), Some("alice+web-1"))]
+    #[case(Some("root"), Some("web-1"), Some("alice+root@web-1"))]
+    #[case(Some("a+b"), Some("web-1"), Some("alice+a+b@web-1"))]
     #[case(None, Some("root@web-1"), None)]
     #[case(Some("a:b"), Some("web-1"), None)]
     #[case(None, Some("Web_1"), None)]
@@ -105,10 +102,10 @@ mod tests {
             ["kubectl-bastion", "ssh", "web-1", "-tt", "-i", "key", "-o", "StrictHostKeyChecking=no", "--", "ls", "-l"];
         let Command::Ssh(flags) = Cli::try_parse_from(line).unwrap().command else { panic!("not ssh") };
         let gateway = "192.0.2.1:2222".parse().unwrap();
-        let arguments = arguments(&flags, "alice:web-1", &gateway, Path::new("/a b/known_hosts"));
+        let arguments = arguments(&flags, "alice+web-1", &gateway, Path::new("/a b/known_hosts"));
         let expected = "-o HostKeyAlias=bastion-gateway -o UserKnownHostsFile=\"/a b/known_hosts\" \
                         -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes -o UpdateHostKeys=no \
-                        -o StrictHostKeyChecking=no -i key -t -t -p 2222 -l alice:web-1 192.0.2.1 -- ls -l";
+                        -o StrictHostKeyChecking=no -i key -t -t -p 2222 -l alice+web-1 192.0.2.1 -- ls -l";
         assert_eq!(arguments.join(" "), expected);
     }
 }

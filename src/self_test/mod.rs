@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::api::{
     BastionSession, BastionTarget, BastionUser, KNOWN_HOSTS, KNOWN_HOSTS_CONFIG_MAP, Reason, credentials_namespace,
 };
+use crate::gateway::SignInName;
 
 /// The group of targets and of users between which the chart grants `connect` for the time of the test.
 const GROUP: &str = "bastion-self-test";
@@ -127,7 +128,7 @@ impl Stage {
     }
 
     fn sign_in_name(&self) -> String {
-        format!("{0}:{LOGIN}@{0}", self.name)
+        SignInName::new(&self.name, Some(LOGIN), Some(&self.name)).to_string()
     }
 
     async fn host_key(&self) -> anyhow::Result<PublicKey> {

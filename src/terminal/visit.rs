@@ -27,7 +27,7 @@ use crate::gateway::refusal::Refusal;
 use crate::gateway::request::{FromUser, PtyRequest, Request, Size};
 use crate::gateway::sign_in::{SignIn, SignedIn};
 use crate::gateway::user_channel::UserEnd;
-use crate::gateway::{Admitted, Gateway, session, user_channel};
+use crate::gateway::{Admitted, Gateway, SignInName, session, user_channel};
 use crate::metrics::METRICS;
 
 /// What the page's terminal is.
@@ -146,10 +146,8 @@ impl Visit {
 
     fn sign_in_name(&self, user: &str) -> String {
         let Wish { target, login, .. } = &self.wish;
-        match login.as_deref().filter(|login| !login.is_empty()) {
-            Some(login) => format!("{user}:{login}@{target}"),
-            None => format!("{user}:{target}"),
-        }
+        let login = login.as_deref().filter(|login| !login.is_empty());
+        SignInName::new(user, login, Some(target)).to_string()
     }
 
     /// Asks for what the user must show besides what the cluster has said.

@@ -10,7 +10,7 @@ use russh::server::SkFlags;
 use super::super::crypto;
 use super::key_line::Authority;
 use super::permits::Permits;
-use super::presence::{NotPresent, Presence};
+use super::presence::{Assertion, NotPresent, Presence};
 
 /// Why a certificate lets nobody in. This is for the log: strangers get one answer to everything.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,13 +71,14 @@ pub fn check(
         return Err(BadCertificate::Expired);
     }
     // RSA's SHA-1 is not among them, and the library knows no such signature either.
-    let signed_well = crypto::all_signatures().contains(&certificate.signature().algorithm());
+    let signed_well = crypto::takes_signature(&authority.key.algorithm(), &certificate.signature().algorithm());
     let signer = authority.key.fingerprint(HashAlg::Sha256);
     if !signed_well || certificate.validate_at(now, [&signer]).is_err() {
         return Err(BadCertificate::BadSignature);
     }
     let own = permits_of(certificate, address)?;
-    presence_of(certificate).both(authority.presence).check(flags)?;
+    let assertion = Assertion::of(&certificate.public_key().algorithm(), flags)?;
+    presence_of(certificate).both(authority.presence).check(assertion)?;
     own.both(&authority.permits).map_err(|_| BadCertificate::TwoCommands)
 }
 
@@ -158,7 +159,8 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
     use russh::keys::ssh_key::certificate::Builder;
-    use russh::keys::ssh_key::{Algorithm, PrivateKey};
+    use russh::keys::ssh_key::public::{KeyData, SkEd25519};
+    use russh::keys::ssh_key::{Algorithm, PrivateKey, PublicKey};
 
     use super::*;
 
@@ -176,10 +178,19 @@ mod tests {
 
     /// A certificate for alice, valid at [`NOW`], but for what `change` does.
     fn certificate(ca: &PrivateKey, change: impl FnOnce(&mut Builder)) -> Certificate {
-        let mut builder =
-            Builder::new_with_random_nonce(&mut rand::rng(), key().public_key(), NOW - 60, NOW + 60).unwrap();
+        certificate_of(ca, key().public_key(), change)
+    }
+
+    /// A certificate of this key.
+    fn certificate_of(ca: &PrivateKey, key: &PublicKey, change: impl FnOnce(&mut Builder)) -> Certificate {
+        let mut builder = Builder::new_with_random_nonce(&mut rand::rng(), key, NOW - 60, NOW + 60).unwrap();
         change(&mut builder);
         builder.sign(ca).unwrap()
+    }
+
+    fn security_key() -> KeyData {
+        let public = key().public_key().key_data().ed25519().copied().unwrap();
+        KeyData::SkEd25519(SkEd25519::new(public, "ssh:"))
     }
 
     fn alice(builder: &mut Builder) {
@@ -332,9 +343,11 @@ mod tests {
     #[case("no-touch-required", Presence::DEFAULT, Some(0), false)]
     #[case("no-touch-required", Presence { touch: false, ..Presence::DEFAULT }, Some(0), true)]
     #[case("plain", Presence { touch: false, ..Presence::DEFAULT }, Some(0), false)]
+    #[case("no-touch-required", Presence { touch: false, ..Presence::DEFAULT }, None, false)]
     #[case("verify-required", Presence::DEFAULT, Some(1), false)]
     #[case("verify-required", Presence::DEFAULT, Some(5), true)]
     #[case("verify-required", Presence::DEFAULT, None, false)]
+    #[case("plain", Presence::DEFAULT, None, false)]
     #[case("plain", Presence { verification: true, ..Presence::DEFAULT }, Some(1), false)]
     fn certificate_and_line_say_what_is_asked_of_a_security_key(
         #[case] option: &'static str,
@@ -343,7 +356,8 @@ mod tests {
         #[case] expected: bool,
     ) {
         let ca = key();
-        let signed = certificate(&ca, |builder| {
+        let of = PublicKey::from(security_key());
+        let signed = certificate_of(&ca, &of, |builder| {
             alice(builder);
             match option {
                 "verify-required" => builder.critical_option(option, "").map(drop).unwrap(),

@@ -37,7 +37,7 @@ pub use certificate::BadCertificate;
 pub use key_line::KeyLine;
 pub use permits::Permits;
 pub use presence::NotPresent;
-use presence::Presence;
+use presence::{Assertion, Presence};
 use progress::Progress;
 pub use proof::{Proof, takes_certificates};
 pub use second_factor::{SecondFactors, hash_password};
@@ -126,7 +126,7 @@ impl SignIn {
     /// again, and nobody learns from a public key whose it is.
     pub fn offered(&mut self, name: &str, key: &PublicKey, algorithm: &Algorithm) -> Auth {
         self.bind(name);
-        if !crypto::all_signatures().contains(algorithm) {
+        if !crypto::takes_signature(&key.algorithm(), algorithm) {
             return self.reject();
         }
         if self.gateway.directory.takes_certificates() {
@@ -143,7 +143,7 @@ impl SignIn {
         self.bind(name);
         let key = shown.public_key;
         let user = self.user_with_key(key).and_then(|(user, presence)| {
-            presence.check(shown.sk_flags)?;
+            presence.check(Assertion::of(&key.algorithm(), shown.sk_flags)?)?;
             Ok(user)
         });
         match user {

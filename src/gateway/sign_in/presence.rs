@@ -1,7 +1,33 @@
 //! What a security key (FIDO) must say of its user beside signing, as OpenSSH asks for it: that it was touched, unless that is
 //! done without, and that a PIN or a fingerprint was asked for, where that is wanted.
 
+use russh::keys::ssh_key::Algorithm;
 use russh::server::SkFlags;
+
+/// What a verified signature says of its user's presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assertion {
+    /// Nothing: the key is not on a security key.
+    OrdinaryKey,
+    /// The flags of a security key's signature.
+    SecurityKey(SkFlags),
+}
+
+impl Assertion {
+    /// Returns what a signature by a key of this type says. The key's type decides, never how the signature is labelled.
+    ///
+    /// # Errors
+    /// When a security key's signature has no flags, or the type is unknown, so that such a key may be on a security key.
+    pub fn of(key: &Algorithm, flags: Option<SkFlags>) -> Result<Self, NotPresent> {
+        match (key, flags) {
+            (Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256, Some(flags)) => Ok(Self::SecurityKey(flags)),
+            (Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256, None) => Err(NotPresent::NoFlags),
+            (Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. }, _) => Ok(Self::OrdinaryKey),
+            // Dsa, Other, and what a later version of the library adds.
+            _ => Err(NotPresent::UnknownKeyType),
+        }
+    }
+}
 
 /// What must be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +48,12 @@ pub enum NotPresent {
     /// It did not ask for a PIN.
     #[error("no security key asked for a PIN or a fingerprint (verify-required)")]
     NoVerification,
+    /// A security key's signature without flags.
+    #[error("the security key's signature does not say whether the key was touched")]
+    NoFlags,
+    /// A key of a type that the gateway does not know.
+    #[error("the key's type is not known, so nothing says whether it is a security key")]
+    UnknownKeyType,
 }
 
 impl Presence {
@@ -43,15 +75,20 @@ impl Presence {
         Self { touch: self.touch || other.touch, verification: self.verification || other.verification }
     }
 
-    /// Looks at what the key said; nothing, where it is in no security key.
+    /// Compares a signature's assertion with what is required.
     ///
     /// # Errors
     /// What is missing.
-    pub fn check(self, flags: Option<SkFlags>) -> Result<(), NotPresent> {
-        if self.touch && flags.is_some_and(|flags| !flags.user_present()) {
+    pub fn check(self, assertion: Assertion) -> Result<(), NotPresent> {
+        let (touched, verified) = match assertion {
+            // A touch is asked of security keys only; a PIN or a fingerprint, of every key.
+            Assertion::OrdinaryKey => (true, false),
+            Assertion::SecurityKey(flags) => (flags.user_present(), flags.user_verified()),
+        };
+        if self.touch && !touched {
             return Err(NotPresent::NoTouch);
         }
-        if self.verification && !flags.is_some_and(SkFlags::user_verified) {
+        if self.verification && !verified {
             return Err(NotPresent::NoVerification);
         }
         Ok(())
@@ -62,8 +99,29 @@ impl Presence {
 mod tests {
     use rstest::rstest;
 
-    use super::NotPresent::{NoTouch, NoVerification};
+    use super::NotPresent::{NoFlags, NoTouch, NoVerification, UnknownKeyType};
     use super::*;
+
+    #[rstest]
+    #[case("sk-ssh-ed25519@openssh.com", Some(0), Ok(Assertion::SecurityKey(SkFlags::from(0))))]
+    #[case("sk-ssh-ed25519@openssh.com", Some(5), Ok(Assertion::SecurityKey(SkFlags::from(5))))]
+    #[case("sk-ssh-ed25519@openssh.com", None, Err(NoFlags))]
+    #[case("sk-ecdsa-sha2-nistp256@openssh.com", Some(1), Ok(Assertion::SecurityKey(SkFlags::from(1))))]
+    #[case("sk-ecdsa-sha2-nistp256@openssh.com", None, Err(NoFlags))]
+    #[case("ssh-ed25519", None, Ok(Assertion::OrdinaryKey))]
+    #[case("ssh-ed25519", Some(5), Ok(Assertion::OrdinaryKey))]
+    #[case("ecdsa-sha2-nistp256", None, Ok(Assertion::OrdinaryKey))]
+    #[case("ecdsa-sha2-nistp521", None, Ok(Assertion::OrdinaryKey))]
+    #[case("ssh-rsa", None, Ok(Assertion::OrdinaryKey))]
+    #[case("ssh-dss", None, Err(UnknownKeyType))]
+    #[case("webauthn-sk-ecdsa-sha2-nistp256@openssh.com", Some(5), Err(UnknownKeyType))]
+    fn the_keys_type_says_whether_there_are_flags(
+        #[case] key: &str,
+        #[case] flags: Option<u8>,
+        #[case] expected: Result<Assertion, NotPresent>,
+    ) {
+        assert_eq!(Assertion::of(&Algorithm::new(key).unwrap(), flags.map(SkFlags::from)), expected);
+    }
 
     #[rstest]
     #[case(&[], None, Ok(()))]
@@ -85,7 +143,8 @@ mod tests {
     ) {
         let mut presence = Presence::DEFAULT;
         assert!(options.iter().all(|option| presence.take(option)));
-        assert_eq!(presence.check(flags.map(SkFlags::from)), expected);
+        let assertion = flags.map_or(Assertion::OrdinaryKey, |flags| Assertion::SecurityKey(flags.into()));
+        assert_eq!(presence.check(assertion), expected);
     }
 
     #[test]

@@ -177,6 +177,72 @@ mod name_list {
     }
 }
 
+mod brief {
+    use super::*;
+    use std::fmt::{Display, Error, Formatter, Result, Write};
+
+    /// How much of a value of the peer's a log line has, in bytes.
+    const MAX_LOGGED_BYTES: usize = 64;
+
+    /// Displays what the peer sent as a log line may have it: as `Debug` does,
+    /// so that a line break in it begins no line of its own, and cut after
+    /// [`MAX_LOGGED_BYTES`].
+    pub(crate) struct Brief<T>(pub(crate) T);
+
+    impl<T: Debug> Display for Brief<T> {
+        fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+            let mut limited = Limited {
+                out: f,
+                left: MAX_LOGGED_BYTES,
+                cut: false,
+            };
+            match write!(limited, "{:?}", self.0) {
+                Err(_) if limited.cut => f.write_str("..."),
+                written => written,
+            }
+        }
+    }
+
+    /// Writes so many bytes, and then fails, so that the rest is not formatted.
+    struct Limited<'a, 'b> {
+        out: &'a mut Formatter<'b>,
+        left: usize,
+        cut: bool,
+    }
+
+    impl Write for Limited<'_, '_> {
+        fn write_str(&mut self, text: &str) -> Result {
+            if text.len() <= self.left {
+                self.left -= text.len();
+                return self.out.write_str(text);
+            }
+            let mut end = self.left;
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            (self.left, self.cut) = (0, true);
+            self.out.write_str(text.get(..end).unwrap_or_default())?;
+            Err(Error)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn what_the_peer_sent_is_quoted_and_cut() {
+            assert_eq!(Brief("break").to_string(), "\"break\"");
+            assert_eq!(Brief("a\n\u{1b}[2J").to_string(), "\"a\\n\\u{1b}[2J\"");
+            let long = Brief("x".repeat(300_000)).to_string();
+            assert_eq!(long, format!("\"{}...", "x".repeat(MAX_LOGGED_BYTES - 1)));
+            let wide = Brief("\u{e9}".repeat(100)).to_string();
+            assert_eq!(wide, format!("\"{}...", "\u{e9}".repeat(31)));
+        }
+    }
+}
+
+pub(crate) use brief::Brief;
 pub use limited_string::LimitedString;
 pub use name_list::NameList;
 
@@ -234,6 +300,12 @@ mod algorithm {
         fn new_certificate_ext(algo: &str) -> Result<Self, ssh_key::Error>
         where
             Self: Sized;
+
+        /// Whether a key of this algorithm makes signatures of that one. An
+        /// RSA key makes those of `ssh-rsa`, `rsa-sha2-256` and `rsa-sha2-512`
+        /// (RFC 8332 §3), and any other key those of its own algorithm alone
+        /// (RFC 4252 §7).
+        fn makes(&self, signature: &Algorithm) -> bool;
     }
 
     impl AlgorithmExt for Algorithm {
@@ -260,6 +332,42 @@ mod algorithm {
                     hash: Some(HashAlg::Sha512),
                 }),
                 x => Algorithm::new_certificate(x),
+            }
+        }
+
+        fn makes(&self, signature: &Algorithm) -> bool {
+            match (self, signature) {
+                (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
+                (key, signature) => key == signature,
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_key_makes_signatures_of_its_own_algorithm() {
+            let names = [
+                "ssh-ed25519",
+                "sk-ssh-ed25519@openssh.com",
+                "ecdsa-sha2-nistp256",
+                "ecdsa-sha2-nistp384",
+                "sk-ecdsa-sha2-nistp256@openssh.com",
+                "ssh-rsa",
+                "rsa-sha2-256",
+                "rsa-sha2-512",
+                "other@example.com",
+            ];
+            let is_rsa = |name: &str| name.contains("rsa");
+            for key in names {
+                for signature in names {
+                    let expected = key == signature || is_rsa(key) && is_rsa(signature);
+                    let [key, signature] =
+                        [key, signature].map(|name| Algorithm::new(name).unwrap());
+                    assert_eq!(key.makes(&signature), expected, "{key} {signature}");
+                }
             }
         }
     }

@@ -82,18 +82,11 @@ pub const CHANNEL_REQUEST: u8 = 98;
 pub const CHANNEL_SUCCESS: u8 = 99;
 pub const CHANNEL_FAILURE: u8 = 100;
 
-#[allow(dead_code)]
-pub const SSH_OPEN_CONNECT_FAILED: u8 = 2;
-pub const SSH_OPEN_UNKNOWN_CHANNEL_TYPE: u8 = 3;
-#[allow(dead_code)]
-pub const SSH_OPEN_RESOURCE_SHORTAGE: u8 = 4;
-
 #[cfg(not(target_arch = "wasm32"))]
 mod server {
     // https://tools.ietf.org/html/rfc4256#section-5
     pub const USERAUTH_INFO_REQUEST: u8 = 60;
     pub const USERAUTH_PK_OK: u8 = 60;
-    pub const SSH_OPEN_ADMINISTRATIVELY_PROHIBITED: u8 = 1;
 }
 
 /// Validate a message+seqno against a strict kex order pattern

@@ -1,6 +1,4 @@
-use ssh_encoding::{Decode, Encode, Reader};
-
-use crate::msg;
+use ssh_encoding::{Decode, Reader};
 
 use crate::map_err;
 
@@ -97,33 +95,6 @@ impl OpenChannelMessage {
             recipient_window_size: window,
             recipient_maximum_packet_size: maxpacket,
         })
-    }
-
-
-    /// Pushes a failure message to the vec.
-    pub fn fail(
-        &self,
-        buffer: &mut Vec<u8>,
-        reason: u8,
-        message: &[u8],
-    ) -> Result<(), crate::Error> {
-        push_packet!(buffer, {
-            msg::CHANNEL_OPEN_FAILURE.encode(buffer)?;
-            self.recipient_channel.encode(buffer)?;
-            (reason as u32).encode(buffer)?;
-            message.encode(buffer)?;
-            "en".encode(buffer)?;
-        });
-        Ok(())
-    }
-
-    /// Pushes an unknown type error to the vec.
-    pub fn unknown_type(&self, buffer: &mut Vec<u8>) -> Result<(), crate::Error> {
-        self.fail(
-            buffer,
-            msg::SSH_OPEN_UNKNOWN_CHANNEL_TYPE,
-            b"Unknown channel type",
-        )
     }
 }
 

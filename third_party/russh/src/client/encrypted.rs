@@ -25,7 +25,7 @@ use super::IncomingSshPacket;
 use crate::auth::AuthRequest;
 use crate::cert::PublicKeyOrCertificate;
 use crate::client::{ChannelOpenHandle, Handler, Msg, Prompt, Reply, Session};
-use crate::helpers::{AlgorithmExt, EncodedExt, NameList, sign_with_hash_alg};
+use crate::helpers::{AlgorithmExt, Brief, EncodedExt, NameList, sign_with_hash_alg};
 use crate::keys::key::parse_public_key;
 use crate::parsing::{ChannelOpenConfirmation, ChannelType, OpenChannelMessage, ensure_end};
 use crate::session::{Encrypted, EncryptedState, GlobalRequestResponse};
@@ -112,7 +112,7 @@ impl Session {
                             return self.handle_ext_info(&mut r).map_err(Into::into);
                         }
                         other => {
-                            debug!("unknown message: {other:?}");
+                            debug!("unknown message: {}", Brief(&other));
                             return Err(crate::Error::Inconsistent.into());
                         }
                     }
@@ -383,7 +383,8 @@ impl Session {
                                 let _language_tag = map_err!(String::decode(&mut r))?;
                                 map_err!(ensure_end(&r))?;
                                 warn!(
-                                    "userauth_gssapi_error major={major_status} minor={minor_status}: {message}"
+                                    "userauth_gssapi_error major={major_status} minor={minor_status}: {}",
+                                    Brief(&message)
                                 );
                                 self.sender
                                     .send(Reply::AuthGssapiError {
@@ -417,7 +418,7 @@ impl Session {
                             return self.handle_ext_info(&mut r).map_err(Into::into);
                         }
                         other => {
-                            debug!("unknown message: {other:?}");
+                            debug!("unknown message: {}", Brief(&other));
                             return Err(crate::Error::Inconsistent.into());
                         }
                     }
@@ -448,7 +449,7 @@ impl Session {
                 self.handle_server_sig_algs_ext(r)?;
             } else {
                 let data = Vec::<u8>::decode(r)?;
-                debug!("* {name:?} (unknown, data: {data:?})");
+                debug!("* {} (unknown, data: {})", Brief(&name), Brief(&data));
             }
             if let Some(ref mut enc) = self.common.encrypted {
                 enc.received_extensions.push(name.clone());
@@ -654,7 +655,7 @@ impl Session {
             Some((&msg::CHANNEL_REQUEST, mut r)) => {
                 let channel_num = map_err!(ChannelId::decode(&mut r))?;
                 let req = map_err!(String::decode(&mut r))?;
-                debug!("channel_request: {channel_num:?} {req:?}",);
+                debug!("channel_request: {channel_num:?} {}", Brief(&req));
                 if !self.common.is_established_channel(channel_num) {
                     return Ok(());
                 }
@@ -745,7 +746,7 @@ impl Session {
                             }
                         }
                         if !known {
-                            info!("Unknown channel request {req:?} {wants_reply:?}",);
+                            info!("Unknown channel request {} {wants_reply:?}", Brief(&req));
                         }
                         Ok(())
                     }
@@ -794,7 +795,7 @@ impl Session {
                     if req.starts_with("keepalive") {
                         map_err!(ensure_end(&r))?;
                         if wants_reply == 1 {
-                            trace!("Received keep alive message: {req:?}",);
+                            trace!("Received keep alive message: {}", Brief(&req));
                             self.common.wants_reply = false;
                             push_packet!(enc.write, enc.write.push(msg::REQUEST_SUCCESS));
                         } else {
@@ -808,7 +809,9 @@ impl Session {
                                 Ok(key) => keys.push(key),
                                 Err(ref err) => {
                                     debug!(
-                                        "failed to parse announced host key {key_blob:?}: {err:?}",
+                                        "failed to parse announced host key {}: {}",
+                                        Brief(&key_blob),
+                                        Brief(err),
                                     )
                                 }
                             }
@@ -816,7 +819,7 @@ impl Session {
                         map_err!(ensure_end(&r))?;
                         return client.openssh_ext_host_keys_announced(keys, self).await;
                     } else {
-                        warn!("Unhandled global request: {req:?} {wants_reply:?}",);
+                        warn!("Unhandled global request: {} {wants_reply:?}", Brief(&req));
                         self.common.wants_reply = false;
                         push_packet!(enc.write, enc.write.push(msg::REQUEST_FAILURE))
                     }
@@ -970,10 +973,10 @@ impl Session {
                                 .server_channel_open_unknown(channel, reply, self)
                                 .await?;
                         } else {
-                            debug!("unknown channel type: {typ}");
-                            if let Some(ref mut enc) = self.common.encrypted {
-                                msg.unknown_type(&mut enc.write)?;
-                            }
+                            debug!("unknown channel type: {}", Brief(typ));
+                            // By the handle, which would answer again when it
+                            // is dropped.
+                            reply.reject(ChannelOpenFailure::UnknownChannelType).await;
                         }
                     }
                 };

@@ -62,6 +62,7 @@ use crate::channels::{
     Channel, ChannelMsg, ChannelReadHalf, ChannelRef, ChannelWriteHalf, WindowSizeRef,
 };
 use crate::cipher::{self, OpeningKey, clear};
+use crate::helpers::Brief;
 use crate::kex::{KexAlgorithmImplementor, KexCause, KexProgress, SessionKexState};
 use crate::keys::PrivateKeyWithHashAlg;
 use crate::msg::{is_kex_msg, validate_server_msg_strict_kex};
@@ -791,7 +792,7 @@ impl<H: Handler> Handle<H> {
                     return Err(crate::Error::Disconnect);
                 }
                 msg => {
-                    debug!("msg = {msg:?}");
+                    debug!("msg = {}", Brief(&msg));
                 }
             }
         }
@@ -1385,13 +1386,13 @@ impl Session {
                     // The kex signal has not been consumed yet,
                     // so we can send return the concrete error to be propagated
                     // into the JoinHandle and returned from `connect_stream`
-                    debug!("disconnected during handshake {e:?}");
+                    debug!("disconnected during handshake {}", Brief(&e));
                     Err(e)
                 } else {
                     // The kex signal has been consumed, so no one is
                     // awaiting the result of this coroutine
                     // We're better off passing the error into the Handler
-                    debug!("disconnected {e:?}");
+                    debug!("disconnected {}", Brief(&e));
                     handler.disconnected(DisconnectReason::Error(e)).await?;
                     Err(H::Error::from(crate::Error::Disconnect))
                 }
@@ -3245,7 +3246,7 @@ pub trait Handler: Sized + Send {
         session: &mut Session,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send {
         async move {
-            debug!("openssh_ext_hostkeys_announced: {keys:?}");
+            debug!("openssh_ext_hostkeys_announced: {}", Brief(&keys));
             Ok(())
         }
     }
@@ -3259,7 +3260,7 @@ pub trait Handler: Sized + Send {
         reason: DisconnectReason<Self::Error>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send {
         async {
-            debug!("disconnected: {reason:?}");
+            debug!("disconnected: {}", Brief(&reason));
             match reason {
                 DisconnectReason::ReceivedDisconnect(_) => Ok(()),
                 DisconnectReason::Error(e) => Err(e),

@@ -28,7 +28,7 @@ use ssh_key::{PublicKey, Signature};
 use tokio::time::Instant;
 
 use super::*;
-use crate::helpers::{AlgorithmExt, NameList};
+use crate::helpers::{AlgorithmExt, Brief, NameList};
 use crate::map_err;
 use crate::parsing::{ChannelOpenConfirmation, ChannelType, OpenChannelMessage, ensure_end};
 
@@ -93,7 +93,7 @@ impl Session {
             ) => {
                 let request = map_err!(String::decode(&mut r))?;
                 map_err!(ensure_end(&r))?;
-                debug!("request: {request:?}");
+                debug!("request: {}", Brief(&request));
                 if request == "ssh-userauth" {
                     let auth_request = server_accept_service(
                         handler.authentication_banner().await?,
@@ -672,6 +672,66 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn requested_algorithm_must_be_one_of_the_keys_type() {
+        /// Records by which algorithms keys are offered.
+        #[derive(Default)]
+        struct Offered(Vec<ssh_key::Algorithm>);
+
+        impl Handler for Offered {
+            type Error = Error;
+
+            async fn auth_publickey_offered(
+                &mut self,
+                _user: &str,
+                offer: PublicKeyOffer<'_>,
+            ) -> Result<Auth, Self::Error> {
+                self.0.push(offer.algorithm.clone());
+                Ok(Auth::Accept)
+            }
+        }
+
+        let point = ssh_key::public::Ed25519PublicKey([7; 32]);
+        let security_key = PublicKey::from(ssh_key::public::SkEd25519::new(point, "ssh:"));
+        let mut handler = Offered::default();
+        for announced in [
+            "rsa-sha2-512",
+            "rsa-sha2-256",
+            "ssh-ed25519",
+            "ecdsa-sha2-nistp256",
+            "sk-ecdsa-sha2-nistp256@openssh.com",
+            "sk-ssh-ed25519@openssh.com",
+        ] {
+            let mut session = test_auth_session();
+            let packet = publickey_probe_packet_as("alice", &security_key, announced);
+            session.process_packet(&mut handler, &packet).await.unwrap();
+        }
+        assert_eq!(handler.0, vec![ssh_key::Algorithm::SkEd25519]);
+    }
+
+    #[tokio::test]
+    async fn channel_of_unknown_type_is_refused_once() {
+        let mut session = test_authenticated_session();
+        let mut packet = vec![msg::CHANNEL_OPEN];
+        encode_string(&mut packet, b"unknown@example.com");
+        for number in [5u32, 1 << 20, 1 << 15] {
+            number.encode(&mut packet).unwrap();
+        }
+        let mut handler = ChannelCallbackProbe::default();
+        session.process_packet(&mut handler, &packet).await.unwrap();
+
+        assert!(session.common.encrypted.as_ref().unwrap().write.is_empty());
+        let reply = session.priority_receiver.try_recv().unwrap();
+        assert!(matches!(
+            reply,
+            Msg::ChannelOpenReply {
+                result: Err(ChannelOpenFailure::UnknownChannelType),
+                ..
+            }
+        ));
+        assert!(session.priority_receiver.try_recv().is_err());
+    }
+
+    #[tokio::test]
     async fn channel_request_for_unconfirmed_server_open_does_not_call_handler() {
         let mut session = test_authenticated_session();
         let channel = insert_unconfirmed_server_open(&mut session);
@@ -927,7 +987,12 @@ impl Encrypted {
         let user = map_err!(String::decode(r))?;
         let service_name = map_err!(String::decode(r))?;
         let method = map_err!(String::decode(r))?;
-        debug!("name: {user:?} {service_name:?} {method:?}",);
+        debug!(
+            "name: {} {} {}",
+            Brief(&user),
+            Brief(&service_name),
+            Brief(&method),
+        );
 
         if service_name == "ssh-connection" {
             {
@@ -1046,7 +1111,7 @@ impl Encrypted {
                 let _ = map_err!(String::decode(r))?; // language_tag, deprecated.
                 let submethods = map_err!(String::decode(r))?;
                 map_err!(ensure_end(r))?;
-                debug!("{submethods:?}");
+                debug!("{}", Brief(&submethods));
                 auth_request.current = Some(CurrentRequest::KeyboardInteractive {
                     submethods: submethods.to_string(),
                 });
@@ -1148,6 +1213,27 @@ impl Encrypted {
                     }
                 };
 
+                // RFC 4252 §7: the request names the algorithm of the key. It
+                // must be one by which a key of this type signs, since how a
+                // signature is verified depends on the key's type alone: a
+                // security key's assertion that is labelled `rsa-sha2-512`
+                // would verify, although its label says that it has no flags
+                // (PROTOCOL.u2f of OpenSSH). For a certificate, the key is the
+                // one that it is for. OpenSSH refuses such a request, too.
+                let algorithm = match requested_algo {
+                    Ok(algo) if pubkey.algorithm().makes(&algo) => algo,
+                    _ => {
+                        debug!(
+                            "{} is no algorithm of a key of type {}",
+                            Brief(&pubkey_algo),
+                            Brief(pubkey.algorithm().as_str()),
+                        );
+                        auth_user.clear();
+                        reject_auth_request(until, &mut self.write, auth_request).await?;
+                        return Ok(());
+                    }
+                };
+
                 if is_real != 0 {
                     // SAFETY: both original_packet and pos0 are coming
                     // from the same allocation (pos0 is derived from
@@ -1182,15 +1268,12 @@ impl Encrypted {
                     // RFC 4252 §7 / RFC 8332 §3: the signature must use the
                     // algorithm named in the request. Otherwise a client can
                     // announce rsa-sha2-512 and sign with ssh-rsa (SHA-1).
-                    let algorithm = match requested_algo {
-                        Ok(algo) if algo == sig.algorithm() => algo,
-                        _ => {
-                            debug!("signature algorithm does not match the requested one");
-                            auth_user.clear();
-                            reject_auth_request(until, &mut self.write, auth_request).await?;
-                            return Ok(());
-                        }
-                    };
+                    if sig.algorithm() != algorithm {
+                        debug!("signature algorithm does not match the requested one");
+                        auth_user.clear();
+                        reject_auth_request(until, &mut self.write, auth_request).await?;
+                        return Ok(());
+                    }
 
                     let is_valid = if accepted_probe_matches && user == auth_user {
                         true
@@ -1222,14 +1305,14 @@ impl Encrypted {
                                     let key = VerifiedPublicKey {
                                         public_key: key,
                                         algorithm: &algorithm,
-                                        sk_flags: SkFlags::of(&sig),
+                                        sk_flags: SkFlags::of(&pubkey, &sig),
                                     };
                                     handler.auth_publickey(user, key).await?
                                 }
                                 PublicKeyOrCertificate::Certificate(ref cert) => {
                                     let cert = VerifiedCertificate {
                                         certificate: cert,
-                                        sk_flags: SkFlags::of(&sig),
+                                        sk_flags: SkFlags::of(&pubkey, &sig),
                                     };
                                     handler.auth_openssh_certificate_verified(user, cert).await?
                                 }
@@ -1265,13 +1348,6 @@ impl Encrypted {
                 } else {
                     map_err!(ensure_end(r))?;
                     auth_user.clear();
-                    let Ok(algorithm) = requested_algo else {
-                        // Not reached: decoding the key already parsed this
-                        // name. A signed request would be rejected anyway.
-                        debug!("unknown public key algorithm: {pubkey_algo:?}");
-                        reject_auth_request(until, &mut self.write, auth_request).await?;
-                        return Ok(());
-                    };
                     auth_user.push_str(user);
                     let offer = PublicKeyOffer {
                         public_key: &pubkey,
@@ -1285,7 +1361,7 @@ impl Encrypted {
 
                             let mut algo = Vec::new();
                             algo.extend_from_slice(pubkey_algo.as_bytes());
-                            debug!("pubkey_key: {pubkey_key:?}");
+                            debug!("pubkey_key: {}", Brief(&pubkey_key));
                             push_packet!(self.write, {
                                 self.write.push(msg::USERAUTH_PK_OK);
                                 map_err!(pubkey_algo.encode(&mut self.write))?;
@@ -1321,7 +1397,7 @@ impl Encrypted {
                 | ssh_key::Error::AlgorithmUnsupported { .. }
                 | ssh_key::Error::CertificateValidation
                 | ssh_key::Error::Time => {
-                    debug!("public key error: {e}");
+                    debug!("public key error: {}", Brief(&e));
                     reject_auth_request(until, &mut self.write, auth_request).await?;
                     Ok(())
                 }
@@ -1336,7 +1412,7 @@ async fn reject_auth_request(
     write: &mut Vec<u8>,
     auth_request: &mut AuthRequest,
 ) -> Result<(), Error> {
-    debug!("rejecting {auth_request:?}");
+    debug!("rejecting {}", Brief(&*auth_request));
     push_packet!(write, {
         write.push(msg::USERAUTH_FAILURE);
         NameList::from(&auth_request.methods).encode(write)?;
@@ -1846,7 +1922,7 @@ impl Session {
                             .await
                             .unwrap_or(())
                         }
-                        debug!("handler.signal {channel_num:?} {signal:?}");
+                        debug!("handler.signal {channel_num:?} {}", Brief(&signal));
                         handler.signal(channel_num, signal, self).await
                     }
                     x => {
@@ -1858,7 +1934,7 @@ impl Session {
                         {
                             self.channel_success(channel_num)?;
                         } else {
-                            warn!("unknown channel request {x}");
+                            warn!("unknown channel request {}", Brief(x));
                             self.channel_failure(channel_num)?;
                         }
                         Ok(())
@@ -1873,7 +1949,7 @@ impl Session {
                         let address = map_err!(String::decode(r))?;
                         let port = map_err!(u32::decode(r))?;
                         map_err!(ensure_end(r))?;
-                        debug!("handler.tcpip_forward {address:?} {port:?}");
+                        debug!("handler.tcpip_forward {} {port:?}", Brief(&address));
                         let mut returned_port = port;
                         let result = handler
                             .tcpip_forward(&address, &mut returned_port, self)
@@ -1899,7 +1975,7 @@ impl Session {
                         let address = map_err!(String::decode(r))?;
                         let port = map_err!(u32::decode(r))?;
                         map_err!(ensure_end(r))?;
-                        debug!("handler.cancel_tcpip_forward {address:?} {port:?}");
+                        debug!("handler.cancel_tcpip_forward {} {port:?}", Brief(&address));
                         let result = handler.cancel_tcpip_forward(&address, port, self).await?;
                         if result {
                             self.request_success();
@@ -1911,7 +1987,7 @@ impl Session {
                     "streamlocal-forward@openssh.com" => {
                         let server_socket_path = map_err!(String::decode(r))?;
                         map_err!(ensure_end(r))?;
-                        debug!("handler.streamlocal_forward {server_socket_path:?}");
+                        debug!("handler.streamlocal_forward {}", Brief(&server_socket_path));
                         let result = handler
                             .streamlocal_forward(&server_socket_path, self)
                             .await?;
@@ -1925,7 +2001,7 @@ impl Session {
                     "cancel-streamlocal-forward@openssh.com" => {
                         let socket_path = map_err!(String::decode(r))?;
                         map_err!(ensure_end(r))?;
-                        debug!("handler.cancel_streamlocal_forward {socket_path:?}");
+                        debug!("handler.cancel_streamlocal_forward {}", Brief(&socket_path));
                         let result = handler
                             .cancel_streamlocal_forward(&socket_path, self)
                             .await?;
@@ -1951,8 +2027,8 @@ impl Session {
                 let language_tag = map_err!(String::decode(r))?;
                 map_err!(ensure_end(r))?;
 
-                trace!("Channel open failure description: {description}");
-                trace!("Channel open failure language tag: {language_tag}");
+                trace!("Channel open failure description: {}", Brief(&description));
+                trace!("Channel open failure language tag: {}", Brief(&language_tag));
 
                 if let Some(ref mut enc) = self.common.encrypted {
                     enc.channels.remove(&channel_num);
@@ -2135,31 +2211,18 @@ impl Session {
                     .channel_open_direct_streamlocal(channel, &d.socket_path, reply, self)
                     .await
             }
-            ChannelType::ForwardedStreamLocal(_) => {
-                if let Some(ref mut enc) = self.common.encrypted {
-                    msg.fail(
-                        &mut enc.write,
-                        msg::SSH_OPEN_ADMINISTRATIVELY_PROHIBITED,
-                        b"Unsupported channel type",
-                    )?;
-                }
-                Ok(())
-            }
-            ChannelType::AgentForward => {
-                if let Some(ref mut enc) = self.common.encrypted {
-                    msg.fail(
-                        &mut enc.write,
-                        msg::SSH_OPEN_ADMINISTRATIVELY_PROHIBITED,
-                        b"Unsupported channel type",
-                    )?;
-                }
+            // These are refused by the handle: a failure that is written here
+            // would be a second answer when it is dropped, and a peer that gets
+            // two ends the connection (RFC 4254 §5.1 knows one).
+            ChannelType::ForwardedStreamLocal(_) | ChannelType::AgentForward => {
+                reply
+                    .reject(ChannelOpenFailure::AdministrativelyProhibited)
+                    .await;
                 Ok(())
             }
             ChannelType::Unknown { typ } => {
-                debug!("unknown channel type: {typ}");
-                if let Some(ref mut enc) = self.common.encrypted {
-                    msg.unknown_type(&mut enc.write)?;
-                }
+                debug!("unknown channel type: {}", Brief(typ));
+                reply.reject(ChannelOpenFailure::UnknownChannelType).await;
                 Ok(())
             }
         }

@@ -279,11 +279,13 @@ impl SkFlags {
     const USER_PRESENT: u8 = 0x01;
     const USER_VERIFIED: u8 = 0x04;
 
-    /// The flags of a signature, which its last five bytes hold together with a
-    /// counter; `None` when it is not a security key's.
-    pub(crate) fn of(signature: &ssh_key::Signature) -> Option<Self> {
+    /// The flags of a verified signature, which its last five bytes hold
+    /// together with a counter (PROTOCOL.u2f); `None` when the key is not on a
+    /// security key. That depends on the key's type alone: how a signature is
+    /// labelled is the client's to choose.
+    pub(crate) fn of(key: &ssh_key::PublicKey, signature: &ssh_key::Signature) -> Option<Self> {
         use ssh_key::Algorithm::{SkEcdsaSha2NistP256, SkEd25519};
-        match signature.algorithm() {
+        match key.algorithm() {
             SkEd25519 | SkEcdsaSha2NistP256 => {
                 let (flags, _counter) = signature.as_bytes().last_chunk::<5>()?.split_first()?;
                 Some(Self(*flags))

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::channels::{Channel, ChannelMsg, ChannelReadHalf, ChannelRef, ChannelWriteHalf};
-use crate::helpers::NameList;
+use crate::helpers::{Brief, NameList};
 use crate::kex::{EXTENSION_SUPPORT_AS_CLIENT, KexCause, SessionKexState};
 use crate::{ChannelOpenFailure, map_err, msg};
 
@@ -434,7 +434,7 @@ impl Handle {
                     return Err(Error::Disconnect);
                 }
                 msg => {
-                    debug!("msg = {msg:?}");
+                    debug!("msg = {}", Brief(&msg));
                 }
             }
         }
