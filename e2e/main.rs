@@ -50,3 +50,4 @@ mod signals;
 mod startups;
 mod targets;
 mod terminal;
+mod unreadable;
