@@ -53,3 +53,4 @@ mod startups;
 mod targets;
 mod terminal;
 mod unknown_requests;
+mod unreadable;

@@ -1,6 +1,6 @@
 //! What the schemas refuse, and the words in which they do. Nothing but an API server is needed.
 
-use bastion_operator::api::{BastionSession, Phase};
+use bastion_operator::api::{BastionSession, BastionUser, Phase};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -19,6 +19,9 @@ const BAD_LOGIN: &str = "must be a login name: no white space, ':' or '@', and n
 const OF_KUBERNETES: &str = "must not be empty or begin with 'system:', which Kubernetes keeps for itself";
 const SPEC_IS_FINAL: &str = "the spec of a session is final; only spec.termination can be set";
 const END_IS_FINAL: &str = "this session has ended; how and when it ended is final";
+
+const NOT_ONE_LINE: &str = "must be one line of text, without control characters";
+const NO_TIME: &str = "must be a time such as 2026-01-31T10:00:00Z";
 
 const GATEWAY: &str = "gateway-0";
 
@@ -61,6 +64,16 @@ async fn a_target_with_a_wrong_spec_is_refused_in_words_that_help() {
         (json!({"credentials": {"privateKey": {"name": "a"}, "password": {"name": "b"}}}), ONE_CREDENTIAL),
         (json!({"credentials": {"password": {}}}), "spec.credentials.password.name: Required value"),
         (json!({"credentials": {"privateKey": {"name": ""}}}), "spec.credentials.privateKey.name"),
+        (json!({"credentials": {"privateKey": {"name": "a\u{1b}[2J"}}}), NOT_ONE_LINE),
+        (json!({"credentials": {"password": {"name": "a", "key": "a\u{7}"}}}), NOT_ONE_LINE),
+        (json!({"description": "\u{1b}]52;c;eA==\u{7}"}), NOT_ONE_LINE),
+        (json!({"description": "a\u{9b}2J"}), NOT_ONE_LINE),
+        (json!({"description": "a\u{7f}"}), NOT_ONE_LINE),
+        (json!({"description": "a\u{202e}txt.exe"}), NOT_ONE_LINE),
+        (json!({"description": "a\u{2066}b"}), NOT_ONE_LINE),
+        (json!({"groups": ["web\u{1b}[2J"]}), NOT_ONE_LINE),
+        (json!({"logins": ["ro\u{1b}[2Jot"]}), NOT_ONE_LINE),
+        (json!({"hostKeys": ["ssh-ed25519 AAAA a\u{1b}[2J"]}), NOT_ONE_LINE),
     ];
     for (spec, words) in cases {
         let mut target = bastion_target("web-1");
@@ -121,7 +134,23 @@ async fn a_user_with_a_wrong_spec_is_refused_in_words_that_help() {
         (json!({"subject": "system:admin"}), "must not begin with 'system:', which Kubernetes keeps for itself"),
         (json!({"subject": ""}), "spec.subject in body should be at least 1 chars long"),
         (json!({"groups": ["system:masters"]}), OF_KUBERNETES),
-        (json!({"expires": "tomorrow"}), "spec.expires in body must be of type date-time"),
+        (json!({"expires": "tomorrow"}), NO_TIME),
+        (json!({"expires": "2099-01-01T00:00:00+99:00"}), NO_TIME),
+        (json!({"expires": "2099-01-01T00:00:00+00:60"}), NO_TIME),
+        (json!({"expires": "2099-01-01T00:00:00"}), NO_TIME),
+        (json!({"expires": "2099-01-01t00:00:00z"}), NO_TIME),
+        (json!({"expires": "2099-01-01T00:00:00.0123456789Z"}), NO_TIME),
+        (json!({"expires": "2099-01-01T00:00:00x1Z"}), NO_TIME),
+        (json!({"expires": "2099-02-30T00:00:00Z"}), NO_TIME),
+        (json!({"expires": "2099-01-01T24:00:00Z"}), NO_TIME),
+        (json!({"expires": "9999-12-31T23:59:59Z"}), NO_TIME),
+        (json!({"expires": "2099-01-01T00:00:00+99:00"}), "spec.expires: Invalid value"),
+        (json!({"subject": "a\u{1b}[2J"}), NOT_ONE_LINE),
+        (json!({"groups": ["a\u{85}b"]}), NOT_ONE_LINE),
+        (json!({"publicKeys": ["ssh-ed25519 AAAA alice\u{1b}]52;c;eA==\u{7}"]}), NOT_ONE_LINE),
+        (json!({"publicKeys": ["cert-authority,command=\"a\u{1b}[2J\" ssh-ed25519 AAAA"]}), NOT_ONE_LINE),
+        (json!({"password": {"name": "a\u{1b}[2J", "key": "password"}}), NOT_ONE_LINE),
+        (json!({"totp": {"name": "a", "key": "a\u{1b}[2J"}}), NOT_ONE_LINE),
     ];
     for (spec, words) in cases {
         let mut user = bastion_user("alice");
@@ -149,6 +178,51 @@ async fn a_user_may_have_keys_and_authorities_in_every_usual_way() {
     ], "authentication": ["publickey", "password", "totp"], "password": {"name": "alice", "key": "password"},
         "totp": {"name": "alice", "key": "totp"}, "maxSessions": 3});
     assert_let_through("every kind of line", namespace.create_as(&namespace.admin(), user).await);
+}
+
+#[tokio::test]
+async fn times_may_be_written_in_every_usual_way() {
+    let namespace = Namespace::new().await;
+    let times = [
+        "2099-01-01T00:00:00Z",
+        "2099-01-01T00:00:00.123456789Z",
+        "2096-02-29T23:59:59+23:59",
+        "2099-01-01T00:00:00-05:30",
+        "0001-01-01T00:00:00Z",
+        "9999-12-29T23:59:59Z",
+    ];
+    for (number, time) in times.into_iter().enumerate() {
+        let mut user = bastion_user(&format!("user-{number}"));
+        user["spec"] = json!({"expires": time});
+        assert_let_through(time, namespace.create_as(&namespace.admin(), user).await);
+        namespace.api::<BastionUser>().get(&format!("user-{number}")).await.expect(time);
+    }
+}
+
+#[tokio::test]
+async fn a_session_with_a_time_or_a_text_that_harms_is_refused() {
+    let namespace = Namespace::new().await;
+    let gateway = namespace.account("bastion-gateway", GATEWAY).await.client;
+    let evil = "a\u{1b}[2J";
+    let cases = [
+        (json!({"startTime": "2026-01-01T10:00:00.000000+99:00"}), NO_TIME),
+        (json!({"startTime": "2026-01-01T10:00:00.000000+99:00"}), "spec.startTime: Invalid value"),
+        (json!({"user": {"name": evil, "subject": "bastion:alice"}}), NOT_ONE_LINE),
+        (json!({"user": {"name": "alice", "subject": evil}}), NOT_ONE_LINE),
+        (json!({"user": {"name": "alice", "subject": "bastion:alice", "groups": [evil]}}), NOT_ONE_LINE),
+        (json!({"target": evil}), NOT_ONE_LINE),
+        (json!({"login": evil}), NOT_ONE_LINE),
+        (json!({"client": {"address": evil, "port": 1}}), NOT_ONE_LINE),
+        (json!({"recording": {"mode": "Required", "location": evil}}), NOT_ONE_LINE),
+    ];
+    for (spec, words) in cases {
+        let mut session = bastion_session("session", GATEWAY);
+        merge(&mut session["spec"], spec.clone());
+        assert_refused(&spec.to_string(), namespace.create_as(&gateway, session).await, words);
+    }
+    let mut session = bastion_session("session", GATEWAY);
+    merge(&mut session["spec"], json!({"client": {"address": "::1", "port": 1, "software": evil}}));
+    assert_let_through("what an older gateway does not clean", namespace.create_as(&gateway, session).await);
 }
 
 /// A namespace with one Active session, `session`, and clients for its gateway and the controller.
@@ -239,6 +313,51 @@ async fn a_termination_says_who_asks() {
     assert_refused("by nobody", one.patch(nobody).await, "requestedBy in body should be at least 1 chars long");
     let missing = json!({"spec": {"termination": {"reason": "maintenance"}}});
     assert_refused("without requestedBy", one.patch(missing).await, "spec.termination.requestedBy: Required value");
+}
+
+#[tokio::test]
+async fn a_termination_that_would_steer_a_terminal_is_refused() {
+    let one = OneSession::new().await;
+    let texts = ["\u{1b}]52;c;cm0gLXJmIC8=\u{7}", "a\u{1b}[2J", "two\nlines", "a\u{9b}2J", "a\u{7f}", "a\u{202e}b"];
+    for text in texts {
+        for (field, termination) in [
+            ("spec.termination.reason", json!({"requestedBy": "admin", "reason": text})),
+            ("spec.termination.requestedBy", json!({"requestedBy": text})),
+        ] {
+            let patch = json!({"spec": {"termination": termination}});
+            let answer = one.patch(patch.clone()).await;
+            assert_refused(&patch.to_string(), answer, &format!("{field}: Invalid value"));
+        }
+    }
+    let reason =
+        json!({"spec": {"termination": {"requestedBy": "admin", "reason": "维护 – maintenance, 👩\u{200d}💻"}}});
+    assert_let_through("text of any language", one.patch(reason).await);
+}
+
+#[tokio::test]
+async fn an_end_is_not_refused_for_its_words() {
+    let one = OneSession::new().await;
+    let mut status = ended_status();
+    merge(&mut status, json!({"message": "two\nlines \u{1b}[2J", "exitSignal": "a\u{1b}[2J"}));
+    assert_let_through("by a gateway that does not clean them", one.patch_status(json!({"status": status})).await);
+}
+
+#[tokio::test]
+async fn the_times_of_a_status_can_be_read() {
+    let one = OneSession::new().await;
+    let bad = "2026-01-01T10:05:00.000000+99:00";
+    let condition =
+        json!({"type": "Ended", "status": "True", "reason": "UserExit", "message": "", "lastTransitionTime": bad});
+    for (field, status) in [
+        ("status.endTime", json!({"endTime": bad})),
+        ("status.lastSeenTime", json!({"lastSeenTime": bad})),
+        ("status.conditions[0].lastTransitionTime", json!({"conditions": [condition]})),
+    ] {
+        let mut end = ended_status();
+        merge(&mut end, status);
+        let answer = one.patch_status(json!({"status": end})).await;
+        assert_refused(field, answer, &format!("{field}: Invalid value"));
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use crate::api::{AUDIT_FINALIZER, BastionSession, Phase};
-use crate::cluster::code;
+use crate::cluster::{Guarded, Unreadable, code, split};
 
 /// The Deployment of the gateways, as the chart calls it.
 const GATEWAYS: &str = "bastion-gateway";
@@ -39,6 +39,7 @@ struct Left {
     gateways: usize,
     open: usize,
     unrecorded: usize,
+    unreadable: usize,
 }
 
 /// Runs until nothing is left. Where something lasts for ever, the caller's patience has to end it.
@@ -54,7 +55,8 @@ pub async fn run(client: Client, settings: Settings) -> anyhow::Result<()> {
             Ok(left) if left == Left::default() => break,
             Ok(left) => {
                 if told.replace(left) != Some(left) {
-                    info!(gateways = left.gateways, open = left.open, unrecorded = left.unrecorded, "draining");
+                    let Left { gateways, open, unrecorded, unreadable } = left;
+                    info!(gateways, open, unrecorded, unreadable, "draining");
                 }
             }
             Err(error) if matches!(code(&error), Some(401 | 403)) => return Err(error).context("a right is missing"),
@@ -86,10 +88,13 @@ async fn stop_gateways(client: &Client, namespace: &str) -> anyhow::Result<()> {
 /// Asks for the end of what is open, and counts what is left.
 async fn look(client: &Client, settings: &Settings, me: &str) -> Result<Left, kube::Error> {
     let sessions: Api<BastionSession> = Api::namespaced(client.clone(), &settings.namespace);
+    let guarded: Api<Guarded<BastionSession>> = Api::namespaced(client.clone(), &settings.namespace);
     let pods: Api<Pod> = Api::namespaced(client.clone(), &settings.namespace);
     let gateways = pods.list(&ListParams::default().labels(GATEWAY_PODS)).await?.items.len();
-    let mut left = Left { gateways, ..Left::default() };
-    for session in sessions.list(&ListParams::default()).await? {
+    let (readable, unreadable) = split(guarded.list(&ListParams::default()).await?);
+    let mut left = Left { gateways, unreadable: unreadable.len(), ..Left::default() };
+    tell(&unreadable);
+    for session in readable {
         left.unrecorded += usize::from(session.finalizers().iter().any(|it| it == AUDIT_FINALIZER));
         if session.phase() == Phase::Active {
             left.open += 1;
@@ -99,6 +104,17 @@ async fn look(client: &Client, settings: &Settings, me: &str) -> Result<Left, ku
         }
     }
     Ok(left)
+}
+
+/// Says of sessions that cannot be read what has to be done: nobody puts them on record, and their finalizers would stay.
+fn tell(unreadable: &[Unreadable]) {
+    for session in unreadable {
+        let (name, error) = (session.name(), &session.error);
+        warn!(
+            session = name,
+            error, "it cannot be read, so its end is not recorded; delete it and take its finalizer off"
+        );
+    }
 }
 
 async fn terminate(sessions: &Api<BastionSession>, name: &str, me: &str, reason: &str) -> Result<(), kube::Error> {

@@ -24,4 +24,5 @@ pub mod sftp;
 pub mod shutdown;
 pub mod telemetry;
 pub mod terminal;
+mod text;
 pub mod web;

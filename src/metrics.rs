@@ -54,6 +54,13 @@ pub struct PhaseLabels {
     pub phase: &'static str,
 }
 
+/// A kind of custom resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabels {
+    /// BastionSession, BastionTarget or BastionUser.
+    pub kind: String,
+}
+
 /// Why a sign-in or a connection was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
@@ -292,6 +299,7 @@ const AUDIT_CAUSES: [&str; 13] = [
 ];
 const REDIS_OPERATIONS: [&str; 9] =
     ["show", "look", "order", "subscribe", "hot state", "forget", "begin sign-in", "signed in", "use code"];
+const KINDS: [&str; 3] = ["BastionSession", "BastionTarget", "BastionUser"];
 const RETRY_CAUSES: [&str; 7] = ["forbidden", "conflict", "invalid", "throttled", "error", "unreachable", "timeout"];
 
 /// From 2 ms to a minute.
@@ -362,6 +370,7 @@ metrics! {
     end_seen_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being seen by this gateway's own watch.";
     events_dropped: Counter, "counter", Counter::default(), "Events that were not published.";
     watch_interruptions: Counter, "counter", Counter::default(), "Interruptions of watches.";
+    objects_unreadable: Family<KindLabels, Counter>, "counter by kind", counted(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Objects that this program could not read and left out, each version of each once.";
     lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
     instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";
     instances_declared_lost: Counter, "counter", Counter::default(), "Gateway instances that this controller declared lost.";

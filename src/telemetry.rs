@@ -1,9 +1,16 @@
 //! Logging: one line an event on standard error, as text for people or as JSON for machines.
 
+use std::fmt::{self, Debug};
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+
+use crate::text::printable;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,8 +35,87 @@ pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match format {
-        LogFormat::Text => log.try_init(),
+        LogFormat::Text => log.fmt_fields(PrintableFields).try_init(),
         LogFormat::Json => log.json().try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+}
+
+/// Formats the fields of an event as text: each value is made printable, so that an event stays one line, and no value that
+/// others wrote steers the terminal that shows the log.
+struct PrintableFields;
+
+impl<'writer> FormatFields<'writer> for PrintableFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut line = Line { writer, is_empty: true, written: Ok(()) };
+        fields.record(&mut line);
+        line.written
+    }
+}
+
+struct Line<'writer> {
+    writer: Writer<'writer>,
+    is_empty: bool,
+    written: fmt::Result,
+}
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // The crate `log` puts its file and line there, which `tracing-subscriber` leaves out too.
+        if field.name().starts_with("log.") {
+            return;
+        }
+        let space = if std::mem::replace(&mut self.is_empty, false) { "" } else { " " };
+        let value = printable(&format!("{value:?}"));
+        let written = match field.name() {
+            "message" => write!(self.writer, "{space}{value}"),
+            name => write!(self.writer, "{space}{}={value}", name.trim_start_matches("r#")),
+        };
+        self.written = self.written.and(written);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_forges_no_line_and_steers_no_terminal() {
+        let written = Log::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .fmt_fields(PrintableFields)
+            .finish();
+        let evil = "\u{1b}[2J\u{9b}2J\n INFO audit: forged";
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(count = 7, shown = %evil, quoted = evil, debugged = ?evil, "a message: {evil}");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert!(!text.trim_end().chars().any(char::is_control), "{text:?}");
+        assert!(
+            text.contains("a message: [2J2J  INFO audit: forged count=7 shown=[2J2J  INFO audit: forged"),
+            "{text}"
+        );
+    }
 }

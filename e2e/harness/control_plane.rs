@@ -40,8 +40,24 @@ impl ControlPlane {
         SHARED.get_or_init(async || Arc::new(Self::start().await)).await.clone()
     }
 
+    /// The one that those tests share which need objects that the schemas refuse: as an older or a newer schema, or none,
+    /// may have let them through. Its schemas have types and defaults, and no other rule.
+    pub async fn lax() -> Arc<Self> {
+        static LAX: OnceCell<Arc<ControlPlane>> = OnceCell::const_new();
+        LAX.get_or_init(async || Arc::new(Self::start_lax().await)).await.clone()
+    }
+
+    /// Starts one with such schemas.
+    pub async fn start_lax() -> Self {
+        Self::start_with(&lax_crds()).await
+    }
+
     /// Starts one, and builds its programs first where they are missing.
     pub async fn start() -> Self {
+        Self::start_with(&in_repository("crds/bastion.dev.yaml")).await
+    }
+
+    async fn start_with(crds: &str) -> Self {
         Run::get().await;
         let dir = tempfile::Builder::new().prefix("bastion-e2e-api.").tempdir().expect("a temporary folder").keep();
         let mut script = spawn(keeper(&dir)).await;
@@ -49,7 +65,7 @@ impl ControlPlane {
         let first = lines.next_line().await.expect("the script's output can be read");
         assert_eq!(first.as_deref(), Some("ready"), "hack/control-plane says above why it did not start");
         let control_plane = Self { dir, script: Some(Mutex::new(script)) };
-        control_plane.install().await;
+        control_plane.install(crds).await;
         control_plane.await_policies().await;
         control_plane
     }
@@ -60,9 +76,9 @@ impl ControlPlane {
     }
 
     /// Applies the CRDs and policies, and waits until the CRDs are served.
-    async fn install(&self) {
+    async fn install(&self, crds: &str) {
         let admin = self.admin();
-        apply(&admin, &in_repository("crds/bastion.dev.yaml")).await;
+        apply(&admin, crds).await;
         apply(&admin, &in_repository("deploy/policies.yaml")).await;
         let crds: Api<CustomResourceDefinition> = Api::all(admin);
         for name in ["bastionsessions", "bastiontargets", "bastionusers"] {
@@ -175,6 +191,33 @@ pub fn gateway_account(namespace: &str) -> String {
 pub fn client_of(kubeconfig: Kubeconfig) -> Client {
     let config = futures::executor::block_on(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()));
     Client::try_from(config.expect("a usable kubeconfig")).expect("a client")
+}
+
+/// The CRDs of this version without the rules of their schemas.
+fn lax_crds() -> String {
+    let crds = serde_saphyr::from_multiple::<Value>(&in_repository("crds/bastion.dev.yaml")).expect("valid YAML");
+    let lax = crds.into_iter().map(|mut crd| {
+        for version in crd["spec"]["versions"].as_array_mut().expect("versions") {
+            loosen(&mut version["schema"]["openAPIV3Schema"]);
+        }
+        format!("---\n{}", serde_saphyr::to_string(&crd).expect("YAML"))
+    });
+    lax.collect()
+}
+
+fn loosen(schema: &mut Value) {
+    let Some(fields) = schema.as_object_mut() else { return };
+    for rule in ["x-kubernetes-validations", "enum", "format", "maxLength"] {
+        fields.remove(rule);
+    }
+    for property in
+        fields.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(|it| it.values_mut())
+    {
+        loosen(property);
+    }
+    if let Some(items) = fields.get_mut("items") {
+        loosen(items);
+    }
 }
 
 /// The script, which stops everything when its standard input ends, and the removal of its folder.

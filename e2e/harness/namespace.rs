@@ -374,7 +374,7 @@ impl Namespace {
 
     /// Begins to watch the sessions.
     pub async fn watch(&self) -> SessionWatch {
-        SessionWatch::start(self.api()).await
+        SessionWatch::start(Api::namespaced(self.admin(), &self.name)).await
     }
 
     /// The reasons of all Events regarding a session, and their notes.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bastion_operator::api::{BastionSession, CONDITION_ENDED, Phase, Reason};
-use bastion_operator::cluster::retry_pace;
+use bastion_operator::cluster::{Guarded, retry_pace};
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
@@ -38,7 +38,7 @@ pub struct SessionWatch {
 
 impl SessionWatch {
     /// Starts, and returns once the sessions that exist are listed.
-    pub async fn start(api: Api<BastionSession>) -> Self {
+    pub async fn start(api: Api<Guarded<BastionSession>>) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (notify, changed) = watch::channel(());
         let (listed, ready) = tokio::sync::oneshot::channel();
@@ -137,7 +137,7 @@ impl Drop for SessionWatch {
 }
 
 async fn record(
-    api: Api<BastionSession>,
+    api: Api<Guarded<BastionSession>>,
     seen: Arc<Mutex<Vec<Sighting>>>,
     changed: watch::Sender<()>,
     listed: tokio::sync::oneshot::Sender<()>,
@@ -156,6 +156,8 @@ async fn record(
             }
             Ok(Event::Init) | Err(_) => continue,
         };
+        // One that cannot be read is for tests that look for it.
+        let Ok(session) = session.0.map(Arc::unwrap_or_clone) else { continue };
         let reason = session.status.as_ref().and_then(|status| status.reason.clone());
         let sighting =
             Sighting { at: Instant::now(), name: session.name_any(), phase: session.phase(), reason, session, gone };

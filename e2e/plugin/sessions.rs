@@ -1,10 +1,12 @@
 //! `kubectl bastion sessions`.
 
 use kube::ResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Person;
-use crate::harness::Bastion;
+use crate::harness::objects::{bastion_session, ended_status, merge};
+use crate::harness::refusal::assert_let_through;
+use crate::harness::{Bastion, ControlPlane, Namespace};
 
 #[tokio::test]
 async fn sessions_are_listed_and_chosen() {
@@ -52,4 +54,30 @@ async fn all_namespaces_take_a_right_in_all_of_them() {
     let text = admin.prints(&["sessions", "-A"]).await;
     let line = text.lines().find(|line| line.contains(&alice.session.name_any())).expect("a line about it");
     assert!(text.starts_with("NAMESPACE ") && line.starts_with(&bastion.namespace.name), "{text}");
+}
+
+/// On schemas without rules: what an older or a newer version of them has let through.
+#[tokio::test]
+async fn what_cannot_be_read_is_left_out_and_what_was_written_steers_no_terminal() {
+    let namespace = Namespace::on(ControlPlane::lax().await).await;
+    let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
+    let mut bad = bastion_session("bad", "gateway-0");
+    bad["spec"]["startTime"] = json!("2026-01-01T10:00:00.000000+99:00");
+    assert_let_through("a session", namespace.create_as(&gateway, bad).await);
+    assert_let_through("a session", namespace.create_as(&gateway, bastion_session("good", "gateway-0")).await);
+    let mut status = ended_status();
+    merge(&mut status, json!({"message": "bye \u{1b}]52;c;eA==\u{7}\u{1b}[2J\u{9b}2J\nforged"}));
+    assert_let_through("an end", namespace.patch_status(&gateway, "good", json!({"status": status})).await);
+
+    let ops = Person::new(&namespace, "ops", &["bastion-viewer"]).await;
+    let outcome = ops.bastion(&["sessions", "--all", "-o", "wide"]).await;
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert!(outcome.code == Some(0) && lines.len() == 2, "{outcome:?}");
+    assert!(lines[1].starts_with("good ") && lines[1].ends_with("bye ]52;c;eA==[2J2J forged"), "{outcome:?}");
+    assert!(!outcome.stdout.chars().any(|c| c.is_control() && c != '\n'), "{outcome:?}");
+    let words = format!(
+        "bastion: BastionSession bad in namespace {} cannot be read and is left out: spec.startTime: ",
+        namespace.name
+    );
+    assert!(outcome.stderr.starts_with(&words), "{outcome:?}");
 }

@@ -1,11 +1,12 @@
 //! The CustomResourceDefinitions, generated from the types; `crds/` holds what `bastion crds` prints.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, ValidationRule,
 };
 use kube::CustomResourceExt;
 use serde_json::json;
 
+use super::text::{TIME, TIME_LENGTH, TIME_MESSAGE};
 use super::{BastionSession, BastionTarget, BastionUser};
 
 /// Every CustomResourceDefinition of the bastion, ready to apply.
@@ -21,7 +22,29 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
             }
         }
     }
-    vec![session, BastionTarget::crd(), BastionUser::crd()]
+    let mut all = vec![session, BastionTarget::crd(), BastionUser::crd()];
+    all.iter_mut().flat_map(schemas).for_each(check_times);
+    all
+}
+
+/// Has every time of a schema checked by [`TIME`] in place of the format `date-time`. To CEL a string of that format is a
+/// timestamp: where it cannot be read as one, each rule that touches it fails, also on writes that take off a finalizer. A
+/// plain string can be compared whatever is in it, and its own rule is not asked again while it does not change.
+fn check_times(schema: &mut JSONSchemaProps) {
+    if schema.format.as_deref() == Some("date-time") {
+        schema.format = None;
+        schema.max_length = Some(TIME_LENGTH);
+        let rule = ValidationRule {
+            rule: TIME.to_owned(),
+            message: Some(TIME_MESSAGE.to_owned()),
+            ..ValidationRule::default()
+        };
+        schema.x_kubernetes_validations.get_or_insert_default().push(rule);
+    }
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(check_times);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        check_times(items);
+    }
 }
 
 /// The CustomResourceDefinitions as a stream of YAML documents.
@@ -76,7 +99,11 @@ mod tests {
             assert!(field.description.is_some(), "{path} has no description");
             assert_ne!(field.type_.as_deref(), Some("number"), "{path}");
             assert!(!field.format.as_deref().is_some_and(|format| format.starts_with("uint")), "{path}");
+            assert_ne!(field.format.as_deref(), Some("date-time"), "{path}: CEL cannot touch what it cannot read");
             check(&path, field);
+            if let Some(JSONSchemaPropsOrArray::Schema(item)) = &field.items {
+                check(&format!("{path}[]"), item);
+            }
         }
     }
 }

@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::text::one_line;
+
 /// What the gateway signs in to a target with: exactly one of these, from a Secret in the credentials namespace, which is
 /// the bastion's namespace with `-credentials` behind it. The Secret is read for each connection to the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -31,11 +33,11 @@ pub struct Credentials {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub name: String,
     /// The key in its `data`.
     #[serde(default = "default_secret_key")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub key: String,
 }
 
@@ -48,11 +50,11 @@ fn default_secret_key() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct PasswordKeyRef {
     /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub name: String,
     /// The key in its `data`.
     #[serde(default = "default_password_key")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub key: String,
 }
 

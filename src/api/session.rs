@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::Phase;
 use super::target::{Limits, RecordingMode};
-use super::text::Group;
+use super::text::{Group, one_line, time_pattern};
 
 /// One SSH session. A gateway creates it when a user has signed in and ends it the moment that the connection
 /// ends; a controller ends it when its gateway is gone. Nobody else creates or changes one, but for
@@ -45,7 +45,7 @@ use super::text::Group;
     validation = Rule::new(ENDS_ARE_FINAL)
         .message("this session has ended; how and when it ended is final")
         .field_path(".status"),
-    validation = Rule::new("!has(self.status) || !has(self.status.endTime) || self.status.endTime >= self.spec.startTime")
+    validation = Rule::new(ENDS_AFTER_ITS_START)
         .message("a session cannot end before it starts")
         .field_path(".status.endTime")
 )]
@@ -59,10 +59,10 @@ pub struct BastionSessionSpec {
     /// The user who signed in.
     pub user: User,
     /// The name of the BastionTarget that the session is on.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub target: String,
     /// The login name on the target.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-validations" = one_line()))]
     pub login: String,
     /// How the user's side speaks to the gateway.
     pub protocol: Protocol,
@@ -100,15 +100,22 @@ const ENDS_ARE_FINAL: &str = "!has(oldSelf.status) || oldSelf.status.phase == 'A
     && has(self.status.observedBy) == has(oldSelf.status.observedBy) && (!has(self.status.observedBy) || self.status.observedBy == oldSelf.status.observedBy) \
     && has(self.status.exitCode) == has(oldSelf.status.exitCode) && (!has(self.status.exitCode) || self.status.exitCode == oldSelf.status.exitCode))";
 
+/// Not asked of a start that is no time, as one may be that an older schema has let through: such a session, too, can end.
+const ENDS_AFTER_ITS_START: &str = concat!(
+    "!has(self.status) || !has(self.status.endTime) || !self.spec.startTime.matches('^",
+    time_pattern!(),
+    "$') || timestamp(self.status.endTime) >= timestamp(self.spec.startTime)"
+);
+
 /// Who a session belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// The name of the BastionUser.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub name: String,
     /// The Kubernetes user name that the BastionUser stands for; rights are asked in this name.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub subject: String,
     /// The groups in which rights were asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -130,12 +137,14 @@ pub enum Protocol {
 #[serde(rename_all = "camelCase")]
 pub struct Client {
     /// The IP address that the user came from.
-    #[schemars(length(max = 45))]
+    #[schemars(length(max = 45), extend("x-kubernetes-validations" = one_line()))]
     pub address: String,
     /// The TCP port that the user came from.
     #[schemars(range(min = 0, max = 65535))]
     pub port: i32,
     /// What the client says that it is, such as `SSH-2.0-OpenSSH_9.2`.
+    // No rule: these are a stranger's words, which the gateway cleans. A gateway of an older version does not, and whom it
+    // lets in must not be refused for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub software: Option<String>,
@@ -146,10 +155,10 @@ pub struct Client {
 #[serde(rename_all = "camelCase")]
 pub struct Gateway {
     /// The name of the gateway's Pod.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub name: String,
     /// The life of the gateway's process that carries it; also the name of the Lease that this life renews.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub instance: String,
 }
 
@@ -161,7 +170,7 @@ pub struct SessionRecordingPlan {
     pub mode: RecordingMode,
     /// The folder of its recordings, which is there once something was recorded. docs/recordings.md says what is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = 2048), extend("x-kubernetes-validations" = one_line()))]
     pub location: Option<String>,
 }
 
@@ -170,11 +179,11 @@ pub struct SessionRecordingPlan {
 #[serde(rename_all = "camelCase")]
 pub struct Termination {
     /// Who asks: your own Kubernetes user name, as `kubectl auth whoami` prints it.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub requested_by: String,
     /// Why. The session's user reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = 512), extend("x-kubernetes-validations" = one_line()))]
     pub reason: Option<String>,
     /// The program that asked in that name; nothing where it was `kubectl` or another of yours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,6 +198,8 @@ pub enum Via {
 }
 
 /// How a session is, and how it ended.
+// Its texts have no rule for control characters: an end must never be refused for its words, also not one that a program of
+// an older version writes. `SessionWriter` cleans them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::target::Limits;
-use super::text::{Group, UserKeyLine};
+use super::text::{Group, ONE_LINE, ONE_LINE_MESSAGE, UserKeyLine, one_line};
 
 /// Somebody who may sign in to the bastion. What they may reach is a matter of Kubernetes RBAC.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,8 @@ pub struct BastionUserSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("!self.startsWith('system:')")
-        .message("must not begin with 'system:', which Kubernetes keeps for itself"))]
+        .message("must not begin with 'system:', which Kubernetes keeps for itself"),
+        validation = Rule::new(ONE_LINE).message(ONE_LINE_MESSAGE))]
     pub subject: Option<String>,
     /// Groups in which rights are asked, beside the subject's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -110,10 +111,10 @@ pub enum Factor {
 #[serde(rename_all = "camelCase")]
 pub struct SecretValueRef {
     /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub name: String,
     /// The key in its `data`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub key: String,
 }
 

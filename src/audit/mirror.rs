@@ -21,7 +21,7 @@ use super::release::Release;
 use super::row::SessionRecord;
 use super::store::Store;
 use crate::api::BastionSession;
-use crate::cluster::{REQUEST_TIMEOUT, watch};
+use crate::cluster::{Guarded, REQUEST_TIMEOUT, UnreadableReports};
 use crate::metrics::{AuditLabels, METRICS};
 
 /// Rows in one transaction, and events that are read before one is written.
@@ -35,12 +35,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Mirrors the sessions of `namespace` into `store` until `stop` is cancelled. One leader at a time should run it;
 /// two do no harm. While the database or the API is down everything stays pending, and is tried again.
-pub async fn run(client: kube::Client, namespace: &str, store: Store, stop: CancellationToken) {
-    let api = Api::<BastionSession>::namespaced(client, namespace);
-    let mut mirror = Mirror::new(api.clone(), store);
+pub async fn run(
+    client: kube::Client,
+    namespace: &str,
+    store: Store,
+    reports: UnreadableReports,
+    stop: CancellationToken,
+) {
+    let mut mirror = Mirror::new(Api::namespaced(client.clone(), namespace), store);
+    let api = Api::<Guarded<BastionSession>>::namespaced(client, namespace);
     let mirroring = async {
         loop {
-            mirror.follow(watch(api.clone(), watcher::Config::default())).await;
+            mirror.follow(reports.watch(api.clone(), watcher::Config::default())).await;
         }
     };
     // It may be cut off anywhere: what is committed stays so, and the next run begins with all the rest.
@@ -92,7 +98,7 @@ impl Mirror {
 
     /// Reads what there is to read, then writes a batch, then lets some sessions go; again and again, until the database
     /// is found to be an older copy, and all sessions must be read anew.
-    async fn follow(&mut self, events: impl Stream<Item = Event<BastionSession>>) {
+    async fn follow(&mut self, events: impl Stream<Item = Event<Guarded<BastionSession>>>) {
         let mut events = pin!(events);
         loop {
             tokio::select! {
@@ -118,10 +124,12 @@ impl Mirror {
     }
 
     /// A deleted session is written once more as it was last; one that somebody took away by force before it had
-    /// ended stays on record as it was.
-    fn hear(&mut self, event: Event<BastionSession>) {
+    /// ended stays on record as it was. One that cannot be read is not put on record as it is now, and so keeps its finalizer
+    /// until somebody mends it or takes that off: a record that is lost in silence is worse than an object too many.
+    fn hear(&mut self, event: Event<Guarded<BastionSession>>) {
         match event {
-            Event::InitApply(session) | Event::Apply(session) | Event::Delete(session) => {
+            Event::InitApply(Guarded(session)) | Event::Apply(Guarded(session)) | Event::Delete(Guarded(session)) => {
+                let Ok(session) = session else { return };
                 let entry = Entry { record: SessionRecord::of(&session), release: Release::of(&session) };
                 self.rows.apply(entry.record.session_id.clone(), entry);
             }

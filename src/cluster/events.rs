@@ -15,10 +15,13 @@ use super::REQUEST_TIMEOUT;
 use crate::api::{BastionSession, Phase};
 use crate::lifecycle::End;
 use crate::metrics::METRICS;
+use crate::text::printable;
 
 const QUEUE: usize = 4096;
 /// At most fifty Events a second from one program.
 const PACE: Duration = Duration::from_millis(20);
+/// The longest note that the API server takes, in bytes.
+const MAX_NOTE: usize = 1024;
 
 /// Where Events go. Cloning it is cheap.
 #[derive(Clone)]
@@ -76,6 +79,12 @@ impl EventSink {
         self.send(event(EventType::Warning, "SignInRefused", "SignIn", format!("from {client}: {why}")), user);
     }
 
+    /// Says that this program cannot read an object, and why.
+    pub fn unreadable(&self, object: ObjectReference, error: &str) {
+        let note = format!("cannot be read, and is left out until it is changed: {error}");
+        self.send(event(EventType::Warning, "Unreadable", "Read", note), object);
+    }
+
     fn send(&self, event: Event, regarding: ObjectReference) {
         let session = session_name(&regarding).map(str::to_owned);
         if let Err(error) = self.queue.try_send((event, regarding)) {
@@ -92,6 +101,8 @@ fn session_name(regarding: &ObjectReference) -> Option<&str> {
 }
 
 fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
+    let mut note = printable(&note);
+    note.truncate(note.floor_char_boundary(MAX_NOTE));
     Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
 }
 
@@ -117,5 +128,16 @@ async fn publish(recorder: Recorder, mut events: Receiver<(Event, ObjectReferenc
             warn!(session, kind, error, reason = event.reason, "an Event could not be published");
         }
         pace.tick().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_one_printable_line_that_the_api_server_takes() {
+        let note = event(EventType::Normal, "Ended", "End", format!("\u{1b}[2J{}", "因".repeat(1024))).note.unwrap();
+        assert!(note.starts_with("[2J因") && note.len() <= MAX_NOTE, "{} bytes: {note}", note.len());
     }
 }

@@ -1,6 +1,7 @@
 //! The thin layer between the programs and the Kubernetes API server.
 
 mod events;
+mod readable;
 mod rights;
 mod sessions;
 
@@ -10,12 +11,12 @@ use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt};
 use kube::Resource;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::{Store, reflector, store};
 use kube::runtime::watcher::{self, Event, ExponentialBackoff, watcher};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
 pub use events::{EventSink, regarding};
+pub use readable::{Guarded, ReadableStore, Unreadable, UnreadableReports, split};
 pub use rights::{Right, asks_as};
 pub use sessions::{Created, Ended, SessionWriter, WriteError};
 
@@ -73,20 +74,6 @@ where
             }
         },
     )
-}
-
-/// A store that a task keeps up to date for as long as the program runs; `changed` is called with each change.
-pub fn keep<K>(api: kube::Api<K>, changed: impl Fn() + Send + 'static) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-{
-    let (reader, writer) = store();
-    let events = reflector(writer, watch(api, watcher::Config::default()).map(Ok));
-    tokio::spawn(events.for_each(move |_| {
-        changed();
-        std::future::ready(())
-    }));
-    reader
 }
 
 /// The status code of an answer of the API server; `None` where it did not answer.

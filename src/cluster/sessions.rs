@@ -12,18 +12,25 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::{EventSink, REQUEST_TIMEOUT, code, regarding, retry_pace};
+use super::{EventSink, Guarded, REQUEST_TIMEOUT, code, regarding, retry_pace};
 use crate::api::{BastionSession, BastionSessionStatus, CONDITION_ENDED, RecordingResult};
 use crate::lifecycle::End;
 use crate::metrics::{EndLabels, METRICS, RetryLabels};
+use crate::text::printable_up_to;
 
 /// How often what became of a session's recordings is tried to be written, two seconds apart.
 const RECORDED_TRIES: usize = 30;
 
+/// The longest name of a signal that the schema takes, in characters.
+const MAX_SIGNAL: usize = 32;
+
 /// Writes sessions on behalf of one program.
 #[derive(Clone)]
 pub struct SessionWriter {
+    /// For what this writer creates, and so can read.
     api: Api<BastionSession>,
+    /// For ends: one is written when the API server says so, whatever else is in the object that it answers with.
+    guarded: Api<Guarded<BastionSession>>,
     namespace: String,
     manager: &'static str,
     events: EventSink,
@@ -82,7 +89,8 @@ impl WriteError {
 impl SessionWriter {
     /// A writer for the sessions of `namespace`; `manager` is its name in `managedFields`.
     pub fn new(client: Client, namespace: &str, manager: &'static str, events: EventSink) -> Self {
-        Self { api: Api::namespaced(client, namespace), namespace: namespace.to_owned(), manager, events }
+        let (api, guarded) = (Api::namespaced(client.clone(), namespace), Api::namespaced(client, namespace));
+        Self { api, guarded, namespace: namespace.to_owned(), manager, events }
     }
 
     /// Creates a session and says so in an Event. The name is the caller's, so that a create whose answer was lost
@@ -205,20 +213,20 @@ impl SessionWriter {
     /// A schema rule refused the end: either somebody was first, or a detail of ours is at fault, and then the
     /// session must end without the details.
     async fn after_refusal(&self, name: &str, end: &End) -> Result<Ended, WriteError> {
-        let current = timeout(REQUEST_TIMEOUT, self.api.get_opt(name)).await.map_err(|_| WriteError::Timeout)??;
-        match current {
-            None => Ok(Ended::Gone),
-            Some(session) if session.phase().is_final() => Ok(Ended::AlreadyFinal),
-            Some(session) => {
-                let time = end.time.max(session.spec.start_time.0);
-                let bare = json!({ "status": {
-                    "phase": end.phase(),
-                    "reason": end.cause.reason().as_str(),
-                    "endTime": MicroTime(time),
-                }});
-                self.patch(name, &bare).await.map(|()| Ended::Written)
-            }
-        }
+        let current = timeout(REQUEST_TIMEOUT, self.guarded.get_opt(name)).await.map_err(|_| WriteError::Timeout)??;
+        let start = match current {
+            None => return Ok(Ended::Gone),
+            Some(Guarded(Ok(session))) if session.phase().is_final() => return Ok(Ended::AlreadyFinal),
+            Some(Guarded(Ok(session))) => session.spec.start_time.0,
+            Some(Guarded(Err(unreadable))) if unreadable.has_ended() => return Ok(Ended::AlreadyFinal),
+            Some(Guarded(Err(_))) => end.time,
+        };
+        let bare = json!({ "status": {
+            "phase": end.phase(),
+            "reason": end.cause.reason().as_str(),
+            "endTime": MicroTime(end.time.max(start)),
+        }});
+        self.patch(name, &bare).await.map(|()| Ended::Written)
     }
 
     /// Writes what became of a session's recordings, after its end was written: that does not wait for a store.
@@ -238,7 +246,7 @@ impl SessionWriter {
 
     async fn patch(&self, name: &str, patch: &Value) -> Result<(), WriteError> {
         let params = PatchParams { field_manager: Some(self.manager.to_owned()), ..PatchParams::default() };
-        timeout(REQUEST_TIMEOUT, self.api.patch_status(name, &params, &Patch::Merge(patch)))
+        timeout(REQUEST_TIMEOUT, self.guarded.patch_status(name, &params, &Patch::Merge(patch)))
             .await
             .map_err(|_| WriteError::Timeout)?
             .map(drop)
@@ -271,7 +279,7 @@ fn patch(end: &End) -> Value {
         end_time: Some(MicroTime(end.time)),
         observed_by: Some(end.observed_by),
         exit_code: exit.code.map(i64::from),
-        exit_signal: exit.signal,
+        exit_signal: exit.signal.map(|signal| printable_up_to(&signal, MAX_SIGNAL)),
         bytes_in: end.bytes.map(|(from_user, _)| count(from_user)),
         bytes_out: end.bytes.map(|(_, to_user)| count(to_user)),
         recording: end.recording.clone(),

@@ -1,13 +1,18 @@
 //! The REST API: each route asks whether the caller may, then the cluster or the audit database.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::middleware::map_response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use kube::Resource;
 use kube::api::{Api, ListParams};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi};
@@ -18,7 +23,7 @@ use super::failure::{Failure, Refusals};
 use super::view::{Session, SessionPage};
 use super::{Console, events, feed, follow, history, me, overview, page, recordings, sign_in, targets, termination};
 use crate::api::{BastionSession, Phase};
-use crate::cluster::code;
+use crate::cluster::{Guarded, code};
 use crate::web::{Caller, asked, with_inline_styles};
 
 const USUAL_LIMIT: u32 = 100;
@@ -85,10 +90,9 @@ async fn sessions(
     let sight = console.gate.sight(&caller).await?;
     let query = understood(query)?;
     let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(sight)?);
-    let api: Api<BastionSession> = Api::namespaced(console.client, &console.namespace);
-    let listed = listed(&api, &params).await?;
-    let sessions = listed.items.iter().map(Session::from).collect();
-    Ok(Json(SessionPage { sessions, next: listed.metadata.continue_.filter(|next| !next.is_empty()) }))
+    let api = Api::namespaced(console.client.clone(), &console.namespace);
+    let (sessions, next) = console.listed::<BastionSession>(&api, &params).await?;
+    Ok(Json(SessionPage { sessions: sessions.iter().map(|session| Session::from(&**session)).collect(), next }))
 }
 
 /// One session, as the cluster has it: the caller's own, or any that they may get.
@@ -198,22 +202,30 @@ pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
-/// A page of a list.
-pub async fn listed<K>(api: &Api<K>, params: &ListParams) -> Result<kube::core::ObjectList<K>, Failure>
-where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    let gone = "after: this place is forgotten by now; begin with the first page again";
-    let wrong = "after: send `next` of the page before, as it is";
-    asked(async {
-        match api.list(params).await {
-            Ok(listed) => Ok(Ok(listed)),
-            Err(error) if code(&error) == Some(410) => Ok(Err(Failure::Malformed(gone.to_owned()))),
-            Err(error) if code(&error) == Some(400) => Ok(Err(Failure::Malformed(wrong.to_owned()))),
-            Err(error) => Err(error),
-        }
-    })
-    .await?
+impl Console {
+    /// A page of a list, without what cannot be read, and where the next page begins.
+    pub async fn listed<K>(
+        &self,
+        api: &Api<Guarded<K>>,
+        params: &ListParams,
+    ) -> Result<(Vec<Arc<K>>, Option<String>), Failure>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let gone = "after: this place is forgotten by now; begin with the first page again";
+        let wrong = "after: send `next` of the page before, as it is";
+        let listed = asked(async {
+            match api.list(params).await {
+                Ok(listed) => Ok(Ok(listed)),
+                Err(error) if code(&error) == Some(410) => Ok(Err(Failure::Malformed(gone.to_owned()))),
+                Err(error) if code(&error) == Some(400) => Ok(Err(Failure::Malformed(wrong.to_owned()))),
+                Err(error) => Err(error),
+            }
+        })
+        .await??;
+        let next = listed.metadata.continue_.clone().filter(|next| !next.is_empty());
+        Ok((self.reports.readable(listed), next))
+    }
 }
 
 #[derive(OpenApi)]

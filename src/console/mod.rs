@@ -43,7 +43,7 @@ use tracing::info;
 use url::Url;
 
 use crate::audit::{AuditSettings, Store};
-use crate::cluster::EventSink;
+use crate::cluster::{EventSink, UnreadableReports};
 use crate::follow::Dialler;
 use crate::http::{self, Ready};
 use crate::redis_link::{RedisLink, RedisSettings};
@@ -109,6 +109,8 @@ struct Console {
     recordings: Option<recording::Store>,
     gateways: Option<Dialler>,
     events: EventSink,
+    /// Takes the objects that cannot be read.
+    reports: UnreadableReports,
     /// How often somebody asks.
     callers: Arc<DefaultKeyedRateLimiter<String>>,
     crowd: Crowd,
@@ -145,17 +147,18 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let store = audit.map(Store::new).transpose()?;
     let oidc = oidc.zip(public_url.as_ref()).map(|(oidc, public)| Oidc::new(oidc, public)).transpose()?;
     let feed = Feed::new();
-    let watching = feed.clone().run(Api::namespaced(client.clone(), &namespace));
     let hot = settings.redis.map(RedisLink::new).transpose()?.map(HotState::new);
     let recordings = settings.recording_url.map(|url| recording::Store::open(&url)).transpose();
     let recordings = recordings.context("--recording-url")?;
     let over = CancellationToken::new();
     let (events, publishing) = EventSink::new(client.clone(), "bastion-console", &settings.pod_name, over.clone());
     let publishing = tokio::spawn(publishing);
+    let reports = UnreadableReports::new(events.clone());
+    let watching = feed.clone().run(Api::namespaced(client.clone(), &namespace), reports.clone());
     let gate = Gate::new(client.clone(), &namespace);
     let visitors = Visitors::new(client.clone(), cookie_key_file.map(Seal::new));
     let places = Arc::new(Semaphore::new(MOST_PAGES as usize));
-    let people = People::watch(client.clone(), &namespace);
+    let people = People::watch(client.clone(), &namespace, &reports);
     let console = Console {
         store,
         visitors,
@@ -169,6 +172,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         recordings,
         gateways: settings.gateway_token_file.map(|file| Dialler::new(client.clone(), &namespace, file)),
         events,
+        reports,
         callers: Arc::new(RateLimiter::hashmap(Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_AT_ONCE))),
         crowd: Crowd::default(),
         exports: Arc::new(Semaphore::new(MOST_EXPORTS)),

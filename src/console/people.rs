@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt};
 use tokio::time::timeout;
 
 use super::failure::Failure;
 use crate::api::BastionUser;
-use crate::cluster::keep;
+use crate::cluster::{ReadableStore, UnreadableReports};
 use crate::web::Refusal;
 
 /// How long a request waits for the first list of users.
@@ -18,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The users of the bastion.
 #[derive(Clone)]
-pub struct People(Store<BastionUser>);
+pub struct People(ReadableStore<BastionUser>);
 
 /// Who stands for a Kubernetes user.
 #[derive(Clone, Debug)]
@@ -33,8 +32,8 @@ pub enum Stands {
 
 impl People {
     /// Starts watching those of `namespace`.
-    pub fn watch(client: Client, namespace: &str) -> Self {
-        Self(keep(Api::namespaced(client, namespace), || ()))
+    pub fn watch(client: Client, namespace: &str, reports: &UnreadableReports) -> Self {
+        Self(reports.keep(Api::namespaced(client, namespace), || ()))
     }
 
     /// Those who may sign in now, by name.

@@ -1,7 +1,7 @@
 //! The targets, who may connect to them, and as whom.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Console;
 use super::access::Gate;
-use super::api::{is_name, listed, page, read_path, understood};
+use super::api::{is_name, page, read_path, understood};
 use super::failure::{Failure, Refusals};
 use super::view::{Target, TargetPage};
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Login};
@@ -69,16 +69,17 @@ pub async fn targets(
     let TargetQuery { limit, after } = understood(query)?;
     let params = page(limit, after.as_deref())?;
     let all = console.gate.may(caller.user(), Right::to("list", TARGETS)).await?;
-    let list = listed(&console.target_objects(), &params).await?;
+    let api = Api::namespaced(console.client.clone(), &console.namespace);
+    let (list, next) = console.listed::<BastionTarget>(&api, &params).await?;
     let asker = console.asker_of(&caller).await?;
-    let with_logins = stream::iter(list.items).map(async |target| match &asker {
+    let with_logins = stream::iter(list).map(async |target| match &asker {
         Some(asker) => asker.logins(&target).await.map(|logins| (target, Some(logins))),
         None => Ok((target, None)),
     });
-    let targets: Vec<(BastionTarget, Option<Vec<String>>)> = with_logins.buffered(AT_ONCE).try_collect().await?;
-    let shown = targets.into_iter().map(|(target, logins)| Target::of(target, logins));
+    let targets: Vec<(Arc<BastionTarget>, Option<Vec<String>>)> = with_logins.buffered(AT_ONCE).try_collect().await?;
+    let shown = targets.into_iter().map(|(target, logins)| Target::of(Arc::unwrap_or_clone(target), logins));
     let shown = if all { shown.collect() } else { shown.filter_map(Target::without_address).collect() };
-    Ok(Json(TargetPage { targets: shown, next: list.metadata.continue_.filter(|next| !next.is_empty()) }))
+    Ok(Json(TargetPage { targets: shown, next }))
 }
 
 /// One target, and who may connect to it: for those who may get it.

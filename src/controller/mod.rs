@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::audit::{self, AuditSettings};
-use crate::cluster::{EventSink, SessionWriter};
+use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
 use crate::http::{self, Ready};
 use crate::lifecycle::Observer;
 use crate::liveness::new_instance;
@@ -63,6 +63,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         publishing.await;
         Ok(())
     });
+    let reports = UnreadableReports::new(events.clone());
     let writer = SessionWriter::new(client.clone(), &settings.namespace, "bastion-controller", events);
     let observer = Arc::new(Mutex::new(Observer::new(Instant::now())));
     // Losses come a few at a time; the sessions of each are found in the controller's own store.
@@ -86,6 +87,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         redis,
         observer,
         writer,
+        reports.clone(),
         lost,
         reign.clone(),
         stop.clone(),
@@ -96,7 +98,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         Ok(())
     });
     tasks.spawn(async move {
-        mirror_while_leading(client, &settings.namespace, store, reign, &stop_mirror).await;
+        mirror_while_leading(client, &settings.namespace, store, &reports, reign, &stop_mirror).await;
         Ok(())
     });
 
@@ -114,13 +116,14 @@ async fn mirror_while_leading(
     client: Client,
     namespace: &str,
     store: audit::Store,
+    reports: &UnreadableReports,
     mut reign: Reign,
     stop: &CancellationToken,
 ) {
     let mirroring = async {
         while reign.begins().await {
             // It may be cut off anywhere.
-            let mirror = audit::mirror::run(client.clone(), namespace, store.clone(), stop.clone());
+            let mirror = audit::mirror::run(client.clone(), namespace, store.clone(), reports.clone(), stop.clone());
             tokio::select! {
                 biased;
                 () = reign.ends() => {}

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::{Settings, pods, witnesses};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
-use crate::cluster::{REQUEST_TIMEOUT, watch};
+use crate::cluster::{Guarded, REQUEST_TIMEOUT, watch};
 use crate::lifecycle::{HEARTBEAT_EVERY, HEARTBEAT_TIMEOUT, LOST_LEASE_KEPT, Observer, Suspect, TICK};
 use crate::liveness::{InstanceLease, LeaseError, declare_lost, forget, new_instance, seen};
 use crate::metrics::METRICS;
@@ -148,7 +148,12 @@ async fn stay_awake(observer: &Shared) {
 }
 
 /// Looks for suspects, and declares lost those that have not shown themselves to the API server either.
-async fn judge(leases: Api<Lease>, sessions: Api<BastionSession>, observer: &Shared, losses: &mpsc::Sender<String>) {
+async fn judge(
+    leases: Api<Lease>,
+    sessions: Api<Guarded<BastionSession>>,
+    observer: &Shared,
+    losses: &mpsc::Sender<String>,
+) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -182,8 +187,8 @@ async fn judge(leases: Api<Lease>, sessions: Api<BastionSession>, observer: &Sha
 }
 
 /// Whether there is anything to sweep behind an instance that has no Lease: a consistent read. Where it fails,
-/// the answer is yes: a Lease too many does no harm.
-async fn has_active_sessions(sessions: &Api<BastionSession>, instance: &str) -> bool {
+/// the answer is yes: a Lease too many does no harm. So is one for a session that cannot be read.
+async fn has_active_sessions(sessions: &Api<Guarded<BastionSession>>, instance: &str) -> bool {
     let selector = format!("spec.gateway.instance={instance},status.phase=Active");
     let params = ListParams::default().fields(&selector).limit(1);
     match timeout(REQUEST_TIMEOUT, sessions.list(&params)).await {

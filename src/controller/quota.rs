@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api::BastionSession;
+use crate::cluster::Guarded;
 use crate::metrics::METRICS;
 
 /// The quota of deploy/quota.yaml and of the chart.
@@ -30,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Counts, whenever the quota comes without a count, until `stop` is cancelled. Where there is no quota it does nothing.
 pub async fn run(client: Client, namespace: &str, stop: CancellationToken) {
     let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
-    let sessions: Api<BastionSession> = Api::namespaced(client, namespace);
+    let sessions: Api<Guarded<BastionSession>> = Api::namespaced(client, namespace);
     let counting = async {
         let mut seen = pin!(watcher::watch_object(quotas.clone(), NAME).default_backoff());
         while let Some(quota) = seen.next().await {
@@ -47,7 +48,7 @@ pub async fn run(client: Client, namespace: &str, stop: CancellationToken) {
     stop.run_until_cancelled(counting).await;
 }
 
-async fn count(quotas: &Api<ResourceQuota>, sessions: &Api<BastionSession>, quota: &ResourceQuota) {
+async fn count(quotas: &Api<ResourceQuota>, sessions: &Api<Guarded<BastionSession>>, quota: &ResourceQuota) {
     loop {
         match try_count(quotas, sessions, quota).await {
             Ok(number) => return info!(quota = NAME, number, "counted the sessions for their quota"),
@@ -64,11 +65,11 @@ async fn count(quotas: &Api<ResourceQuota>, sessions: &Api<BastionSession>, quot
 
 async fn try_count(
     quotas: &Api<ResourceQuota>,
-    sessions: &Api<BastionSession>,
+    sessions: &Api<Guarded<BastionSession>>,
     quota: &ResourceQuota,
 ) -> Result<i64, Error> {
     // None is created meanwhile: the quota does not let it.
-    let first = sessions.list_metadata(&ListParams::default().limit(1)).await?;
+    let first = sessions.list(&ListParams::default().limit(1)).await?;
     let more = first.metadata.remaining_item_count.unwrap_or_default();
     let number = if first.items.is_empty() { 0 } else { 1 + more };
     let patch = Patch::Merge(counted(quota, number));

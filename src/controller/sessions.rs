@@ -20,7 +20,7 @@ use super::Settings;
 use super::leader::Reign;
 use super::surplus::surplus;
 use crate::api::{BastionSession, Phase};
-use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, WATCH_SECONDS, WriteError, code};
+use crate::cluster::{Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WATCH_SECONDS, WriteError, code};
 use crate::lifecycle::{Action, Cause, END_TIMEOUT, Observer, Situation, asked_to_end, decide};
 use crate::liveness::orders::{self, EndOrder, OrderedCause};
 use crate::metrics::{METRICS, PhaseLabels};
@@ -35,8 +35,12 @@ const ORDERS: usize = 1024;
 /// How often it is looked at whether there are too many finished sessions.
 const SURPLUS_EVERY: Duration = Duration::from_secs(5);
 
+/// A session, or one that cannot be read.
+type Seen = Guarded<BastionSession>;
+
 struct Context {
     api: Api<BastionSession>,
+    reports: UnreadableReports,
     observer: Arc<Mutex<Observer>>,
     /// The way of orders to gateways that may not see the API, where there is Redis.
     orders: Option<mpsc::Sender<(String, EndOrder)>>,
@@ -68,17 +72,18 @@ pub async fn run(
     redis: Option<Arc<RedisLink>>,
     observer: Arc<Mutex<Observer>>,
     writer: SessionWriter,
+    reports: UnreadableReports,
     lost: mpsc::Receiver<String>,
     reign: Reign,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let api: Api<BastionSession> = Api::namespaced(client, &settings.namespace);
-    let controller = Controller::new(api.clone(), watcher::Config::default().timeout(WATCH_SECONDS));
+    let seen: Api<Seen> = Api::namespaced(client.clone(), &settings.namespace);
+    let controller = Controller::new(seen, watcher::Config::default().timeout(WATCH_SECONDS));
     let store = controller.store();
     let losses = stream::unfold(lost, async |mut lost| lost.recv().await.map(|instance| (instance, lost)));
     let of_the_lost = losses.flat_map(move |instance| {
-        let sessions =
-            store.state_filter(|session| session.spec.gateway.instance == instance && !session.phase().is_final());
+        let of_it = |session: &BastionSession| session.spec.gateway.instance == instance && !session.phase().is_final();
+        let sessions = store.state_filter(|session| session.0.as_deref().is_ok_and(of_it));
         if !sessions.is_empty() {
             METRICS.sweeps.inc();
         }
@@ -86,7 +91,8 @@ pub async fn run(
     });
     let (orders, ordered) = mpsc::channel(ORDERS);
     let context = Arc::new(Context {
-        api,
+        api: Api::namespaced(client, &settings.namespace),
+        reports,
         observer,
         orders: redis.is_some().then_some(orders),
         writer,
@@ -119,7 +125,16 @@ pub async fn run(
     Ok(())
 }
 
-async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Result<Next, Failure> {
+/// Does what is to be done about a session. One that cannot be read is reported and stays as it is: it is not taken for
+/// ended, and nobody can say of which gateway it is.
+async fn reconcile(seen: Arc<Seen>, context: Arc<Context>) -> Result<Next, Failure> {
+    let session = match &seen.0 {
+        Ok(session) => session,
+        Err(unreadable) => {
+            context.reports.report::<BastionSession>(unreadable);
+            return Ok(Next::await_change());
+        }
+    };
     let now = Instant::now();
     let instance = context.observer.lock().unwrap_or_else(PoisonError::into_inner).state(
         &session.spec.gateway.instance,
@@ -128,19 +143,19 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
     );
     let situation = Situation {
         instance,
-        asked_for: context.asked_for(&session, now),
+        asked_for: context.asked_for(session, now),
         retention: context.reign.holds().then_some(context.retention),
         now: Timestamp::now(),
     };
-    match decide(&session, &situation) {
+    match decide(session, &situation) {
         Action::Wait => Ok(Next::await_change()),
         Action::LookAgain(after) => Ok(Next::requeue(after)),
         Action::Order(cause, again) => {
-            context.order(&session, &cause);
+            context.order(session, &cause);
             Ok(Next::requeue(again))
         }
         Action::End(end) => {
-            let written = timeout(END_TIMEOUT, context.writer.end_as_seen(&session, &end)).await;
+            let written = timeout(END_TIMEOUT, context.writer.end_as_seen(session, &end)).await;
             match written.map_err(|_| Failure::Timeout)? {
                 Ok(_) => Ok(Next::await_change()),
                 // By another controller, as a rule: this one is told of it by its watch, and then nothing is left to do.
@@ -149,7 +164,7 @@ async fn reconcile(session: Arc<BastionSession>, context: Arc<Context>) -> Resul
             }
         }
         Action::Prune => {
-            context.prune(&session).await?;
+            context.prune(session).await?;
             Ok(Next::await_change())
         }
     }
@@ -167,9 +182,9 @@ async fn deliver(redis: Option<&RedisLink>, mut orders: mpsc::Receiver<(String, 
 }
 
 /// Shows how many sessions there are in each phase.
-fn count(sessions: &Store<BastionSession>) {
+fn count(sessions: &[Arc<BastionSession>]) {
     let mut by_phase = Phase::ALL.map(|phase| (phase, 0));
-    for session in sessions.state() {
+    for session in sessions {
         by_phase.iter_mut().filter(|(phase, _)| *phase == session.phase()).for_each(|(_, count)| *count += 1);
     }
     for (phase, count) in by_phase {
@@ -178,7 +193,7 @@ fn count(sessions: &Store<BastionSession>) {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
-fn retry(session: Arc<BastionSession>, failure: &Failure, _: Arc<Context>) -> Next {
+fn retry(session: Arc<Seen>, failure: &Failure, _: Arc<Context>) -> Next {
     METRICS.reconcile_failures.inc();
     warn!(session = session.name_any(), error = %failure, "session could not be seen to; trying again");
     Next::requeue(RETRY)
@@ -205,16 +220,17 @@ impl Context {
     }
 
     /// While this controller leads, deletes the oldest finished sessions whenever there are more than `max`.
-    async fn prune_surplus(&self, sessions: Store<BastionSession>, max: usize) {
+    async fn prune_surplus(&self, store: Store<Seen>, max: usize) {
         let mut ticks = interval(SURPLUS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            let sessions: Vec<_> = store.state().iter().filter_map(|seen| seen.0.as_ref().ok().cloned()).collect();
             count(&sessions);
             if !self.reign.holds() || sessions.len() <= max {
                 continue;
             }
-            for session in surplus(sessions.state(), max) {
+            for session in surplus(sessions, max) {
                 if !self.reign.holds() {
                     break;
                 }

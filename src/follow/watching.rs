@@ -44,12 +44,11 @@ impl Watching {
     /// Shows the session until that is over.
     pub async fn run(mut self) {
         METRICS.followers.inc();
-        let who = self.who.replace(char::is_control, " ");
-        self.staged.stage.tell(format!("bastion: {who} is watching this session"));
+        self.staged.stage.tell(format!("bastion: {} is watching this session", self.who));
         self.staged.audit.followed(&self.who, "started");
         let Err(bye) = self.show().await;
         self.staged.audit.followed(&self.who, "ended");
-        self.staged.stage.tell(format!("bastion: {who} is no longer watching this session"));
+        self.staged.stage.tell(format!("bastion: {} is no longer watching this session", self.who));
         METRICS.followers.dec();
         self.part(&bye).await;
     }

@@ -14,6 +14,7 @@ use super::reverse::UserConnection;
 use super::socket::Health;
 use crate::api::Protocol;
 use crate::lifecycle::Cause;
+use crate::text::printable;
 
 /// How long the user's side has for each step of taking its leave, before its socket is cut.
 pub const GOODBYE: Duration = Duration::from_secs(1);
@@ -82,7 +83,7 @@ impl Parting {
     pub fn words(&self) -> Option<String> {
         match self {
             Self::Left => None,
-            Self::Refused(why) => Some(why.clone()),
+            Self::Refused(why) => Some(printable(why)),
             Self::Ended(cause) => cause.notice(),
         }
     }

@@ -6,7 +6,6 @@ use std::time::Instant;
 use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::api::{Api, PostParams};
-use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -18,13 +17,13 @@ use super::refusal::Refusal;
 use super::sign_in::{BadCertificate, NotPresent, Permits, Proof, takes_certificates};
 use super::sign_in_name::SignInName;
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
-use crate::cluster::{REQUEST_TIMEOUT, Right, asks_as, keep};
+use crate::cluster::{REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, asks_as};
 
 /// What the gateway knows of users and targets.
 pub struct Directory {
     namespace: String,
-    users: Store<BastionUser>,
-    targets: Store<BastionTarget>,
+    users: ReadableStore<BastionUser>,
+    targets: ReadableStore<BastionTarget>,
     changed: Arc<Notify>,
     reviews: Api<LocalSubjectAccessReview>,
     allowed: Mutex<Allowed>,
@@ -132,18 +131,20 @@ impl NoAccess {
 }
 
 impl Directory {
-    /// Starts watching the users and targets of `namespace`, and returns once both are known.
+    /// Starts watching the users and targets of `namespace`, and returns once both are known. One that cannot be read counts
+    /// as absent, also where an older version of it could be: nobody signs in by what is no longer so, and those who are in
+    /// by it are asked to leave.
     ///
     /// # Errors
     /// When a watch ends before its first list, which happens at the end of the program only.
-    pub async fn watch(client: Client, namespace: &str) -> anyhow::Result<Self> {
+    pub async fn watch(client: Client, namespace: &str, reports: &UnreadableReports) -> anyhow::Result<Self> {
         let changed = Arc::new(Notify::new());
         let notify = || {
             let changed = changed.clone();
             move || changed.notify_one()
         };
-        let users = keep(Api::namespaced(client.clone(), namespace), notify());
-        let targets = keep(Api::namespaced(client.clone(), namespace), notify());
+        let users = reports.keep(Api::namespaced(client.clone(), namespace), notify());
+        let targets = reports.keep(Api::namespaced(client.clone(), namespace), notify());
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);
@@ -172,7 +173,7 @@ impl Directory {
 
     /// The user of this name, who may not be one who may sign in.
     pub fn known(&self, name: &str) -> Option<Arc<BastionUser>> {
-        self.users.get(&ObjectRef::new(name).within(&self.namespace))
+        self.users.get(name, &self.namespace)
     }
 
     /// The users of the bastion who stand for a Kubernetes user, by name.
@@ -201,8 +202,7 @@ impl Directory {
     pub async fn still_granted(&self, grant: &Grant) -> Result<(), NoAccess> {
         let user = self.user(&grant.user.name_any())?;
         grant.proof.still_good(&user)?;
-        let target = ObjectRef::new(&grant.target.name_any()).within(&self.namespace);
-        let target = self.targets.get(&target).ok_or(NoAccess::NoTarget)?;
+        let target = self.targets.get(&grant.target.name_any(), &self.namespace).ok_or(NoAccess::NoTarget)?;
         if !target.spec.logins.iter().any(|login| login.0 == grant.login) {
             return Err(NoAccess::NoLogin);
         }
@@ -214,8 +214,7 @@ impl Directory {
 
     /// The target as it is now; as it was where it is no longer there.
     pub fn present(&self, target: &Arc<BastionTarget>) -> Arc<BastionTarget> {
-        let name = ObjectRef::new(&target.name_any()).within(&self.namespace);
-        self.targets.get(&name).unwrap_or_else(|| target.clone())
+        self.targets.get(&target.name_any(), &self.namespace).unwrap_or_else(|| target.clone())
     }
 
     /// All targets that have shells, by name.
@@ -241,7 +240,7 @@ impl Directory {
         let Some(target_name) = name.target else {
             return Err(Refusal::NoTarget { user: name.user });
         };
-        let target = self.targets.get(&ObjectRef::new(&target_name).within(&self.namespace));
+        let target = self.targets.get(&target_name, &self.namespace);
         let Some(target) = target else {
             return Err(Refusal::NoSuchTarget { target: target_name, exists: false });
         };
@@ -282,7 +281,7 @@ impl Directory {
 
     /// The target that is meant by the name or address of a host, if the user may connect to it.
     pub async fn meant(&self, user: &BastionUser, host: &str, port: u16) -> Option<Meant> {
-        let target = self.targets.find(|target| {
+        let target = self.targets.state().into_iter().find(|target| {
             let of_address = target.spec.address.eq_ignore_ascii_case(host) && target.spec.port == i32::from(port);
             of_address || target.name_any() == host
         })?;

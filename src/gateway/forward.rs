@@ -16,6 +16,7 @@ use super::request::FromUser;
 use super::target::TargetConnection;
 use super::traffic::Traffic;
 use super::tunnel::{Tunnel, over};
+use crate::text::printable_up_to;
 
 /// A forward that the user wants, and that is not open yet.
 pub struct Forward {
@@ -67,7 +68,7 @@ pub fn resource_shortage(why: &str) -> ChannelOpenFailure {
 
 /// The library has its own words for the known codes, and takes others for any code only.
 pub fn with_reason(failure: &ChannelOpenFailure, why: &str) -> ChannelOpenFailure {
-    ChannelOpenFailure::Other { code: failure.code(), reason: why.chars().take(255).collect() }
+    ChannelOpenFailure::Other { code: failure.code(), reason: printable_up_to(why, 255) }
 }
 
 /// Has the target connect to the destination, and joins the two sides until one of them closes the channel or the

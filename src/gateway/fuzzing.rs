@@ -34,7 +34,7 @@ use super::tap::{Observers, Tap};
 use super::target::{Dialler, TargetConnection};
 use super::{Gateway, Opening, Settings};
 use crate::api::{Allow, BastionTarget, BastionUser, RecordingMode};
-use crate::cluster::{EventSink, SessionWriter};
+use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
 use crate::recording::{About, SessionRecording};
 
 const NAMESPACE: &str = "fuzz";
@@ -59,10 +59,12 @@ impl Ground {
         let grant = grant(&host_key.public_key().to_openssh()?)?;
         let stop = CancellationToken::new();
         let (events, _) = EventSink::new(client.clone(), "fuzz", &settings.pod, stop.clone());
-        let (instance, _) = Instance::begin(&Home::new(client.clone(), &settings, None)).await?;
+        let reports = UnreadableReports::new(events.clone());
+        let home = Home::new(client.clone(), &settings, None, reports.clone());
+        let (instance, _) = Instance::begin(&home).await?;
         let gateway = Gateway {
             namespace: NAMESPACE.to_owned(),
-            directory: Directory::watch(client.clone(), NAMESPACE).await?,
+            directory: Directory::watch(client.clone(), NAMESPACE, &reports).await?,
             throttle: Throttle::new(settings.lock_out, None),
             second_factors: SecondFactors::new(client.clone(), NAMESPACE, None)?,
             session_limit: SessionLimit::new(Api::namespaced(client.clone(), NAMESPACE)),

@@ -19,7 +19,7 @@ use super::registry::Registry;
 use crate::api::{
     AUDIT_FINALIZER, BastionSession, BastionSessionStatus, LEASE_OF_GATEWAY, ObservedBy, POD_UID_ANNOTATION, Reason,
 };
-use crate::cluster::{SessionWriter, regarding, retry_pace, watch};
+use crate::cluster::{Guarded, SessionWriter, UnreadableReports, regarding, retry_pace};
 use crate::follow::Place;
 use crate::lifecycle::{Cause, End, Fence, RENEW_EVERY, RENEW_RETRY, STALE_AFTER, asked_to_end};
 use crate::liveness::{InstanceLease, LeaseError, new_instance};
@@ -48,18 +48,20 @@ pub struct Home {
     pub pod: String,
     /// What stands in the Leases of its lives.
     pub annotations: BTreeMap<String, String>,
+    /// Takes the sessions that cannot be read.
+    pub reports: UnreadableReports,
 }
 
 impl Home {
     /// As the settings say it, and where sessions can be followed, if they can.
-    pub fn new(client: Client, settings: &Settings, follow: Option<&Place>) -> Self {
+    pub fn new(client: Client, settings: &Settings, follow: Option<&Place>, reports: UnreadableReports) -> Self {
         let pod_uid = settings.pod_uid.clone().map(|uid| (POD_UID_ANNOTATION.to_owned(), uid));
         let annotations = follow.map(Place::annotations).unwrap_or_default().into_iter().chain(pod_uid).collect();
-        Self { client, namespace: settings.namespace.clone(), pod: settings.pod.clone(), annotations }
+        Self { client, namespace: settings.namespace.clone(), pod: settings.pod.clone(), annotations, reports }
     }
 
     /// The sessions of the bastion.
-    pub fn sessions(&self) -> Api<BastionSession> {
+    pub fn sessions(&self) -> Api<Guarded<BastionSession>> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 }
@@ -70,7 +72,7 @@ impl Instance {
     /// # Errors
     /// When the Lease cannot be created.
     pub async fn begin(home: &Home) -> Result<(Arc<Self>, InstanceLease), LeaseError> {
-        let Home { client, namespace, pod, annotations } = home;
+        let Home { client, namespace, pod, annotations, .. } = home;
         let id = new_instance(pod);
         let leases = Api::namespaced(client.clone(), namespace);
         let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, annotations.clone()).await?;
@@ -126,19 +128,22 @@ impl Instance {
     }
 
     /// Watches this instance's sessions: ends those that somebody asked to end or has ended, and those that it does
-    /// not carry.
-    pub async fn obey(&self, api: Api<BastionSession>, writer: SessionWriter) {
+    /// not carry. One that cannot be read goes on: nothing says that it was ended, and its end can be written without
+    /// reading it.
+    pub async fn obey(&self, home: &Home, writer: SessionWriter) {
+        let api = home.sessions();
         let own = watcher::Config::default().fields(&format!("spec.gateway.instance={}", self.id));
-        let mut events = std::pin::pin!(watch(api.clone(), own));
+        let mut events = std::pin::pin!(home.reports.watch(api.clone(), own));
         while let Some(event) = events.next().await {
             match event {
-                Event::Apply(session) => {
+                Event::Apply(Guarded(Ok(session))) => {
                     observe_end(&session);
                     self.consider(&session, api.clone(), writer.clone());
                 }
-                Event::InitApply(session) => {
+                Event::InitApply(Guarded(Ok(session))) => {
                     self.consider(&session, api.clone(), writer.clone());
                 }
+                Event::Apply(Guarded(Err(_))) | Event::InitApply(Guarded(Err(_))) => {}
                 // Without a finalizer's hold, which only force can take off: there is nothing left to write to.
                 Event::Delete(session) => drop(self.registry.end(&session.name_any(), &Cause::Deleted)),
                 Event::Init | Event::InitDone => {}
@@ -146,7 +151,7 @@ impl Instance {
         }
     }
 
-    fn consider(&self, session: &BastionSession, api: Api<BastionSession>, writer: SessionWriter) {
+    fn consider(&self, session: &BastionSession, api: Api<Guarded<BastionSession>>, writer: SessionWriter) {
         let name = session.name_any();
         if session.phase().is_final() {
             // Ended by another hand, or by ours a moment ago, and then the order comes too late to matter.
@@ -164,13 +169,13 @@ impl Instance {
 /// Ends the object of a session that the instance does not carry. A session is in the registry from before its
 /// object exists until its end is written, so one that is still Active a while later is nobody's. (At once it may
 /// only be one that ended so soon that the watch still tells of its beginning.)
-async fn disown(api: Api<BastionSession>, name: String, cause: Cause, writer: SessionWriter) {
+async fn disown(api: Api<Guarded<BastionSession>>, name: String, cause: Cause, writer: SessionWriter) {
     sleep(STALE_AFTER).await;
     let look = async || api.get_opt(&name).await;
     let found = look.retry(retry_pace()).notify(|error, _| {
         warn!(session = name, %error, "an Active session without a connection could not be looked at; trying again");
     });
-    if let Ok(Some(session)) = found.await
+    if let Ok(Some(Guarded(Ok(session)))) = found.await
         && !session.phase().is_final()
     {
         warn!(session = name, "an Active session of this instance has no connection");

@@ -28,6 +28,7 @@ use super::user_channel::UserChannel;
 use super::{Admitted, Gateway, Opening};
 use crate::api::{Allow, BastionUser};
 use crate::metrics::{METRICS, MenuLabels};
+use crate::text::printable;
 
 /// What a connection may ask for before it has a target.
 pub const ALLOW: Allow =
@@ -143,7 +144,7 @@ impl Visit {
         match chosen {
             Ok(admitted) => {
                 let Grant { target, login, permits, .. } = &admitted.grant;
-                let connecting = format!("{}\r\n", language.connecting(login, &target.name_any()));
+                let connecting = format!("{}\r\n", printable(&language.connecting(login, &target.name_any())));
                 show(&channel, connecting.into_bytes()).await?;
                 let items = asked.into_items(permits, target.spec.allow, &admitted.audit);
                 channel.inbox().put_back(items);

@@ -65,7 +65,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::api::{Allow, RecordingMode};
-use crate::cluster::{EventSink, SessionWriter};
+use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
 use crate::follow::{self, Door};
 use crate::http::{self, Ready};
 use crate::lifecycle::{Cause, RENEW_RETRY};
@@ -268,9 +268,10 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
             "the host key is not published; `kubectl bastion ssh` will not know this gateway"
         );
     }
-    let directory = Directory::watch(client.clone(), &settings.namespace).await?;
     let (events, publishing) = EventSink::new(client.clone(), "bastion-gateway", &settings.pod, background.clone());
     let publishing = tokio::spawn(publishing);
+    let reports = UnreadableReports::new(events.clone());
+    let directory = Directory::watch(client.clone(), &settings.namespace, &reports).await?;
     let (life, instance) = watch::channel(None);
     let gateway = Arc::new(Gateway {
         namespace: settings.namespace.clone(),
@@ -299,7 +300,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         Some(follow) => Some(Door::open(follow).await?),
         None => None,
     };
-    let home = Home::new(client.clone(), &settings, door.as_ref().map(Door::place));
+    let home = Home::new(client.clone(), &settings, door.as_ref().map(Door::place), reports);
     let (first, lease) = Instance::begin(&home).await?;
     life.send_replace(Some(first.clone()));
     supervisor::start(gateway.supervisor.clone(), config, settings.clone(), background.clone())?;
@@ -388,12 +389,11 @@ async fn live(
     stop: CancellationToken,
 ) -> Option<InstanceLease> {
     loop {
-        let sessions = home.sessions();
         let held = tokio::select! {
             held = instance.stay_alive(lease, stop.clone()) => held,
             () = instance.pulse.beat() => None,
-            () = redis_side::stay_in_touch(&instance, redis.as_deref(), sessions.clone()) => None,
-            () = instance.obey(sessions, writer.clone()) => {
+            () = redis_side::stay_in_touch(&instance, redis.as_deref(), home.sessions()) => None,
+            () = instance.obey(&home, writer.clone()) => {
                 error!("the watch of the gateway's own sessions has ended");
                 return None;
             }

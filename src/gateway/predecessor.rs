@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::Settings;
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_GATEWAY, ObservedBy};
-use crate::cluster::{REQUEST_TIMEOUT, SessionWriter, regarding};
+use crate::cluster::{Guarded, REQUEST_TIMEOUT, SessionWriter, regarding, split};
 use crate::lifecycle::{Cause, End, Suspect};
 use crate::liveness::{declare_lost, seen};
 use crate::metrics::METRICS;
@@ -49,11 +49,18 @@ pub async fn end_sessions(client: Client, settings: &Settings, own: &str, writer
     }
 }
 
-async fn sweep(sessions: &Api<BastionSession>, instance: &str, last_seen: Option<Timestamp>, writer: &SessionWriter) {
+async fn sweep(
+    sessions: &Api<Guarded<BastionSession>>,
+    instance: &str,
+    last_seen: Option<Timestamp>,
+    writer: &SessionWriter,
+) {
     let left = ListParams::default().fields(&format!("spec.gateway.instance={instance},status.phase=Active"));
     let Ok(Ok(left)) = timeout(REQUEST_TIMEOUT, sessions.list(&left)).await else {
         return warn!(instance, "its sessions could not be listed, and are left to the controllers");
     };
+    // Those that cannot be read stay as they are; the controllers report them.
+    let (left, _) = split(left);
     stream::iter(left)
         .for_each_concurrent(CONCURRENCY, async |session| {
             let end = End::unseen(Cause::GatewayLost, ObservedBy::Gateway, session.spec.start_time.0, last_seen);

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::instance::Instance;
 use crate::api::BastionSession;
+use crate::cluster::Guarded;
 use crate::lifecycle::{Cause, RENEW_RETRY, RENEW_TIMEOUT, SHOW_EVERY, asked_to_end};
 use crate::liveness::orders::{self, EndOrder};
 use crate::liveness::witness;
@@ -25,7 +26,11 @@ const ORDERS: usize = 64;
 /// Stays in touch with Redis. Returns when the instance was cut off from both of its witnesses, and has ended its
 /// sessions; without Redis never, since an outage of the API looks the same from inside, and people repair clusters
 /// through their bastion.
-pub async fn stay_in_touch(instance: &Arc<Instance>, redis: Option<&RedisLink>, sessions: Api<BastionSession>) {
+pub async fn stay_in_touch(
+    instance: &Arc<Instance>,
+    redis: Option<&RedisLink>,
+    sessions: Api<Guarded<BastionSession>>,
+) {
     let Some(redis) = redis else { return std::future::pending().await };
     let hands = Arc::new(Semaphore::new(ORDERS));
     let take = |order: EndOrder| {
@@ -45,10 +50,10 @@ pub async fn stay_in_touch(instance: &Arc<Instance>, redis: Option<&RedisLink>, 
 }
 
 /// Ends a session by an order. While the API server answers, it is the object that says what was asked for: whoever can
-/// write to Redis can order nothing by that alone.
-async fn obey(instance: &Instance, sessions: &Api<BastionSession>, order: EndOrder) {
+/// write to Redis can order nothing by that alone. One that cannot be read says nothing.
+async fn obey(instance: &Instance, sessions: &Api<Guarded<BastionSession>>, order: EndOrder) {
     let cause = match timeout(RENEW_TIMEOUT, sessions.get_opt(&order.session)).await {
-        Ok(Ok(session)) => session.as_ref().and_then(asked_to_end),
+        Ok(Ok(session)) => session.and_then(|session| session.0.ok()).as_deref().and_then(asked_to_end),
         // An answer, if not a good one. The order comes again.
         Ok(Err(kube::Error::Api(_))) => return,
         Ok(Err(_)) | Err(_) => Some(order.cause.into()),

@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::sign_in_name::Malformed;
 use crate::metrics::{METRICS, RefusalLabels};
+use crate::text::printable;
 
 /// A refusal of a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +130,7 @@ impl Refusal {
 
     /// The line that the user reads.
     pub fn notice(&self) -> String {
-        format!("bastion: {self}")
+        format!("bastion: {}", printable(&self.to_string()))
     }
 }
 
@@ -152,5 +153,17 @@ mod tests {
         let refusal = Refusal::of_create(&Status { code, ..Status::failure(message, "") });
         assert_eq!(refusal.label(), label);
         assert!(refusal.notice().starts_with("bastion: "));
+    }
+
+    #[test]
+    fn no_refusal_steers_a_terminal() {
+        let refusal = Refusal::LoginNotAllowed {
+            login: "\u{1b}[2J".to_owned(),
+            target: "web-1".to_owned(),
+            logins: vec!["ro\u{1b}]52;c;eA==\u{7}ot".to_owned()],
+        };
+        let notice = refusal.notice();
+        assert!(!notice.chars().any(char::is_control), "{notice:?}");
+        assert!(notice.ends_with("ro]52;c;eA==ot"), "{notice:?}");
     }
 }

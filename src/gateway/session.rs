@@ -41,6 +41,7 @@ use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NetworkWatch, TargetCo
 use crate::liveness::random_name;
 use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
 use crate::recording::{About, SessionRecording};
+use crate::text::printable_up_to;
 
 /// How long a session that ends before it had a channel waits for one to say so on.
 const FIRST_CHANNEL: Duration = Duration::from_millis(500);
@@ -53,6 +54,8 @@ const MAX_CHANNELS: usize = 128;
 pub const MAX_INCOMING: usize = 512;
 /// How long such a channel may wait.
 const MAX_INCOMING_WAIT: Duration = Duration::from_secs(30);
+/// The longest `spec.client.software` that the schema takes, in characters.
+const MAX_SOFTWARE: usize = 255;
 
 /// Runs a session from sign-in to its written end. `slot` is held as long as the cluster thinks that the session
 /// is online, so that ends that cannot be written are bounded by the sessions that a gateway may carry.
@@ -562,7 +565,7 @@ fn object(
             client: Client {
                 address: client.address(),
                 port: i32::from(client.peer.port()),
-                software: Some(client.software.chars().take(255).collect()),
+                software: Some(printable_up_to(&client.software, MAX_SOFTWARE)),
             },
             gateway: GatewayRef { name: instance.pod.clone(), instance: instance.id.clone() },
             start_time: MicroTime(start),

@@ -7,17 +7,17 @@ use tracing::warn;
 
 use super::refusal::Refusal;
 use crate::api::{BastionSession, BastionUser};
-use crate::cluster::REQUEST_TIMEOUT;
+use crate::cluster::{Guarded, REQUEST_TIMEOUT};
 use crate::lifecycle::Cause;
 
 /// Counts the sessions of users who have a limit.
 pub struct SessionLimit {
-    sessions: Api<BastionSession>,
+    sessions: Api<Guarded<BastionSession>>,
 }
 
 impl SessionLimit {
     /// Of the sessions that this API has.
-    pub const fn new(sessions: Api<BastionSession>) -> Self {
+    pub const fn new(sessions: Api<Guarded<BastionSession>>) -> Self {
         Self { sessions }
     }
 
@@ -44,8 +44,9 @@ impl SessionLimit {
         }
     }
 
-    /// The user's Active sessions, as they are now.
-    async fn active(&self, user: &str) -> Option<Vec<BastionSession>> {
+    /// The user's Active sessions, as they are now. One that cannot be read counts too: the API server has chosen it by its
+    /// user and its phase.
+    async fn active(&self, user: &str) -> Option<Vec<Guarded<BastionSession>>> {
         let selected = ListParams::default().fields(&format!("spec.user.name={user},status.phase=Active"));
         match timeout(REQUEST_TIMEOUT / 2, self.sessions.list(&selected)).await {
             Ok(Ok(sessions)) => return Some(sessions.items),
@@ -59,10 +60,12 @@ impl SessionLimit {
 /// Whether there were `limit` sessions before this one. The API server's own order of writes decides, which is the same for
 /// whoever asks; start times are of several clocks, and one that is earlier may be seen later. A session that was written
 /// to since (somebody has asked for its end) counts no more.
-fn is_surplus(created: &BastionSession, active: &[BastionSession], limit: usize) -> bool {
-    let version = |session: &BastionSession| session.resource_version().and_then(|version| version.parse::<u64>().ok());
-    let own = version(created);
-    let before = |other: &&BastionSession| other.uid() != created.uid() && (own.is_none() || version(other) < own);
+fn is_surplus(created: &BastionSession, active: &[Guarded<BastionSession>], limit: usize) -> bool {
+    let number = |version: Option<String>| version.and_then(|version| version.parse::<u64>().ok());
+    let own = number(created.resource_version());
+    let before = |other: &&Guarded<BastionSession>| {
+        other.uid() != created.uid() && (own.is_none() || number(other.resource_version()) < own)
+    };
     active.iter().filter(before).count() >= limit
 }
 
@@ -72,6 +75,8 @@ fn count(limit: i32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -101,10 +106,11 @@ mod tests {
             seen_later in prop::collection::vec(any::<prop::sample::Index>(), 12),
         ) {
             let all: Vec<_> = (1..=number).map(|at| session(at * 10)).collect();
+            let listed: Vec<_> = all.iter().map(|session| Guarded(Ok(Arc::new(session.clone())))).collect();
             let stay = all.iter().enumerate().filter(|(at, own)| {
                 // Who lists after its own creation sees all that were created before, and some of the others.
                 let later = at + 1 + seen_later[*at].index(all.len() - at);
-                !is_surplus(own, &all[..later], limit)
+                !is_surplus(own, &listed[..later], limit)
             });
             prop_assert_eq!(stay.count(), limit.min(all.len()));
         }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::channel::{END_OF_WRITE, UserSide};
 use super::inbox::{Inbox, Item};
 use super::request::FromUser;
+use crate::text::printable;
 
 const STDERR: u32 = 1;
 /// How many pieces may wait for an end in this process; each is as long as a packet of SSH.
@@ -115,15 +116,17 @@ impl UserChannel {
         }
     }
 
-    /// Has the user read a line of the bastion's own, which begins with `begin` where it is among others.
+    /// Has the user read a line of the bastion's own, which begins with `begin` where it is among others. The text may hold
+    /// words of others: it is made printable here, so that no notice can steer a terminal.
     ///
     /// # Errors
     /// When the user's connection is gone.
     pub async fn notice(&self, begin: &str, text: &str) -> Result<(), russh::Error> {
+        let text = printable(text);
         match self {
             Self::Ssh(channel) => channel.side.send(Some(STDERR), format!("{begin}{text}\r\n").into()).await,
             Self::Inner(channel) => {
-                channel.give(ToUser::Notice(text.to_owned())).await;
+                channel.give(ToUser::Notice(text)).await;
                 Ok(())
             }
         }
@@ -164,6 +167,8 @@ impl UserChannel {
     ) -> Result<(), russh::Error> {
         let Self::Ssh(channel) = self else { return Ok(()) };
         let (handle, id) = (&channel.handle, channel.side.write.id());
+        // The target's words, which some clients show.
+        let message = printable(&message);
         let sent = handle.exit_signal_request(id, signal, core_dumped, message, language).await;
         sent.map_err(|()| russh::Error::SendError)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::{ObservedBy, Phase, Reason, RecordingResult};
+use crate::text::{printable, printable_up_to};
 
 /// How a command or shell on the target ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +89,8 @@ impl Cause {
         }
     }
 
-    /// The sentence that an administrator reads in `status.message`, at most 1024 characters long.
+    /// The sentence that an administrator reads in `status.message`: one printable line of at most 1024 characters, whatever
+    /// a person or a target wrote into it.
     pub fn message(&self) -> String {
         let because = |reason: &Option<String>| reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
         let text = match self {
@@ -114,7 +116,7 @@ impl Cause {
             Self::Stale => "the gateway has no such connection".to_owned(),
             Self::Stuck => "the session no longer moved in its gateway, which cut it off".to_owned(),
         };
-        truncate(text, 1024)
+        printable_up_to(&text, 1024)
     }
 
     /// What the session's own user reads in the terminal; nothing where the user's side is gone or knows.
@@ -149,7 +151,7 @@ impl Cause {
                 "session ended: this gateway was cut off from the cluster".to_owned()
             }
         };
-        Some(format!("bastion: {told}"))
+        Some(format!("bastion: {}", printable(&told)))
     }
 
     /// How the command ended, for the one cause that knows.
@@ -196,14 +198,6 @@ impl End {
     }
 }
 
-/// Cuts `text` to at most `max` characters, which is how the API server counts.
-fn truncate(text: String, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        Some((at, _)) => text[..at].to_owned(),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +206,24 @@ mod tests {
     fn a_message_fits_the_schema_whatever_a_person_wrote() {
         let cause = Cause::Terminated { by: "ö".repeat(253), reason: Some("因".repeat(2000)) };
         assert_eq!(cause.message().chars().count(), 1024);
+    }
+
+    #[test]
+    fn what_others_wrote_does_not_steer_the_terminals_that_show_it() {
+        let evil = || "\u{1b}]52;c;eA==\u{7}\u{1b}[2J\u{9b}2J\nbastion: forged".to_owned();
+        let causes = [
+            Cause::Terminated { by: evil(), reason: Some(evil()) },
+            Cause::ApiClosed { reason: Some(evil()) },
+            Cause::TargetUnreachable { why: evil(), told: evil() },
+            Cause::AccessRevoked(evil()),
+            Cause::RecordingFailed(evil()),
+            Cause::UserExit(Exit { code: None, signal: Some(evil()) }),
+        ];
+        for cause in causes {
+            for text in [Some(cause.message()), cause.notice()].into_iter().flatten() {
+                assert!(!text.chars().any(char::is_control), "{text:?}");
+            }
+        }
     }
 
     #[test]

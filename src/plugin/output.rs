@@ -5,8 +5,12 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use comfy_table::{Cell, Color, Table, presets};
 use jiff::Timestamp;
+use kube::Resource;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::cluster::Unreadable;
+use crate::text::printable;
 
 /// How objects are shown, instead of as a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,15 +39,22 @@ pub fn lines(texts: impl IntoIterator<Item = String>) -> String {
     texts.into_iter().flat_map(|text| [text, "\n".to_owned()]).collect()
 }
 
-/// What stands in an object may come from a client; no control character of it reaches a terminal.
-pub fn harmless(text: &str) -> String {
-    text.replace(char::is_control, " ")
+/// Says on standard error that some objects of a kind cannot be read, and are left out of what is shown.
+pub fn tell_unreadable<K: Resource<DynamicType = ()>>(objects: &[Unreadable]) {
+    for object in objects {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let (kind, name, error) = (K::kind(&()), object.name(), &object.error);
+        eprintln!(
+            "bastion: {kind} {name} in namespace {namespace} cannot be read and is left out: {}",
+            printable(error)
+        );
+    }
 }
 
-/// A cell of a table.
+/// A cell of a table. What stands in an object may be a stranger's words: they are made printable here.
 #[expect(clippy::needless_pass_by_value, reason = "cells are made of what is at hand, texts and numbers alike")]
 pub fn cell(text: impl ToString, tone: Tone) -> Cell {
-    let cell = Cell::new(harmless(&text.to_string()));
+    let cell = Cell::new(printable(&text.to_string()));
     match tone {
         Tone::Plain => cell,
         Tone::Good => cell.fg(Color::Green),
@@ -162,7 +173,7 @@ mod tests {
         let row = |texts: [&str; 3]| texts.map(|text| cell(text, Tone::Plain)).to_vec();
         let rows = vec![row(["a", "long value", "x"]), row(["b\u{1b}[31m\nc", "界", ""])];
         let text = table(Some(&["NAME", "VALUE", "LAST"]), rows);
-        assert_eq!(text, "NAME       VALUE        LAST\na          long value   x\nb [31m c   界\n");
+        assert_eq!(text, "NAME      VALUE        LAST\na         long value   x\nb[31m c   界\n");
     }
 
     #[test]

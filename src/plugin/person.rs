@@ -5,8 +5,9 @@ use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 
+use super::select;
 use crate::api::BastionUser;
-use crate::cluster::code;
+use crate::cluster::{Guarded, code};
 
 /// Who signs in.
 #[derive(Debug)]
@@ -23,14 +24,14 @@ pub struct Person {
 /// What to name, where nobody can be found.
 pub async fn find(client: &Client, namespace: &str, named: Option<&str>) -> anyhow::Result<Person> {
     let me = caller(client).await?;
-    let users: Api<BastionUser> = Api::namespaced(client.clone(), namespace);
+    let users: Api<Guarded<BastionUser>> = Api::namespaced(client.clone(), namespace);
     if let Some(name) = named {
         // Whoever may not read it is told by the gateway.
-        let user = users.get_opt(name).await.ok().flatten();
+        let user = users.get_opt(name).await.ok().flatten().and_then(|user| user.0.ok());
         return Ok(Person { name: name.to_owned(), speaks_for: user.is_some_and(|user| speaks_for(&me, &user)) });
     }
     let listed = match users.list(&ListParams::default()).await {
-        Ok(listed) => Some(listed.items),
+        Ok(listed) => Some(select::readable(listed)),
         Err(error) if code(&error) == Some(403) => None,
         Err(error) => return Err(error).context("the BastionUsers cannot be listed"),
     };

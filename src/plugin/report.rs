@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -24,6 +25,7 @@ use super::output::{self, Tone, cell};
 use super::rights::{self, Right, failed};
 use super::{check, client, redact};
 use crate::api::{BastionSession, BastionTarget, BastionUser};
+use crate::cluster::{Guarded, split};
 
 /// How much of a container's log is taken, from its end of time backwards as far as `--since` says.
 const LOG_BYTES: i64 = 10 * 1024 * 1024;
@@ -79,19 +81,22 @@ struct Place {
 
 impl Place {
     /// Adds all objects of a kind.
-    async fn objects<K>(&self, report: &mut Archive, file: &str, right: Right) -> anyhow::Result<Vec<K>>
+    async fn objects<K>(&self, report: &mut Archive, file: &str, right: Right) -> anyhow::Result<Vec<Arc<K>>>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
         K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
     {
-        let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
-        let objects = match api.list(&ListParams::default()).await {
-            Ok(list) => list.items,
+        let api: Api<Guarded<K>> = Api::namespaced(self.client.clone(), &self.namespace);
+        let (objects, unreadable) = match api.list(&ListParams::default()).await {
+            Ok(list) => split(list),
             Err(error) => {
                 report.lacks(file, format!("{:#}", failed(error, right, Some(&self.namespace))));
                 return Ok(Vec::new());
             }
         };
+        for object in unreadable {
+            report.lacks(file, format!("{} cannot be read: {}", object.name(), object.error));
+        }
         let mut list = output::list(&objects)?;
         redact::object(&mut list);
         report.add_json(file, &format!("{} {}", objects.len(), right.resource), &list)?;

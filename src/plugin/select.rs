@@ -1,25 +1,36 @@
 //! Which sessions a command is about.
 
+use std::sync::Arc;
+
 use kube::api::{Api, ListParams};
+use kube::core::ObjectList;
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 
 use super::cli::Filter;
+use super::output;
 use super::rights::{LIST_SESSIONS, failed};
 use crate::api::{BastionSession, Phase};
+use crate::cluster::{Guarded, split};
 
 /// How many sessions one answer of the API server has.
 const PAGE: u32 = 500;
 
-/// Where a command looks: a namespace, or all of them.
-pub fn sessions_in(client: &Client, namespace: Option<&str>) -> Api<BastionSession> {
+/// The sessions of a namespace, for a command that is about one of them.
+pub fn sessions_in(client: &Client, namespace: &str) -> Api<BastionSession> {
+    Api::namespaced(client.clone(), namespace)
+}
+
+/// The sessions of a namespace, or of all, for a command that is about many, of which some may not be readable.
+pub fn guarded_sessions_in(client: &Client, namespace: Option<&str>) -> Api<Guarded<BastionSession>> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
 }
 
-/// The sessions that the filter lets through, in this phase or any, in the order of their starts.
+/// The sessions that the filter lets through, in this phase or any, in the order of their starts. Those that cannot be read
+/// are named on standard error.
 ///
 /// # Errors
 /// Why they cannot be listed.
@@ -29,7 +40,7 @@ pub async fn find(
     filter: &Filter,
     phase: Option<Phase>,
 ) -> anyhow::Result<Vec<BastionSession>> {
-    let api = sessions_in(client, namespace);
+    let api = guarded_sessions_in(client, namespace);
     let mut params = ListParams::default().limit(PAGE);
     params.field_selector = filter.field_selector(phase);
     let mut found = list(&api, &params).await.map_err(|error| failed(error, LIST_SESSIONS, namespace))?;
@@ -38,23 +49,31 @@ pub async fn find(
     Ok(found)
 }
 
-async fn list(api: &Api<BastionSession>, params: &ListParams) -> Result<Vec<BastionSession>, kube::Error> {
+async fn list(api: &Api<Guarded<BastionSession>>, params: &ListParams) -> Result<Vec<BastionSession>, kube::Error> {
     let mut found = Vec::new();
     let mut next = params.clone();
     loop {
         let page = match api.list(&next).await {
             // The next page was asked for too late: the whole list is not.
             Err(kube::Error::Api(status)) if status.code == 410 => {
-                return Ok(api.list(&ListParams { limit: None, ..params.clone() }).await?.items);
+                return Ok(readable(api.list(&ListParams { limit: None, ..params.clone() }).await?));
             }
             page => page?,
         };
-        found.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+        let token = page.metadata.continue_.clone();
+        found.extend(readable(page));
+        match token.filter(|token| !token.is_empty()) {
             Some(token) => next = next.continue_token(&token),
             None => return Ok(found),
         }
     }
+}
+
+/// The objects of a list that can be read; the others are named on standard error.
+pub fn readable<K: Resource<DynamicType = ()> + Clone>(list: ObjectList<Guarded<K>>) -> Vec<K> {
+    let (readable, unreadable) = split(list);
+    output::tell_unreadable::<K>(&unreadable);
+    readable.into_iter().map(Arc::unwrap_or_clone).collect()
 }
 
 impl Filter {

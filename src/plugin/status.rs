@@ -48,7 +48,7 @@ async fn gather(client: &Client, namespace: &str, name: &str) -> anyhow::Result<
 }
 
 async fn get(client: &Client, namespace: &str, name: &str) -> anyhow::Result<BastionSession> {
-    let sessions = select::sessions_in(client, Some(namespace));
+    let sessions = select::sessions_in(client, namespace);
     let session = sessions.get_opt(name).await.map_err(|error| failed(error, GET_SESSION, Some(namespace)))?;
     session.ok_or_else(|| {
         anyhow!(

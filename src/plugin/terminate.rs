@@ -20,6 +20,7 @@ use super::sessions::{self, Shown};
 use super::{client, person, select};
 use crate::api::{BastionSession, Phase, Termination};
 use crate::cluster::code;
+use crate::text::printable;
 
 /// How many sessions are asked to end at once.
 const ASKED_AT_ONCE: usize = 16;
@@ -45,7 +46,7 @@ pub async fn run(flags: Terminate) -> anyhow::Result<ExitCode> {
     };
     let requested_by = person::caller(&client).await?.username.unwrap_or_default();
     let wanted = Termination { requested_by, reason: flags.reason.clone(), via: None };
-    let api = select::sessions_in(&client, Some(namespace));
+    let api = select::sessions_in(&client, namespace);
     let outcomes = end_all(&api, namespace, names, &wanted, &flags).await?;
     report(&outcomes, flags.output)
 }
@@ -162,7 +163,7 @@ async fn end_all(
     let mut ends = ends.buffer_unordered(AWAITED_AT_ONCE).boxed_local();
     let mut outcomes = Vec::new();
     while let Some((name, outcome)) = ends.next().await {
-        let line = output::harmless(&outcome.said(&name)) + "\n";
+        let line = printable(&outcome.said(&name)) + "\n";
         if outcome.is_failure() {
             eprint!("bastion: {line}");
         } else if flags.output.is_none() {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Color, Style};
 use futures::{StreamExt, pin_mut};
@@ -17,14 +18,15 @@ use super::rights::{LIST_SESSIONS, WATCH_SESSIONS, failed};
 use super::sessions::full_name;
 use super::{client, select};
 use crate::api::BastionSession;
-use crate::cluster::{WATCH_SECONDS, code, retry_pace};
+use crate::cluster::{Guarded, WATCH_SECONDS, code, retry_pace};
+use crate::text::printable;
 
 /// Prints until nobody reads it any more.
 pub async fn run(flags: Watch) -> anyhow::Result<ExitCode> {
     let client = client(&flags.cluster).await?;
     let namespace = (!flags.all_namespaces).then_some(flags.cluster.namespace.as_str());
     let config = flags.filter.watched().timeout(WATCH_SECONDS);
-    let events = watcher(select::sessions_in(&client, namespace), config);
+    let events = watcher(select::guarded_sessions_in(&client, namespace), config);
     let events = events.backoff(ExponentialBackoff::from(retry_pace()));
     pin_mut!(events);
     let mut feed = Feed::default();
@@ -36,6 +38,9 @@ pub async fn run(flags: Watch) -> anyhow::Result<ExitCode> {
         match event {
             Ok(event) => {
                 interrupted = false;
+                if let Event::InitApply(Guarded(Err(it))) | Event::Apply(Guarded(Err(it))) = &event {
+                    output::tell_unreadable::<BastionSession>(std::slice::from_ref(it));
+                }
                 for (what, session) in feed.see(event) {
                     if flags.filter.takes(&session) {
                         output::print(&line(what, &session, &flags, Timestamp::now())?)?;
@@ -105,8 +110,8 @@ struct Feed {
 }
 
 impl Feed {
-    /// Takes in an event, and returns what is to be shown.
-    fn see(&mut self, event: Event<BastionSession>) -> Vec<(What, BastionSession)> {
+    /// Takes in an event, and returns what is to be shown. Of a session that cannot be read nothing is, but that it goes.
+    fn see(&mut self, event: Event<Guarded<BastionSession>>) -> Vec<(What, BastionSession)> {
         match event {
             Event::Init => {
                 self.listed.clear();
@@ -114,13 +119,14 @@ impl Feed {
             }
             Event::InitApply(session) => {
                 self.listed.insert(session.uid().unwrap_or_default());
-                let line = self.apply(session);
+                let line = session.0.ok().and_then(|session| self.apply(Arc::unwrap_or_clone(session)));
                 self.lines.extend(line);
                 Vec::new()
             }
             Event::InitDone => self.list_ends(),
-            Event::Apply(session) => self.apply(session).into_iter().collect(),
-            Event::Delete(session) => self.delete(&session).into_iter().collect(),
+            Event::Apply(Guarded(Ok(session))) => self.apply(Arc::unwrap_or_clone(session)).into_iter().collect(),
+            Event::Apply(Guarded(Err(_))) => Vec::new(),
+            Event::Delete(session) => self.delete(session.uid().unwrap_or_default()).into_iter().collect(),
         }
     }
 
@@ -138,8 +144,7 @@ impl Feed {
     }
 
     /// An object goes when its end is on record, unless somebody takes its finalizer off.
-    fn delete(&mut self, session: &BastionSession) -> Option<(What, BastionSession)> {
-        let uid = session.uid().unwrap_or_default();
+    fn delete(&mut self, uid: String) -> Option<(What, BastionSession)> {
         self.ended.remove(&uid);
         self.open.remove(&uid).map(|session| (What::Gone, session))
     }
@@ -222,14 +227,14 @@ fn columns(texts: &[String; 9], flags: &Watch, rest: (&str, &str, &str), style: 
     let (namespace, gateway, message) = rest;
     let mut line = if flags.all_namespaces { format!("{namespace:<18}   ") } else { String::new() };
     for (text, (name, width)) in texts.iter().zip(COLUMNS) {
-        let text = if text.is_empty() { "-" } else { text };
+        let text = if text.is_empty() { "-".to_owned() } else { printable(text) };
         let style = if name == "EVENT" { style } else { Style::new() };
         line.extend([format!("{style}{text:<width$}{style:#}   ")]);
     }
     if flags.output == Some(Format::Wide) {
-        line.extend([format!("{gateway:<20}   ")]);
+        line.extend([format!("{:<20}   ", printable(gateway))]);
     }
-    line += &message.replace(char::is_control, " ");
+    line += &printable(message);
     line.trim_end().to_owned() + "\n"
 }
 
@@ -257,13 +262,24 @@ mod tests {
     use super::super::samples::{active, at, ended};
     use super::*;
 
+    fn readable(session: BastionSession) -> Guarded<BastionSession> {
+        Guarded(Ok(Arc::new(session)))
+    }
+
+    /// The same session as a newer version may write it.
+    fn unreadable(session: &BastionSession) -> Guarded<BastionSession> {
+        let mut object = serde_json::to_value(session).unwrap();
+        object["spec"]["protocol"] = "Telepathy".into();
+        serde_json::from_value(object).unwrap()
+    }
+
     /// A list of these sessions.
-    fn list(sessions: &[BastionSession]) -> Vec<Event<BastionSession>> {
-        let listed = sessions.iter().cloned().map(Event::InitApply);
+    fn list(sessions: &[BastionSession]) -> Vec<Event<Guarded<BastionSession>>> {
+        let listed = sessions.iter().cloned().map(readable).map(Event::InitApply);
         std::iter::once(Event::Init).chain(listed).chain([Event::InitDone]).collect()
     }
 
-    fn told(events: Vec<Event<BastionSession>>) -> Vec<String> {
+    fn told(events: Vec<Event<Guarded<BastionSession>>>) -> Vec<String> {
         let mut feed = Feed::default();
         let lines = events.into_iter().flat_map(|event| feed.see(event));
         lines.map(|(what, session)| format!("{} {}", what.as_str(), session.name_any())).collect()
@@ -272,17 +288,21 @@ mod tests {
     #[rstest]
     #[case::only_what_is_open_is_told_at_first(list(&[active("a"), ended("b")]), &["Online a"])]
     #[case::a_start_and_an_end(
-        [list(&[]), vec![Event::Apply(active("a")), Event::Apply(ended("a")), Event::Apply(ended("a")), Event::Delete(ended("a"))]].concat(),
+        [list(&[]), vec![Event::Apply(readable(active("a"))), Event::Apply(readable(ended("a"))), Event::Apply(readable(ended("a"))), Event::Delete(readable(ended("a")))]].concat(),
         &["Started a", "Ended a"])]
     #[case::a_fresh_list_tells_what_is_new(
         [list(&[active("a"), active("b")]), list(&[ended("a"), active("b"), active("c"), ended("d")])].concat(),
         &["Online a", "Online b", "Started c", "Ended a", "Ended d"])]
     #[case::a_fresh_list_tells_nothing_twice(
-        [list(&[active("a")]), vec![Event::Apply(ended("a"))], list(&[ended("a")]), vec![Event::Apply(ended("a"))]].concat(),
+        [list(&[active("a")]), vec![Event::Apply(readable(ended("a")))], list(&[ended("a")]), vec![Event::Apply(readable(ended("a")))]].concat(),
         &["Online a", "Ended a"])]
     #[case::what_a_fresh_list_lacks_has_gone([list(&[active("a"), ended("b")]), list(&[])].concat(), &["Online a", "Gone a"])]
-    #[case::what_is_deleted_while_open_has_gone([list(&[active("a")]), vec![Event::Delete(active("a"))]].concat(), &["Online a", "Gone a"])]
-    fn each_start_and_end_is_told_once(#[case] events: Vec<Event<BastionSession>>, #[case] expected: &[&str]) {
+    #[case::what_is_deleted_while_open_has_gone([list(&[active("a")]), vec![Event::Delete(readable(active("a")))]].concat(), &["Online a", "Gone a"])]
+    #[case::what_cannot_be_read_has_not_gone(
+        [list(&[active("a")]), vec![Event::Apply(unreadable(&active("a"))), Event::Init, Event::InitApply(unreadable(&active("a"))), Event::InitDone]].concat(),
+        &["Online a"])]
+    #[case::what_cannot_be_read_goes([list(&[active("a")]), vec![Event::Delete(unreadable(&active("a")))]].concat(), &["Online a", "Gone a"])]
+    fn each_start_and_end_is_told_once(#[case] events: Vec<Event<Guarded<BastionSession>>>, #[case] expected: &[&str]) {
         assert_eq!(told(events), expected);
     }
 

@@ -19,6 +19,8 @@ pub use recorder::Recorder;
 pub use session::{About, SessionRecording};
 pub use store::{Store, UrlError};
 
+use crate::text::printable_up_to;
+
 /// Why something is not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
@@ -32,6 +34,6 @@ pub struct Failure {
 impl Failure {
     pub(crate) fn new(label: &'static str, why: impl Into<String>) -> Self {
         let why: String = why.into();
-        Self { label, why: why.chars().take(512).collect() }
+        Self { label, why: printable_up_to(&why, 512) }
     }
 }

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::api::{
     BastionSession, BastionTarget, BastionUser, KNOWN_HOSTS, KNOWN_HOSTS_CONFIG_MAP, Reason, credentials_namespace,
 };
+use crate::cluster::{Guarded, split};
 use crate::gateway::SignInName;
 
 /// The group of targets and of users between which the chart grants `connect` for the time of the test.
@@ -141,10 +142,10 @@ impl Stage {
 
     /// What `kubectl get bastionsessions` shows.
     async fn see_the_end(&self, deadline: Instant) -> anyhow::Result<()> {
-        let sessions: Api<BastionSession> = Api::namespaced(self.api.clone(), &self.settings.namespace);
+        let sessions: Api<Guarded<BastionSession>> = Api::namespaced(self.api.clone(), &self.settings.namespace);
         let own = ListParams::default().fields(&format!("spec.user.name={}", self.name));
         loop {
-            let seen = sessions.list(&own).await.context("the sessions cannot be listed")?;
+            let (seen, _) = split(sessions.list(&own).await.context("the sessions cannot be listed")?);
             let ended = seen.iter().find(|session| session.phase().is_final());
             if let Some(session) = ended {
                 let reason = session.status.as_ref().and_then(|status| status.reason.clone()).unwrap_or_default();

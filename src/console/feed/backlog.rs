@@ -28,6 +28,11 @@ impl Backlog {
         }
     }
 
+    /// Takes note that the object of a session is no more.
+    pub fn gone(&mut self, uid: &str) {
+        self.0.remove(uid);
+    }
+
     /// How many they are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -25,7 +25,7 @@ use tracing::warn;
 use super::access::Sight;
 use super::view::Session;
 use crate::api::BastionSession;
-use crate::cluster::{WATCH_SECONDS, retry_pace};
+use crate::cluster::{Guarded, UnreadableReports, WATCH_SECONDS, retry_pace};
 use crate::metrics::METRICS;
 use backlog::Backlog;
 pub use crowd::Crowd;
@@ -91,10 +91,10 @@ impl Feed {
     }
 
     /// Watches without end. After an interruption it begins anew, and so do the pages.
-    pub async fn run(self, api: Api<BastionSession>) -> Infallible {
+    pub async fn run(self, api: Api<Guarded<BastionSession>>, reports: UnreadableReports) -> Infallible {
         let mut pace = retry_pace().build();
         loop {
-            self.follow(&api).await;
+            self.follow(&api, &reports).await;
             METRICS.watch_interruptions.inc();
             if self.stale() {
                 pace = retry_pace().build();
@@ -104,7 +104,7 @@ impl Feed {
     }
 
     /// Follows one watch to its interruption.
-    async fn follow(&self, api: &Api<BastionSession>) {
+    async fn follow(&self, api: &Api<Guarded<BastionSession>>, reports: &UnreadableReports) {
         let mut events = pin!(watcher(api.clone(), watcher::Config::default().timeout(WATCH_SECONDS)));
         let mut list = Vec::new();
         let (mut flushed, mut due) = (Instant::now(), None);
@@ -112,6 +112,7 @@ impl Feed {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
+                        reports.observe(&event);
                         let news = self.heed(event, &mut list);
                         due = due.or(news.then(|| flushed + BETWEEN_BATCHES));
                     }
@@ -129,20 +130,24 @@ impl Feed {
         }
     }
 
-    /// Takes note of what the watch says; `list` is what it has listed so far. Returns whether there may be news.
-    fn heed(&self, event: Event<BastionSession>, list: &mut Vec<Session>) -> bool {
+    /// Takes note of what the watch says; `list` is what it has listed so far. Returns whether there may be news. A session
+    /// that cannot be read any more is shown as it was last: it is there, and nothing says that it has ended.
+    fn heed(&self, event: Event<Guarded<BastionSession>>, list: &mut Vec<Session>) -> bool {
         match event {
             Event::Init => {
                 list.clear();
                 self.board().backlog.clear();
             }
-            Event::InitApply(session) => {
+            Event::InitApply(Guarded(Ok(session))) => {
                 self.board().backlog.observe(&session, false);
-                list.push(Session::from(&session));
+                list.push(Session::from(&*session));
             }
+            Event::InitApply(Guarded(Err(unreadable))) => list.extend(self.board().state.shown(unreadable.uid())),
             Event::InitDone => self.reset(std::mem::take(list)),
-            Event::Apply(session) => return self.board().observe(&session, false),
-            Event::Delete(session) => return self.board().observe(&session, true),
+            Event::Apply(Guarded(Ok(session))) => return self.board().observe(&session, false),
+            Event::Apply(Guarded(Err(_))) => {}
+            Event::Delete(Guarded(Ok(session))) => return self.board().observe(&session, true),
+            Event::Delete(Guarded(Err(unreadable))) => return self.board().gone(unreadable.uid()),
         }
         false
     }
@@ -211,6 +216,12 @@ impl Board {
         self.state.observe(Session::from(session), gone)
     }
 
+    /// Takes note that the object of a session is no more. Returns whether that may be news.
+    fn gone(&mut self, uid: &str) -> bool {
+        self.backlog.gone(uid);
+        self.state.gone(uid)
+    }
+
     /// Nobody may be listening.
     fn tell(&self, news: News) {
         let _ = self.news.send(news);
@@ -233,6 +244,44 @@ mod tests {
     use super::*;
     use crate::audit::samples::{active, ended};
 
+    fn readable(session: BastionSession) -> Guarded<BastionSession> {
+        Guarded(Ok(Arc::new(session)))
+    }
+
+    /// The same session as a newer version may write it.
+    fn unreadable(session: &BastionSession) -> Guarded<BastionSession> {
+        let mut object = serde_json::to_value(session).unwrap();
+        object["spec"]["protocol"] = "Telepathy".into();
+        let guarded: Guarded<BastionSession> = serde_json::from_value(object).unwrap();
+        assert!(guarded.0.is_err());
+        guarded
+    }
+
+    #[test]
+    fn a_session_that_cannot_be_read_any_more_is_shown_until_it_is_gone() {
+        let feed = Feed::new();
+        let online = || feed.sum().online;
+        let mut list = vec![];
+        let relist = |list: &mut Vec<Session>, sessions: [Guarded<BastionSession>; 2]| {
+            feed.heed(Event::Init, list);
+            for session in sessions {
+                feed.heed(Event::InitApply(session), list);
+            }
+            feed.heed(Event::InitDone, list);
+        };
+        relist(&mut list, [readable(active("a")), unreadable(&active("b"))]);
+        assert_eq!(online(), 1, "what could never be read cannot be shown, and hides nobody");
+        assert!(!feed.heed(Event::Apply(unreadable(&active("a"))), &mut list));
+        feed.flush();
+        assert_eq!(online(), 1);
+        relist(&mut list, [unreadable(&active("a")), unreadable(&active("b"))]);
+        assert_eq!(online(), 1, "after an interruption");
+        assert!(feed.heed(Event::Delete(unreadable(&active("a"))), &mut list));
+        assert!(!feed.heed(Event::Delete(unreadable(&active("b"))), &mut list));
+        feed.flush();
+        assert_eq!(online(), 0);
+    }
+
     #[test]
     fn who_is_late_learns_so_and_begins_again_where_all_are() {
         let feed = Feed::new();
@@ -240,14 +289,14 @@ mod tests {
         let (snapshot, mut late) = feed.open(&Sight::All);
         assert!(snapshot[0].contains(r#""sessions":[]"#), "{snapshot:?}");
         for number in 0..=LATE_BATCHES {
-            assert!(feed.heed(Event::Apply(active(&number.to_string())), &mut vec![]));
+            assert!(feed.heed(Event::Apply(readable(active(&number.to_string()))), &mut vec![]));
             feed.flush();
         }
         assert!(matches!(late.try_recv(), Err(broadcast::error::TryRecvError::Lagged(1))));
         let (snapshot, mut news) = feed.open(&Sight::All);
         assert_eq!(snapshot[0].matches("session_id").count(), LATE_BATCHES + 1);
         assert!(news.try_recv().is_err(), "nothing that the snapshot has comes again");
-        assert!(feed.heed(Event::Apply(ended("0")), &mut vec![]));
+        assert!(feed.heed(Event::Apply(readable(ended("0"))), &mut vec![]));
         assert_eq!(feed.open(&Sight::All).0[0].matches("session_id").count(), LATE_BATCHES + 1, "not told yet");
         feed.flush();
         assert!(matches!(news.try_recv(), Ok(News::Changes(changes)) if changes.len() == 1));
@@ -260,7 +309,7 @@ mod tests {
         let live = || feed.open(&Sight::All).0[0].contains(r#""live":true"#);
         assert!(!live(), "nothing is known yet");
         let mut list = vec![];
-        for event in [Event::Init, Event::InitApply(active("a"))] {
+        for event in [Event::Init, Event::InitApply(readable(active("a")))] {
             feed.heed(event, &mut list);
             assert!(!live());
         }

@@ -57,6 +57,17 @@ impl FeedState {
         true
     }
 
+    /// Takes note that the object of a session is no more. Returns whether that may be news.
+    pub fn gone(&mut self, id: &str) -> bool {
+        let waiting = self.waiting.get(id).map(|waiting| waiting.session.clone());
+        waiting.or_else(|| self.shown(id)).is_some_and(|session| self.observe(session, true))
+    }
+
+    /// A session as it is shown, if it is.
+    pub fn shown(&self, id: &str) -> Option<Session> {
+        self.shown.get(id).map(|session| session.as_ref().clone())
+    }
+
     /// Shows what has changed. A session that began and ended since the last batch is an end alone.
     pub fn flush(&mut self) -> Vec<Delta> {
         let waiting = std::mem::take(&mut self.waiting);

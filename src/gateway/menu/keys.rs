@@ -2,7 +2,7 @@
 
 use vte::{Params, Parser, Perform};
 
-use super::text::is_unseen;
+use crate::text::is_unseen;
 
 /// A key that means something in a menu.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use super::keys::Key;
 use super::picker::Picker;
-use super::text::{plain, width};
+use super::text::width;
 use super::words::Language;
 use super::{Choice, Entry, Wish, candidate, details};
+use crate::text::printable;
 
 /// How much of a long list is written at once.
 const AT_ONCE: usize = 40;
@@ -124,8 +125,8 @@ impl List {
 
     fn write_list(&mut self) {
         let rows: Vec<String> = if let Some(entry) = self.chosen.and_then(|target| self.entries.get(target)) {
-            let _ = write!(self.out, "{}\r\n", self.language.logins_title(&plain(&entry.name)));
-            entry.logins.iter().map(|login| plain(login)).collect()
+            let _ = write!(self.out, "{}\r\n", self.language.logins_title(&printable(&entry.name)));
+            entry.logins.iter().map(|login| printable(login)).collect()
         } else {
             let entries = self.targets.matches().iter().filter_map(|index| self.entries.get(*index));
             entries.map(row).collect()
@@ -145,7 +146,7 @@ impl List {
 
 fn row(entry: &Entry) -> String {
     let (logins, about) = details(entry);
-    format!("{}  {logins}  {about}", plain(&entry.name)).trim_end().to_owned()
+    format!("{}  {logins}  {about}", printable(&entry.name)).trim_end().to_owned()
 }
 
 /// The index that a number from 1 on means, of so many.

@@ -10,6 +10,7 @@ mod text;
 mod words;
 
 use super::request::Size;
+use crate::text::printable;
 pub use keys::Key;
 use keys::Keys;
 use list::List;
@@ -74,7 +75,7 @@ enum Face {
 impl Menu {
     /// A menu for `user` on a terminal of this kind and size. It has no targets yet.
     pub fn new(user: &str, term: &str, size: Size, language: Language) -> Self {
-        let user = text::plain(user);
+        let user = printable(user);
         let face = if is_dumb(term) {
             Face::List(List::new(&user, language))
         } else {
@@ -112,7 +113,7 @@ impl Menu {
 
     /// Says why the choice came to nothing; the user may choose again.
     pub fn say(&mut self, notice: &str) {
-        let notice = text::plain(notice);
+        let notice = printable(notice);
         match &mut self.face {
             Face::Screen(screen) => screen.say(notice),
             Face::List(list) => list.say(&notice),
@@ -173,11 +174,11 @@ fn candidate(entry: &Entry) -> String {
 
 /// What the menu tells of an entry beside its name: its logins, what it is, and its groups.
 fn details(entry: &Entry) -> (String, String) {
-    let logins = text::plain(&entry.logins.join(", "));
-    let mut about = text::plain(&entry.description);
+    let logins = printable(&entry.logins.join(", "));
+    let mut about = printable(&entry.description);
     if !entry.groups.is_empty() {
         let space = if about.is_empty() { "" } else { " " };
-        about = format!("{about}{space}[{}]", text::plain(&entry.groups.join(", ")));
+        about = format!("{about}{space}[{}]", printable(&entry.groups.join(", ")));
     }
     (logins, about)
 }

@@ -5,10 +5,11 @@ use std::fmt::Write;
 
 use super::keys::Key;
 use super::picker::Picker;
-use super::text::{cut, fit, plain, width};
+use super::text::{cut, fit, width};
 use super::words::Language;
 use super::{Choice, Entry, Progress, Wish, candidate, details};
 use crate::gateway::request::Size;
+use crate::text::printable;
 
 /// Opens the alternate screen and wipes it.
 const OPEN: &str = "\x1b[?1049h\x1b[0m\x1b[H\x1b[2J";
@@ -186,7 +187,7 @@ impl Screen {
 
     fn title(&self) -> String {
         match self.chosen.and_then(|target| self.entries.get(target)) {
-            Some(entry) => self.language.logins_title(&plain(&entry.name)),
+            Some(entry) => self.language.logins_title(&printable(&entry.name)),
             None => self.language.title(&self.user),
         }
     }
@@ -223,7 +224,9 @@ impl Screen {
         };
         let mark = |row: usize, text: String| format!("{} {text}", if row == selected { '>' } else { ' ' });
         let texts: Vec<String> = match self.chosen.and_then(|target| self.entries.get(target)) {
-            Some(entry) => visible.iter().filter_map(|login| entry.logins.get(*login)).map(|it| plain(it)).collect(),
+            Some(entry) => {
+                visible.iter().filter_map(|login| entry.logins.get(*login)).map(|it| printable(it)).collect()
+            }
             None => self.rows_of(visible, columns.saturating_sub(2)),
         };
         (texts.into_iter().enumerate().map(|(row, text)| mark(row, text)).collect(), Some(selected))
@@ -232,7 +235,7 @@ impl Screen {
     /// Targets as rows of a table.
     fn rows_of(&self, visible: &[usize], columns: usize) -> Vec<String> {
         let entries = || visible.iter().filter_map(|index| self.entries.get(*index));
-        let names: Vec<String> = entries().map(|entry| plain(&entry.name)).collect();
+        let names: Vec<String> = entries().map(|entry| printable(&entry.name)).collect();
         if columns < NARROW {
             return names;
         }

@@ -1,0 +1,353 @@
+//! Objects are read one by one: of a list or a watch that has one which this program cannot read, all others are used.
+//!
+//! An object may be unreadable because an older schema let it through, or because a newer version of the bastion wrote it and
+//! was rolled back since. What becomes of one is decided where it is met; here it is left out, counted, and reported.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::ObjectList;
+use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use tracing::warn;
+
+use super::{EventSink, watch};
+use crate::api::Phase;
+use crate::metrics::{KindLabels, METRICS};
+use crate::text::printable_up_to;
+
+/// How much of an error is kept, in characters: it may repeat what is in the object.
+const MAX_ERROR: usize = 300;
+/// How many unreadable objects a program remembers that it has reported.
+const MAX_REPORTED: usize = 4096;
+
+/// An object as the API server sent it, or why it cannot be read. In place of kube's `DeserializeGuard`, because that still
+/// fails a whole list whose metadata cannot be read: anybody who may write an object may put the year 9999 into its
+/// `managedFields`.
+#[derive(Clone, Debug)]
+pub struct Guarded<K>(pub Result<Arc<K>, Unreadable>);
+
+/// An object that this program cannot read.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// Its name, namespace, uid and resource version.
+    pub metadata: ObjectMeta,
+    /// Its `status.phase`, where it has one.
+    pub phase: Option<String>,
+    /// Which field cannot be read, and why: one printable line.
+    pub error: String,
+}
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut object = Value::deserialize(deserializer)?;
+        if let Ok(readable) = K::deserialize(&object) {
+            return Ok(Self(Ok(Arc::new(readable))));
+        }
+        // Whoever writes an object may write these as they like. Without them, a finished session is kept from its end on.
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        let readable = serde_path_to_error::deserialize(&object).map(Arc::new);
+        Ok(Self(readable.map_err(|error: serde_path_to_error::Error<_>| Unreadable::new(&object, &error.to_string()))))
+    }
+}
+
+impl Unreadable {
+    fn new(object: &Value, error: &str) -> Self {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let metadata = ObjectMeta {
+            name: text("/metadata/name"),
+            namespace: text("/metadata/namespace"),
+            uid: text("/metadata/uid"),
+            resource_version: text("/metadata/resourceVersion"),
+            ..ObjectMeta::default()
+        };
+        Self { metadata, phase: text("/status/phase"), error: printable_up_to(error, MAX_ERROR) }
+    }
+
+    /// Whether its phase is one that this version knows as final.
+    pub fn has_ended(&self) -> bool {
+        let phase = Phase::ALL.into_iter().find(|phase| self.phase.as_deref() == Some(phase.as_str()));
+        phase.is_some_and(Phase::is_final)
+    }
+
+    /// Its uid; empty for an object without one, which the API server does not send.
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Its name; empty for an object without one, which the API server does not send.
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+}
+
+impl<K: Resource + Clone> Resource for Guarded<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(dynamic: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
+        K::kind(dynamic)
+    }
+
+    fn group(dynamic: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
+        K::group(dynamic)
+    }
+
+    fn version(dynamic: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
+        K::version(dynamic)
+    }
+
+    fn plural(dynamic: &Self::DynamicType) -> std::borrow::Cow<'_, str> {
+        K::plural(dynamic)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.0.as_ref().map_or_else(|unreadable| &unreadable.metadata, |object| object.meta())
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        match &mut self.0 {
+            Ok(object) => Arc::make_mut(object).meta_mut(),
+            Err(unreadable) => &mut unreadable.metadata,
+        }
+    }
+}
+
+/// Returns the objects of a list that can be read, and the others.
+pub fn split<K: Clone>(list: ObjectList<Guarded<K>>) -> (Vec<Arc<K>>, Vec<Unreadable>) {
+    let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
+    for object in list.items {
+        match object.0 {
+            Ok(object) => readable.push(object),
+            Err(object) => unreadable.push(object),
+        }
+    }
+    (readable, unreadable)
+}
+
+/// Counts the objects that a program cannot read, and reports them in its log and in an Event: each version of each once.
+#[derive(Clone)]
+pub struct UnreadableReports {
+    events: EventSink,
+    reported: Arc<Mutex<Reported>>,
+}
+
+/// Which version of each unreadable object was reported last, by uid.
+#[derive(Debug, Default)]
+struct Reported(HashMap<String, String>);
+
+impl Reported {
+    /// Takes note of a version of an object. Returns whether it is not the one that was reported last. Of too many objects
+    /// all are forgotten, and reported again when they are met again.
+    fn is_news(&mut self, uid: &str, version: &str) -> bool {
+        if self.0.len() >= MAX_REPORTED && !self.0.contains_key(uid) {
+            self.0.clear();
+        }
+        self.0.insert(uid.to_owned(), version.to_owned()).is_none_or(|before| before != version)
+    }
+}
+
+impl UnreadableReports {
+    /// Reports in Events by this sink.
+    pub fn new(events: EventSink) -> Self {
+        Self { events, reported: Arc::default() }
+    }
+
+    /// Counts and reports an object, unless this version of it was reported before.
+    pub fn report<K: Resource<DynamicType = ()>>(&self, object: &Unreadable) {
+        let version = object.metadata.resource_version.as_deref().unwrap_or_default();
+        if !self.reported.lock().unwrap_or_else(PoisonError::into_inner).is_news(object.uid(), version) {
+            return;
+        }
+        let kind = K::kind(&());
+        METRICS.objects_unreadable.get_or_create(&KindLabels { kind: kind.to_string() }).inc();
+        let (name, error) = (object.name(), object.error.as_str());
+        warn!(%kind, name, error, "an object cannot be read; it is left out, and the others are used");
+        let ObjectMeta { name, namespace, uid, resource_version, .. } = object.metadata.clone();
+        let reference = ObjectReference {
+            api_version: Some(K::api_version(&()).into_owned()),
+            kind: Some(kind.into_owned()),
+            name,
+            namespace,
+            uid,
+            resource_version,
+            ..ObjectReference::default()
+        };
+        self.events.unreadable(reference, &object.error);
+    }
+
+    /// Returns the objects of a list that can be read, and reports the others.
+    pub fn readable<K: Resource<DynamicType = ()> + Clone>(&self, list: ObjectList<Guarded<K>>) -> Vec<Arc<K>> {
+        let (readable, unreadable) = split(list);
+        for object in &unreadable {
+            self.report::<K>(object);
+        }
+        readable
+    }
+
+    /// Watches as [`watch`] does, and reports the objects that cannot be read. They are among the events all the same: what
+    /// was known of such an object before is out of date, and each watcher decides what follows.
+    pub fn watch<K>(
+        &self,
+        api: Api<Guarded<K>>,
+        config: watcher::Config,
+    ) -> impl Stream<Item = Event<Guarded<K>>> + Send + use<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let reports = self.clone();
+        watch(api, config).inspect(move |event| reports.observe(event))
+    }
+
+    /// Reports the object of an event, if it cannot be read.
+    pub fn observe<K: Resource<DynamicType = ()>>(&self, event: &Event<Guarded<K>>) {
+        if let Event::InitApply(Guarded(Err(object))) | Event::Apply(Guarded(Err(object))) = event {
+            self.report::<K>(object);
+        }
+    }
+
+    /// Starts a store that a task keeps up to date for as long as the program runs; `changed` is called with each change.
+    pub fn keep<K>(&self, api: Api<Guarded<K>>, changed: impl Fn() + Send + 'static) -> ReadableStore<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let (reader, writer) = store();
+        let events = reflector(writer, self.watch(api, watcher::Config::default()).map(Ok::<_, watcher::Error>));
+        tokio::spawn(events.for_each(move |_| {
+            changed();
+            std::future::ready(())
+        }));
+        ReadableStore(reader)
+    }
+}
+
+/// The objects of a kind that can be read, in memory. One that becomes unreadable is no longer among them: users and targets
+/// are what this is for, and nobody may sign in by what a user's object said before it was changed.
+pub struct ReadableStore<K: Resource<DynamicType = ()> + Clone + 'static>(Store<Guarded<K>>);
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Clone for ReadableStore<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> ReadableStore<K> {
+    /// Returns the object of this name.
+    pub fn get(&self, name: &str, namespace: &str) -> Option<Arc<K>> {
+        self.0.get(&ObjectRef::new(name).within(namespace)).and_then(|object| object.0.as_ref().ok().cloned())
+    }
+
+    /// Returns all objects, in no order.
+    pub fn state(&self) -> Vec<Arc<K>> {
+        self.0.state().iter().filter_map(|object| object.0.as_ref().ok().cloned()).collect()
+    }
+
+    /// Waits until the objects were listed once.
+    ///
+    /// # Errors
+    /// When the watch has ended, which happens at the end of the program only.
+    pub async fn wait_until_ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+        self.0.wait_until_ready().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{BastionSession, BastionUser};
+    use crate::audit::samples::active;
+
+    fn user(name: &str, spec: &Value) -> Value {
+        let metadata = json!({"name": name, "namespace": "n", "uid": name, "resourceVersion": "7"});
+        json!({"apiVersion": "bastion.dev/v1alpha1", "kind": "BastionUser", "metadata": metadata, "spec": spec})
+    }
+
+    fn guarded(object: Value) -> Guarded<BastionUser> {
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn a_list_with_an_object_that_cannot_be_read_has_all_others() {
+        let bad = json!({"expires": "2099-01-01T00:00:00+99:00"});
+        let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": [
+            user("alice", &json!({})), user("mallory", &bad), user("bob", &json!({"disabled": true})),
+        ]});
+        let (readable, unreadable) = split(serde_json::from_value::<ObjectList<Guarded<BastionUser>>>(list).unwrap());
+        assert_eq!(
+            readable.iter().map(|user| user.metadata.name.as_deref().unwrap()).collect::<Vec<_>>(),
+            ["alice", "bob"]
+        );
+        let [mallory] = unreadable.as_slice() else { panic!("{unreadable:?}") };
+        assert_eq!((mallory.name(), mallory.uid()), ("mallory", "mallory"));
+        assert!(mallory.error.starts_with("spec.expires: "), "{}", mallory.error);
+    }
+
+    #[test]
+    fn an_error_is_short_and_printable() {
+        let evil = format!("\u{1b}[2J{}", "x".repeat(10_000));
+        let Err(object) = guarded(user("mallory", &json!({"authentication": [evil]}))).0 else { panic!("it was read") };
+        assert!(object.error.starts_with("spec.authentication[0]: unknown variant"), "{}", object.error);
+        assert!(object.error.chars().count() <= MAX_ERROR && !object.error.contains('\u{1b}'), "{}", object.error);
+    }
+
+    #[test]
+    fn times_that_any_writer_may_set_make_no_object_unreadable() {
+        let mut object = user("alice", &json!({}));
+        object["metadata"]["managedFields"] = json!([{"manager": "x", "time": "9999-12-31T23:59:59Z"}]);
+        assert!(guarded(object.clone()).0.is_ok());
+        object["metadata"]["annotations"] = json!(7);
+        let Err(object) = guarded(object).0 else { panic!("it was read") };
+        assert_eq!(object.name(), "alice");
+    }
+
+    #[test]
+    fn an_unreadable_session_has_ended_when_its_phase_says_so() {
+        let with_phase = |phase: Value| {
+            let mut object = serde_json::to_value(active("a")).unwrap();
+            object["spec"]["protocol"] = json!("Telepathy");
+            object["status"]["phase"] = phase;
+            let Err(object) = serde_json::from_value::<Guarded<BastionSession>>(object).unwrap().0 else { panic!() };
+            object.has_ended()
+        };
+        assert!(with_phase(json!("Closed")));
+        assert!(!with_phase(json!("Active")) && !with_phase(json!(null)) && !with_phase(json!("Suspended")));
+    }
+
+    #[test]
+    fn what_becomes_unreadable_is_no_longer_in_the_store() {
+        let (reader, mut writer) = store();
+        let users = ReadableStore(reader);
+        let bad = user("alice", &json!({"expires": "2099-01-01T00:00:00+99:00"}));
+        for (object, expected) in
+            [(user("alice", &json!({})), true), (bad, false), (user("alice", &json!({"disabled": true})), true)]
+        {
+            writer.apply_watcher_event(&Event::Apply(guarded(object)));
+            assert_eq!(users.get("alice", "n").is_some(), expected);
+            assert_eq!(users.state().len(), usize::from(expected));
+        }
+    }
+
+    #[test]
+    fn each_version_of_an_object_is_news_once_and_few_are_remembered() {
+        let mut reported = Reported::default();
+        let news =
+            [("a", "1"), ("a", "1"), ("b", "1"), ("a", "2"), ("a", "2")].map(|(uid, it)| reported.is_news(uid, it));
+        assert_eq!(news, [true, false, true, true, false]);
+        for number in 0..2 * MAX_REPORTED {
+            assert!(reported.is_news(&number.to_string(), "1"));
+        }
+        assert!(reported.0.len() <= MAX_REPORTED);
+    }
+}

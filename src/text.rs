@@ -1,0 +1,69 @@
+//! Text that other people and programs wrote, made safe for a terminal, a line of the log and a cell of a table.
+
+/// Returns the text as one line without anything that could steer a terminal or mislead its reader: white space of every
+/// kind becomes a space, and control characters (C0, DEL, C1) and characters that cannot be seen are removed.
+pub fn printable(text: &str) -> String {
+    let printable: String =
+        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !is_unseen(*c)).collect();
+    printable.trim().to_owned()
+}
+
+/// Returns the text as [`printable`] does, cut to at most `max` characters, which is how the API server counts.
+pub fn printable_up_to(text: &str, max: usize) -> String {
+    let mut printable = printable(text);
+    if let Some((at, _)) = printable.char_indices().nth(max) {
+        printable.truncate(at);
+    }
+    printable
+}
+
+/// Whether the character is a control character, or a format character of Unicode that takes no room: a mark or an
+/// override of the direction of writing, a joiner, a variation selector, a tag.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffd}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain("web-1", "web-1")]
+    #[case::empty("", "")]
+    #[case::lines("two\nlines\tand tabs ", "two lines and tabs")]
+    #[case::line_separators("a\u{2028}b\u{2029}c\u{85}d", "a b c d")]
+    #[case::colour("\u{1b}[31mred\u{7}\u{9b}2J", "[31mred2J")]
+    #[case::clipboard("\u{1b}]52;c;cm0gLXJmIC8=\u{7}x", "]52;c;cm0gLXJmIC8=x")]
+    #[case::deleted("a\u{7f}b\0c", "abc")]
+    #[case::overrides("user\u{202e}txt.exe\u{2066}", "usertxt.exe")]
+    #[case::unseen("a\u{200b}b\u{feff}c", "abc")]
+    #[case::chinese("数据库 主库", "数据库 主库")]
+    fn what_could_steer_a_terminal_is_removed(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(printable(text), expected);
+    }
+
+    #[rstest]
+    #[case("abc", 3, "abc")]
+    #[case("abcd", 3, "abc")]
+    #[case("因因因", 2, "因因")]
+    #[case("\u{1b}[31m", 4, "[31m")]
+    #[case("abc", 0, "")]
+    fn text_is_cut_by_characters(#[case] text: &str, #[case] max: usize, #[case] expected: &str) {
+        assert_eq!(printable_up_to(text, max), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_steers(text in any::<String>()) {
+            let printable = printable(&text);
+            prop_assert!(!printable.chars().any(is_unseen), "{printable:?}");
+            prop_assert_eq!(super::printable(&printable), printable);
+        }
+    }
+}
