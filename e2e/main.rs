@@ -22,6 +22,7 @@ mod feed;
 mod flow;
 mod follow;
 mod forwards;
+mod http_floods;
 mod limits;
 mod lock_outs;
 mod max_sessions;

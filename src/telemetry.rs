@@ -1,6 +1,7 @@
 //! Logging: one line an event on standard error, as text for people or as JSON for machines.
 
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
@@ -17,6 +18,28 @@ pub enum LogFormat {
 /// What users do is logged, whatever else is not, unless somebody names it.
 const AUDIT: &str = "audit=info";
 
+/// The shortest time between two lines of a [`LogLimiter`].
+const LIMITED_EVERY: Duration = Duration::from_mins(1);
+
+/// Counts events that are logged in one line a minute at most: a flood must not flood the log.
+#[derive(Debug, Default)]
+pub struct LogLimiter {
+    unlogged: u64,
+    logged: Option<Instant>,
+}
+
+impl LogLimiter {
+    /// Counts an event. Returns how many there were since the last line, if it is time for another.
+    pub fn count(&mut self, now: Instant) -> Option<u64> {
+        self.unlogged += 1;
+        if self.logged.is_some_and(|logged| now.duration_since(logged) < LIMITED_EVERY) {
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
 /// Starts logging. `filter` is in the syntax of `RUST_LOG`.
 ///
 /// # Errors
@@ -32,4 +55,18 @@ pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
         LogFormat::Json => log.json().try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_logged_in_a_line_a_minute() {
+        let (mut limiter, start) = (LogLimiter::default(), Instant::now());
+        assert_eq!(limiter.count(start), Some(1));
+        assert_eq!(limiter.count(start + Duration::from_secs(1)), None);
+        assert_eq!(limiter.count(start + Duration::from_secs(59)), None);
+        assert_eq!(limiter.count(start + LIMITED_EVERY), Some(3));
+    }
 }

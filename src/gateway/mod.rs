@@ -259,7 +259,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let banner = settings.banner_file.as_deref().map(banner::read).transpose()?;
     let background = CancellationToken::new();
     let ready = Ready::of("gateway");
-    let http = tokio::spawn(http::serve(settings.http_listen, ready.clone(), background.clone()).await?);
+    let http = tokio::spawn(http::serve_probes(settings.http_listen, ready.clone(), background.clone()).await?);
 
     let host_key = host_key::load_or_create(client.clone(), &settings.namespace).await?;
     if let Err(error) = host_key::publish(client.clone(), &settings.namespace, &host_key).await {
@@ -314,12 +314,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         .await
         .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
     if let Some(web) = settings.web.clone() {
-        let serving = terminal::serve(gateway.clone(), client, web, stop.clone()).await?;
-        companions.spawn(async move {
-            if let Err(error) = serving.await {
-                error!(%error, "web terminals are served no longer");
-            }
-        });
+        companions.spawn(terminal::serve(gateway.clone(), client, web, stop.clone()).await?);
     }
     info!(address = %listener.local_addr()?, "listening for SSH");
     ready.set(true);
