@@ -30,6 +30,7 @@ mod menu;
 mod network;
 mod oidc;
 mod order;
+mod overload;
 mod partitions;
 mod playback;
 mod plugin;

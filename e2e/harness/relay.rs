@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::namespace::ApiRoute;
+
 /// A running relay on a port of its own.
 pub struct Relay {
     pub address: SocketAddr,
@@ -68,6 +70,12 @@ impl Relay {
     /// Closes the present connections; new ones work.
     pub fn break_present(&self) {
         self.gate.send_modify(|gate| gate.broken_below = gate.accepted);
+    }
+}
+
+impl ApiRoute for Relay {
+    fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

@@ -9,7 +9,6 @@ use kube::api::{Api, PostParams};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use tokio::sync::Notify;
-use tokio::time::timeout;
 use tracing::warn;
 
 use super::allowed::{Allowed, Question};
@@ -18,7 +17,7 @@ use super::refusal::Refusal;
 use super::sign_in::{BadCertificate, NotPresent, Permits, Proof, takes_certificates};
 use super::sign_in_name::SignInName;
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
-use crate::cluster::{REQUEST_TIMEOUT, Right, asks_as, keep};
+use crate::cluster::{REQUEST_TIMEOUT, Right, ask, asks_as, keep};
 
 /// What the gateway knows of users and targets.
 pub struct Directory {
@@ -321,13 +320,13 @@ impl Directory {
     ) -> Result<bool, Refusal> {
         let right = Right { subresource, name: Some(name), ..Right::to(CONNECT_VERB, resource) };
         let review = right.review(&self.namespace, asks_as(user));
-        let answer = timeout(REQUEST_TIMEOUT / 2, self.reviews.create(&PostParams::default(), &review)).await;
-        let error = match answer {
-            Ok(Ok(review)) => return Ok(review.status.is_some_and(|status| status.allowed)),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the API server did not answer".to_owned(),
-        };
-        warn!(user = user.name_any(), target = name, error, "rights could not be checked");
-        Err(Refusal::RightsUnknown)
+        let params = PostParams::default();
+        match ask(REQUEST_TIMEOUT / 2, || self.reviews.create(&params, &review)).await {
+            Ok(review) => Ok(review.status.is_some_and(|status| status.allowed)),
+            Err(error) => {
+                warn!(user = user.name_any(), target = name, %error, "rights could not be checked");
+                Err(Refusal::RightsUnknown)
+            }
+        }
     }
 }
