@@ -13,7 +13,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use crate::api::{AUDIT_FINALIZER, BastionSession, Phase};
-use crate::cluster::{Guarded, Unreadable, code, split};
+use crate::cluster::{Guarded, START_TIMEOUT, Unreadable, ask, code, split};
 
 /// The Deployment of the gateways, as the chart calls it.
 const GATEWAYS: &str = "bastion-gateway";
@@ -70,7 +70,8 @@ pub async fn run(client: Client, settings: Settings) -> anyhow::Result<()> {
 
 async fn own_name(client: &Client) -> anyhow::Result<String> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+    let (params, review) = (PostParams::default(), SelfSubjectReview::default());
+    let review = ask(START_TIMEOUT, || reviews.create(&params, &review)).await;
     let status = review.context("the API server does not say who this is")?.status;
     status.and_then(|it| it.user_info).and_then(|it| it.username).context("the API server gives no user name")
 }
@@ -78,9 +79,10 @@ async fn own_name(client: &Client) -> anyhow::Result<String> {
 async fn stop_gateways(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
-    match deployments.patch_scale(GATEWAYS, &PatchParams::default(), &none).await {
+    let params = PatchParams::default();
+    match ask(START_TIMEOUT, || deployments.patch_scale(GATEWAYS, &params, &none)).await {
         Ok(_) => Ok(()),
-        Err(error) if code(&error) == Some(404) => Ok(()),
+        Err(error) if error.code() == Some(404) => Ok(()),
         Err(error) => Err(error).context("the gateways cannot be stopped"),
     }
 }

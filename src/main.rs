@@ -24,20 +24,16 @@ fn main() -> anyhow::Result<()> {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Gateway(flags) => gateway::run(config().await?, (*flags).into(), shutdown::on_signal()?).await,
-        Command::Controller(flags) => {
-            controller::run(config().await?.try_into()?, flags.into(), shutdown::on_signal()?).await
-        }
-        Command::Console(flags) => {
-            console::run(config().await?.try_into()?, (*flags).into(), shutdown::on_signal()?).await
-        }
+        Command::Controller(flags) => controller::run(client().await?, flags.into(), shutdown::on_signal()?).await,
+        Command::Console(flags) => console::run(client().await?, (*flags).into(), shutdown::on_signal()?).await,
         Command::Crds => {
             print!("{}", api::crds_yaml()?);
             Ok(())
         }
-        Command::Drain(flags) => drain::run(config().await?.try_into()?, flags.into()).await,
+        Command::Drain(flags) => drain::run(client().await?, flags.into()).await,
         Command::HashPassword => hash_password(),
         Command::Migrate(flags) => Ok(audit::Store::new(flags.audit.into())?.migrate().await?),
-        Command::SelfTest(flags) => self_test::run(config().await?.try_into()?, flags.into()).await,
+        Command::SelfTest(flags) => self_test::run(client().await?, flags.into()).await,
     }
 }
 
@@ -48,6 +44,10 @@ fn hash_password() -> anyhow::Result<()> {
     anyhow::ensure!(!password.is_empty(), "write the password on standard input, in one line");
     println!("{}", gateway::hash_password(password.as_bytes())?);
     Ok(())
+}
+
+async fn client() -> anyhow::Result<kube::Client> {
+    Ok(cluster::client(config().await?, cluster::REQUEST_TIMEOUT)?)
 }
 
 async fn config() -> anyhow::Result<kube::Config> {

@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::api::Reason;
+use crate::http;
 
 /// The metrics of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::default);
@@ -65,6 +66,15 @@ pub struct KindLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
     /// One of the labels in `gateway::directory`, `gateway::refusal` or `gateway::startups`.
+    pub reason: &'static str,
+}
+
+/// Why an HTTP connection was closed to keep within a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HttpLabels {
+    /// One of the labels of `http::Port`.
+    pub port: &'static str,
+    /// One of `http::REASONS`.
     pub reason: &'static str,
 }
 
@@ -302,6 +312,11 @@ const REDIS_OPERATIONS: [&str; 9] =
 const KINDS: [&str; 3] = ["BastionSession", "BastionTarget", "BastionUser"];
 const RETRY_CAUSES: [&str; 7] = ["forbidden", "conflict", "invalid", "throttled", "error", "unreachable", "timeout"];
 
+/// Every reason on every port.
+fn http_labels() -> impl Iterator<Item = HttpLabels> {
+    http::Port::ALL.into_iter().flat_map(|port| http::REASONS.map(|reason| HttpLabels { port: port.label(), reason }))
+}
+
 /// From 2 ms to a minute.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.002, 2.0, 16))
@@ -346,6 +361,7 @@ metrics! {
     ready: Family<ProgramLabels, Gauge>, "gauge by program", Family::default(), "One while the program can do its work: `/readyz`. Zero until then, and while a gateway drains.";
     connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
     connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(["all", "address", "proxy_header"], |reason| RefusalLabels { reason }), "Connections turned away because too many had no session yet, in all or from their address, or because a load balancer did not say where they come from.";
+    http_connections_closed: Family<HttpLabels, Counter>, "counter by port and reason", counted(http_labels(), |labels| labels), "HTTP connections closed to keep within a limit: the port has too many (all), or too many without a complete request header (unfinished), and this one was the oldest; its TLS handshake failed or took too long (handshake); its header took too long (header_timeout) or was too long (header_size).";
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused; each key that a client offers in vain counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counted(UNREACHABLE, |reason| UnreachableLabels { reason }), "Connections to targets that could not be made or signed in.";
     remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels that a target opened (`ssh -R`, `ssh -A`) and that were refused: no room within 30 s (waited), or too many waiting (queue_full).";
@@ -443,6 +459,7 @@ mod tests {
             r#"bastion_targets_unreachable_total{reason="host_key"} 0"#,
             r#"bastion_recordings_failed_total{cause="full"} 0"#,
             r#"bastion_audit_failures_total{cause="finalizer"} 0"#,
+            r#"bastion_http_connections_closed_total{port="probes",reason="unfinished"} 0"#,
         ] {
             assert!(page.contains(sample), "{sample} is not in\n{page}");
         }

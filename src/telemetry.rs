@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug};
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use tracing::field::{Field, Visit};
@@ -23,6 +24,28 @@ pub enum LogFormat {
 
 /// What users do is logged, whatever else is not, unless somebody names it.
 const AUDIT: &str = "audit=info";
+
+/// The shortest time between two lines of a [`LogLimiter`].
+const LIMITED_EVERY: Duration = Duration::from_mins(1);
+
+/// Counts events that are logged in one line a minute at most: a flood must not flood the log.
+#[derive(Debug, Default)]
+pub struct LogLimiter {
+    unlogged: u64,
+    logged: Option<Instant>,
+}
+
+impl LogLimiter {
+    /// Counts an event. Returns how many there were since the last line, if it is time for another.
+    pub fn count(&mut self, now: Instant) -> Option<u64> {
+        self.unlogged += 1;
+        if self.logged.is_some_and(|logged| now.duration_since(logged) < LIMITED_EVERY) {
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
 
 /// Starts logging. `filter` is in the syntax of `RUST_LOG`.
 ///
@@ -117,5 +140,14 @@ mod tests {
             text.contains("a message: [2J2J  INFO audit: forged count=7 shown=[2J2J  INFO audit: forged"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_flood_is_logged_in_a_line_a_minute() {
+        let (mut limiter, start) = (LogLimiter::default(), Instant::now());
+        assert_eq!(limiter.count(start), Some(1));
+        assert_eq!(limiter.count(start + Duration::from_secs(1)), None);
+        assert_eq!(limiter.count(start + Duration::from_secs(59)), None);
+        assert_eq!(limiter.count(start + LIMITED_EVERY), Some(3));
     }
 }

@@ -15,8 +15,6 @@ pub enum Must {
     OursAtMost(f64),
     /// At most so much more than OpenSSH's, in the unit of the figure.
     AtMostOver(f64),
-    /// It is there to be read.
-    Nothing,
 }
 
 /// One line of the table.
@@ -42,7 +40,6 @@ impl Figure {
             Must::AtMost(bound) => self.ratio()? <= bound,
             Must::OursAtMost(bound) => self.values[OURS]? <= bound,
             Must::AtMostOver(margin) => self.values[OURS]? <= self.values[OPENSSH]? + margin,
-            Must::Nothing => return None,
         })
     }
 
@@ -52,7 +49,6 @@ impl Figure {
             Must::AtMost(bound) => format!("<= {bound}x"),
             Must::OursAtMost(bound) => format!("<= {bound} {}", self.unit),
             Must::AtMostOver(margin) => format!("<= +{margin} {}", self.unit),
-            Must::Nothing => String::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "the tests and the demo each use a part")]
 
 pub mod admission;
+pub mod api_proxy;
 pub mod api_requests;
 pub mod bastion;
 pub mod browser;
@@ -38,6 +39,7 @@ pub mod terminal_page;
 pub mod wait;
 pub mod watch;
 
+pub use api_proxy::{ApiProxy, Fault};
 pub use api_requests::ApiRequests;
 pub use bastion::{Bastion, Open};
 pub use console_api::{Answer, ConsoleApi};
@@ -47,7 +49,7 @@ pub use feed_page::FeedPage;
 pub use follower::Follower;
 pub use mariadb::{Database, MariaDb};
 pub use metrics::{metric, metric_becomes};
-pub use namespace::Namespace;
+pub use namespace::{ApiRoute, Namespace};
 pub use network::Place;
 pub use process::{Outcome, Process};
 pub use programs::{Console, Controller, Gateway, Setting};

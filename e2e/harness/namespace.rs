@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bastion_operator::api::{BastionSession, BastionTarget, credentials_namespace};
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
@@ -45,6 +46,17 @@ pub struct Account {
     pub pod_uid: String,
     pub kubeconfig: PathBuf,
     pub client: Client,
+}
+
+/// A way to the API server other than the straight one.
+pub trait ApiRoute: Sync {
+    /// Where it begins.
+    fn address(&self) -> SocketAddr;
+
+    /// The certificate there, in PEM, where it is not the API server's.
+    fn certificate(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl Namespace {
@@ -323,7 +335,7 @@ impl Namespace {
     }
 
     /// The same, with another way to the API server than the straight one.
-    pub async fn account_through(&self, account: &str, pod: &str, api: Option<SocketAddr>) -> Account {
+    pub async fn account_through(&self, account: &str, pod: &str, api: Option<&dyn ApiRoute>) -> Account {
         let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod},
             "spec": {"nodeName": "somewhere", "serviceAccountName": account, "containers": [{"name": account.trim_start_matches("bastion-"), "image": "bastion"}]}});
         if self.api::<Pod>().get_opt(pod).await.expect("Pods can be read").is_none() {
@@ -343,7 +355,12 @@ impl Namespace {
         };
         let mut kubeconfig = self.control_plane.kubeconfig_with(&self.issue(account, spec).await);
         if let Some(api) = api {
-            kubeconfig.clusters[0].cluster.as_mut().expect("a cluster").server = Some(format!("https://{api}"));
+            let cluster = kubeconfig.clusters[0].cluster.as_mut().expect("a cluster");
+            cluster.server = Some(format!("https://{}", api.address()));
+            if let Some(certificate) = api.certificate() {
+                cluster.certificate_authority = None;
+                cluster.certificate_authority_data = Some(BASE64_STANDARD.encode(certificate));
+            }
         }
         Account { pod_uid, kubeconfig: self.write_kubeconfig(pod, &kubeconfig), client: client_of(kubeconfig) }
     }

@@ -12,9 +12,8 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::metrics::metric;
-use super::namespace::Namespace;
+use super::namespace::{ApiRoute, Namespace};
 use super::process::{Process, command, with_files};
-use super::relay::Relay;
 use super::run::{Run, unique};
 use super::ssh::Ssh;
 
@@ -22,7 +21,7 @@ use super::ssh::Ssh;
 #[derive(Clone, Default)]
 pub struct Setting<'a> {
     /// The way to the API server.
-    pub api: Option<&'a Relay>,
+    pub api: Option<&'a dyn ApiRoute>,
     /// Where a gateway listens for SSH.
     pub listen: Option<Ipv4Addr>,
     /// Shell commands by which it first makes itself a place, in a mount namespace of its own.
@@ -186,7 +185,7 @@ async fn start_program(
     arguments: &[&str],
     setting: &Setting<'_>,
 ) -> Process {
-    let account = namespace.account_through(account, pod, setting.api.map(|relay| relay.address)).await;
+    let account = namespace.account_through(account, pod, setting.api).await;
     let mut in_place_of: &[&str] = &[];
     if let Some(hosts) = setting.hosts {
         fs::write(namespace.dir.join("hosts"), hosts).expect("a file");
@@ -198,7 +197,7 @@ async fn start_program(
         None => with_files(&namespace.dir, in_place_of, bastion),
     };
     command.args(arguments);
-let common = ["--namespace", &namespace.name, "--http-listen", "127.0.0.1:0"];
+    let common = ["--namespace", &namespace.name, "--http-listen", "127.0.0.1:0"];
     command.args(common).env("KUBECONFIG", account.kubeconfig);
     command.env("BASTION_LOG_FORMAT", "json").env("POD_NAME", pod).env("POD_UID", account.pod_uid);
     command.env("BASTION_AUDIT_URL", audit_url(namespace)).envs(setting.env.iter().cloned());

@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::namespace::ApiRoute;
+
 /// A running relay on a port of its own.
 pub struct Relay {
     pub address: SocketAddr,
@@ -76,6 +78,12 @@ impl Relay {
     /// Resets the present connections on both sides, without an orderly end; new ones work.
     pub fn reset_present(&self) {
         self.gate.send_modify(|gate| gate.reset_below = gate.accepted);
+    }
+}
+
+impl ApiRoute for Relay {
+    fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

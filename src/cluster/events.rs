@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::REQUEST_TIMEOUT;
+use super::{REQUEST_TIMEOUT, ask};
 use crate::api::{BastionSession, Phase};
 use crate::lifecycle::End;
 use crate::metrics::METRICS;
@@ -116,16 +116,11 @@ async fn publish(recorder: Recorder, mut events: Receiver<(Event, ObjectReferenc
             () = stop.cancelled() => None,
         };
         let Some((event, regarding)) = next else { return };
-        let published = tokio::time::timeout(REQUEST_TIMEOUT, recorder.publish(&event, &regarding)).await;
-        let failure = match published {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("the API server did not answer".to_owned()),
-        };
-        if let Some(error) = failure {
+        let published = ask(REQUEST_TIMEOUT, || recorder.publish(&event, &regarding)).await;
+        if let Err(error) = published {
             METRICS.events_dropped.inc();
             let (session, kind) = (session_name(&regarding), regarding.kind.as_deref());
-            warn!(session, kind, error, reason = event.reason, "an Event could not be published");
+            warn!(session, kind, %error, reason = event.reason, "an Event could not be published");
         }
         pace.tick().await;
     }

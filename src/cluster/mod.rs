@@ -2,6 +2,7 @@
 
 mod events;
 mod readable;
+mod request;
 mod rights;
 mod sessions;
 
@@ -17,11 +18,15 @@ use tracing::warn;
 
 pub use events::{EventSink, regarding};
 pub use readable::{Guarded, ReadableStore, Unreadable, UnreadableReports, split};
+pub use request::{RequestError, ask, client, code, is_overloaded};
 pub use rights::{Right, asks_as};
 pub use sessions::{Created, Ended, SessionWriter, WriteError};
 
 /// How long one request to the API server may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a program that starts waits for an API server that is overloaded: a process that ends is started again ever later.
+pub const START_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How long a connection to the API server may be silent while an answer is awaited, or it lies idle: one that is
 /// dead without having been closed must not be taken for a use that would find that out the slow way.
@@ -47,12 +52,12 @@ pub async fn config() -> anyhow::Result<kube::Config> {
     Ok(config)
 }
 
-/// The pace of retries against the API server: quick at first, and never slower than every two seconds, because
-/// what waits behind it is somebody's idea of who is online.
+/// The pace of retries against the API server: quick at first, and never slower than every two seconds (the jitter adds up to
+/// the same again), because what waits behind it is somebody's idea of who is online.
 pub fn retry_pace() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(2))
+        .with_max_delay(Duration::from_secs(1))
         .with_factor(2.0)
         .with_jitter()
         .without_max_times()
@@ -74,12 +79,4 @@ where
             }
         },
     )
-}
-
-/// The status code of an answer of the API server; `None` where it did not answer.
-pub fn code(error: &kube::Error) -> Option<u16> {
-    match error {
-        kube::Error::Api(status) => Some(status.code),
-        _ => None,
-    }
 }

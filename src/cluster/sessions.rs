@@ -1,7 +1,7 @@
 //! The only place that writes sessions: their creation, and the one function that writes an end, whatever the
 //! cause and whoever the writer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use backon::BackoffBuilder;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -18,8 +18,8 @@ use crate::lifecycle::End;
 use crate::metrics::{EndLabels, METRICS, RetryLabels};
 use crate::text::printable_up_to;
 
-/// How often what became of a session's recordings is tried to be written, two seconds apart.
-const RECORDED_TRIES: usize = 30;
+/// How long it is tried to write the result of a session's recordings.
+const RECORDED_WITHIN: Duration = Duration::from_mins(5);
 
 /// The longest name of a signal that the schema takes, in characters.
 const MAX_SIGNAL: usize = 32;
@@ -95,14 +95,17 @@ impl SessionWriter {
 
     /// Creates a session and says so in an Event. The name is the caller's, so that a create whose answer was lost
     /// can be sent again and finds its own object. It is not sent again when the session is not `wanted` any more: its
-    /// object may have been ended meanwhile, put on record and deleted, and would come into being a second time.
+    /// object may have been ended meanwhile, put on record and deleted, and would come into being a second time. An API server
+    /// that answers 429 or 5xx is asked again for up to [`REQUEST_TIMEOUT`].
     pub async fn create(&self, session: &BastionSession, wanted: impl Fn() -> bool) -> Created {
         let params = PostParams { field_manager: Some(self.manager.to_owned()), ..PostParams::default() };
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
         let mut unknown = String::new();
-        for attempt in 0..2 {
+        for (attempt, pause) in retry_pace().build().enumerate() {
             if attempt > 0 && !wanted() {
                 break;
             }
+            let mut answered = false;
             match timeout(REQUEST_TIMEOUT / 2, self.api.create(&params, session)).await {
                 Ok(Ok(created)) => return self.created(created),
                 Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => {
@@ -120,9 +123,16 @@ impl SessionWriter {
                     // What is refused the second time may have come into being the first time.
                     return if attempt == 0 { Created::Refused(status) } else { Created::Unknown(status.message) };
                 }
-                Ok(Err(error)) => unknown = error.to_string(),
+                Ok(Err(error)) => {
+                    answered = code(&error).is_some();
+                    unknown = error.to_string();
+                }
                 Err(_) => "the API server did not answer".clone_into(&mut unknown),
             }
+            if Instant::now() + pause >= deadline || (attempt > 0 && !answered) {
+                break;
+            }
+            sleep(pause).await;
         }
         Created::Unknown(unknown)
     }
@@ -233,15 +243,19 @@ impl SessionWriter {
     pub async fn recorded(&self, session: &ObjectReference, recording: &RecordingResult) {
         let name = session.name.as_deref().unwrap_or_default();
         let patch = json!({ "status": { "recording": recording } });
-        for pause in retry_pace().build().take(RECORDED_TRIES) {
-            match self.patch(name, &patch).await {
-                Ok(()) => return,
-                Err(WriteError::Kube(error)) if code(&error) == Some(404) => return,
-                Err(error) => warn!(session = name, %error, "what became of its recordings is not yet written"),
+        let writing = async {
+            for pause in retry_pace().build() {
+                match self.patch(name, &patch).await {
+                    Ok(()) => break,
+                    Err(WriteError::Kube(error)) if code(&error) == Some(404) => break,
+                    Err(error) => warn!(session = name, %error, "what became of its recordings is not yet written"),
+                }
+                sleep(pause).await;
             }
-            sleep(pause).await;
+        };
+        if timeout(RECORDED_WITHIN, writing).await.is_err() {
+            error!(session = name, ?recording, "what became of its recordings could not be written");
         }
-        error!(session = name, ?recording, "what became of its recordings could not be written");
     }
 
     async fn patch(&self, name: &str, patch: &Value) -> Result<(), WriteError> {

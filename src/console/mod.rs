@@ -45,10 +45,10 @@ use url::Url;
 use crate::audit::{AuditSettings, Store};
 use crate::cluster::{EventSink, UnreadableReports};
 use crate::follow::Dialler;
-use crate::http::{self, Ready};
+use crate::http::{self, Plain, Port, Ready};
+use crate::recording;
 use crate::redis_link::{RedisLink, RedisSettings};
 use crate::web::{Caller, Headers, Origins, Seal, Visitors};
-use crate::{recording, web};
 use access::Gate;
 use activity::HotState;
 use failure::Failure;
@@ -184,24 +184,24 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         stop: stop.clone(),
     };
     let ready = Ready::of("console");
-    let probes = http::serve(http_listen, ready.clone(), stop.clone()).await?;
+    let probes = http::serve_probes(http_listen, ready.clone(), stop.clone()).await?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen} cannot be bound"))?;
     info!(address = %listener.local_addr()?, "serving the API");
     let routes: Router = api::routes()
         .with_state(console)
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(headers, Headers::add));
-    let serving = web::serve(listener, routes, None, stop);
+    let serving = http::serve(listener, Port::Console, Plain, routes, stop);
     ready.set(true);
-    let served = tokio::select! {
-        served = async { tokio::join!(probes, serving).0 } => served,
+    tokio::select! {
+        ((), ()) = async { tokio::join!(probes, serving) } => {}
         never = watching => match never {},
-    };
+    }
     // The server does not wait for pages, which are told to go elsewhere.
     let _ = timeout(PARTING, places.acquire_many(MOST_PAGES)).await;
     over.cancel();
     let _ = timeout(PARTING, publishing).await;
-    Ok(served?)
+    Ok(())
 }
 
 impl Console {

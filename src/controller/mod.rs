@@ -54,8 +54,11 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
     let ready = Ready::of("controller");
     let mut tasks = JoinSet::new();
-    let http = http::serve(settings.http_listen, ready.clone(), stop.clone()).await?;
-    tasks.spawn(async move { http.await.map_err(anyhow::Error::from) });
+    let http = http::serve_probes(settings.http_listen, ready.clone(), stop.clone()).await?;
+    tasks.spawn(async move {
+        http.await;
+        Ok(())
+    });
 
     let store = audit::Store::new(settings.audit.clone())?;
     let (events, publishing) = EventSink::new(client.clone(), "bastion-controller", &settings.pod, stop.clone());

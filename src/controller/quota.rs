@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api::BastionSession;
-use crate::cluster::Guarded;
+use crate::cluster::{Guarded, retry_pace};
 use crate::metrics::METRICS;
 
 /// The quota of deploy/quota.yaml and of the chart.
@@ -33,7 +33,8 @@ pub async fn run(client: Client, namespace: &str, stop: CancellationToken) {
     let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
     let sessions: Api<Guarded<BastionSession>> = Api::namespaced(client, namespace);
     let counting = async {
-        let mut seen = pin!(watcher::watch_object(quotas.clone(), NAME).default_backoff());
+        let watched = watcher::watch_object(quotas.clone(), NAME);
+        let mut seen = pin!(watched.backoff(watcher::ExponentialBackoff::from(retry_pace())));
         while let Some(quota) = seen.next().await {
             match quota {
                 Ok(Some(quota)) if lacks_count(&quota) => count(&quotas, &sessions, &quota).await,

@@ -26,6 +26,7 @@ use super::watching::Watching;
 use super::{AUDIENCE, FROM_PAGE, PATH, PROTOCOL, Place, certificate};
 use crate::cluster::Right;
 use crate::gateway::Gateway;
+use crate::http::{self, Port, Tls};
 use crate::metrics::{METRICS, RefusalLabels};
 use crate::web::{self, Credentials, Refusal, Visitors};
 
@@ -95,7 +96,7 @@ impl Door {
             .route(&format!("{PATH}{{session}}"), get(follow))
             .fallback(async || Failure::Missing)
             .with_state(inside);
-        web::serve(listener, routes, Some(tls), stop).await;
+        http::serve(listener, Port::Observers, Tls::new(tls), routes, stop).await;
     }
 }
 

@@ -8,7 +8,6 @@ use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use tokio::sync::Notify;
-use tokio::time::timeout;
 use tracing::warn;
 
 use super::allowed::{Allowed, Question};
@@ -17,7 +16,7 @@ use super::refusal::Refusal;
 use super::sign_in::{BadCertificate, NotPresent, Permits, Proof, takes_certificates};
 use super::sign_in_name::SignInName;
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
-use crate::cluster::{REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, asks_as};
+use crate::cluster::{REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, ask, asks_as};
 
 /// What the gateway knows of users and targets.
 pub struct Directory {
@@ -320,13 +319,13 @@ impl Directory {
     ) -> Result<bool, Refusal> {
         let right = Right { subresource, name: Some(name), ..Right::to(CONNECT_VERB, resource) };
         let review = right.review(&self.namespace, asks_as(user));
-        let answer = timeout(REQUEST_TIMEOUT / 2, self.reviews.create(&PostParams::default(), &review)).await;
-        let error = match answer {
-            Ok(Ok(review)) => return Ok(review.status.is_some_and(|status| status.allowed)),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the API server did not answer".to_owned(),
-        };
-        warn!(user = user.name_any(), target = name, error, "rights could not be checked");
-        Err(Refusal::RightsUnknown)
+        let params = PostParams::default();
+        match ask(REQUEST_TIMEOUT / 2, || self.reviews.create(&params, &review)).await {
+            Ok(review) => Ok(review.status.is_some_and(|status| status.allowed)),
+            Err(error) => {
+                warn!(user = user.name_any(), target = name, %error, "rights could not be checked");
+                Err(Refusal::RightsUnknown)
+            }
+        }
     }
 }

@@ -21,9 +21,10 @@ use super::handler::Connection;
 use super::inbox::WINDOW;
 use super::proxy_header::{self, NoHeader};
 use super::socket::Socket;
-use super::startups::{self, Startup, Startups, TooMany, TurnedAway};
+use super::startups::{self, Startup, Startups, TooMany};
 use crate::lifecycle::KEEPALIVE_EVERY;
 use crate::metrics::{METRICS, RefusalLabels};
+use crate::telemetry::LogLimiter;
 
 /// How long a connection has to sign in.
 pub const SIGN_IN_GRACE: Duration = Duration::from_mins(1);
@@ -41,7 +42,7 @@ pub async fn run(
 ) {
     let config = Arc::new(Config { limits: crypto::rekey_limits(gateway.rekey_time), ..config(host_key) });
     let mut introductions = FuturesUnordered::new();
-    let (mut turned_away, mut unintroduced) = (TurnedAway::default(), TurnedAway::default());
+    let (mut turned_away, mut unintroduced) = (LogLimiter::default(), LogLimiter::default());
     loop {
         let (stream, client) = tokio::select! {
             accepted = listener.accept(), if introductions.len() < startups::MOST => match accepted {
@@ -85,9 +86,9 @@ async fn introduce(
 }
 
 /// Tells of a load balancer that did not.
-fn complain(load_balancer: SocketAddr, error: &NoHeader, unintroduced: &mut TurnedAway) {
+fn complain(load_balancer: SocketAddr, error: &NoHeader, unintroduced: &mut LogLimiter) {
     METRICS.connections_refused.get_or_create(&RefusalLabels { reason: "proxy_header" }).inc();
-    if let Some(connections) = unintroduced.another(Instant::now()) {
+    if let Some(connections) = unintroduced.count(Instant::now()) {
         warn!(%load_balancer, %error, connections, "connections are turned away: where they come from was not said");
     }
 }
@@ -109,10 +110,10 @@ fn begin(gateway: Arc<Gateway>, config: Arc<Config>, stream: TcpStream, peer: So
 }
 
 /// Says why, as far as the client reads that at all, and closes the connection.
-fn turn_away(stream: &TcpStream, peer: SocketAddr, too_many: TooMany, turned_away: &mut TurnedAway) {
+fn turn_away(stream: &TcpStream, peer: SocketAddr, too_many: TooMany, turned_away: &mut LogLimiter) {
     let reason = too_many.label();
     METRICS.connections_refused.get_or_create(&RefusalLabels { reason }).inc();
-    if let Some(connections) = turned_away.another(Instant::now()) {
+    if let Some(connections) = turned_away.count(Instant::now()) {
         warn!(client = %peer, reason, connections, "connections are turned away: too many have no session yet");
     }
     let _ = stream.try_write(too_many.notice().as_bytes());

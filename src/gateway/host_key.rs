@@ -12,7 +12,7 @@ use russh::keys::ssh_key::{Algorithm, LineEnding, PrivateKey};
 use tracing::info;
 
 use crate::api::{HOST_KEY_ALIAS, KNOWN_HOSTS, KNOWN_HOSTS_CONFIG_MAP};
-use crate::cluster::code;
+use crate::cluster::{START_TIMEOUT, ask};
 
 /// The Secret that holds the host key.
 pub const HOST_KEY_SECRET: &str = "bastion-host-key";
@@ -27,16 +27,18 @@ pub async fn load_or_create(client: Client, namespace: &str) -> anyhow::Result<P
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let context = || format!("Secret {HOST_KEY_SECRET} in namespace {namespace}");
     for _ in 0..3 {
-        if let Some(secret) = api.get_opt(HOST_KEY_SECRET).await.with_context(context)? {
+        let there = ask(START_TIMEOUT, || api.get_opt(HOST_KEY_SECRET)).await;
+        if let Some(secret) = there.with_context(context)? {
             return parse(&secret).with_context(context);
         }
-        match api.create(&PostParams::default(), &new_secret()?).await {
+        let (params, new) = (PostParams::default(), new_secret()?);
+        match ask(START_TIMEOUT, || api.create(&params, &new)).await {
             Ok(secret) => {
                 info!(secret = HOST_KEY_SECRET, "made a host key");
                 return parse(&secret).with_context(context);
             }
             // Another gateway was first; its key is ours.
-            Err(error) if code(&error) == Some(409) => {}
+            Err(error) if error.code() == Some(409) => {}
             Err(error) => return Err(error).with_context(context),
         }
     }
@@ -52,24 +54,25 @@ pub async fn publish(client: Client, namespace: &str, key: &PrivateKey) -> anyho
     let context = || format!("ConfigMap {KNOWN_HOSTS_CONFIG_MAP} in namespace {namespace}");
     let line = format!("{HOST_KEY_ALIAS} {}\n", key.public_key().to_openssh()?);
     let data = Some(BTreeMap::from([(KNOWN_HOSTS.to_owned(), line)]));
+    let params = PostParams::default();
     for _ in 0..3 {
-        let there = api.get_opt(KNOWN_HOSTS_CONFIG_MAP).await.with_context(context)?;
-        let written = match there {
+        let there = ask(START_TIMEOUT, || api.get_opt(KNOWN_HOSTS_CONFIG_MAP)).await;
+        let written = match there.with_context(context)? {
             Some(there) if there.data == data => return Ok(()),
             Some(there) => {
                 let map = ConfigMap { data: data.clone(), ..there };
-                api.replace(KNOWN_HOSTS_CONFIG_MAP, &PostParams::default(), &map).await
+                ask(START_TIMEOUT, || api.replace(KNOWN_HOSTS_CONFIG_MAP, &params, &map)).await
             }
             None => {
                 let metadata = ObjectMeta { name: Some(KNOWN_HOSTS_CONFIG_MAP.to_owned()), ..ObjectMeta::default() };
                 let map = ConfigMap { metadata, data: data.clone(), ..ConfigMap::default() };
-                api.create(&PostParams::default(), &map).await
+                ask(START_TIMEOUT, || api.create(&params, &map)).await
             }
         };
         match written {
             Ok(_) => return Ok(()),
             // Another gateway writes it too.
-            Err(error) if code(&error) == Some(409) => {}
+            Err(error) if error.code() == Some(409) => {}
             Err(error) => return Err(error).with_context(context),
         }
     }

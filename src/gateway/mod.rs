@@ -65,7 +65,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::api::{Allow, RecordingMode};
-use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
+use crate::cluster::{self, EventSink, REQUEST_TIMEOUT, SessionWriter, UnreadableReports};
 use crate::follow::{self, Door};
 use crate::http::{self, Ready};
 use crate::lifecycle::{Cause, RENEW_RETRY};
@@ -253,13 +253,13 @@ impl Gateway {
 /// # Errors
 /// When it cannot start, or ends could not be written before the end.
 pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
-    let client = Client::try_from(config.clone())?;
+    let client = cluster::client(config.clone(), REQUEST_TIMEOUT)?;
     let recordings = settings.recording_url.as_deref().map(Store::open).transpose().context("--recording-url")?;
     let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
     let banner = settings.banner_file.as_deref().map(banner::read).transpose()?;
     let background = CancellationToken::new();
     let ready = Ready::of("gateway");
-    let http = tokio::spawn(http::serve(settings.http_listen, ready.clone(), background.clone()).await?);
+    let http = tokio::spawn(http::serve_probes(settings.http_listen, ready.clone(), background.clone()).await?);
 
     let host_key = host_key::load_or_create(client.clone(), &settings.namespace).await?;
     if let Err(error) = host_key::publish(client.clone(), &settings.namespace, &host_key).await {
@@ -301,7 +301,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         None => None,
     };
     let home = Home::new(client.clone(), &settings, door.as_ref().map(Door::place), reports);
-    let (first, lease) = Instance::begin(&home).await?;
+    let Some((first, lease)) = begin(&home, &stop).await else { return Ok(()) };
     life.send_replace(Some(first.clone()));
     supervisor::start(gateway.supervisor.clone(), config, settings.clone(), background.clone())?;
     let mut companions = accompany(&gateway, client.clone(), settings.clone(), redis.clone(), first.id.clone());
@@ -315,12 +315,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         .await
         .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
     if let Some(web) = settings.web.clone() {
-        let serving = terminal::serve(gateway.clone(), client, web, stop.clone()).await?;
-        companions.spawn(async move {
-            if let Err(error) = serving.await {
-                error!(%error, "web terminals are served no longer");
-            }
-        });
+        companions.spawn(terminal::serve(gateway.clone(), client, web, stop.clone()).await?);
     }
     info!(address = %listener.local_addr()?, "listening for SSH");
     ready.set(true);
@@ -402,16 +397,18 @@ async fn live(
             return held;
         }
         life.send_replace(None);
-        (instance, lease) = loop {
-            match Instance::begin(&home).await {
-                Ok(begun) => break begun,
-                Err(error) => warn!(%error, "no new instance yet"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                () = sleep(RENEW_RETRY) => {}
-            }
-        };
+        (instance, lease) = begin(&home, &stop).await?;
         life.send_replace(Some(instance.clone()));
+    }
+}
+
+/// Begins an instance, as soon as the API server lets it; `None` when `stop` is cancelled before.
+async fn begin(home: &Home, stop: &CancellationToken) -> Option<(Arc<Instance>, InstanceLease)> {
+    loop {
+        match Instance::begin(home).await {
+            Ok(begun) => return Some(begun),
+            Err(error) => warn!(%error, "the instance's Lease could not be created; trying again"),
+        }
+        stop.run_until_cancelled(sleep(RENEW_RETRY)).await?;
     }
 }

@@ -6,12 +6,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Settings;
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_GATEWAY, ObservedBy};
-use crate::cluster::{Guarded, REQUEST_TIMEOUT, SessionWriter, regarding, split};
+use crate::cluster::{Guarded, REQUEST_TIMEOUT, SessionWriter, ask, regarding, split};
 use crate::lifecycle::{Cause, End, Suspect};
 use crate::liveness::{declare_lost, seen};
 use crate::metrics::METRICS;
@@ -26,10 +25,9 @@ pub async fn end_sessions(client: Client, settings: &Settings, own: &str, writer
     let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
     let sessions = Api::namespaced(client, &settings.namespace);
     let of_gateways = ListParams::default().labels(&format!("{LEASE_LABEL}={LEASE_OF_GATEWAY}"));
-    let found = match timeout(REQUEST_TIMEOUT, leases.list(&of_gateways)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => return warn!(%error, "the Leases of earlier instances could not be listed"),
-        Err(_) => return warn!("the API server did not say in time which earlier instances there were"),
+    let found = match ask(REQUEST_TIMEOUT, || leases.list(&of_gateways)).await {
+        Ok(found) => found,
+        Err(error) => return warn!(%error, "the Leases of earlier instances could not be listed"),
     };
     for lease in found {
         let (instance, lease) = (lease.name_any(), seen(&lease));
@@ -56,8 +54,11 @@ async fn sweep(
     writer: &SessionWriter,
 ) {
     let left = ListParams::default().fields(&format!("spec.gateway.instance={instance},status.phase=Active"));
-    let Ok(Ok(left)) = timeout(REQUEST_TIMEOUT, sessions.list(&left)).await else {
-        return warn!(instance, "its sessions could not be listed, and are left to the controllers");
+    let left = match ask(REQUEST_TIMEOUT, || sessions.list(&left)).await {
+        Ok(left) => left,
+        Err(error) => {
+            return warn!(instance, %error, "its sessions could not be listed, and are left to the controllers");
+        }
     };
     // Those that cannot be read stay as they are; the controllers report them.
     let (left, _) = split(left);

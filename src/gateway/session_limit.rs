@@ -2,12 +2,11 @@
 
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-use tokio::time::timeout;
 use tracing::warn;
 
 use super::refusal::Refusal;
 use crate::api::{BastionSession, BastionUser};
-use crate::cluster::{Guarded, REQUEST_TIMEOUT};
+use crate::cluster::{Guarded, REQUEST_TIMEOUT, RequestError, ask};
 use crate::lifecycle::Cause;
 
 /// Counts the sessions of users who have a limit.
@@ -48,12 +47,9 @@ impl SessionLimit {
     /// user and its phase.
     async fn active(&self, user: &str) -> Option<Vec<Guarded<BastionSession>>> {
         let selected = ListParams::default().fields(&format!("spec.user.name={user},status.phase=Active"));
-        match timeout(REQUEST_TIMEOUT / 2, self.sessions.list(&selected)).await {
-            Ok(Ok(sessions)) => return Some(sessions.items),
-            Ok(Err(error)) => warn!(user, %error, "the user's sessions could not be counted"),
-            Err(_) => warn!(user, "the user's sessions could not be counted: the API server did not answer"),
-        }
-        None
+        let counted = ask(REQUEST_TIMEOUT / 2, || self.sessions.list(&selected)).await;
+        let failed = |error: &RequestError| warn!(user, %error, "the user's sessions could not be counted");
+        counted.inspect_err(failed).ok().map(|sessions| sessions.items)
     }
 }
 

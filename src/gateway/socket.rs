@@ -31,6 +31,7 @@ const BYTES_A_UNIT: usize = 512;
 pub struct Socket {
     stream: Arc<TcpStream>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    reads_ahead: bool,
     /// What was read and not asked for yet. It has no room while nothing comes, for most sessions are idle.
     ahead: BytesMut,
 }
@@ -48,7 +49,12 @@ impl Socket {
         let _ = retry_within(&stream, KEEPALIVE_EVERY);
         let stream = Arc::new(stream);
         let health = Health(Arc::downgrade(&stream));
-        (Self { stream, cut: Box::pin(cut.cancelled_owned()), ahead: BytesMut::new() }, health)
+        (Self { stream, cut: Box::pin(cut.cancelled_owned()), reads_ahead: true, ahead: BytesMut::new() }, health)
+    }
+
+    /// Returns the stream without its own buffer, which would hold what an HTTP server refuses to.
+    pub fn without_read_ahead(self) -> Self {
+        Self { reads_ahead: false, ..self }
     }
 
     /// Reads ahead what there is.
@@ -127,7 +133,7 @@ impl Health {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        if self.ahead.is_empty() && buf.remaining() >= ENOUGH {
+        if self.ahead.is_empty() && (!self.reads_ahead || buf.remaining() >= ENOUGH) {
             let stream = &self.stream;
             let unfilled = buf.initialize_unfilled();
             let read = ready!(poll_io(cx, |cx| stream.poll_read_ready(cx), || stream.try_read(unfilled)))?;

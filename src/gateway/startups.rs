@@ -4,14 +4,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::source::source;
 
 /// How many there may be in all.
 pub const MOST: usize = 512;
-/// How often at most it is logged that connections are turned away.
-const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// A connection's place among them, to be held until it has a session or is over.
 #[derive(Debug)]
@@ -82,25 +79,6 @@ impl TooMany {
     }
 }
 
-/// Those that were turned away, told in one line a minute: a flood must not flood the log.
-#[derive(Debug, Default)]
-pub struct TurnedAway {
-    untold: u64,
-    told: Option<Instant>,
-}
-
-impl TurnedAway {
-    /// Another is. Returns how many there were since the last line, if it is time for one.
-    pub fn another(&mut self, now: Instant) -> Option<u64> {
-        self.untold += 1;
-        if self.told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,14 +118,5 @@ mod tests {
         assert_eq!(startups.admit("192.0.2.2".parse().unwrap()).unwrap_err(), TooMany::InAll);
         drop(held);
         assert!(startups.admit("192.0.2.2".parse().unwrap()).is_ok());
-    }
-
-    #[test]
-    fn a_flood_is_told_in_a_line_a_minute() {
-        let (mut turned_away, start) = (TurnedAway::default(), Instant::now());
-        assert_eq!(turned_away.another(start), Some(1));
-        assert_eq!(turned_away.another(start + Duration::from_secs(1)), None);
-        assert_eq!(turned_away.another(start + Duration::from_secs(59)), None);
-        assert_eq!(turned_away.another(start + TELL_EVERY), Some(3));
     }
 }

@@ -8,7 +8,6 @@ use std::time::Instant;
 use anyhow::Context;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -16,7 +15,7 @@ use tracing::error;
 use super::Settings;
 use super::socket::Health;
 use crate::api::ObservedBy;
-use crate::cluster::{EventSink, SessionWriter};
+use crate::cluster::{self, EventSink, REQUEST_TIMEOUT, SessionWriter};
 use crate::lifecycle::{Cause, End, PAUSED_AFTER, STUCK_AFTER, TICK};
 
 /// The sessions under supervision, by name.
@@ -114,7 +113,7 @@ async fn supervise(
     settings: &Settings,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let client = Client::try_from(config)?;
+    let client = cluster::client(config, REQUEST_TIMEOUT)?;
     let (events, publishing) = EventSink::new(client.clone(), "bastion-gateway", &settings.pod, stop.clone());
     let writer = SessionWriter::new(client, &settings.namespace, "bastion-gateway", events);
     tokio::select! {

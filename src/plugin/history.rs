@@ -12,6 +12,7 @@ use kube::{Client, Config};
 use url::{Host, Url};
 
 use super::cli::{History, Output};
+use crate::cluster;
 use crate::console::{Problem, Session, SessionPage, csv};
 
 /// How many sessions one request asks for.
@@ -19,7 +20,7 @@ const PAGE: usize = 500;
 
 /// Prints what was asked for.
 pub async fn run(flags: History) -> anyhow::Result<()> {
-    let client = Client::try_from(way_to_console(&flags).await?)?;
+    let client = cluster::client(way_to_console(&flags).await?, super::ANSWER_TIMEOUT)?;
     let now = Timestamp::now();
     let mut printer = Printer::new(flags.output);
     let mut after = None;
@@ -61,8 +62,6 @@ async fn way_to_console(flags: &History) -> anyhow::Result<Config> {
         Some(file) => Some(authorities(file).with_context(|| format!("--console-ca {}", file.display()))?),
         None => None,
     };
-    // Minutes would go by before anybody read why there is no answer.
-    config.default_retry = false;
     (config.connect_timeout, config.read_timeout) = (cluster.connect_timeout, cluster.read_timeout);
     config.auth_info = check_person(cluster.auth_info)?;
     Ok(config)

@@ -32,6 +32,7 @@ use anyhow::Context;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use crate::cluster;
 pub use cli::Cli;
 use cli::{Cluster, Command};
 
@@ -73,7 +74,7 @@ fn said(failure: &anyhow::Error, status: u8) -> ExitCode {
 
 /// A client for the cluster that the flags name, as `kubectl` takes them.
 async fn client(flags: &Cluster) -> anyhow::Result<Client> {
-    Ok(Client::try_from(config(flags).await?)?)
+    Ok(cluster::client(config(flags).await?, ANSWER_TIMEOUT)?)
 }
 
 async fn config(flags: &Cluster) -> anyhow::Result<Config> {

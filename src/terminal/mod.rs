@@ -27,8 +27,9 @@ use tracing::info;
 use url::Url;
 
 use crate::gateway::Gateway;
+use crate::http::{self, Port};
 use crate::web::{Headers, Origins, Seal, Visitors};
-use door::{Door, Peer};
+use door::Cuttable;
 use failure::Failure;
 
 /// How the web terminal is set up.
@@ -53,7 +54,7 @@ struct Terminal {
     proxies: Arc<[IpNet]>,
 }
 
-/// Takes pages until `stop` is cancelled. Those that have a session by then keep it.
+/// Binds the port. Returns the server, which takes pages until `stop` is cancelled; pages that have a session then keep it.
 ///
 /// # Errors
 /// When the address cannot be bound.
@@ -62,7 +63,7 @@ pub(crate) async fn serve(
     client: Client,
     settings: Settings,
     stop: CancellationToken,
-) -> anyhow::Result<impl Future<Output = std::io::Result<()>>> {
+) -> anyhow::Result<impl Future<Output = ()>> {
     let Settings { listen, cookie_key_file, public_url, proxies } = settings;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("--web-listen {listen} cannot be bound"))?;
     info!(address = %listener.local_addr()?, "listening for web terminals");
@@ -77,6 +78,5 @@ pub(crate) async fn serve(
         .fallback(async || Failure::NotFound)
         .with_state(terminal)
         .layer(from_fn_with_state(Headers::new(public_url.as_ref(), None), Headers::add));
-    let service = routes.into_make_service_with_connect_info::<Peer>();
-    Ok(axum::serve(Door::new(listener), service).with_graceful_shutdown(stop.cancelled_owned()).into_future())
+    Ok(http::serve(listener, Port::Terminal, Cuttable, routes, stop))
 }

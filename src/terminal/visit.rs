@@ -100,7 +100,6 @@ impl Visit {
     /// Lets the person have a session, as somebody has one who signs in over SSH.
     async fn admit(&mut self, socket: &mut WebSocket) -> Result<Admitted, NoSession> {
         let place = self.gateway.lobby.enter()?;
-        self.peer.stays.cancel();
         let user = self.user()?;
         let mut sign_in = SignIn::new(self.gateway.clone(), self.client);
         let signed_in = timeout(SIGN_IN_GRACE, self.sign_in(socket, &mut sign_in, &user)).await;

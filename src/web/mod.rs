@@ -6,7 +6,6 @@ mod headers;
 mod origin;
 mod refusal;
 mod seal;
-mod serve;
 pub(crate) mod socket;
 mod visitors;
 
@@ -15,5 +14,4 @@ pub use headers::{Headers, with_inline_styles};
 pub use origin::Origins;
 pub use refusal::Refusal;
 pub use seal::{Purpose, Seal, SealError, SignedIn};
-pub use serve::serve;
 pub use visitors::{Caller, Visitors, asked, may};

@@ -12,14 +12,13 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 use redis::pipe;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use totp_rs::{Builder, Totp};
 use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::super::directory::NoAccess;
 use crate::api::{BastionUser, SecretValueRef, credentials_namespace};
-use crate::cluster::REQUEST_TIMEOUT;
+use crate::cluster::{REQUEST_TIMEOUT, ask};
 use crate::liveness::random_name;
 use crate::redis_link::RedisLink;
 
@@ -116,16 +115,15 @@ impl SecondFactors {
     /// One value of a Secret, read anew each time: it may have been changed.
     async fn value(&self, user: &BastionUser, reference: &SecretValueRef) -> Option<Zeroizing<String>> {
         let SecretValueRef { name, key } = reference;
-        let error = match timeout(REQUEST_TIMEOUT / 2, self.secrets.get(name)).await {
-            Ok(Ok(mut secret)) => match secret.data.as_mut().and_then(|data| data.remove(key)) {
+        let error = match ask(REQUEST_TIMEOUT / 2, || self.secrets.get(name)).await {
+            Ok(mut secret) => match secret.data.as_mut().and_then(|data| data.remove(key)) {
                 Some(value) => match String::from_utf8(value.0) {
                     Ok(text) => return Some(Zeroizing::new(text)),
                     Err(_) => "its value is not text".to_owned(),
                 },
                 None => "it has no such key".to_owned(),
             },
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the API server did not answer".to_owned(),
+            Err(error) => error.to_string(),
         };
         warn!(user = user.name_any(), secret = name, key, error, "a Secret that the user refers to cannot be used");
         None

@@ -4,12 +4,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::Api;
 use russh::keys::ssh_key::PrivateKey;
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::unreachable::Unreachable;
 use crate::api::{BastionTarget, Credentials};
-use crate::cluster::{REQUEST_TIMEOUT, code};
+use crate::cluster::{REQUEST_TIMEOUT, ask};
 
 /// A target's credential.
 pub enum Credential {
@@ -53,11 +52,10 @@ pub async fn read(secrets: &Api<Secret>, target: &BastionTarget) -> Result<Crede
 impl Place<'_> {
     async fn value(&self, secrets: &Api<Secret>) -> Result<Zeroizing<Vec<u8>>, String> {
         let Self { secret: name, key } = self;
-        let secret = match timeout(REQUEST_TIMEOUT, secrets.get(name)).await {
-            Ok(Ok(secret)) => secret,
-            Ok(Err(error)) if code(&error) == Some(404) => return Err(format!("there is no Secret {name}")),
-            Ok(Err(error)) => return Err(format!("Secret {name}: {error}")),
-            Err(_) => return Err(format!("Secret {name}: the API server did not answer")),
+        let secret = match ask(REQUEST_TIMEOUT, || secrets.get(name)).await {
+            Ok(secret) => secret,
+            Err(error) if error.code() == Some(404) => return Err(format!("there is no Secret {name}")),
+            Err(error) => return Err(format!("Secret {name}: {error}")),
         };
         let data = secret.data.and_then(|mut data| data.remove(*key));
         data.map(|data| Zeroizing::new(data.0)).ok_or_else(|| format!("Secret {name} has no key {key}"))

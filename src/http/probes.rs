@@ -1,4 +1,4 @@
-//! The small HTTP server of each program: `/metrics`, `/healthz`, `/readyz`.
+//! The port for probes and metrics of each program: `/metrics`, `/healthz`, `/readyz`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::{Plain, Port, serve};
 use crate::metrics::{BuildLabels, METRICS, ProgramLabels};
 
 /// Whether the program can do its work; false until it can, and again while it drains.
@@ -43,15 +44,15 @@ impl Ready {
     }
 }
 
-/// Binds `address` and serves until `stop` is cancelled.
+/// Binds `address`. Returns the server, which runs until `stop` is cancelled.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve(
+pub async fn serve_probes(
     address: SocketAddr,
     ready: Ready,
     stop: CancellationToken,
-) -> anyhow::Result<impl Future<Output = std::io::Result<()>>> {
+) -> anyhow::Result<impl Future<Output = ()>> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("--http-listen {address} cannot be bound"))?;
     info!(address = %listener.local_addr()?, "serving HTTP");
@@ -59,7 +60,7 @@ pub async fn serve(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async move || readiness(ready.get())))
         .route("/metrics", get(metrics));
-    Ok(axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).into_future())
+    Ok(serve(listener, Port::Probes, Plain, routes, stop))
 }
 
 fn readiness(ready: bool) -> (StatusCode, &'static str) {
