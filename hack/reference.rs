@@ -69,10 +69,15 @@ fn fields(path: &str, schema: &JSONSchemaProps) {
 fn kind(field: &JSONSchemaProps) -> String {
     match (field.type_.as_deref(), &field.items) {
         (Some("array"), Some(JSONSchemaPropsOrArray::Schema(items))) => format!("list of {}", kind(items)),
-        (Some("string"), _) if field.format.as_deref() == Some("date-time") => "time".to_owned(),
+        (Some("string"), _) if is_time(field) => "time".to_owned(),
         (Some(kind), _) => kind.to_owned(),
         (None, _) => String::new(),
     }
+}
+
+/// Whether a rule reads the string as a time.
+fn is_time(field: &JSONSchemaProps) -> bool {
+    field.x_kubernetes_validations.iter().flatten().any(|rule| rule.rule.contains("timestamp(self)"))
 }
 
 /// What the API server says to those who break a rule of the schema.

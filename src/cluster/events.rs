@@ -54,35 +54,35 @@ impl EventSink {
             "{} signed in to {} as {} from {} port {}",
             spec.user.name, spec.target, spec.login, spec.client.address, spec.client.port
         );
-        self.send(event(EventType::Normal, "Started", "Start", note), regarding(session));
+        self.send(event(EventType::Normal, "Started", "Start", &note), regarding(session));
     }
 
     /// Says that a session has ended, and why.
     pub fn ended(&self, session: ObjectReference, end: &End) {
         let kind = if end.phase() == Phase::Closed { EventType::Normal } else { EventType::Warning };
-        self.send(event(kind, end.cause.reason().as_str(), "End", end.cause.message()), session);
+        self.send(event(kind, end.cause.reason().as_str(), "End", &end.cause.message()), session);
     }
 
     /// Says that somebody has opened the recordings of a session.
     pub fn recordings_opened(&self, session: ObjectReference, who: &str) {
         let note = format!("{who} has opened its recordings");
-        self.send(event(EventType::Normal, "RecordingsOpened", "Play", note), session);
+        self.send(event(EventType::Normal, "RecordingsOpened", "Play", &note), session);
     }
 
     /// Says that somebody follows a session that goes on.
     pub fn followed(&self, session: ObjectReference, who: &str) {
-        self.send(event(EventType::Normal, "Followed", "Follow", format!("{who} is watching it")), session);
+        self.send(event(EventType::Normal, "Followed", "Follow", &format!("{who} is watching it")), session);
     }
 
     /// Says that somebody could not sign in as a user, or got no session.
     pub fn sign_in_refused(&self, user: ObjectReference, client: &str, why: &str) {
-        self.send(event(EventType::Warning, "SignInRefused", "SignIn", format!("from {client}: {why}")), user);
+        self.send(event(EventType::Warning, "SignInRefused", "SignIn", &format!("from {client}: {why}")), user);
     }
 
     /// Says that this program cannot read an object, and why.
     pub fn unreadable(&self, object: ObjectReference, error: &str) {
         let note = format!("cannot be read, and is left out until it is changed: {error}");
-        self.send(event(EventType::Warning, "Unreadable", "Read", note), object);
+        self.send(event(EventType::Warning, "Unreadable", "Read", &note), object);
     }
 
     fn send(&self, event: Event, regarding: ObjectReference) {
@@ -100,8 +100,8 @@ fn session_name(regarding: &ObjectReference) -> Option<&str> {
     regarding.name.as_deref().filter(|_| of_session)
 }
 
-fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
-    let mut note = printable(&note);
+fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
+    let mut note = printable(note);
     note.truncate(note.floor_char_boundary(MAX_NOTE));
     Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
 }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_note_is_one_printable_line_that_the_api_server_takes() {
-        let note = event(EventType::Normal, "Ended", "End", format!("\u{1b}[2J{}", "因".repeat(1024))).note.unwrap();
+        let note = event(EventType::Normal, "Ended", "End", &format!("\u{1b}[2J{}", "因".repeat(1024))).note.unwrap();
         assert!(note.starts_with("[2J因") && note.len() <= MAX_NOTE, "{} bytes: {note}", note.len());
     }
 }

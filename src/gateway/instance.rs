@@ -143,10 +143,9 @@ impl Instance {
                 Event::InitApply(Guarded(Ok(session))) => {
                     self.consider(&session, api.clone(), writer.clone());
                 }
-                Event::Apply(Guarded(Err(_))) | Event::InitApply(Guarded(Err(_))) => {}
                 // Without a finalizer's hold, which only force can take off: there is nothing left to write to.
                 Event::Delete(session) => drop(self.registry.end(&session.name_any(), &Cause::Deleted)),
-                Event::Init | Event::InitDone => {}
+                Event::Init | Event::InitDone | Event::Apply(Guarded(Err(_))) | Event::InitApply(Guarded(Err(_))) => {}
             }
         }
     }

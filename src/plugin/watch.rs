@@ -126,7 +126,7 @@ impl Feed {
             Event::InitDone => self.list_ends(),
             Event::Apply(Guarded(Ok(session))) => self.apply(Arc::unwrap_or_clone(session)).into_iter().collect(),
             Event::Apply(Guarded(Err(_))) => Vec::new(),
-            Event::Delete(session) => self.delete(session.uid().unwrap_or_default()).into_iter().collect(),
+            Event::Delete(session) => self.delete(&session.uid().unwrap_or_default()).into_iter().collect(),
         }
     }
 
@@ -144,9 +144,9 @@ impl Feed {
     }
 
     /// An object goes when its end is on record, unless somebody takes its finalizer off.
-    fn delete(&mut self, uid: String) -> Option<(What, BastionSession)> {
-        self.ended.remove(&uid);
-        self.open.remove(&uid).map(|session| (What::Gone, session))
+    fn delete(&mut self, uid: &str) -> Option<(What, BastionSession)> {
+        self.ended.remove(uid);
+        self.open.remove(uid).map(|session| (What::Gone, session))
     }
 
     fn list_ends(&mut self) -> Vec<(What, BastionSession)> {
