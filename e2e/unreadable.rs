@@ -160,17 +160,17 @@ async fn a_controller_goes_on_beside_a_session_that_it_cannot_read() {
     let namespace = &bastion.namespace;
     let lost = Gateway::start(namespace, "gateway-1").await;
     let controller = Controller::start(namespace, "controller-0", "10m").await;
-    let (client, mut ssh) = (&lost, lost.ssh("alice:web-1").await.no_terminal().start().await);
+    let mut ssh = lost.ssh("alice:web-1").await.no_terminal().start().await;
     ssh.say("echo $((40 + 2))").await;
     ssh.shows("42").await;
     let name = eventually(PATIENCE, "the session", async || {
         let names = namespace.kubectl(&["get", "bastionsessions", "-o", "name"]).await.stdout;
-        let name = names.lines().filter_map(|line| line.split_once('/')).map(|(_, name)| name.to_owned());
-        name.filter(|name| name != "bad").next_back().ok_or(names)
+        let mut all = names.lines().filter_map(|line| line.split_once('/')).map(|(_, name)| name.to_owned());
+        all.rfind(|name| name != "bad").ok_or(names)
     })
     .await;
     let killed = Instant::now();
-    client.process.signal(Signal::SIGKILL);
+    lost.process.signal(Signal::SIGKILL);
     eventually(Duration::from_secs(30), "the end of a lost session", async || {
         let status = raw(namespace, &name).await.data["status"].clone();
         if status["reason"] == "GatewayLost" { Ok(()) } else { Err(format!("{status} after {:?}", killed.elapsed())) }
