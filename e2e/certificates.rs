@@ -105,7 +105,7 @@ async fn a_security_key_must_say_that_it_was_touched_and_asked_for_a_pin_where_i
     assert!(log.contains("no security key asked for a PIN or a fingerprint"), "the log says why");
 }
 
-/// The labels under which a security key's untouched assertion was tried. All but the first are another key type's.
+/// The labels under which an untouched security key's signature is tried. All but the first are another key type's.
 const LABELS: [&str; 6] = [
     "sk-ssh-ed25519@openssh.com",
     "rsa-sha2-512",
@@ -115,14 +115,14 @@ const LABELS: [&str; 6] = [
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
 
-/// Returns the number of the message that answers a sign-in with this blob and these names of its algorithm.
+/// Returns the number of the message that answers a sign-in with this key or certificate, under this algorithm and label.
 async fn answer(bastion: &Bastion, key: &SecurityKey, blob: &[u8], named: &str, label: &str) -> Option<u8> {
     let mut client = RawClient::connect(bastion.gateway.address).await;
     let answer = client.sign_in("carol:web-1", named, blob, |data| key.sign(label, data)).await;
     answer.and_then(|payload| payload.first().copied())
 }
 
-/// The name of a certificate's algorithm, for a key's.
+/// Returns the name of the certificate's algorithm for a key's algorithm.
 fn certificate_of(algorithm: &str) -> String {
     match algorithm.split_once('@') {
         Some((name, _)) => format!("{name}-cert-v01@openssh.com"),

@@ -74,8 +74,8 @@ async fn a_forwarded_port_carries_both_ways_and_is_on_record() {
     assert_eq!((&fields["session"], &fields["address"]), (&json!(name), &json!(destination.address.to_string())),);
 }
 
-/// A target that has closed a forward is not kept waiting: its sshd ends at once, and not after the time in which it could
-/// still pass on what the user sent.
+/// When the target has closed a forward, its sshd ends at once: the gateway does not wait for a target that may still
+/// pass on what the user sent.
 #[tokio::test]
 async fn a_forward_that_has_ended_leaves_no_process_on_the_target() {
     const LESS_THAN_THE_LINGER: Duration = Duration::from_secs(4);

@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use crate::harness::{Bastion, Console, Controller, PATIENCE, Process, Setting, eventually};
 use crate::programs::get;
 
-/// How many requests are held at a port.
+/// How many half-sent requests are held at a port.
 const REQUESTS: usize = 5000;
 /// How many of them are opened at once.
 const AT_ONCE: usize = 250;
@@ -32,7 +32,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// What each connection of a flood sends. They are held, with all that the program has not closed.
+/// What each connection of a flood sends before it is held open.
 #[derive(Clone)]
 enum Flood {
     /// A request header that never ends.
@@ -51,7 +51,7 @@ impl Flood {
             Self::HeaderOverTls(tls) => {
                 match tls.connect(ServerName::from(port.ip()), stream).await {
                     Ok(stream) => Box::new(stream),
-                    // Others came before it was through.
+                    // The program closed it for newer connections during the handshake.
                     Err(_) => return Box::new(tokio::io::empty()),
                 }
             }
@@ -67,7 +67,7 @@ impl Flood {
     }
 }
 
-/// A byte, or as much as a buffer holds and more.
+/// Returns a request header without its end, from 1 byte up to more than the program's buffer.
 fn half_header(number: usize) -> Vec<u8> {
     let length = [1, 8 * 1024, 15 * 1024, 16 * 1024 - 1, 60 * 1024][number % 5];
     let mut header = b"GET /healthz HTTP/1.1\r\nHost: probe\r\nX-Long: ".to_vec();
@@ -75,7 +75,7 @@ fn half_header(number: usize) -> Vec<u8> {
     header
 }
 
-/// Of a ClientHello of 65,535 bytes all but the last.
+/// Returns TLS records with all but the last byte of a ClientHello whose body has 65,535 bytes.
 fn half_handshake() -> Vec<u8> {
     let hello = [&[1, 0, 0xff, 0xff][..], &vec![0; 65_534]].concat();
     let record = |part: &[u8]| {
@@ -103,7 +103,7 @@ async fn probe(probes: SocketAddr) -> Duration {
     begun.elapsed()
 }
 
-/// Floods a port of a program, and looks at the program meanwhile and while all is held.
+/// Floods a port of a program, and checks its memory and probes meanwhile and while the connections are held.
 async fn withstands(name: &str, program: &Process, port: SocketAddr, probes: SocketAddr, flood: Flood, number: usize) {
     probe(probes).await;
     let before = resident(program);
@@ -127,7 +127,7 @@ async fn withstands(name: &str, program: &Process, port: SocketAddr, probes: Soc
 }
 
 #[tokio::test]
-async fn half_sent_requests_neither_fill_the_memory_nor_keep_probes_from_their_answers() {
+async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
     let bastion = Bastion::up().await;
     let controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
     let console = Console::start_in(&bastion.namespace, "console-0", &Setting::default()).await;
@@ -167,7 +167,7 @@ fn trusting_anybody() -> TlsConnector {
     Arc::new(config.with_no_client_auth()).into()
 }
 
-/// Takes every certificate: a stranger does not care whom it floods.
+/// Accepts every certificate, as an attacker would.
 #[derive(Debug)]
 struct Anybody;
 

@@ -1,4 +1,4 @@
-//! An API server that answers 503 for a while, as an overloaded one does: what happened meanwhile is shown soon after.
+//! An API server that answers 503 for a while, as an overloaded one does: a gateway's loss meanwhile is shown soon after.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{ApiProxy, Bastion, ControlPlane, Controller, Fault, Gateway, Setting, throughout};
 
-/// Within this time of the API server's recovery the sessions of a dead gateway are shown as ended.
+/// How soon after the API server's recovery the sessions of a dead gateway must be shown as ended.
 const SHOWN_AFTER_RECOVERY: Duration = Duration::from_secs(30);
 
 /// One gateway is killed as the overload begins, another lives on.
@@ -40,13 +40,13 @@ async fn a_dead_gateway_is_told_from_a_live_one_after(overload: Duration, retry_
     assert_eq!(instances[0], instances[1], "the live gateway was not given up");
 }
 
-/// The longest pause between two of the client library's own retries was 82 s, which takes an overload of a minute to reach.
+/// The longest pause between the client library's own retries is 82 s, which it reaches after a minute of overload.
 #[tokio::test]
 async fn a_dead_gateway_is_shown_soon_after_a_minute_of_503() {
     a_dead_gateway_is_told_from_a_live_one_after(Duration::from_mins(1), None).await;
 }
 
-/// A client that heeds it comes back 20 s after the overload.
+/// A client that obeys `Retry-After` would send its next request 20 s after the overload.
 #[tokio::test]
 async fn a_dead_gateway_is_shown_soon_after_503_with_a_long_retry_after() {
     a_dead_gateway_is_told_from_a_live_one_after(Duration::from_secs(10), Some(30)).await;

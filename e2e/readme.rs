@@ -7,7 +7,7 @@ use crate::harness::process::{Outcome, command};
 use crate::harness::run::{Run, unique};
 use crate::harness::{Bastion, PATIENCE};
 
-/// The host in README.md, which the tests' configuration of `ssh` leads to the gateway.
+/// The host in README.md, which the tests' configuration of `ssh` maps to the gateway.
 const GATEWAY: &str = "gateway.example.com";
 
 /// Returns the lines of README.md in which alice signs in, without their comments.
@@ -18,7 +18,7 @@ fn lines() -> Vec<String> {
     typed.filter(|line| line.contains("alice") && line.contains(GATEWAY)).collect()
 }
 
-/// What a line is typed in: functions that have `ssh` and what runs it find the gateway, its key and alice's.
+/// Returns shell code with which `ssh`, and programs that run it, find the gateway, its host key and alice's key.
 async fn shell(bastion: &Bastion) -> String {
     let folder = &bastion.namespace.dir;
     let config = format!(
@@ -39,7 +39,7 @@ async fn shell(bastion: &Bastion) -> String {
 
 /// Types a line in the test's folder, with these words for the program that it starts.
 async fn type_in(bastion: &Bastion, line: &str, words: &str) -> Outcome {
-    // What the README has on the server is in the test's folder, and so is the login that the tests' sshd has.
+    // The README's paths on the server are in the test's folder, and its login is that of the tests' sshd.
     let (folder, login) = (bastion.namespace.dir.display(), &bastion.sshd.login);
     let line = line.replace("/srv/", &format!("{folder}/srv/")).replace("alice+root@", &format!("alice+{login}@"));
     let line = line.replace(&format!("{GATEWAY}:22/"), &format!("{GATEWAY}:{}/", bastion.gateway.address.port()));

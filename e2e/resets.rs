@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::harness::{AT_ONCE, Bastion, Open, PATIENCE, Place, Relay, Setting, Sshd, eventually};
 use crate::network::{THREE, open_three};
 
-/// How many sessions are open when a connection at rest is reset: the fault showed in most of them, not in all.
+/// How many sessions are open when connections at rest are reset: a lost end showed in most of them, not in all.
 const AT_REST: usize = 20;
 
-/// A bastion whose target `web-1` is reached through a relay, with some users more.
+/// Starts a bastion with the users of [`THREE`] and a target `behind` a relay.
 async fn through_a_relay() -> (Bastion, Relay) {
     let relay = Relay::to({
         let sshd = Sshd::shared().await;
@@ -78,7 +78,7 @@ async fn a_network_that_rejects_every_packet_ends_the_sessions() {
     all_closed(&bastion, &mut three).await;
 }
 
-/// The kernel of a killed process resets a connection in which something waits unread.
+/// The kernel resets the connection of a killed process that has unread data.
 #[tokio::test]
 async fn a_target_killed_with_a_keepalive_unread_ends_its_sessions() {
     let sshd = Sshd::start().await;

@@ -145,7 +145,7 @@ async fn a_connection_that_nobody_reads_holds_up_no_other() {
     stalled.abort();
 }
 
-/// The session's task sees many of them at once, and more than a session may have open.
+/// More connections arrive at once than a session may have channels.
 #[tokio::test]
 async fn every_one_of_many_connections_at_once_arrives() {
     const CONNECTIONS: usize = 600;
@@ -163,7 +163,7 @@ async fn every_one_of_many_connections_at_once_arrives() {
 
 #[tokio::test]
 async fn a_connection_for_which_there_is_no_room_waits_and_is_refused_with_a_reason_after_a_while() {
-    /// As many channels as a session may have, one of which has the target listen.
+    /// A session may have 128 channels, of which the remote forward itself takes one.
     const FULL: usize = 127;
     const REFUSED_WITHIN: Duration = Duration::from_secs(60);
     let bastion = reversing().await;

@@ -1,4 +1,4 @@
-//! What clients ask for that the gateway does not know.
+//! Channel types and requests that the gateway does not know.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const UNKNOWN_CHANNEL_TYPE: u32 = 3;
 
 const CHANNEL_CLOSE: u8 = 97;
 
-/// `ssh -w` asks for `tun@openssh.com`, and ends the connection at the second answer.
+/// `ssh -w` asks for `tun@openssh.com`, and would end the connection at a second answer.
 #[tokio::test]
 async fn a_channel_of_an_unknown_type_is_refused_once() {
     let key = SecurityKey::new().await;
@@ -66,7 +66,7 @@ async fn a_channel_of_an_unknown_type_is_refused_once() {
     bastion.watch.ended(&session, Reason::UserExit).await;
 }
 
-/// Where the client may make a network device, which takes root in a network of one's own.
+/// Skipped unless the client may create a tunnel device, for which it must be root in its network namespace.
 #[tokio::test]
 async fn a_tunnel_that_is_refused_leaves_the_session_alone() {
     let bastion = Bastion::up().await;
@@ -79,7 +79,7 @@ async fn a_tunnel_that_is_refused_leaves_the_session_alone() {
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "through\n"), "{outcome:?}");
 }
 
-/// The name of a channel request is the client's to choose: it must forge no line of the log, and fill none.
+/// The client chooses the name of a channel request, which must neither forge a line of the log nor fill one.
 #[tokio::test]
 async fn the_name_of_an_unknown_request_is_quoted_and_cut_in_the_log() {
     let setting = Setting { env: vec![("BASTION_LOG_FORMAT", "text".into())], ..Setting::default() };

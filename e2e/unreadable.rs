@@ -1,5 +1,5 @@
-//! Objects that a program cannot read, as an older or a newer schema may have let them through: everybody else goes on. And
-//! text in objects that would steer a terminal: no terminal obeys it.
+//! Objects that a program cannot read, as an older or a newer schema may have accepted them: all others are served. And
+//! objects with text that would control a terminal: no terminal obeys it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ use crate::harness::{
     eventually, metric, metric_becomes,
 };
 
-/// A time that `date-time` lets pass, and that no program can read.
+/// A time that the format `date-time` accepts, and that no program can read.
 const NO_TIME: &str = "2099-01-01T00:00:00.000000+99:00";
 
-/// Writes the clipboard, and wipes the screen, by ESC and by the one character that stands for `ESC [`.
+/// Sets the clipboard (OSC 52), and clears the screen, by `ESC [` and by its one-character form U+009B.
 const EVIL: &str = "bye \u{1b}]52;c;cm0gLXJmIC8=\u{7}\u{1b}[2J\u{9b}2J\naudit: forged";
 
 fn unreadable(kind: &str) -> String {
     format!("bastion_objects_unreadable_total{{kind=\"{kind}\"}}")
 }
 
-/// Waits until a program has counted its one unreadable object of a kind: once, however often it has met it.
+/// Waits until a program has counted its one unreadable object of a kind, which it counts once, however often it reads it.
 async fn counted_once(http: SocketAddr, kind: &str) {
     metric_becomes(http, &unreadable(kind), |count| count > 0.0).await;
     assert_eq!(metric(http, &unreadable(kind)).await, Some(1.0));
@@ -55,7 +55,7 @@ async fn told(namespace: &Namespace, name: &str, words: &str) {
     .await;
 }
 
-/// A session as the API server has it, whoever can read it.
+/// Returns a session as the API server stores it, without reading it as a BastionSession.
 async fn raw(namespace: &Namespace, name: &str) -> DynamicObject {
     let mut session = bastion_session(name, "any");
     session["metadata"]["namespace"] = json!(namespace.name);
@@ -97,7 +97,7 @@ async fn a_user_who_becomes_unreadable_is_out() {
     assert_ne!(outcome.code, Some(0), "it was let in: {outcome:?}");
 }
 
-/// As after a roll-back: a newer version of the console has asked for the end in words that this gateway does not know.
+/// As after a roll-back: a newer console has requested the end with a value that this gateway does not know.
 #[tokio::test]
 async fn a_session_that_becomes_unreadable_goes_on_and_its_end_is_written() {
     let bastion = Bastion::on(ControlPlane::lax().await, async |_, _| ()).await;
@@ -194,7 +194,7 @@ async fn a_controller_goes_on_beside_a_session_that_it_cannot_read() {
     assert_eq!(raw(namespace, "bad").await.finalizers(), [] as [&str; 0]);
 }
 
-/// Anybody who may write an object may write these, and no schema is asked.
+/// Any writer of an object can set these times, and no schema checks them.
 #[tokio::test]
 async fn the_times_of_managed_fields_make_no_object_unreadable() {
     let namespace = Namespace::new().await;
@@ -252,7 +252,7 @@ async fn what_an_older_schema_let_through_can_end_and_go_by_the_new_one() {
     control_plane.stop().await;
 }
 
-/// The strings of the log lines of a program.
+/// Returns all strings in a program's JSON log lines.
 fn logged(stderr: &str) -> Vec<String> {
     fn strings(value: Value, into: &mut Vec<String>) {
         match value {

@@ -95,7 +95,7 @@ async fn look(client: &Client, settings: &Settings, me: &str) -> Result<Left, ku
     let gateways = pods.list(&ListParams::default().labels(GATEWAY_PODS)).await?.items.len();
     let (readable, unreadable) = split(guarded.list(&ListParams::default()).await?);
     let mut left = Left { gateways, unreadable: unreadable.len(), ..Left::default() };
-    tell(&unreadable);
+    warn_of(&unreadable);
     for session in readable {
         left.unrecorded += usize::from(session.finalizers().iter().any(|it| it == AUDIT_FINALIZER));
         if session.phase() == Phase::Active {
@@ -108,13 +108,13 @@ async fn look(client: &Client, settings: &Settings, me: &str) -> Result<Left, ku
     Ok(left)
 }
 
-/// Says of sessions that cannot be read what has to be done: nobody puts them on record, and their finalizers would stay.
-fn tell(unreadable: &[Unreadable]) {
+/// Logs what an administrator must do about sessions that cannot be read: they are not recorded, so their finalizers stay.
+fn warn_of(unreadable: &[Unreadable]) {
     for session in unreadable {
         let (name, error) = (session.name(), &session.error);
         warn!(
             session = name,
-            error, "it cannot be read, so its end is not recorded; delete it and take its finalizer off"
+            error, "a session cannot be read, so it is not recorded; delete it and remove its finalizer"
         );
     }
 }

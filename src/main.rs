@@ -6,8 +6,8 @@ use bastion_operator::{api, audit, cluster, console, controller, drain, gateway,
 use clap::Parser;
 use zeroize::Zeroizing;
 
-/// After how many turns of tasks a worker asks the kernel for events. Tokio's 61 would keep a keystroke waiting for as many
-/// turns of bulk transfers.
+/// After how many polls of tasks a worker polls the kernel for events. With Tokio's default of 61, a keystroke would
+/// wait for as many polls of bulk transfers.
 const EVENT_INTERVAL: u32 = 4;
 
 fn main() -> anyhow::Result<()> {

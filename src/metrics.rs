@@ -69,7 +69,7 @@ pub struct RefusalLabels {
     pub reason: &'static str,
 }
 
-/// Why an HTTP connection was closed to keep within a limit.
+/// On which port, and by which limit, an HTTP connection was closed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpLabels {
     /// One of the labels of `http::Port`.
@@ -286,7 +286,7 @@ const REFUSALS: [&str; 28] = [
     "quota_unknown",
     "not_recorded",
 ];
-/// Of channels that a target opens: those that waited too long for room, and those that found too many waiting.
+/// Why a channel that a target opens is refused: it waited too long for room, or too many were waiting.
 const REMOTE_OPEN_REFUSALS: [&str; 2] = ["waited", "queue_full"];
 const UNREACHABLE: [&str; 9] =
     ["name", "address", "slow", "no_ssh", "host_key", "algorithms", "credentials", "login", "ssh"];
@@ -312,7 +312,7 @@ const REDIS_OPERATIONS: [&str; 9] =
 const KINDS: [&str; 3] = ["BastionSession", "BastionTarget", "BastionUser"];
 const RETRY_CAUSES: [&str; 7] = ["forbidden", "conflict", "invalid", "throttled", "error", "unreachable", "timeout"];
 
-/// Every reason on every port.
+/// All label sets of closed HTTP connections: every reason on every port.
 fn http_labels() -> impl Iterator<Item = HttpLabels> {
     http::Port::ALL.into_iter().flat_map(|port| http::REASONS.map(|reason| HttpLabels { port: port.label(), reason }))
 }
@@ -361,10 +361,10 @@ metrics! {
     ready: Family<ProgramLabels, Gauge>, "gauge by program", Family::default(), "One while the program can do its work: `/readyz`. Zero until then, and while a gateway drains.";
     connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
     connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(["all", "address", "proxy_header"], |reason| RefusalLabels { reason }), "Connections turned away because too many had no session yet, in all or from their address, or because a load balancer did not say where they come from.";
-    http_connections_closed: Family<HttpLabels, Counter>, "counter by port and reason", counted(http_labels(), |labels| labels), "HTTP connections closed to keep within a limit: the port has too many (all), or too many without a complete request header (unfinished), and this one was the oldest; its TLS handshake failed or took too long (handshake); its header took too long (header_timeout) or was too long (header_size).";
+    http_connections_closed: Family<HttpLabels, Counter>, "counter by port and reason", counted(http_labels(), |labels| labels), "HTTP connections closed by a limit: the one that was idle longest on a port with too many (all); the oldest without a complete request header where too many have none (unfinished); one whose TLS handshake failed or took too long (handshake); one whose request header took too long (header_timeout) or was too long (header_size).";
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused; each key that a client offers in vain counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counted(UNREACHABLE, |reason| UnreachableLabels { reason }), "Connections to targets that could not be made or signed in.";
-    remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels that a target opened (`ssh -R`, `ssh -A`) and that were refused: no room within 30 s (waited), or too many waiting (queue_full).";
+    remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels opened by a target (`ssh -R`, `ssh -A`) that were refused: no room within 30 s (waited), or too many waiting (queue_full).";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";
     terminals_open: Gauge, "gauge", Gauge::default(), "Web terminals that are open, with a session or about to have one.";
     terminals_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(TERMINAL_REFUSALS, |reason| RefusalLabels { reason }), "Requests for a web terminal that were answered with an error; who may have no session is counted with the sign-ins.";
@@ -386,7 +386,7 @@ metrics! {
     end_seen_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being seen by this gateway's own watch.";
     events_dropped: Counter, "counter", Counter::default(), "Events that were not published.";
     watch_interruptions: Counter, "counter", Counter::default(), "Interruptions of watches.";
-    objects_unreadable: Family<KindLabels, Counter>, "counter by kind", counted(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Objects that this program could not read and left out, each version of each once.";
+    objects_unreadable: Family<KindLabels, Counter>, "counter by kind", counted(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Objects that this program could not read and left out; each version of an object counts once.";
     lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
     instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";
     instances_declared_lost: Counter, "counter", Counter::default(), "Gateway instances that this controller declared lost.";

@@ -26,9 +26,9 @@ pub enum LogFormat {
 const AUDIT: &str = "audit=info";
 
 /// The shortest time between two lines of a [`LogLimiter`].
-const LIMITED_EVERY: Duration = Duration::from_mins(1);
+const MIN_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Counts events that are logged in one line a minute at most: a flood must not flood the log.
+/// Counts events of which at most one a minute is logged, so that a flood of them does not flood the log.
 #[derive(Debug, Default)]
 pub struct LogLimiter {
     unlogged: u64,
@@ -39,7 +39,7 @@ impl LogLimiter {
     /// Counts an event. Returns how many there were since the last line, if it is time for another.
     pub fn count(&mut self, now: Instant) -> Option<u64> {
         self.unlogged += 1;
-        if self.logged.is_some_and(|logged| now.duration_since(logged) < LIMITED_EVERY) {
+        if self.logged.is_some_and(|logged| now.duration_since(logged) < MIN_LOG_INTERVAL) {
             return None;
         }
         self.logged = Some(now);
@@ -64,8 +64,8 @@ pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
 
-/// Formats the fields of an event as text: each value is made printable, so that an event stays one line, and no value that
-/// others wrote steers the terminal that shows the log.
+/// Formats the fields of an event as text, with each value made printable. An event stays one line, and untrusted
+/// values cannot control the terminal that shows the log.
 struct PrintableFields;
 
 impl<'writer> FormatFields<'writer> for PrintableFields {
@@ -84,7 +84,7 @@ struct Line<'writer> {
 
 impl Visit for Line<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        // The crate `log` puts its file and line there, which `tracing-subscriber` leaves out too.
+        // Records of the crate `log` hold their file and line there; `tracing-subscriber`'s own format omits them too.
         if field.name().starts_with("log.") {
             return;
         }
@@ -148,6 +148,6 @@ mod tests {
         assert_eq!(limiter.count(start), Some(1));
         assert_eq!(limiter.count(start + Duration::from_secs(1)), None);
         assert_eq!(limiter.count(start + Duration::from_secs(59)), None);
-        assert_eq!(limiter.count(start + LIMITED_EVERY), Some(3));
+        assert_eq!(limiter.count(start + MIN_LOG_INTERVAL), Some(3));
     }
 }

@@ -1,6 +1,6 @@
-//! Text that other people and programs wrote, made safe for a terminal, a line of the log and a cell of a table.
+//! Makes untrusted text safe for terminals, log lines and table cells.
 
-/// Returns the text as one line without anything that could steer a terminal or mislead its reader: white space of every
+/// Returns the text as one line without anything that could control a terminal or mislead its reader: white space of every
 /// kind becomes a space, and control characters (C0, DEL, C1) and characters that cannot be seen are removed.
 pub fn printable(text: &str) -> String {
     let printable: String =

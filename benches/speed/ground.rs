@@ -62,7 +62,7 @@ impl Ground {
         Self { ways, gateway, bastion, target, _controller: controller, namespace }
     }
 
-    /// Returns a gateway with so many worker threads, and the way through it.
+    /// Starts a gateway with this many worker threads. Returns it, and the way through it.
     pub async fn with_workers(&self, workers: usize) -> (Gateway, Way) {
         let env = vec![("TOKIO_WORKER_THREADS", workers.to_string().into())];
         let setting = Setting { env, ..Setting::default() };
@@ -121,7 +121,7 @@ impl Way {
     }
 }
 
-/// A gateway as it is in use.
+/// Starts a gateway with default settings, but without a grace period.
 pub async fn gateway(namespace: &Namespace, pod: &str) -> Gateway {
     Gateway::start_in(namespace, pod, &["--grace-period", "0s"], &Setting::default()).await
 }

@@ -24,7 +24,7 @@ pub struct Keystrokes {
     pub p99: [Option<f64>; 3],
 }
 
-/// Types on each way, of which `ours` stands in for the usual one through our gateway.
+/// Measures keystrokes on each way. `ours` replaces the usual way through our gateway.
 pub async fn keystrokes(ground: &Ground, ours: &Way, rounds: usize, keys: usize) -> Keystrokes {
     let ways = [ours, &ground.ways[OPENSSH], &ground.ways[DIRECT]];
     let echoes = ground.interleaved(rounds, async |way| beside_two_transfers(ways[way], keys).await).await;

@@ -143,7 +143,7 @@ async fn transferring(ground: &Ground, scale: &Scale, progress: &Progress) -> Ve
     ]
 }
 
-/// With gateways of as many worker threads as a small, a usual and a large node gives them.
+/// Measures keystrokes through gateways with as many worker threads as a small, a usual and a large node has.
 async fn typing(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
     let mut figures = Vec::new();
     for workers in [1, 2, 6] {

@@ -13,7 +13,7 @@ pub enum Must {
     AtMost(f64),
     /// At most this, whatever OpenSSH's is.
     OursAtMost(f64),
-    /// At most so much more than OpenSSH's, in the unit of the figure.
+    /// Exceeds OpenSSH's by at most this much, in the figure's unit.
     AtMostOver(f64),
 }
 

@@ -49,7 +49,7 @@ struct Upstream {
 }
 
 impl ApiProxy {
-    /// Starts one that forwards.
+    /// Starts a proxy that forwards.
     pub async fn to(control_plane: &ControlPlane) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");

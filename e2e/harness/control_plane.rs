@@ -40,14 +40,14 @@ impl ControlPlane {
         SHARED.get_or_init(async || Arc::new(Self::start().await)).await.clone()
     }
 
-    /// The one that those tests share which need objects that the schemas refuse: as an older or a newer schema, or none,
-    /// may have let them through. Its schemas have types and defaults, and no other rule.
+    /// Returns the control plane of the tests that need objects which the schemas refuse, as an older or a newer version may
+    /// have accepted them. Its schemas have no CEL rules, enums, formats and maximum lengths.
     pub async fn lax() -> Arc<Self> {
         static LAX: OnceCell<Arc<ControlPlane>> = OnceCell::const_new();
         LAX.get_or_init(async || Arc::new(Self::start_lax().await)).await.clone()
     }
 
-    /// Starts one with such schemas.
+    /// Starts a control plane with such schemas.
     pub async fn start_lax() -> Self {
         Self::start_with(&lax_crds()).await
     }
@@ -193,7 +193,7 @@ pub fn client_of(kubeconfig: Kubeconfig) -> Client {
     Client::try_from(config.expect("a usable kubeconfig")).expect("a client")
 }
 
-/// The CRDs of this version without the rules of their schemas.
+/// Returns the CRDs of this version without the rules of their schemas.
 fn lax_crds() -> String {
     let crds = serde_saphyr::from_multiple::<Value>(&in_repository("crds/bastion.dev.yaml")).expect("valid YAML");
     let lax = crds.into_iter().map(|mut crd| {

@@ -48,12 +48,12 @@ pub struct Account {
     pub client: Client,
 }
 
-/// A way to the API server other than the straight one.
+/// A detour to the API server, through a proxy or a relay.
 pub trait ApiRoute: Sync {
-    /// Where it begins.
+    /// The address that programs connect to.
     fn address(&self) -> SocketAddr;
 
-    /// The certificate there, in PEM, where it is not the API server's.
+    /// The certificate that programs trust there, in PEM; `None` for the API server's own.
     fn certificate(&self) -> Option<&str> {
         None
     }
@@ -237,7 +237,7 @@ impl Namespace {
         (format!("system:serviceaccount:{}:{name}", self.name), outcome.stdout.trim().to_owned())
     }
 
-    /// Somebody with these Roles of deploy/.
+    /// Makes a person with these Roles of deploy/. Returns the Kubernetes user name and a token.
     pub async fn somebody_with(&self, name: &str, roles: &[&str]) -> (String, String) {
         let (user, token) = self.somebody(name).await;
         for role in roles {

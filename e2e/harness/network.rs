@@ -28,7 +28,7 @@ impl Place {
         self.iptables("--insert").await;
     }
 
-    /// From now on every TCP packet to this place is answered with a reset.
+    /// Answers every TCP packet to this place with a reset from now on.
     pub async fn reset_all(&self) {
         let rule = ["--destination", &self.address.to_string(), "--protocol", "tcp", "--jump", "REJECT"];
         self.rule("--insert", &[&rule[..], &["--reject-with", "tcp-reset"]].concat()).await;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 
-/// Returns the fields of /proc/PID/stat from the state on, which is number 3 there.
+/// Returns the fields of /proc/PID/stat from field 3, the state, on.
 pub fn stat(pid: i32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses, and may contain anything.

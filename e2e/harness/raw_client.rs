@@ -1,4 +1,4 @@
-//! An SSH client that sends the messages that a test writes, byte by byte: for what no honest client sends.
+//! An SSH client that sends messages that a test writes byte by byte, such as no honest client sends.
 //! It speaks curve25519-sha256 and aes256-gcm@openssh.com (RFC 4253, 8731, 5647), trusts any host key, and never rekeys.
 
 use std::net::SocketAddr;
@@ -47,7 +47,7 @@ const PASSED_OVER: [u8; 6] = [
     message::CHANNEL_WINDOW_ADJUST,
 ];
 
-/// A connection whose keys are agreed on.
+/// A connection after its key exchange.
 pub struct RawClient {
     stream: TcpStream,
     sending: Direction,
@@ -56,7 +56,7 @@ pub struct RawClient {
 }
 
 impl RawClient {
-    /// Connects and agrees on keys.
+    /// Connects and exchanges keys.
     pub async fn connect(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.write_all(&[VERSION, b"\r\n"].concat()).await.expect("a connection");
@@ -95,11 +95,11 @@ impl RawClient {
         let mut packet = [&[number], payload, &vec![0; padding]].concat();
         let nonce = self.sending.next_nonce();
         self.sending.key.seal_in_place_append_tag(nonce, Aad::from(length), &mut packet).expect("a sealed packet");
-        // That the server has closed the connection is seen when it is read.
+        // The next read shows whether the server has closed the connection.
         let _ = self.stream.write_all(&[&length[..], &packet].concat()).await;
     }
 
-    /// Returns the next message that a test can mean; `None` when the server has closed the connection.
+    /// Returns the next message that is not in [`PASSED_OVER`]; `None` when the server has closed the connection.
     pub async fn receive(&mut self) -> Option<Vec<u8>> {
         loop {
             let payload = self.receive_any().await?;
@@ -119,7 +119,7 @@ impl RawClient {
         Some(unpadded(plain))
     }
 
-    /// Asks to sign in with this key, named in the request as of `algorithm`; `sign` makes the signature, with its label.
+    /// Requests a sign-in with this key, under the name `algorithm`. `sign` returns the signature with its label.
     /// Returns the answer, or `None` when the server has closed the connection.
     pub async fn sign_in(
         &mut self,

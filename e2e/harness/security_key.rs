@@ -67,8 +67,8 @@ impl SecurityKey {
         Self { public, path, agent, key, flags }
     }
 
-    /// Returns the signature of `data` under this label. Flags and counter stand behind the signature where the label is a
-    /// security key's, and at its end where it is not, so that it stays a good one.
+    /// Returns the signature of `data` under this label. Flags and counter follow the signature under a security key's
+    /// label, and are its last bytes under any other, so that it still verifies.
     pub fn sign(&self, label: &str, data: &[u8]) -> Vec<u8> {
         let (signed, trailer) = assertion(&self.key, self.flags, data);
         let signature = if label.starts_with("sk-") {
@@ -111,7 +111,7 @@ fn signature(key: &Ed25519KeyPair, flags: u8, data: &[u8]) -> Vec<u8> {
     [text(KIND.as_bytes()), text(&signed), trailer].concat()
 }
 
-/// The bare signature, and the flags and counter that it vouches for.
+/// Returns the raw signature, and the flags and counter that it covers.
 fn assertion(key: &Ed25519KeyPair, flags: u8, data: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let trailer = [&[flags], 7_u32.to_be_bytes().as_slice()].concat();
     let (application, message) = (digest(&SHA256, APPLICATION.as_bytes()), digest(&SHA256, data));

@@ -79,8 +79,8 @@ impl Sshd {
         self.process.pid()
     }
 
-    /// Kills the processes of all connections, of which there are so many, while each has something unread in its socket: the
-    /// kernel then resets the connection in place of an orderly end.
+    /// Kills the processes of all `connections` while each has unread data in its socket, so that the kernel resets the
+    /// connections instead of closing them in order.
     pub async fn kill_with_unread_data(&self, connections: usize) {
         let processes = || descendants(self.pid().as_raw()).into_iter().map(Pid::from_raw);
         processes().for_each(|pid| kill(pid, Signal::SIGSTOP).expect("it runs"));

@@ -156,7 +156,7 @@ async fn record(
             }
             Ok(Event::Init) | Err(_) => continue,
         };
-        // One that cannot be read is for tests that look for it.
+        // The history leaves out sessions that cannot be read.
         let Ok(session) = session.0.map(Arc::unwrap_or_clone) else { continue };
         let reason = session.status.as_ref().and_then(|status| status.reason.clone());
         let sighting =

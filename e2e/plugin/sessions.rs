@@ -56,7 +56,7 @@ async fn all_namespaces_take_a_right_in_all_of_them() {
     assert!(text.starts_with("NAMESPACE ") && line.starts_with(&bastion.namespace.name), "{text}");
 }
 
-/// On schemas without rules: what an older or a newer version of them has let through.
+/// On schemas without rules, which stand for an older or a newer version.
 #[tokio::test]
 async fn what_cannot_be_read_is_left_out_and_what_was_written_steers_no_terminal() {
     let namespace = Namespace::on(ControlPlane::lax().await).await;

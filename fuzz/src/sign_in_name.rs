@@ -1,4 +1,4 @@
-//! Sign-in names: what can be taken apart and put together again is the same name, with `+` as its separator.
+//! Checks that a parsed sign-in name is formatted as the same name, with `+` as its separator.
 
 use bastion_operator::gateway::SignInName;
 

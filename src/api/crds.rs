@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::json;
 
-use super::text::{TIME, TIME_LENGTH, TIME_MESSAGE};
+use super::text::{MAX_TIME_LENGTH, TIME, TIME_MESSAGE};
 use super::{BastionSession, BastionTarget, BastionUser};
 
 /// Every CustomResourceDefinition of the bastion, ready to apply.
@@ -27,13 +27,13 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     all
 }
 
-/// Has every time of a schema checked by [`TIME`] in place of the format `date-time`. To CEL a string of that format is a
-/// timestamp: where it cannot be read as one, each rule that touches it fails, also on writes that take off a finalizer. A
-/// plain string can be compared whatever is in it, and its own rule is not asked again while it does not change.
+/// Replaces the format `date-time` of every time in a schema by the rule [`TIME`]. CEL parses a string of that format as a
+/// timestamp. If that fails, so does each rule that uses the string, even on a write that only removes a finalizer. A plain
+/// string can always be compared, and its own rule is not evaluated again while it does not change.
 fn check_times(schema: &mut JSONSchemaProps) {
     if schema.format.as_deref() == Some("date-time") {
         schema.format = None;
-        schema.max_length = Some(TIME_LENGTH);
+        schema.max_length = Some(MAX_TIME_LENGTH);
         let rule = ValidationRule {
             rule: TIME.to_owned(),
             message: Some(TIME_MESSAGE.to_owned()),
@@ -99,7 +99,7 @@ mod tests {
             assert!(field.description.is_some(), "{path} has no description");
             assert_ne!(field.type_.as_deref(), Some("number"), "{path}");
             assert!(!field.format.as_deref().is_some_and(|format| format.starts_with("uint")), "{path}");
-            assert_ne!(field.format.as_deref(), Some("date-time"), "{path}: CEL cannot touch what it cannot read");
+            assert_ne!(field.format.as_deref(), Some("date-time"), "{path}: CEL fails on a bad date-time");
             check(&path, field);
             if let Some(JSONSchemaPropsOrArray::Schema(item)) = &field.items {
                 check(&format!("{path}[]"), item);

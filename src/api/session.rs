@@ -100,7 +100,7 @@ const ENDS_ARE_FINAL: &str = "!has(oldSelf.status) || oldSelf.status.phase == 'A
     && has(self.status.observedBy) == has(oldSelf.status.observedBy) && (!has(self.status.observedBy) || self.status.observedBy == oldSelf.status.observedBy) \
     && has(self.status.exitCode) == has(oldSelf.status.exitCode) && (!has(self.status.exitCode) || self.status.exitCode == oldSelf.status.exitCode))";
 
-/// Not asked of a start that is no time, as one may be that an older schema has let through: such a session, too, can end.
+/// Ignores a start that is not a time, which an older schema may have accepted, so that such a session can still end.
 const ENDS_AFTER_ITS_START: &str = concat!(
     "!has(self.status) || !has(self.status.endTime) || !self.spec.startTime.matches('^",
     time_pattern!(),
@@ -143,8 +143,8 @@ pub struct Client {
     #[schemars(range(min = 0, max = 65535))]
     pub port: i32,
     /// What the client says that it is, such as `SSH-2.0-OpenSSH_9.2`.
-    // No rule: these are a stranger's words, which the gateway cleans. A gateway of an older version does not, and whom it
-    // lets in must not be refused for them.
+    // No rule for control characters: the gateway makes this text printable. A gateway of an older version does not, and its
+    // sessions must not be refused for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub software: Option<String>,
@@ -198,8 +198,8 @@ pub enum Via {
 }
 
 /// How a session is, and how it ended.
-// Its texts have no rule for control characters: an end must never be refused for its words, also not one that a program of
-// an older version writes. `SessionWriter` cleans them.
+// Its texts have no rule for control characters: an end must not be refused for its text, even when a program of an older
+// version writes it. `Cause::message` and `SessionWriter` make the texts printable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -6,14 +6,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// CEL: the string has no control character (C0, DEL, C1), no line separator, and no override of the direction of writing.
-/// Whoever prints an object prints its strings: a terminal would obey them, and a text could pass for another.
+/// CEL: the string has no control character (C0, DEL, C1), no line separator, and no bidirectional override. A terminal that
+/// prints the string would obey such characters, or show a misleading text.
 pub const ONE_LINE: &str = r"!self.matches(r'[\x00-\x1f\x7f-\x9f\x{2028}-\x{202e}\x{2066}-\x{2069}]')";
-/// What a person reads who breaks [`ONE_LINE`].
+/// The message for a string that breaks [`ONE_LINE`].
 pub const ONE_LINE_MESSAGE: &str =
     "must be one line of text, without control characters or characters that turn the direction of writing";
 
-/// A time in RFC 3339 as far as the clock and the offset go; whether there is such a day is not a matter of patterns.
+/// Matches the form of an RFC 3339 time with a valid offset. It does not check that the day and the time of day exist.
 macro_rules! time_pattern {
     () => {
         "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
@@ -21,22 +21,22 @@ macro_rules! time_pattern {
 }
 pub(super) use time_pattern;
 
-/// CEL: the string is a time that programs can read, too. The API server's own check of `date-time` lets offsets such as
-/// +99:00 pass, and programs count time up to the last days of 9999 only.
+/// CEL: the string is a time that the programs can parse too. The API server's own check of `date-time` accepts offsets such
+/// as +99:00 and the last days of 9999, which the programs cannot represent.
 pub const TIME: &str =
     concat!("self.matches('^", time_pattern!(), "$') && timestamp(self) < timestamp('9999-12-30T00:00:00Z')");
-/// What a person reads who breaks [`TIME`].
+/// The message for a string that breaks [`TIME`].
 pub const TIME_MESSAGE: &str =
     "must be a time such as 2026-01-31T10:00:00Z or 2026-01-31T12:00:00+02:00, before 9999-12-30";
-/// No text of [`TIME`] is longer.
-pub const TIME_LENGTH: i64 = 64;
+/// The longest string that [`TIME`] is evaluated for, in characters; no valid time is longer.
+pub const MAX_TIME_LENGTH: i64 = 64;
 
-/// The validations of a string that must be [`ONE_LINE`].
+/// Returns the `x-kubernetes-validations` of a string that must satisfy [`ONE_LINE`].
 pub fn one_line() -> Value {
     json!([{ "rule": ONE_LINE, "message": ONE_LINE_MESSAGE }])
 }
 
-/// A string type whose schema carries [`ONE_LINE`], one more CEL rule, and the messages that a person reads when they fail.
+/// Defines a string type whose schema carries the rule [`ONE_LINE`] and, where one is given, another CEL rule.
 macro_rules! ruled_string {
     ($(#[$doc:meta])* $name:ident, max $max:literal $(, rule $rule:literal, message $message:literal)?) => {
         $(#[$doc])*

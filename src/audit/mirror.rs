@@ -124,8 +124,9 @@ impl Mirror {
     }
 
     /// A deleted session is written once more as it was last; one that somebody took away by force before it had
-    /// ended stays on record as it was. One that cannot be read is not put on record as it is now, and so keeps its finalizer
-    /// until somebody mends it or takes that off: a record that is lost in silence is worse than an object too many.
+    /// ended stays on record as it was. A session that cannot be read is not recorded, and keeps its finalizer until
+    /// somebody corrects the object or removes the finalizer: a leftover object is better than a record that is lost
+    /// silently.
     fn hear(&mut self, event: Event<Guarded<BastionSession>>) {
         match event {
             Event::InitApply(Guarded(session)) | Event::Apply(Guarded(session)) | Event::Delete(Guarded(session)) => {

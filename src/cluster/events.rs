@@ -20,7 +20,7 @@ use crate::text::printable;
 const QUEUE: usize = 4096;
 /// At most fifty Events a second from one program.
 const PACE: Duration = Duration::from_millis(20);
-/// The longest note that the API server takes, in bytes.
+/// The longest note that the API server accepts, in bytes.
 const MAX_NOTE: usize = 1024;
 
 /// Where Events go. Cloning it is cheap.
@@ -79,9 +79,9 @@ impl EventSink {
         self.send(event(EventType::Warning, "SignInRefused", "SignIn", &format!("from {client}: {why}")), user);
     }
 
-    /// Says that this program cannot read an object, and why.
+    /// Publishes that this program cannot read an object, and why.
     pub fn unreadable(&self, object: ObjectReference, error: &str) {
-        let note = format!("cannot be read, and is left out until it is changed: {error}");
+        let note = format!("this program cannot read the object, and leaves it out until it changes: {error}");
         self.send(event(EventType::Warning, "Unreadable", "Read", &note), object);
     }
 
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_one_printable_line_that_the_api_server_takes() {
+    fn a_note_is_one_printable_line_that_the_api_server_accepts() {
         let note = event(EventType::Normal, "Ended", "End", &format!("\u{1b}[2J{}", "因".repeat(1024))).note.unwrap();
         assert!(note.starts_with("[2J因") && note.len() <= MAX_NOTE, "{} bytes: {note}", note.len());
     }

@@ -25,7 +25,8 @@ pub use sessions::{Created, Ended, SessionWriter, WriteError};
 /// How long one request to the API server may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a program that starts waits for an API server that is overloaded: a process that ends is started again ever later.
+/// How long a program that starts repeats requests to an overloaded API server. If it exited, Kubernetes would restart
+/// it after ever longer pauses.
 pub const START_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How long a connection to the API server may be silent while an answer is awaited, or it lies idle: one that is
@@ -52,8 +53,8 @@ pub async fn config() -> anyhow::Result<kube::Config> {
     Ok(config)
 }
 
-/// The pace of retries against the API server: quick at first, and never slower than every two seconds (the jitter adds up to
-/// the same again), because what waits behind it is somebody's idea of who is online.
+/// Returns the pace of retries against the API server: quick at first, and at most two seconds apart, because the
+/// display of who is online waits for them. The jitter at most doubles each pause.
 pub fn retry_pace() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))

@@ -1,7 +1,7 @@
-//! Objects are read one by one: of a list or a watch that has one which this program cannot read, all others are used.
+//! Reads objects one by one, so that one unreadable object does not fail a whole list or watch.
 //!
-//! An object may be unreadable because an older schema let it through, or because a newer version of the bastion wrote it and
-//! was rolled back since. What becomes of one is decided where it is met; here it is left out, counted, and reported.
+//! An object may be unreadable because an older schema accepted it, or because a newer version of the bastion wrote it
+//! before a roll-back. This module counts and reports unreadable objects; each caller decides what follows.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -24,14 +24,14 @@ use crate::api::Phase;
 use crate::metrics::{KindLabels, METRICS};
 use crate::text::printable_up_to;
 
-/// How much of an error is kept, in characters: it may repeat what is in the object.
+/// The longest error that is kept, in characters: an error may quote the object.
 const MAX_ERROR: usize = 300;
-/// How many unreadable objects a program remembers that it has reported.
+/// The most unreadable objects whose reported version a program remembers.
 const MAX_REPORTED: usize = 4096;
 
-/// An object as the API server sent it, or why it cannot be read. In place of kube's `DeserializeGuard`, because that still
-/// fails a whole list whose metadata cannot be read: anybody who may write an object may put the year 9999 into its
-/// `managedFields`.
+/// An object, or why it cannot be read. It replaces kube's `DeserializeGuard`, which fails a whole list when the
+/// metadata of one object cannot be read. Anybody who may write an object can cause that, with a time in the year 9999
+/// in its `managedFields`.
 #[derive(Clone, Debug)]
 pub struct Guarded<K>(pub Result<Arc<K>, Unreadable>);
 
@@ -52,7 +52,8 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
         if let Ok(readable) = K::deserialize(&object) {
             return Ok(Self(Ok(Arc::new(readable))));
         }
-        // Whoever writes an object may write these as they like. Without them, a finished session is kept from its end on.
+        // Any writer of an object can set these to any time. Without them, a finished session counts as last changed at
+        // its end.
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
@@ -147,9 +148,9 @@ pub struct UnreadableReports {
 struct Reported(HashMap<String, String>);
 
 impl Reported {
-    /// Takes note of a version of an object. Returns whether it is not the one that was reported last. Of too many objects
-    /// all are forgotten, and reported again when they are met again.
-    fn is_news(&mut self, uid: &str, version: &str) -> bool {
+    /// Records a version of an object. Returns whether it differs from the one recorded last. At [`MAX_REPORTED`] objects it
+    /// forgets all of them, so that each is reported again when it is read again.
+    fn is_new(&mut self, uid: &str, version: &str) -> bool {
         if self.0.len() >= MAX_REPORTED && !self.0.contains_key(uid) {
             self.0.clear();
         }
@@ -158,7 +159,7 @@ impl Reported {
 }
 
 impl UnreadableReports {
-    /// Reports in Events by this sink.
+    /// Returns reports whose Events go to this sink.
     pub fn new(events: EventSink) -> Self {
         Self { events, reported: Arc::default() }
     }
@@ -166,7 +167,7 @@ impl UnreadableReports {
     /// Counts and reports an object, unless this version of it was reported before.
     pub fn report<K: Resource<DynamicType = ()>>(&self, object: &Unreadable) {
         let version = object.metadata.resource_version.as_deref().unwrap_or_default();
-        if !self.reported.lock().unwrap_or_else(PoisonError::into_inner).is_news(object.uid(), version) {
+        if !self.reported.lock().unwrap_or_else(PoisonError::into_inner).is_new(object.uid(), version) {
             return;
         }
         let kind = K::kind(&());
@@ -195,8 +196,8 @@ impl UnreadableReports {
         readable
     }
 
-    /// Watches as [`watch`] does, and reports the objects that cannot be read. They are among the events all the same: what
-    /// was known of such an object before is out of date, and each watcher decides what follows.
+    /// Watches as [`watch`] does, and reports the objects that cannot be read. The stream contains them too: an earlier
+    /// version of such an object is out of date, and each watcher decides what follows.
     pub fn watch<K>(
         &self,
         api: Api<Guarded<K>>,
@@ -231,8 +232,8 @@ impl UnreadableReports {
     }
 }
 
-/// The objects of a kind that can be read, in memory. One that becomes unreadable is no longer among them: users and targets
-/// are what this is for, and nobody may sign in by what a user's object said before it was changed.
+/// The readable objects of a kind, in memory. An object that becomes unreadable is removed: the store holds users and
+/// targets, and nobody may sign in by an outdated version of their object.
 pub struct ReadableStore<K: Resource<DynamicType = ()> + Clone + 'static>(Store<Guarded<K>>);
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Clone for ReadableStore<K> {
@@ -252,7 +253,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> ReadableStore<K> {
         self.0.state().iter().filter_map(|object| object.0.as_ref().ok().cloned()).collect()
     }
 
-    /// Waits until the objects were listed once.
+    /// Waits until the objects have been listed once.
     ///
     /// # Errors
     /// When the watch has ended, which happens at the end of the program only.
@@ -340,13 +341,13 @@ mod tests {
     }
 
     #[test]
-    fn each_version_of_an_object_is_news_once_and_few_are_remembered() {
+    fn each_version_of_an_object_is_new_once_and_few_are_remembered() {
         let mut reported = Reported::default();
         let news =
-            [("a", "1"), ("a", "1"), ("b", "1"), ("a", "2"), ("a", "2")].map(|(uid, it)| reported.is_news(uid, it));
+            [("a", "1"), ("a", "1"), ("b", "1"), ("a", "2"), ("a", "2")].map(|(uid, it)| reported.is_new(uid, it));
         assert_eq!(news, [true, false, true, true, false]);
         for number in 0..2 * MAX_REPORTED {
-            assert!(reported.is_news(&number.to_string(), "1"));
+            assert!(reported.is_new(&number.to_string(), "1"));
         }
         assert!(reported.0.len() <= MAX_REPORTED);
     }

@@ -13,8 +13,8 @@ use super::retry_pace;
 /// Returns a client whose requests are sent once, and fail when no response header comes within `answer_within`: that bounds
 /// the start of a watch too.
 ///
-/// The library would repeat what was answered with 429, 503 or 504: after up to 82 s, or as `Retry-After` says. A dead gateway
-/// would be shown that much later. Each caller has its own deadline and repeats at the pace of [`retry_pace`] instead.
+/// The library would repeat a request that was answered with 429, 503 or 504, after up to 82 s or as `Retry-After` says. The
+/// loss of a gateway would be shown that much later. Instead, each caller has a deadline and repeats at [`retry_pace`].
 ///
 /// # Errors
 /// When the configuration is unusable.
@@ -57,8 +57,8 @@ pub fn is_overloaded(error: &kube::Error) -> bool {
     code(error).is_some_and(|code| code == 429 || code >= 500)
 }
 
-/// Sends a request, and again while the API server is overloaded, until there is another answer or `within` has passed.
-/// `Retry-After` is not heeded: it may be much longer than the overload, and the deadline bounds the load.
+/// Sends a request, and repeats it while the API server is overloaded, until another answer comes or `within` has passed.
+/// `Retry-After` is ignored: it may be much longer than the overload, and the deadline bounds the load.
 ///
 /// # Errors
 /// The last failure.
@@ -97,8 +97,8 @@ mod tests {
         kube::Error::Api(Status::failure("", "").with_code(code).boxed())
     }
 
-    /// Asks an API server that gives these answers, the last one again and again. Returns the outcome, the number of
-    /// requests, and whether it took most of its time.
+    /// Asks an API server that gives these answers and repeats the last one. Returns the outcome, the number of
+    /// requests, and whether it took more than half of [`WITHIN`].
     async fn ask_for(answers: &[u16]) -> (Option<u16>, usize, bool) {
         let (begun, asked) = (Instant::now(), Cell::new(0));
         let outcome = ask(WITHIN, || {

@@ -18,18 +18,18 @@ use crate::lifecycle::End;
 use crate::metrics::{EndLabels, METRICS, RetryLabels};
 use crate::text::printable_up_to;
 
-/// How long it is tried to write the result of a session's recordings.
-const RECORDED_WITHIN: Duration = Duration::from_mins(5);
+/// How long the write of a session's recording result is repeated.
+const RECORDING_RESULT_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// The longest name of a signal that the schema takes, in characters.
+/// The longest signal name that the schema accepts, in characters.
 const MAX_SIGNAL: usize = 32;
 
 /// Writes sessions on behalf of one program.
 #[derive(Clone)]
 pub struct SessionWriter {
-    /// For what this writer creates, and so can read.
+    /// Creates sessions, which this version wrote and so can read.
     api: Api<BastionSession>,
-    /// For ends: one is written when the API server says so, whatever else is in the object that it answers with.
+    /// Writes ends. A write succeeds when the API server accepts it, even if the object that it returns cannot be read.
     guarded: Api<Guarded<BastionSession>>,
     namespace: String,
     manager: &'static str,
@@ -95,8 +95,8 @@ impl SessionWriter {
 
     /// Creates a session and says so in an Event. The name is the caller's, so that a create whose answer was lost
     /// can be sent again and finds its own object. It is not sent again when the session is not `wanted` any more: its
-    /// object may have been ended meanwhile, put on record and deleted, and would come into being a second time. An API server
-    /// that answers 429 or 5xx is asked again for up to [`REQUEST_TIMEOUT`].
+    /// object may have been ended meanwhile, put on record and deleted, and would come into being a second time. While the
+    /// API server answers 429 or 5xx, the create is repeated for up to [`REQUEST_TIMEOUT`].
     pub async fn create(&self, session: &BastionSession, wanted: impl Fn() -> bool) -> Created {
         let params = PostParams { field_manager: Some(self.manager.to_owned()), ..PostParams::default() };
         let deadline = Instant::now() + REQUEST_TIMEOUT;
@@ -248,13 +248,13 @@ impl SessionWriter {
                 match self.patch(name, &patch).await {
                     Ok(()) => break,
                     Err(WriteError::Kube(error)) if code(&error) == Some(404) => break,
-                    Err(error) => warn!(session = name, %error, "what became of its recordings is not yet written"),
+                    Err(error) => warn!(session = name, %error, "its recording result is not written; trying again"),
                 }
                 sleep(pause).await;
             }
         };
-        if timeout(RECORDED_WITHIN, writing).await.is_err() {
-            error!(session = name, ?recording, "what became of its recordings could not be written");
+        if timeout(RECORDING_RESULT_TIMEOUT, writing).await.is_err() {
+            error!(session = name, ?recording, "its recording result could not be written; giving up");
         }
     }
 

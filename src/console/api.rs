@@ -203,7 +203,7 @@ pub fn is_name(text: &str) -> bool {
 }
 
 impl Console {
-    /// A page of a list, without what cannot be read, and where the next page begins.
+    /// Returns the readable objects of one page of a list, and the token of the next page.
     pub async fn listed<K>(
         &self,
         api: &Api<Guarded<K>>,

@@ -109,7 +109,7 @@ struct Console {
     recordings: Option<recording::Store>,
     gateways: Option<Dialler>,
     events: EventSink,
-    /// Takes the objects that cannot be read.
+    /// Reports the objects that cannot be read.
     reports: UnreadableReports,
     /// How often somebody asks.
     callers: Arc<DefaultKeyedRateLimiter<String>>,

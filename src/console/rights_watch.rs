@@ -1,4 +1,4 @@
-//! For how long somebody has a page that stays: their rights are looked at again and again.
+//! Checks a person's rights periodically while their WebSocket is open.
 
 use std::time::Duration;
 

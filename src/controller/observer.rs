@@ -187,7 +187,7 @@ async fn judge(
 }
 
 /// Whether there is anything to sweep behind an instance that has no Lease: a consistent read. Where it fails,
-/// the answer is yes: a Lease too many does no harm. So is one for a session that cannot be read.
+/// the answer is yes: a Lease too many does no harm. A session that cannot be read counts as active.
 async fn has_active_sessions(sessions: &Api<Guarded<BastionSession>>, instance: &str) -> bool {
     let selector = format!("spec.gateway.instance={instance},status.phase=Active");
     let params = ListParams::default().fields(&selector).limit(1);

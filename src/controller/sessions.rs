@@ -35,7 +35,7 @@ const ORDERS: usize = 1024;
 /// How often it is looked at whether there are too many finished sessions.
 const SURPLUS_EVERY: Duration = Duration::from_secs(5);
 
-/// A session, or one that cannot be read.
+/// A session as the watch delivers it, which may be unreadable.
 type Seen = Guarded<BastionSession>;
 
 struct Context {
@@ -125,8 +125,8 @@ pub async fn run(
     Ok(())
 }
 
-/// Does what is to be done about a session. One that cannot be read is reported and stays as it is: it is not taken for
-/// ended, and nobody can say of which gateway it is.
+/// Carries out what [`decide`] returns for a session. A session that cannot be read is reported and left as it is: it
+/// does not count as ended, and its gateway is unknown.
 async fn reconcile(seen: Arc<Seen>, context: Arc<Context>) -> Result<Next, Failure> {
     let session = match &seen.0 {
         Ok(session) => session,

@@ -36,8 +36,8 @@ pub fn all_signatures() -> Vec<Algorithm> {
     all
 }
 
-/// Whether the gateway takes a signature of this algorithm by a key of that one. Without the key's type, a security key's
-/// signature under another label would pass for one that cannot say whether the key was touched.
+/// Returns whether the gateway accepts a signature of the algorithm `signature` by a key of the algorithm `key`. Without a
+/// look at the key's, a security key's signature under another label would need no flags, and so no touch.
 pub fn takes_signature(key: &Algorithm, signature: &Algorithm) -> bool {
     all_signatures().contains(signature) && signatures(key.clone()).contains(signature)
 }
@@ -89,7 +89,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_signature_is_labelled_as_its_keys_type_has_it() {
+    fn a_signature_is_accepted_under_a_label_of_its_keys_type_only() {
         for key in LABELS {
             let taken: Vec<&str> = LABELS.into_iter().filter(|label| takes(key, label)).collect();
             match key {

@@ -130,9 +130,9 @@ impl NoAccess {
 }
 
 impl Directory {
-    /// Starts watching the users and targets of `namespace`, and returns once both are known. One that cannot be read counts
-    /// as absent, also where an older version of it could be: nobody signs in by what is no longer so, and those who are in
-    /// by it are asked to leave.
+    /// Starts watching the users and targets of `namespace`, and returns once both are known. An object that cannot be
+    /// read counts as absent, even if an earlier version could be read: nobody signs in by outdated data, and sessions
+    /// that rest on it end.
     ///
     /// # Errors
     /// When a watch ends before its first list, which happens at the end of the program only.

@@ -48,7 +48,7 @@ pub struct Home {
     pub pod: String,
     /// What stands in the Leases of its lives.
     pub annotations: BTreeMap<String, String>,
-    /// Takes the sessions that cannot be read.
+    /// Reports the sessions that cannot be read.
     pub reports: UnreadableReports,
 }
 
@@ -128,7 +128,7 @@ impl Instance {
     }
 
     /// Watches this instance's sessions: ends those that somebody asked to end or has ended, and those that it does
-    /// not carry. One that cannot be read goes on: nothing says that it was ended, and its end can be written without
+    /// not carry. A session that cannot be read goes on: nothing says that it was ended, and its end can be written without
     /// reading it.
     pub async fn obey(&self, home: &Home, writer: SessionWriter) {
         let api = home.sessions();

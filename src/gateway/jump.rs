@@ -28,7 +28,7 @@ pub fn without_target(user: &str, host: &str, meant: Option<&Meant>) -> String {
     format!("{other} (there is no target {host:?} that you may use)")
 }
 
-/// For a user who has a session, and so a sign-in name that says everything.
+/// Returns the words for a user who has a session, and so a sign-in name with a target.
 pub fn with_target(sign_in_name: &str) -> String {
     let taught = sign_in_name.parse::<SignInName>().map(|name| name.to_string());
     instead(taught.as_deref().unwrap_or(sign_in_name))

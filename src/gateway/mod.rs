@@ -402,7 +402,7 @@ async fn live(
     }
 }
 
-/// Begins an instance, as soon as the API server lets it; `None` when `stop` is cancelled before.
+/// Begins an instance, and tries again until its Lease is created. Returns `None` if `stop` is cancelled first.
 async fn begin(home: &Home, stop: &CancellationToken) -> Option<(Arc<Instance>, InstanceLease)> {
     loop {
         match Instance::begin(home).await {

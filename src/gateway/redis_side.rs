@@ -50,7 +50,7 @@ pub async fn stay_in_touch(
 }
 
 /// Ends a session by an order. While the API server answers, it is the object that says what was asked for: whoever can
-/// write to Redis can order nothing by that alone. One that cannot be read says nothing.
+/// write to Redis can order nothing by that alone. An object that cannot be read asks for nothing.
 async fn obey(instance: &Instance, sessions: &Api<Guarded<BastionSession>>, order: EndOrder) {
     let cause = match timeout(RENEW_TIMEOUT, sessions.get_opt(&order.session)).await {
         Ok(Ok(session)) => session.and_then(|session| session.0.ok()).as_deref().and_then(asked_to_end),

@@ -52,9 +52,9 @@ const DIALS_AT_ONCE: usize = 8;
 const MAX_CHANNELS: usize = 128;
 /// How many channels that the target opens may wait for the session to have room for them.
 pub const MAX_INCOMING: usize = 512;
-/// How long such a channel may wait.
+/// How long a channel that the target opens may wait for room.
 const MAX_INCOMING_WAIT: Duration = Duration::from_secs(30);
-/// The longest `spec.client.software` that the schema takes, in characters.
+/// The longest `spec.client.software` that the schema accepts, in characters.
 const MAX_SOFTWARE: usize = 255;
 
 /// Runs a session from sign-in to its written end. `slot` is held as long as the cluster thinks that the session
@@ -149,7 +149,7 @@ struct Session {
     channels: JoinSet<ChannelEnd>,
     /// Channels that the target opens.
     incoming: (mpsc::Sender<Incoming>, mpsc::Receiver<Incoming>),
-    /// The one of them that has waited longest.
+    /// The channel that has waited longest, taken out of `incoming`.
     next_incoming: Option<Incoming>,
     user_network: NetworkWatch,
     /// The connections to the target, until their end was announced to their channels.
@@ -384,8 +384,8 @@ impl Session {
         }
     }
 
-    /// Joins the channel that has waited longest of those that the target opens: as soon as there is room for it, or to be
-    /// refused when it has waited too long.
+    /// Joins the longest-waiting channel that the target opens once there is room for it, or has it refused after
+    /// [`MAX_INCOMING_WAIT`].
     async fn join_incoming(&mut self, user: &Connected) {
         let is_full = self.channels.len() >= MAX_CHANNELS;
         let due = self.next_incoming.take_if(|next| !is_full || next.since.elapsed() >= MAX_INCOMING_WAIT);

@@ -43,8 +43,8 @@ impl SessionLimit {
         }
     }
 
-    /// The user's Active sessions, as they are now. One that cannot be read counts too: the API server has chosen it by its
-    /// user and its phase.
+    /// The user's Active sessions, as they are now. A session that cannot be read counts too: the API server selected it by
+    /// user and phase.
     async fn active(&self, user: &str) -> Option<Vec<Guarded<BastionSession>>> {
         let selected = ListParams::default().fields(&format!("spec.user.name={user},status.phase=Active"));
         let counted = ask(REQUEST_TIMEOUT / 2, || self.sessions.list(&selected)).await;

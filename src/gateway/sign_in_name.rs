@@ -1,9 +1,9 @@
 //! The user name that clients send: user, login and target in one, as in `ssh alice+root@web-1@gateway`.
 //!
-//! The first `+` or `:` ends the user, and the last `@` behind it begins the target. A user's and a target's name are names of
-//! Kubernetes objects, which hold neither character, and a login holds no `:` or `@`. So a login may hold a `+`, and no
-//! name can be read in two ways. `+` is what the documentation teaches: scp, sftp, rsync and git take a `:` for the
-//! end of the host.
+//! The first `+` or `:` ends the user, and the last `@` after it begins the target. Users and targets are names of
+//! Kubernetes objects, which hold none of these characters, and a login holds no `:` or `@`. So a login may hold a `+`,
+//! and each name has one reading. The documentation uses `+`, because scp, sftp, rsync and git read a `:` as the end of
+//! the host.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// What ends the user in a sign-in name.
 const SEPARATORS: [char; 2] = ['+', ':'];
 
-/// A sign-in name, taken apart. Displayed, it is put together again, with `+`.
+/// A parsed sign-in name. `Display` formats it with `+`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignInName {
     /// The BastionUser.
@@ -49,7 +49,7 @@ pub enum Malformed {
 }
 
 impl SignInName {
-    /// The name of a user, and of a target with one of its logins.
+    /// Returns the sign-in name of a user, with a target and a login where they are given.
     pub fn new(user: impl Into<String>, login: Option<&str>, target: Option<&str>) -> Self {
         Self { user: user.into(), login: login.map(str::to_owned), target: target.map(str::to_owned) }
     }
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_together_comes_apart_with_either_separator(
+        fn a_formatted_name_is_parsed_with_either_separator(
             separator in "[+:]",
             user in "[a-z0-9][a-z0-9.-]{0,20}",
             login in proptest::option::of("[^:@\\s]{1,20}"),

@@ -23,9 +23,9 @@ use crate::lifecycle::{KEEPALIVE_EVERY, TcpHealth};
 const AHEAD: usize = 128 * 1024;
 /// What is asked for at once from here on is read where it is wanted.
 const ENOUGH: usize = 16 * 1024;
-/// The bytes that cost a task one unit of its turn. The runtime gives each turn 128 units, so that a bulk transfer moves
-/// 64 KiB in a turn, less than 0.1 ms of work, before the other connections of its worker have theirs.
-const BYTES_A_UNIT: usize = 512;
+/// How many bytes cost a task one unit of its cooperative budget. The runtime grants 128 units a poll, so a bulk
+/// transfer moves 64 KiB, less than 0.1 ms of work, before its worker polls other connections.
+const BYTES_PER_BUDGET_UNIT: usize = 512;
 
 /// A TCP stream that can be cut off from outside, whatever the library is waiting for.
 pub struct Socket {
@@ -52,7 +52,7 @@ impl Socket {
         (Self { stream, cut: Box::pin(cut.cancelled_owned()), reads_ahead: true, ahead: BytesMut::new() }, health)
     }
 
-    /// Returns the stream without its own buffer, which would hold what an HTTP server refuses to.
+    /// Returns the stream without its read-ahead buffer, which would exceed the limits of an HTTP server's own buffer.
     pub fn without_read_ahead(self) -> Self {
         Self { reads_ahead: false, ..self }
     }
@@ -62,7 +62,7 @@ impl Socket {
         self.ahead.reserve(AHEAD);
         let Self { stream, ahead, .. } = self;
         let read = poll_io(cx, |cx| stream.poll_read_ready(cx), || stream.try_read_buf(ahead));
-        // A turn that is spent says nothing of what comes.
+        // A spent budget does not say whether anything has arrived.
         if read.is_pending() && coop::has_budget_remaining() {
             self.ahead = BytesMut::new();
         }
@@ -77,10 +77,10 @@ impl Socket {
     }
 }
 
-/// Charges the task for bytes that it has moved. One whose turn is spent finds its sockets and queues not ready, until the
-/// runtime has polled other tasks and the kernel's events.
+/// Charges the task's cooperative budget for bytes that it has moved. Once the budget is spent, the task's sockets and
+/// queues report that they are not ready, until the runtime has polled other tasks.
 fn charge(cx: &mut Context<'_>, bytes: usize) {
-    for _ in 0..bytes / BYTES_A_UNIT {
+    for _ in 0..bytes / BYTES_PER_BUDGET_UNIT {
         match coop::poll_proceed(cx) {
             Poll::Ready(unit) => unit.made_progress(),
             Poll::Pending => return,
@@ -212,8 +212,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bulk_transfer_leaves_turns_to_other_tasks() {
-        const TURN: usize = 128 * BYTES_A_UNIT;
+    async fn a_bulk_transfer_lets_other_tasks_run() {
+        const TURN: usize = 128 * BYTES_PER_BUDGET_UNIT;
         let (mut socket, _peer) = pair().await;
         socket.ahead = BytesMut::zeroed(16 * TURN);
         let turns = Arc::new(AtomicUsize::new(0));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// `TCP_RTO_MAX_MS` of linux/tcp.h.
 const TCP_RTO_MAX_MS: libc::c_int = 44;
-/// The state of a connection that has ended, by a reset too (`tcp_states.h`).
+/// `TCP_CLOSE` of net/tcp_states.h: the state of a connection that has ended, for example by a reset.
 pub const TCP_CLOSE: u8 = 7;
 
 /// What the kernel knows of a TCP connection.

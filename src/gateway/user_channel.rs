@@ -116,8 +116,8 @@ impl UserChannel {
         }
     }
 
-    /// Has the user read a line of the bastion's own, which begins with `begin` where it is among others. The text may hold
-    /// words of others: it is made printable here, so that no notice can steer a terminal.
+    /// Has the user read a line of the bastion's own, which begins with `begin` where it is among others. The text may be
+    /// untrusted, so it is made printable first.
     ///
     /// # Errors
     /// When the user's connection is gone.
@@ -167,7 +167,7 @@ impl UserChannel {
     ) -> Result<(), russh::Error> {
         let Self::Ssh(channel) = self else { return Ok(()) };
         let (handle, id) = (&channel.handle, channel.side.write.id());
-        // The target's words, which some clients show.
+        // The target chose this text, and some clients show it.
         let message = printable(&message);
         let sent = handle.exit_signal_request(id, signal, core_dumped, message, language).await;
         sent.map_err(|()| russh::Error::SendError)

@@ -1,4 +1,4 @@
-//! The open connections of one HTTP port, and which of them closes so that another can open. Pure: the server acts on it.
+//! Tracks the open connections of one HTTP port, and decides which one closes at a limit. Pure: the server acts on it.
 
 use std::collections::HashMap;
 
@@ -33,15 +33,15 @@ pub struct Connections {
 
 #[derive(Debug)]
 struct Open {
-    /// When it last sent a complete header, or else was admitted.
+    /// When it last sent a complete header; before its first one, when it was admitted.
     active: u64,
     unfinished: bool,
     close: CancellationToken,
 }
 
 impl Limits {
-    /// Returns the limits reduced to a quarter of the process's open files: several ports, sessions and the API server share
-    /// them.
+    /// Returns the limits, reduced so that a port holds at most a quarter of the process's open files: several ports,
+    /// sessions and connections to the API server share them.
     pub fn within_open_files(self, open_files: usize) -> Self {
         let all = self.all.min(open_files / 4).max(2);
         Self { all, unfinished: self.unfinished.min(all / 2) }
@@ -54,8 +54,9 @@ impl Connections {
         Self { limits, clock: 0, open: HashMap::new() }
     }
 
-    /// Adds a connection, which always succeeds: a probe must get through while strangers hold all places. Where a limit is
-    /// reached, the connection that has been idle longest is removed and its token cancelled. Returns the new one's number.
+    /// Adds a connection. This always succeeds, because a probe must get through while strangers hold all places. At a
+    /// limit, removes the connection that has been idle longest, and cancels its token. Returns the new connection's
+    /// number.
     pub fn admit(&mut self, close: CancellationToken) -> (u64, Option<Eviction>) {
         let unfinished = self.open.values().filter(|open| open.unfinished).count();
         let eviction = if unfinished >= self.limits.unfinished {

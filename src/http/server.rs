@@ -39,14 +39,14 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_BUFFER: usize = 16 * 1024;
 /// How long a request may take to be read and answered; a streamed answer may take longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The length of a request body, in bytes. A longer body is answered with 413.
+/// The longest request body, in bytes. A longer one is answered with 413.
 const MAX_BODY: usize = 64 * 1024;
 /// How long requests in progress may take at a shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a connection could not be accepted: the process is out of file descriptors, as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why connections are closed, as `bastion_http_connections_closed_total` has it.
+/// The reasons of `bastion_http_connections_closed_total`.
 pub const REASONS: [&str; 5] = ["all", "unfinished", "handshake", "header_timeout", "header_size"];
 
 /// An HTTP port of a program.
@@ -90,7 +90,7 @@ impl Port {
 pub trait Transport: Clone + Send + Sync + 'static {
     /// The stream.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// What requests know of their connection, as [`ConnectInfo`].
+    /// What a request learns about its connection, through [`ConnectInfo`].
     type Peer: Clone + Send + Sync + 'static;
 
     /// Opens the stream.
@@ -134,7 +134,8 @@ impl Transport for Tls {
     }
 }
 
-/// Serves `routes` until `stop` is cancelled, and requests in progress for [`SHUTDOWN_TIMEOUT`] more. WebSockets go on.
+/// Serves `routes` until `stop` is cancelled, then waits up to [`SHUTDOWN_TIMEOUT`] for requests in progress.
+/// WebSockets go on.
 pub async fn serve<T: Transport>(
     listener: TcpListener,
     port: Port,
@@ -221,7 +222,7 @@ impl<T: Transport> Server<T> {
             tasks.spawn(self.clone().run(stream, address, number, close));
             if let Some(eviction) = evicted {
                 self.log_eviction(eviction, address, &mut evictions);
-                // A new connection reads its request before it can become the oldest.
+                // Lets the new connection read its request before it can become the oldest.
                 yield_now().await;
             }
         }
@@ -245,7 +246,7 @@ impl<T: Transport> Server<T> {
         let unfinished = self.connections().remove(number);
         let Err(error) = served else { return };
         debug!(port = self.port.label(), client = %address, %error, "HTTP connection ended");
-        // A connection that has been used and now idles is closed without a count.
+        // The time-out of a connection that idles after a request is not counted.
         if let Some(reason) = error.label().filter(|reason| unfinished || *reason != "header_timeout") {
             self.count(reason);
         }

@@ -70,10 +70,10 @@ pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 pub const NETWORK_LOST_AFTER: Duration = Duration::from_secs(20);
 /// How often a session looks at the health of its connections.
 pub const NETWORK_LOOK_EVERY: Duration = Duration::from_secs(3);
-/// How long the only connections to a session's target may be gone before the session ends, when nothing has told the
-/// session. With a look every [`NETWORK_LOOK_EVERY`], the end comes within five seconds.
+/// How long all connections to a session's target may be gone, without a channel having been told, before the session ends.
+/// With a look every [`NETWORK_LOOK_EVERY`], the end comes within five seconds of the loss.
 pub const TARGET_GONE_AFTER: Duration = Duration::from_secs(2);
-/// How long a user may take nothing of what a target sent before its connection ended.
+/// How long a user may read nothing of the data that is left after the target's connections have ended.
 pub const UNREAD_AFTER_TARGET_LOST: Duration = Duration::from_secs(20);
 /// How often it is looked at whether those who are in still may be.
 pub const ACCESS_LOOK_EVERY: Duration = Duration::from_secs(30);

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::budget::{NETWORK_LOOK_EVERY, TARGET_GONE_AFTER, UNREAD_AFTER_TARGET_LOST};
 
-/// What a session's channels can expect of its connections to the target.
+/// The state of a session's connections to its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetConnections {
     /// One is open, or no channel needs one.
     Open,
-    /// All have ended. The channels know it, and still pass on what the target sent before.
+    /// All have ended. The channels were told, and still pass on what the target sent before.
     Ended,
-    /// All sockets are gone, and at least one end was never announced to its channels.
+    /// All sockets are gone, and the channels of at least one connection were not told.
     Vanished,
 }
 
@@ -42,7 +42,7 @@ impl TargetWatch {
         }
     }
 
-    /// Returns how long to wait for the next look.
+    /// Returns how long to wait before the next look.
     pub const fn next_look(&self) -> Duration {
         if self.stalled.is_some() { TARGET_GONE_AFTER } else { NETWORK_LOOK_EVERY }
     }

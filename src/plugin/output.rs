@@ -39,7 +39,7 @@ pub fn lines(texts: impl IntoIterator<Item = String>) -> String {
     texts.into_iter().flat_map(|text| [text, "\n".to_owned()]).collect()
 }
 
-/// Says on standard error that some objects of a kind cannot be read, and are left out of what is shown.
+/// Prints to standard error which objects of a kind cannot be read, and so are left out of the output.
 pub fn tell_unreadable<K: Resource<DynamicType = ()>>(objects: &[Unreadable]) {
     for object in objects {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
@@ -51,7 +51,7 @@ pub fn tell_unreadable<K: Resource<DynamicType = ()>>(objects: &[Unreadable]) {
     }
 }
 
-/// A cell of a table. What stands in an object may be a stranger's words: they are made printable here.
+/// Returns a cell of a table, with its text made printable, since that may be untrusted.
 #[expect(clippy::needless_pass_by_value, reason = "cells are made of what is at hand, texts and numbers alike")]
 pub fn cell(text: impl ToString, tone: Tone) -> Cell {
     let cell = Cell::new(printable(&text.to_string()));

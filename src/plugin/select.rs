@@ -21,7 +21,7 @@ pub fn sessions_in(client: &Client, namespace: &str) -> Api<BastionSession> {
     Api::namespaced(client.clone(), namespace)
 }
 
-/// The sessions of a namespace, or of all, for a command that is about many, of which some may not be readable.
+/// The sessions of a namespace, or of all, for a command that is about many, some of which may be unreadable.
 pub fn guarded_sessions_in(client: &Client, namespace: Option<&str>) -> Api<Guarded<BastionSession>> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),

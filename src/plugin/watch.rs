@@ -110,7 +110,7 @@ struct Feed {
 }
 
 impl Feed {
-    /// Takes in an event, and returns what is to be shown. Of a session that cannot be read nothing is, but that it goes.
+    /// Processes an event, and returns what to show. Of an unreadable session, only its removal is shown.
     fn see(&mut self, event: Event<Guarded<BastionSession>>) -> Vec<(What, BastionSession)> {
         match event {
             Event::Init => {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::socket::{Health, Socket};
 use crate::http::Transport;
 
-/// HTTP on a [`Socket`].
+/// HTTP on a [`Socket`], which can be cut off.
 #[derive(Clone, Copy, Debug)]
 pub struct Cuttable;
 

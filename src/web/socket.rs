@@ -1,17 +1,17 @@
-//! How WebSockets to people are kept, and how they are closed.
+//! The timeouts of WebSockets, and their close frame.
 
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message};
 
-/// From one sign of life to the next.
+/// The interval of the pings.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
-/// How long a page may be silent, which answers every ping.
+/// How long a peer may send nothing. A peer that works answers every ping.
 pub const SILENCE: Duration = Duration::from_secs(30);
-/// How long a page may take nothing.
+/// How long sending to a peer may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The last frame, with as much of the reason as fits into it.
+/// Returns a close frame. Its reason is cut to the 123 bytes that fit (RFC 6455, section 5.5).
 pub fn close(code: u16, mut reason: String) -> Message {
     let most = (0..=123).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
     reason.truncate(most);

@@ -134,7 +134,7 @@ impl Visitors {
     }
 }
 
-/// Whether a user has a right in this namespace, which `rights` is of.
+/// Returns whether a user has a right in `namespace`, which must be that of `rights`.
 ///
 /// # Errors
 /// When the API server does not answer.

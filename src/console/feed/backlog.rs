@@ -28,7 +28,7 @@ impl Backlog {
         }
     }
 
-    /// Takes note that the object of a session is no more.
+    /// Removes a session whose object was deleted.
     pub fn gone(&mut self, uid: &str) {
         self.0.remove(uid);
     }

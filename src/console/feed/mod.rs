@@ -131,7 +131,7 @@ impl Feed {
     }
 
     /// Takes note of what the watch says; `list` is what it has listed so far. Returns whether there may be news. A session
-    /// that cannot be read any more is shown as it was last: it is there, and nothing says that it has ended.
+    /// that has become unreadable stays as it was shown last: it still exists, and nothing says that it has ended.
     fn heed(&self, event: Event<Guarded<BastionSession>>, list: &mut Vec<Session>) -> bool {
         match event {
             Event::Init => {
@@ -216,7 +216,7 @@ impl Board {
         self.state.observe(Session::from(session), gone)
     }
 
-    /// Takes note that the object of a session is no more. Returns whether that may be news.
+    /// Notes that the object of a session was deleted. Returns whether pages may have to be told.
     fn gone(&mut self, uid: &str) -> bool {
         self.backlog.gone(uid);
         self.state.gone(uid)
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_cannot_be_read_any_more_is_shown_until_it_is_gone() {
+    fn a_session_that_becomes_unreadable_is_shown_until_it_is_deleted() {
         let feed = Feed::new();
         let online = || feed.sum().online;
         let mut list = vec![];
@@ -270,7 +270,7 @@ mod tests {
             feed.heed(Event::InitDone, list);
         };
         relist(&mut list, [readable(active("a")), unreadable(&active("b"))]);
-        assert_eq!(online(), 1, "what could never be read cannot be shown, and hides nobody");
+        assert_eq!(online(), 1, "a session that was never readable is not shown, and hides no other");
         assert!(!feed.heed(Event::Apply(unreadable(&active("a"))), &mut list));
         feed.flush();
         assert_eq!(online(), 1);

@@ -57,13 +57,13 @@ impl FeedState {
         true
     }
 
-    /// Takes note that the object of a session is no more. Returns whether that may be news.
+    /// Notes that the object of a session was deleted. Returns whether pages may have to be told.
     pub fn gone(&mut self, id: &str) -> bool {
         let waiting = self.waiting.get(id).map(|waiting| waiting.session.clone());
         waiting.or_else(|| self.shown(id)).is_some_and(|session| self.observe(session, true))
     }
 
-    /// A session as it is shown, if it is.
+    /// Returns a session as pages were shown it last; `None` if they do not show it.
     pub fn shown(&self, id: &str) -> Option<Session> {
         self.shown.get(id).map(|session| session.as_ref().clone())
     }

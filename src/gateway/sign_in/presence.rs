@@ -7,17 +7,17 @@ use russh::server::SkFlags;
 /// What a verified signature says of its user's presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assertion {
-    /// Nothing: the key is not on a security key.
+    /// Nothing: the key is no security key.
     OrdinaryKey,
     /// The flags of a security key's signature.
     SecurityKey(SkFlags),
 }
 
 impl Assertion {
-    /// Returns what a signature by a key of this type says. The key's type decides, never how the signature is labelled.
+    /// Returns the assertion of a signature by a key of this type. The key's type decides, not the label of the signature.
     ///
     /// # Errors
-    /// When a security key's signature has no flags, or the type is unknown, so that such a key may be on a security key.
+    /// When a security key's signature has no flags, or when the key's type is unknown, since it may be a security key's.
     pub fn of(key: &Algorithm, flags: Option<SkFlags>) -> Result<Self, NotPresent> {
         match (key, flags) {
             (Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256, Some(flags)) => Ok(Self::SecurityKey(flags)),
@@ -51,8 +51,8 @@ pub enum NotPresent {
     /// A security key's signature without flags.
     #[error("the security key's signature does not say whether the key was touched")]
     NoFlags,
-    /// A key of a type that the gateway does not know.
-    #[error("the key's type is not known, so nothing says whether it is a security key")]
+    /// The gateway does not know the key's type.
+    #[error("the key's type is unknown, so it may be a security key")]
     UnknownKeyType,
 }
 
@@ -81,7 +81,7 @@ impl Presence {
     /// What is missing.
     pub fn check(self, assertion: Assertion) -> Result<(), NotPresent> {
         let (touched, verified) = match assertion {
-            // A touch is asked of security keys only; a PIN or a fingerprint, of every key.
+            // A touch is required of security keys only; a PIN or a fingerprint, of every key.
             Assertion::OrdinaryKey => (true, false),
             Assertion::SecurityKey(flags) => (flags.user_present(), flags.user_verified()),
         };
