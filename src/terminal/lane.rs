@@ -18,23 +18,20 @@ const FRAME: u32 = 8 * 1024;
 
 /// What both directions of a channel know.
 struct Flow {
-    /// Permits for the bytes that the page has room for.
+    /// Permits for the bytes that the page has room for; closed when the page has closed the channel.
     room: Semaphore,
     /// How many bytes the page was sent.
     sent: AtomicU64,
     /// Whether the channel is closed.
     over: AtomicBool,
-    /// How much the page has room for when it has taken everything.
-    window: usize,
 }
 
 impl Flow {
-    /// Waits until the page has room for so many bytes, and takes it.
+    /// Waits until the page has room for so many bytes, and takes it. A page that has closed the channel has room for all: it
+    /// acknowledges nothing more, and must still be told that the channel is closed.
     async fn room_for(&self, bytes: u32) {
-        match self.room.acquire_many(bytes).await {
-            Ok(room) => room.forget(),
-            // It is never closed.
-            Err(_) => std::future::pending().await,
+        if let Ok(room) = self.room.acquire_many(bytes).await {
+            room.forget();
         }
     }
 }
@@ -75,7 +72,7 @@ pub enum Step {
 pub fn lane(channel: Channel, end: UserEnd, window: usize) -> (Intake, Outlet) {
     let UserEnd { inbox, granted, from_target } = end;
     let (room, sent, over) = (Semaphore::new(window), AtomicU64::new(0), AtomicBool::new(false));
-    let flow = Arc::new(Flow { room, sent, over, window });
+    let flow = Arc::new(Flow { room, sent, over });
     let intake = Intake { inbox, granted: granted.clone(), received: 0, acknowledged: 0, flow: flow.clone() };
     (intake, Outlet { channel, from_target, granted, acknowledged: 0, pending: Bytes::new(), flow })
 }
@@ -108,8 +105,7 @@ impl Intake {
     /// The page wants the channel no more.
     pub fn close(&self) {
         self.inbox.close(FromUser::Close);
-        // What little there still is for it does not wait until it takes it.
-        self.flow.room.add_permits(self.flow.window);
+        self.flow.room.close();
     }
 
     /// Whether the page knows, or is about to be told, that the channel is closed.
@@ -168,5 +164,28 @@ impl Outlet {
         frame.put_u8(self.channel.number());
         frame.put(data);
         frame.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::user_channel::inner;
+
+    #[tokio::test]
+    async fn a_page_that_has_closed_a_channel_is_told_so_whatever_still_comes() {
+        const WINDOW: usize = 16 * 1024;
+        let (channel, end) = inner();
+        let (intake, mut outlet) = lane(Channel::Files, end, WINDOW);
+        intake.close();
+        let target = tokio::spawn(async move {
+            for _ in 0..10 {
+                channel.send(None, Bytes::from(vec![b'x'; WINDOW])).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        let closed = async { while !matches!(outlet.next().await, Step::Closed) {} };
+        tokio::time::timeout(std::time::Duration::from_secs(10), closed).await.expect("the page is told");
+        target.await.unwrap();
     }
 }
