@@ -313,15 +313,19 @@ impl<T: Clone> Inboxes<T> {
         }
     }
 
-    /// The connection has ended, which each channel says last.
-    pub fn lose(&self, last: T) {
+    /// Puts in that the connection has ended, as the last item of each channel that the peer has not closed. Returns whether
+    /// there was one.
+    pub fn lose(&self, last: T) -> bool {
         let mut books = self.lock();
+        let mut interrupted = false;
         for entry in books.channels.values_mut().filter(|entry| !entry.over) {
             entry.over = true;
             entry.inbox.close(last.clone());
+            interrupted = true;
         }
         books.channels.retain(|_, entry| !entry.claimed);
         books.lost = Some(last);
+        interrupted
     }
 
     /// Forgets a channel that will not be.
@@ -493,7 +497,7 @@ mod tests {
         let inboxes = Inboxes::default();
         let early = inboxes.claim(early);
         inboxes.expect(expected);
-        inboxes.lose("lost");
+        assert!(inboxes.lose("lost"), "two channels were open");
         for inbox in [early, inboxes.claim(expected), inboxes.claim(late)] {
             assert!(matches!(inbox.next().await, Item::Said("lost")));
             assert!(inbox.is_closed());

@@ -155,7 +155,7 @@ pub async fn listen(
     farewells: TaskTracker,
 ) -> ChannelEnd {
     let mut listener = Listener { connection, audit, ports: Vec::new() };
-    let lost = listener.connection.ended();
+    let end = listener.connection.end();
     let end = tokio::select! {
         () = async {
             while let Some(wish) = asked.recv().await {
@@ -163,7 +163,7 @@ pub async fn listen(
             }
             std::future::pending::<()>().await;
         } => ChannelEnd::NotOpened,
-        () = lost.cancelled() => ChannelEnd::TargetLost,
+        () = end.announced() => ChannelEnd::TargetLost,
         _ = over(&mut announcements) => ChannelEnd::NotOpened,
     };
     for (address, port) in &listener.ports {

@@ -16,7 +16,6 @@ use russh::ChannelOpenFailure;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::activity::Activity;
@@ -31,7 +30,7 @@ use super::reverse::{self, Incoming, Purpose};
 use super::socket::Health;
 use super::stage::Stage;
 use super::tap::{Observers, Tap};
-use super::target::{DialRequest, TargetConnection, Unreachable};
+use super::target::{ConnectionEnd, DialRequest, TargetConnection, Unreachable};
 use super::{Admitted, Gateway};
 use crate::api::{
     AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Gateway as GatewayRef, Limits, RecordingState, User,
@@ -89,6 +88,7 @@ pub async fn run(gateway: Arc<Gateway>, admitted: Admitted, mut client: ClientSi
         next_incoming: None,
         user_network: NetworkWatch::default(),
         target_links: Vec::new(),
+        target_interrupted: false,
         target_watch: TargetWatch::default(),
         target_lost: false,
         exit: None,
@@ -154,6 +154,8 @@ struct Session {
     user_network: NetworkWatch,
     /// The connections to the target, until their end was announced to their channels.
     target_links: Vec<TargetLink>,
+    /// Whether the end of one of them interrupted a channel.
+    target_interrupted: bool,
     target_watch: TargetWatch,
     /// Whether the target broke off a channel's connection, and no channel has ended in order since.
     target_lost: bool,
@@ -165,8 +167,7 @@ struct Session {
 struct TargetLink {
     health: Health,
     network: NetworkWatch,
-    /// Cancelled when the connection's end was announced to its channels.
-    ended: CancellationToken,
+    end: ConnectionEnd,
 }
 
 impl Session {
@@ -287,12 +288,22 @@ impl Session {
 
     /// Returns whether channels wait for a target to which no connection is left.
     fn has_lost_target(&mut self) -> bool {
-        self.target_links.retain(|link| link.health.is_open() || !link.ended.is_cancelled());
-        let is_open = self.target_links.iter().any(|link| link.health.is_open());
-        let connections = match () {
-            () if is_open || (self.channels.is_empty() && self.spare.is_none()) => TargetConnections::Open,
-            () if self.target_links.is_empty() => TargetConnections::Ended,
-            () => TargetConnections::Vanished,
+        let interrupted = &mut self.target_interrupted;
+        self.target_links.retain(|link| {
+            let is_over = !link.health.is_open() && link.end.is_announced();
+            *interrupted |= is_over && link.end.has_interrupted();
+            !is_over
+        });
+        let is_needed = !self.channels.is_empty() || self.spare.is_some();
+        *interrupted &= is_needed;
+        let connections = if !is_needed || self.target_links.iter().any(|link| link.health.is_open()) {
+            TargetConnections::Open
+        } else if !self.target_links.is_empty() {
+            TargetConnections::Vanished
+        } else if *interrupted {
+            TargetConnections::Interrupted
+        } else {
+            TargetConnections::Closed
         };
         let (_, passed) = self.activity.bytes();
         self.target_watch.is_lost(connections, passed, Instant::now())
@@ -312,8 +323,8 @@ impl Session {
         debug!(session = %self.name, "signed in to the target");
         self.gateway.supervisor.joined(&self.name, connection.health());
         self.reached = true;
-        let (health, ended) = (connection.health(), connection.ended());
-        self.target_links.push(TargetLink { health, network: NetworkWatch::default(), ended });
+        let (health, end) = (connection.health(), connection.end());
+        self.target_links.push(TargetLink { health, network: NetworkWatch::default(), end });
         match self.waiting.pop_front() {
             Some(channel) => self.join(channel, connection),
             None => self.spare = Some(connection),
@@ -514,7 +525,7 @@ impl Session {
 /// Waits until the connection, where there is one, has ended.
 async fn ended(connection: Option<&TargetConnection>) {
     match connection {
-        Some(connection) => connection.ended().cancelled().await,
+        Some(connection) => connection.end().announced().await,
         None => std::future::pending().await,
     }
 }

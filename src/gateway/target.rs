@@ -79,12 +79,37 @@ pub struct TargetConnection {
     handle: client::Handle<TargetHandler>,
     health: Health,
     inboxes: Arc<Inboxes<FromTarget>>,
-    /// Cancelled when the library's task for the connection has ended.
-    ended: CancellationToken,
+    end: ConnectionEnd,
     /// Why the target did not open the channel.
     refusal: oneshot::Receiver<ChannelOpenFailure>,
     /// Cuts the connection off when it goes: the library alone would keep it open, and whatever runs behind it.
     _cut: DropGuard,
+}
+
+/// Tells of the end of one connection to a target.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionEnd {
+    /// Cancelled when the connection has ended and its channels were told.
+    announced: CancellationToken,
+    /// Cancelled before that when the end interrupted a channel.
+    interrupted: CancellationToken,
+}
+
+impl ConnectionEnd {
+    /// Waits until the connection has ended and its channels were told.
+    pub async fn announced(&self) {
+        self.announced.cancelled().await;
+    }
+
+    /// Returns whether the connection has ended and its channels were told.
+    pub fn is_announced(&self) -> bool {
+        self.announced.is_cancelled()
+    }
+
+    /// Returns whether the connection's end interrupted a channel that the target had not closed.
+    pub fn has_interrupted(&self) -> bool {
+        self.interrupted.is_cancelled()
+    }
 }
 
 impl Dialler {
@@ -151,9 +176,9 @@ impl TargetConnection {
         self.handle.cancel_tcpip_forward(address, port).await.is_ok()
     }
 
-    /// Returns a token that is cancelled when the connection has ended, and its channels have been told.
-    pub fn ended(&self) -> CancellationToken {
-        self.ended.clone()
+    /// Returns what tells of the connection's end.
+    pub fn end(&self) -> ConnectionEnd {
+        self.end.clone()
     }
 
     /// Ends the connection, and with it whatever runs on the target: with a word of farewell where the target
@@ -205,7 +230,7 @@ async fn sign_in(
         Some(distrust) => Unreachable::Host { target: name.clone(), distrust: distrust.clone() },
         None => Unreachable::broken(name.clone(), address.clone(), &error),
     })?;
-    let ended = announce_end(&handle, inboxes.clone());
+    let end = announce_end(&handle, inboxes.clone());
     login::sign_in(&mut handle, request, credential).await.map_err(|why| match why {
         NotSignedIn::Refused { credential, hint } => {
             Unreachable::Login { target: name.clone(), login: login.clone(), credential, hint }
@@ -215,20 +240,22 @@ async fn sign_in(
         }
         NotSignedIn::Broken(error) => Unreachable::broken(name.clone(), address, &error),
     })?;
-    Ok(TargetConnection { handle, health, inboxes, ended, refusal, _cut: cut })
+    Ok(TargetConnection { handle, health, inboxes, end, refusal, _cut: cut })
 }
 
-/// Tells all channels of a connection when the library's task for it has ended, and cancels the returned token then. The
-/// task's completion is the one sign of an end that no error on the way can suppress.
-fn announce_end(handle: &client::Handle<TargetHandler>, inboxes: Arc<Inboxes<FromTarget>>) -> CancellationToken {
-    let (closed, ended) = (handle.closed(), CancellationToken::new());
-    let announced = ended.clone();
+/// Tells all channels of a connection when the library's task for it has ended. The task's completion is the one sign of an
+/// end that no error on the way can suppress.
+fn announce_end(handle: &client::Handle<TargetHandler>, inboxes: Arc<Inboxes<FromTarget>>) -> ConnectionEnd {
+    let (closed, end) = (handle.closed(), ConnectionEnd::default());
+    let ConnectionEnd { announced, interrupted } = end.clone();
     tokio::spawn(async move {
         closed.await;
-        inboxes.lose(FromTarget::Lost);
+        if inboxes.lose(FromTarget::Lost) {
+            interrupted.cancel();
+        }
         announced.cancel();
     });
-    ended
+    end
 }
 
 fn config(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> client::Config {

@@ -9,8 +9,11 @@ use super::budget::{NETWORK_LOOK_EVERY, TARGET_GONE_AFTER, UNREAD_AFTER_TARGET_L
 pub enum TargetConnections {
     /// One is open, or no channel needs one.
     Open,
-    /// All have ended. The channels were told, and still pass on what the target sent before.
-    Ended,
+    /// All have ended after the target had closed its channels, which still pass on what it sent before.
+    Closed,
+    /// All have ended, one of them in the middle of a channel. The channels were told, and still pass on what the target sent
+    /// before.
+    Interrupted,
     /// All sockets are gone, and the channels of at least one connection were not told.
     Vanished,
 }
@@ -26,11 +29,11 @@ impl TargetWatch {
     /// Returns whether the session has to end because its target is lost. `passed` counts the bytes passed to the user.
     pub fn is_lost(&mut self, connections: TargetConnections, passed: u64, now: Instant) -> bool {
         let patience = match connections {
-            TargetConnections::Open => {
+            TargetConnections::Open | TargetConnections::Closed => {
                 self.stalled = None;
                 return false;
             }
-            TargetConnections::Ended => UNREAD_AFTER_TARGET_LOST,
+            TargetConnections::Interrupted => UNREAD_AFTER_TARGET_LOST,
             TargetConnections::Vanished => TARGET_GONE_AFTER,
         };
         match self.stalled {
@@ -52,7 +55,7 @@ impl TargetWatch {
 mod tests {
     use rstest::rstest;
 
-    use super::TargetConnections::{Ended, Open, Vanished};
+    use super::TargetConnections::{Closed, Interrupted, Open, Vanished};
     use super::*;
 
     #[rstest]
@@ -60,9 +63,10 @@ mod tests {
     #[case::vanished([(0, Vanished, 0), (2, Vanished, 0)], true)]
     #[case::vanished_just_now([(0, Vanished, 0), (1, Vanished, 0)], false)]
     #[case::another_connection_in_time([(0, Vanished, 0), (2, Open, 0)], false)]
-    #[case::drained_slowly([(0, Ended, 0), (20, Ended, 1)], false)]
-    #[case::announced_and_read([(0, Ended, 0), (2, Ended, 0)], false)]
-    #[case::announced_and_not_read([(0, Ended, 0), (20, Ended, 0)], true)]
+    #[case::closed_in_order_and_not_read([(0, Closed, 0), (600, Closed, 0)], false)]
+    #[case::drained_slowly([(0, Interrupted, 0), (20, Interrupted, 1)], false)]
+    #[case::announced_and_read([(0, Interrupted, 0), (2, Interrupted, 0)], false)]
+    #[case::announced_and_not_read([(0, Interrupted, 0), (20, Interrupted, 0)], true)]
     fn a_target_is_lost(#[case] looks: [(u64, TargetConnections, u64); 2], #[case] lost: bool) {
         let (mut watch, start) = (TargetWatch::default(), Instant::now());
         let [first, second] =

@@ -34,9 +34,9 @@ impl TargetConnection {
         let (refused, refusal) = oneshot::channel();
         let handler = TargetHandler { host, refused: Some(refused), inboxes: inboxes.clone(), incoming };
         let mut handle = client::connect_stream(config, stream, handler).await?;
-        let ended = announce_end(&handle, inboxes.clone());
+        let end = announce_end(&handle, inboxes.clone());
         handle.authenticate_none("root").await?;
         let cut = CancellationToken::new().drop_guard();
-        Ok(Self { handle, health: Health::default(), inboxes, ended, refusal, _cut: cut })
+        Ok(Self { handle, health: Health::default(), inboxes, end, refusal, _cut: cut })
     }
 }
