@@ -194,6 +194,36 @@ async fn a_controller_goes_on_beside_a_session_that_it_cannot_read() {
     assert_eq!(raw(namespace, "bad").await.finalizers(), [] as [&str; 0]);
 }
 
+/// Anybody who may write a Lease can set its time of renewal to the last day of 9999, which no program can represent.
+#[tokio::test]
+async fn a_lease_with_a_time_that_cannot_be_read_hides_no_lost_gateway() {
+    let bastion = Bastion::up().await;
+    let namespace = &bastion.namespace;
+    let lease = |name: &str, labels: Value| {
+        let spec = json!({"holderIdentity": name, "renewTime": "9999-12-31T23:59:59.000000Z"});
+        let metadata = json!({"name": name, "labels": labels});
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
+    };
+    let bad = namespace.add(lease("gateway-9-abcdefghij", json!({"bastion.dev/lease-of": "gateway"}))).await;
+    namespace.add(lease("bastion-controller", json!({}))).await;
+    let lost = Gateway::start(namespace, "gateway-1").await;
+    let controller = Controller::start(namespace, "controller-0", "10m").await;
+    let alice = bastion.open_on(&lost, "alice", "web-1").await;
+    lost.process.signal(Signal::SIGKILL);
+    eventually(Duration::from_secs(30), "the end of a lost session", async || {
+        let status = raw(namespace, &alice.session.name_any()).await.data["status"].clone();
+        if status["reason"] == "GatewayLost" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    let (leases, name) = api_of(&namespace.admin(), &serde_json::to_value(&bad).expect("JSON"));
+    eventually(Duration::from_secs(30), "the loss of the instance whose Lease has the bad time", async || {
+        let spec = leases.get(&name).await.map_err(|error| error.to_string())?.data["spec"].clone();
+        if spec["holderIdentity"] == "lost" { Ok(()) } else { Err(spec.to_string()) }
+    })
+    .await;
+    metric_becomes(controller.http, "bastion_leader", |leads| leads == 1.0).await;
+}
+
 /// Any writer of an object can set these times, and no schema checks them.
 #[tokio::test]
 async fn the_times_of_managed_fields_make_no_object_unreadable() {

@@ -91,7 +91,7 @@ async fn stop_gateways(client: &Client, namespace: &str) -> anyhow::Result<()> {
 async fn look(client: &Client, settings: &Settings, me: &str) -> Result<Left, kube::Error> {
     let sessions: Api<BastionSession> = Api::namespaced(client.clone(), &settings.namespace);
     let guarded: Api<Guarded<BastionSession>> = Api::namespaced(client.clone(), &settings.namespace);
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &settings.namespace);
+    let pods: Api<Guarded<Pod>> = Api::namespaced(client.clone(), &settings.namespace);
     let gateways = pods.list(&ListParams::default().labels(GATEWAY_PODS)).await?.items.len();
     let (readable, unreadable) = split(guarded.list(&ListParams::default()).await?);
     let mut left = Left { gateways, unreadable: unreadable.len(), ..Left::default() };
