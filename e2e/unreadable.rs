@@ -97,18 +97,18 @@ async fn a_user_who_becomes_unreadable_is_out() {
     assert_ne!(outcome.code, Some(0), "it was let in: {outcome:?}");
 }
 
-/// As after a roll-back: a newer console has requested the end with a value that this gateway does not know.
+/// As after a roll-back: a newer gateway of the same Pod has written a value that this one does not know.
 #[tokio::test]
 async fn a_session_that_becomes_unreadable_goes_on_and_its_end_is_written() {
     let bastion = Bastion::on(ControlPlane::lax().await, async |_, _| ()).await;
     let (mut alice, namespace) = (bastion.open("alice").await, &bastion.namespace);
     let name = alice.session.name_any();
-    let console = namespace.account("bastion-console", "console-0").await.client;
-    let patch = json!({"spec": {"termination": {"requestedBy": "ops", "via": "Telepathy"}}});
+    let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
+    let patch = json!({"status": {"phase": "Active", "observedBy": "Telepathy"}});
     // The answer cannot be read here either.
-    let answer = namespace.patch_session(&console, &name, patch).await;
+    let answer = namespace.patch_status(&gateway, &name, patch).await;
     assert_refused("an answer that can be read", answer, "Telepathy");
-    told(namespace, &name, "spec.termination.via: unknown variant `Telepathy`").await;
+    told(namespace, &name, "status.observedBy: unknown variant `Telepathy`").await;
     counted_once(bastion.gateway.http, "BastionSession").await;
     alice.still_answers().await;
     alice.ssh.say("exit").await;
@@ -120,6 +120,25 @@ async fn a_session_that_becomes_unreadable_goes_on_and_its_end_is_written() {
     .await;
     metric_becomes(bastion.gateway.http, "bastion_sessions_active", |active| active == 0.0).await;
     assert_eq!(metric(bastion.gateway.http, "bastion_unwritten_ends").await, Some(0.0));
+}
+
+/// As after a roll-back: a newer console has requested the end with a value that this gateway does not know.
+#[tokio::test]
+async fn a_request_with_an_unknown_value_ends_a_session() {
+    let bastion = Bastion::on(ControlPlane::lax().await, async |_, _| ()).await;
+    let (mut alice, namespace) = (bastion.open("alice").await, &bastion.namespace);
+    let name = alice.session.name_any();
+    let console = namespace.account("bastion-console", "console-0").await.client;
+    let patch = json!({"spec": {"termination": {"requestedBy": "ops", "via": "Telepathy"}}});
+    let answer = namespace.patch_session(&console, &name, patch).await;
+    assert_refused("an answer that can be read", answer, "Telepathy");
+    let outcome = alice.ssh.finish(PATIENCE).await;
+    assert!(outcome.stderr.contains("session terminated by ops"), "{outcome:?}");
+    eventually(AT_ONCE, "the end", async || {
+        let status = raw(namespace, &name).await.data["status"].clone();
+        if status["reason"] == "AdminTerminated" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -152,7 +171,7 @@ async fn the_console_shows_all_sessions_but_those_that_it_cannot_read() {
 }
 
 #[tokio::test]
-async fn a_controller_goes_on_beside_a_session_that_it_cannot_read() {
+async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cannot_read() {
     let bastion = Bastion::on(ControlPlane::lax().await, async |namespace, _| {
         add_unreadable_session(namespace, "gateway-9", ("protocol", "Telepathy")).await;
     })
@@ -183,7 +202,11 @@ async fn a_controller_goes_on_beside_a_session_that_it_cannot_read() {
         if finalizers.is_empty() { Ok(()) } else { Err(format!("{finalizers:?}")) }
     })
     .await;
-    assert_eq!(raw(namespace, "bad").await.data["status"]["phase"], "Active", "nobody has taken it for ended");
+    eventually(PATIENCE, "the end of the unreadable session, whose gateway never showed itself", async || {
+        let status = raw(namespace, "bad").await.data["status"].clone();
+        if status["reason"] == "GatewayLost" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
     assert_eq!(raw(namespace, "bad").await.finalizers(), ["bastion.dev/audit"], "it is not on record");
     // As docs/operations.md has it: the policies let nobody else do this.
     let controller_account = format!("--as=system:serviceaccount:{}:bastion-controller", namespace.name);

@@ -19,7 +19,7 @@ use tracing::warn;
 
 pub use events::{EventSink, regarding};
 pub use lease::LenientLease;
-pub use readable::{Guarded, ReadableStore, Unreadable, UnreadableReports, split};
+pub use readable::{Guarded, ReadableStore, Unreadable, UnreadableReports, UnreadableSession, split};
 pub use request::{RequestError, ask, client, code, is_overloaded};
 pub use rights::{Right, asks_as};
 pub use sessions::{Created, Ended, SessionWriter, WriteError};

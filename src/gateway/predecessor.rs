@@ -59,7 +59,7 @@ async fn sweep(
             return warn!(instance, %error, "its sessions could not be listed, and are left to the controllers");
         }
     };
-    // Those that cannot be read stay as they are; the controllers report them.
+    // The controllers end and report those that cannot be read.
     let (left, _) = split(left);
     stream::iter(left)
         .for_each_concurrent(CONCURRENCY, async |session| {
