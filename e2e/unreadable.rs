@@ -188,6 +188,8 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
         all.rfind(|name| name != "bad").ok_or(names)
     })
     .await;
+    told(namespace, "bad", "spec.protocol: unknown variant `Telepathy`").await;
+    counted_once(controller.http, "BastionSession").await;
     let killed = Instant::now();
     lost.process.signal(Signal::SIGKILL);
     eventually(Duration::from_secs(30), "the end of a lost session", async || {
@@ -195,8 +197,6 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
         if status["reason"] == "GatewayLost" { Ok(()) } else { Err(format!("{status} after {:?}", killed.elapsed())) }
     })
     .await;
-    told(namespace, "bad", "spec.protocol: unknown variant `Telepathy`").await;
-    counted_once(controller.http, "BastionSession").await;
     eventually(PATIENCE, "the record of the lost session", async || {
         let finalizers = raw(namespace, &name).await.finalizers().to_vec();
         if finalizers.is_empty() { Ok(()) } else { Err(format!("{finalizers:?}")) }
