@@ -17,7 +17,7 @@ const BY_GATEWAYS: &str = "sessions are created by gateways, each for its own Po
 const NEW_SESSION: &str = "a new session has the finalizer bastion.dev/audit and no termination";
 const STATUS: &str = "only the session's own gateway and the controller write its status";
 const FINALIZERS: &str = "only the controller changes the finalizers of a session";
-const METADATA: &str = "labels and ownerReferences of a session are final";
+const METADATA: &str = "labels, annotations and ownerReferences of a session are final";
 const LEASES: &str = "a gateway touches only Leases of its own Pod";
 
 /// Somebody whom RBAC lets do everything with the bastion's objects in the namespace, but get no Secret.
@@ -194,16 +194,40 @@ async fn kubernetes_takes_its_own_finalizer_off_and_not_the_audits() {
 }
 
 #[tokio::test]
-async fn labels_and_owners_of_a_session_are_final() {
+async fn labels_annotations_and_owners_of_a_session_are_final() {
     let namespace = with_session().await;
     let mallory = mallory(&namespace).await;
     let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "x"}]);
-    for metadata in [json!({"labels": {"team": "blue"}}), json!({"ownerReferences": owner})] {
+    let note = json!({"annotations": {"example.com/note": "seen"}});
+    for metadata in [json!({"labels": {"team": "blue"}}), json!({"ownerReferences": owner}), note] {
         let answer = namespace.patch_session(&mallory, "session", json!({"metadata": metadata})).await;
         assert_refused(&metadata.to_string(), answer, METADATA);
     }
-    let note = json!({"metadata": {"annotations": {"example.com/note": "seen"}}});
-    assert_let_through("an annotation", namespace.patch_session(&mallory, "session", note).await);
+}
+
+/// kubectl reads an object as YAML before it prints it as YAML, and refuses these characters. One object fails the list.
+#[tokio::test]
+async fn nobody_who_asks_for_an_end_breaks_the_lists_of_others() {
+    let namespace = with_session().await;
+    let (mallory, gateway) = (mallory(&namespace).await, gateway(&namespace, "gateway-0").await);
+    let list = async || namespace.kubectl(&["get", "bastionsessions", "-o", "yaml"]).await;
+    for evil in ["\u{7f}", "\u{9b}", "\u{fffe}", "\u{ffff}"] {
+        let termination = json!({"requestedBy": MALLORY, "reason": evil});
+        let patches =
+            [json!({"spec": {"termination": termination}}), json!({"metadata": {"annotations": {"a": evil}}})];
+        for patch in patches {
+            let answer = namespace.patch_session(&mallory, "session", patch.clone()).await;
+            assert!(answer.is_err(), "{patch} was let through");
+        }
+        assert_eq!(list().await.code, Some(0));
+        // The premise. The gateway makes such texts printable, and no rule of the schema may refuse an end.
+        let status = json!({"status": {"phase": "Active", "message": evil}});
+        assert_let_through("a message", namespace.patch_status(&gateway, "session", status).await);
+        let outcome = list().await;
+        assert!(outcome.stderr.contains("control characters are not allowed"), "{outcome:?}");
+        let status = json!({"status": {"phase": "Active", "message": null}});
+        assert_let_through("no message", namespace.patch_status(&gateway, "session", status).await);
+    }
 }
 
 fn lease(name: &str) -> Value {

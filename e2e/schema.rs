@@ -69,6 +69,8 @@ async fn a_target_with_a_wrong_spec_is_refused_in_words_that_help() {
         (json!({"description": "\u{1b}]52;c;eA==\u{7}"}), NOT_ONE_LINE),
         (json!({"description": "a\u{9b}2J"}), NOT_ONE_LINE),
         (json!({"description": "a\u{7f}"}), NOT_ONE_LINE),
+        (json!({"description": "a\u{fffe}"}), NOT_ONE_LINE),
+        (json!({"description": "a\u{ffff}"}), NOT_ONE_LINE),
         (json!({"description": "a\u{202e}txt.exe"}), NOT_ONE_LINE),
         (json!({"description": "a\u{2066}b"}), NOT_ONE_LINE),
         (json!({"groups": ["web\u{1b}[2J"]}), NOT_ONE_LINE),

@@ -97,18 +97,18 @@ async fn a_user_who_becomes_unreadable_is_out() {
     assert_ne!(outcome.code, Some(0), "it was let in: {outcome:?}");
 }
 
-/// As after a roll-back: a newer console has requested the end with a value that this gateway does not know.
+/// As after a roll-back: a newer gateway of the same Pod has written a value that this one does not know.
 #[tokio::test]
 async fn a_session_that_becomes_unreadable_goes_on_and_its_end_is_written() {
     let bastion = Bastion::on(ControlPlane::lax().await, async |_, _| ()).await;
     let (mut alice, namespace) = (bastion.open("alice").await, &bastion.namespace);
     let name = alice.session.name_any();
-    let console = namespace.account("bastion-console", "console-0").await.client;
-    let patch = json!({"spec": {"termination": {"requestedBy": "ops", "via": "Telepathy"}}});
+    let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
+    let patch = json!({"status": {"phase": "Active", "observedBy": "Telepathy"}});
     // The answer cannot be read here either.
-    let answer = namespace.patch_session(&console, &name, patch).await;
+    let answer = namespace.patch_status(&gateway, &name, patch).await;
     assert_refused("an answer that can be read", answer, "Telepathy");
-    told(namespace, &name, "spec.termination.via: unknown variant `Telepathy`").await;
+    told(namespace, &name, "status.observedBy: unknown variant `Telepathy`").await;
     counted_once(bastion.gateway.http, "BastionSession").await;
     alice.still_answers().await;
     alice.ssh.say("exit").await;
@@ -120,6 +120,25 @@ async fn a_session_that_becomes_unreadable_goes_on_and_its_end_is_written() {
     .await;
     metric_becomes(bastion.gateway.http, "bastion_sessions_active", |active| active == 0.0).await;
     assert_eq!(metric(bastion.gateway.http, "bastion_unwritten_ends").await, Some(0.0));
+}
+
+/// As after a roll-back: a newer console has requested the end with a value that this gateway does not know.
+#[tokio::test]
+async fn a_request_with_an_unknown_value_ends_a_session() {
+    let bastion = Bastion::on(ControlPlane::lax().await, async |_, _| ()).await;
+    let (mut alice, namespace) = (bastion.open("alice").await, &bastion.namespace);
+    let name = alice.session.name_any();
+    let console = namespace.account("bastion-console", "console-0").await.client;
+    let patch = json!({"spec": {"termination": {"requestedBy": "ops", "via": "Telepathy"}}});
+    let answer = namespace.patch_session(&console, &name, patch).await;
+    assert_refused("an answer that can be read", answer, "Telepathy");
+    let outcome = alice.ssh.finish(PATIENCE).await;
+    assert!(outcome.stderr.contains("session terminated by ops"), "{outcome:?}");
+    eventually(AT_ONCE, "the end", async || {
+        let status = raw(namespace, &name).await.data["status"].clone();
+        if status["reason"] == "AdminTerminated" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -152,7 +171,7 @@ async fn the_console_shows_all_sessions_but_those_that_it_cannot_read() {
 }
 
 #[tokio::test]
-async fn a_controller_goes_on_beside_a_session_that_it_cannot_read() {
+async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cannot_read() {
     let bastion = Bastion::on(ControlPlane::lax().await, async |namespace, _| {
         add_unreadable_session(namespace, "gateway-9", ("protocol", "Telepathy")).await;
     })
@@ -169,6 +188,8 @@ async fn a_controller_goes_on_beside_a_session_that_it_cannot_read() {
         all.rfind(|name| name != "bad").ok_or(names)
     })
     .await;
+    told(namespace, "bad", "spec.protocol: unknown variant `Telepathy`").await;
+    counted_once(controller.http, "BastionSession").await;
     let killed = Instant::now();
     lost.process.signal(Signal::SIGKILL);
     eventually(Duration::from_secs(30), "the end of a lost session", async || {
@@ -176,14 +197,16 @@ async fn a_controller_goes_on_beside_a_session_that_it_cannot_read() {
         if status["reason"] == "GatewayLost" { Ok(()) } else { Err(format!("{status} after {:?}", killed.elapsed())) }
     })
     .await;
-    told(namespace, "bad", "spec.protocol: unknown variant `Telepathy`").await;
-    counted_once(controller.http, "BastionSession").await;
     eventually(PATIENCE, "the record of the lost session", async || {
         let finalizers = raw(namespace, &name).await.finalizers().to_vec();
         if finalizers.is_empty() { Ok(()) } else { Err(format!("{finalizers:?}")) }
     })
     .await;
-    assert_eq!(raw(namespace, "bad").await.data["status"]["phase"], "Active", "nobody has taken it for ended");
+    eventually(PATIENCE, "the end of the unreadable session, whose gateway never showed itself", async || {
+        let status = raw(namespace, "bad").await.data["status"].clone();
+        if status["reason"] == "GatewayLost" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
     assert_eq!(raw(namespace, "bad").await.finalizers(), ["bastion.dev/audit"], "it is not on record");
     // As docs/operations.md has it: the policies let nobody else do this.
     let controller_account = format!("--as=system:serviceaccount:{}:bastion-controller", namespace.name);
@@ -192,6 +215,36 @@ async fn a_controller_goes_on_beside_a_session_that_it_cannot_read() {
     let outcome = namespace.kubectl(&arguments).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(raw(namespace, "bad").await.finalizers(), [] as [&str; 0]);
+}
+
+/// Anybody who may write a Lease can set its time of renewal to the last day of 9999, which no program can represent.
+#[tokio::test]
+async fn a_lease_with_a_time_that_cannot_be_read_hides_no_lost_gateway() {
+    let bastion = Bastion::up().await;
+    let namespace = &bastion.namespace;
+    let lease = |name: &str, labels: Value| {
+        let spec = json!({"holderIdentity": name, "renewTime": "9999-12-31T23:59:59.000000Z"});
+        let metadata = json!({"name": name, "labels": labels});
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
+    };
+    let bad = namespace.add(lease("gateway-9-abcdefghij", json!({"bastion.dev/lease-of": "gateway"}))).await;
+    namespace.add(lease("bastion-controller", json!({}))).await;
+    let lost = Gateway::start(namespace, "gateway-1").await;
+    let controller = Controller::start(namespace, "controller-0", "10m").await;
+    let alice = bastion.open_on(&lost, "alice", "web-1").await;
+    lost.process.signal(Signal::SIGKILL);
+    eventually(Duration::from_secs(30), "the end of a lost session", async || {
+        let status = raw(namespace, &alice.session.name_any()).await.data["status"].clone();
+        if status["reason"] == "GatewayLost" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    let (leases, name) = api_of(&namespace.admin(), &serde_json::to_value(&bad).expect("JSON"));
+    eventually(Duration::from_secs(30), "the loss of the instance whose Lease has the bad time", async || {
+        let spec = leases.get(&name).await.map_err(|error| error.to_string())?.data["spec"].clone();
+        if spec["holderIdentity"] == "lost" { Ok(()) } else { Err(spec.to_string()) }
+    })
+    .await;
+    metric_becomes(controller.http, "bastion_leader", |leads| leads == 1.0).await;
 }
 
 /// Any writer of an object can set these times, and no schema checks them.

@@ -1,6 +1,7 @@
 //! `bastion drain`: what comes before an uninstall. It stops the gateways, ends the open sessions, and waits until every
 //! session is on record, so that none is left with a finalizer that nobody takes off.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,7 +13,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 use tracing::{info, warn};
 
-use crate::api::{AUDIT_FINALIZER, BastionSession, Phase};
+use crate::api::{AUDIT_FINALIZER, BastionSession, Phase, Termination};
 use crate::cluster::{Guarded, START_TIMEOUT, Unreadable, ask, code, split};
 
 /// The Deployment of the gateways, as the chart calls it.
@@ -49,9 +50,9 @@ struct Left {
 pub async fn run(client: Client, settings: Settings) -> anyhow::Result<()> {
     let me = own_name(&client).await?;
     stop_gateways(&client, &settings.namespace).await?;
-    let mut told = None;
+    let (mut told, mut warned) = (None, HashSet::new());
     loop {
-        match look(&client, &settings, &me).await {
+        match look(&client, &settings, &me, &mut warned).await {
             Ok(left) if left == Left::default() => break,
             Ok(left) => {
                 if told.replace(left) != Some(left) {
@@ -87,15 +88,32 @@ async fn stop_gateways(client: &Client, namespace: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Asks for the end of what is open, and counts what is left.
-async fn look(client: &Client, settings: &Settings, me: &str) -> Result<Left, kube::Error> {
-    let sessions: Api<BastionSession> = Api::namespaced(client.clone(), &settings.namespace);
-    let guarded: Api<Guarded<BastionSession>> = Api::namespaced(client.clone(), &settings.namespace);
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &settings.namespace);
+/// Asks for the end of what is open, and counts what is left; `warned` has the uids of the unreadable sessions that the log
+/// names already.
+async fn look(
+    client: &Client,
+    settings: &Settings,
+    me: &str,
+    warned: &mut HashSet<String>,
+) -> Result<Left, kube::Error> {
+    let sessions: Api<Guarded<BastionSession>> = Api::namespaced(client.clone(), &settings.namespace);
+    let pods: Api<Guarded<Pod>> = Api::namespaced(client.clone(), &settings.namespace);
     let gateways = pods.list(&ListParams::default().labels(GATEWAY_PODS)).await?.items.len();
-    let (readable, unreadable) = split(guarded.list(&ListParams::default()).await?);
-    let mut left = Left { gateways, unreadable: unreadable.len(), ..Left::default() };
-    warn_of(&unreadable);
+    let (readable, unreadable) = split(sessions.list(&ListParams::default()).await?);
+    let mut left = Left { gateways, ..Left::default() };
+    for session in unreadable.iter().filter(|session| needs_hand(session)) {
+        left.unreadable += 1;
+        if warned.insert(session.uid().to_owned()) {
+            let (name, error) = (session.name(), &session.error);
+            warn!(
+                session = name,
+                error, "a session cannot be read, so it is not recorded; delete it and remove its finalizer"
+            );
+        }
+        if session.is_active() && session.asked_to_end().is_none() {
+            terminate(&sessions, session.name(), me, &settings.reason).await?;
+        }
+    }
     for session in readable {
         left.unrecorded += usize::from(session.finalizers().iter().any(|it| it == AUDIT_FINALIZER));
         if session.phase() == Phase::Active {
@@ -108,19 +126,18 @@ async fn look(client: &Client, settings: &Settings, me: &str) -> Result<Left, ku
     Ok(left)
 }
 
-/// Logs what an administrator must do about sessions that cannot be read: they are not recorded, so their finalizers stay.
-fn warn_of(unreadable: &[Unreadable]) {
-    for session in unreadable {
-        let (name, error) = (session.name(), &session.error);
-        warn!(
-            session = name,
-            error, "a session cannot be read, so it is not recorded; delete it and remove its finalizer"
-        );
-    }
+/// Whether an unreadable session runs, or has a finalizer that only an administrator can remove.
+fn needs_hand(session: &Unreadable) -> bool {
+    !session.has_ended() || session.metadata.finalizers.iter().flatten().any(|it| it == AUDIT_FINALIZER)
 }
 
-async fn terminate(sessions: &Api<BastionSession>, name: &str, me: &str, reason: &str) -> Result<(), kube::Error> {
-    let termination = json!({"spec": {"termination": {"requestedBy": me, "reason": reason}}});
+async fn terminate(
+    sessions: &Api<Guarded<BastionSession>>,
+    name: &str,
+    me: &str,
+    reason: &str,
+) -> Result<(), kube::Error> {
+    let termination = json!({"spec": {"termination": {"requestedBy": me, "reason": Termination::reason_of(reason)}}});
     match sessions.patch(name, &PatchParams::default(), &Patch::Merge(termination)).await {
         Ok(_) => {
             info!(session = name, "asked for its end");
@@ -129,5 +146,28 @@ async fn terminate(sessions: &Api<BastionSession>, name: &str, me: &str, reason:
         // It has ended, or somebody else was first.
         Err(error) if matches!(code(&error), Some(404 | 409 | 422)) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::audit::samples::active;
+
+    #[rstest]
+    #[case::it_runs(json!({"phase": "Active"}), json!(null), true)]
+    #[case::it_is_held(json!({"phase": "Closed"}), json!([AUDIT_FINALIZER]), true)]
+    #[case::it_has_ended(json!({"phase": "Closed"}), json!([]), false)]
+    #[case::it_is_held_by_others(json!({"phase": "Closed"}), json!(["example.com/x"]), false)]
+    fn an_unreadable_session(#[case] status: Value, #[case] finalizers: Value, #[case] expected: bool) {
+        let mut object = serde_json::to_value(active("a")).unwrap();
+        object["spec"]["protocol"] = json!("Telepathy");
+        object["status"] = status;
+        object["metadata"]["finalizers"] = finalizers;
+        let session = serde_json::from_value::<Guarded<BastionSession>>(object).unwrap().0.unwrap_err();
+        assert_eq!(needs_hand(&session), expected);
     }
 }

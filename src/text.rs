@@ -18,11 +18,11 @@ pub fn printable_up_to(text: &str, max: usize) -> String {
 }
 
 /// Whether the character is a control character, or a format character of Unicode that takes no room: a mark or an
-/// override of the direction of writing, a joiner, a variation selector, a tag.
+/// override of the direction of writing, a joiner, a variation selector, a tag, a noncharacter.
 pub fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffd}'
+            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{ffff}'
             | '\u{e0000}'..='\u{e0fff}')
 }
 
@@ -46,6 +46,19 @@ mod tests {
     #[case::chinese("数据库 主库", "数据库 主库")]
     fn what_could_steer_a_terminal_is_removed(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(printable(text), expected);
+    }
+
+    /// The characters that YAML 1.1 allows, section 5.1. kubectl reads every object as YAML to print it as YAML.
+    fn is_printable_in_yaml(c: char) -> bool {
+        matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}'
+            | '\u{10000}'..)
+    }
+
+    #[test]
+    fn no_printable_text_breaks_yaml() {
+        let broken =
+            ('\0'..=char::MAX).find(|c| !is_printable_in_yaml(*c) && printable(&format!("a{c}b")).contains(*c));
+        assert_eq!(broken, None);
     }
 
     #[rstest]

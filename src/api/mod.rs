@@ -14,8 +14,8 @@ pub use credentials::{Credentials, PasswordKeyRef, SecretKeyRef};
 pub use legacy::LegacyAlgorithm;
 pub use phase::{Phase, Reason};
 pub use session::{
-    BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, ObservedBy, Protocol, RecordedChannel,
-    RecordingResult, RecordingState, SessionRecordingPlan, Termination, User,
+    BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, MAX_REASON, ObservedBy, Protocol,
+    RecordedChannel, RecordingResult, RecordingState, SessionRecordingPlan, Termination, User,
 };
 pub use target::{Allow, BastionTarget, BastionTargetSpec, Limits, RecordingMode};
 pub use text::{Group, HostKeyLine, KeyLine, Line, Login, UserKeyLine};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::phase::Phase;
 use super::target::{Limits, RecordingMode};
 use super::text::{Group, one_line, time_pattern};
+use crate::text::printable_up_to;
 
 /// One SSH session. A gateway creates it when a user has signed in and ends it the moment that the connection
 /// ends; a controller ends it when its gateway is gone. Nobody else creates or changes one, but for
@@ -174,6 +175,9 @@ pub struct SessionRecordingPlan {
     pub location: Option<String>,
 }
 
+/// The longest `spec.termination.reason`, in characters.
+pub const MAX_REASON: usize = 512;
+
 /// A request to end a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -183,11 +187,19 @@ pub struct Termination {
     pub requested_by: String,
     /// Why. The session's user reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), extend("x-kubernetes-validations" = one_line()))]
+    #[schemars(length(max = MAX_REASON), extend("x-kubernetes-validations" = one_line()))]
     pub reason: Option<String>,
     /// The program that asked in that name; nothing where it was `kubectl` or another of yours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
+}
+
+impl Termination {
+    /// Returns a reason in the form that the schema accepts: one printable line of at most [`MAX_REASON`] characters. `None` if
+    /// the text has nothing printable.
+    pub fn reason_of(text: &str) -> Option<String> {
+        Some(printable_up_to(text, MAX_REASON)).filter(|reason| !reason.is_empty())
+    }
 }
 
 /// Who asks in the name of people.
@@ -311,5 +323,20 @@ impl BastionSession {
     /// The phase; a session that nobody has written a status to is Active.
     pub fn phase(&self) -> Phase {
         self.status.as_ref().map_or(Phase::Active, |status| status.phase)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_the_form_that_the_schema_accepts() {
+        assert_eq!(Termination::reason_of(" two\nlines\u{9b}2J\u{fffe} ").as_deref(), Some("two lines2J"));
+        assert_eq!(
+            Termination::reason_of(&"\u{f6}".repeat(600)).map(|reason| reason.chars().count()),
+            Some(MAX_REASON)
+        );
+        assert_eq!(Termination::reason_of("\n\u{1b}"), None);
     }
 }

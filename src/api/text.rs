@@ -6,9 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// CEL: the string has no control character (C0, DEL, C1), no line separator, and no bidirectional override. A terminal that
-/// prints the string would obey such characters, or show a misleading text.
-pub const ONE_LINE: &str = r"!self.matches(r'[\x00-\x1f\x7f-\x9f\x{2028}-\x{202e}\x{2066}-\x{2069}]')";
+/// CEL: the string has no control character (C0, DEL, C1), no line separator, no bidirectional override, and neither U+FFFE nor
+/// U+FFFF. A terminal that prints the string would obey such characters, or show a misleading text. `kubectl get -o yaml` fails
+/// for a whole list when one object has DEL, C1, U+FFFE or U+FFFF in it.
+pub const ONE_LINE: &str = r"!self.matches(r'[\x00-\x1f\x7f-\x9f\x{2028}-\x{202e}\x{2066}-\x{2069}\x{fffe}\x{ffff}]')";
 /// The message for a string that breaks [`ONE_LINE`].
 pub const ONE_LINE_MESSAGE: &str =
     "must be one line of text, without control characters or characters that turn the direction of writing";

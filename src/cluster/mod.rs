@@ -1,6 +1,7 @@
 //! The thin layer between the programs and the Kubernetes API server.
 
 mod events;
+mod lease;
 mod readable;
 mod request;
 mod rights;
@@ -17,7 +18,8 @@ use serde::de::DeserializeOwned;
 use tracing::warn;
 
 pub use events::{EventSink, regarding};
-pub use readable::{Guarded, ReadableStore, Unreadable, UnreadableReports, split};
+pub use lease::LenientLease;
+pub use readable::{Guarded, ReadableStore, Unreadable, UnreadableReports, UnreadableSession, split};
 pub use request::{RequestError, ask, client, code, is_overloaded};
 pub use rights::{Right, asks_as};
 pub use sessions::{Created, Ended, SessionWriter, WriteError};

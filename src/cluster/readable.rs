@@ -8,8 +8,9 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, StreamExt};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::ObjectList;
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::watcher::{self, Event};
@@ -20,7 +21,8 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::{EventSink, watch};
-use crate::api::Phase;
+use crate::api::{BastionSession, Phase, Termination};
+use crate::lifecycle::{Cause, asked_to_end, cause_of_request};
 use crate::metrics::{KindLabels, METRICS};
 use crate::text::printable_up_to;
 
@@ -38,12 +40,27 @@ pub struct Guarded<K>(pub Result<Arc<K>, Unreadable>);
 /// An object that this program cannot read.
 #[derive(Clone, Debug)]
 pub struct Unreadable {
-    /// Its name, namespace, uid and resource version.
+    /// Its name, namespace, uid, resource version, finalizers and time of deletion.
     pub metadata: ObjectMeta,
     /// Its `status.phase`, where it has one.
     pub phase: Option<String>,
+    /// What is needed to end it, if it is a session.
+    pub session: UnreadableSession,
     /// Which field cannot be read, and why: one printable line.
     pub error: String,
+}
+
+/// The parts of an unreadable session by which it can be ended. A part that cannot be read is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnreadableSession {
+    /// Its `spec.gateway.instance`.
+    pub instance: Option<String>,
+    /// Its `spec.startTime`.
+    pub start: Option<Timestamp>,
+    /// Its `spec.user.subject`.
+    pub subject: Option<String>,
+    /// Its `spec.termination`, without `via`.
+    pub termination: Option<Termination>,
 }
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
@@ -65,20 +82,63 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
 impl Unreadable {
     fn new(object: &Value, error: &str) -> Self {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let time = |pointer: &str| text(pointer).and_then(|text| text.parse::<Timestamp>().ok());
         let metadata = ObjectMeta {
             name: text("/metadata/name"),
             namespace: text("/metadata/namespace"),
             uid: text("/metadata/uid"),
             resource_version: text("/metadata/resourceVersion"),
+            finalizers: object.pointer("/metadata/finalizers").and_then(|all| Deserialize::deserialize(all).ok()),
+            deletion_timestamp: time("/metadata/deletionTimestamp").map(Time),
             ..ObjectMeta::default()
         };
-        Self { metadata, phase: text("/status/phase"), error: printable_up_to(error, MAX_ERROR) }
+        let termination = object.pointer("/spec/termination").filter(|it| it.is_object()).map(|_| Termination {
+            requested_by: text("/spec/termination/requestedBy").unwrap_or_default(),
+            reason: text("/spec/termination/reason"),
+            via: None,
+        });
+        let session = UnreadableSession {
+            instance: text("/spec/gateway/instance"),
+            start: time("/spec/startTime"),
+            subject: text("/spec/user/subject"),
+            termination,
+        };
+        Self { metadata, phase: text("/status/phase"), session, error: printable_up_to(error, MAX_ERROR) }
     }
 
     /// Whether its phase is one that this version knows as final.
     pub fn has_ended(&self) -> bool {
         let phase = Phase::ALL.into_iter().find(|phase| self.phase.as_deref() == Some(phase.as_str()));
         phase.is_some_and(Phase::is_final)
+    }
+
+    /// Whether it is a session that runs: it has the phase Active, or none. The schema refuses an end of any other.
+    pub fn is_active(&self) -> bool {
+        self.phase.as_deref().is_none_or(|phase| phase == Phase::Active.as_str())
+    }
+
+    /// Returns the cause for which somebody asked that the session end; `None` if nobody did.
+    pub fn asked_to_end(&self) -> Option<Cause> {
+        let UnreadableSession { subject, termination, .. } = &self.session;
+        cause_of_request(
+            termination.as_ref(),
+            subject.as_deref().unwrap_or_default(),
+            self.metadata.deletion_timestamp.is_some(),
+        )
+    }
+
+    /// Returns a reference to this version of the object.
+    pub fn reference<K: Resource<DynamicType = ()>>(&self) -> ObjectReference {
+        let ObjectMeta { name, namespace, uid, resource_version, .. } = self.metadata.clone();
+        ObjectReference {
+            api_version: Some(K::api_version(&()).into_owned()),
+            kind: Some(K::kind(&()).into_owned()),
+            name,
+            namespace,
+            uid,
+            resource_version,
+            ..ObjectReference::default()
+        }
     }
 
     /// Its uid; empty for an object without one, which the API server does not send.
@@ -121,6 +181,18 @@ impl<K: Resource + Clone> Resource for Guarded<K> {
             Ok(object) => Arc::make_mut(object).meta_mut(),
             Err(unreadable) => &mut unreadable.metadata,
         }
+    }
+}
+
+impl Guarded<BastionSession> {
+    /// Whether it has ended, in a phase that this version knows.
+    pub fn has_ended(&self) -> bool {
+        self.0.as_ref().map_or_else(Unreadable::has_ended, |session| session.phase().is_final())
+    }
+
+    /// Returns the cause for which somebody asked that the session end; `None` if nobody did.
+    pub fn asked_to_end(&self) -> Option<Cause> {
+        self.0.as_ref().map_or_else(Unreadable::asked_to_end, |session| asked_to_end(session))
     }
 }
 
@@ -174,17 +246,7 @@ impl UnreadableReports {
         METRICS.objects_unreadable.get_or_create(&KindLabels { kind: kind.to_string() }).inc();
         let (name, error) = (object.name(), object.error.as_str());
         warn!(%kind, name, error, "an object cannot be read; it is left out, and the others are used");
-        let ObjectMeta { name, namespace, uid, resource_version, .. } = object.metadata.clone();
-        let reference = ObjectReference {
-            api_version: Some(K::api_version(&()).into_owned()),
-            kind: Some(kind.into_owned()),
-            name,
-            namespace,
-            uid,
-            resource_version,
-            ..ObjectReference::default()
-        };
-        self.events.unreadable(reference, &object.error);
+        self.events.unreadable(object.reference::<K>(), &object.error);
     }
 
     /// Returns the objects of a list that can be read, and reports the others.
@@ -267,7 +329,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{BastionSession, BastionUser};
+    use crate::api::BastionUser;
     use crate::audit::samples::active;
 
     fn user(name: &str, spec: &Value) -> Value {
@@ -324,6 +386,27 @@ mod tests {
         };
         assert!(with_phase(json!("Closed")));
         assert!(!with_phase(json!("Active")) && !with_phase(json!(null)) && !with_phase(json!("Suspended")));
+    }
+
+    #[test]
+    fn what_is_needed_to_end_an_unreadable_session_is_read() {
+        let mut object = serde_json::to_value(active("a")).unwrap();
+        object["spec"]["startTime"] = json!("2099-01-01T00:00:00+99:00");
+        object["spec"]["termination"] = json!({"requestedBy": "ops", "reason": "late", "via": "Telepathy"});
+        object["metadata"]["finalizers"] = json!(["bastion.dev/audit"]);
+        let instance = object["spec"]["gateway"]["instance"].as_str().map(str::to_owned);
+        let guarded: Guarded<BastionSession> = serde_json::from_value(object.clone()).unwrap();
+        assert_eq!(guarded.asked_to_end(), Some(Cause::Terminated { by: "ops".into(), reason: Some("late".into()) }));
+        let unreadable = guarded.0.unwrap_err();
+        assert_eq!((unreadable.session.instance.clone(), unreadable.session.start), (instance, None));
+        assert!(unreadable.is_active() && !unreadable.has_ended());
+        assert_eq!(unreadable.metadata.finalizers.as_deref(), Some(["bastion.dev/audit".to_owned()].as_slice()));
+        object["spec"]["termination"] = json!(null);
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        object["status"]["phase"] = json!("Suspended");
+        let unreadable = serde_json::from_value::<Guarded<BastionSession>>(object).unwrap().0.unwrap_err();
+        assert_eq!(unreadable.asked_to_end(), Some(Cause::Deleted));
+        assert!(!unreadable.is_active() && !unreadable.has_ended());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::{EventSink, Guarded, REQUEST_TIMEOUT, code, regarding, retry_pace};
+use super::{EventSink, Guarded, REQUEST_TIMEOUT, code, retry_pace};
 use crate::api::{BastionSession, BastionSessionStatus, CONDITION_ENDED, RecordingResult};
 use crate::lifecycle::End;
 use crate::metrics::{EndLabels, METRICS, RetryLabels};
@@ -180,10 +180,10 @@ impl SessionWriter {
     ///
     /// # Errors
     /// As [`Self::end`], and a conflict when the session has changed.
-    pub async fn end_as_seen(&self, session: &BastionSession, end: &End) -> Result<Ended, WriteError> {
+    pub async fn end_as_seen(&self, session: &ObjectReference, end: &End) -> Result<Ended, WriteError> {
         let mut patch = patch(end);
-        patch["metadata"] = json!({ "resourceVersion": session.resource_version() });
-        self.write(&regarding(session), end, &patch).await
+        patch["metadata"] = json!({ "resourceVersion": session.resource_version });
+        self.write(session, end, &patch).await
     }
 
     /// Writes an end once.

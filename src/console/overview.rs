@@ -10,8 +10,8 @@ use axum::http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use kube::api::{Api, ListParams};
+use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ use super::Console;
 use super::failure::{Failure, Refusals};
 use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER};
 use crate::audit::Tally;
-use crate::cluster::Right;
+use crate::cluster::{Guarded, LenientLease, Right};
 use crate::web::{Caller, asked};
 
 /// Of which time starts and ends are counted.
@@ -115,12 +115,12 @@ impl Console {
         if !self.gate.may(caller.user(), right).await? {
             return Ok(None);
         }
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let leases: Api<LenientLease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pods: Api<Guarded<Pod>> = Api::namespaced(self.client.clone(), &self.namespace);
         let of_gateways = ListParams::default().labels(&format!("{LEASE_LABEL}={LEASE_OF_GATEWAY}"));
         let of_pods = ListParams::default().labels(SELECT_PODS);
         let (leases, pods) = futures::try_join!(asked(leases.list(&of_gateways)), asked(pods.list(&of_pods)))?;
-        let states = leases.items.iter().map(|lease| state(lease, &pods.items, sessions, now));
+        let states = leases.items.iter().map(|lease| state(&lease.0, &pods.items, sessions, now));
         Ok(Some(states.collect()))
     }
 }
@@ -130,11 +130,11 @@ fn pod_of(instance: &str) -> &str {
     instance.rsplit_once('-').map_or(instance, |(pod, _)| pod)
 }
 
-fn state(lease: &Lease, pods: &[Pod], sessions: &BTreeMap<String, usize>, now: Timestamp) -> GatewayState {
+fn state(lease: &Lease, pods: &[Guarded<Pod>], sessions: &BTreeMap<String, usize>, now: Timestamp) -> GatewayState {
     let instance = lease.name_any();
     let name = pod_of(&instance).to_owned();
     let spec = lease.spec.clone().unwrap_or_default();
-    let going = |pod: &Pod| pod.name_any() == name && pod.metadata.deletion_timestamp.is_some();
+    let going = |pod: &Guarded<Pod>| pod.name_any() == name && pod.meta().deletion_timestamp.is_some();
     GatewayState {
         renewed_ago: spec.renew_time.map(|renewed| seconds_since(renewed.0, now)),
         lost: spec.holder_identity.as_deref() == Some(LOST_HOLDER),
@@ -163,7 +163,7 @@ mod tests {
             "spec": {"holderIdentity": "bastion-gateway-7d-x-abcdefghij", "renewTime": "2026-01-01T00:00:00.000000Z"},
         }))
         .unwrap();
-        let pod = |deleted: Option<&str>| -> Pod {
+        let pod = |deleted: Option<&str>| -> Guarded<Pod> {
             let metadata = json!({"name": "bastion-gateway-7d-x", "deletionTimestamp": deleted});
             serde_json::from_value(json!({"metadata": metadata})).unwrap()
         };

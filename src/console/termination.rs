@@ -15,12 +15,9 @@ use super::Console;
 use super::api::{is_name, read_path};
 use super::failure::{Failure, Refusals};
 use super::view::Session;
-use crate::api::{BastionSession, Phase};
+use crate::api::{BastionSession, MAX_REASON, Phase, Termination};
 use crate::cluster::{Right, code};
 use crate::web::{Caller, asked};
-
-/// As many characters as the object takes.
-const LONGEST_REASON: usize = 512;
 
 /// An end that is asked for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -48,10 +45,10 @@ pub async fn terminate(
     let caller = console.caller(&headers).await?;
     let name = read_path(name)?;
     let Json(request) = body.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
-    let reason = request.reason.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty());
-    if reason.as_ref().is_some_and(|reason| reason.chars().count() > LONGEST_REASON) {
-        return Err(Failure::Malformed(format!("reason: write {LONGEST_REASON} characters at most")));
+    if request.reason.as_ref().is_some_and(|reason| reason.trim().chars().count() > MAX_REASON) {
+        return Err(Failure::Malformed(format!("reason: write {MAX_REASON} characters at most")));
     }
+    let reason = request.reason.as_deref().and_then(Termination::reason_of);
     let session = console.to_be_ended(&caller, &name).await?;
     if session.spec.termination.is_some() {
         return Ok(Json(Session::from(&session)));

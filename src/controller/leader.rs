@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api::LEADER_LEASE;
+use crate::cluster::LenientLease;
 use crate::lifecycle::{CAMPAIGN_EVERY, Election, Move, RENEW_TIMEOUT, TAKE_AFTER};
 use crate::liveness::LeaseError;
 use crate::metrics::METRICS;
@@ -58,7 +59,7 @@ fn is_now(until: Option<Instant>) -> bool {
 /// Campaigns until `stop` is cancelled, then gives the Lease back. `reign` says until when this controller leads, which
 /// is before anybody else can lead, even if the API server cannot be reached.
 pub async fn campaign(
-    leases: Api<Lease>,
+    leases: Api<LenientLease>,
     pod: &str,
     id: &str,
     reign: watch::Sender<Option<Instant>>,
@@ -97,10 +98,10 @@ fn announce(reign: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
     });
 }
 
-async fn round(leases: &Api<Lease>, id: &str, election: &mut Election) -> Result<(), LeaseError> {
+async fn round(leases: &Api<LenientLease>, id: &str, election: &mut Election) -> Result<(), LeaseError> {
     let current = timeout(RENEW_TIMEOUT, leases.get_opt(LEADER_LEASE)).await.map_err(|_| LeaseError::Timeout)??;
     let (holder, version) = match &current {
-        Some(lease) => (holder(lease), lease.metadata.resource_version.clone().unwrap_or_default()),
+        Some(LenientLease(lease)) => (holder(lease), lease.metadata.resource_version.clone().unwrap_or_default()),
         None => (String::new(), String::new()),
     };
     let sent = Instant::now();
@@ -116,9 +117,13 @@ async fn round(leases: &Api<Lease>, id: &str, election: &mut Election) -> Result
     Ok(())
 }
 
-async fn claim(leases: &Api<Lease>, current: Option<Lease>, id: &str) -> Result<Lease, kube::Error> {
+async fn claim(
+    leases: &Api<LenientLease>,
+    current: Option<LenientLease>,
+    id: &str,
+) -> Result<LenientLease, kube::Error> {
     let now = MicroTime(Timestamp::now());
-    let Some(mut lease) = current else {
+    let Some(LenientLease(mut lease)) = current else {
         let metadata = ObjectMeta { name: Some(LEADER_LEASE.to_owned()), ..ObjectMeta::default() };
         let spec = LeaseSpec {
             holder_identity: Some(id.to_owned()),
@@ -127,7 +132,7 @@ async fn claim(leases: &Api<Lease>, current: Option<Lease>, id: &str) -> Result<
             renew_time: Some(now),
             ..LeaseSpec::default()
         };
-        return leases.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await;
+        return leases.create(&PostParams::default(), &LenientLease(Lease { metadata, spec: Some(spec) })).await;
     };
     let changes_hands = holder(&lease) != id;
     let spec = lease.spec.get_or_insert_default();
@@ -137,16 +142,16 @@ async fn claim(leases: &Api<Lease>, current: Option<Lease>, id: &str) -> Result<
         spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0) + 1);
     }
     spec.renew_time = Some(now);
-    leases.replace(LEADER_LEASE, &PostParams::default(), &lease).await
+    leases.replace(LEADER_LEASE, &PostParams::default(), &LenientLease(lease)).await
 }
 
 /// Leaves the Lease without a holder, so that another can lead at once.
-async fn give_back(leases: &Api<Lease>, id: &str) {
+async fn give_back(leases: &Api<LenientLease>, id: &str) {
     let given_back = async {
-        let mut lease = leases.get(LEADER_LEASE).await?;
+        let LenientLease(mut lease) = leases.get(LEADER_LEASE).await?;
         if holder(&lease) == id {
             lease.spec.get_or_insert_default().holder_identity = None;
-            leases.replace(LEADER_LEASE, &PostParams::default(), &lease).await?;
+            leases.replace(LEADER_LEASE, &PostParams::default(), &LenientLease(lease)).await?;
         }
         Ok::<_, kube::Error>(())
     };

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::{Settings, pods, witnesses};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
-use crate::cluster::{Guarded, REQUEST_TIMEOUT, watch};
+use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, watch};
 use crate::lifecycle::{HEARTBEAT_EVERY, HEARTBEAT_TIMEOUT, LOST_LEASE_KEPT, Observer, Suspect, TICK};
 use crate::liveness::{InstanceLease, LeaseError, declare_lost, forget, new_instance, seen};
 use crate::metrics::METRICS;
@@ -37,7 +37,7 @@ pub async fn run(
     losses: mpsc::Sender<String>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
+    let leases: Api<LenientLease> = Api::namespaced(client.clone(), &settings.namespace);
     let sessions = Api::namespaced(client.clone(), &settings.namespace);
     let own = new_instance(&settings.pod);
     tokio::select! {
@@ -55,7 +55,7 @@ fn with<T>(observer: &Shared, use_it: impl FnOnce(&mut Observer) -> T) -> T {
 }
 
 /// Keeps the observer's view up to date.
-async fn follow(leases: Api<Lease>, own: &str, observer: &Shared, losses: &mpsc::Sender<String>) {
+async fn follow(leases: Api<LenientLease>, own: &str, observer: &Shared, losses: &mpsc::Sender<String>) {
     let of_the_bastion = watcher::Config::default().labels(LEASE_LABEL);
     let mut events = std::pin::pin!(watch(leases, of_the_bastion));
     let mut listed = HashSet::new();
@@ -67,10 +67,10 @@ async fn follow(leases: Api<Lease>, own: &str, observer: &Shared, losses: &mpsc:
             }
             Event::InitApply(lease) => {
                 listed.insert(lease.name_any());
-                hear(&lease, own, observer, false)
+                hear(&lease.0, own, observer, false)
             }
             Event::InitDone => with(observer, |view| view.listed(&listed, Instant::now())),
-            Event::Apply(lease) => hear(&lease, own, observer, true),
+            Event::Apply(lease) => hear(&lease.0, own, observer, true),
             Event::Delete(lease) => {
                 with(observer, |view| view.lease_gone(&lease.name_any(), Instant::now()));
                 vec![lease.name_any()]
@@ -107,7 +107,7 @@ fn of_controller(lease: &Lease) -> bool {
 }
 
 /// Renews this controller's own Lease, by which it sees whether its watch works.
-async fn beat(leases: Api<Lease>, own: &str, stop: CancellationToken) {
+async fn beat(leases: Api<LenientLease>, own: &str, stop: CancellationToken) {
     let mut ticks = interval(HEARTBEAT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lease: Option<InstanceLease> = None;
@@ -149,7 +149,7 @@ async fn stay_awake(observer: &Shared) {
 
 /// Looks for suspects, and declares lost those that have not shown themselves to the API server either.
 async fn judge(
-    leases: Api<Lease>,
+    leases: Api<LenientLease>,
     sessions: Api<Guarded<BastionSession>>,
     observer: &Shared,
     losses: &mpsc::Sender<String>,
@@ -207,7 +207,7 @@ fn doubt(suspect: &Suspect, error: &LeaseError) {
 }
 
 /// Deletes the Leases of instances that were lost long ago, and of controllers that are no more.
-async fn clear_away(leases: &Api<Lease>, observer: &Shared) {
+async fn clear_away(leases: &Api<LenientLease>, observer: &Shared) {
     let Ok(before) = Timestamp::now().checked_sub(LOST_LEASE_KEPT) else { return };
     for lost in with(observer, |view| view.left_behind(before)) {
         if let Err(error) = forget(leases, &lost).await {

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 
-use crate::cluster::watch;
+use crate::cluster::{Guarded, watch};
 use crate::lifecycle::{Container, Observer};
 
 /// The name of the gateway's container in its Pod.
@@ -17,7 +17,8 @@ const GATEWAY_CONTAINER: &str = "gateway";
 
 /// Keeps the observer's view of Pods up to date, for as long as it is polled.
 pub async fn follow(client: Client, namespace: &str, observer: &Arc<Mutex<Observer>>) {
-    let mut events = std::pin::pin!(watch(Api::<Pod>::namespaced(client, namespace), watcher::Config::default()));
+    let mut events =
+        std::pin::pin!(watch(Api::<Guarded<Pod>>::namespaced(client, namespace), watcher::Config::default()));
     let mut listed = BTreeMap::new();
     while let Some(event) = events.next().await {
         let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -31,9 +32,9 @@ pub async fn follow(client: Client, namespace: &str, observer: &Arc<Mutex<Observ
     }
 }
 
-/// How the gateway's container in a Pod is.
-fn container(pod: &Pod) -> Container {
-    let Some(status) = &pod.status else { return Container::Unknown };
+/// How the gateway's container in a Pod is. Of a Pod that cannot be read only its existence is known.
+fn container(pod: &Guarded<Pod>) -> Container {
+    let Some(status) = pod.0.as_ref().ok().and_then(|pod| pod.status.as_ref()) else { return Container::Unknown };
     if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return Container::Over;
     }
@@ -82,8 +83,10 @@ mod tests {
     #[case::waiting_for_the_first_time(&gateway(&json!({ "waiting": {} }), &json!({})), Container::Unknown)]
     #[case::failed(&json!({ "phase": "Failed" }), Container::Over)]
     #[case::without_a_status(&json!({}), Container::Unknown)]
+    #[case::that_cannot_be_read(&json!({ "phase": "Failed", "startTime": "9999-12-31T23:59:59Z" }), Container::Unknown)]
     fn a_container(#[case] status: &Value, #[case] expected: Container) {
-        let pod: Pod = serde_json::from_value(json!({ "metadata": { "uid": "u" }, "status": status })).unwrap();
+        let pod: Guarded<Pod> =
+            serde_json::from_value(json!({ "metadata": { "uid": "u" }, "status": status })).unwrap();
         assert_eq!(container(&pod), expected);
     }
 }

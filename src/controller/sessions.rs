@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::controller::{self, Action as Next, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,8 +20,10 @@ use super::Settings;
 use super::leader::Reign;
 use super::surplus::surplus;
 use crate::api::{BastionSession, Phase};
-use crate::cluster::{Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WATCH_SECONDS, WriteError, code};
-use crate::lifecycle::{Action, Cause, END_TIMEOUT, Observer, Situation, asked_to_end, decide};
+use crate::cluster::{
+    Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WATCH_SECONDS, WriteError, code, regarding,
+};
+use crate::lifecycle::{Action, Cause, END_TIMEOUT, Observer, Situation, attend, decide};
 use crate::liveness::orders::{self, EndOrder, OrderedCause};
 use crate::metrics::{METRICS, PhaseLabels};
 use crate::redis_link::RedisLink;
@@ -82,8 +84,7 @@ pub async fn run(
     let store = controller.store();
     let losses = stream::unfold(lost, async |mut lost| lost.recv().await.map(|instance| (instance, lost)));
     let of_the_lost = losses.flat_map(move |instance| {
-        let of_it = |session: &BastionSession| session.spec.gateway.instance == instance && !session.phase().is_final();
-        let sessions = store.state_filter(|session| session.0.as_deref().is_ok_and(of_it));
+        let sessions = store.state_filter(|seen| runs_on(seen, &instance));
         if !sessions.is_empty() {
             METRICS.sweeps.inc();
         }
@@ -125,37 +126,50 @@ pub async fn run(
     Ok(())
 }
 
-/// Carries out what [`decide`] returns for a session. A session that cannot be read is reported and left as it is: it
-/// does not count as ended, and its gateway is unknown.
+/// Whether the session has not ended and is carried by this gateway instance.
+fn runs_on(seen: &Seen, instance: &str) -> bool {
+    match &seen.0 {
+        Ok(session) => session.spec.gateway.instance == instance && !session.phase().is_final(),
+        Err(unreadable) => unreadable.session.instance.as_deref() == Some(instance) && unreadable.is_active(),
+    }
+}
+
+/// Carries out what [`decide`] returns for a session. A session that cannot be read is reported. It ends as any other, but it
+/// is not deleted, since it is not on record.
 async fn reconcile(seen: Arc<Seen>, context: Arc<Context>) -> Result<Next, Failure> {
-    let session = match &seen.0 {
-        Ok(session) => session,
+    let (instance, runs) = match &seen.0 {
+        Ok(session) => (session.spec.gateway.instance.as_str(), !session.phase().is_final()),
         Err(unreadable) => {
             context.reports.report::<BastionSession>(unreadable);
-            return Ok(Next::await_change());
+            let Some(instance) = unreadable.session.instance.as_deref().filter(|_| unreadable.is_active()) else {
+                return Ok(Next::await_change());
+            };
+            (instance, true)
         }
     };
     let now = Instant::now();
-    let instance = context.observer.lock().unwrap_or_else(PoisonError::into_inner).state(
-        &session.spec.gateway.instance,
-        now,
-        !session.phase().is_final(),
-    );
     let situation = Situation {
-        instance,
-        asked_for: context.asked_for(session, now),
+        instance: context.observer.lock().unwrap_or_else(PoisonError::into_inner).state(instance, now, runs),
+        asked_for: context.asked_for(&seen, now),
         retention: context.reign.holds().then_some(context.retention),
         now: Timestamp::now(),
     };
-    match decide(session, &situation) {
+    let (action, reference) = match &seen.0 {
+        Ok(session) => (decide(session, &situation), regarding(session)),
+        Err(unreadable) => (
+            attend(unreadable.session.start, unreadable.asked_to_end(), &situation),
+            unreadable.reference::<BastionSession>(),
+        ),
+    };
+    match action {
         Action::Wait => Ok(Next::await_change()),
         Action::LookAgain(after) => Ok(Next::requeue(after)),
         Action::Order(cause, again) => {
-            context.order(session, &cause);
+            context.order(seen.name_any(), instance, &cause);
             Ok(Next::requeue(again))
         }
         Action::End(end) => {
-            let written = timeout(END_TIMEOUT, context.writer.end_as_seen(session, &end)).await;
+            let written = timeout(END_TIMEOUT, context.writer.end_as_seen(&reference, &end)).await;
             match written.map_err(|_| Failure::Timeout)? {
                 Ok(_) => Ok(Next::await_change()),
                 // By another controller, as a rule: this one is told of it by its watch, and then nothing is left to do.
@@ -164,7 +178,7 @@ async fn reconcile(seen: Arc<Seen>, context: Arc<Context>) -> Result<Next, Failu
             }
         }
         Action::Prune => {
-            context.prune(session).await?;
+            context.prune(&*seen).await?;
             Ok(Next::await_change())
         }
     }
@@ -201,10 +215,10 @@ fn retry(session: Arc<Seen>, failure: &Failure, _: Arc<Context>) -> Next {
 
 impl Context {
     /// For how long it has been known that somebody asked for the session's end.
-    fn asked_for(&self, session: &BastionSession, now: Instant) -> Duration {
+    fn asked_for(&self, seen: &Seen, now: Instant) -> Duration {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let uid = session.uid().unwrap_or_default();
-        if session.phase().is_final() || asked_to_end(session).is_none() {
+        let uid = seen.uid().unwrap_or_default();
+        if seen.has_ended() || seen.asked_to_end().is_none() {
             asked.remove(&uid);
             return Duration::ZERO;
         }
@@ -212,11 +226,11 @@ impl Context {
     }
 
     /// Tells the session's gateway through Redis, where there is one, what it may not have heard from the API.
-    fn order(&self, session: &BastionSession, cause: &Cause) {
+    fn order(&self, session: String, instance: &str, cause: &Cause) {
         let (Some(orders), Some(cause)) = (&self.orders, OrderedCause::of(cause)) else { return };
-        let order = EndOrder { session: session.name_any(), cause };
+        let order = EndOrder { session, cause };
         // Where Redis takes its time an order finds no room. It comes round again.
-        let _ = orders.try_send((session.spec.gateway.instance.clone(), order));
+        let _ = orders.try_send((instance.to_owned(), order));
     }
 
     /// While this controller leads, deletes the oldest finished sessions whenever there are more than `max`.
@@ -234,7 +248,7 @@ impl Context {
                 if !self.reign.holds() {
                     break;
                 }
-                if let Err(error) = self.prune(&session).await {
+                if let Err(error) = self.prune(&*session).await {
                     METRICS.reconcile_failures.inc();
                     warn!(session = session.name_any(), %error, "a finished session too many; trying again");
                     break;
@@ -243,7 +257,7 @@ impl Context {
         }
     }
 
-    async fn prune(&self, session: &BastionSession) -> Result<(), Failure> {
+    async fn prune(&self, session: &impl Resource<DynamicType = ()>) -> Result<(), Failure> {
         let same = Preconditions { uid: session.uid(), resource_version: session.resource_version() };
         let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
         match timeout(REQUEST_TIMEOUT, self.api.delete(&session.name_any(), &params)).await {

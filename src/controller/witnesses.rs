@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
-use crate::cluster::code;
+use crate::cluster::{LenientLease, code};
 use crate::lifecycle::{Observer, Suspect, WITNESS_LOOK_EVERY};
 use crate::liveness::{LeaseError, vouch, witness};
 use crate::metrics::METRICS;
@@ -23,7 +22,7 @@ const VOUCHING: Duration = Duration::from_secs(3);
 
 /// Keeps the observer's view of the second witness up to date, for as long as it is polled; without Redis there is
 /// nothing to do.
-pub async fn follow(leases: Api<Lease>, redis: Option<Arc<RedisLink>>, observer: &Arc<Mutex<Observer>>) {
+pub async fn follow(leases: Api<LenientLease>, redis: Option<Arc<RedisLink>>, observer: &Arc<Mutex<Observer>>) {
     let Some(redis) = redis else { return std::future::pending().await };
     let view = || observer.lock().unwrap_or_else(PoisonError::into_inner);
     let mut ticks = interval(WITNESS_LOOK_EVERY);
@@ -45,7 +44,7 @@ pub async fn follow(leases: Api<Lease>, redis: Option<Arc<RedisLink>>, observer:
     }
 }
 
-async fn vouch_for(leases: &Api<Lease>, overdue: Suspect) {
+async fn vouch_for(leases: &Api<LenientLease>, overdue: Suspect) {
     match vouch(leases, &overdue).await {
         Ok(()) => {
             METRICS.vouchers.inc();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, Response, header};
 use k8s_openapi::api::authentication::v1::UserInfo;
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -19,6 +18,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::message::Person;
 use super::{NAME, PATH, PROTOCOL, Place, certificate};
+use crate::cluster::LenientLease;
 use crate::web::{Refusal, asked};
 
 /// How long a gateway may take to answer.
@@ -30,7 +30,7 @@ pub type ToGateway = WebSocketStream<TlsStream<TcpStream>>;
 /// Connects to gateways.
 #[derive(Clone)]
 pub struct Dialler {
-    leases: Api<Lease>,
+    leases: Api<LenientLease>,
     token_file: Arc<PathBuf>,
 }
 
@@ -107,7 +107,7 @@ impl Dialler {
     /// Where a gateway instance is.
     async fn place(&self, instance: &str) -> Result<Place, NoGateway> {
         let lease = asked(self.leases.get_opt(instance)).await?;
-        let annotations = lease.and_then(|lease| lease.metadata.annotations).unwrap_or_default();
+        let annotations = lease.and_then(|lease| lease.0.metadata.annotations).unwrap_or_default();
         Place::of(&annotations).ok_or_else(|| NoGateway::Unknown(instance.to_owned()))
     }
 

@@ -21,7 +21,7 @@ use crate::api::{
 };
 use crate::cluster::{Guarded, SessionWriter, UnreadableReports, regarding, retry_pace};
 use crate::follow::Place;
-use crate::lifecycle::{Cause, End, Fence, RENEW_EVERY, RENEW_RETRY, STALE_AFTER, asked_to_end};
+use crate::lifecycle::{Cause, End, Fence, RENEW_EVERY, RENEW_RETRY, STALE_AFTER};
 use crate::liveness::{InstanceLease, LeaseError, new_instance};
 use crate::metrics::{EndLabels, METRICS};
 
@@ -128,34 +128,33 @@ impl Instance {
     }
 
     /// Watches this instance's sessions: ends those that somebody asked to end or has ended, and those that it does
-    /// not carry. A session that cannot be read goes on: nothing says that it was ended, and its end can be written without
-    /// reading it.
+    /// not carry. A session that cannot be read goes on until then: its end can be written without reading it.
     pub async fn obey(&self, home: &Home, writer: SessionWriter) {
         let api = home.sessions();
         let own = watcher::Config::default().fields(&format!("spec.gateway.instance={}", self.id));
         let mut events = std::pin::pin!(home.reports.watch(api.clone(), own));
         while let Some(event) = events.next().await {
             match event {
-                Event::Apply(Guarded(Ok(session))) => {
-                    observe_end(&session);
+                Event::Apply(session) => {
+                    if let Ok(session) = &session.0 {
+                        observe_end(session);
+                    }
                     self.consider(&session, api.clone(), writer.clone());
                 }
-                Event::InitApply(Guarded(Ok(session))) => {
-                    self.consider(&session, api.clone(), writer.clone());
-                }
+                Event::InitApply(session) => self.consider(&session, api.clone(), writer.clone()),
                 // Without a finalizer's hold, which only force can take off: there is nothing left to write to.
                 Event::Delete(session) => drop(self.registry.end(&session.name_any(), &Cause::Deleted)),
-                Event::Init | Event::InitDone | Event::Apply(Guarded(Err(_))) | Event::InitApply(Guarded(Err(_))) => {}
+                Event::Init | Event::InitDone => {}
             }
         }
     }
 
-    fn consider(&self, session: &BastionSession, api: Api<Guarded<BastionSession>>, writer: SessionWriter) {
+    fn consider(&self, session: &Guarded<BastionSession>, api: Api<Guarded<BastionSession>>, writer: SessionWriter) {
         let name = session.name_any();
-        if session.phase().is_final() {
+        if session.has_ended() {
             // Ended by another hand, or by ours a moment ago, and then the order comes too late to matter.
-            self.registry.end(&name, &ended_elsewhere(session));
-        } else if let Some(cause) = asked_to_end(session) {
+            self.registry.end(&name, &session.asked_to_end().unwrap_or(Cause::GatewayLost));
+        } else if let Some(cause) = session.asked_to_end() {
             if !self.registry.end(&name, &cause) {
                 tokio::spawn(disown(api, name, cause, writer));
             }
@@ -174,13 +173,18 @@ async fn disown(api: Api<Guarded<BastionSession>>, name: String, cause: Cause, w
     let found = look.retry(retry_pace()).notify(|error, _| {
         warn!(session = name, %error, "an Active session without a connection could not be looked at; trying again");
     });
-    if let Ok(Some(Guarded(Ok(session)))) = found.await
-        && !session.phase().is_final()
-    {
-        warn!(session = name, "an Active session of this instance has no connection");
-        let end = End::unseen(cause, ObservedBy::Gateway, session.spec.start_time.0, None);
-        writer.end_until_final(&regarding(&session), &end).await;
-    }
+    let (reference, start) = match found.await {
+        Ok(Some(Guarded(Ok(session)))) if !session.phase().is_final() => {
+            (regarding(&session), session.spec.start_time.0)
+        }
+        Ok(Some(Guarded(Err(unreadable)))) if unreadable.is_active() => {
+            let start = unreadable.session.start.unwrap_or_else(Timestamp::now);
+            (unreadable.reference::<BastionSession>(), start)
+        }
+        Ok(Some(_) | None) | Err(_) => return,
+    };
+    warn!(session = name, "an Active session of this instance has no connection");
+    writer.end_until_final(&reference, &End::unseen(cause, ObservedBy::Gateway, start, None)).await;
 }
 
 /// How long after its end the watch told of it, for ends that this gateway saw: of the others, the end is older than
@@ -195,8 +199,4 @@ fn observe_end(session: &BastionSession) {
         let seconds = Timestamp::now().duration_since(end.0).as_secs_f64().max(0.0);
         METRICS.end_seen_seconds.get_or_create(&EndLabels::of(reason)).observe(seconds);
     }
-}
-
-fn ended_elsewhere(session: &BastionSession) -> Cause {
-    asked_to_end(session).unwrap_or(Cause::GatewayLost)
 }

@@ -3,14 +3,13 @@
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use tracing::{info, warn};
 
 use super::Settings;
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_GATEWAY, ObservedBy};
-use crate::cluster::{Guarded, REQUEST_TIMEOUT, SessionWriter, ask, regarding, split};
+use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, SessionWriter, ask, regarding, split};
 use crate::lifecycle::{Cause, End, Suspect};
 use crate::liveness::{declare_lost, seen};
 use crate::metrics::METRICS;
@@ -22,7 +21,7 @@ const CONCURRENCY: usize = 8;
 /// who would have ended them anyway.
 pub async fn end_sessions(client: Client, settings: &Settings, own: &str, writer: &SessionWriter) {
     let Some(pod_uid) = &settings.pod_uid else { return };
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
+    let leases: Api<LenientLease> = Api::namespaced(client.clone(), &settings.namespace);
     let sessions = Api::namespaced(client, &settings.namespace);
     let of_gateways = ListParams::default().labels(&format!("{LEASE_LABEL}={LEASE_OF_GATEWAY}"));
     let found = match ask(REQUEST_TIMEOUT, || leases.list(&of_gateways)).await {
@@ -30,7 +29,7 @@ pub async fn end_sessions(client: Client, settings: &Settings, own: &str, writer
         Err(error) => return warn!(%error, "the Leases of earlier instances could not be listed"),
     };
     for lease in found {
-        let (instance, lease) = (lease.name_any(), seen(&lease));
+        let (instance, lease) = (lease.name_any(), seen(&lease.0));
         if instance == own || lease.lost || lease.pod_uid.as_ref() != Some(pod_uid) {
             continue;
         }
@@ -60,7 +59,7 @@ async fn sweep(
             return warn!(instance, %error, "its sessions could not be listed, and are left to the controllers");
         }
     };
-    // Those that cannot be read stay as they are; the controllers report them.
+    // The controllers end and report those that cannot be read.
     let (left, _) = split(left);
     stream::iter(left)
         .for_each_concurrent(CONCURRENCY, async |session| {

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::instance::Instance;
 use crate::api::BastionSession;
 use crate::cluster::Guarded;
-use crate::lifecycle::{Cause, RENEW_RETRY, RENEW_TIMEOUT, SHOW_EVERY, asked_to_end};
+use crate::lifecycle::{Cause, RENEW_RETRY, RENEW_TIMEOUT, SHOW_EVERY};
 use crate::liveness::orders::{self, EndOrder};
 use crate::liveness::witness;
 use crate::metrics::METRICS;
@@ -50,10 +50,10 @@ pub async fn stay_in_touch(
 }
 
 /// Ends a session by an order. While the API server answers, it is the object that says what was asked for: whoever can
-/// write to Redis can order nothing by that alone. An object that cannot be read asks for nothing.
+/// write to Redis can order nothing by that alone.
 async fn obey(instance: &Instance, sessions: &Api<Guarded<BastionSession>>, order: EndOrder) {
     let cause = match timeout(RENEW_TIMEOUT, sessions.get_opt(&order.session)).await {
-        Ok(Ok(session)) => session.and_then(|session| session.0.ok()).as_deref().and_then(asked_to_end),
+        Ok(Ok(session)) => session.and_then(|session| session.asked_to_end()),
         // An answer, if not a good one. The order comes again.
         Ok(Err(kube::Error::Api(_))) => return,
         Ok(Err(_)) | Err(_) => Some(order.cause.into()),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::budget::{ORDER_AFTER, ORDER_EVERY, TERMINATION_PATIENCE};
 use super::end::{Cause, End};
-use crate::api::{AUDIT_FINALIZER, BastionSession, ObservedBy};
+use crate::api::{AUDIT_FINALIZER, BastionSession, ObservedBy, Termination};
 
 /// How the gateway instance of a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,11 @@ pub enum Action {
 
 /// Decides what to do about `session`.
 pub fn decide(session: &BastionSession, situation: &Situation) -> Action {
-    if session.phase().is_final() { retire(session, situation) } else { attend(session, situation) }
+    if session.phase().is_final() {
+        retire(session, situation)
+    } else {
+        attend(Some(session.spec.start_time.0), asked_to_end(session), situation)
+    }
 }
 
 /// A finished session stays until its record is written, and a while longer for people to see it.
@@ -74,24 +78,28 @@ fn retire(session: &BastionSession, situation: &Situation) -> Action {
     }
 }
 
-/// An Active session is its gateway's affair, until the gateway is lost or does not do what it was asked.
-fn attend(session: &BastionSession, situation: &Situation) -> Action {
-    let start = session.spec.start_time.0;
+/// Decides what to do about an Active session, which may be unreadable; `asked` is the cause for which somebody asked for its
+/// end. It is its gateway's affair, until the gateway is lost or does not do what it was asked. An end without a known start
+/// is put at the gateway's last sign of life, or now.
+pub fn attend(start: Option<Timestamp>, asked: Option<Cause>, situation: &Situation) -> Action {
+    let end = |cause, last_seen: Option<Timestamp>| {
+        let start = start.or(last_seen).unwrap_or(situation.now);
+        Action::End(End::unseen(cause, ObservedBy::Controller, start, last_seen))
+    };
     match situation.instance {
         InstanceState::Lost { mine_in, last_seen } if mine_in.is_zero() => {
             // By clocks that may be ahead of this one.
-            let last_seen = last_seen.map(|seen| seen.min(situation.now));
-            Action::End(End::unseen(Cause::GatewayLost, ObservedBy::Controller, start, last_seen))
+            end(Cause::GatewayLost, last_seen.map(|seen| seen.min(situation.now)))
         }
         InstanceState::Lost { mine_in, .. } => Action::LookAgain(mine_in),
-        InstanceState::Alive => match asked_to_end(session) {
+        InstanceState::Alive => match asked {
             None => Action::Wait,
             Some(cause) => match TERMINATION_PATIENCE.checked_sub(situation.asked_for) {
                 Some(left) if !left.is_zero() => match ORDER_AFTER.checked_sub(situation.asked_for) {
                     Some(soon) if !soon.is_zero() => Action::LookAgain(soon),
                     _ => Action::Order(cause, left.min(ORDER_EVERY)),
                 },
-                _ => Action::End(End::unseen(cause, ObservedBy::Controller, start, Some(situation.now))),
+                _ => end(cause, Some(situation.now)),
             },
         },
     }
@@ -99,15 +107,21 @@ fn attend(session: &BastionSession, situation: &Situation) -> Action {
 
 /// The cause for which somebody asked that the session end, if anybody did.
 pub fn asked_to_end(session: &BastionSession) -> Option<Cause> {
-    if let Some(termination) = &session.spec.termination {
-        let reason = termination.reason.clone();
-        return Some(if termination.requested_by == session.spec.user.subject {
-            Cause::ApiClosed { reason }
-        } else {
-            Cause::Terminated { by: termination.requested_by.clone(), reason }
-        });
+    let deleted = session.metadata.deletion_timestamp.is_some();
+    cause_of_request(session.spec.termination.as_ref(), &session.spec.user.subject, deleted)
+}
+
+/// The cause that a termination or a deletion of a session of the user `subject` is.
+pub fn cause_of_request(termination: Option<&Termination>, subject: &str, deleted: bool) -> Option<Cause> {
+    match termination {
+        Some(Termination { requested_by, reason, .. }) if requested_by == subject => {
+            Some(Cause::ApiClosed { reason: reason.clone() })
+        }
+        Some(Termination { requested_by, reason, .. }) => {
+            Some(Cause::Terminated { by: requested_by.clone(), reason: reason.clone() })
+        }
+        None => deleted.then_some(Cause::Deleted),
     }
-    session.metadata.deletion_timestamp.as_ref().map(|_| Cause::Deleted)
 }
 
 /// Whether the audit database has what there is to say of a finished session.
@@ -234,6 +248,27 @@ mod tests {
     #[case::ended_of_a_lost_gateway(ended(json!([AUDIT_FINALIZER])), lost(0, Some(80)), Action::Wait)]
     fn a_session(#[case] session: BastionSession, #[case] situation: Situation, #[case] action: Action) {
         assert_eq!(decide(&session, &situation), action);
+    }
+
+    #[rstest]
+    #[case::of_a_lost_gateway(
+        None,
+        lost(0, Some(80)),
+        Action::End(End::unseen(Cause::GatewayLost, ObservedBy::Controller, at(80), Some(at(80))))
+    )]
+    #[case::of_an_instance_never_seen(
+        None,
+        lost(0, None),
+        Action::End(End::unseen(Cause::GatewayLost, ObservedBy::Controller, at(100), None))
+    )]
+    #[case::of_a_living_gateway(None, now(100), Action::Wait)]
+    #[case::asked_to_end_in_vain(Some(by_ops()), asked_for(20), end(by_ops(), 100))]
+    fn a_session_whose_start_cannot_be_read(
+        #[case] asked: Option<Cause>,
+        #[case] situation: Situation,
+        #[case] action: Action,
+    ) {
+        assert_eq!(attend(None, asked, &situation), action);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod pods;
 mod target_watch;
 
 pub use budget::*;
-pub use decide::{Action, InstanceState, Situation, asked_to_end, decide, is_on_record};
+pub use decide::{Action, InstanceState, Situation, asked_to_end, attend, cause_of_request, decide, is_on_record};
 pub use election::{CAMPAIGN_EVERY, Election, LEAD_FOR, Move, TAKE_AFTER};
 pub use end::{Cause, End, Exit, Leg};
 pub use fence::Fence;

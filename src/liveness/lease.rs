@@ -13,12 +13,12 @@ use rand::distr::{Distribution, Uniform};
 use tokio::time::timeout;
 
 use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER, POD_UID_ANNOTATION, VOUCHED_ANNOTATION};
-use crate::cluster::code;
+use crate::cluster::{LenientLease, code};
 use crate::lifecycle::{LOST_AFTER, LeaseSeen, MAYBE_LOST_AFTER, RENEW_TIMEOUT, Suspect};
 
 /// A Lease that this process renews.
 pub struct InstanceLease {
-    api: Api<Lease>,
+    api: Api<LenientLease>,
     lease: Lease,
     /// When the last renewal that succeeded began.
     renewed: Instant,
@@ -60,7 +60,7 @@ impl InstanceLease {
     /// # Errors
     /// When the API server refuses it or does not answer.
     pub async fn acquire(
-        api: Api<Lease>,
+        api: Api<LenientLease>,
         name: &str,
         program: &str,
         annotations: BTreeMap<String, String>,
@@ -69,7 +69,7 @@ impl InstanceLease {
         lease.metadata.annotations = Some(annotations);
         let renewed = Instant::now();
         let lease = match create(&api, &lease).await {
-            Err(LeaseError::Kube(error)) if code(&error) == Some(409) => in_time(api.get(name)).await?,
+            Err(LeaseError::Kube(error)) if code(&error) == Some(409) => in_time(api.get(name)).await?.0,
             created => created?,
         };
         if is_lost(&lease) { Err(LeaseError::Lost) } else { Ok(Self { api, lease, renewed }) }
@@ -81,19 +81,19 @@ impl InstanceLease {
     /// [`LeaseError::Lost`] is final; after the others another attempt makes sense.
     pub async fn renew(&mut self) -> Result<(), LeaseError> {
         let begun = Instant::now();
-        let mut next = self.lease.clone();
-        next.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
-        let name = next.metadata.name.clone().unwrap_or_default();
+        let mut next = LenientLease(self.lease.clone());
+        next.0.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
+        let name = next.0.metadata.name.clone().unwrap_or_default();
         let written = timeout(RENEW_TIMEOUT, self.api.replace(&name, &PostParams::default(), &next)).await;
         match written.map_err(|_| LeaseError::Timeout)? {
             Ok(lease) => {
-                self.lease = lease;
+                self.lease = lease.0;
                 self.renewed = begun;
                 Ok(())
             }
             Err(error) => match code(&error) {
                 Some(409) => self.after_conflict(&name).await,
-                Some(404) => self.recreate(next).await,
+                Some(404) => self.recreate(next.0).await,
                 _ => Err(error.into()),
             },
         }
@@ -102,8 +102,8 @@ impl InstanceLease {
     /// Somebody else wrote the Lease or deleted it, or an earlier attempt of ours got through whose answer was lost.
     async fn after_conflict(&mut self, name: &str) -> Result<(), LeaseError> {
         match in_time(self.api.get_opt(name)).await? {
-            Some(current) if is_lost(&current) => Err(LeaseError::Lost),
-            Some(current) => {
+            Some(LenientLease(current)) if is_lost(&current) => Err(LeaseError::Lost),
+            Some(LenientLease(current)) => {
                 self.lease = current;
                 Box::pin(self.renew()).await
             }
@@ -152,7 +152,7 @@ impl InstanceLease {
 /// # Errors
 /// Code 409 when the instance has shown itself, or another controller was first; others when the API server did
 /// not answer.
-pub async fn declare_lost(api: &Api<Lease>, suspect: &Suspect) -> Result<bool, LeaseError> {
+pub async fn declare_lost(api: &Api<LenientLease>, suspect: &Suspect) -> Result<bool, LeaseError> {
     let Some(version) = &suspect.resource_version else {
         let mut lost = new_lease(&suspect.instance, LEASE_OF_GATEWAY, LOST_HOLDER);
         // It was never seen to be renewed.
@@ -160,13 +160,18 @@ pub async fn declare_lost(api: &Api<Lease>, suspect: &Suspect) -> Result<bool, L
         return create(api, &lost).await.map(|_| true);
     };
     // A consistent read: the API server's answer, not its watch's.
-    let mut lease = in_time(api.get(&suspect.instance)).await?;
+    let LenientLease(mut lease) = in_time(api.get(&suspect.instance)).await?;
     if is_lost(&lease) {
         return Ok(false);
     }
     lease.metadata.resource_version = Some(version.clone());
-    lease.spec.get_or_insert_default().holder_identity = Some(LOST_HOLDER.to_owned());
-    in_time(api.replace(&suspect.instance, &PostParams::default(), &lease)).await?;
+    let spec = lease.spec.get_or_insert_default();
+    spec.holder_identity = Some(LOST_HOLDER.to_owned());
+    // A lost instance's Lease is kept for a while, counted from these times.
+    if spec.renew_time.is_none() {
+        spec.acquire_time.get_or_insert_with(|| MicroTime(counted_now()));
+    }
+    in_time(api.replace(&suspect.instance, &PostParams::default(), &LenientLease(lease))).await?;
     Ok(true)
 }
 
@@ -175,22 +180,22 @@ pub async fn declare_lost(api: &Api<Lease>, suspect: &Suspect) -> Result<bool, L
 ///
 /// # Errors
 /// Code 409 when the Lease has changed since it was seen; others when the API server did not answer.
-pub async fn vouch(api: &Api<Lease>, instance: &Suspect) -> Result<(), LeaseError> {
-    let mut lease = in_time(api.get(&instance.instance)).await?;
+pub async fn vouch(api: &Api<LenientLease>, instance: &Suspect) -> Result<(), LeaseError> {
+    let LenientLease(mut lease) = in_time(api.get(&instance.instance)).await?;
     if is_lost(&lease) {
         return Err(LeaseError::Lost);
     }
     lease.metadata.resource_version.clone_from(&instance.resource_version);
     let annotations = lease.metadata.annotations.get_or_insert_default();
     annotations.insert(VOUCHED_ANNOTATION.to_owned(), Timestamp::now().to_string());
-    in_time(api.replace(&instance.instance, &PostParams::default(), &lease)).await.map(drop)
+    in_time(api.replace(&instance.instance, &PostParams::default(), &LenientLease(lease))).await.map(drop)
 }
 
 /// Deletes a lost instance's Lease, if it is still the one that was seen.
 ///
 /// # Errors
 /// When the API server refuses it or does not answer.
-pub async fn forget(api: &Api<Lease>, lease: &Suspect) -> Result<(), LeaseError> {
+pub async fn forget(api: &Api<LenientLease>, lease: &Suspect) -> Result<(), LeaseError> {
     let same = Preconditions { resource_version: lease.resource_version.clone(), uid: None };
     let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
     in_time(api.delete(&lease.instance, &params)).await.map(drop)
@@ -237,8 +242,8 @@ fn counted_now() -> Timestamp {
     time.checked_add(moment.elapsed()).unwrap_or(time)
 }
 
-async fn create(api: &Api<Lease>, lease: &Lease) -> Result<Lease, LeaseError> {
-    in_time(api.create(&PostParams::default(), lease)).await
+async fn create(api: &Api<LenientLease>, lease: &Lease) -> Result<Lease, LeaseError> {
+    Ok(in_time(api.create(&PostParams::default(), &LenientLease(lease.clone()))).await?.0)
 }
 
 /// Awaits one request, for as long as a renewal may take.

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -16,7 +15,7 @@ use super::rights::{GET_LEASE, GET_QUOTA, LIST_LEASES, failed};
 use super::step::{self, Known, State, Step};
 use super::{client, leases, output, select};
 use crate::api::{LEADER_LEASE, LEASE_LABEL};
-use crate::cluster::code;
+use crate::cluster::{LenientLease, code};
 
 /// The ResourceQuota of deploy/ and the chart.
 const QUOTA: &str = "bastion-sessions";
@@ -67,12 +66,13 @@ pub async fn look(client: &Client, namespace: &str) -> Vec<Step> {
         Ok(quota) => quota.map_or(Known::IsNot, Known::Is),
         Err(error) => Known::Hidden(format!("{:#}", failed(error, GET_QUOTA, Some(namespace)))),
     };
-    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let api: Api<LenientLease> = Api::namespaced(client.clone(), namespace);
     let leases = match api.list(&ListParams::default()).await {
         Ok(listed) => {
             let ours = listed
                 .items
                 .into_iter()
+                .map(|it| it.0)
                 .filter(|it| it.labels().contains_key(LEASE_LABEL) || it.name_any() == LEADER_LEASE);
             leases::look(&api, ours.collect(), Timestamp::now()).await.map_err(|error| (error, GET_LEASE))
         }

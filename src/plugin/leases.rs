@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::output::age;
 use crate::api::LOST_HOLDER;
+use crate::cluster::LenientLease;
 use crate::lifecycle::{LOST_AFTER, RENEW_EVERY, RENEW_RETRY, RENEW_TIMEOUT};
 
 /// How far this machine's clock may be behind a gateway's without that being noticed.
@@ -77,13 +78,13 @@ pub fn judge(lease: &Lease, now: Timestamp) -> Life {
 ///
 /// # Errors
 /// When they cannot be read any more.
-pub async fn look(api: &Api<Lease>, leases: Vec<Lease>, now: Timestamp) -> Result<Vec<Seen>, kube::Error> {
+pub async fn look(api: &Api<LenientLease>, leases: Vec<Lease>, now: Timestamp) -> Result<Vec<Seen>, kube::Error> {
     let mut seen: Vec<_> = leases.into_iter().map(|lease| Seen { life: judge(&lease, now), lease }).collect();
     let until = Instant::now() + RENEW_EVERY + RENEW_TIMEOUT + RENEW_RETRY;
     while Instant::now() < until && seen.iter().any(in_doubt) {
         sleep(LOOK_EVERY).await;
         for it in seen.iter_mut().filter(|it| in_doubt(it)) {
-            if let Some(lease) = api.get_opt(&it.lease.name_any()).await?
+            if let Some(LenientLease(lease)) = api.get_opt(&it.lease.name_any()).await?
                 && lease.metadata.resource_version != it.lease.metadata.resource_version
             {
                 let life = judge(&lease, now);

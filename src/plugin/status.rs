@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
@@ -18,6 +17,7 @@ use super::step::{self, Known, State};
 use super::walk::{Facts, walk};
 use super::{client, output, select};
 use crate::api::{BastionSession, LEADER_LEASE};
+use crate::cluster::LenientLease;
 
 /// How long the sessions of an instance that was declared lost may take to end.
 const SWEPT_WITHIN: Duration = Duration::from_secs(5);
@@ -60,9 +60,9 @@ async fn get(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Bas
 
 /// A Lease, looked at for as long as it takes to tell whether somebody renews it.
 async fn seen(client: &Client, namespace: &str, name: &str) -> Known<Seen> {
-    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let api: Api<LenientLease> = Api::namespaced(client.clone(), namespace);
     match known(api.get_opt(name).await, GET_LEASE, namespace) {
-        Known::Is(lease) => match leases::look(&api, vec![lease], Timestamp::now()).await {
+        Known::Is(lease) => match leases::look(&api, vec![lease.0], Timestamp::now()).await {
             Ok(mut seen) => seen.pop().map_or(Known::IsNot, Known::Is),
             Err(error) => Known::Hidden(format!("{:#}", failed(error, GET_LEASE, Some(namespace)))),
         },

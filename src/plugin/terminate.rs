@@ -45,7 +45,8 @@ pub async fn run(flags: Terminate) -> anyhow::Result<ExitCode> {
         flags.names.iter().map(|name| bare(name).to_owned()).collect()
     };
     let requested_by = person::caller(&client).await?.username.unwrap_or_default();
-    let wanted = Termination { requested_by, reason: flags.reason.clone(), via: None };
+    let wanted =
+        Termination { requested_by, reason: flags.reason.as_deref().and_then(Termination::reason_of), via: None };
     let api = select::sessions_in(&client, namespace);
     let outcomes = end_all(&api, namespace, names, &wanted, &flags).await?;
     report(&outcomes, flags.output)

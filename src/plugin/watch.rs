@@ -110,7 +110,7 @@ struct Feed {
 }
 
 impl Feed {
-    /// Processes an event, and returns what to show. Of an unreadable session, only its removal is shown.
+    /// Processes an event, and returns what to show. Of an unreadable session, only its end and its removal are shown.
     fn see(&mut self, event: Event<Guarded<BastionSession>>) -> Vec<(What, BastionSession)> {
         match event {
             Event::Init => {
@@ -119,19 +119,27 @@ impl Feed {
             }
             Event::InitApply(session) => {
                 self.listed.insert(session.uid().unwrap_or_default());
-                let line = session.0.ok().and_then(|session| self.apply(Arc::unwrap_or_clone(session)));
+                let line = self.apply(session);
                 self.lines.extend(line);
                 Vec::new()
             }
             Event::InitDone => self.list_ends(),
-            Event::Apply(Guarded(Ok(session))) => self.apply(Arc::unwrap_or_clone(session)).into_iter().collect(),
-            Event::Apply(Guarded(Err(_))) => Vec::new(),
+            Event::Apply(session) => self.apply(session).into_iter().collect(),
             Event::Delete(session) => self.delete(&session.uid().unwrap_or_default()).into_iter().collect(),
         }
     }
 
-    fn apply(&mut self, session: BastionSession) -> Option<(What, BastionSession)> {
+    fn apply(&mut self, session: Guarded<BastionSession>) -> Option<(What, BastionSession)> {
         let uid = session.uid().unwrap_or_default();
+        let session = match session.0 {
+            Ok(session) => Arc::unwrap_or_clone(session),
+            Err(unreadable) if unreadable.has_ended() => {
+                self.ended.insert(uid.clone());
+                // As it was when it could be read last.
+                return self.open.remove(&uid).map(|session| (What::Ended, session));
+            }
+            Err(_) => return None,
+        };
         if session.phase().is_final() {
             let was_open = self.open.remove(&uid).is_some();
             let new = self.ended.insert(uid);
@@ -301,6 +309,9 @@ mod tests {
     #[case::what_cannot_be_read_has_not_gone(
         [list(&[active("a")]), vec![Event::Apply(unreadable(&active("a"))), Event::Init, Event::InitApply(unreadable(&active("a"))), Event::InitDone]].concat(),
         &["Online a"])]
+    #[case::what_cannot_be_read_ends(
+        [list(&[active("a"), active("b")]), vec![Event::Apply(unreadable(&ended("a"))), Event::Apply(unreadable(&ended("a"))), Event::Delete(unreadable(&ended("a"))), Event::Init, Event::InitApply(unreadable(&ended("b"))), Event::InitDone]].concat(),
+        &["Online a", "Online b", "Ended a", "Ended b"])]
     #[case::what_cannot_be_read_goes([list(&[active("a")]), vec![Event::Delete(unreadable(&active("a")))]].concat(), &["Online a", "Gone a"])]
     fn each_start_and_end_is_told_once(#[case] events: Vec<Event<Guarded<BastionSession>>>, #[case] expected: &[&str]) {
         assert_eq!(told(events), expected);

@@ -131,7 +131,7 @@ impl Feed {
     }
 
     /// Takes note of what the watch says; `list` is what it has listed so far. Returns whether there may be news. A session
-    /// that has become unreadable stays as it was shown last: it still exists, and nothing says that it has ended.
+    /// that has become unreadable stays as it was shown last, until its phase says that it has ended.
     fn heed(&self, event: Event<Guarded<BastionSession>>, list: &mut Vec<Session>) -> bool {
         match event {
             Event::Init => {
@@ -142,9 +142,13 @@ impl Feed {
                 self.board().backlog.observe(&session, false);
                 list.push(Session::from(&*session));
             }
+            Event::InitApply(Guarded(Err(unreadable))) if unreadable.has_ended() => {}
             Event::InitApply(Guarded(Err(unreadable))) => list.extend(self.board().state.shown(unreadable.uid())),
             Event::InitDone => self.reset(std::mem::take(list)),
             Event::Apply(Guarded(Ok(session))) => return self.board().observe(&session, false),
+            Event::Apply(Guarded(Err(unreadable))) if unreadable.has_ended() => {
+                return self.board().state.gone(unreadable.uid());
+            }
             Event::Apply(Guarded(Err(_))) => {}
             Event::Delete(Guarded(Ok(session))) => return self.board().observe(&session, true),
             Event::Delete(Guarded(Err(unreadable))) => return self.board().gone(unreadable.uid()),
@@ -280,6 +284,25 @@ mod tests {
         assert!(!feed.heed(Event::Delete(unreadable(&active("b"))), &mut list));
         feed.flush();
         assert_eq!(online(), 0);
+    }
+
+    #[test]
+    fn a_session_that_ends_unreadable_is_shown_no_longer() {
+        let feed = Feed::new();
+        let list = |sessions: Vec<Guarded<BastionSession>>| {
+            let mut list = vec![];
+            feed.heed(Event::Init, &mut list);
+            for session in sessions {
+                feed.heed(Event::InitApply(session), &mut list);
+            }
+            feed.heed(Event::InitDone, &mut list);
+        };
+        list(vec![readable(active("a")), readable(active("b"))]);
+        assert!(feed.heed(Event::Apply(unreadable(&ended("a"))), &mut vec![]));
+        feed.flush();
+        assert_eq!(feed.sum().online, 1);
+        list(vec![unreadable(&ended("a")), unreadable(&ended("b"))]);
+        assert_eq!(feed.sum().online, 0, "after an interruption");
     }
 
     #[test]
