@@ -365,7 +365,7 @@ mod tests {
                 .route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()))
                 .route("/", post(async |body: String| body))
                 .route("/socket", get(echo))
-                .route("/large", get(async || Bytes::from_static(&[b'x'; LARGE])))
+                .route("/large", get(async || vec![b'x'; LARGE]))
                 .route("/endless", get(async || Body::from_stream(stream::pending::<io::Result<Bytes>>())));
             let serving = tokio::spawn(serve_within(limits, listener, Port::Probes, Plain, routes, stop.clone()));
             Self { address, stop, serving }
@@ -437,7 +437,7 @@ mod tests {
         }
         let mut idle = server.send(GET).await;
         assert_eq!(read_status(&mut idle).await, ANSWERED);
-        sleep(IDLE_TIMEOUT - Duration::from_secs(1)).await;
+        sleep(IDLE_TIMEOUT.mul_f32(0.9)).await;
         idle.write_all(GET).await.unwrap();
         let read = read_for(IDLE_TIMEOUT, idle).await;
         assert!(read.contains(ANSWERED), "the next request is answered: {read}");
@@ -451,7 +451,7 @@ mod tests {
         let server = Served::start(LIMITS).await;
         let mut stream = server.send(GET).await;
         assert_eq!(read_status(&mut stream).await, ANSWERED);
-        sleep(IDLE_TIMEOUT - Duration::from_secs(1)).await;
+        sleep(IDLE_TIMEOUT.mul_f32(0.9)).await;
         stream.write_all(HALF).await.unwrap();
         read_for(HEADER_TIMEOUT, stream).await;
         server.stop().await;
