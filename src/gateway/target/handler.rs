@@ -94,7 +94,7 @@ impl TargetHandler {
             }
             // The session has ended, and says so to both sides.
             Err(TrySendError::Closed(incoming)) => {
-                incoming.refuse(forward::connect_failed("bastion: session ended")).await
+                incoming.refuse(forward::connect_failed("bastion: session ended")).await;
             }
         }
     }
