@@ -1,7 +1,8 @@
 //! Logging: one line an event on standard error, as text for people or as JSON for machines.
 
-use std::fmt::{self, Debug};
-use std::io::IsTerminal;
+use std::borrow::Cow;
+use std::fmt::{self, Debug, Write as _};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -11,7 +12,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::text::printable;
+use crate::text::{is_unseen, printable};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,13 +54,11 @@ impl LogLimiter {
 /// When the filter cannot be parsed or logging was started before.
 pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(format!("{AUDIT},{filter}"))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     let started = match format {
         LogFormat::Text => log.fmt_fields(PrintableFields).try_init(),
-        LogFormat::Json => log.json().try_init(),
+        LogFormat::Json => log.json().with_writer(|| JsonWriter(io::stderr())).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
@@ -98,9 +97,44 @@ impl Visit for Line<'_> {
     }
 }
 
+/// Writes JSON text with the characters escaped that could steer a terminal or mislead its reader. `serde_json` escapes
+/// control characters below U+0020 only; in JSON text the others can only stand in strings, where an escape means the same.
+struct JsonWriter<W>(W);
+
+impl<W: io::Write> io::Write for JsonWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // An event's line comes in one piece, so no character is cut.
+        self.0.write_all(escape(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Returns JSON text with each unseen character as `\u` and four digits of each of its UTF-16 units, as RFC 8259 has it.
+fn escape(json: &str) -> Cow<'_, str> {
+    let is_escaped = |c: char| c >= '\u{7f}' && (is_unseen(c) || matches!(c, '\u{fffe}' | '\u{ffff}'));
+    if !json.contains(is_escaped) {
+        return json.into();
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_escaped(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // A write to a string cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped.into()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -140,6 +174,27 @@ mod tests {
             text.contains("a message: [2J2J  INFO audit: forged count=7 shown=[2J2J  INFO audit: forged"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_others_wrote_steers_no_terminal_in_json_and_is_not_lost() {
+        let written = Log::default();
+        let writer = written.clone();
+        let subscriber =
+            tracing_subscriber::fmt().json().with_writer(move || JsonWriter(writer.clone())).without_time().finish();
+        let evil = "\u{1b}[2J\u{7f}\u{9b}2J\n\u{202e}txt\u{2066}\u{fffe}\u{ffff}\u{e0041} 数据库 \u{1f600} \\\"";
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info_span!("session", user = evil).in_scope(|| tracing::info!(shown = %evil, "{evil}"));
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let line = text.strip_suffix('\n').unwrap();
+        let raw = |c: char| is_unseen(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
+        assert!(!line.contains(raw), "{line:?}");
+        assert!(line.contains("数据库 \u{1f600}"), "{line}");
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        for value in ["/fields/message", "/fields/shown", "/span/user"] {
+            assert_eq!(event.pointer(value).and_then(serde_json::Value::as_str), Some(evil), "{value} of {line}");
+        }
     }
 
     #[test]

@@ -56,6 +56,7 @@ use anyhow::{Context, bail};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Client, ResourceExt};
+use russh::keys::PrivateKey;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -261,17 +262,11 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let ready = Ready::of("gateway");
     let http = tokio::spawn(http::serve_probes(settings.http_listen, ready.clone(), background.clone()).await?);
 
-    let host_key = host_key::load_or_create(client.clone(), &settings.namespace).await?;
-    if let Err(error) = host_key::publish(client.clone(), &settings.namespace, &host_key).await {
-        warn!(
-            error = format!("{error:#}"),
-            "the host key is not published; `kubectl bastion ssh` will not know this gateway"
-        );
-    }
     let (events, publishing) = EventSink::new(client.clone(), "bastion-gateway", &settings.pod, background.clone());
     let publishing = tokio::spawn(publishing);
     let reports = UnreadableReports::new(events.clone());
-    let directory = Directory::watch(client.clone(), &settings.namespace, &reports).await?;
+    let prepared = stop.run_until_cancelled(prepare(client.clone(), &settings.namespace, &reports)).await;
+    let Some((host_key, directory)) = prepared.transpose()? else { return Ok(()) };
     let (life, instance) = watch::channel(None);
     let gateway = Arc::new(Gateway {
         namespace: settings.namespace.clone(),
@@ -337,6 +332,23 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     } else {
         bail!("some sessions' ends could not be written; the controllers will end them as GatewayLost")
     }
+}
+
+/// Loads the host key, publishes it, and reads all users and targets. Waits up to [`cluster::START_TIMEOUT`] for each answer
+/// about the key, and for the lists without a limit.
+async fn prepare(
+    client: Client,
+    namespace: &str,
+    reports: &UnreadableReports,
+) -> anyhow::Result<(PrivateKey, Directory)> {
+    let host_key = host_key::load_or_create(client.clone(), namespace).await?;
+    if let Err(error) = host_key::publish(client.clone(), namespace, &host_key).await {
+        warn!(
+            error = format!("{error:#}"),
+            "the host key is not published; `kubectl bastion ssh` will not know this gateway"
+        );
+    }
+    Ok((host_key, Directory::watch(client, namespace, reports).await?))
 }
 
 /// Starts what goes on beside the sessions for as long as the gateway runs.
@@ -410,5 +422,45 @@ async fn begin(home: &Home, stop: &CancellationToken) -> Option<(Arc<Instance>, 
             Err(error) => warn!(%error, "the instance's Lease could not be created; trying again"),
         }
         stop.run_until_cancelled(sleep(RENEW_RETRY)).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Settings {
+            namespace: "bastion".to_owned(),
+            pod: "gateway-0".to_owned(),
+            pod_uid: None,
+            listen: any,
+            http_listen: any,
+            web: None,
+            grace_period: Duration::ZERO,
+            max_sessions: 1,
+            max_startups_per_address: 1,
+            proxy_protocol_from: Vec::new(),
+            accept_env: Vec::new(),
+            follow: None,
+            recording_url: None,
+            redis: None,
+            lock_out: LockOut { of_user_at_address: 1, of_user: 1, of_address: 1, time: Duration::ZERO },
+            rekey_time: Duration::from_hours(1),
+            banner_file: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_waits_for_the_api_stops_at_once() {
+        let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", api.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(kube::Config::new(url.parse().unwrap()), settings(), stop.clone()));
+        let unanswered = api.accept().await.unwrap();
+        stop.cancel();
+        timeout(Duration::from_secs(1), running).await.expect("it stops").unwrap().unwrap();
+        drop(unanswered);
     }
 }

@@ -3,6 +3,7 @@
 mod connections;
 mod probes;
 mod server;
+mod tracked;
 
 pub use probes::{Ready, serve_probes};
 pub use server::{Plain, Port, REASONS, Tls, Transport, serve};

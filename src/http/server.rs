@@ -1,11 +1,13 @@
 //! The accept loop of every HTTP port. It bounds connections, the time and memory of a request header, the time of an answer,
 //! and the shutdown.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, DefaultBodyLimit};
@@ -14,14 +16,14 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
-use tokio::time::{error::Elapsed, sleep, timeout};
+use tokio::time::{Instant, error::Elapsed, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -29,12 +31,13 @@ use tokio_util::task::TaskTracker;
 use tower_http::timeout::TimeoutLayer;
 use tracing::{debug, warn};
 
-use super::connections::{Connections, Eviction, Limits};
+use super::connections::{Connections, Eviction, HEADER_TIMEOUT, Limits};
+use super::tracked::{Answer, TrackedStream};
 use crate::metrics::{HttpLabels, METRICS};
 use crate::telemetry::LogLimiter;
 
-/// How long a TLS handshake may take, then a request header, and how long a connection may idle between two requests.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The buffer of a request header, in bytes. A longer header is answered with 431.
 const HEADER_BUFFER: usize = 16 * 1024;
 /// How long a request may take to be read and answered; a streamed answer may take longer.
@@ -187,6 +190,8 @@ enum ConnectionError {
     HandshakeTimeout(#[from] Elapsed),
     #[error("the handshake failed")]
     Handshake(#[from] io::Error),
+    #[error("no complete request header came in time")]
+    HeaderTimeout,
     #[error(transparent)]
     Http(#[from] hyper::Error),
 }
@@ -196,10 +201,15 @@ impl ConnectionError {
     fn label(&self) -> Option<&'static str> {
         match self {
             Self::HandshakeTimeout(_) | Self::Handshake(_) => Some("handshake"),
-            Self::Http(error) if error.is_timeout() => Some("header_timeout"),
+            Self::HeaderTimeout => Some("header_timeout"),
             Self::Http(error) if error.is_parse_too_large() => Some("header_size"),
             Self::Http(_) => None,
         }
+    }
+
+    /// Returns the error with its sources, which say what broke.
+    fn describe(self) -> String {
+        format!("{:#}", anyhow::Error::from(self))
     }
 }
 
@@ -218,7 +228,7 @@ impl<T: Transport> Server<T> {
             };
             let _ = stream.set_nodelay(true);
             let close = CancellationToken::new();
-            let (number, evicted) = self.connections().admit(close.clone());
+            let (number, evicted) = self.connections().admit(close.clone(), Instant::now());
             tasks.spawn(self.clone().run(stream, address, number, close));
             if let Some(eviction) = evicted {
                 self.log_eviction(eviction, address, &mut evictions);
@@ -231,7 +241,7 @@ impl<T: Transport> Server<T> {
     fn log_eviction(&self, eviction: Eviction, client: SocketAddr, evictions: &mut LogLimiter) {
         let (reason, port) = (label(eviction), self.port.label());
         self.count(reason);
-        if let Some(connections) = evictions.count(Instant::now()) {
+        if let Some(connections) = evictions.count(Instant::now().into_std()) {
             warn!(port, reason, connections, %client, "too many HTTP connections; the oldest ones are closed");
         }
     }
@@ -245,32 +255,56 @@ impl<T: Transport> Server<T> {
         };
         let unfinished = self.connections().remove(number);
         let Err(error) = served else { return };
-        debug!(port = self.port.label(), client = %address, %error, "HTTP connection ended");
         // The time-out of a connection that idles after a request is not counted.
         if let Some(reason) = error.label().filter(|reason| unfinished || *reason != "header_timeout") {
             self.count(reason);
         }
+        debug!(port = self.port.label(), client = %address, error = error.describe(), "HTTP connection ended");
     }
 
     async fn serve(&self, stream: TcpStream, address: SocketAddr, number: u64) -> Result<(), ConnectionError> {
-        let (stream, peer) = timeout(HEADER_TIMEOUT, self.transport.open(stream, address)).await??;
+        let (stream, peer) = timeout(HANDSHAKE_TIMEOUT, self.transport.open(stream, address)).await??;
+        self.connections().opened(number, Instant::now());
+        let stream = TrackedStream::new(stream, number, self.connections.clone());
         let routes = TowerToHyperService::new(self.routes.clone());
         let service = service_fn(|mut request: Request<Incoming>| {
-            self.connections().header_complete(number);
+            let in_progress = self.connections().header_complete(number);
             request.extensions_mut().insert(ConnectInfo(peer.clone()));
-            routes.call(request)
+            let answering = routes.call(request);
+            async { answering.await.map(|answer| answer.map(|body| Answer::new(body, in_progress))) }
         });
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_BUFFER);
+        // hyper's time for a header also runs between two requests.
+        builder.header_read_timeout(None).max_buf_size(HEADER_BUFFER);
         let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
         tokio::select! {
-            served = serving.as_mut() => served?,
+            served = self.serve_in_time(number, serving.as_mut()) => served,
             () = self.stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
-                serving.await?;
+                self.serve_in_time(number, serving).await
             }
         }
-        Ok(())
+    }
+
+    /// Serves a connection to its end, or until a deadline of [`Connections`] has passed. A deadline only moves while
+    /// `serving` is polled.
+    async fn serve_in_time(
+        &self,
+        number: u64,
+        mut serving: Pin<&mut impl Future<Output = hyper::Result<()>>>,
+    ) -> Result<(), ConnectionError> {
+        let mut expiry = pin!(sleep(HEADER_TIMEOUT));
+        poll_fn(|context| {
+            if let Poll::Ready(served) = serving.as_mut().poll(context) {
+                return Poll::Ready(Ok(served?));
+            }
+            let Some(deadline) = self.connections().deadline(number) else { return Poll::Pending };
+            if expiry.deadline() != deadline {
+                expiry.as_mut().reset(deadline);
+            }
+            expiry.as_mut().poll(context).map(|()| Err(ConnectionError::HeaderTimeout))
+        })
+        .await
     }
 
     fn count(&self, reason: &'static str) {
@@ -291,19 +325,24 @@ const fn label(eviction: Eviction) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::{Body, Bytes};
     use axum::extract::ws::WebSocketUpgrade;
     use axum::routing::{get, post};
-    use futures::{SinkExt, StreamExt};
+    use futures::{SinkExt, StreamExt, stream};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::JoinHandle;
     use tokio_tungstenite::client_async;
     use tokio_tungstenite::tungstenite::Message;
 
+    use super::super::connections::IDLE_TIMEOUT;
     use super::*;
 
     const LIMITS: Limits = Limits { all: 4, unfinished: 2 };
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     const ANSWERED: &str = "HTTP/1.1 200";
+    const HALF: &[u8] = b"GET / HTTP/1.1\r\nX: ";
+    /// More than the buffers of two sockets.
+    const LARGE: usize = 32 * 1024 * 1024;
 
     struct Served {
         address: SocketAddr,
@@ -325,7 +364,9 @@ mod tests {
             let routes = Router::new()
                 .route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()))
                 .route("/", post(async |body: String| body))
-                .route("/socket", get(echo));
+                .route("/socket", get(echo))
+                .route("/large", get(async || vec![b'x'; LARGE]))
+                .route("/endless", get(async || Body::from_stream(stream::pending::<io::Result<Bytes>>())));
             let serving = tokio::spawn(serve_within(limits, listener, Port::Probes, Plain, routes, stop.clone()));
             Self { address, stop, serving }
         }
@@ -379,18 +420,99 @@ mod tests {
         server.stop().await;
     }
 
+    /// Reads until the server closes the connection, which takes this long.
+    async fn read_for(time: Duration, stream: TcpStream) -> String {
+        let begun = Instant::now();
+        let read = read_all(stream).await;
+        let elapsed = begun.elapsed();
+        assert!(elapsed >= time && elapsed < time + Duration::from_secs(1), "{elapsed:?}");
+        read
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_header_an_idle_connection_and_a_body_have_their_time() {
         let server = Served::start(LIMITS).await;
-        for (sent, answer) in [(&b""[..], ""), (b"G", ""), (b"GET / HTTP/1.1\r\nHost:", ""), (GET, ANSWERED)] {
-            let (begun, stream) = (tokio::time::Instant::now(), server.send(sent).await);
-            let read = read_all(stream).await;
-            assert!(read.starts_with(answer) && read.is_empty() == answer.is_empty(), "{read}");
-            let elapsed = begun.elapsed();
-            assert!(elapsed >= HEADER_TIMEOUT && elapsed < 2 * HEADER_TIMEOUT, "{elapsed:?}");
+        for sent in [&b""[..], b"G", b"GET / HTTP/1.1\r\nHost:"] {
+            assert_eq!(read_for(HEADER_TIMEOUT, server.send(sent).await).await, "");
         }
+        let mut idle = server.send(GET).await;
+        assert_eq!(read_status(&mut idle).await, ANSWERED);
+        sleep(IDLE_TIMEOUT.mul_f32(0.9)).await;
+        idle.write_all(GET).await.unwrap();
+        let read = read_for(IDLE_TIMEOUT, idle).await;
+        assert!(read.contains(ANSWERED), "the next request is answered: {read}");
         let mut late = server.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf").await;
         assert_eq!(read_status(&mut late).await, "HTTP/1.1 503");
+        server.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_header_has_the_time_of_the_first() {
+        let server = Served::start(LIMITS).await;
+        let mut stream = server.send(GET).await;
+        assert_eq!(read_status(&mut stream).await, ANSWERED);
+        sleep(IDLE_TIMEOUT.mul_f32(0.9)).await;
+        stream.write_all(HALF).await.unwrap();
+        read_for(HEADER_TIMEOUT, stream).await;
+        server.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_read_does_not_idle() {
+        let server = Served::start(LIMITS).await;
+        let mut stream = server.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(read_status(&mut stream).await, ANSWERED);
+        sleep(10 * IDLE_TIMEOUT).await;
+        let read = read_all(stream).await;
+        assert!(read.len() > LARGE, "{}", read.len());
+        server.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_in_progress_outlast_a_flood_of_answered_requests() {
+        let server = Served::start(Limits { all: 6, ..LIMITS }).await;
+        let mut endless = server.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let mut large = server.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        for stream in [&mut endless, &mut large] {
+            assert_eq!(read_status(stream).await, ANSWERED);
+        }
+        let mut held = Vec::new();
+        for _ in 0..50 {
+            held.push(server.send(GET).await);
+            assert_eq!(read_status(held.last_mut().unwrap()).await, ANSWERED);
+        }
+        let mut taken = 0;
+        while taken < LARGE {
+            let mut part = Vec::with_capacity(1024 * 1024);
+            let read = large.read_buf(&mut part).await.unwrap();
+            assert_ne!(read, 0, "the answer is cut after {taken} bytes");
+            taken += read;
+        }
+        let mut rest = Vec::new();
+        let more = timeout(Duration::from_secs(1), endless.read_to_end(&mut rest)).await;
+        assert!(more.is_err(), "the answer is cut");
+        drop(held);
+        endless.shutdown().await.unwrap();
+        server.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn later_headers_make_room_for_each_other_too() {
+        let server = Served::start(Limits { all: 200, ..LIMITS }).await;
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let mut stream = server.send(GET).await;
+            let mut answer = vec![0; 1024];
+            while !String::from_utf8_lossy(&answer).contains("127.0.0.1:") {
+                assert_ne!(stream.read(&mut answer).await.unwrap(), 0);
+            }
+            stream.write_all(HALF).await.unwrap();
+            held.push(stream);
+        }
+        for stream in held.drain(..20 - LIMITS.unfinished - 1) {
+            assert_eq!(read_for(Duration::ZERO, stream).await, "", "it is closed");
+        }
+        drop(held);
         server.stop().await;
     }
 
@@ -399,10 +521,10 @@ mod tests {
         let server = Served::start(Limits { all: 200, ..LIMITS }).await;
         let mut used = server.send(GET).await;
         assert_eq!(read_status(&mut used).await, ANSWERED);
-        let first = server.send(b"GET / HTTP/1.1\r\nX: ").await;
+        let first = server.send(HALF).await;
         let mut held = Vec::new();
         for _ in 0..50 {
-            held.push(server.send(b"GET / HTTP/1.1\r\nX: ").await);
+            held.push(server.send(HALF).await);
             let mut probe = server.send(GET).await;
             assert_eq!(read_status(&mut probe).await, ANSWERED);
         }
@@ -454,11 +576,17 @@ mod tests {
         let mut held = server.send(GET).await;
         assert_eq!(read_status(&mut held).await, ANSWERED);
         let (silent, half) = (server.send(b"").await, server.send(b"GET / HT").await);
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         server.stop().await;
         assert!(begun.elapsed() <= HEADER_TIMEOUT, "{:?}", begun.elapsed());
         for stream in [held, silent, half] {
             read_all(stream).await;
         }
+    }
+
+    #[test]
+    fn a_failed_handshake_says_why() {
+        let error = ConnectionError::from(io::Error::other("no certificate"));
+        assert_eq!(error.describe(), "the handshake failed: no certificate");
     }
 }
