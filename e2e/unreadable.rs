@@ -244,7 +244,7 @@ async fn a_lease_with_a_time_that_cannot_be_read_hides_no_lost_gateway() {
         if spec["holderIdentity"] == "lost" { Ok(()) } else { Err(spec.to_string()) }
     })
     .await;
-    metric_becomes(controller.http, "bastion_leader", |leads| leads == 1.0).await;
+    metric_becomes(controller.http, "bastion_leader", |leads| leads > 0.0).await;
 }
 
 /// Any writer of an object can set these times, and no schema checks them.
