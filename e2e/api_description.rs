@@ -12,7 +12,7 @@ use crate::harness::process::command;
 use crate::harness::{Bastion, Console, Controller, Process, Setting};
 
 /// It asks for as long as this at most, and starts in some seconds.
-const LOOKING: Duration = Duration::from_mins(3);
+const LOOKING: Duration = Duration::from_mins(10);
 
 #[tokio::test]
 async fn whatever_is_asked_is_answered_as_described() {

@@ -10,16 +10,27 @@ use crate::harness::process::{Process, command};
 use crate::harness::run::{Run, unique};
 use crate::harness::{AT_ONCE, Bastion, Controller};
 
-/// The status code and body of a GET.
+/// Returns the status code and body of a GET.
 pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    try_get(address, path).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Returns the status code and body of a GET.
+///
+/// # Errors
+/// When the connection fails or is closed without an answer.
+pub async fn try_get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("a request");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        stream.read_to_string(&mut answer).await
+    };
+    exchange.await.map_err(|error| error.to_string())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("no head in {answer:?}"))?;
     let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    (code.unwrap_or_else(|| panic!("no status in {head}")), body.to_owned())
+    Ok((code.ok_or_else(|| format!("no status in {head}"))?, body.to_owned()))
 }
 
 #[tokio::test]

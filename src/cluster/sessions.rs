@@ -175,14 +175,14 @@ impl SessionWriter {
         }
     }
 
-    /// Writes an end once, if the session is still as it was seen: of several controllers that sweep the same sessions
+    /// Writes an end once, if the session still has this resource version: of several controllers that sweep the same sessions
     /// one writes each end.
     ///
     /// # Errors
     /// As [`Self::end`], and a conflict when the session has changed.
-    pub async fn end_as_seen(&self, session: &ObjectReference, end: &End) -> Result<Ended, WriteError> {
+    pub async fn end_as_seen(&self, session: &ObjectReference, version: &str, end: &End) -> Result<Ended, WriteError> {
         let mut patch = patch(end);
-        patch["metadata"] = json!({ "resourceVersion": session.resource_version });
+        patch["metadata"] = json!({ "resourceVersion": version });
         self.write(session, end, &patch).await
     }
 

@@ -169,7 +169,8 @@ async fn reconcile(seen: Arc<Seen>, context: Arc<Context>) -> Result<Next, Failu
             Ok(Next::requeue(again))
         }
         Action::End(end) => {
-            let written = timeout(END_TIMEOUT, context.writer.end_as_seen(&reference, &end)).await;
+            let version = seen.resource_version().unwrap_or_default();
+            let written = timeout(END_TIMEOUT, context.writer.end_as_seen(&reference, &version, &end)).await;
             match written.map_err(|_| Failure::Timeout)? {
                 Ok(_) => Ok(Next::await_change()),
                 // By another controller, as a rule: this one is told of it by its watch, and then nothing is left to do.
