@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 /// After how many polls of tasks a worker polls the kernel for events. With Tokio's default of 61, a keystroke would
 /// wait for as many polls of bulk transfers.
-const EVENT_INTERVAL: u32 = 4;
+const EVENT_INTERVAL: u32 = 2;
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
