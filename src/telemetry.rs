@@ -115,7 +115,7 @@ impl<W: io::Write> io::Write for JsonWriter<W> {
 
 /// Returns JSON text with each unseen character as `\u` and four digits of each of its UTF-16 units, as RFC 8259 has it.
 fn escape(json: &str) -> Cow<'_, str> {
-    let is_escaped = |c: char| c >= '\u{7f}' && (is_unseen(c) || matches!(c, '\u{fffe}' | '\u{ffff}'));
+    let is_escaped = |c: char| c >= '\u{7f}' && is_unseen(c);
     if !json.contains(is_escaped) {
         return json.into();
     }

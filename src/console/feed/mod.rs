@@ -113,7 +113,7 @@ impl Feed {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         reports.observe(&event);
-                        let news = self.heed(event, &mut list);
+                        let news = self.handle(event, &mut list);
                         due = due.or(news.then(|| flushed + BETWEEN_BATCHES));
                     }
                     Some(Err(error)) => {
@@ -132,7 +132,7 @@ impl Feed {
 
     /// Takes note of what the watch says; `list` is what it has listed so far. Returns whether there may be news. A session
     /// that has become unreadable stays as it was shown last, until its phase says that it has ended.
-    fn heed(&self, event: Event<Guarded<BastionSession>>, list: &mut Vec<Session>) -> bool {
+    fn handle(&self, event: Event<Guarded<BastionSession>>, list: &mut Vec<Session>) -> bool {
         match event {
             Event::Init => {
                 list.clear();
@@ -267,21 +267,21 @@ mod tests {
         let online = || feed.sum().online;
         let mut list = vec![];
         let relist = |list: &mut Vec<Session>, sessions: [Guarded<BastionSession>; 2]| {
-            feed.heed(Event::Init, list);
+            feed.handle(Event::Init, list);
             for session in sessions {
-                feed.heed(Event::InitApply(session), list);
+                feed.handle(Event::InitApply(session), list);
             }
-            feed.heed(Event::InitDone, list);
+            feed.handle(Event::InitDone, list);
         };
         relist(&mut list, [readable(active("a")), unreadable(&active("b"))]);
         assert_eq!(online(), 1, "a session that was never readable is not shown, and hides no other");
-        assert!(!feed.heed(Event::Apply(unreadable(&active("a"))), &mut list));
+        assert!(!feed.handle(Event::Apply(unreadable(&active("a"))), &mut list));
         feed.flush();
         assert_eq!(online(), 1);
         relist(&mut list, [unreadable(&active("a")), unreadable(&active("b"))]);
         assert_eq!(online(), 1, "after an interruption");
-        assert!(feed.heed(Event::Delete(unreadable(&active("a"))), &mut list));
-        assert!(!feed.heed(Event::Delete(unreadable(&active("b"))), &mut list));
+        assert!(feed.handle(Event::Delete(unreadable(&active("a"))), &mut list));
+        assert!(!feed.handle(Event::Delete(unreadable(&active("b"))), &mut list));
         feed.flush();
         assert_eq!(online(), 0);
     }
@@ -291,14 +291,14 @@ mod tests {
         let feed = Feed::new();
         let list = |sessions: Vec<Guarded<BastionSession>>| {
             let mut list = vec![];
-            feed.heed(Event::Init, &mut list);
+            feed.handle(Event::Init, &mut list);
             for session in sessions {
-                feed.heed(Event::InitApply(session), &mut list);
+                feed.handle(Event::InitApply(session), &mut list);
             }
-            feed.heed(Event::InitDone, &mut list);
+            feed.handle(Event::InitDone, &mut list);
         };
         list(vec![readable(active("a")), readable(active("b"))]);
-        assert!(feed.heed(Event::Apply(unreadable(&ended("a"))), &mut vec![]));
+        assert!(feed.handle(Event::Apply(unreadable(&ended("a"))), &mut vec![]));
         feed.flush();
         assert_eq!(feed.sum().online, 1);
         list(vec![unreadable(&ended("a")), unreadable(&ended("b"))]);
@@ -312,14 +312,14 @@ mod tests {
         let (snapshot, mut late) = feed.open(&Sight::All);
         assert!(snapshot[0].contains(r#""sessions":[]"#), "{snapshot:?}");
         for number in 0..=LATE_BATCHES {
-            assert!(feed.heed(Event::Apply(readable(active(&number.to_string()))), &mut vec![]));
+            assert!(feed.handle(Event::Apply(readable(active(&number.to_string()))), &mut vec![]));
             feed.flush();
         }
         assert!(matches!(late.try_recv(), Err(broadcast::error::TryRecvError::Lagged(1))));
         let (snapshot, mut news) = feed.open(&Sight::All);
         assert_eq!(snapshot[0].matches("session_id").count(), LATE_BATCHES + 1);
         assert!(news.try_recv().is_err(), "nothing that the snapshot has comes again");
-        assert!(feed.heed(Event::Apply(readable(ended("0"))), &mut vec![]));
+        assert!(feed.handle(Event::Apply(readable(ended("0"))), &mut vec![]));
         assert_eq!(feed.open(&Sight::All).0[0].matches("session_id").count(), LATE_BATCHES + 1, "not told yet");
         feed.flush();
         assert!(matches!(news.try_recv(), Ok(News::Changes(changes)) if changes.len() == 1));
@@ -333,10 +333,10 @@ mod tests {
         assert!(!live(), "nothing is known yet");
         let mut list = vec![];
         for event in [Event::Init, Event::InitApply(readable(active("a")))] {
-            feed.heed(event, &mut list);
+            feed.handle(event, &mut list);
             assert!(!live());
         }
-        feed.heed(Event::InitDone, &mut list);
+        feed.handle(Event::InitDone, &mut list);
         assert!(live());
         let (_, mut news) = feed.open(&Sight::All);
         assert!(feed.stale() && !live() && !feed.stale());
