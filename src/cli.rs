@@ -11,9 +11,10 @@ use url::Url;
 
 use crate::audit::{AuditSettings, AuditTls};
 use crate::console::oidc;
-use crate::redis_link::RedisSettings;
+use crate::gateway::{ObserveSettings, WebTerminalSettings};
+use crate::redis::RedisSettings;
 use crate::telemetry::LogFormat;
-use crate::{console, controller, drain, follow, gateway, self_test, terminal};
+use crate::{console, controller, drain, gateway, self_test};
 
 /// An SSH bastion for Kubernetes whose list of online sessions is always true.
 #[derive(Debug, Parser)]
@@ -161,10 +162,10 @@ pub struct Web {
     pub web_proxies: Vec<IpNet>,
 }
 
-impl From<Web> for Option<terminal::Settings> {
+impl From<Web> for Option<WebTerminalSettings> {
     fn from(flags: Web) -> Self {
         let Web { web_listen, cookie_key_file, public_url, web_proxies } = flags;
-        web_listen.map(|listen| terminal::Settings { listen, cookie_key_file, public_url, proxies: web_proxies })
+        web_listen.map(|listen| WebTerminalSettings { listen, cookie_key_file, public_url, proxies: web_proxies })
     }
 }
 
@@ -182,10 +183,10 @@ pub struct Follow {
     pub console_user: Option<String>,
 }
 
-impl From<Follow> for Option<follow::Settings> {
+impl From<Follow> for Option<ObserveSettings> {
     fn from(flags: Follow) -> Self {
         let Follow { follow_listen, pod_ip, console_user } = flags;
-        follow_listen.zip(console_user).map(|(listen, console)| follow::Settings { listen, pod_ip, console })
+        follow_listen.zip(console_user).map(|(listen, console)| ObserveSettings { listen, pod_ip, console })
     }
 }
 
@@ -435,7 +436,7 @@ impl From<Gateway> for gateway::Settings {
             listen: flags.listen,
             http_listen: flags.place.http_listen,
             web: flags.web.into(),
-            follow: flags.follow.into(),
+            observe: flags.follow.into(),
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
             max_startups_per_address: flags.max_startups_per_address.into(),

@@ -13,7 +13,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::api::Reason;
-use crate::http;
 
 /// The metrics of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::default);
@@ -72,9 +71,9 @@ pub struct RefusalLabels {
 /// On which port, and by which limit, an HTTP connection was closed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpLabels {
-    /// One of the labels of `http::Port`.
+    /// One of the labels of [`HttpPort`].
     pub port: &'static str,
-    /// One of `http::REASONS`.
+    /// One of `HTTP_CLOSE_REASONS`.
     pub reason: &'static str,
 }
 
@@ -313,8 +312,41 @@ const KINDS: [&str; 3] = ["BastionSession", "BastionTarget", "BastionUser"];
 const RETRY_CAUSES: [&str; 7] = ["forbidden", "conflict", "invalid", "throttled", "error", "unreachable", "timeout"];
 
 /// All label sets of closed HTTP connections: every reason on every port.
+/// An HTTP port of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpPort {
+    /// Probes and metrics of each program.
+    Probes,
+    /// The console's page and API.
+    Console,
+    /// A gateway's web terminal.
+    Terminal,
+    /// A gateway's port for consoles that observe sessions, over TLS.
+    Observers,
+}
+
+impl HttpPort {
+    /// All ports.
+    pub const ALL: [Self; 4] = [Self::Probes, Self::Console, Self::Terminal, Self::Observers];
+
+    /// Returns its label in metrics and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Probes => "probes",
+            Self::Console => "console",
+            Self::Terminal => "terminal",
+            Self::Observers => "observers",
+        }
+    }
+}
+
+/// The reasons of `bastion_http_connections_closed_total`.
+pub const HTTP_CLOSE_REASONS: [&str; 5] = ["all", "unfinished", "handshake", "header_timeout", "header_size"];
+
 fn http_labels() -> impl Iterator<Item = HttpLabels> {
-    http::Port::ALL.into_iter().flat_map(|port| http::REASONS.map(|reason| HttpLabels { port: port.label(), reason }))
+    HttpPort::ALL
+        .into_iter()
+        .flat_map(|port| HTTP_CLOSE_REASONS.map(|reason| HttpLabels { port: port.label(), reason }))
 }
 
 /// From 2 ms to a minute.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bastion_operator::web::{Purpose, Seal, SignedIn};
+use bastion_operator::http::{Purpose, Seal, SignedIn};
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::core::v1::ServiceAccount;

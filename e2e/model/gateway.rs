@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bastion_operator::lifecycle::{Fence, RENEW_EVERY, RENEW_RETRY, RENEW_TIMEOUT, SHOW_EVERY};
-use bastion_operator::redis_link::REDIS_TIMEOUT;
+use bastion_operator::redis::REDIS_TIMEOUT;
 
 use crate::rules::{Rules, seconds};
 use crate::steps::Trouble;

@@ -1,8 +1,8 @@
 //! What a controller hears through Redis, and how it vouches for those that only Redis can hear.
 
 use bastion_operator::lifecycle::{RENEW_TIMEOUT, Suspect};
-use bastion_operator::liveness::witness::sign;
-use bastion_operator::redis_link::REDIS_TIMEOUT;
+use bastion_operator::redis::REDIS_TIMEOUT;
+use bastion_operator::redis::heartbeat::sign;
 
 use crate::controller::LateSwap;
 use crate::redis::{Key, REDIS_NOW};

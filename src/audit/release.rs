@@ -39,8 +39,8 @@ impl Release {
 mod tests {
     use rstest::rstest;
 
-    use super::super::samples::{active, ended};
     use super::*;
+    use crate::audit::samples::{active, ended};
 
     fn with_finalizers(mut session: BastionSession, finalizers: &[&str]) -> BastionSession {
         session.metadata.finalizers = Some(finalizers.iter().map(|&finalizer| finalizer.to_owned()).collect());

@@ -151,9 +151,9 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    use super::super::samples::{active, ended, session};
     use super::*;
     use crate::api::{Phase, Termination};
+    use crate::audit::samples::{active, ended, session};
 
     /// 2026-01-02T03:04:05Z.
     const START: i64 = 1_767_323_045_000_000;

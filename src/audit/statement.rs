@@ -233,9 +233,9 @@ pub fn history(filter: &HistoryFilter, limit: u32) -> Statement {
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::PageKey;
-    use super::super::samples::active;
     use super::*;
+    use crate::audit::history::PageKey;
+    use crate::audit::samples::active;
 
     #[test]
     fn there_is_a_mark_for_each_value() {

@@ -17,7 +17,8 @@ use super::failure::{Cause, Doing, Failure, StoreError};
 use super::history::{HistoryFilter, Tally};
 use super::row::SessionRecord;
 use super::settings::{AuditSettings, AuditTls, Place, SettingsError};
-use super::statement::{self, Dialect, Statement, Value};
+use super::statement;
+use super::statement::{Dialect, Statement, Value};
 
 /// How long a connection waits for another one's transaction, and a caller for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -412,9 +413,9 @@ mod tests {
     use proptest::prelude::*;
     use tempfile::TempDir;
 
-    use super::super::history::PageKey;
-    use super::super::samples::{active, ended};
     use super::*;
+    use crate::audit::history::PageKey;
+    use crate::audit::samples::{active, ended};
 
     fn settings(dir: &TempDir) -> AuditSettings {
         let url = format!("sqlite://{}", dir.path().join("audit.db").display());

@@ -7,7 +7,8 @@ use kube::api::Api;
 
 use super::failure::Failure;
 use crate::cluster::Right;
-use crate::web::{self, Caller};
+use crate::http;
+use crate::http::Caller;
 
 const SESSIONS: &str = "bastionsessions";
 
@@ -84,6 +85,6 @@ impl Gate {
     /// # Errors
     /// When the API server does not answer.
     pub async fn may(&self, user: UserInfo, right: Right<'_>) -> Result<bool, Failure> {
-        Ok(web::may(&self.rights, &self.namespace, user, right).await?)
+        Ok(http::may(&self.rights, &self.namespace, user, right).await?)
     }
 }

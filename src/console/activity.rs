@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use redis::pipe;
 use serde::Serialize;
 
-use crate::redis_link::RedisLink;
+use crate::redis::RedisLink;
 
 /// How long an answer is good for all who ask.
 const GOOD_FOR: Duration = Duration::from_millis(900);

@@ -1,18 +1,13 @@
 //! The REST API: each route asks whether the caller may, then the cluster or the audit database.
 
-use std::fmt::Debug;
-use std::sync::Arc;
-
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::middleware::map_response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use kube::Resource;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi};
@@ -20,14 +15,11 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::Sight;
 use super::failure::{Failure, Refusals};
+use super::query::{is_name, page, parse_query, phase_of, read_path};
 use super::view::{Session, SessionPage};
-use super::{Console, events, feed, follow, history, me, overview, page, recordings, sign_in, targets, termination};
-use crate::api::{BastionSession, Phase};
-use crate::cluster::{Guarded, code};
-use crate::web::{Caller, asked, with_inline_styles};
-
-const USUAL_LIMIT: u32 = 100;
-const MOST: u32 = 1000;
+use super::{Console, events, feed, history, me, observe, overview, recordings, sign_in, targets, termination};
+use crate::api::BastionSession;
+use crate::http::with_inline_styles;
 
 type Answer<T> = Result<Json<T>, Failure>;
 
@@ -45,13 +37,13 @@ pub fn routes() -> Router<Console> {
         .route("/api/v1/recordings/{session}", get(recordings::recordings))
         .route("/api/v1/recordings/{session}/{number}/text", get(recordings::text))
         .route("/api/v1/recordings/{session}/{number}/matches", get(recordings::matches))
-        .route("/api/v1/sessions/{session}/follow", get(follow::follow))
+        .route("/api/v1/sessions/{session}/follow", get(observe::follow))
         .route("/api/v1/overview", get(overview::overview))
         .route("/api/v1/feed", get(feed::page::feed))
         .route("/api/v1/openapi.json", get(description))
         .merge(sign_in::routes())
         .merge(swagger_ui())
-        .fallback(page::page)
+        .fallback(super::page::page)
         .method_not_allowed_fallback(async || Failure::NoMethod)
 }
 
@@ -88,7 +80,7 @@ async fn sessions(
 ) -> Answer<SessionPage> {
     let caller = console.caller(&headers).await?;
     let sight = console.gate.sight(&caller).await?;
-    let query = understood(query)?;
+    let query = parse_query(query)?;
     let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(sight)?);
     let api = Api::namespaced(console.client.clone(), &console.namespace);
     let (sessions, next) = console.listed::<BastionSession>(&api, &params).await?;
@@ -113,21 +105,6 @@ async fn description() -> Json<Value> {
     Json(openapi())
 }
 
-impl Console {
-    /// The session of this name, for who may see it.
-    ///
-    /// # Errors
-    /// When there is none, the caller may not see it, or the API server does not answer.
-    pub async fn seen_by(&self, caller: &Caller, name: String) -> Result<BastionSession, Failure> {
-        let api: Api<BastionSession> = Api::namespaced(self.client.clone(), &self.namespace);
-        // What can be no name is nobody's.
-        let found = if is_name(&name) { asked(api.get_opt(&name)).await? } else { None };
-        let subject = found.as_ref().map(|session| session.spec.user.subject.as_str());
-        self.gate.let_see(caller, Some(&name), subject).await?;
-        found.ok_or_else(|| Failure::no_session(&name))
-    }
-}
-
 impl SessionQuery {
     fn selector(self, sight: Sight) -> Result<String, Failure> {
         let phase = self.status.as_deref().map(phase_of).transpose()?;
@@ -146,42 +123,6 @@ impl SessionQuery {
     }
 }
 
-pub fn read_path(path: Result<Path<String>, PathRejection>) -> Result<String, Failure> {
-    match path {
-        Ok(Path(text)) => Ok(text),
-        Err(rejection) => Err(Failure::Malformed(rejection.body_text())),
-    }
-}
-
-pub fn understood<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
-    match query {
-        Ok(Query(query)) => Ok(query),
-        Err(rejection) => Err(Failure::Malformed(rejection.body_text())),
-    }
-}
-
-pub fn phase_of(status: &str) -> Result<Phase, Failure> {
-    let meant = Phase::ALL.into_iter().find(|phase| phase.record_name() == status);
-    meant.ok_or_else(|| {
-        let names = Phase::ALL.map(Phase::record_name).join(", ");
-        Failure::Malformed(format!("status: {status:?} is none of {names}"))
-    })
-}
-
-pub fn limit_of(limit: Option<u32>) -> Result<u32, Failure> {
-    let limit = limit.unwrap_or(USUAL_LIMIT);
-    let fits = (1..=MOST).contains(&limit);
-    fits.then_some(limit).ok_or_else(|| Failure::Malformed(format!("limit: write a number from 1 to {MOST}")))
-}
-
-pub fn page(limit: Option<u32>, after: Option<&str>) -> Result<ListParams, Failure> {
-    let params = ListParams::default().limit(limit_of(limit)?);
-    Ok(match after {
-        Some(after) => params.continue_token(after),
-        None => params,
-    })
-}
-
 /// A name to look for; what can be none would be another part of the selector.
 fn named(parameter: &str, value: Option<String>) -> Result<Option<String>, Failure> {
     match value {
@@ -197,43 +138,12 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=")
 }
 
-/// Whether something can be a name in Kubernetes.
-pub fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
-}
-
-impl Console {
-    /// Returns the readable objects of one page of a list, and the token of the next page.
-    pub async fn listed<K>(
-        &self,
-        api: &Api<Guarded<K>>,
-        params: &ListParams,
-    ) -> Result<(Vec<Arc<K>>, Option<String>), Failure>
-    where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-    {
-        let gone = "after: this place is forgotten by now; begin with the first page again";
-        let wrong = "after: send `next` of the page before, as it is";
-        let listed = asked(async {
-            match api.list(params).await {
-                Ok(listed) => Ok(Ok(listed)),
-                Err(error) if code(&error) == Some(410) => Ok(Err(Failure::Malformed(gone.to_owned()))),
-                Err(error) if code(&error) == Some(400) => Ok(Err(Failure::Malformed(wrong.to_owned()))),
-                Err(error) => Err(error),
-            }
-        })
-        .await??;
-        let next = listed.metadata.continue_.clone().filter(|next| !next.is_empty());
-        Ok((self.reports.readable(listed), next))
-    }
-}
-
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Bastion Operator", description = "Sessions, history and targets of a bastion."),
     paths(
         sessions, session, events::events, termination::terminate, history::history, history::csv, history::record,
-        recordings::recordings, recordings::text, recordings::matches, targets::targets, targets::target, overview::overview, feed::page::feed, follow::follow, description, sign_in::ways,
+        recordings::recordings, recordings::text, recordings::matches, targets::targets, targets::target, overview::overview, feed::page::feed, observe::follow, description, sign_in::ways,
         sign_in::token, sign_in::oidc, sign_in::oidc_callback, sign_in::out, me::me
     ),
     modifiers(&Bearer),
@@ -260,22 +170,11 @@ pub fn openapi() -> Value {
 
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-
     use super::*;
-
-    #[rstest]
-    #[case(None, Some(100))]
-    #[case(Some(1000), Some(1000))]
-    #[case(Some(0), None)]
-    #[case(Some(1001), None)]
-    fn pages_have_a_size(#[case] asked: Option<u32>, #[case] limit: Option<u32>) {
-        assert_eq!(limit_of(asked).ok(), limit);
-    }
 
     fn selector(text: &str, sight: Sight) -> Result<String, Failure> {
         let uri = format!("http://x/?{text}").parse().unwrap();
-        understood(Query::<SessionQuery>::try_from_uri(&uri))?.selector(sight)
+        parse_query(Query::<SessionQuery>::try_from_uri(&uri))?.selector(sight)
     }
 
     #[test]

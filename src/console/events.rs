@@ -12,9 +12,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Console;
-use super::api::read_path;
 use super::failure::{Failure, Refusals};
-use crate::web::asked;
+use super::query::read_path;
+use crate::http::asked;
 
 /// A session has a handful; of recordings that are opened all day no more than this is shown.
 const MOST: u32 = 200;

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::{IntoResponses, ToSchema};
 
+use super::observe_client::NoGateway;
 use crate::api::{BastionSession, Phase};
 use crate::audit::StoreError;
-use crate::follow::NoGateway;
+use crate::http::Refusal;
 use crate::metrics::{ConsoleLabels, METRICS};
 use crate::recording;
-use crate::web::Refusal;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -13,8 +13,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
 use super::access::Sight;
-use super::api::{limit_of, phase_of, read_path, understood};
 use super::failure::{Failure, Refusals};
+use super::query::{limit_of, parse_query, phase_of, read_path};
 use super::view::{Session, SessionPage, is_id, read_key};
 use super::{Console, csv};
 use crate::audit::{HistoryFilter, PageKey, Store};
@@ -59,7 +59,7 @@ pub async fn history(
 ) -> Result<Json<SessionPage>, Failure> {
     let caller = console.caller(&headers).await?;
     let sight = console.gate.sight(&caller).await?;
-    let query = understood(query)?;
+    let query = parse_query(query)?;
     let limit = limit_of(query.limit)?;
     let filter = query.filter(&console.namespace, sight)?;
     let records = console.store()?.history(&filter, limit + 1).await?;
@@ -94,7 +94,7 @@ pub async fn csv(
 ) -> Result<Response, Failure> {
     let caller = console.caller(&headers).await?;
     let sight = console.gate.sight(&caller).await?;
-    let query = understood(query)?;
+    let query = parse_query(query)?;
     let left = query.limit.map(|limit| limit_of(Some(limit))).transpose()?;
     let filter = query.filter(&console.namespace, sight)?;
     let place = console.exports.clone().try_acquire_owned().map_err(|_| Failure::TooMany)?;
@@ -187,7 +187,7 @@ mod tests {
     fn query(text: &str) -> Result<HistoryFilter, Failure> {
         let uri = format!("http://x/?{text}").parse().unwrap();
         let query = Query::<HistoryQuery>::try_from_uri(&uri);
-        understood(query)?.filter("n", Sight::All)
+        parse_query(query)?.filter("n", Sight::All)
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
     fn who_sees_their_own_asks_for_no_others() {
         let uri = "http://x/?user=bob".parse().unwrap();
         let own = Sight::Own("alice".to_owned());
-        let filter = understood(Query::<HistoryQuery>::try_from_uri(&uri)).unwrap().filter("n", own).unwrap();
+        let filter = parse_query(Query::<HistoryQuery>::try_from_uri(&uri)).unwrap().filter("n", own).unwrap();
         assert_eq!((filter.user.as_deref(), filter.subject.as_deref()), (Some("bob"), Some("alice")));
     }
 }

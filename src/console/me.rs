@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 
 use super::Console;
 use super::failure::{Failure, Refusals};
-use super::people::Stands;
+use super::user_index::Stands;
 use crate::cluster::Right;
-use crate::web::Caller;
+use crate::http::Caller;
 
 /// Who asks, and what they may.
 #[derive(Debug, Serialize, ToSchema)]

@@ -8,18 +8,21 @@ pub mod csv;
 mod events;
 mod failure;
 mod feed;
-mod follow;
 mod history;
+mod lookup;
 mod me;
+mod observe;
+mod observe_client;
 pub mod oidc;
 mod overview;
 mod page;
-mod people;
+mod query;
 mod recordings;
 mod rights_watch;
 mod sign_in;
 mod targets;
 mod termination;
+mod user_index;
 mod view;
 
 use std::net::SocketAddr;
@@ -44,19 +47,19 @@ use url::Url;
 
 use crate::audit::{AuditSettings, Store};
 use crate::cluster::{EventSink, UnreadableReports};
-use crate::follow::Dialler;
-use crate::http::{self, Plain, Port, Ready};
-use crate::recording;
-use crate::redis_link::{RedisLink, RedisSettings};
-use crate::web::{Caller, Headers, Origins, Seal, Visitors};
+use crate::http::{Caller, Headers, Origins, Plain, Ready, Seal, Visitors};
+use crate::metrics::HttpPort;
+use crate::redis::{RedisLink, RedisSettings};
+use crate::{http, recording};
 use access::Gate;
 use activity::HotState;
 use failure::Failure;
 use feed::{Crowd, Feed};
+use observe_client::Dialer;
 use oidc::Oidc;
 use overview::Counted;
-use people::People;
 use sign_in::SignIns;
+use user_index::People;
 
 pub use api::openapi;
 pub use failure::Problem;
@@ -107,7 +110,7 @@ struct Console {
     counted: Counted,
     hot: Option<HotState>,
     recordings: Option<recording::Store>,
-    gateways: Option<Dialler>,
+    gateways: Option<Dialer>,
     events: EventSink,
     /// Reports the objects that cannot be read.
     reports: UnreadableReports,
@@ -170,7 +173,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         counted: Counted::default(),
         hot,
         recordings,
-        gateways: settings.gateway_token_file.map(|file| Dialler::new(client.clone(), &namespace, file)),
+        gateways: settings.gateway_token_file.map(|file| Dialer::new(client.clone(), &namespace, file)),
         events,
         reports,
         callers: Arc::new(RateLimiter::hashmap(Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_AT_ONCE))),
@@ -191,7 +194,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         .with_state(console)
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(headers, Headers::add));
-    let serving = http::serve(listener, Port::Console, Plain, routes, stop);
+    let serving = http::serve(listener, HttpPort::Console, Plain, routes, stop);
     ready.set(true);
     tokio::select! {
         ((), ()) = async { tokio::join!(probes, serving) } => {}

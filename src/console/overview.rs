@@ -22,7 +22,7 @@ use super::failure::{Failure, Refusals};
 use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER};
 use crate::audit::Tally;
 use crate::cluster::{Guarded, LenientLease, Right};
-use crate::web::{Caller, asked};
+use crate::http::{Caller, asked};
 
 /// Of which time starts and ends are counted.
 const DAY: SignedDuration = SignedDuration::from_hours(24);

@@ -16,12 +16,13 @@ use tracing::info;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Console;
-use super::api::{is_name, understood};
 use super::failure::{Failure, Refusals};
+use super::query::{is_name, parse_query};
 use crate::api::BastionSession;
 use crate::cluster::{Right, regarding};
-use crate::recording::{self, Search, Store, StoredRecording};
-use crate::web::{Caller, asked};
+use crate::http::{Caller, asked};
+use crate::recording;
+use crate::recording::{Search, Store, StoredRecording};
 
 /// How many pieces are on their way from the store at once.
 const AHEAD: usize = 16;
@@ -136,7 +137,7 @@ pub async fn text(
     query: Result<Query<TextQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let (session, number) = of(path)?;
-    let TextQuery { from, to } = understood(query)?;
+    let TextQuery { from, to } = parse_query(query)?;
     let (caller, shelf) = console.shelf(&headers, &session).await?;
     let found = shelf.recording(number).await?;
     let (first, last) = (from.unwrap_or(0), to.unwrap_or(usize::MAX).min(found.pieces.len()));
@@ -163,7 +164,7 @@ pub async fn matches(
     query: Result<Query<MatchQuery>, QueryRejection>,
 ) -> Result<Json<Matches>, Failure> {
     let (session, number) = of(path)?;
-    let MatchQuery { text } = understood(query)?;
+    let MatchQuery { text } = parse_query(query)?;
     if text.is_empty() || text.len() > LONGEST_WORD {
         return Err(Failure::Malformed(format!("text: write a word of 1 to {LONGEST_WORD} bytes")));
     }

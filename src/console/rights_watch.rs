@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::failure::Failure;
-use crate::web::Refusal;
+use crate::http::Refusal;
 
 /// From one look at the person's rights to the next.
 const RECHECK: Duration = Duration::from_secs(10);

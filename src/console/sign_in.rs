@@ -22,8 +22,8 @@ use zeroize::Zeroizing;
 use super::failure::{Failure, Refusals};
 use super::oidc::{Begun, Oidc, OidcError, Returned};
 use super::{Console, me};
+use crate::http::{COOKIE, Purpose, Refusal, SignedIn, cookie};
 use crate::metrics::{METRICS, SignInLabels};
-use crate::web::{COOKIE, Purpose, Refusal, SignedIn, cookie};
 
 /// How long somebody is signed in at most.
 const SIGNED_IN: Duration = Duration::from_hours(8);

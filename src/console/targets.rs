@@ -17,12 +17,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Console;
 use super::access::Gate;
-use super::api::{is_name, page, read_path, understood};
 use super::failure::{Failure, Refusals};
+use super::query::{is_name, page, parse_query, read_path};
 use super::view::{Target, TargetPage};
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Login};
 use crate::cluster::{Right, asks_as};
-use crate::web::{Caller, asked};
+use crate::http::{Caller, asked};
 
 /// How many questions to the API server one request has open at once.
 const AT_ONCE: usize = 16;
@@ -66,7 +66,7 @@ pub async fn targets(
     query: Result<Query<TargetQuery>, QueryRejection>,
 ) -> Result<Json<TargetPage>, Failure> {
     let caller = console.caller(&headers).await?;
-    let TargetQuery { limit, after } = understood(query)?;
+    let TargetQuery { limit, after } = parse_query(query)?;
     let params = page(limit, after.as_deref())?;
     let all = console.gate.may(caller.user(), Right::to("list", TARGETS)).await?;
     let api = Api::namespaced(console.client.clone(), &console.namespace);

@@ -12,12 +12,12 @@ use tracing::info;
 use utoipa::ToSchema;
 
 use super::Console;
-use super::api::{is_name, read_path};
 use super::failure::{Failure, Refusals};
+use super::query::{is_name, read_path};
 use super::view::Session;
 use crate::api::{BastionSession, MAX_REASON, Phase, Termination};
 use crate::cluster::{Right, code};
-use crate::web::{Caller, asked};
+use crate::http::{Caller, asked};
 
 /// An end that is asked for.
 #[derive(Debug, Deserialize, ToSchema)]

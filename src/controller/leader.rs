@@ -14,8 +14,8 @@ use tracing::{info, warn};
 
 use crate::api::LEADER_LEASE;
 use crate::cluster::LenientLease;
+use crate::leases::LeaseError;
 use crate::lifecycle::{CAMPAIGN_EVERY, Election, Move, RENEW_TIMEOUT, TAKE_AFTER};
-use crate::liveness::LeaseError;
 use crate::metrics::METRICS;
 
 /// Until when this controller leads. Whoever does what only the leader may looks at the clock before: one that was

@@ -1,13 +1,13 @@
 //! `bastion controller`: ends what no gateway can end any more, keeps the audit database in step, and clears away
 //! what is on record.
 
+mod failure_detector;
 mod leader;
-mod observer;
 mod pods;
 mod quota;
+mod redis_heartbeats;
+mod retention;
 mod sessions;
-mod surplus;
-mod witnesses;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,12 +19,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::audit::{self, AuditSettings};
+use crate::audit::AuditSettings;
 use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
-use crate::http::{self, Ready};
+use crate::http::Ready;
+use crate::leases::new_instance;
 use crate::lifecycle::Observer;
-use crate::liveness::new_instance;
-use crate::redis_link::{RedisLink, RedisSettings};
+use crate::redis::{RedisLink, RedisSettings};
+use crate::{audit, http};
 use leader::Reign;
 
 /// How a controller is set up.
@@ -73,7 +74,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let (losses, lost) = mpsc::channel(64);
 
     let observing =
-        observer::run(client.clone(), settings.clone(), redis.clone(), observer.clone(), losses, stop.clone());
+        failure_detector::run(client.clone(), settings.clone(), redis.clone(), observer.clone(), losses, stop.clone());
     tasks.spawn(observing);
     let stop_mirror = stop.clone();
     let (campaign, until) = watch::channel(None);

@@ -18,15 +18,14 @@ use tracing::{debug, warn};
 
 use super::Settings;
 use super::leader::Reign;
-use super::surplus::surplus;
+use super::retention::surplus;
 use crate::api::{BastionSession, Phase};
 use crate::cluster::{
     Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WATCH_SECONDS, WriteError, code, regarding,
 };
 use crate::lifecycle::{Action, Cause, END_TIMEOUT, Observer, Situation, attend, decide};
-use crate::liveness::orders::{self, EndOrder, OrderedCause};
 use crate::metrics::{METRICS, PhaseLabels};
-use crate::redis_link::RedisLink;
+use crate::redis::{EndOrder, OrderedCause, RedisLink, orders};
 
 /// How many sessions are seen to at once.
 const CONCURRENCY: u16 = 8;

@@ -5,36 +5,32 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kube::{Api, Client};
+use kube::Client;
 use russh::keys::ssh_key::PrivateKey;
 use russh::server::{Auth, ChannelOpenHandle, Config, Msg, Session, run_stream};
 use russh::{Channel, ChannelId, Preferred, Pty, Sig, cipher, compression, kex, mac, server};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::Activity;
-use super::audit_log::AuditLog;
-use super::channel::{self, Announcement, ChannelEnd, Opened};
-use super::directory::{Directory, Grant};
-use super::forward;
-use super::front_door;
-use super::handler::Connection;
-use super::instance::{Home, Instance};
-use super::lobby::Lobby;
-use super::refusal_events::RefusalEvents;
-use super::session_limit::SessionLimit;
+use super::Parts;
+use super::access::{Directory, Grant, Opening};
+use super::bridge::{Announcement, ChannelContext, ChannelEnd, Opened, channel, local_forward};
+use super::instance::{CurrentInstance, Instance, InstanceConfig};
+use super::net::listener;
+use super::observe::{AuditLog, Observers, Stage, Tap};
+use super::session::Activity;
+use super::settings::Settings;
 pub use super::sign_in::KeyLine;
-use super::sign_in::{Permits, Proof, SecondFactors, Throttle};
-use super::stage::Stage;
-use super::tap::{Observers, Tap};
-use super::target::{Dialler, TargetConnection};
-use super::{Gateway, Opening, Settings};
+use super::sign_in::{Permits, Proof};
+use super::ssh::Connection;
+use super::state::Gateway;
+use super::target::TargetConnection;
 use crate::api::{Allow, BastionTarget, BastionUser, RecordingMode};
-use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
+use crate::cluster::{EventSink, UnreadableReports};
 use crate::recording::{About, SessionRecording};
 
 const NAMESPACE: &str = "fuzz";
@@ -60,31 +56,16 @@ impl Ground {
         let stop = CancellationToken::new();
         let (events, _) = EventSink::new(client.clone(), "fuzz", &settings.pod, stop.clone());
         let reports = UnreadableReports::new(events.clone());
-        let home = Home::new(client.clone(), &settings, None, reports.clone());
-        let (instance, _) = Instance::begin(&home).await?;
-        let gateway = Gateway {
-            namespace: NAMESPACE.to_owned(),
-            directory: Directory::watch(client.clone(), NAMESPACE, &reports).await?,
-            throttle: Throttle::new(settings.lock_out, None),
-            second_factors: SecondFactors::new(client.clone(), NAMESPACE, None)?,
-            session_limit: SessionLimit::new(Api::namespaced(client.clone(), NAMESPACE)),
-            banner: None,
-            refusals: RefusalEvents::new(events.clone()),
-            events: events.clone(),
-            writer: SessionWriter::new(client.clone(), NAMESPACE, "fuzz", events),
-            dialler: Dialler::new(client, NAMESPACE, settings.rekey_time),
-            recordings: None,
-            slots: Arc::new(Semaphore::new(settings.max_sessions)),
-            accept_env: settings.accept_env,
-            lobby: Lobby::default(),
-            sessions: TaskTracker::new(),
-            supervisor: Arc::default(),
-            instance: watch::channel(Some(instance.clone())).1,
-            stop,
-            grace_period: settings.grace_period,
-            rekey_time: settings.rekey_time,
-        };
-        let config = Arc::new(Config { preferred: plain(), ..front_door::config(host_key) });
+        let (namespace, pod) = (NAMESPACE.to_owned(), settings.pod.clone());
+        let annotations = InstanceConfig::lease_annotations(None, None);
+        let instances =
+            InstanceConfig { client: client.clone(), namespace, pod, annotations, reports: reports.clone() };
+        let (instance, _) = Instance::begin(&instances).await?;
+        let directory = Arc::new(Directory::watch(client.clone(), NAMESPACE, &reports).await?);
+        let current = CurrentInstance::new(watch::channel(Some(instance.clone())).1, stop.clone());
+        let settings = Settings { namespace: NAMESPACE.to_owned(), ..settings };
+        let gateway = Parts { client, directory, redis: None, events, instance: current }.gateway(&settings, stop)?;
+        let config = Arc::new(Config { preferred: plain(), ..listener::config(host_key, settings.rekey_time) });
         Ok(Self { gateway: Arc::new(gateway), instance, config, grant })
     }
 
@@ -127,7 +108,7 @@ impl Ground {
             target: self.grant.target.clone(),
             announce,
             announcements,
-            farewells: TaskTracker::new(),
+            cleanup_tasks: TaskTracker::new(),
             channels: JoinSet::new(),
             client: tasks,
         }
@@ -143,7 +124,7 @@ pub struct Play {
     target: Arc<BastionTarget>,
     announce: watch::Sender<Announcement>,
     announcements: watch::Receiver<Announcement>,
-    farewells: TaskTracker,
+    cleanup_tasks: TaskTracker,
     channels: JoinSet<ChannelEnd>,
     client: JoinSet<()>,
 }
@@ -161,16 +142,20 @@ impl Play {
         let Ok(connection) = TargetConnection::over(stream, &self.target, plain(), incoming).await else {
             return channel.refuse("bastion: no target").await;
         };
-        let (activity, instance) = (self.activity.clone(), self.instance.clone());
-        let (announcements, farewells) = (self.announcements.clone(), self.farewells.clone());
+        let context = ChannelContext {
+            activity: self.activity.clone(),
+            pause_detector: self.instance.pulse.clone(),
+            announcements: self.announcements.clone(),
+            cleanup_tasks: self.cleanup_tasks.clone(),
+        };
         match channel {
             Opened::Session(user) | Opened::Companion(user) => {
                 let tap = Arc::new(Tap::new(self.observers.clone()));
-                self.channels.spawn(channel::join(user, connection, tap, activity, instance, announcements, farewells));
+                self.channels.spawn(channel::join(user, connection, tap, context));
             }
             Opened::Forward(forward) => {
                 let audit = self.observers.audit.clone();
-                let join = forward::join(*forward, connection, audit, activity, instance, announcements, farewells);
+                let join = local_forward::join(*forward, connection, audit, context);
                 self.channels.spawn(join);
             }
             Opened::Listening(wishes) => drop(wishes),

@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Plain, Port, serve};
-use crate::metrics::{BuildLabels, METRICS, ProgramLabels};
+use super::{Plain, serve};
+use crate::metrics::{BuildLabels, HttpPort, METRICS, ProgramLabels};
 
 /// Whether the program can do its work; false until it can, and again while it drains.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub async fn serve_probes(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async move || readiness(ready.get())))
         .route("/metrics", get(metrics));
-    Ok(serve(listener, Port::Probes, Plain, routes, stop))
+    Ok(serve(listener, HttpPort::Probes, Plain, routes, stop))
 }
 
 fn readiness(ready: bool) -> (StatusCode, &'static str) {

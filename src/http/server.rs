@@ -33,7 +33,7 @@ use tracing::{debug, warn};
 
 use super::connections::{Connections, Eviction, HEADER_TIMEOUT, Limits};
 use super::tracked::{Answer, TrackedStream};
-use crate::metrics::{HttpLabels, METRICS};
+use crate::metrics::{HttpLabels, HttpPort, METRICS};
 use crate::telemetry::LogLimiter;
 
 /// How long a TLS handshake may take.
@@ -49,43 +49,12 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a connection could not be accepted: the process is out of file descriptors, as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The reasons of `bastion_http_connections_closed_total`.
-pub const REASONS: [&str; 5] = ["all", "unfinished", "handshake", "header_timeout", "header_size"];
-
-/// An HTTP port of a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Port {
-    /// Probes and metrics of each program.
-    Probes,
-    /// The console's page and API.
-    Console,
-    /// A gateway's web terminal.
-    Terminal,
-    /// A gateway's port for consoles that observe sessions, over TLS.
-    Observers,
-}
-
-impl Port {
-    /// All ports.
-    pub const ALL: [Self; 4] = [Self::Probes, Self::Console, Self::Terminal, Self::Observers];
-
-    /// Returns its label in metrics and logs.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Probes => "probes",
-            Self::Console => "console",
-            Self::Terminal => "terminal",
-            Self::Observers => "observers",
-        }
-    }
-
-    /// Returns its limits. A connection costs about 20 KB; 50 KB with TLS, and up to 130 KB during its handshake.
-    const fn limits(self) -> Limits {
-        match self {
-            Self::Console => Limits { all: 1024, unfinished: 256 },
-            Self::Probes | Self::Terminal => Limits { all: 512, unfinished: 256 },
-            Self::Observers => Limits { all: 256, unfinished: 64 },
-        }
+/// Returns the limits of a port. A connection costs about 20 KB; 50 KB with TLS, and up to 130 KB during its handshake.
+const fn limits(port: HttpPort) -> Limits {
+    match port {
+        HttpPort::Console => Limits { all: 1024, unfinished: 256 },
+        HttpPort::Probes | HttpPort::Terminal => Limits { all: 512, unfinished: 256 },
+        HttpPort::Observers => Limits { all: 256, unfinished: 64 },
     }
 }
 
@@ -141,20 +110,20 @@ impl Transport for Tls {
 /// WebSockets go on.
 pub async fn serve<T: Transport>(
     listener: TcpListener,
-    port: Port,
+    port: HttpPort,
     transport: T,
     routes: Router,
     stop: CancellationToken,
 ) {
     let open_files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    let limits = port.limits().within_open_files(usize::try_from(open_files).unwrap_or(usize::MAX));
+    let limits = limits(port).within_open_files(usize::try_from(open_files).unwrap_or(usize::MAX));
     serve_within(limits, listener, port, transport, routes, stop).await;
 }
 
 async fn serve_within<T: Transport>(
     limits: Limits,
     listener: TcpListener,
-    port: Port,
+    port: HttpPort,
     transport: T,
     routes: Router,
     stop: CancellationToken,
@@ -176,7 +145,7 @@ async fn serve_within<T: Transport>(
 
 #[derive(Clone)]
 struct Server<T> {
-    port: Port,
+    port: HttpPort,
     transport: T,
     routes: Router,
     connections: Arc<Mutex<Connections>>,
@@ -334,8 +303,8 @@ mod tests {
     use tokio_tungstenite::client_async;
     use tokio_tungstenite::tungstenite::Message;
 
-    use super::super::connections::IDLE_TIMEOUT;
     use super::*;
+    use crate::http::connections::IDLE_TIMEOUT;
 
     const LIMITS: Limits = Limits { all: 4, unfinished: 2 };
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -367,7 +336,7 @@ mod tests {
                 .route("/socket", get(echo))
                 .route("/large", get(async || vec![b'x'; LARGE]))
                 .route("/endless", get(async || Body::from_stream(stream::pending::<io::Result<Bytes>>())));
-            let serving = tokio::spawn(serve_within(limits, listener, Port::Probes, Plain, routes, stop.clone()));
+            let serving = tokio::spawn(serve_within(limits, listener, HttpPort::Probes, Plain, routes, stop.clone()));
             Self { address, stop, serving }
         }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::budget::{ORDER_AFTER, ORDER_EVERY, TERMINATION_PATIENCE};
 use super::end::{Cause, End};
+use super::timeouts::{ORDER_AFTER, ORDER_EVERY, TERMINATION_PATIENCE};
 use crate::api::{AUDIT_FINALIZER, BastionSession, ObservedBy, Termination};
 
 /// How the gateway instance of a session is.

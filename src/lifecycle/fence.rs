@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::budget::{FENCE_AFTER, PAUSED_AFTER};
+use super::timeouts::{FENCE_AFTER, PAUSED_AFTER};
 
 /// What one gateway instance, for which Redis is configured, knows of its own signs of life.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +44,8 @@ impl Fence {
 mod tests {
     use std::time::Duration;
 
-    use super::super::budget::LOST_AFTER;
     use super::*;
+    use crate::lifecycle::timeouts::LOST_AFTER;
 
     /// Looks four times a second from `from` to `to`; the first second at which the fence falls.
     fn falls(fence: &mut Fence, start: Instant, from: u64, to: u64) -> Option<f64> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::budget::LIMIT_WARNING;
 use super::end::Cause;
+use super::timeouts::LIMIT_WARNING;
 use crate::api::Limits;
 
 /// Watches the limits of one session.

@@ -1,23 +1,23 @@
 //! The life of a session as pure functions: no I/O, and every moment is passed in.
 
-mod budget;
 mod decide;
 mod election;
 mod end;
+mod failure_detector;
 mod fence;
 mod limits;
-mod liveness;
 mod network;
 mod pods;
 mod target_watch;
+mod timeouts;
 
-pub use budget::*;
 pub use decide::{Action, InstanceState, Situation, asked_to_end, attend, cause_of_request, decide, is_on_record};
 pub use election::{CAMPAIGN_EVERY, Election, LEAD_FOR, Move, TAKE_AFTER};
 pub use end::{Cause, End, Exit, Leg};
+pub use failure_detector::{LeaseSeen, Observer, Suspect};
 pub use fence::Fence;
 pub use limits::{LimitWatch, Verdict};
-pub use liveness::{LeaseSeen, Observer, Suspect};
 pub use network::{NetworkWatch, TcpHealth};
 pub use pods::{Container, Pods};
 pub use target_watch::{TargetConnections, TargetWatch};
+pub use timeouts::*;

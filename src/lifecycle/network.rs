@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::budget::{NETWORK_LOOK_EVERY, NETWORK_LOST_AFTER};
+use super::timeouts::{NETWORK_LOOK_EVERY, NETWORK_LOST_AFTER};
 
 /// What the kernel knows of a TCP connection (`TCP_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::budget::{LOST_AFTER, POD_GONE_AFTER};
+use super::timeouts::{LOST_AFTER, POD_GONE_AFTER};
 
 /// The gateway's container in a Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::budget::{NETWORK_LOOK_EVERY, TARGET_GONE_AFTER, UNREAD_AFTER_TARGET_LOST};
+use super::timeouts::{NETWORK_LOOK_EVERY, TARGET_GONE_AFTER, UNREAD_AFTER_TARGET_LOST};
 
 /// The state of a session's connections to its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::cli::{Check, Filter};
 use super::health::{Facts, examine, is_well};
 use super::rights::{GET_LEASE, GET_QUOTA, LIST_LEASES, failed};
-use super::step::{self, Known, State, Step};
-use super::{client, leases, output, select};
+use super::step::{Known, State, Step};
+use super::{client, leases, output, select, step};
 use crate::api::{LEADER_LEASE, LEASE_LABEL};
 use crate::cluster::{LenientLease, code};
 

@@ -5,10 +5,10 @@ use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
+use super::diagnose::{SEE_CONTROLLERS, SHOWN_WITHIN, asked_at, waits_for_record};
 use super::leases::{Life, Seen};
 use super::output::age;
 use super::step::{Known, State, Step};
-use super::walk::{SEE_CONTROLLERS, SHOWN_WITHIN, asked_at, waits_for_record};
 use crate::api::{BastionSession, LEADER_LEASE, LEASE_LABEL, LEASE_OF_CONTROLLER, LEASE_OF_GATEWAY};
 
 /// The resources of the bastion.
@@ -200,9 +200,10 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    use super::super::leases::{judge, tests::lease};
-    use super::super::samples::{active, at, ended};
     use super::*;
+    use crate::plugin::leases::judge;
+    use crate::plugin::leases::tests::lease;
+    use crate::plugin::samples::{active, at, ended};
 
     fn seen(name: &str, program: &str, holder: &str, renewed: i64) -> Seen {
         let lease = lease(name, program, holder, renewed);

@@ -106,8 +106,8 @@ pub mod tests {
     use rstest::rstest;
     use serde_json::json;
 
-    use super::super::samples::at;
     use super::*;
+    use crate::plugin::samples::at;
 
     /// A Lease that was renewed at this second.
     pub fn lease(name: &str, program: &str, holder: &str, renewed: i64) -> Lease {

@@ -4,6 +4,7 @@ mod access;
 mod check;
 mod cli;
 mod completion;
+mod diagnose;
 mod gateway;
 mod health;
 mod history;
@@ -22,7 +23,6 @@ mod ssh;
 mod status;
 mod step;
 mod terminate;
-mod walk;
 mod watch;
 
 use std::process::ExitCode;

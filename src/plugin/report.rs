@@ -21,9 +21,9 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::cli::Report;
-use super::output::{self, Tone, cell};
-use super::rights::{self, Right, failed};
-use super::{check, client, redact};
+use super::output::{Tone, cell};
+use super::rights::{Right, failed};
+use super::{check, client, output, redact, rights};
 use crate::api::{BastionSession, BastionTarget, BastionUser};
 use crate::cluster::{Guarded, split};
 

@@ -110,8 +110,8 @@ impl Filter {
 mod tests {
     use rstest::rstest;
 
-    use super::super::samples::active;
     use super::*;
+    use crate::plugin::samples::active;
 
     fn filter(user: Option<&str>, target: Option<&str>, gateway: Option<&str>) -> Filter {
         let owned = |text: Option<&str>| text.map(str::to_owned);

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::cli::Sessions;
-use super::output::{self, Format, Tone, age, cell};
-use super::{client, select};
+use super::output::{Format, Tone, age, cell};
+use super::{client, output, select};
 use crate::api::{BastionSession, Phase, RecordingState};
 
 /// Prints them.
@@ -112,8 +112,8 @@ fn recording(session: &BastionSession) -> &'static str {
 mod tests {
     use rstest::rstest;
 
-    use super::super::samples::{active, at, ended};
     use super::*;
+    use crate::plugin::samples::{active, at, ended};
 
     const NARROW: &str = "\
 NAME   USER    TARGET   LOGIN   CLIENT      PHASE    REASON     AGE

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, anyhow};
 
 use super::cli::Ssh;
-use super::gateway::{self, Address};
-use super::{access, client, host_key, person};
+use super::gateway::Address;
+use super::{access, client, gateway, host_key, person};
 use crate::api::HOST_KEY_ALIAS;
 use crate::gateway::SignInName;
 

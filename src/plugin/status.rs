@@ -11,11 +11,11 @@ use kube::api::Api;
 use tokio::time::sleep;
 
 use super::cli::Status;
-use super::leases::{self, Life, Seen};
+use super::diagnose::{Facts, walk};
+use super::leases::{Life, Seen};
 use super::rights::{GET_LEASE, GET_POD, GET_SESSION, Right, failed};
-use super::step::{self, Known, State};
-use super::walk::{Facts, walk};
-use super::{client, output, select};
+use super::step::{Known, State};
+use super::{client, leases, output, select, step};
 use crate::api::{BastionSession, LEADER_LEASE};
 use crate::cluster::LenientLease;
 

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::json;
 
-use super::output::{self, Format, Tone, cell};
+use super::output;
+use super::output::{Format, Tone, cell};
 
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

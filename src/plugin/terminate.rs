@@ -14,10 +14,10 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use super::cli::Terminate;
-use super::output::{self, Format, age};
+use super::output::{Format, age};
 use super::rights::{GET_SESSION, PATCH_SESSION, failed};
-use super::sessions::{self, Shown};
-use super::{client, person, select};
+use super::sessions::Shown;
+use super::{client, output, person, select, sessions};
 use crate::api::{BastionSession, Phase, Termination};
 use crate::cluster::code;
 use crate::text::printable;
@@ -244,8 +244,8 @@ fn report(outcomes: &[(String, Outcome)], format: Option<Format>) -> anyhow::Res
 mod tests {
     use rstest::rstest;
 
-    use super::super::samples::{active, ended};
     use super::*;
+    use crate::plugin::samples::{active, ended};
 
     #[rstest]
     #[case("y\n", true)]

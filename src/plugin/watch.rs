@@ -13,10 +13,10 @@ use kube::runtime::watcher::{Error, Event, ExponentialBackoff, watcher};
 use serde_json::json;
 
 use super::cli::Watch;
-use super::output::{self, Format, Tone, age};
+use super::output::{Format, Tone, age};
 use super::rights::{LIST_SESSIONS, WATCH_SESSIONS, failed};
 use super::sessions::full_name;
-use super::{client, select};
+use super::{client, output, select};
 use crate::api::BastionSession;
 use crate::cluster::{Guarded, WATCH_SECONDS, code, retry_pace};
 use crate::text::printable;
@@ -266,9 +266,9 @@ mod tests {
     use clap::Parser;
     use rstest::rstest;
 
-    use super::super::cli::{Cli, Command};
-    use super::super::samples::{active, at, ended};
     use super::*;
+    use crate::plugin::cli::{Cli, Command};
+    use crate::plugin::samples::{active, at, ended};
 
     fn readable(session: BastionSession) -> Guarded<BastionSession> {
         Guarded(Ok(Arc::new(session)))

@@ -6,17 +6,19 @@
 //! player finds a moment, also where the gateway died; joined in the order of their names they are the text.
 //! `manifest.json` is there once the text is complete.
 
+mod about;
 mod asciicast;
-mod piece;
 mod playback;
 mod recorder;
+mod segments;
 mod session;
 mod store;
 
+pub use about::About;
 pub use asciicast::{Stream, Terminal};
 pub use playback::{Match, Search, StoredPiece, StoredRecording, recordings};
 pub use recorder::Recorder;
-pub use session::{About, SessionRecording};
+pub use session::SessionRecording;
 pub use store::{Store, UrlError};
 
 use crate::text::printable_up_to;

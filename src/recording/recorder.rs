@@ -8,11 +8,11 @@ use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use super::Failure;
+use super::about::About;
 use super::asciicast::{Header, Stream, Terminal};
-use super::piece::{Due, Piece, Pieces};
-use super::session::About;
+use super::segments::{Due, Piece, Pieces};
 use super::store::Store;
-use super::{Failure, session};
 use crate::api::RecordedChannel;
 use crate::metrics::{METRICS, RecordingLabels};
 
@@ -167,7 +167,7 @@ impl Recorder {
                 return self.fail(&failure);
             }
             METRICS.recording_bytes.inc_by(bytes as u64);
-            let sum = session::hexadecimal(digest.clone().finish().as_ref());
+            let sum = hexadecimal(digest.clone().finish().as_ref());
             self.progress.send_modify(|progress| {
                 progress.begun = true;
                 progress.stored.bytes += i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -223,4 +223,14 @@ impl Recorder {
     fn pieces(&self) -> MutexGuard<'_, Pieces> {
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns bytes as hexadecimal digits.
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

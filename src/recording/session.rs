@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::Failure;
+use super::about::About;
 use super::asciicast::Terminal;
 use super::recorder::{Order, Progress, Recorder};
 use super::store::Store;
@@ -21,35 +21,6 @@ use crate::metrics::{METRICS, RecordingLabels};
 const MAX_RECORDINGS: usize = 64;
 /// For how long the end of a session waits for the store.
 const CLOSING: Duration = Duration::from_secs(1);
-
-/// Whose recordings they are; each manifest says it.
-#[derive(Clone, Debug, Serialize)]
-pub struct About {
-    /// The namespace of the bastion.
-    pub namespace: String,
-    /// The name of the session.
-    pub session: String,
-    /// The user.
-    pub user: String,
-    /// The target.
-    pub target: String,
-    /// The login on it.
-    pub login: String,
-    /// The IP address that the user came from.
-    pub client: String,
-}
-
-impl About {
-    /// A recording's title.
-    pub fn title(&self) -> String {
-        format!("{} on {}@{} ({})", self.user, self.login, self.target, self.session)
-    }
-
-    /// Where the session's recordings are in their store.
-    pub fn folder(&self) -> String {
-        format!("{}/{}", self.namespace, self.session)
-    }
-}
 
 /// The recordings of one session.
 #[derive(Debug)]
@@ -226,14 +197,4 @@ fn remember(first: &watch::Sender<Option<Failure>>, failure: &Failure) {
         first.get_or_insert_with(|| failure.clone());
         is_first
     });
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::access::Sight;
-use super::super::activity::{Activity, Seen};
-use super::super::view::Session;
 use super::state::{Change, Delta};
+use crate::console::access::Sight;
+use crate::console::activity::{Activity, Seen};
+use crate::console::view::Session;
 
 /// How many sessions are in one message of a snapshot. A slow page holds no more of it at a time.
 const PART: usize = 500;

@@ -1,7 +1,7 @@
 //! The live feed: one watch of the sessions for all pages, and what each page is told of it.
 
 mod backlog;
-mod crowd;
+mod connection_quota;
 mod message;
 pub mod page;
 mod state;
@@ -28,7 +28,7 @@ use crate::api::BastionSession;
 use crate::cluster::{Guarded, UnreadableReports, WATCH_SECONDS, retry_pace};
 use crate::metrics::METRICS;
 use backlog::Backlog;
-pub use crowd::Crowd;
+pub use connection_quota::Crowd;
 use message::Told;
 use state::FeedState;
 

@@ -17,15 +17,15 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
-use super::super::Console;
-use super::super::access::Sight;
-use super::super::activity::Seen;
-use super::super::failure::{Failure, Refusals};
-use super::super::rights_watch::RightsWatch;
 use super::{News, message};
+use crate::console::Console;
+use crate::console::access::Sight;
+use crate::console::activity::Seen;
+use crate::console::failure::{Failure, Refusals};
+use crate::console::rights_watch::RightsWatch;
+use crate::http::Credentials;
+use crate::http::websocket::{HEARTBEAT, PATIENCE, SILENCE, close};
 use crate::metrics::{METRICS, SnapshotLabels};
-use crate::web::Credentials;
-use crate::web::socket::{HEARTBEAT, PATIENCE, SILENCE, close};
 
 /// What the page says that it speaks, and is told that it does.
 const PROTOCOL: &str = "feed.bastion.dev";

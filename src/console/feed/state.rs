@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::access::Sight;
-use super::super::view::Session;
+use crate::console::access::Sight;
+use crate::console::view::Session;
 
 /// The sessions that are open: as the pages show them, and what has changed since.
 #[derive(Debug, Default)]

@@ -3,13 +3,17 @@
 
 mod keys;
 mod list;
+mod pending_users;
 mod picker;
-pub mod rights;
+mod rights;
 mod screen;
+pub mod target_selection;
 mod text;
 mod words;
 
-use super::request::Size;
+pub use pending_users::PendingUsers;
+
+use super::bridge::Size;
 use crate::text::printable;
 pub use keys::Key;
 use keys::Keys;

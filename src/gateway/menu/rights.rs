@@ -12,8 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Entry, Progress};
 use crate::api::{BastionTarget, BastionUser, Group, Login};
-use crate::gateway::directory::Directory;
-use crate::gateway::refusal::Refusal;
+use crate::gateway::access::{Directory, Refusal};
 
 /// How many questions one menu asks at once.
 const AT_ONCE: usize = 8;

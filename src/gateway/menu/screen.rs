@@ -8,7 +8,7 @@ use super::picker::Picker;
 use super::text::{cut, fit, width};
 use super::words::Language;
 use super::{Choice, Entry, Progress, Wish, candidate, details};
-use crate::gateway::request::Size;
+use crate::gateway::bridge::Size;
 use crate::text::printable;
 
 /// Opens the alternate screen and wipes it.

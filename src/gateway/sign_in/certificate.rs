@@ -7,10 +7,10 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::{Certificate, HashAlg};
 use russh::server::SkFlags;
 
-use super::super::crypto;
 use super::key_line::Authority;
 use super::permits::Permits;
 use super::presence::{Assertion, NotPresent, Presence};
+use crate::gateway::ssh::algorithms;
 
 /// Why a certificate lets nobody in. This is for the log: strangers get one answer to everything.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +71,7 @@ pub fn check(
         return Err(BadCertificate::Expired);
     }
     // RSA's SHA-1 is not among them, and the library knows no such signature either.
-    let signed_well = crypto::takes_signature(&authority.key.algorithm(), &certificate.signature().algorithm());
+    let signed_well = algorithms::takes_signature(&authority.key.algorithm(), &certificate.signature().algorithm());
     let signer = authority.key.fingerprint(HashAlg::Sha256);
     if !signed_well || certificate.validate_at(now, [&signer]).is_err() {
         return Err(BadCertificate::BadSignature);

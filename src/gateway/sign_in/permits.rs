@@ -2,7 +2,7 @@
 
 use crate::api::Allow;
 
-use super::super::request::Request;
+use crate::gateway::bridge::Request;
 
 /// What a sign-in permits. A key of the user's own permits everything.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use russh::keys::ssh_key::{Certificate, HashAlg, PublicKey};
 
-use super::super::directory::NoAccess;
 use super::certificate;
 use super::key_line::{Authority, KeyLine};
 use super::presence::Presence;
 use crate::api::{BastionUser, Factor};
+use crate::gateway::access::NoAccess;
 
 /// What somebody signed in with.
 #[derive(Clone, Debug)]

@@ -16,11 +16,11 @@ use totp_rs::{Builder, Totp};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::super::directory::NoAccess;
 use crate::api::{BastionUser, SecretValueRef, credentials_namespace};
 use crate::cluster::{REQUEST_TIMEOUT, ask};
-use crate::liveness::random_name;
-use crate::redis_link::RedisLink;
+use crate::gateway::access::NoAccess;
+use crate::leases::random_name;
+use crate::redis::RedisLink;
 
 /// How many passwords are looked at at once; each takes some 20 MB and a core for some hundredths of a second.
 const HASHERS: usize = 2;

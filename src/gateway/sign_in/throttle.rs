@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use redis::{Pipeline, pipe};
 
-use super::super::source::source;
-use crate::redis_link::RedisLink;
+use crate::gateway::net::source;
+use crate::redis::RedisLink;
 
 /// How many failures lock out, and for how long.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use russh::{Names, Preferred, cipher, kex, mac};
 
 use super::host_trust::HostTrust;
 use crate::api::LegacyAlgorithm;
-use crate::gateway::crypto;
+use crate::gateway::ssh::algorithms;
 
 /// The library's name for an algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Known {
 
 /// What is offered to a target: the modern algorithms, and behind them those that it asks for, in its own order.
 pub fn preferred(trust: &HostTrust, asked: &[LegacyAlgorithm]) -> Preferred {
-    let modern = crypto::preferred(trust.signatures());
+    let modern = algorithms::preferred(trust.signatures());
     let (mut kex, mut cipher, mut mac) = (modern.kex.into_owned(), modern.cipher.into_owned(), modern.mac.into_owned());
     let mut key = modern.key.into_owned();
     for algorithm in asked {
@@ -119,13 +119,13 @@ mod tests {
     #[test]
     fn nothing_old_is_offered_that_is_not_asked_for() {
         let offered = preferred(&trust(), &[]);
-        let modern = crypto::preferred(trust().signatures());
+        let modern = algorithms::preferred(trust().signatures());
         assert_eq!((offered.kex, offered.cipher, offered.mac), (modern.kex, modern.cipher, modern.mac));
         for algorithm in LegacyAlgorithm::ALL {
             let known = match Known::of(*algorithm) {
-                Known::KeyExchange(name) => crypto::preferred(Vec::new()).kex.contains(&name),
-                Known::Cipher(name) => crypto::preferred(Vec::new()).cipher.contains(&name),
-                Known::Mac(name) => crypto::preferred(Vec::new()).mac.contains(&name),
+                Known::KeyExchange(name) => algorithms::preferred(Vec::new()).kex.contains(&name),
+                Known::Cipher(name) => algorithms::preferred(Vec::new()).cipher.contains(&name),
+                Known::Mac(name) => algorithms::preferred(Vec::new()).mac.contains(&name),
                 Known::RsaWithSha1 => false,
             };
             assert!(!known, "{} is modern", algorithm.name());

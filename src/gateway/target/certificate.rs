@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use russh::keys::ssh_key::certificate::Builder;
 use russh::keys::ssh_key::{self, Algorithm, Certificate, PrivateKey};
 
-use super::DialRequest;
+use super::request::DialRequest;
 use crate::api::Allow;
 
 /// For how long before and after its making a certificate is valid: the clocks of two machines are seldom the same.

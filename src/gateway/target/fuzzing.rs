@@ -7,13 +7,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::dial::{TargetConnection, announce_end, config};
 use super::handler::{Host, TargetHandler};
 use super::host_trust::HostTrust;
-use super::{TargetConnection, announce_end, config};
 use crate::api::BastionTarget;
-use crate::gateway::inbox::Inboxes;
-use crate::gateway::reverse::Incoming;
-use crate::gateway::socket::Health;
+use crate::gateway::bridge::{Inboxes, Incoming};
+use crate::gateway::net::Health;
 
 impl TargetConnection {
     /// Signs in to what speaks SSH there in these algorithms, and asks for no credential.

@@ -15,12 +15,8 @@ use tracing::warn;
 use super::algorithms;
 use super::host_trust::{Distrust, HostTrust};
 use crate::api::LegacyAlgorithm;
-use crate::gateway::channel::{END_OF_WRITE, TargetSide};
-use crate::gateway::forward;
-use crate::gateway::inbox::Inboxes;
-use crate::gateway::request::FromTarget;
-use crate::gateway::reverse::{Incoming, Purpose};
-use crate::gateway::session::MAX_INCOMING;
+use crate::gateway::bridge;
+use crate::gateway::bridge::{END_OF_WRITE, FromTarget, Inboxes, Incoming, MAX_INCOMING, Purpose, TargetSide};
 use crate::metrics::{AlgorithmLabels, METRICS, RefusalLabels};
 
 /// What a target is checked against while keys are exchanged.
@@ -90,11 +86,11 @@ impl TargetHandler {
             Err(TrySendError::Full(incoming)) => {
                 METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "queue_full" }).inc();
                 warn!(session = %self.host.session, MAX_INCOMING, "a channel that the target opens is refused: too many wait");
-                incoming.refuse(forward::resource_shortage("bastion: too many channels wait to be opened")).await;
+                incoming.refuse(bridge::resource_shortage("bastion: too many channels wait to be opened")).await;
             }
             // The session has ended, and says so to both sides.
             Err(TrySendError::Closed(incoming)) => {
-                incoming.refuse(forward::connect_failed("bastion: session ended")).await;
+                incoming.refuse(bridge::connect_failed("bastion: session ended")).await;
             }
         }
     }
@@ -121,7 +117,7 @@ impl client::Handler for TargetHandler {
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
         if let Some(refused) = self.refused.take() {
-            let _ = refused.send(forward::with_reason(&reason, description));
+            let _ = refused.send(bridge::with_reason(&reason, description));
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use russh::keys::ssh_key::private::RsaKeypair;
 use russh::keys::ssh_key::{HashAlg, PrivateKey, PublicKey, Signature};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream};
 
-use super::config;
+use super::dial::config;
 use super::host_trust::HostTrust;
 use super::samples::target;
 use crate::api::LegacyAlgorithm;

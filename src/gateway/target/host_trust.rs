@@ -9,7 +9,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::{Algorithm, Certificate, Fingerprint, HashAlg, PublicKey};
 
 use crate::api::BastionTarget;
-use crate::gateway::crypto;
+use crate::gateway::ssh::algorithms;
 
 /// How a line of `spec.hostKeys` begins that has an authority's key, as in known_hosts.
 const AUTHORITY: &str = "@cert-authority ";
@@ -96,7 +96,7 @@ impl HostTrust {
 
     /// The signatures to ask for: only what is pinned, so that a target with several keys shows the one that can be checked.
     pub fn signatures(&self) -> Vec<Algorithm> {
-        self.pinned.iter().flat_map(|key| crypto::signatures(key.algorithm())).collect()
+        self.pinned.iter().flat_map(|key| algorithms::signatures(key.algorithm())).collect()
     }
 
     /// Whether there is an RSA key among the pinned ones.
@@ -106,7 +106,7 @@ impl HostTrust {
 
     /// The kinds of certificates to ask for: none where no authority is trusted.
     pub fn certificates(&self) -> Vec<Algorithm> {
-        if self.authorities.is_empty() { Vec::new() } else { crypto::all_signatures() }
+        if self.authorities.is_empty() { Vec::new() } else { algorithms::all_signatures() }
     }
 
     /// Checks what the target shows, which has proven that it has the private key.

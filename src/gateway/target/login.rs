@@ -8,9 +8,9 @@ use russh::keys::ssh_key::PrivateKey;
 use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
 
-use super::DialRequest;
 use super::certificate;
 use super::credential::Credential;
+use super::request::DialRequest;
 use crate::api::LegacyAlgorithm;
 
 /// How often a target may ask in a dialogue, with or without questions.

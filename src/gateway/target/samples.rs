@@ -6,7 +6,7 @@ use kube::api::ObjectMeta;
 use russh::keys::ssh_key::{Algorithm, PrivateKey};
 use serde_json::json;
 
-use super::DialRequest;
+use super::request::DialRequest;
 use crate::api::{BastionTarget, BastionTargetSpec, BastionUser, BastionUserSpec};
 
 /// A new Ed25519 key.

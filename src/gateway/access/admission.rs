@@ -1,0 +1,76 @@
+//! Admits authenticated users to sessions.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::directory::{Directory, Grant};
+use super::refusal::Refusal;
+use super::session_limit::SessionLimit;
+use crate::api::{Allow, RecordingMode};
+use crate::gateway::instance::{CurrentInstance, Instance};
+use crate::gateway::observe::AuditLog;
+use crate::gateway::session::session_name;
+use crate::gateway::sign_in::SignedIn;
+
+/// What admission depends on.
+pub struct AccessDeps {
+    /// Users, targets and rights.
+    pub directory: Arc<Directory>,
+    /// `maxSessions` of users.
+    pub session_limit: SessionLimit,
+    /// One permit for each session that this gateway may carry.
+    pub slots: Arc<Semaphore>,
+    /// The instance that will carry the session.
+    pub instance: CurrentInstance,
+    /// Whether there is a store for recordings.
+    pub has_recordings: bool,
+}
+
+/// A user who may have a session.
+pub struct Admitted {
+    /// The user, target and login.
+    pub grant: Grant,
+    /// The audit log of the session.
+    pub audit: Arc<AuditLog>,
+    /// Held while the session is online.
+    pub slot: OwnedSemaphorePermit,
+    /// The instance that carries the session.
+    pub instance: Arc<Instance>,
+}
+
+impl Admitted {
+    /// Returns what the user's connection needs to know of the session.
+    pub fn opening(&self) -> Opening {
+        Opening { allow: self.grant.target.spec.allow, audit: self.audit.clone() }
+    }
+}
+
+/// What a connection knows of its session.
+pub struct Opening {
+    /// What the target allows.
+    pub allow: Allow,
+    /// The audit log of the session.
+    pub audit: Arc<AuditLog>,
+}
+
+impl AccessDeps {
+    /// Admits a user who has signed in under `sign_in_name`.
+    ///
+    /// # Errors
+    /// The refusal that the user reads.
+    pub async fn admit(&self, signed_in: SignedIn, sign_in_name: &str) -> Result<Admitted, Refusal> {
+        let SignedIn { user, proof, permits } = signed_in;
+        let grant = self.directory.grant(user, proof, permits, sign_in_name).await?;
+        self.session_limit.room_for(&grant.user).await?;
+        let target = &grant.target;
+        if target.spec.recording == RecordingMode::Required && !self.has_recordings {
+            return Err(Refusal::NoPlaceForRecordings { target: target.name_any() });
+        }
+        let slot = self.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
+        let instance = self.instance.confirmed().await.ok_or(Refusal::NotReady)?;
+        let audit = Arc::new(AuditLog::new(session_name(&grant), &grant));
+        Ok(Admitted { grant, audit, slot, instance })
+    }
+}

@@ -1,0 +1,18 @@
+//! Who may connect where: users, targets, rights, session limits, and refusals.
+
+mod access_cache;
+mod access_error;
+mod admission;
+mod directory;
+mod refusal;
+mod refusal_events;
+mod revocation;
+mod session_limit;
+
+pub use access_error::NoAccess;
+pub use admission::{AccessDeps, Admitted, Opening};
+pub use directory::{Directory, Grant};
+pub use refusal::Refusal;
+pub use refusal_events::RefusalEvents;
+pub use revocation::end_revoked_sessions;
+pub use session_limit::SessionLimit;

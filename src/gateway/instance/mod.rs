@@ -1,0 +1,14 @@
+//! The life of one gateway instance: its Lease, its watch, its Redis heartbeat, and pauses of the process.
+
+pub mod activity_publisher;
+mod current;
+mod lifetime;
+pub mod orphan_cleanup;
+mod pause_detector;
+mod redis_heartbeat;
+mod succession;
+
+pub use current::CurrentInstance;
+pub use lifetime::{Instance, InstanceConfig};
+pub use pause_detector::Pulse;
+pub use succession::{begin, live};
