@@ -1,8 +1,8 @@
 //! The one binary of the bastion: it reads the command line and starts the program that is asked for.
 
+use anyhow::Context;
 use bastion_operator::cli::{Cli, Command};
 use bastion_operator::{api, audit, cluster, console, controller, drain, gateway, self_test, shutdown, telemetry};
-use anyhow::Context;
 use clap::Parser;
 use zeroize::Zeroizing;
 

@@ -1,9 +1,11 @@
-//! A controller: the product's own `Observer` and `decide()`, and around them what the product does about their
+//! A controller: the product's own `FailureDetector` and `decide()`, and around them what the product does about their
 //! answers.
 
 use std::time::{Duration, Instant};
 
-use bastion_operator::lifecycle::{Action, HEARTBEAT_EVERY, LeaseSeen, Observer, RENEW_TIMEOUT, Situation, decide};
+use bastion_operator::lifecycle::{
+    Action, FailureDetector, HEARTBEAT_EVERY, LeaseSeen, RENEW_TIMEOUT, Situation, decide,
+};
 use jiff::Timestamp;
 
 use crate::objects;
@@ -43,7 +45,7 @@ pub struct Controller {
     lists_pods: bool,
     /// After a pause: whether it looks at its clock before it reads what came in meanwhile.
     pub looks_first: bool,
-    pub observer: Observer,
+    pub observer: FailureDetector,
     beat: Beat,
     judge: Judge,
     pub asks: Asks,
@@ -137,7 +139,7 @@ impl Controller {
             lists: true,
             lists_pods: true,
             looks_first: false,
-            observer: Observer::new(*NOW),
+            observer: FailureDetector::new(*NOW),
             beat: Beat { due_in: 1, ..Beat::default() },
             judge: Judge::default(),
             asks: Asks::default(),

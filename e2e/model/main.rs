@@ -5,7 +5,7 @@
 //! heartbeat Lease, a watch, a task that declares losses and one that sweeps; the API server with the Leases and the
 //! sessions. In some models Redis as well, in which gateways show themselves, which controllers ask, and for whose word
 //! they vouch in the Lease; in some the gateways' Pods. What a controller thinks is the product's own
-//! [`Observer`](bastion_operator::lifecycle::Observer) and [`decide()`](bastion_operator::lifecycle::decide), when a
+//! [`FailureDetector`](bastion_operator::lifecycle::Observer) and [`decide()`](bastion_operator::lifecycle::decide), when a
 //! gateway cuts itself off is its [`Fence`](bastion_operator::lifecycle::Fence), called on the model's state; the budgets
 //! are the product's constants. What surrounds them, requests, timeouts, retries and watches, is retold here
 //! ([`gateway`], [`controller`], [`witness`]), so a change of that code in src/ has to be made here as well.

@@ -33,7 +33,7 @@ pub struct HistoryFilter {
 
 /// What began and what ended in some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct HistoryCounts {
     /// How many sessions began.
     pub starts: i64,
     /// How many ended, by their reasons.

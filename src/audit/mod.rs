@@ -20,7 +20,7 @@ pub mod statement;
 mod store;
 
 pub use failure::{Cause, StoreError};
-pub use history::{HistoryFilter, PageKey, Tally};
+pub use history::{HistoryCounts, HistoryFilter, PageKey};
 pub use row::SessionRecord;
 pub use settings::{AuditSettings, AuditTls, SettingsError};
 pub use store::Store;

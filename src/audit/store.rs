@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, Sq
 use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::{Cause, Doing, Failure, StoreError};
-use super::history::{HistoryFilter, Tally};
+use super::history::{HistoryCounts, HistoryFilter};
 use super::row::SessionRecord;
 use super::settings::{AuditSettings, AuditTls, Place, SettingsError};
 use super::statement;
@@ -145,12 +145,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn tally(&self, namespace: &str, since: i64) -> Result<Tally, StoreError> {
+    pub async fn counts(&self, namespace: &str, since: i64) -> Result<HistoryCounts, StoreError> {
         let starts = statement::starts(namespace, since);
         let ends = statement::ends_by_reason(namespace, since);
         let counted = self.read(async |link: &mut Link| Ok((link.rows(starts).await?, link.rows(ends).await?)));
         let (starts, ends): (Vec<(i64,)>, Vec<(String, i64)>) = counted.await?;
-        Ok(Tally { starts: starts.into_iter().map(|(count,)| count).sum(), ends: ends.into_iter().collect() })
+        Ok(HistoryCounts { starts: starts.into_iter().map(|(count,)| count).sum(), ends: ends.into_iter().collect() })
     }
 
     async fn read<T>(&self, ask: impl AsyncFnOnce(&mut Link) -> Result<T, sqlx::Error>) -> Result<T, StoreError> {
@@ -446,10 +446,10 @@ mod tests {
         let rows = [active("a"), ended("b"), ended("c")].map(|session| SessionRecord::of(&session));
         store.upsert(&rows).await.unwrap();
         let namespace = &rows[0].namespace;
-        let tally = store.tally(namespace, rows[0].start_time).await.unwrap();
-        assert_eq!((tally.starts, tally.ends), (3, [("UserExit".to_owned(), 2)].into()));
-        assert_eq!(store.tally(namespace, i64::MAX).await.unwrap(), Tally::default());
-        assert_eq!(store.tally("elsewhere", 0).await.unwrap(), Tally::default());
+        let counts = store.counts(namespace, rows[0].start_time).await.unwrap();
+        assert_eq!((counts.starts, counts.ends), (3, [("UserExit".to_owned(), 2)].into()));
+        assert_eq!(store.counts(namespace, i64::MAX).await.unwrap(), HistoryCounts::default());
+        assert_eq!(store.counts("elsewhere", 0).await.unwrap(), HistoryCounts::default());
     }
 
     #[tokio::test]

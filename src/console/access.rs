@@ -14,21 +14,21 @@ const SESSIONS: &str = "bastionsessions";
 
 /// Asks the API server what callers may. Nothing is remembered: a right that is withdrawn is of no use with the next request.
 #[derive(Clone)]
-pub struct Gate {
+pub struct Authorizer {
     rights: Api<LocalSubjectAccessReview>,
     namespace: String,
 }
 
 /// Which sessions somebody sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum Visibility {
     /// Every one.
     All,
     /// Those of the user who stands for this Kubernetes user name.
     Own(String),
 }
 
-impl Sight {
+impl Visibility {
     /// Whether the sessions of the user who stands for this Kubernetes user name are among them.
     pub fn has(&self, subject: &str) -> bool {
         match self {
@@ -38,7 +38,7 @@ impl Sight {
     }
 }
 
-impl Gate {
+impl Authorizer {
     /// For the bastion in `namespace`.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { rights: Api::namespaced(client, namespace), namespace: namespace.to_owned() }
@@ -48,11 +48,11 @@ impl Gate {
     ///
     /// # Errors
     /// When the API server does not answer.
-    pub async fn sight(&self, caller: &Caller) -> Result<Sight, Failure> {
+    pub async fn visibility(&self, caller: &Caller) -> Result<Visibility, Failure> {
         Ok(if self.may(caller.user(), Right::to("list", SESSIONS)).await? {
-            Sight::All
+            Visibility::All
         } else {
-            Sight::Own(caller.name.clone())
+            Visibility::Own(caller.name.clone())
         })
     }
 

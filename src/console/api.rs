@@ -13,7 +13,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoParams, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::access::Sight;
+use super::access::Visibility;
 use super::failure::{Failure, Refusals};
 use super::query::{is_name, page, parse_query, phase_of, read_path};
 use super::view::{Session, SessionPage};
@@ -79,9 +79,9 @@ async fn sessions(
     query: Result<Query<SessionQuery>, QueryRejection>,
 ) -> Answer<SessionPage> {
     let caller = console.caller(&headers).await?;
-    let sight = console.gate.sight(&caller).await?;
+    let visibility = console.authorizer.visibility(&caller).await?;
     let query = parse_query(query)?;
-    let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(sight)?);
+    let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(visibility)?);
     let api = Api::namespaced(console.client.clone(), &console.namespace);
     let (sessions, next) = console.listed::<BastionSession>(&api, &params).await?;
     Ok(Json(SessionPage { sessions: sessions.iter().map(|session| Session::from(&**session)).collect(), next }))
@@ -106,11 +106,11 @@ async fn description() -> Json<Value> {
 }
 
 impl SessionQuery {
-    fn selector(self, sight: Sight) -> Result<String, Failure> {
+    fn selector(self, visibility: Visibility) -> Result<String, Failure> {
         let phase = self.status.as_deref().map(phase_of).transpose()?;
-        let own = match sight {
-            Sight::All => None,
-            Sight::Own(subject) => Some(subject),
+        let own = match visibility {
+            Visibility::All => None,
+            Visibility::Own(subject) => Some(subject),
         };
         let fields = [
             ("spec.user.name", named("user", self.user)?),
@@ -172,24 +172,24 @@ pub fn openapi() -> Value {
 mod tests {
     use super::*;
 
-    fn selector(text: &str, sight: Sight) -> Result<String, Failure> {
+    fn selector(text: &str, visibility: Visibility) -> Result<String, Failure> {
         let uri = format!("http://x/?{text}").parse().unwrap();
-        parse_query(Query::<SessionQuery>::try_from_uri(&uri))?.selector(sight)
+        parse_query(Query::<SessionQuery>::try_from_uri(&uri))?.selector(visibility)
     }
 
     #[test]
     fn a_selector_cannot_be_added_to() {
         assert_eq!(
-            selector("user=alice&status=timeout", Sight::All).unwrap(),
+            selector("user=alice&status=timeout", Visibility::All).unwrap(),
             "spec.user.name=alice,status.phase=Timeout"
         );
-        let error = selector("target=web-1%2Cstatus.phase%3DActive", Sight::All).unwrap_err().to_string();
+        let error = selector("target=web-1%2Cstatus.phase%3DActive", Visibility::All).unwrap_err().to_string();
         assert!(error.starts_with("target: "), "{error}");
     }
 
     #[test]
     fn who_sees_their_own_asks_for_no_others() {
-        let own = || Sight::Own("cn=alice,o=x\\y".to_owned());
+        let own = || Visibility::Own("cn=alice,o=x\\y".to_owned());
         let expected = r"spec.user.name=bob,spec.user.subject=cn\=alice\,o\=x\\y";
         assert_eq!(selector("user=bob", own()).unwrap(), expected);
     }

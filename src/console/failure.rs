@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::{IntoResponses, ToSchema};
 
-use super::observe_client::NoGateway;
+use super::observe_client::ObserveError;
 use crate::api::{BastionSession, Phase};
 use crate::audit::StoreError;
-use crate::http::Refusal;
+use crate::http::AuthError;
 use crate::metrics::{ConsoleLabels, METRICS};
 use crate::recording;
 
@@ -20,7 +20,7 @@ use crate::recording;
 pub enum Failure {
     /// Who asks is not known, or another site's page does.
     #[error(transparent)]
-    Web(#[from] Refusal),
+    Web(#[from] AuthError),
     /// RBAC does not let the caller.
     #[error("{who} may not {verb} {resource} in namespace {namespace}; a Role such as bastion-viewer lets them")]
     Forbidden {
@@ -92,7 +92,7 @@ pub enum Failure {
     NoFollowing,
     /// The gateway of a session does not do its part.
     #[error("the session cannot be followed: {0}")]
-    Gateway(NoGateway),
+    Gateway(ObserveError),
     /// The store of recordings does not do its part.
     #[error("the store of recordings does not give it ({}): {}", .0.label, .0.why)]
     Recordings(#[from] recording::Failure),
@@ -196,10 +196,10 @@ impl Failure {
     }
 }
 
-impl From<NoGateway> for Failure {
-    fn from(why: NoGateway) -> Self {
+impl From<ObserveError> for Failure {
+    fn from(why: ObserveError) -> Self {
         match why {
-            NoGateway::Cluster(refusal) => Self::Web(refusal),
+            ObserveError::Cluster(refusal) => Self::Web(refusal),
             why => Self::Gateway(why),
         }
     }
@@ -209,11 +209,11 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         METRICS.console_failures.get_or_create(&ConsoleLabels { reason: self.label() }).inc();
         match &self {
-            Self::Web(Refusal::Cluster(error)) => warn!(error, "the Kubernetes API does not answer"),
+            Self::Web(AuthError::Cluster(error)) => warn!(error, "the Kubernetes API does not answer"),
             Self::Database(error) => warn!(%error, "no history"),
             Self::Gateway(error) => warn!(%error, "a session cannot be followed"),
             Self::Recordings(error) => warn!(%error, "no recording"),
-            Self::Web(Refusal::Seal(error)) => warn!(%error, "nobody can sign in with a browser"),
+            Self::Web(AuthError::CookieCipher(error)) => warn!(%error, "nobody can sign in with a browser"),
             _ => {}
         }
         let mut response = (self.status(), Json(Problem { error: self.to_string() })).into_response();

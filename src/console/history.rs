@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
-use super::access::Sight;
+use super::access::Visibility;
 use super::failure::{Failure, Refusals};
 use super::query::{limit_of, parse_query, phase_of, read_path};
 use super::view::{Session, SessionPage, is_id, read_key};
@@ -58,10 +58,10 @@ pub async fn history(
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Json<SessionPage>, Failure> {
     let caller = console.caller(&headers).await?;
-    let sight = console.gate.sight(&caller).await?;
+    let visibility = console.authorizer.visibility(&caller).await?;
     let query = parse_query(query)?;
     let limit = limit_of(query.limit)?;
-    let filter = query.filter(&console.namespace, sight)?;
+    let filter = query.filter(&console.namespace, visibility)?;
     let records = console.store()?.history(&filter, limit + 1).await?;
     Ok(Json(SessionPage::of(records, usize::try_from(limit).unwrap_or(usize::MAX))))
 }
@@ -79,7 +79,7 @@ pub async fn record(
     let found = if is_id(&id) { console.store()?.get(&id).await? } else { None };
     let found = found.filter(|record| record.namespace == console.namespace);
     let (name, subject) = found.as_ref().map(|it| (it.name.as_str(), it.user_subject.as_str())).unzip();
-    console.gate.let_see(&caller, name, subject).await?;
+    console.authorizer.let_see(&caller, name, subject).await?;
     Ok(Json(found.ok_or(Failure::Missing { what: "record of a session", name: id })?.into()))
 }
 
@@ -93,10 +93,10 @@ pub async fn csv(
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let caller = console.caller(&headers).await?;
-    let sight = console.gate.sight(&caller).await?;
+    let visibility = console.authorizer.visibility(&caller).await?;
     let query = parse_query(query)?;
     let left = query.limit.map(|limit| limit_of(Some(limit))).transpose()?;
-    let filter = query.filter(&console.namespace, sight)?;
+    let filter = query.filter(&console.namespace, visibility)?;
     let place = console.exports.clone().try_acquire_owned().map_err(|_| Failure::TooMany)?;
     let export = Export { store: console.store()?.clone(), filter, left, begun: false, over: false, _place: place };
     let kind = [(header::CONTENT_TYPE, "text/csv; charset=utf-8")];
@@ -146,7 +146,7 @@ impl Console {
 }
 
 impl HistoryQuery {
-    fn filter(self, namespace: &str, sight: Sight) -> Result<HistoryFilter, Failure> {
+    fn filter(self, namespace: &str, visibility: Visibility) -> Result<HistoryFilter, Failure> {
         let moment = |name: &str, text: Option<String>| {
             let read = |text: String| text.parse::<Timestamp>().map(Timestamp::as_microsecond);
             let wrong = |_| Failure::Malformed(format!("{name}: write a time such as 2026-01-31T00:00:00Z"));
@@ -165,9 +165,9 @@ impl HistoryQuery {
             since: moment("since", self.since)?,
             until: moment("until", self.until)?,
             after: self.after.map(key).transpose()?,
-            subject: match sight {
-                Sight::All => None,
-                Sight::Own(subject) => Some(subject),
+            subject: match visibility {
+                Visibility::All => None,
+                Visibility::Own(subject) => Some(subject),
             },
             user: self.user,
             target: self.target,
@@ -187,7 +187,7 @@ mod tests {
     fn query(text: &str) -> Result<HistoryFilter, Failure> {
         let uri = format!("http://x/?{text}").parse().unwrap();
         let query = Query::<HistoryQuery>::try_from_uri(&uri);
-        parse_query(query)?.filter("n", Sight::All)
+        parse_query(query)?.filter("n", Visibility::All)
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn who_sees_their_own_asks_for_no_others() {
         let uri = "http://x/?user=bob".parse().unwrap();
-        let own = Sight::Own("alice".to_owned());
+        let own = Visibility::Own("alice".to_owned());
         let filter = parse_query(Query::<HistoryQuery>::try_from_uri(&uri)).unwrap().filter("n", own).unwrap();
         assert_eq!((filter.user.as_deref(), filter.subject.as_deref()), (Some("bob"), Some("alice")));
     }

@@ -24,7 +24,7 @@ impl Console {
         // What can be no name is nobody's.
         let found = if is_name(&name) { asked(api.get_opt(&name)).await? } else { None };
         let subject = found.as_ref().map(|session| session.spec.user.subject.as_str());
-        self.gate.let_see(caller, Some(&name), subject).await?;
+        self.authorizer.let_see(caller, Some(&name), subject).await?;
         found.ok_or_else(|| Failure::no_session(&name))
     }
 

@@ -71,7 +71,7 @@ impl Answer {
 #[utoipa::path(get, path = "/api/v1/me", responses((status = 200, body = Me), Refusals))]
 pub async fn me(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Me>, Failure> {
     let caller = console.caller(&headers).await?;
-    let stands = console.people.standing_for(&caller.name).await?;
+    let stands = console.user_index.standing_for(&caller.name).await?;
     let origin = console.terminal_origin.as_ref().map(|url| url.origin().ascii_serialization());
     Ok(Json(Me {
         user: caller.name.clone(),
@@ -86,7 +86,7 @@ pub async fn me(State(console): State<Console>, headers: HeaderMap) -> Result<Js
 
 impl Console {
     async fn rights(&self, caller: &Caller, stands: &Stands) -> Result<Rights, Failure> {
-        let may = async |right| match self.gate.require(caller, right).await {
+        let may = async |right| match self.authorizer.require(caller, right).await {
             Ok(()) => Ok(Answer::lacking(None)),
             Err(forbidden @ Failure::Forbidden { .. }) => Ok(Answer::lacking(Some(forbidden.to_string()))),
             Err(failure) => Err(failure),

@@ -47,19 +47,19 @@ use url::Url;
 
 use crate::audit::{AuditSettings, Store};
 use crate::cluster::{EventSink, UnreadableReports};
-use crate::http::{Caller, Headers, Origins, Plain, Ready, Seal, Visitors};
+use crate::http::{Authenticator, Caller, CookieCipher, Headers, Origins, Plain, Ready};
 use crate::metrics::HttpPort;
 use crate::redis::{RedisLink, RedisSettings};
 use crate::{http, recording};
-use access::Gate;
+use access::Authorizer;
 use activity::HotState;
 use failure::Failure;
-use feed::{Crowd, Feed};
+use feed::{ConnectionQuota, Feed};
 use observe_client::Dialer;
 use oidc::Oidc;
 use overview::Counted;
 use sign_in::SignIns;
-use user_index::People;
+use user_index::UserIndex;
 
 pub use api::openapi;
 pub use failure::Problem;
@@ -100,10 +100,10 @@ struct Console {
     client: Client,
     namespace: String,
     store: Option<Store>,
-    visitors: Visitors,
+    authenticator: Authenticator,
     origins: Origins,
-    gate: Gate,
-    people: People,
+    authorizer: Authorizer,
+    user_index: UserIndex,
     sign_ins: SignIns,
     oidc: Option<Oidc>,
     feed: Feed,
@@ -116,7 +116,7 @@ struct Console {
     reports: UnreadableReports,
     /// How often somebody asks.
     callers: Arc<DefaultKeyedRateLimiter<String>>,
-    crowd: Crowd,
+    quota: ConnectionQuota,
     /// For those who read all that was.
     exports: Arc<Semaphore>,
     terminal_origin: Option<Url>,
@@ -158,16 +158,16 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let publishing = tokio::spawn(publishing);
     let reports = UnreadableReports::new(events.clone());
     let watching = feed.clone().run(Api::namespaced(client.clone(), &namespace), reports.clone());
-    let gate = Gate::new(client.clone(), &namespace);
-    let visitors = Visitors::new(client.clone(), cookie_key_file.map(Seal::new));
+    let authorizer = Authorizer::new(client.clone(), &namespace);
+    let authenticator = Authenticator::new(client.clone(), cookie_key_file.map(CookieCipher::new));
     let places = Arc::new(Semaphore::new(MOST_PAGES as usize));
-    let people = People::watch(client.clone(), &namespace, &reports);
+    let user_index = UserIndex::watch(client.clone(), &namespace, &reports);
     let console = Console {
         store,
-        visitors,
+        authenticator,
         origins,
-        gate,
-        people,
+        authorizer,
+        user_index,
         sign_ins: sign_in::sign_ins(),
         oidc,
         counted: Counted::default(),
@@ -177,7 +177,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         events,
         reports,
         callers: Arc::new(RateLimiter::hashmap(Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_AT_ONCE))),
-        crowd: Crowd::default(),
+        quota: ConnectionQuota::default(),
         exports: Arc::new(Semaphore::new(MOST_EXPORTS)),
         terminal_origin,
         client,
@@ -213,7 +213,7 @@ impl Console {
     /// # Errors
     /// When that is nobody who is known, they ask too often, or the API server does not answer.
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
-        let caller = self.visitors.caller(headers).await?;
+        let caller = self.authenticator.caller(headers).await?;
         self.bound(&caller)?;
         Ok(caller)
     }

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite;
 
 use super::Console;
 use super::failure::{Failure, Refusals};
-use super::observe_client::ToGateway;
+use super::observe_client::GatewaySocket;
 use super::query::is_name;
 use super::rights_watch::RightsWatch;
 use crate::api::BastionSession;
@@ -34,7 +34,7 @@ enum Bye {
     /// It answers nothing, or takes nothing.
     Silent,
     /// The gateway has said why.
-    Told(Message),
+    EncodedDelta(Message),
     /// The gateway is gone.
     Lost,
     /// The person may see it no longer.
@@ -56,7 +56,7 @@ pub async fn follow(
     let Path(session) = session.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
     console.origins.check(&headers)?;
     let credentials = Credentials::of_socket(&headers)?;
-    let caller = console.visitors.known(&credentials).await?;
+    let caller = console.authenticator.known(&credentials).await?;
     console.bound(&caller)?;
     console.let_follow(&caller, &session).await?;
     let instance = console.carrier(&session).await?;
@@ -73,7 +73,7 @@ pub async fn follow(
 
 impl Console {
     async fn let_follow(&self, caller: &Caller, session: &str) -> Result<(), Failure> {
-        self.gate.require(caller, Right { name: Some(session), ..Right::OBSERVE }).await
+        self.authorizer.require(caller, Right { name: Some(session), ..Right::OBSERVE }).await
     }
 
     /// The gateway instance that carries a session, which has not ended.
@@ -89,7 +89,7 @@ impl Console {
 
 struct Following {
     page: WebSocket,
-    gateway: ToGateway,
+    gateway: GatewaySocket,
     console: Console,
     credentials: Credentials,
     session: String,
@@ -102,7 +102,7 @@ impl Following {
         let _ = timeout(PATIENCE, self.gateway.close(None)).await;
         let last = match bye {
             Bye::Gone => return,
-            Bye::Told(close) => close,
+            Bye::EncodedDelta(close) => close,
             Bye::Leaving => close(close_code::AWAY, "this console ends; connect again".to_owned()),
             Bye::Silent => close(close_code::AGAIN, "no sign of life; connect again".to_owned()),
             Bye::Lost => close(close_code::AGAIN, "the session's gateway is gone".to_owned()),
@@ -142,7 +142,7 @@ impl Following {
             Some(Ok(tungstenite::Message::Text(text))) => self.tell_page(Message::Text(text.as_str().into())).await,
             Some(Ok(tungstenite::Message::Binary(bytes))) => self.tell_page(Message::Binary(bytes)).await,
             Some(Ok(tungstenite::Message::Close(Some(told)))) => {
-                Err(Bye::Told(close(told.code.into(), told.reason.as_str().to_owned())))
+                Err(Bye::EncodedDelta(close(told.code.into(), told.reason.as_str().to_owned())))
             }
             Some(Ok(tungstenite::Message::Close(None)) | Err(_)) | None => Err(Bye::Lost),
             // Pings are answered as the stream is read.
@@ -177,7 +177,7 @@ async fn withdrawn(console: &Console, credentials: &Credentials, session: &str) 
     let mut watch = RightsWatch::new();
     loop {
         watch.pause().await;
-        let look = async { console.let_follow(&console.visitors.known(credentials).await?, session).await };
+        let look = async { console.let_follow(&console.authenticator.known(credentials).await?, session).await };
         if let Some(Err(failure)) = watch.consider(look.await.map(|()| None::<Infallible>)) {
             return failure;
         }

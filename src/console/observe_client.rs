@@ -17,14 +17,14 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::cluster::LenientLease;
-use crate::gateway::{NAME, PATH, PROTOCOL, Person, Place, pinned};
-use crate::http::{Refusal, asked};
+use crate::gateway::{Endpoint, ImpersonatedUser, NAME, PATH, PROTOCOL, pinned};
+use crate::http::{AuthError, asked};
 
 /// How long a gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A WebSocket to a gateway.
-pub type ToGateway = WebSocketStream<TlsStream<TcpStream>>;
+pub type GatewaySocket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// Connects to gateways.
 #[derive(Clone)]
@@ -35,13 +35,13 @@ pub struct Dialer {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum NoGateway {
+pub enum ObserveError {
     /// It is no longer there, or takes nobody who follows.
     #[error("gateway instance {0} does not say where its sessions can be followed")]
     Unknown(String),
     /// The API server does not say where it is.
     #[error(transparent)]
-    Cluster(#[from] Refusal),
+    Cluster(#[from] AuthError),
     /// The console's token is not there.
     #[error("{path}: {why}")]
     NoToken {
@@ -78,9 +78,9 @@ impl Dialer {
     ///
     /// # Errors
     /// When it cannot be followed there.
-    pub async fn follow(&self, session: &str, instance: &str, user: UserInfo) -> Result<ToGateway, NoGateway> {
+    pub async fn follow(&self, session: &str, instance: &str, user: UserInfo) -> Result<GatewaySocket, ObserveError> {
         let place = self.place(instance).await?;
-        let unreachable = |why: String| NoGateway::Unreachable { place: place.address.to_string(), why };
+        let unreachable = |why: String| ObserveError::Unreachable { place: place.address.to_string(), why };
         let config = pinned(place.certificate.clone()).map_err(|error| unreachable(error.to_string()))?;
         let mut request = format!("wss://{NAME}{PATH}{session}")
             .into_client_request()
@@ -88,7 +88,7 @@ impl Dialer {
         let headers = request.headers_mut();
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
         headers.insert(header::AUTHORIZATION, self.token().await?);
-        Person { user }.write(headers).map_err(|error| unreachable(error.to_string()))?;
+        ImpersonatedUser { user }.write(headers).map_err(|error| unreachable(error.to_string()))?;
         let connecting = async {
             let stream = TcpStream::connect(place.address).await.map_err(|error| unreachable(error.to_string()))?;
             let name = ServerName::try_from(NAME).map_err(|error| unreachable(error.to_string()))?;
@@ -104,15 +104,15 @@ impl Dialer {
     }
 
     /// Where a gateway instance is.
-    async fn place(&self, instance: &str) -> Result<Place, NoGateway> {
+    async fn place(&self, instance: &str) -> Result<Endpoint, ObserveError> {
         let lease = asked(self.leases.get_opt(instance)).await?;
         let annotations = lease.and_then(|lease| lease.0.metadata.annotations).unwrap_or_default();
-        Place::of(&annotations).ok_or_else(|| NoGateway::Unknown(instance.to_owned()))
+        Endpoint::of(&annotations).ok_or_else(|| ObserveError::Unknown(instance.to_owned()))
     }
 
     /// Who this console is.
-    async fn token(&self) -> Result<HeaderValue, NoGateway> {
-        let no_token = |why: String| NoGateway::NoToken { path: self.token_file.display().to_string(), why };
+    async fn token(&self) -> Result<HeaderValue, ObserveError> {
+        let no_token = |why: String| ObserveError::NoToken { path: self.token_file.display().to_string(), why };
         let token = tokio::fs::read_to_string(&*self.token_file).await.map_err(|error| no_token(error.to_string()))?;
         let value = HeaderValue::try_from(format!("Bearer {}", token.trim()));
         let mut value = value.map_err(|_| no_token("it is no token".to_owned()))?;
@@ -121,9 +121,9 @@ impl Dialer {
     }
 }
 
-fn refused(answer: &Response<Option<Vec<u8>>>) -> NoGateway {
+fn refused(answer: &Response<Option<Vec<u8>>>) -> ObserveError {
     let body: serde_json::Value =
         serde_json::from_slice(answer.body().as_deref().unwrap_or_default()).unwrap_or_default();
     let why = body["error"].as_str().unwrap_or("nothing that could be read").to_owned();
-    NoGateway::Refused { status: answer.status().as_u16(), why }
+    ObserveError::Refused { status: answer.status().as_u16(), why }
 }

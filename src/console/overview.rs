@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use super::Console;
 use super::failure::{Failure, Refusals};
 use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER};
-use crate::audit::Tally;
+use crate::audit::HistoryCounts;
 use crate::cluster::{Guarded, LenientLease, Right};
 use crate::http::{Caller, asked};
 
@@ -67,17 +67,17 @@ pub struct GatewayState {
 }
 
 /// What was counted last, and when.
-pub type Counted = Arc<Mutex<Option<(Instant, Tally)>>>;
+pub type Counted = Arc<Mutex<Option<(Instant, HistoryCounts)>>>;
 
 /// How the bastion is, for those who may list its sessions.
 #[utoipa::path(get, path = "/api/v1/overview", responses((status = 200, body = Overview), Refusals))]
 pub async fn overview(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Overview>, Failure> {
     let caller = console.caller(&headers).await?;
-    console.gate.require(&caller, Right::to("list", "bastionsessions")).await?;
+    console.authorizer.require(&caller, Right::to("list", "bastionsessions")).await?;
     let now = Timestamp::now();
     let sum = console.feed.sum();
-    let (tally, gateways) = futures::try_join!(console.tally(now), console.gateways(&caller, &sum.by_gateway, now))?;
-    let (starts, ends_by_reason) = tally.map(|tally| (tally.starts, tally.ends)).unzip();
+    let (counts, gateways) = futures::try_join!(console.counts(now), console.gateways(&caller, &sum.by_gateway, now))?;
+    let (starts, ends_by_reason) = counts.map(|counts| (counts.starts, counts.ends)).unzip();
     Ok(Json(Overview {
         online: sum.online,
         live: sum.live,
@@ -91,18 +91,18 @@ pub async fn overview(State(console): State<Console>, headers: HeaderMap) -> Res
 
 impl Console {
     /// What began and ended within a day, where there is a history.
-    async fn tally(&self, now: Timestamp) -> Result<Option<Tally>, Failure> {
+    async fn counts(&self, now: Timestamp) -> Result<Option<HistoryCounts>, Failure> {
         let Some(store) = &self.store else { return Ok(None) };
         let mut counted = self.counted.lock().await;
-        if let Some((at, tally)) = &*counted
+        if let Some((at, counts)) = &*counted
             && at.elapsed() < COUNTED_EVERY
         {
-            return Ok(Some(tally.clone()));
+            return Ok(Some(counts.clone()));
         }
         let since = now.saturating_sub(DAY).unwrap_or(Timestamp::MIN).as_microsecond();
-        let tally = store.tally(&self.namespace, since).await?;
-        *counted = Some((Instant::now(), tally.clone()));
-        Ok(Some(tally))
+        let counts = store.counts(&self.namespace, since).await?;
+        *counted = Some((Instant::now(), counts.clone()));
+        Ok(Some(counts))
     }
 
     async fn gateways(
@@ -112,7 +112,7 @@ impl Console {
         now: Timestamp,
     ) -> Result<Option<Vec<GatewayState>>, Failure> {
         let right = Right { group: "coordination.k8s.io", ..Right::to("list", "leases") };
-        if !self.gate.may(caller.user(), right).await? {
+        if !self.authorizer.may(caller.user(), right).await? {
             return Ok(None);
         }
         let leases: Api<LenientLease> = Api::namespaced(self.client.clone(), &self.namespace);

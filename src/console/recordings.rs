@@ -114,13 +114,13 @@ pub async fn recordings(
     session: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Recordings>, Failure> {
     let Path(session) = session.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
-    let (caller, shelf) = console.shelf(&headers, &session).await?;
-    let found = shelf.recordings().await?;
+    let (caller, recording_set) = console.recording_set(&headers, &session).await?;
+    let found = recording_set.recordings().await?;
     if found.is_empty() {
         return Err(Failure::Missing { what: "recording of session", name: session });
     }
     console.tell_of_playback(&caller, &session).await?;
-    let recordings = stream::iter(found).map(|found| shelf.described(found)).buffered(AHEAD);
+    let recordings = stream::iter(found).map(|found| recording_set.described(found)).buffered(AHEAD);
     Ok(Json(Recordings { recordings: recordings.try_collect().await? }))
 }
 
@@ -138,15 +138,15 @@ pub async fn text(
 ) -> Result<Response, Failure> {
     let (session, number) = of(path)?;
     let TextQuery { from, to } = parse_query(query)?;
-    let (caller, shelf) = console.shelf(&headers, &session).await?;
-    let found = shelf.recording(number).await?;
+    let (caller, recording_set) = console.recording_set(&headers, &session).await?;
+    let found = recording_set.recording(number).await?;
     let (first, last) = (from.unwrap_or(0), to.unwrap_or(usize::MAX).min(found.pieces.len()));
     if first > last {
         return Err(Failure::Malformed(format!("from: it has {} pieces, and to comes after from", found.pieces.len())));
     }
     log(&caller, &session, number, &format!("pieces {first} to {last}"));
     let names: Vec<_> = found.pieces[first..last].iter().map(|piece| format!("{number}/{}", piece.name)).collect();
-    let text = stream::iter(names).map(move |name| shelf.clone().get(name)).buffered(AHEAD);
+    let text = stream::iter(names).map(move |name| recording_set.clone().get(name)).buffered(AHEAD);
     let kind = [(header::CONTENT_TYPE, "application/x-asciicast")];
     let name = [(header::CONTENT_DISPOSITION, format!("attachment; filename=\"{session}-{number}.cast\""))];
     Ok((kind, name, Body::from_stream(text)).into_response())
@@ -168,14 +168,14 @@ pub async fn matches(
     if text.is_empty() || text.len() > LONGEST_WORD {
         return Err(Failure::Malformed(format!("text: write a word of 1 to {LONGEST_WORD} bytes")));
     }
-    let (caller, shelf) = console.shelf(&headers, &session).await?;
-    let found = shelf.recording(number).await?;
+    let (caller, recording_set) = console.recording_set(&headers, &session).await?;
+    let found = recording_set.recording(number).await?;
     log(&caller, &session, number, "search");
     let _place = console.exports.clone().try_acquire_owned().map_err(|_| Failure::TooMany)?;
     let places: Vec<_> = found.pieces.into_iter().map(|piece| (piece.at, format!("{number}/{}", piece.name))).collect();
     let read = stream::iter(places).map(|(at, name)| {
-        let shelf = shelf.clone();
-        async move { Ok::<_, Failure>((at, shelf.get(name).await?)) }
+        let recording_set = recording_set.clone();
+        async move { Ok::<_, Failure>((at, recording_set.get(name).await?)) }
     });
     let (mut read, mut search, mut more) = (read.buffered(AHEAD), Search::new(&text), false);
     while let Some((at, text)) = read.try_next().await? {
@@ -194,21 +194,21 @@ fn of(path: Result<Path<(String, u32)>, PathRejection>) -> Result<(String, u32),
 
 /// The recordings of one session.
 #[derive(Clone)]
-struct Shelf {
+struct RecordingSet {
     store: Store,
     folder: String,
 }
 
 impl Console {
     /// The recordings of a session, for who may observe it.
-    async fn shelf(&self, headers: &HeaderMap, session: &str) -> Result<(Caller, Shelf), Failure> {
+    async fn recording_set(&self, headers: &HeaderMap, session: &str) -> Result<(Caller, RecordingSet), Failure> {
         let caller = self.caller(headers).await?;
-        self.gate.require(&caller, Right { name: Some(session), ..Right::OBSERVE }).await?;
+        self.authorizer.require(&caller, Right { name: Some(session), ..Right::OBSERVE }).await?;
         let store = self.recordings.clone().ok_or(Failure::NoRecordings)?;
         if !is_name(session) || session.starts_with('.') {
             return Err(Failure::no_session(session));
         }
-        Ok((caller, Shelf { store, folder: format!("{}/{session}", self.namespace) }))
+        Ok((caller, RecordingSet { store, folder: format!("{}/{session}", self.namespace) }))
     }
 
     /// Has it stand among the session's Events that somebody has opened its recordings.
@@ -227,7 +227,7 @@ fn log(caller: &Caller, session: &str, number: u32, what: &str) {
     info!(target: "audit", session, who = caller.name, operation = "recording_read", number, what, "audit");
 }
 
-impl Shelf {
+impl RecordingSet {
     async fn recordings(&self) -> Result<Vec<StoredRecording>, Failure> {
         Ok(recording::recordings(&self.store, &self.folder).await?)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::failure::Failure;
-use crate::http::Refusal;
+use crate::http::AuthError;
 
 /// From one look at the person's rights to the next.
 const RECHECK: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl RightsWatch {
                 self.checked = Instant::now();
                 None
             }
-            Err(Failure::Web(Refusal::Cluster(_))) if self.checked.elapsed() < UNCHECKED => None,
+            Err(Failure::Web(AuthError::Cluster(_))) if self.checked.elapsed() < UNCHECKED => None,
             Err(failure) => Some(Err(failure)),
         }
     }
@@ -50,7 +50,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn rights_that_cannot_be_looked_at_last_for_a_while() {
         let (mut watch, begun) = (RightsWatch::new(), Instant::now());
-        let away = || Err::<Option<()>, _>(Failure::Web(Refusal::Cluster("away".to_owned())));
+        let away = || Err::<Option<()>, _>(Failure::Web(AuthError::Cluster("away".to_owned())));
         while watch.consider(away()).is_none() {
             watch.pause().await;
         }

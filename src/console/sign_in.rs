@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::failure::{Failure, Refusals};
 use super::oidc::{Begun, Oidc, OidcError, Returned};
 use super::{Console, me};
-use crate::http::{COOKIE, Purpose, Refusal, SignedIn, cookie};
+use crate::http::{AuthError, COOKIE, Purpose, SignedIn, cookie};
 use crate::metrics::{METRICS, SignInLabels};
 
 /// How long somebody is signed in at most.
@@ -82,7 +82,7 @@ pub struct Token {
 #[utoipa::path(get, path = "/auth/ways", security(()), responses((status = 200, body = Ways)))]
 pub async fn ways(State(console): State<Console>) -> Json<Ways> {
     let oidc = console.oidc.as_ref().map(|oidc| Provider { name: oidc.name().to_owned() });
-    Json(Ways { token: console.visitors.seal().is_ok(), oidc })
+    Json(Ways { token: console.authenticator.seal().is_ok(), oidc })
 }
 
 /// Signs in with the token of a Kubernetes user. The answer sets a cookie, which says who that is and holds no token; it is
@@ -96,10 +96,11 @@ pub async fn token(
     console.origins.check_write(&headers)?;
     let Json(Token { token }) = body.map_err(|rejection| Failure::Malformed(without_value(&rejection)))?;
     console.sign_ins.check().map_err(|_| Failure::TooMany)?;
-    let caller = console.visitors.reviewed(token.trim()).await?;
+    let caller = console.authenticator.reviewed(token.trim()).await?;
     let (now, name) = (Timestamp::now(), caller.name.clone());
     let until = expiry(token.trim(), now);
-    let sealed = console.visitors.seal()?.seal(Purpose::SignedIn, &caller.signed_in(until)).map_err(Refusal::from)?;
+    let sealed =
+        console.authenticator.seal()?.seal(Purpose::SignedIn, &caller.signed_in(until)).map_err(AuthError::from)?;
     METRICS.console_sign_ins.get_or_create(&SignInLabels { outcome: "token" }).inc();
     info!(who = name, %until, "signed in with a browser");
     let seconds = until.as_second().saturating_sub(now.as_second()).max(0);
@@ -122,12 +123,12 @@ pub async fn oidc(
     wish: Result<Query<Wish>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Some(oidc) = &console.oidc else { return Err(Failure::NoRoute) };
-    let seal = console.visitors.seal()?;
+    let seal = console.authenticator.seal()?;
     console.sign_ins.check().map_err(|_| Failure::TooMany)?;
     let Query(wish) = wish.unwrap_or_default();
     Ok(match oidc.begin(&wish.to, Timestamp::now()).await {
         Ok((url, begun)) => {
-            let sealed = seal.seal(Purpose::SigningIn, &begun).map_err(Refusal::from)?;
+            let sealed = seal.seal(Purpose::SigningIn, &begun).map_err(AuthError::from)?;
             (StatusCode::SEE_OTHER, begun_cookie(&sealed, 600), AppendHeaders([(header::LOCATION, url.to_string())]))
                 .into_response()
         }
@@ -145,7 +146,7 @@ pub async fn oidc_callback(
     let Some(oidc) = &console.oidc else { return Err(Failure::NoRoute) };
     console.sign_ins.check().map_err(|_| Failure::TooMany)?;
     let begun = match cookie(&headers, BEGUN) {
-        Some(sealed) => console.visitors.seal()?.open(Purpose::SigningIn, &sealed).map_err(Refusal::from)?,
+        Some(sealed) => console.authenticator.seal()?.open(Purpose::SigningIn, &sealed).map_err(AuthError::from)?,
         None => None,
     };
     let (Some(begun), Ok(Query(returned))) = (begun, returned) else {
@@ -164,7 +165,7 @@ impl Console {
         let name = user.username.clone().unwrap_or_default();
         let until = now.saturating_add(SIGNED_IN).unwrap_or(Timestamp::MAX);
         let who = SignedIn::new(name.clone(), user, until);
-        let sealed = self.visitors.seal()?.seal(Purpose::SignedIn, &who).map_err(Refusal::from)?;
+        let sealed = self.authenticator.seal()?.seal(Purpose::SignedIn, &who).map_err(AuthError::from)?;
         METRICS.console_sign_ins.get_or_create(&SignInLabels { outcome: "oidc" }).inc();
         info!(who = name, %until, "signed in with a browser, by the provider");
         let (signed_in, over) = (set_cookie(&sealed, SIGNED_IN.as_secs().cast_signed()), begun_cookie("", 0));

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Console;
-use super::access::Gate;
+use super::access::Authorizer;
 use super::failure::{Failure, Refusals};
 use super::query::{is_name, page, parse_query, read_path};
 use super::view::{Target, TargetPage};
@@ -68,7 +68,7 @@ pub async fn targets(
     let caller = console.caller(&headers).await?;
     let TargetQuery { limit, after } = parse_query(query)?;
     let params = page(limit, after.as_deref())?;
-    let all = console.gate.may(caller.user(), Right::to("list", TARGETS)).await?;
+    let all = console.authorizer.may(caller.user(), Right::to("list", TARGETS)).await?;
     let api = Api::namespaced(console.client.clone(), &console.namespace);
     let (list, next) = console.listed::<BastionTarget>(&api, &params).await?;
     let asker = console.asker_of(&caller).await?;
@@ -92,10 +92,10 @@ pub async fn target(
 ) -> Result<Json<TargetUsers>, Failure> {
     let caller = console.caller(&headers).await?;
     let name = read_path(name)?;
-    console.gate.require(&caller, Right { name: Some(&name), ..Right::to("get", TARGETS) }).await?;
+    console.authorizer.require(&caller, Right { name: Some(&name), ..Right::to("get", TARGETS) }).await?;
     let found = if is_name(&name) { asked(console.target_objects().get_opt(&name)).await? } else { None };
     let target = found.ok_or_else(|| Failure::Missing { what: "target", name: name.clone() })?;
-    let users = if console.gate.may(caller.user(), Right::to("list", "bastionusers")).await? {
+    let users = if console.authorizer.may(caller.user(), Right::to("list", "bastionusers")).await? {
         Some(console.users_of(&target).await?)
     } else {
         None
@@ -114,19 +114,19 @@ impl Console {
 
     /// Asks in the name of the user who stands for a caller, if there is one who can have sessions.
     async fn asker_of(&self, caller: &Caller) -> Result<Option<Asker<'_>>, Failure> {
-        let stands = self.people.standing_for(&caller.name).await?;
+        let stands = self.user_index.standing_for(&caller.name).await?;
         match stands.one() {
             Some(user) if stands.lack(&caller.name, Timestamp::now()).is_none() => {
-                Ok(Some(Asker::new(&self.gate, user).await?))
+                Ok(Some(Asker::new(&self.authorizer, user).await?))
             }
             _ => Ok(None),
         }
     }
 
     async fn users_of(&self, target: &BastionTarget) -> Result<Vec<TargetUser>, Failure> {
-        let users = self.people.who_may_sign_in().await?;
+        let users = self.user_index.who_may_sign_in().await?;
         let with_logins = stream::iter(users).map(async |user| {
-            let logins = Asker::new(&self.gate, &user).await?.logins(target).await?;
+            let logins = Asker::new(&self.authorizer, &user).await?.logins(target).await?;
             Ok::<_, Failure>(TargetUser { name: user.name_any(), logins })
         });
         let users: Vec<TargetUser> = with_logins.buffered(AT_ONCE).try_collect().await?;
@@ -136,17 +136,17 @@ impl Console {
 
 /// Asks in the name of one user, as the gateways do, in as few questions as the grants allow.
 struct Asker<'a> {
-    gate: &'a Gate,
+    authorizer: &'a Authorizer,
     user: UserInfo,
     everywhere: bool,
     groups: Mutex<HashMap<String, bool>>,
 }
 
 impl<'a> Asker<'a> {
-    async fn new(gate: &'a Gate, user: &BastionUser) -> Result<Self, Failure> {
+    async fn new(authorizer: &'a Authorizer, user: &BastionUser) -> Result<Self, Failure> {
         let user = asks_as(user);
-        let everywhere = gate.may(user.clone(), Right::to(CONNECT_VERB, TARGETS)).await?;
-        Ok(Self { gate, user, everywhere, groups: Mutex::default() })
+        let everywhere = authorizer.may(user.clone(), Right::to(CONNECT_VERB, TARGETS)).await?;
+        Ok(Self { authorizer, user, everywhere, groups: Mutex::default() })
     }
 
     /// As whom the user may connect to a target.
@@ -187,6 +187,6 @@ impl<'a> Asker<'a> {
     }
 
     async fn may(&self, right: Right<'_>) -> Result<bool, Failure> {
-        self.gate.may(self.user.clone(), right).await
+        self.authorizer.may(self.user.clone(), right).await
     }
 }

@@ -63,7 +63,9 @@ impl Console {
     async fn to_be_ended(&self, caller: &Caller, name: &str) -> Result<BastionSession, Failure> {
         let found = if is_name(name) { asked(self.sessions().get_opt(name)).await? } else { None };
         if found.as_ref().is_none_or(|session| session.spec.user.subject != caller.name) {
-            self.gate.require(caller, Right { name: Some(name), ..Right::to("patch", "bastionsessions") }).await?;
+            self.authorizer
+                .require(caller, Right { name: Some(name), ..Right::to("patch", "bastionsessions") })
+                .await?;
         }
         let session = found.ok_or_else(|| Failure::no_session(name))?;
         if session.phase() == Phase::Active { Ok(session) } else { Err(Failure::ended(&session)) }

@@ -10,14 +10,14 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use crate::api::BastionUser;
 use crate::cluster::{ReadableStore, UnreadableReports};
-use crate::http::Refusal;
+use crate::http::AuthError;
 
 /// How long a request waits for the first list of users.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The users of the bastion.
 #[derive(Clone)]
-pub struct People(ReadableStore<BastionUser>);
+pub struct UserIndex(ReadableStore<BastionUser>);
 
 /// Who stands for a Kubernetes user.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub enum Stands {
     Several,
 }
 
-impl People {
+impl UserIndex {
     /// Starts watching those of `namespace`.
     pub fn watch(client: Client, namespace: &str, reports: &UnreadableReports) -> Self {
         Self(reports.keep(Api::namespaced(client, namespace), || ()))
@@ -65,7 +65,7 @@ impl People {
     async fn all(&self) -> Result<Vec<Arc<BastionUser>>, Failure> {
         match timeout(PATIENCE, self.0.wait_until_ready()).await {
             Ok(Ok(())) => Ok(self.0.state()),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Cluster("the users have not been listed yet".to_owned()).into()),
+            Ok(Err(_)) | Err(_) => Err(AuthError::Cluster("the users have not been listed yet".to_owned()).into()),
         }
     }
 }

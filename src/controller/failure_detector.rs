@@ -19,11 +19,11 @@ use super::{Settings, pods, redis_heartbeats};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, watch};
 use crate::leases::{InstanceLease, LeaseError, declare_lost, forget, new_instance, seen};
-use crate::lifecycle::{HEARTBEAT_EVERY, HEARTBEAT_TIMEOUT, LOST_LEASE_KEPT, Observer, Suspect, TICK};
+use crate::lifecycle::{FailureDetector, HEARTBEAT_EVERY, HEARTBEAT_TIMEOUT, LOST_LEASE_KEPT, Suspect, TICK};
 use crate::metrics::METRICS;
 use crate::redis::RedisLink;
 
-type Shared = Arc<Mutex<Observer>>;
+type Shared = Arc<Mutex<FailureDetector>>;
 
 /// Observes until `stop` is cancelled. The names of lost instances go into `losses`.
 ///
@@ -50,7 +50,7 @@ pub async fn run(
     }
 }
 
-fn with<T>(observer: &Shared, use_it: impl FnOnce(&mut Observer) -> T) -> T {
+fn with<T>(observer: &Shared, use_it: impl FnOnce(&mut FailureDetector) -> T) -> T {
     use_it(&mut observer.lock().unwrap_or_else(PoisonError::into_inner))
 }
 

@@ -21,9 +21,9 @@ use crate::metrics::METRICS;
 /// Until when this controller leads. Whoever does what only the leader may looks at the clock before: one that was
 /// paused, or whose requests hang, has no other way to know in time that its reign is over.
 #[derive(Clone)]
-pub struct Reign(watch::Receiver<Option<Instant>>);
+pub struct LeadershipGuard(watch::Receiver<Option<Instant>>);
 
-impl Reign {
+impl LeadershipGuard {
     /// One that its campaign tells of.
     pub const fn new(until: watch::Receiver<Option<Instant>>) -> Self {
         Self(until)
@@ -56,13 +56,13 @@ fn is_now(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() < until)
 }
 
-/// Campaigns until `stop` is cancelled, then gives the Lease back. `reign` says until when this controller leads, which
+/// Campaigns until `stop` is cancelled, then gives the Lease back. `guard` says until when this controller leads, which
 /// is before anybody else can lead, even if the API server cannot be reached.
 pub async fn campaign(
     leases: Api<LenientLease>,
     pod: &str,
     id: &str,
-    reign: watch::Sender<Option<Instant>>,
+    guard: watch::Sender<Option<Instant>>,
     stop: CancellationToken,
 ) {
     let mut election = Election::new(pod, id);
@@ -71,23 +71,23 @@ pub async fn campaign(
             METRICS.lease_renewals_failed.inc();
             warn!(%error, "the leader's Lease could not be looked at or renewed");
         }
-        announce(&reign, election.leads_until(Instant::now()));
+        announce(&guard, election.leads_until(Instant::now()));
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(CAMPAIGN_EVERY) => {}
         }
     }
     let led = election.leads_until(Instant::now()).is_some();
-    announce(&reign, None);
+    announce(&guard, None);
     if led {
         give_back(&leases, id).await;
     }
 }
 
 /// Says until when this controller leads. That it leads on is no news.
-fn announce(reign: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
+fn announce(guard: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
     METRICS.leader.set(i64::from(until.is_some()));
-    reign.send_if_modified(|known| {
+    guard.send_if_modified(|known| {
         let led = std::mem::replace(known, until);
         match (is_now(led), until.is_some()) {
             (false, true) => info!("this controller leads"),

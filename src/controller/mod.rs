@@ -23,10 +23,10 @@ use crate::audit::AuditSettings;
 use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
 use crate::http::Ready;
 use crate::leases::new_instance;
-use crate::lifecycle::Observer;
+use crate::lifecycle::FailureDetector;
 use crate::redis::{RedisLink, RedisSettings};
 use crate::{audit, http};
-use leader::Reign;
+use leader::LeadershipGuard;
 
 /// How a controller is set up.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     });
     let reports = UnreadableReports::new(events.clone());
     let writer = SessionWriter::new(client.clone(), &settings.namespace, "bastion-controller", events);
-    let observer = Arc::new(Mutex::new(Observer::new(Instant::now())));
+    let observer = Arc::new(Mutex::new(FailureDetector::new(Instant::now())));
     // Losses come a few at a time; the sessions of each are found in the controller's own store.
     let (losses, lost) = mpsc::channel(64);
 
@@ -78,7 +78,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     tasks.spawn(observing);
     let stop_mirror = stop.clone();
     let (campaign, until) = watch::channel(None);
-    let reign = Reign::new(until);
+    let guard = LeadershipGuard::new(until);
     let (campaigning, pod) = (Api::namespaced(client.clone(), &settings.namespace), settings.pod.clone());
     let (candidate, campaign_stop) = (new_instance(&pod), stop.clone());
     tasks.spawn(async move {
@@ -93,7 +93,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         writer,
         reports.clone(),
         lost,
-        reign.clone(),
+        guard.clone(),
         stop.clone(),
     ));
     let (counting, namespace, stop_counting) = (client.clone(), settings.namespace.clone(), stop.clone());
@@ -102,7 +102,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         Ok(())
     });
     tasks.spawn(async move {
-        mirror_while_leading(client, &settings.namespace, store, &reports, reign, &stop_mirror).await;
+        mirror_while_leading(client, &settings.namespace, store, &reports, guard, &stop_mirror).await;
         Ok(())
     });
 
@@ -121,16 +121,16 @@ async fn mirror_while_leading(
     namespace: &str,
     store: audit::Store,
     reports: &UnreadableReports,
-    mut reign: Reign,
+    mut guard: LeadershipGuard,
     stop: &CancellationToken,
 ) {
     let mirroring = async {
-        while reign.begins().await {
+        while guard.begins().await {
             // It may be cut off anywhere.
             let mirror = audit::mirror::run(client.clone(), namespace, store.clone(), reports.clone(), stop.clone());
             tokio::select! {
                 biased;
-                () = reign.ends() => {}
+                () = guard.ends() => {}
                 () = mirror => {}
             }
             audit::mirror::show_nothing();

@@ -10,13 +10,13 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 
 use crate::cluster::{Guarded, watch};
-use crate::lifecycle::{Container, Observer};
+use crate::lifecycle::{Container, FailureDetector};
 
 /// The name of the gateway's container in its Pod.
 const GATEWAY_CONTAINER: &str = "gateway";
 
 /// Keeps the observer's view of Pods up to date, for as long as it is polled.
-pub async fn follow(client: Client, namespace: &str, observer: &Arc<Mutex<Observer>>) {
+pub async fn follow(client: Client, namespace: &str, observer: &Arc<Mutex<FailureDetector>>) {
     let mut events =
         std::pin::pin!(watch(Api::<Guarded<Pod>>::namespaced(client, namespace), watcher::Config::default()));
     let mut listed = BTreeMap::new();

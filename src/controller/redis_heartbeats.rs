@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::cluster::{LenientLease, code};
 use crate::leases::{LeaseError, vouch};
-use crate::lifecycle::{Observer, Suspect, WITNESS_LOOK_EVERY};
+use crate::lifecycle::{FailureDetector, Suspect, WITNESS_LOOK_EVERY};
 use crate::metrics::METRICS;
 use crate::redis::{RedisLink, heartbeat};
 
@@ -22,7 +22,7 @@ const VOUCHING: Duration = Duration::from_secs(3);
 
 /// Keeps the observer's view of the second witness up to date, for as long as it is polled; without Redis there is
 /// nothing to do.
-pub async fn follow(leases: Api<LenientLease>, redis: Option<Arc<RedisLink>>, observer: &Arc<Mutex<Observer>>) {
+pub async fn follow(leases: Api<LenientLease>, redis: Option<Arc<RedisLink>>, observer: &Arc<Mutex<FailureDetector>>) {
     let Some(redis) = redis else { return std::future::pending().await };
     let view = || observer.lock().unwrap_or_else(PoisonError::into_inner);
     let mut ticks = interval(WITNESS_LOOK_EVERY);

@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Settings;
-use super::leader::Reign;
+use super::leader::LeadershipGuard;
 use super::retention::surplus;
 use crate::api::{BastionSession, Phase};
 use crate::cluster::{
     Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WATCH_SECONDS, WriteError, code, regarding,
 };
-use crate::lifecycle::{Action, Cause, END_TIMEOUT, Observer, Situation, attend, decide};
+use crate::lifecycle::{Action, Cause, END_TIMEOUT, FailureDetector, Situation, attend, decide};
 use crate::metrics::{METRICS, PhaseLabels};
 use crate::redis::{EndOrder, OrderedCause, RedisLink, orders};
 
@@ -42,12 +42,12 @@ type Seen = Guarded<BastionSession>;
 struct Context {
     api: Api<BastionSession>,
     reports: UnreadableReports,
-    observer: Arc<Mutex<Observer>>,
+    observer: Arc<Mutex<FailureDetector>>,
     /// The way of orders to gateways that may not see the API, where there is Redis.
     orders: Option<mpsc::Sender<(String, EndOrder)>>,
     writer: SessionWriter,
     retention: Duration,
-    reign: Reign,
+    guard: LeadershipGuard,
     /// Since when this controller has known that somebody asked for the end of a session, by uid.
     asked: Mutex<HashMap<String, Instant>>,
 }
@@ -71,11 +71,11 @@ pub async fn run(
     client: Client,
     settings: Settings,
     redis: Option<Arc<RedisLink>>,
-    observer: Arc<Mutex<Observer>>,
+    observer: Arc<Mutex<FailureDetector>>,
     writer: SessionWriter,
     reports: UnreadableReports,
     lost: mpsc::Receiver<String>,
-    reign: Reign,
+    guard: LeadershipGuard,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let seen: Api<Seen> = Api::namespaced(client.clone(), &settings.namespace);
@@ -97,7 +97,7 @@ pub async fn run(
         orders: redis.is_some().then_some(orders),
         writer,
         retention: settings.retention,
-        reign: reign.clone(),
+        guard: guard.clone(),
         asked: Mutex::default(),
     });
     let finished = controller.store();
@@ -106,9 +106,9 @@ pub async fn run(
         .trigger_backoff(watcher::ExponentialBackoff::from(crate::cluster::retry_pace()))
         .reconcile_on(of_the_lost)
         // What the leader has to see to was left alone before it led.
-        .reconcile_all_on(stream::unfold(reign, async |mut reign| {
-            reign.ends().await;
-            reign.begins().await.then_some(((), reign))
+        .reconcile_all_on(stream::unfold(guard, async |mut guard| {
+            guard.ends().await;
+            guard.begins().await.then_some(((), guard))
         }))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, retry, context.clone())
@@ -150,7 +150,7 @@ async fn reconcile(seen: Arc<Seen>, context: Arc<Context>) -> Result<Next, Failu
     let situation = Situation {
         instance: context.observer.lock().unwrap_or_else(PoisonError::into_inner).state(instance, now, runs),
         asked_for: context.asked_for(&seen, now),
-        retention: context.reign.holds().then_some(context.retention),
+        retention: context.guard.holds().then_some(context.retention),
         now: Timestamp::now(),
     };
     let (action, reference) = match &seen.0 {
@@ -241,11 +241,11 @@ impl Context {
             ticks.tick().await;
             let sessions: Vec<_> = store.state().iter().filter_map(|seen| seen.0.as_ref().ok().cloned()).collect();
             count(&sessions);
-            if !self.reign.holds() || sessions.len() <= max {
+            if !self.guard.holds() || sessions.len() <= max {
                 continue;
             }
             for session in surplus(sessions, max) {
-                if !self.reign.holds() {
+                if !self.guard.holds() {
                     break;
                 }
                 if let Err(error) = self.prune(&*session).await {

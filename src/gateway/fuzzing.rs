@@ -21,11 +21,11 @@ use super::access::{Directory, Grant, Opening};
 use super::bridge::{Announcement, ChannelContext, ChannelEnd, Opened, channel, local_forward};
 use super::instance::{CurrentInstance, Instance, InstanceConfig};
 use super::net::listener;
-use super::observe::{AuditLog, Observers, Stage, Tap};
+use super::observe::{AuditLog, Broadcast, ChannelObserver, Observers};
 use super::session::Activity;
 use super::settings::Settings;
 pub use super::sign_in::KeyLine;
-use super::sign_in::{Permits, Proof};
+use super::sign_in::{KeyRestrictions, Proof};
 use super::ssh::Connection;
 use super::state::Gateway;
 use super::target::TargetConnection;
@@ -101,7 +101,7 @@ impl Ground {
             observers: Observers {
                 audit,
                 recording: Arc::new(recording),
-                stage: Arc::new(Stage::new(announce.clone())),
+                stage: Arc::new(Broadcast::new(announce.clone())),
             },
             activity,
             instance: self.instance.clone(),
@@ -150,7 +150,7 @@ impl Play {
         };
         match channel {
             Opened::Session(user) | Opened::Companion(user) => {
-                let tap = Arc::new(Tap::new(self.observers.clone()));
+                let tap = Arc::new(ChannelObserver::new(self.observers.clone()));
                 self.channels.spawn(channel::join(user, connection, tap, context));
             }
             Opened::Forward(forward) => {
@@ -215,7 +215,7 @@ fn grant(host_key: &str) -> anyhow::Result<Grant> {
     Ok(Grant {
         user: Arc::new(user),
         proof: Proof::Secrets,
-        permits: Permits::ALL,
+        restrictions: KeyRestrictions::ALL,
         target: Arc::new(target),
         login: "root".to_owned(),
     })

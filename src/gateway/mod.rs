@@ -40,14 +40,16 @@ use access::{AccessDeps, Directory, RefusalEvents, SessionLimit, end_revoked_ses
 use instance::{CurrentInstance, InstanceConfig, activity_publisher, orphan_cleanup};
 use menu::PendingUsers;
 use net::{PreauthLimits, listener};
-use observe::{Door, ObserveDeps};
+use observe::{ObserveDeps, ObserverServer};
 use session::{Watchdog, watchdog};
 use sign_in::{AuthDeps, SecondFactors, Throttle};
 use ssh::{banner, host_key};
 use state::{Gateway, SessionDeps};
 use target::Dialer;
 
-pub use observe::{AUDIENCE, FROM_PAGE, NAME, PATH, PROTOCOL, Person, Place, Settings as ObserveSettings, pinned};
+pub use observe::{
+    AUDIENCE, Endpoint, FROM_PAGE, ImpersonatedUser, NAME, PATH, PROTOCOL, Settings as ObserveSettings, pinned,
+};
 pub use settings::Settings;
 pub use sign_in::{LockOut, SignInName, hash_password};
 pub use ssh::AcceptEnv;
@@ -80,10 +82,11 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let gateway = Arc::new(parts.gateway(&settings, stop.clone())?);
 
     let observers = match settings.observe.clone() {
-        Some(observe) => Some(Door::open(observe).await?),
+        Some(observe) => Some(ObserverServer::open(observe).await?),
         None => None,
     };
-    let annotations = InstanceConfig::lease_annotations(settings.pod_uid.clone(), observers.as_ref().map(Door::place));
+    let annotations =
+        InstanceConfig::lease_annotations(settings.pod_uid.clone(), observers.as_ref().map(ObserverServer::place));
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
     let instances = InstanceConfig { client: client.clone(), namespace, pod, annotations, reports };
     let Some((first, lease)) = instance::begin(&instances, &stop).await else { return Ok(()) };

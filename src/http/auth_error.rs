@@ -2,11 +2,11 @@
 
 use axum::http::StatusCode;
 
-use super::cookie_cipher::SealError;
+use super::cookie_cipher::CookieError;
 
 /// Why a request is answered before anybody asks what it is for.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum AuthError {
     /// No token, or none that the cluster knows.
     #[error("{0}; send the token of a Kubernetes user as Authorization: Bearer TOKEN")]
     Unknown(&'static str),
@@ -18,16 +18,16 @@ pub enum Refusal {
     NoSignIn,
     /// The keys of the cookies are not there.
     #[error("nobody can sign in: the console's key cannot be used; its log says why")]
-    Seal(SealError),
+    CookieCipher(CookieError),
     /// The person does not fit into a cookie.
     #[error("{0}")]
-    TooLong(SealError),
+    TooLong(CookieError),
     /// The API server does not do its part.
     #[error("the Kubernetes API does not answer; try again in a moment")]
     Cluster(String),
 }
 
-impl Refusal {
+impl AuthError {
     /// The status of the answer.
     pub const fn status(&self) -> StatusCode {
         match self {
@@ -35,7 +35,7 @@ impl Refusal {
             Self::Origin => StatusCode::FORBIDDEN,
             Self::NoSignIn => StatusCode::NOT_IMPLEMENTED,
             Self::TooLong(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Seal(_) | Self::Cluster(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CookieCipher(_) | Self::Cluster(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -45,17 +45,17 @@ impl Refusal {
             Self::Unknown(_) => "unknown",
             Self::Origin => "origin",
             Self::NoSignIn => "no_sign_in",
-            Self::Seal(_) | Self::TooLong(_) => "cookie",
+            Self::CookieCipher(_) | Self::TooLong(_) => "cookie",
             Self::Cluster(_) => "cluster",
         }
     }
 }
 
-impl From<SealError> for Refusal {
-    fn from(error: SealError) -> Self {
+impl From<CookieError> for AuthError {
+    fn from(error: CookieError) -> Self {
         match error {
-            SealError::TooLong => Self::TooLong(error),
-            SealError::Unreadable(..) | SealError::NoKey(_) | SealError::Failed => Self::Seal(error),
+            CookieError::TooLong => Self::TooLong(error),
+            CookieError::Unreadable(..) | CookieError::NoKey(_) | CookieError::Failed => Self::CookieCipher(error),
         }
     }
 }

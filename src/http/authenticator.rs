@@ -11,8 +11,8 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use tokio::time::timeout;
 
-use super::auth_error::Refusal;
-use super::cookie_cipher::{Seal, SignedIn};
+use super::auth_error::AuthError;
+use super::cookie_cipher::{CookieCipher, SignedIn};
 use super::credentials::Credentials;
 use crate::cluster::Right;
 
@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Finds out who visits. Nothing is remembered: a token that is revoked is of no use with the next request. Who signed in with
 /// a browser is who they are until that is over.
 #[derive(Clone)]
-pub struct Visitors {
+pub struct Authenticator {
     tokens: Api<TokenReview>,
-    seal: Option<Seal>,
+    seal: Option<CookieCipher>,
 }
 
 /// Who sent a request.
@@ -60,9 +60,9 @@ impl From<SignedIn> for Caller {
     }
 }
 
-impl Visitors {
+impl Authenticator {
     /// Those whose tokens the cluster knows, and those who have a cookie that was sealed with these keys, where there are any.
-    pub fn new(client: Client, seal: Option<Seal>) -> Self {
+    pub fn new(client: Client, seal: Option<CookieCipher>) -> Self {
         Self { tokens: Api::all(client), seal }
     }
 
@@ -70,7 +70,7 @@ impl Visitors {
     ///
     /// # Errors
     /// When that is nobody who is known, or the API server does not answer.
-    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
         self.known(&Credentials::of(headers)?).await
     }
 
@@ -78,23 +78,23 @@ impl Visitors {
     ///
     /// # Errors
     /// When they are nobody's whom the cluster knows, or who is signed in still, or the API server does not answer.
-    pub async fn known(&self, credentials: &Credentials) -> Result<Caller, Refusal> {
+    pub async fn known(&self, credentials: &Credentials) -> Result<Caller, AuthError> {
         match credentials {
             Credentials::Token(token) => self.reviewed(token).await,
             Credentials::Cookie(sealed) => self.opened(sealed),
         }
     }
 
-    fn opened(&self, sealed: &str) -> Result<Caller, Refusal> {
+    fn opened(&self, sealed: &str) -> Result<Caller, AuthError> {
         let who = self.seal()?.signed_in(sealed, Timestamp::now())?;
-        who.map(Caller::from).ok_or(Refusal::Unknown("you are signed in no longer"))
+        who.map(Caller::from).ok_or(AuthError::Unknown("you are signed in no longer"))
     }
 
     /// Whose token it is, which is good for the API server.
     ///
     /// # Errors
     /// When it is nobody's whom the cluster knows, or the API server does not answer.
-    pub async fn reviewed(&self, token: &str) -> Result<Caller, Refusal> {
+    pub async fn reviewed(&self, token: &str) -> Result<Caller, AuthError> {
         self.review(token, None).await
     }
 
@@ -102,12 +102,12 @@ impl Visitors {
     ///
     /// # Errors
     /// When it is nobody's whom the cluster knows, or is good elsewhere, or the API server does not answer.
-    pub async fn vouched(&self, token: &str, audience: &str) -> Result<Caller, Refusal> {
+    pub async fn vouched(&self, token: &str, audience: &str) -> Result<Caller, AuthError> {
         self.review(token, Some(audience)).await
     }
 
-    async fn review(&self, token: &str, audience: Option<&str>) -> Result<Caller, Refusal> {
-        const UNKNOWN: Refusal = Refusal::Unknown("the cluster does not know this token");
+    async fn review(&self, token: &str, audience: Option<&str>) -> Result<Caller, AuthError> {
+        const UNKNOWN: AuthError = AuthError::Unknown("the cluster does not know this token");
         // The API server takes no empty one, as if the question were wrong.
         if token.is_empty() {
             return Err(UNKNOWN);
@@ -129,8 +129,8 @@ impl Visitors {
     ///
     /// # Errors
     /// When nobody can.
-    pub fn seal(&self) -> Result<&Seal, Refusal> {
-        self.seal.as_ref().ok_or(Refusal::NoSignIn)
+    pub fn seal(&self) -> Result<&CookieCipher, AuthError> {
+        self.seal.as_ref().ok_or(AuthError::NoSignIn)
     }
 }
 
@@ -143,7 +143,7 @@ pub async fn may(
     namespace: &str,
     user: UserInfo,
     right: Right<'_>,
-) -> Result<bool, Refusal> {
+) -> Result<bool, AuthError> {
     let review = right.review(namespace, user);
     let answer = asked(rights.create(&PostParams::default(), &review)).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
@@ -153,9 +153,9 @@ pub async fn may(
 ///
 /// # Errors
 /// When there is none.
-pub async fn asked<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Refusal> {
+pub async fn asked<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, AuthError> {
     match timeout(PATIENCE, request).await {
-        Ok(answer) => answer.map_err(|error| Refusal::Cluster(error.to_string())),
-        Err(_) => Err(Refusal::Cluster(format!("no answer within {} s", PATIENCE.as_secs()))),
+        Ok(answer) => answer.map_err(|error| AuthError::Cluster(error.to_string())),
+        Err(_) => Err(AuthError::Cluster(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }

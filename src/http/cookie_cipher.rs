@@ -74,7 +74,7 @@ impl SignedIn {
 
 /// Why nothing can be sealed or opened.
 #[derive(Debug, thiserror::Error)]
-pub enum SealError {
+pub enum CookieError {
     #[error("--cookie-key-file {0} cannot be read: {1}")]
     Unreadable(PathBuf, std::io::Error),
     #[error("--cookie-key-file {0} should have a key a line, 32 bytes in base64: openssl rand -base64 32")]
@@ -88,11 +88,11 @@ pub enum SealError {
 /// The file of the keys. It is read at each use, so that keys can be changed without a restart: the first one seals, and
 /// each of them opens.
 #[derive(Clone, Debug)]
-pub struct Seal {
+pub struct CookieCipher {
     file: PathBuf,
 }
 
-impl Seal {
+impl CookieCipher {
     /// With the keys of this file.
     pub const fn new(file: PathBuf) -> Self {
         Self { file }
@@ -102,20 +102,20 @@ impl Seal {
     ///
     /// # Errors
     /// When there is no key, or the cookie would be too long.
-    pub fn seal(&self, purpose: Purpose, what: &impl Serialize) -> Result<String, SealError> {
-        let key = self.keys()?.into_iter().next().ok_or_else(|| SealError::NoKey(self.file.clone()))?;
-        let mut text = serde_json::to_vec(what).map_err(|_| SealError::Failed)?;
+    pub fn seal(&self, purpose: Purpose, what: &impl Serialize) -> Result<String, CookieError> {
+        let key = self.keys()?.into_iter().next().ok_or_else(|| CookieError::NoKey(self.file.clone()))?;
+        let mut text = serde_json::to_vec(what).map_err(|_| CookieError::Failed)?;
         let nonce =
-            key.seal_in_place_append_tag(Aad::from(purpose.text()), &mut text).map_err(|_| SealError::Failed)?;
+            key.seal_in_place_append_tag(Aad::from(purpose.text()), &mut text).map_err(|_| CookieError::Failed)?;
         let sealed = URL_SAFE_NO_PAD.encode([nonce.as_ref().as_slice(), &text].concat());
-        if sealed.len() > LONGEST { Err(SealError::TooLong) } else { Ok(sealed) }
+        if sealed.len() > LONGEST { Err(CookieError::TooLong) } else { Ok(sealed) }
     }
 
     /// Opens a cookie's value. `None`: it was not sealed with one of the keys, or for something else.
     ///
     /// # Errors
     /// When there is no key.
-    pub fn open<T: DeserializeOwned>(&self, purpose: Purpose, sealed: &str) -> Result<Option<T>, SealError> {
+    pub fn open<T: DeserializeOwned>(&self, purpose: Purpose, sealed: &str) -> Result<Option<T>, CookieError> {
         let keys = self.keys()?;
         let Ok(sealed) = URL_SAFE_NO_PAD.decode(sealed) else { return Ok(None) };
         Ok(keys.iter().find_map(|key| open_with(key, purpose, &sealed)))
@@ -125,18 +125,18 @@ impl Seal {
     ///
     /// # Errors
     /// When there is no key.
-    pub fn signed_in(&self, sealed: &str, now: Timestamp) -> Result<Option<SignedIn>, SealError> {
+    pub fn signed_in(&self, sealed: &str, now: Timestamp) -> Result<Option<SignedIn>, CookieError> {
         let who: Option<SignedIn> = self.open(Purpose::SignedIn, sealed)?;
         Ok(who.filter(|who| now < who.expires()))
     }
 
-    fn keys(&self) -> Result<Vec<RandomizedNonceKey>, SealError> {
+    fn keys(&self) -> Result<Vec<RandomizedNonceKey>, CookieError> {
         let text =
-            std::fs::read_to_string(&self.file).map_err(|error| SealError::Unreadable(self.file.clone(), error))?;
+            std::fs::read_to_string(&self.file).map_err(|error| CookieError::Unreadable(self.file.clone(), error))?;
         let text = Zeroizing::new(text);
         let keys = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(key);
         let keys: Option<Vec<_>> = keys.collect();
-        keys.filter(|keys| !keys.is_empty()).ok_or_else(|| SealError::NoKey(self.file.clone()))
+        keys.filter(|keys| !keys.is_empty()).ok_or_else(|| CookieError::NoKey(self.file.clone()))
     }
 }
 
@@ -159,10 +159,10 @@ mod tests {
     const OLD: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     const NEW: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
-    fn seal(dir: &tempfile::TempDir, keys: &str) -> Seal {
+    fn seal(dir: &tempfile::TempDir, keys: &str) -> CookieCipher {
         let file = dir.path().join("keys");
         std::fs::write(&file, keys).unwrap();
-        Seal::new(file)
+        CookieCipher::new(file)
     }
 
     fn alice() -> SignedIn {
@@ -230,7 +230,7 @@ mod tests {
             let error = seal(&dir, text).seal(Purpose::SignedIn, &alice()).unwrap_err().to_string();
             assert!(error.contains("openssl rand -base64 32"), "{error}");
         }
-        let error = Seal::new(dir.path().join("none")).signed_in("x", at(0)).unwrap_err().to_string();
+        let error = CookieCipher::new(dir.path().join("none")).signed_in("x", at(0)).unwrap_err().to_string();
         assert!(error.contains("cannot be read"), "{error}");
     }
 
@@ -239,6 +239,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let user = UserInfo { groups: Some(vec!["g".repeat(100); 40]), ..UserInfo::default() };
         let error = seal(&dir, OLD).seal(Purpose::SignedIn, &SignedIn::new("a".to_owned(), user, at(0))).unwrap_err();
-        assert!(matches!(error, SealError::TooLong));
+        assert!(matches!(error, CookieError::TooLong));
     }
 }

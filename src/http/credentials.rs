@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::auth_error::Refusal;
+use super::auth_error::AuthError;
 
 /// What the subprotocol begins with that is a token.
 const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
@@ -26,9 +26,9 @@ impl Credentials {
     ///
     /// # Errors
     /// When there are none.
-    pub fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub fn of(headers: &HeaderMap) -> Result<Self, AuthError> {
         let token = bearer(headers).map(|token| Self::Token(Zeroizing::new(token.to_owned())));
-        token.or_else(|| cookie(headers, COOKIE).map(Self::Cookie)).ok_or(Refusal::Unknown("there is no token"))
+        token.or_else(|| cookie(headers, COOKIE).map(Self::Cookie)).ok_or(AuthError::Unknown("there is no token"))
     }
 
     /// Those of a WebSocket. Pages can send no header with it but the subprotocols that they speak, so that Kubernetes
@@ -36,7 +36,7 @@ impl Credentials {
     ///
     /// # Errors
     /// When there are none.
-    pub fn of_socket(headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub fn of_socket(headers: &HeaderMap) -> Result<Self, AuthError> {
         match token_protocol(headers) {
             Some(token) if bearer(headers).is_none() => Ok(Self::Token(Zeroizing::new(token))),
             _ => Self::of(headers),

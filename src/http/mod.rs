@@ -12,9 +12,9 @@ mod server;
 mod tracked;
 pub(crate) mod websocket;
 
-pub use auth_error::Refusal;
-pub use authenticator::{Caller, Visitors, asked, may};
-pub use cookie_cipher::{Purpose, Seal, SealError, SignedIn};
+pub use auth_error::AuthError;
+pub use authenticator::{Authenticator, Caller, asked, may};
+pub use cookie_cipher::{CookieCipher, CookieError, Purpose, SignedIn};
 pub use credentials::{COOKIE, Credentials, cookie};
 pub use headers::{Headers, with_inline_styles};
 pub use origin::Origins;

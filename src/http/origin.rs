@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, header};
 use url::{Origin, Url};
 
-use super::auth_error::Refusal;
+use super::auth_error::AuthError;
 use super::credentials::bearer;
 
 /// The site's own pages: those of the host that the request is for, and those of the public URL, where it has one and what
@@ -23,10 +23,10 @@ impl Origins {
     ///
     /// # Errors
     /// When it is another site's.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), AuthError> {
         match headers.get(header::ORIGIN) {
             Some(origin) if origin.to_str().is_ok_and(|origin| self.has(origin, headers)) => Ok(()),
-            Some(_) => Err(Refusal::Origin),
+            Some(_) => Err(AuthError::Origin),
             None => Ok(()),
         }
     }
@@ -36,9 +36,9 @@ impl Origins {
     ///
     /// # Errors
     /// When it is not known to be this site's.
-    pub fn check_write(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub fn check_write(&self, headers: &HeaderMap) -> Result<(), AuthError> {
         if bearer(headers).is_none() && headers.get(header::ORIGIN).is_none() {
-            return Err(Refusal::Origin);
+            return Err(AuthError::Origin);
         }
         self.check(headers)
     }

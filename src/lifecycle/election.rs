@@ -61,7 +61,7 @@ impl Election {
         (now < until).then_some(until)
     }
 
-    /// Moves everything that it remembers in time, for which see [`super::Observer::shift`].
+    /// Moves everything that it remembers in time, for which see [`super::FailureDetector::shift`].
     pub fn shift(&mut self, to: impl Fn(Instant) -> Instant) {
         self.seen = self.seen.take().map(|(version, since)| (version, to(since)));
         self.claimed = self.claimed.map(to);

@@ -18,7 +18,7 @@ pub struct Exit {
 
 /// One of the two connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leg {
+pub enum PeerSide {
     /// Between the user and the gateway.
     User,
     /// Between the gateway and the target.
@@ -50,7 +50,7 @@ pub enum Cause {
     /// Open for this long.
     MaxDuration(Duration),
     /// The network on one side went silent.
-    NetworkLost(Leg),
+    NetworkLost(PeerSide),
     /// Whoever is in may not be any more; the sentence says why.
     AccessRevoked(String),
     /// The target requires a recording, and there is none, or none any more; the sentence says why.
@@ -108,8 +108,8 @@ impl Cause {
             Self::RecordingFailed(why) => format!("the recording that the target requires failed: {why}"),
             Self::IdleTimeout(limit) => format!("no input for {} seconds", limit.as_secs()),
             Self::MaxDuration(limit) => format!("the session reached its limit of {} seconds", limit.as_secs()),
-            Self::NetworkLost(Leg::User) => "the network to the user went silent".to_owned(),
-            Self::NetworkLost(Leg::Target) => "the network to the target went silent".to_owned(),
+            Self::NetworkLost(PeerSide::User) => "the network to the user went silent".to_owned(),
+            Self::NetworkLost(PeerSide::Target) => "the network to the target went silent".to_owned(),
             Self::GatewayShutdown => "the gateway was shut down".to_owned(),
             Self::GatewayLost => "the gateway died or was cut off; the end is its last sign of life".to_owned(),
             Self::CutOff => "the gateway was cut off from the cluster and ended its sessions itself".to_owned(),
@@ -126,7 +126,7 @@ impl Cause {
             Self::TabClosed
             | Self::UserExit(_)
             | Self::ClientDisconnected { .. }
-            | Self::NetworkLost(Leg::User)
+            | Self::NetworkLost(PeerSide::User)
             | Self::Stuck => {
                 return None;
             }
@@ -134,7 +134,7 @@ impl Cause {
             Self::TargetClosed => self.message(),
             Self::IdleTimeout(_)
             | Self::MaxDuration(_)
-            | Self::NetworkLost(Leg::Target)
+            | Self::NetworkLost(PeerSide::Target)
             | Self::AccessRevoked(_)
             | Self::GatewayShutdown => {
                 format!("session ended: {}", self.message())

@@ -51,7 +51,7 @@ struct Instance {
 
 /// One controller's view of all gateway instances, on its own monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Observer {
+pub struct FailureDetector {
     instances: BTreeMap<String, Instance>,
     /// The Leases of controllers, which are only cleared away when they are old.
     controllers: BTreeMap<String, LeaseSeen>,
@@ -60,7 +60,7 @@ pub struct Observer {
     looked: Instant,
 }
 
-impl Observer {
+impl FailureDetector {
     /// A view without evidence: every count starts when an instance is first heard of.
     pub fn new(now: Instant) -> Self {
         Self {
@@ -286,7 +286,13 @@ mod tests {
 
     /// Looks every half second from `from` to `to`, with a working watch, and returns the first second at which
     /// there was a suspect.
-    fn first_suspect(observer: &mut Observer, start: Instant, from: f64, to: f64, heartbeat: bool) -> Option<f64> {
+    fn first_suspect(
+        observer: &mut FailureDetector,
+        start: Instant,
+        from: f64,
+        to: f64,
+        heartbeat: bool,
+    ) -> Option<f64> {
         let mut at = from;
         while at <= to {
             let now = start + Duration::from_secs_f64(at);
@@ -304,7 +310,7 @@ mod tests {
     #[test]
     fn a_silent_instance_is_suspected_after_its_time_and_not_before() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
         assert_eq!(first_suspect(&mut observer, start, 0.5, 60.0, true), Some(20.0));
@@ -313,7 +319,7 @@ mod tests {
     #[test]
     fn the_same_version_again_is_no_evidence() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
         assert_eq!(first_suspect(&mut observer, start, 0.5, 10.0, true), None);
@@ -324,7 +330,7 @@ mod tests {
     #[test]
     fn without_its_own_heartbeat_a_controller_suspects_nobody_and_counts_anew() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
         assert_eq!(first_suspect(&mut observer, start, 0.5, 100.0, false), None);
@@ -334,7 +340,7 @@ mod tests {
     #[test]
     fn a_paused_controller_counts_anew() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
         assert_eq!(first_suspect(&mut observer, start, 0.5, 19.0, true), None);
@@ -347,7 +353,7 @@ mod tests {
     #[test]
     fn a_controller_that_waits_for_an_answer_is_not_paused() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
         assert_eq!(first_suspect(&mut observer, start, 0.5, 60.0, true), Some(20.0));
@@ -363,7 +369,7 @@ mod tests {
     /// A Lease that is renewed at second 0 and gone at second `gone`: the second of the suspicion.
     fn suspected_without_its_lease(gone: f64) -> Option<f64> {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
         assert_eq!(first_suspect(&mut observer, start, 0.5, gone, true), None);
@@ -385,7 +391,7 @@ mod tests {
     #[test]
     fn a_lost_instance_stays_lost_without_its_lease() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.lease("gw-1", LeaseSeen { lost: true, ..seen(1) }, start);
         observer.lease_gone("gw-1", start);
         observer.lease("gw-1", seen(2), start);
@@ -396,7 +402,7 @@ mod tests {
     fn a_shift_in_time_changes_nothing() {
         let start = Instant::now();
         let later = start + Duration::from_secs(100);
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
         observer.lease("gw-2", LeaseSeen { lost: true, ..seen(1) }, start);
@@ -408,7 +414,7 @@ mod tests {
     #[test]
     fn a_session_without_a_lease_starts_the_count() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         assert_eq!(observer.state("gw-gone", start, true), InstanceState::Alive);
         assert_eq!(first_suspect(&mut observer, start, 0.5, 60.0, true), Some(20.0));
@@ -421,14 +427,17 @@ mod tests {
     #[test]
     fn a_loss_that_another_controller_declared_leaves_it_a_head_start() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         assert!(observer.lease("gw-1", LeaseSeen { lost: true, ..seen(1) }, start));
         assert!(!observer.lease("gw-1", LeaseSeen { lost: true, ..seen(1) }, start), "told once");
-        let mine_in =
-            |observer: &mut Observer, after| match observer.state("gw-1", start + Duration::from_secs(after), true) {
-                InstanceState::Lost { mine_in, .. } => mine_in,
-                InstanceState::Alive => panic!("alive"),
-            };
+        let mine_in = |observer: &mut FailureDetector, after| match observer.state(
+            "gw-1",
+            start + Duration::from_secs(after),
+            true,
+        ) {
+            InstanceState::Lost { mine_in, .. } => mine_in,
+            InstanceState::Alive => panic!("alive"),
+        };
         assert_eq!(mine_in(&mut observer, 0), SWEEP_HEAD_START);
         assert_eq!(mine_in(&mut observer, 5), Duration::ZERO);
     }
@@ -436,7 +445,7 @@ mod tests {
     #[test]
     fn redis_keeps_an_instance_alive_whose_lease_is_silent() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
         for beat in 1..=30_u32 {
@@ -456,7 +465,7 @@ mod tests {
     #[test]
     fn only_a_young_sign_of_life_is_vouched_for_and_again_until_the_lease_has_changed() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         let at = |second| start + Duration::from_secs(second);
         observer.lease("gw-1", seen(1), start);
         let mut look = |stamp, given, now| observer.witnessed("gw-1", stamp, at(given), at(now)).is_some();
@@ -474,7 +483,7 @@ mod tests {
     #[test]
     fn an_old_sign_of_life_counts_by_its_age() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         observer.lease("gw-1", seen(1), start);
         assert_eq!(first_suspect(&mut observer, start, 0.0, 19.0, true), None);
@@ -490,7 +499,7 @@ mod tests {
     #[test]
     fn a_new_list_says_what_is_gone() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.lease("gw-1", seen(1), start);
         observer.lease("gw-2", seen(1), start);
         observer.controller_lease("ctl-1", seen(1));
@@ -503,7 +512,7 @@ mod tests {
     #[test]
     fn the_mark_on_an_instance_without_a_lease_is_kept_for_a_while() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         let made = Timestamp::from_second(100).unwrap();
         observer.lease("gw-1", LeaseSeen { lost: true, acquired: Some(made), ..seen(1) }, start);
         assert_eq!(observer.left_behind(Timestamp::from_second(99).unwrap()), []);
@@ -513,7 +522,7 @@ mod tests {
     #[test]
     fn a_container_that_ended_is_suspected_at_once_and_a_missing_pod_early() {
         let start = Instant::now();
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.heartbeat(start);
         let of_pod = |uid: &str| LeaseSeen { pod_uid: Some(uid.to_owned()), ..seen(1) };
         observer.lease("gw-1", of_pod("one"), start);
@@ -533,7 +542,7 @@ mod tests {
         let start = Instant::now();
         let at = |second| Timestamp::from_second(second).unwrap();
         let lease = |second, lost| LeaseSeen { renewed: Some(at(second)), lost, ..seen(1) };
-        let mut observer = Observer::new(start);
+        let mut observer = FailureDetector::new(start);
         observer.lease("gw-alive", lease(10, false), start);
         observer.lease("gw-lost", lease(10, true), start);
         observer.lease("gw-just-lost", lease(100, true), start);
@@ -552,7 +561,7 @@ mod tests {
             pauses in prop::collection::vec(0_u64..40, 1..600),
         ) {
             let start = Instant::now();
-            let mut observer = Observer::new(start);
+            let mut observer = FailureDetector::new(start);
             let mut at = start;
             for (version, (beat, pause)) in beats.into_iter().zip(pauses).enumerate() {
                 // Most looks are on time; some come after a pause of up to 20 s.

@@ -33,7 +33,7 @@ impl Fence {
         now.saturating_duration_since(self.shown) >= FENCE_AFTER
     }
 
-    /// Moves everything that it remembers in time, for which see [`super::Observer::shift`].
+    /// Moves everything that it remembers in time, for which see [`super::FailureDetector::shift`].
     pub fn shift(&mut self, to: impl Fn(Instant) -> Instant) {
         self.shown = to(self.shown);
         self.looked = to(self.looked);

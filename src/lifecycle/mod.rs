@@ -13,8 +13,8 @@ mod timeouts;
 
 pub use decide::{Action, InstanceState, Situation, asked_to_end, attend, cause_of_request, decide, is_on_record};
 pub use election::{CAMPAIGN_EVERY, Election, LEAD_FOR, Move, TAKE_AFTER};
-pub use end::{Cause, End, Exit, Leg};
-pub use failure_detector::{LeaseSeen, Observer, Suspect};
+pub use end::{Cause, End, Exit, PeerSide};
+pub use failure_detector::{FailureDetector, LeaseSeen, Suspect};
 pub use fence::Fence;
 pub use limits::{LimitWatch, Verdict};
 pub use network::{NetworkWatch, TcpHealth};

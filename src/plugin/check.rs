@@ -10,7 +10,7 @@ use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep};
 
 use super::cli::{Check, Filter};
-use super::health::{Facts, examine, is_well};
+use super::health::{Snapshot, examine, is_well};
 use super::rights::{GET_LEASE, GET_QUOTA, LIST_LEASES, failed};
 use super::step::{Known, State, Step};
 use super::{client, leases, output, select, step};
@@ -82,5 +82,5 @@ pub async fn look(client: &Client, namespace: &str) -> Vec<Step> {
         Ok(leases) => Known::Is(leases),
         Err((error, right)) => Known::Hidden(format!("{:#}", failed(error, right, Some(namespace)))),
     };
-    examine(&Facts { served, sessions, leases, quota, now: Timestamp::now() })
+    examine(&Snapshot { served, sessions, leases, quota, now: Timestamp::now() })
 }

@@ -19,7 +19,7 @@ pub const SEE_CONTROLLERS: &str =
 
 /// What is known.
 #[derive(Debug)]
-pub struct Facts {
+pub struct Snapshot {
     /// The session.
     pub session: BastionSession,
     /// The Lease of its gateway's life.
@@ -33,14 +33,14 @@ pub struct Facts {
 }
 
 /// Walks from the session to its recording.
-pub fn walk(facts: &Facts) -> Vec<Step> {
+pub fn walk(facts: &Snapshot) -> Vec<Step> {
     let mut steps = vec![session(facts)];
     steps.extend(termination(facts));
     steps.extend([pod(facts), lease(facts), record(facts), recording(facts)]);
     steps
 }
 
-fn session(facts: &Facts) -> Step {
+fn session(facts: &Snapshot) -> Step {
     let (session, spec) = (&facts.session, &facts.session.spec);
     let status = session.status.clone().unwrap_or_default();
     let start = spec.start_time.0;
@@ -59,7 +59,7 @@ fn session(facts: &Facts) -> Step {
     }
 }
 
-fn termination(facts: &Facts) -> Option<Step> {
+fn termination(facts: &Snapshot) -> Option<Step> {
     let part = "Termination";
     let asked = facts.session.spec.termination.as_ref()?;
     let why = asked.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
@@ -89,7 +89,7 @@ pub fn asked_at(session: &BastionSession) -> Option<Timestamp> {
     owner.time.as_ref().map(|time| time.0)
 }
 
-fn pod(facts: &Facts) -> Step {
+fn pod(facts: &Snapshot) -> Step {
     let part = "Gateway";
     let name = &facts.session.spec.gateway.name;
     if facts.session.phase().is_final() {
@@ -116,7 +116,7 @@ fn pod(facts: &Facts) -> Step {
     }
 }
 
-fn lease(facts: &Facts) -> Step {
+fn lease(facts: &Snapshot) -> Step {
     let part = "Lease";
     let instance = &facts.session.spec.gateway.instance;
     if facts.session.phase().is_final() {
@@ -153,7 +153,7 @@ pub fn waits_for_record(session: &BastionSession) -> bool {
     session.metadata.finalizers.iter().flatten().any(|it| it == AUDIT_FINALIZER)
 }
 
-fn record(facts: &Facts) -> Step {
+fn record(facts: &Snapshot) -> Step {
     let part = "Audit row";
     let held = waits_for_record(&facts.session);
     let status = facts.session.status.clone().unwrap_or_default();
@@ -190,7 +190,7 @@ fn record(facts: &Facts) -> Step {
     }
 }
 
-fn recording(facts: &Facts) -> Step {
+fn recording(facts: &Snapshot) -> Step {
     let part = "Recording";
     let Some(plan) = &facts.session.spec.recording else { return Step::ok(part, "none: the target asks for none") };
     let status = facts.session.status.clone().unwrap_or_default();
@@ -231,11 +231,17 @@ mod tests {
     }
 
     /// A session whose gateway lives, and a controller that leads.
-    fn facts(session: BastionSession, now: i64) -> Facts {
+    fn facts(session: BastionSession, now: i64) -> Snapshot {
         let pod =
             serde_json::from_value(json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})).unwrap();
         let leader = seen("bastion-controller-1-abcdefghij", now - 2, now);
-        Facts { session, lease: seen("gateway-0-abcdefghij", now - 3, now), pod: Known::Is(pod), leader, now: at(now) }
+        Snapshot {
+            session,
+            lease: seen("gateway-0-abcdefghij", now - 3, now),
+            pod: Known::Is(pod),
+            leader,
+            now: at(now),
+        }
     }
 
     fn with(mut session: BastionSession, patch: Value) -> BastionSession {
@@ -253,7 +259,7 @@ mod tests {
     }
 
     /// The steps that are not as they should be.
-    fn told(facts: &Facts) -> Vec<String> {
+    fn told(facts: &Snapshot) -> Vec<String> {
         let steps = walk(facts);
         assert!(steps.iter().all(|step| (step.state == State::Stuck) == step.advice.is_some()), "{steps:?}");
         let bad = steps.into_iter().filter(|step| step.state != State::Ok);
@@ -281,21 +287,21 @@ mod tests {
     #[case::asked_just_now(facts(asked(95), 100), &["Waiting Termination: asked for by ops: maintenance, 5s ago; its gateway"])]
     #[case::asked_long_ago(facts(asked(10), 100), &["Stuck Termination: asked for by ops: maintenance, 90s ago, and neither"])]
     #[case::record_late(facts(ended("a"), 300), &["Stuck Audit row: not written, 3m30s after the end, by the leading controller bastion-controller-1"])]
-    #[case::no_leader(Facts { leader: Known::IsNot, ..facts(ended("a"), 300) }, &["Stuck Audit row: not written, 3m30s after the end: no controller leads"])]
-    #[case::leader_given_back(Facts { leader: seen("", 290, 300), ..facts(ended("a"), 300) }, &["Stuck Audit row: not written, 3m30s after the end: no controller"])]
+    #[case::no_leader(Snapshot { leader: Known::IsNot, ..facts(ended("a"), 300) }, &["Stuck Audit row: not written, 3m30s after the end: no controller leads"])]
+    #[case::leader_given_back(Snapshot { leader: seen("", 290, 300), ..facts(ended("a"), 300) }, &["Stuck Audit row: not written, 3m30s after the end: no controller"])]
     #[case::finalizer_taken_off(facts(with(active("a"), json!({"metadata": {"finalizers": []}})), 100), &["Stuck Audit row: the finalizer bastion.dev/audit was taken off"])]
-    #[case::gateway_silent(Facts { lease: seen("g", 75, 100), ..facts(active("a"), 100) }, &["Waiting Lease: gateway-0-abcdefghij has not renewed its Lease for 25s"])]
-    #[case::gateway_dead(Facts { lease: seen("g", 57, 100), ..facts(active("a"), 100) }, &["Stuck Lease: gateway-0-abcdefghij has not renewed its Lease for 43s, and no controller"])]
-    #[case::gateway_lost(Facts { lease: seen("lost", 57, 100), ..facts(active("a"), 100) }, &["Stuck Lease: gateway-0-abcdefghij was declared lost by a controller, and nobody"])]
-    #[case::gateway_gone(Facts { lease: Known::IsNot, pod: Known::IsNot, ..facts(active("a"), 100) }, &["Waiting Gateway: Pod gateway-0 is gone", "Stuck Lease: gateway-0-abcdefghij has none"])]
-    #[case::a_dead_gateway_of_an_ended_session(Facts { lease: Known::IsNot, pod: Known::IsNot, ..facts(recorded(&json!(null)), 900) }, &[])]
-    #[case::no_rights(Facts { lease: Known::Hidden("you may not".into()), pod: Known::Hidden("you may not".into()), ..facts(active("a"), 100) },
+    #[case::gateway_silent(Snapshot { lease: seen("g", 75, 100), ..facts(active("a"), 100) }, &["Waiting Lease: gateway-0-abcdefghij has not renewed its Lease for 25s"])]
+    #[case::gateway_dead(Snapshot { lease: seen("g", 57, 100), ..facts(active("a"), 100) }, &["Stuck Lease: gateway-0-abcdefghij has not renewed its Lease for 43s, and no controller"])]
+    #[case::gateway_lost(Snapshot { lease: seen("lost", 57, 100), ..facts(active("a"), 100) }, &["Stuck Lease: gateway-0-abcdefghij was declared lost by a controller, and nobody"])]
+    #[case::gateway_gone(Snapshot { lease: Known::IsNot, pod: Known::IsNot, ..facts(active("a"), 100) }, &["Waiting Gateway: Pod gateway-0 is gone", "Stuck Lease: gateway-0-abcdefghij has none"])]
+    #[case::a_dead_gateway_of_an_ended_session(Snapshot { lease: Known::IsNot, pod: Known::IsNot, ..facts(recorded(&json!(null)), 900) }, &[])]
+    #[case::no_rights(Snapshot { lease: Known::Hidden("you may not".into()), pod: Known::Hidden("you may not".into()), ..facts(active("a"), 100) },
         &["Unknown Gateway: you may not", "Unknown Lease: you may not"])]
     #[case::recorded(facts(recorded(&json!({"state": "Complete", "bytes": 7})), 900), &[])]
     #[case::store_slow(facts(recorded(&json!({"state": "Unfinished", "bytes": 7})), 120), &["Waiting Recording: the store has not taken all of it yet"])]
     #[case::never_finished(facts(recorded(&json!({"state": "Unfinished", "bytes": 7})), 900), &["Stuck Recording: was never finished: s3://bucket/a"])]
     #[case::recording_failed(facts(recorded(&json!({"state": "Failed", "bytes": 7, "message": "full"})), 900), &["Stuck Recording: something is missing: full"])]
-    fn a_session_is_walked(#[case] facts: Facts, #[case] expected: &[&str]) {
+    fn a_session_is_walked(#[case] facts: Snapshot, #[case] expected: &[&str]) {
         let told = told(&facts);
         assert_eq!(told.len(), expected.len(), "{told:?}");
         for (told, expected) in told.iter().zip(expected) {

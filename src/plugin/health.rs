@@ -20,7 +20,7 @@ const NAMED: usize = 5;
 
 /// What is known.
 #[derive(Debug)]
-pub struct Facts {
+pub struct Snapshot {
     /// The resources of the group that the API server serves.
     pub served: Known<Vec<String>>,
     /// All sessions.
@@ -34,11 +34,11 @@ pub struct Facts {
 }
 
 /// Looks at everything.
-pub fn examine(facts: &Facts) -> Vec<Step> {
+pub fn examine(facts: &Snapshot) -> Vec<Step> {
     vec![crds(facts), gateways(facts), controllers(facts), leader(facts), quota(facts), ends(facts), records(facts)]
 }
 
-fn crds(facts: &Facts) -> Step {
+fn crds(facts: &Snapshot) -> Step {
     let part = "CRDs";
     let advice = "install them: helm upgrade, or kubectl apply -f crds/bastion.dev.yaml";
     match &facts.served {
@@ -55,7 +55,7 @@ fn crds(facts: &Facts) -> Step {
 }
 
 /// The Leases of a program, or why they are not known.
-fn of_program<'a>(facts: &'a Facts, part: &'static str, program: &str) -> Result<Vec<&'a Seen>, Step> {
+fn of_program<'a>(facts: &'a Snapshot, part: &'static str, program: &str) -> Result<Vec<&'a Seen>, Step> {
     match &facts.leases {
         Known::Is(leases) => {
             let label = |seen: &&Seen| seen.lease.labels().get(LEASE_LABEL).is_some_and(|it| it == program);
@@ -66,7 +66,7 @@ fn of_program<'a>(facts: &'a Facts, part: &'static str, program: &str) -> Result
     }
 }
 
-fn gateways(facts: &Facts) -> Step {
+fn gateways(facts: &Snapshot) -> Step {
     let part = "Gateways";
     let leases = match of_program(facts, part, LEASE_OF_GATEWAY) {
         Ok(leases) => leases,
@@ -91,7 +91,7 @@ fn and_more(all: usize) -> String {
     if all > 1 { format!(", and {} more", all - 1) } else { String::new() }
 }
 
-fn controllers(facts: &Facts) -> Step {
+fn controllers(facts: &Snapshot) -> Step {
     let part = "Controllers";
     match of_program(facts, part, LEASE_OF_CONTROLLER) {
         Err(step) => step,
@@ -105,7 +105,7 @@ fn controllers(facts: &Facts) -> Step {
     }
 }
 
-fn leader(facts: &Facts) -> Step {
+fn leader(facts: &Snapshot) -> Step {
     let part = "Leader";
     let leases = match &facts.leases {
         Known::Is(leases) => leases.as_slice(),
@@ -123,7 +123,7 @@ fn leader(facts: &Facts) -> Step {
     }
 }
 
-fn quota(facts: &Facts) -> Step {
+fn quota(facts: &Snapshot) -> Step {
     let part = "Quota";
     let quota = match &facts.quota {
         Known::Is(quota) => quota,
@@ -148,7 +148,7 @@ fn quota(facts: &Facts) -> Step {
 }
 
 /// Ends that are not shown: of dead gateways, and of those who were asked.
-fn ends(facts: &Facts) -> Step {
+fn ends(facts: &Snapshot) -> Step {
     let part = "Ends";
     let (sessions, leases) = match (&facts.sessions, &facts.leases) {
         (Known::Hidden(why), _) | (_, Known::Hidden(why)) => return Step::unknown(part, why),
@@ -171,7 +171,7 @@ fn ends(facts: &Facts) -> Step {
     Step::stuck(part, says, format!("kubectl bastion status {} says more", late[0]))
 }
 
-fn records(facts: &Facts) -> Step {
+fn records(facts: &Snapshot) -> Step {
     let part = "Records";
     let sessions = match &facts.sessions {
         Known::Is(sessions) => sessions.as_slice(),
@@ -219,13 +219,13 @@ mod tests {
     }
 
     /// A bastion that is well.
-    fn well() -> Facts {
+    fn well() -> Snapshot {
         let leases = vec![
             gateway("gateway-0-abcdefghij", 98),
             seen("controller-0-abcdefghij", "controller", "controller-0-abcdefghij", 98),
             seen("bastion-controller", "", "controller-0-abcdefghij", 99),
         ];
-        Facts {
+        Snapshot {
             served: Known::Is(RESOURCES.map(str::to_owned).to_vec()),
             sessions: Known::Is(vec![active("a")]),
             leases: Known::Is(leases),
@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    fn with_gateway(gateway: Option<Seen>) -> Facts {
+    fn with_gateway(gateway: Option<Seen>) -> Snapshot {
         let mut facts = well();
         if let Known::Is(leases) = &mut facts.leases {
             leases.remove(0);
@@ -247,8 +247,8 @@ mod tests {
         Known::Hidden("you may not".to_owned())
     }
 
-    fn with_sessions(sessions: Vec<BastionSession>, now: i64) -> Facts {
-        let mut facts = Facts { sessions: Known::Is(sessions), now: at(now), ..well() };
+    fn with_sessions(sessions: Vec<BastionSession>, now: i64) -> Snapshot {
+        let mut facts = Snapshot { sessions: Known::Is(sessions), now: at(now), ..well() };
         if let Known::Is(leases) = &mut facts.leases {
             for seen in leases {
                 seen.life = Life::Fresh;
@@ -259,21 +259,21 @@ mod tests {
 
     #[rstest]
     #[case::well(well(), &[])]
-    #[case::no_crds(Facts { served: Known::IsNot, ..well() }, &["Stuck CRDs: the cluster knows nothing of bastion.dev/v1alpha1"])]
-    #[case::a_crd_is_missing(Facts { served: Known::Is(vec!["bastionsessions".into(), "bastionusers".into()]), ..well() }, &["Stuck CRDs: the cluster knows no bastiontargets"])]
-    #[case::no_gateway(Facts { sessions: Known::Is(vec![]), ..with_gateway(None) }, &["Stuck Gateways: none renews a Lease"])]
+    #[case::no_crds(Snapshot { served: Known::IsNot, ..well() }, &["Stuck CRDs: the cluster knows nothing of bastion.dev/v1alpha1"])]
+    #[case::a_crd_is_missing(Snapshot { served: Known::Is(vec!["bastionsessions".into(), "bastionusers".into()]), ..well() }, &["Stuck CRDs: the cluster knows no bastiontargets"])]
+    #[case::no_gateway(Snapshot { sessions: Known::Is(vec![]), ..with_gateway(None) }, &["Stuck Gateways: none renews a Lease"])]
     #[case::silent(with_gateway(Some(gateway("g", 57))), &["Stuck Gateways: gateway-0-abcdefghij has not renewed its Lease for 43s", "Stuck Ends: 1 of 1 Active sessions should have been ended: a"])]
     #[case::lost(with_gateway(Some(gateway("lost", 57))), &["Stuck Gateways: none renews a Lease; 1 declared lost", "Stuck Ends: 1 of 1"])]
-    #[case::nothing_runs(Facts { leases: Known::Is(vec![]), sessions: Known::Is(vec![]), ..well() },
+    #[case::nothing_runs(Snapshot { leases: Known::Is(vec![]), sessions: Known::Is(vec![]), ..well() },
         &["Stuck Gateways: none", "Stuck Controllers: none", "Stuck Leader: no controller has ever led"])]
-    #[case::no_quota(Facts { quota: Known::IsNot, ..well() }, &[])]
-    #[case::quota_full(Facts { quota: quota_of(&json!({"hard": {COUNT: "7"}, "used": {COUNT: "7"}})), ..well() }, &["Stuck Quota: 7 of 7 sessions"])]
-    #[case::quota_not_counted(Facts { quota: quota_of(&json!({"hard": {COUNT: "7"}})), ..well() }, &["Waiting Quota: its status does not count"])]
+    #[case::no_quota(Snapshot { quota: Known::IsNot, ..well() }, &[])]
+    #[case::quota_full(Snapshot { quota: quota_of(&json!({"hard": {COUNT: "7"}, "used": {COUNT: "7"}})), ..well() }, &["Stuck Quota: 7 of 7 sessions"])]
+    #[case::quota_not_counted(Snapshot { quota: quota_of(&json!({"hard": {COUNT: "7"}})), ..well() }, &["Waiting Quota: its status does not count"])]
     #[case::records_in_time(with_sessions(vec![ended("a")], 100), &[])]
     #[case::records_late(with_sessions(vec![ended("a"), ended("b")], 150), &["Stuck Records: 2 ends wait to be put on record, the oldest for 60s"])]
-    #[case::no_rights(Facts { leases: hidden(), sessions: hidden(), quota: hidden(), ..well() },
+    #[case::no_rights(Snapshot { leases: hidden(), sessions: hidden(), quota: hidden(), ..well() },
         &["Unknown Gateways: you may not", "Unknown Controllers: you", "Unknown Leader: you", "Unknown Quota: you", "Unknown Ends: you", "Unknown Records: you"])]
-    fn a_bastion_is_examined(#[case] facts: Facts, #[case] expected: &[&str]) {
+    fn a_bastion_is_examined(#[case] facts: Snapshot, #[case] expected: &[&str]) {
         let steps = examine(&facts);
         assert_eq!(is_well(&steps), expected.is_empty());
         let bad = steps.into_iter().filter(|step| step.state != State::Ok);

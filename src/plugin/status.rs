@@ -11,7 +11,7 @@ use kube::api::Api;
 use tokio::time::sleep;
 
 use super::cli::Status;
-use super::diagnose::{Facts, walk};
+use super::diagnose::{Snapshot, walk};
 use super::leases::{Life, Seen};
 use super::rights::{GET_LEASE, GET_POD, GET_SESSION, Right, failed};
 use super::step::{Known, State};
@@ -32,7 +32,7 @@ pub async fn run(flags: Status) -> anyhow::Result<ExitCode> {
     Ok(step::exit_code(&steps, |state| state == State::Stuck))
 }
 
-async fn gather(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Facts> {
+async fn gather(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Snapshot> {
     let mut session = get(client, namespace, name).await?;
     let gateway = session.spec.gateway.clone();
     let lease = seen(client, namespace, &gateway.instance).await;
@@ -44,7 +44,7 @@ async fn gather(client: &Client, namespace: &str, name: &str) -> anyhow::Result<
         sleep(SWEPT_WITHIN).await;
         session = get(client, namespace, name).await?;
     }
-    Ok(Facts { session, lease, pod, leader, now: Timestamp::now() })
+    Ok(Snapshot { session, lease, pod, leader, now: Timestamp::now() })
 }
 
 async fn get(client: &Client, namespace: &str, name: &str) -> anyhow::Result<BastionSession> {

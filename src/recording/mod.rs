@@ -16,7 +16,7 @@ mod store;
 
 pub use about::About;
 pub use asciicast::{Stream, Terminal};
-pub use playback::{Match, Search, StoredPiece, StoredRecording, recordings};
+pub use playback::{Match, Search, StoredRecording, StoredSegment, recordings};
 pub use recorder::Recorder;
 pub use session::SessionRecording;
 pub use store::{Store, UrlError};

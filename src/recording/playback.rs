@@ -19,12 +19,12 @@ pub struct StoredRecording {
     /// Whether it was stored to its end.
     pub complete: bool,
     /// In their order.
-    pub pieces: Vec<StoredPiece>,
+    pub pieces: Vec<StoredSegment>,
 }
 
 /// A piece that is in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredPiece {
+pub struct StoredSegment {
     /// The object's name in the recording's folder.
     pub name: String,
     /// Milliseconds from the recording's beginning to its own.
@@ -68,12 +68,12 @@ fn sorted_out(objects: &[Stored]) -> Vec<StoredRecording> {
 }
 
 /// A piece by its name, `<number>-<milliseconds>-<columns>x<rows>.cast`.
-fn piece(name: &str, bytes: u64) -> Option<StoredPiece> {
+fn piece(name: &str, bytes: u64) -> Option<StoredSegment> {
     let mut parts = name.strip_suffix(".cast")?.split('-');
     let (_, at, size, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };
     let (columns, rows) = size.split_once('x')?;
     let (at, columns, rows) = (at.parse().ok()?, columns.parse().ok()?, rows.parse().ok()?);
-    Some(StoredPiece { name: name.to_owned(), at, columns, rows, bytes })
+    Some(StoredSegment { name: name.to_owned(), at, columns, rows, bytes })
 }
 
 /// A place in a recording where a word is shown.

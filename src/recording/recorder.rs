@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::Failure;
 use super::about::About;
 use super::asciicast::{Header, Stream, Terminal};
-use super::segments::{Due, Piece, Pieces};
+use super::segments::{Due, Segment, Segments};
 use super::store::Store;
 use crate::api::RecordedChannel;
 use crate::metrics::{METRICS, RecordingLabels};
@@ -56,7 +56,7 @@ impl Progress {
 pub struct Recorder {
     required: bool,
     begun: Instant,
-    pieces: Mutex<Pieces>,
+    pieces: Mutex<Segments>,
     /// Something came that is to be stored.
     arrived: Notify,
     /// Something was stored, so there is room.
@@ -77,7 +77,7 @@ impl Recorder {
         let recorder = Arc::new(Self {
             required: order.required,
             begun: Instant::now(),
-            pieces: Mutex::new(Pieces::new(terminal, &header)),
+            pieces: Mutex::new(Segments::new(terminal, &header)),
             arrived: Notify::new(),
             room: Notify::new(),
             progress: watch::Sender::new(Progress { stored, ..Progress::default() }),
@@ -134,7 +134,7 @@ impl Recorder {
         });
     }
 
-    fn add(&self, add: impl FnOnce(&mut Pieces, std::time::Duration)) {
+    fn add(&self, add: impl FnOnce(&mut Segments, std::time::Duration)) {
         let mut pieces = self.pieces();
         if !pieces.is_ended() && self.progress.borrow().failure.is_none() {
             add(&mut pieces, self.begun.elapsed());
@@ -160,7 +160,7 @@ impl Recorder {
     async fn store(&self, order: Order) {
         let folder = format!("{}/{}", order.folder, order.number);
         let mut digest = Context::new(&SHA256);
-        while let Some(Piece { name, text }) = self.next_piece().await {
+        while let Some(Segment { name, text }) = self.next_piece().await {
             digest.update(&text);
             let bytes = text.len();
             if let Err(failure) = order.store.put(&format!("{folder}/{name}"), text).await {
@@ -184,7 +184,7 @@ impl Recorder {
     }
 
     /// The next piece that is to be stored; none once the recording has ended, or failed.
-    async fn next_piece(&self) -> Option<Piece> {
+    async fn next_piece(&self) -> Option<Segment> {
         loop {
             let due = {
                 let mut pieces = self.pieces();
@@ -220,7 +220,7 @@ impl Recorder {
         serde_json::to_vec(&manifest).unwrap_or_default()
     }
 
-    fn pieces(&self) -> MutexGuard<'_, Pieces> {
+    fn pieces(&self) -> MutexGuard<'_, Segments> {
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

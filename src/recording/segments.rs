@@ -14,7 +14,7 @@ const FULL: usize = 1024 * 1024;
 
 /// A part of the text, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct Segment {
     /// `<number>-<milliseconds>-<columns>x<rows>.cast`: where it begins, and how large the terminal is there. The first
     /// event's interval counts from those milliseconds.
     pub name: String,
@@ -35,7 +35,7 @@ pub enum Due {
 
 /// What waits to be stored.
 #[derive(Debug)]
-pub struct Pieces {
+pub struct Segments {
     encoder: Encoder,
     lines: Vec<u8>,
     /// When the oldest of it happened.
@@ -47,7 +47,7 @@ pub struct Pieces {
     ended: bool,
 }
 
-impl Pieces {
+impl Segments {
     /// The first piece is the header alone, so that whether there can be a recording is known before there is something
     /// to record.
     pub fn new(terminal: &Terminal, header: &Header) -> Self {
@@ -119,13 +119,13 @@ impl Pieces {
     }
 
     /// Takes out all that waits.
-    pub fn take(&mut self) -> Piece {
+    pub fn take(&mut self) -> Segment {
         let (columns, rows) = self.begins_with;
         let name = format!("{:08}-{:010}-{columns}x{rows}.cast", self.number, self.begins);
         self.number += 1;
         self.begins = self.encoder.time();
         self.begins_with = self.size;
-        Piece { name, text: std::mem::take(&mut self.lines) }
+        Segment { name, text: std::mem::take(&mut self.lines) }
     }
 
     fn add(&mut self, now: Duration, encode: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
@@ -144,9 +144,9 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn pieces() -> Pieces {
+    fn pieces() -> Segments {
         let terminal = Terminal { kind: "xterm".into(), columns: 80, rows: 24 };
-        Pieces::new(&terminal, &Header::new(&terminal, 0, "alice".into(), None))
+        Segments::new(&terminal, &Header::new(&terminal, 0, "alice".into(), None))
     }
 
     #[test]

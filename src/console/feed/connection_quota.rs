@@ -8,9 +8,9 @@ const MOST: usize = 250;
 
 /// Who has how many pages open. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Crowd(Arc<Mutex<HashMap<String, usize>>>);
+pub struct ConnectionQuota(Arc<Mutex<HashMap<String, usize>>>);
 
-impl Crowd {
+impl ConnectionQuota {
     /// Somebody opens one more. Whether they may; then they have to leave it again.
     pub fn enter(&self, who: &str) -> bool {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,17 +38,17 @@ mod tests {
 
     #[test]
     fn nobody_takes_the_places_of_all() {
-        let crowd = Crowd::default();
+        let quota = ConnectionQuota::default();
         for _ in 0..MOST {
-            assert!(crowd.enter("a"));
+            assert!(quota.enter("a"));
         }
-        assert!(!crowd.enter("a") && crowd.enter("b"));
-        crowd.leave("a");
-        assert!(crowd.enter("a") && !crowd.enter("a"));
+        assert!(!quota.enter("a") && quota.enter("b"));
+        quota.leave("a");
+        assert!(quota.enter("a") && !quota.enter("a"));
         for _ in 0..MOST {
-            crowd.leave("a");
+            quota.leave("a");
         }
-        crowd.leave("b");
-        assert!(crowd.0.lock().unwrap().is_empty());
+        quota.leave("b");
+        assert!(quota.0.lock().unwrap().is_empty());
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::state::{Change, Delta};
-use crate::console::access::Sight;
+use crate::console::access::Visibility;
 use crate::console::activity::{Activity, Seen};
 use crate::console::view::Session;
 
@@ -18,7 +18,7 @@ const PART: usize = 500;
 
 /// A delta without its number.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct EncodedDelta {
     /// The Kubernetes user name that the session's user stands for.
     pub subject: String,
     /// The message but for its beginning.
@@ -34,7 +34,7 @@ struct Message<'a> {
     data: &'a Session,
 }
 
-impl Told {
+impl EncodedDelta {
     /// A change, told at a moment.
     pub fn new(delta: &Delta, now: Timestamp) -> Self {
         let kind = match delta.change {
@@ -56,10 +56,10 @@ impl Told {
 
 /// A snapshot, in as many messages as it takes. Deltas behind it are numbered from 1. It says whose sessions it would have, so
 /// that nobody takes one for ended that they see no longer.
-pub fn snapshot(sessions: &[Arc<Session>], live: bool, sight: &Sight, now: Timestamp) -> Arc<[Utf8Bytes]> {
-    let subject = match sight {
-        Sight::All => None,
-        Sight::Own(subject) => Some(subject),
+pub fn snapshot(sessions: &[Arc<Session>], live: bool, visibility: &Visibility, now: Timestamp) -> Arc<[Utf8Bytes]> {
+    let subject = match visibility {
+        Visibility::All => None,
+        Visibility::Own(subject) => Some(subject),
     };
     let parts = sessions.len().div_ceil(PART).max(1);
     let part = |number: usize| {
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_delta_has_its_number_and_the_session() {
         let delta = Delta { change: Change::End, session: Arc::new(Session::from(&ended("a"))) };
-        let told = Told::new(&delta, "2026-01-02T04:04:06Z".parse().unwrap());
+        let told = EncodedDelta::new(&delta, "2026-01-02T04:04:06Z".parse().unwrap());
         let message: Value = serde_json::from_str(&told.numbered(7)).unwrap();
         assert_eq!(message["sequence"], 7);
         assert_eq!((&message["type"], &message["session_id"]), (&json!("session_end"), &json!("a")));
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_says_whose_sessions_it_would_have() {
-        let messages = snapshot(&[], true, &Sight::Own("alice".to_owned()), Timestamp::UNIX_EPOCH);
+        let messages = snapshot(&[], true, &Visibility::Own("alice".to_owned()), Timestamp::UNIX_EPOCH);
         let message: Value = serde_json::from_str(&messages[0]).unwrap();
         assert_eq!(message["data"]["subject"], "alice");
     }
@@ -118,7 +118,7 @@ mod tests {
     fn a_snapshot_comes_in_parts_that_are_the_whole() {
         for (count, parts) in [(0, 1), (1, 1), (500, 1), (501, 2), (1200, 3)] {
             let sessions: Vec<_> = (0..count).map(|it| Arc::new(Session::from(&active(&it.to_string())))).collect();
-            let messages = snapshot(&sessions, true, &Sight::All, Timestamp::UNIX_EPOCH);
+            let messages = snapshot(&sessions, true, &Visibility::All, Timestamp::UNIX_EPOCH);
             assert_eq!(messages.len(), parts);
             let mut found = Vec::new();
             for (number, message) in messages.iter().enumerate() {

@@ -22,14 +22,14 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
-use super::access::Sight;
+use super::access::Visibility;
 use super::view::Session;
 use crate::api::BastionSession;
 use crate::cluster::{Guarded, UnreadableReports, WATCH_SECONDS, retry_pace};
 use crate::metrics::METRICS;
 use backlog::Backlog;
-pub use connection_quota::Crowd;
-use message::Told;
+pub use connection_quota::ConnectionQuota;
+use message::EncodedDelta;
 use state::FeedState;
 
 /// From one batch of changes to the next. The first change after a quiet time does not wait.
@@ -39,16 +39,16 @@ const LATE_BATCHES: usize = 64;
 
 /// What all pages of this console are told. Clones are the same.
 #[derive(Clone)]
-pub struct Feed(Arc<Mutex<Board>>);
+pub struct Feed(Arc<Mutex<Inner>>);
 
-struct Board {
+struct Inner {
     state: FeedState,
     backlog: Backlog,
     /// Whether the watch runs, so that what is shown is so.
     live: bool,
     /// What those who see all are shown, until it changes.
     snapshot: Option<Arc<[Utf8Bytes]>>,
-    news: broadcast::Sender<News>,
+    news: broadcast::Sender<FeedEvent>,
 }
 
 /// What there is, in numbers.
@@ -68,9 +68,9 @@ pub struct Sum {
 
 /// What pages are told.
 #[derive(Clone, Debug)]
-enum News {
+enum FeedEvent {
     /// What has changed.
-    Changes(Arc<[Told]>),
+    Changes(Arc<[EncodedDelta]>),
     /// Everything may have changed.
     Reset,
     /// The API server says nothing any more.
@@ -81,7 +81,7 @@ impl Feed {
     /// One that shows nothing yet, and does not say that there is nothing.
     pub fn new() -> Self {
         let (news, _) = broadcast::channel(LATE_BATCHES);
-        Self(Arc::new(Mutex::new(Board {
+        Self(Arc::new(Mutex::new(Inner {
             state: FeedState::default(),
             backlog: Backlog::default(),
             live: false,
@@ -136,56 +136,56 @@ impl Feed {
         match event {
             Event::Init => {
                 list.clear();
-                self.board().backlog.clear();
+                self.lock().backlog.clear();
             }
             Event::InitApply(Guarded(Ok(session))) => {
-                self.board().backlog.observe(&session, false);
+                self.lock().backlog.observe(&session, false);
                 list.push(Session::from(&*session));
             }
             Event::InitApply(Guarded(Err(unreadable))) if unreadable.has_ended() => {}
-            Event::InitApply(Guarded(Err(unreadable))) => list.extend(self.board().state.shown(unreadable.uid())),
+            Event::InitApply(Guarded(Err(unreadable))) => list.extend(self.lock().state.shown(unreadable.uid())),
             Event::InitDone => self.reset(std::mem::take(list)),
-            Event::Apply(Guarded(Ok(session))) => return self.board().observe(&session, false),
+            Event::Apply(Guarded(Ok(session))) => return self.lock().observe(&session, false),
             Event::Apply(Guarded(Err(unreadable))) if unreadable.has_ended() => {
-                return self.board().state.gone(unreadable.uid());
+                return self.lock().state.gone(unreadable.uid());
             }
             Event::Apply(Guarded(Err(_))) => {}
-            Event::Delete(Guarded(Ok(session))) => return self.board().observe(&session, true),
-            Event::Delete(Guarded(Err(unreadable))) => return self.board().gone(unreadable.uid()),
+            Event::Delete(Guarded(Ok(session))) => return self.lock().observe(&session, true),
+            Event::Delete(Guarded(Err(unreadable))) => return self.lock().gone(unreadable.uid()),
         }
         false
     }
 
     /// Says that what is shown may be old. Returns whether it was not.
     fn stale(&self) -> bool {
-        let mut board = self.board();
+        let mut board = self.lock();
         board.snapshot = None;
-        board.tell(News::Stale);
+        board.tell(FeedEvent::Stale);
         std::mem::replace(&mut board.live, false)
     }
 
     fn reset(&self, sessions: Vec<Session>) {
-        let mut board = self.board();
+        let mut board = self.lock();
         board.state.reset(sessions);
         board.live = true;
         board.snapshot = None;
-        board.tell(News::Reset);
+        board.tell(FeedEvent::Reset);
     }
 
     fn flush(&self) {
-        let mut board = self.board();
+        let mut board = self.lock();
         let deltas = board.state.flush();
         if deltas.is_empty() {
             return;
         }
         let now = Timestamp::now();
         board.snapshot = None;
-        board.tell(News::Changes(deltas.iter().map(|delta| Told::new(delta, now)).collect()));
+        board.tell(FeedEvent::Changes(deltas.iter().map(|delta| EncodedDelta::new(delta, now)).collect()));
     }
 
     /// What there is, in numbers.
     pub fn sum(&self) -> Sum {
-        let board = self.board();
+        let board = self.lock();
         let mut by_gateway = BTreeMap::new();
         for session in board.state.all() {
             *by_gateway.entry(session.gateway.clone()).or_default() += 1;
@@ -195,25 +195,25 @@ impl Feed {
     }
 
     /// What somebody is shown, and all that comes after it.
-    fn open(&self, sight: &Sight) -> (Arc<[Utf8Bytes]>, broadcast::Receiver<News>) {
-        let mut board = self.board();
+    fn open(&self, visibility: &Visibility) -> (Arc<[Utf8Bytes]>, broadcast::Receiver<FeedEvent>) {
+        let mut board = self.lock();
         let news = board.news.subscribe();
-        (board.snapshot(sight), news)
+        (board.snapshot(visibility), news)
     }
 
     /// Those of these sessions that are open and that somebody sees: their names and uids.
-    fn known(&self, names: &HashSet<String>, sight: &Sight) -> Vec<(String, String)> {
-        let board = self.board();
-        let seen = board.state.all().filter(|it| names.contains(&it.name) && sight.has(&it.subject));
+    fn known(&self, names: &HashSet<String>, visibility: &Visibility) -> Vec<(String, String)> {
+        let board = self.lock();
+        let seen = board.state.all().filter(|it| names.contains(&it.name) && visibility.has(&it.subject));
         seen.map(|it| (it.name.clone(), it.session_id.clone())).collect()
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Board {
+impl Inner {
     /// Takes note of a session; `gone` says that its object is no more. Returns whether that may be news.
     fn observe(&mut self, session: &BastionSession, gone: bool) -> bool {
         self.backlog.observe(session, gone);
@@ -227,16 +227,16 @@ impl Board {
     }
 
     /// Nobody may be listening.
-    fn tell(&self, news: News) {
+    fn tell(&self, news: FeedEvent) {
         let _ = self.news.send(news);
     }
 
-    fn snapshot(&mut self, sight: &Sight) -> Arc<[Utf8Bytes]> {
-        if let (Sight::All, Some(snapshot)) = (sight, &self.snapshot) {
+    fn snapshot(&mut self, visibility: &Visibility) -> Arc<[Utf8Bytes]> {
+        if let (Visibility::All, Some(snapshot)) = (visibility, &self.snapshot) {
             return snapshot.clone();
         }
-        let snapshot = message::snapshot(&self.state.snapshot(sight), self.live, sight, Timestamp::now());
-        if *sight == Sight::All {
+        let snapshot = message::snapshot(&self.state.snapshot(visibility), self.live, visibility, Timestamp::now());
+        if *visibility == Visibility::All {
             self.snapshot = Some(snapshot.clone());
         }
         snapshot
@@ -309,27 +309,27 @@ mod tests {
     fn who_is_late_learns_so_and_begins_again_where_all_are() {
         let feed = Feed::new();
         feed.reset(vec![]);
-        let (snapshot, mut late) = feed.open(&Sight::All);
+        let (snapshot, mut late) = feed.open(&Visibility::All);
         assert!(snapshot[0].contains(r#""sessions":[]"#), "{snapshot:?}");
         for number in 0..=LATE_BATCHES {
             assert!(feed.handle(Event::Apply(readable(active(&number.to_string()))), &mut vec![]));
             feed.flush();
         }
         assert!(matches!(late.try_recv(), Err(broadcast::error::TryRecvError::Lagged(1))));
-        let (snapshot, mut news) = feed.open(&Sight::All);
+        let (snapshot, mut news) = feed.open(&Visibility::All);
         assert_eq!(snapshot[0].matches("session_id").count(), LATE_BATCHES + 1);
         assert!(news.try_recv().is_err(), "nothing that the snapshot has comes again");
         assert!(feed.handle(Event::Apply(readable(ended("0"))), &mut vec![]));
-        assert_eq!(feed.open(&Sight::All).0[0].matches("session_id").count(), LATE_BATCHES + 1, "not told yet");
+        assert_eq!(feed.open(&Visibility::All).0[0].matches("session_id").count(), LATE_BATCHES + 1, "not told yet");
         feed.flush();
-        assert!(matches!(news.try_recv(), Ok(News::Changes(changes)) if changes.len() == 1));
-        assert_eq!(feed.open(&Sight::All).0[0].matches("session_id").count(), LATE_BATCHES);
+        assert!(matches!(news.try_recv(), Ok(FeedEvent::Changes(changes)) if changes.len() == 1));
+        assert_eq!(feed.open(&Visibility::All).0[0].matches("session_id").count(), LATE_BATCHES);
     }
 
     #[test]
     fn what_may_be_old_is_never_shown_as_live() {
         let feed = Feed::new();
-        let live = || feed.open(&Sight::All).0[0].contains(r#""live":true"#);
+        let live = || feed.open(&Visibility::All).0[0].contains(r#""live":true"#);
         assert!(!live(), "nothing is known yet");
         let mut list = vec![];
         for event in [Event::Init, Event::InitApply(readable(active("a")))] {
@@ -338,8 +338,8 @@ mod tests {
         }
         feed.handle(Event::InitDone, &mut list);
         assert!(live());
-        let (_, mut news) = feed.open(&Sight::All);
+        let (_, mut news) = feed.open(&Visibility::All);
         assert!(feed.stale() && !live() && !feed.stale());
-        assert!(matches!(news.try_recv(), Ok(News::Stale)));
+        assert!(matches!(news.try_recv(), Ok(FeedEvent::Stale)));
     }
 }

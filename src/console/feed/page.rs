@@ -17,9 +17,9 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
-use super::{News, message};
+use super::{FeedEvent, message};
 use crate::console::Console;
-use crate::console::access::Sight;
+use crate::console::access::Visibility;
 use crate::console::activity::Seen;
 use crate::console::failure::{Failure, Refusals};
 use crate::console::rights_watch::RightsWatch;
@@ -62,20 +62,27 @@ pub async fn feed(
 ) -> Result<Response, Failure> {
     console.origins.check(&headers)?;
     let credentials = Credentials::of_socket(&headers)?;
-    let caller = console.visitors.known(&credentials).await?;
-    let sight = console.gate.sight(&caller).await?;
+    let caller = console.authenticator.known(&credentials).await?;
+    let visibility = console.authorizer.visibility(&caller).await?;
     let upgrade = upgrade.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
     let place = console.places.clone().try_acquire_owned().map_err(|_| Failure::Full)?;
     let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(LONGEST_MESSAGE);
     Ok(upgrade.on_upgrade(async move |socket| {
         METRICS.console_pages.inc();
         debug!(who = caller.name, "a page is open");
-        let crowd = console.crowd.clone();
-        let page =
-            Page { socket, console, credentials, sight, sequence: 0, watched: HashSet::new(), told: BTreeMap::new() };
-        if crowd.enter(&caller.name) {
+        let quota = console.quota.clone();
+        let page = Page {
+            socket,
+            console,
+            credentials,
+            visibility,
+            sequence: 0,
+            watched: HashSet::new(),
+            told: BTreeMap::new(),
+        };
+        if quota.enter(&caller.name) {
             page.run().await;
-            crowd.leave(&caller.name);
+            quota.leave(&caller.name);
         } else {
             page.part(Bye::Crowded).await;
         }
@@ -88,7 +95,7 @@ struct Page {
     socket: WebSocket,
     console: Console,
     credentials: Credentials,
-    sight: Sight,
+    visibility: Visibility,
     /// How many deltas there were since the last snapshot.
     sequence: u64,
     /// The names of the sessions that are on the screen.
@@ -128,7 +135,7 @@ impl Page {
         let stop = self.console.stop.clone();
         let (console, credentials) = (self.console.clone(), self.credentials.clone());
         let mut news = self.show("opened").await?;
-        let mut rights = pin!(another_sight(&console, &credentials, self.sight.clone()));
+        let mut rights = pin!(another_sight(&console, &credentials, self.visibility.clone()));
         let (mut heartbeat, mut looks) = (interval(HEARTBEAT), interval(LOOK_EVERY));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -143,9 +150,9 @@ impl Page {
                         self.heed(&said);
                     }
                 },
-                sight = &mut rights => {
-                    self.sight = sight.map_err(Bye::Refused)?;
-                    rights.set(another_sight(&console, &credentials, self.sight.clone()));
+                visibility = &mut rights => {
+                    self.visibility = visibility.map_err(Bye::Refused)?;
+                    rights.set(another_sight(&console, &credentials, self.visibility.clone()));
                     news = self.show("rights").await?;
                 }
                 _ = looks.tick(), if !self.watched.is_empty() => self.look().await?,
@@ -157,9 +164,9 @@ impl Page {
                     self.send(vec![Message::Ping(vec![].into()), Message::Text(alive)]).await?;
                 }
                 told = news.recv() => match told {
-                    Ok(News::Changes(changes)) => self.tell(&changes).await?,
-                    Ok(News::Stale) => self.say(message::stale(self.sequence, Timestamp::now())).await?,
-                    Ok(News::Reset) => news = self.show("reset").await?,
+                    Ok(FeedEvent::Changes(changes)) => self.tell(&changes).await?,
+                    Ok(FeedEvent::Stale) => self.say(message::stale(self.sequence, Timestamp::now())).await?,
+                    Ok(FeedEvent::Reset) => news = self.show("reset").await?,
                     Err(RecvError::Lagged(_)) => news = self.show("slow").await?,
                     Err(RecvError::Closed) => return Err(Bye::Leaving),
                 },
@@ -168,9 +175,9 @@ impl Page {
     }
 
     /// Shows all that the person may see. What comes is told after it.
-    async fn show(&mut self, cause: &'static str) -> Result<broadcast::Receiver<News>, Bye> {
+    async fn show(&mut self, cause: &'static str) -> Result<broadcast::Receiver<FeedEvent>, Bye> {
         METRICS.console_snapshots.get_or_create(&SnapshotLabels { cause }).inc();
-        let (snapshot, news) = self.console.feed.open(&self.sight);
+        let (snapshot, news) = self.console.feed.open(&self.visibility);
         self.sequence = 0;
         for part in snapshot.iter() {
             self.say(part.clone()).await?;
@@ -190,7 +197,7 @@ impl Page {
     /// Tells what the sessions on the screen do, where that is another than before.
     async fn look(&mut self) -> Result<(), Bye> {
         let Some(hot) = self.console.hot.clone() else { return Ok(()) };
-        let known = self.console.feed.known(&self.watched, &self.sight);
+        let known = self.console.feed.known(&self.watched, &self.visibility);
         let seen = hot.of(&known).await;
         if seen == self.told {
             return Ok(());
@@ -199,9 +206,9 @@ impl Page {
         self.say(message::activity(self.sequence, &self.told, Timestamp::now())).await
     }
 
-    async fn tell(&mut self, changes: &[message::Told]) -> Result<(), Bye> {
+    async fn tell(&mut self, changes: &[message::EncodedDelta]) -> Result<(), Bye> {
         let mut messages = Vec::new();
-        for told in changes.iter().filter(|told| self.sight.has(&told.subject)) {
+        for told in changes.iter().filter(|told| self.visibility.has(&told.subject)) {
             self.sequence += 1;
             messages.push(Message::Text(told.numbered(self.sequence)));
         }
@@ -227,12 +234,16 @@ impl Page {
 }
 
 /// Waits until a person sees others.
-async fn another_sight(console: &Console, credentials: &Credentials, sight: Sight) -> Result<Sight, Failure> {
+async fn another_sight(
+    console: &Console,
+    credentials: &Credentials,
+    visibility: Visibility,
+) -> Result<Visibility, Failure> {
     let mut watch = RightsWatch::new();
     loop {
         watch.pause().await;
-        let now = async { console.gate.sight(&console.visitors.known(credentials).await?).await };
-        let other = now.await.map(|now| Some(now).filter(|now| *now != sight));
+        let now = async { console.authorizer.visibility(&console.authenticator.known(credentials).await?).await };
+        let other = now.await.map(|now| Some(now).filter(|now| *now != visibility));
         if let Some(changed) = watch.consider(other) {
             return changed;
         }

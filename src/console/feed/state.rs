@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::console::access::Sight;
+use crate::console::access::Visibility;
 use crate::console::view::Session;
 
 /// The sessions that are open: as the pages show them, and what has changed since.
@@ -92,8 +92,8 @@ impl FeedState {
     }
 
     /// What somebody's page shows.
-    pub fn snapshot(&self, sight: &Sight) -> Vec<Arc<Session>> {
-        self.shown.values().filter(|session| sight.has(&session.subject)).cloned().collect()
+    pub fn snapshot(&self, visibility: &Visibility) -> Vec<Arc<Session>> {
+        self.shown.values().filter(|session| visibility.has(&session.subject)).cloned().collect()
     }
 }
 
@@ -148,12 +148,12 @@ mod tests {
     fn somebody_is_shown_their_own() {
         let mut state = FeedState::default();
         state.reset(vec![open("a"), Session { subject: "bob".to_owned(), ..open("b") }]);
-        let ids = |sight: Sight| -> Vec<String> {
-            state.snapshot(&sight).iter().map(|session| session.session_id.clone()).collect()
+        let ids = |visibility: Visibility| -> Vec<String> {
+            state.snapshot(&visibility).iter().map(|session| session.session_id.clone()).collect()
         };
-        assert_eq!(ids(Sight::All), ["a", "b"]);
-        assert_eq!(ids(Sight::Own("bob".to_owned())), ["b"]);
-        assert_eq!(ids(Sight::Own("eve".to_owned())), Vec::<String>::new());
+        assert_eq!(ids(Visibility::All), ["a", "b"]);
+        assert_eq!(ids(Visibility::Own("bob".to_owned())), ["b"]);
+        assert_eq!(ids(Visibility::Own("eve".to_owned())), Vec::<String>::new());
     }
 
     /// One thing that the watch may say: of which session, as which version of it, and whether a batch goes out then.
@@ -180,7 +180,7 @@ mod tests {
                 };
                 state.observe(session, version == 1);
                 if number == joins {
-                    let shown = state.snapshot(&Sight::All).into_iter();
+                    let shown = state.snapshot(&Visibility::All).into_iter();
                     page = Some(shown.map(|session| (session.session_id.clone(), session)).collect::<BTreeMap<_, _>>());
                 }
                 if flush {

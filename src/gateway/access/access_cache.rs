@@ -15,7 +15,7 @@ const MAX_REMEMBERED: usize = 4096;
 
 /// All that an answer depends on, but for RBAC itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
+pub struct AccessKey {
     subject: String,
     groups: Vec<Group>,
     target: String,
@@ -23,7 +23,7 @@ pub struct Question {
     login: String,
 }
 
-impl Question {
+impl AccessKey {
     /// May this user connect to this target under this login?
     pub fn new(user: &BastionUser, target: &BastionTarget, login: &str) -> Self {
         Self {
@@ -38,16 +38,16 @@ impl Question {
 
 /// The questions that were answered with yes, and when they were asked.
 #[derive(Debug, Default)]
-pub struct Allowed(HashMap<Question, Instant>);
+pub struct AccessCache(HashMap<AccessKey, Instant>);
 
-impl Allowed {
+impl AccessCache {
     /// Whether the answer was yes a moment ago.
-    pub fn holds(&self, question: &Question, now: Instant) -> bool {
+    pub fn holds(&self, question: &AccessKey, now: Instant) -> bool {
         self.0.get(question).is_some_and(|asked| now.duration_since(*asked) < REMEMBERED)
     }
 
     /// The answer is yes.
-    pub fn remember(&mut self, question: Question, asked: Instant) {
+    pub fn remember(&mut self, question: AccessKey, asked: Instant) {
         if self.0.len() >= MAX_REMEMBERED {
             self.0.retain(|_, earlier| asked.saturating_duration_since(*earlier) < REMEMBERED);
         }
@@ -61,26 +61,26 @@ impl Allowed {
 mod tests {
     use super::*;
 
-    fn question(login: &str) -> Question {
+    fn question(login: &str) -> AccessKey {
         let (groups, target_groups) = (vec!["people".into()], Vec::new());
         let (subject, target) = ("bastion:alice".into(), "web-1".into());
-        Question { subject, groups, target, target_groups, login: login.into() }
+        AccessKey { subject, groups, target, target_groups, login: login.into() }
     }
 
     #[test]
     fn a_right_is_remembered_for_ten_seconds() {
-        let (mut allowed, now) = (Allowed::default(), Instant::now());
+        let (mut allowed, now) = (AccessCache::default(), Instant::now());
         assert!(!allowed.holds(&question("root"), now));
         allowed.remember(question("root"), now);
         assert!(allowed.holds(&question("root"), now + Duration::from_millis(9_999)));
         assert!(!allowed.holds(&question("root"), now + REMEMBERED));
         assert!(!allowed.holds(&question("deploy"), now));
-        assert!(!allowed.holds(&Question { groups: Vec::new(), ..question("root") }, now));
+        assert!(!allowed.holds(&AccessKey { groups: Vec::new(), ..question("root") }, now));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (mut allowed, now) = (Allowed::default(), Instant::now());
+        let (mut allowed, now) = (AccessCache::default(), Instant::now());
         for number in 0..2 * MAX_REMEMBERED {
             allowed.remember(question(&number.to_string()), now);
         }

@@ -1,10 +1,10 @@
 //! Why a user may not sign in, or may not stay.
 
-use crate::gateway::sign_in::{BadCertificate, NotPresent};
+use crate::gateway::sign_in::{PresenceError, UserCertificateError};
 
 /// Why somebody may not sign in, or not stay.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoAccess {
+pub enum AccessError {
     /// There is no such user.
     #[error("there is no such user")]
     UnknownUser,
@@ -19,10 +19,10 @@ pub enum NoAccess {
     UnknownKey,
     /// `spec.publicKeys`, of a security key
     #[error(transparent)]
-    NotPresent(#[from] NotPresent),
+    PresenceError(#[from] PresenceError),
     /// `spec.publicKeys`, the lines that begin with `cert-authority`
     #[error(transparent)]
-    Certificate(#[from] BadCertificate),
+    Certificate(#[from] UserCertificateError),
     /// `spec.authentication` asks for something else now.
     #[error("another factor is due")]
     OutOfTurn,
@@ -58,7 +58,7 @@ pub enum NoAccess {
     NoRight,
 }
 
-impl NoAccess {
+impl AccessError {
     /// A bounded word for the metrics.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl NoAccess {
             Self::Disabled => "disabled",
             Self::Expired => "expired",
             Self::UnknownKey => "key",
-            Self::NotPresent(_) => "security_key",
+            Self::PresenceError(_) => "security_key",
             Self::Certificate(_) => "certificate",
             Self::OutOfTurn => "out_of_turn",
             Self::WrongPassword => "password",

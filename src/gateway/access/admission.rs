@@ -61,8 +61,8 @@ impl AccessDeps {
     /// # Errors
     /// The refusal that the user reads.
     pub async fn admit(&self, signed_in: SignedIn, sign_in_name: &str) -> Result<Admitted, Refusal> {
-        let SignedIn { user, proof, permits } = signed_in;
-        let grant = self.directory.grant(user, proof, permits, sign_in_name).await?;
+        let SignedIn { user, proof, restrictions } = signed_in;
+        let grant = self.directory.grant(user, proof, restrictions, sign_in_name).await?;
         self.session_limit.room_for(&grant.user).await?;
         let target = &grant.target;
         if target.spec.recording == RecordingMode::Required && !self.has_recordings {

@@ -10,13 +10,13 @@ use kube::{Client, ResourceExt};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::access_cache::{Allowed, Question};
-use super::access_error::NoAccess;
+use super::access_cache::{AccessCache, AccessKey};
+use super::access_error::AccessError;
 use super::refusal::Refusal;
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
 use crate::cluster::{REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, ask, asks_as};
-use crate::gateway::sign_in::{Permits, Proof, SignInName, takes_certificates};
-use crate::gateway::ssh::Meant;
+use crate::gateway::sign_in::{KeyRestrictions, Proof, SignInName, takes_certificates};
+use crate::gateway::ssh::ResolvedTarget;
 
 /// What the gateway knows of users and targets.
 pub struct Directory {
@@ -25,7 +25,7 @@ pub struct Directory {
     targets: ReadableStore<BastionTarget>,
     changed: Arc<Notify>,
     reviews: Api<LocalSubjectAccessReview>,
-    allowed: Mutex<Allowed>,
+    allowed: Mutex<AccessCache>,
 }
 
 /// A user who may reach a target under a login.
@@ -36,7 +36,7 @@ pub struct Grant {
     /// What the user signed in with.
     pub proof: Proof,
     /// What that permits.
-    pub permits: Permits,
+    pub restrictions: KeyRestrictions,
     /// The target.
     pub target: Arc<BastionTarget>,
     /// The login on the target.
@@ -80,12 +80,12 @@ impl Directory {
     ///
     /// # Errors
     /// Why not, which is for the log: strangers get one answer to everything.
-    pub fn user(&self, name: &str) -> Result<Arc<BastionUser>, NoAccess> {
-        let user = self.known(name).ok_or(NoAccess::UnknownUser)?;
+    pub fn user(&self, name: &str) -> Result<Arc<BastionUser>, AccessError> {
+        let user = self.known(name).ok_or(AccessError::UnknownUser)?;
         if user.spec.disabled {
-            Err(NoAccess::Disabled)
+            Err(AccessError::Disabled)
         } else if user.spec.expires.as_ref().is_some_and(|expires| expires.0 <= Timestamp::now()) {
-            Err(NoAccess::Expired)
+            Err(AccessError::Expired)
         } else {
             Ok(user)
         }
@@ -119,15 +119,15 @@ impl Directory {
     ///
     /// # Errors
     /// Why not.
-    pub async fn still_granted(&self, grant: &Grant) -> Result<(), NoAccess> {
+    pub async fn still_granted(&self, grant: &Grant) -> Result<(), AccessError> {
         let user = self.user(&grant.user.name_any())?;
         grant.proof.still_good(&user)?;
-        let target = self.targets.get(&grant.target.name_any(), &self.namespace).ok_or(NoAccess::NoTarget)?;
+        let target = self.targets.get(&grant.target.name_any(), &self.namespace).ok_or(AccessError::NoTarget)?;
         if !target.spec.logins.iter().any(|login| login.0 == grant.login) {
-            return Err(NoAccess::NoLogin);
+            return Err(AccessError::NoLogin);
         }
         match self.may_connect(&user, &target, &grant.login).await {
-            Ok(false) => Err(NoAccess::NoRight),
+            Ok(false) => Err(AccessError::NoRight),
             Ok(true) | Err(_) => Ok(()),
         }
     }
@@ -153,7 +153,7 @@ impl Directory {
         &self,
         user: Arc<BastionUser>,
         proof: Proof,
-        permits: Permits,
+        restrictions: KeyRestrictions,
         text: &str,
     ) -> Result<Grant, Refusal> {
         let name: SignInName = text.parse()?;
@@ -173,7 +173,7 @@ impl Directory {
         if !logins.clone().any(|allowed| allowed == login) {
             return Err(Refusal::LoginNotAllowed { login, target: target_name, logins: logins.collect() });
         }
-        Ok(Grant { user, proof, permits, target, login })
+        Ok(Grant { user, proof, restrictions, target, login })
     }
 
     /// The same as [`Self::may_connect`], but for a right that was found within the last ten seconds.
@@ -183,7 +183,7 @@ impl Directory {
         target: &BastionTarget,
         login: &str,
     ) -> Result<bool, Refusal> {
-        let question = Question::new(user, target, login);
+        let question = AccessKey::new(user, target, login);
         if self.allowed().holds(&question, Instant::now()) {
             return Ok(true);
         }
@@ -195,19 +195,19 @@ impl Directory {
         Ok(may)
     }
 
-    fn allowed(&self) -> std::sync::MutexGuard<'_, Allowed> {
+    fn allowed(&self) -> std::sync::MutexGuard<'_, AccessCache> {
         self.allowed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The target that is meant by the name or address of a host, if the user may connect to it.
-    pub async fn meant(&self, user: &BastionUser, host: &str, port: u16) -> Option<Meant> {
+    pub async fn meant(&self, user: &BastionUser, host: &str, port: u16) -> Option<ResolvedTarget> {
         let target = self.targets.state().into_iter().find(|target| {
             let of_address = target.spec.address.eq_ignore_ascii_case(host) && target.spec.port == i32::from(port);
             of_address || target.name_any() == host
         })?;
         let login = target.spec.logins.first()?.0.clone();
         let allowed = self.may_connect(user, &target, &login).await.unwrap_or(false);
-        allowed.then(|| Meant { target: target.name_any(), login })
+        allowed.then(|| ResolvedTarget { target: target.name_any(), login })
     }
 
     /// Whether RBAC lets the user `connect`: on the target, on its login, or on one of its groups.

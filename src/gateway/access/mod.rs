@@ -9,7 +9,7 @@ mod refusal_events;
 mod revocation;
 mod session_limit;
 
-pub use access_error::NoAccess;
+pub use access_error::AccessError;
 pub use admission::{AccessDeps, Admitted, Opening};
 pub use directory::{Directory, Grant};
 pub use refusal::Refusal;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-use super::access_error::NoAccess;
+use super::access_error::AccessError;
 use super::directory::{Directory, Grant};
 use crate::gateway::instance::CurrentInstance;
 use crate::gateway::session::Registry;
@@ -38,7 +38,7 @@ async fn look(directory: &Directory, instance: &CurrentInstance) {
     }
 }
 
-fn revoke(registry: &Registry, names: &[String], reason: &NoAccess) {
+fn revoke(registry: &Registry, names: &[String], reason: &AccessError) {
     for name in names {
         info!(session = name, %reason, "access revoked");
         registry.end(name, &Cause::AccessRevoked(reason.to_string()));

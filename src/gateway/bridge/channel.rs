@@ -19,8 +19,8 @@ use super::types::{
     over,
 };
 use super::user_channel::UserChannel;
-use crate::gateway::instance::Pulse;
-use crate::gateway::observe::Tap;
+use crate::gateway::instance::PauseDetector;
+use crate::gateway::observe::ChannelObserver;
 use crate::gateway::session::Activity;
 use crate::gateway::target::TargetConnection;
 use crate::lifecycle::{Cause, Exit};
@@ -55,7 +55,7 @@ impl Opened {
 pub async fn join(
     user: UserChannel,
     connection: TargetConnection,
-    tap: Arc<Tap>,
+    tap: Arc<ChannelObserver>,
     context: ChannelContext,
 ) -> ChannelEnd {
     let ChannelContext { activity, pause_detector, mut announcements, cleanup_tasks } = context;
@@ -125,9 +125,9 @@ enum Asked {
 struct Bridge {
     user: UserChannel,
     target: TargetSide,
-    tap: Arc<Tap>,
+    tap: Arc<ChannelObserver>,
     activity: Arc<Activity>,
-    pause_detector: Arc<Pulse>,
+    pause_detector: Arc<PauseDetector>,
     asked: Mutex<VecDeque<Asked>>,
     progress: Mutex<Progress>,
 }
@@ -135,14 +135,14 @@ struct Bridge {
 #[derive(Debug, Default)]
 struct Progress {
     exit: Exit,
-    stage: Stage,
+    stage: ChannelState,
     terminal: bool,
     closed_by_user: bool,
 }
 
 /// How far a channel has come. It is set before the user's client is told, which may leave the moment it hears.
 #[derive(Clone, Copy, Debug, Default)]
-enum Stage {
+enum ChannelState {
     #[default]
     Open,
     Exited,
@@ -282,7 +282,7 @@ impl Bridge {
                 },
                 Item::Said(FromTarget::Close) => return self.closed().await,
                 Item::Said(FromTarget::Lost) => {
-                    self.progress().stage = Stage::TargetLost;
+                    self.progress().stage = ChannelState::TargetLost;
                     self.last_words(Cause::TargetClosed.notice().map(Into::into)).await;
                     return ChannelEnd::TargetLost;
                 }
@@ -297,7 +297,7 @@ impl Bridge {
     /// The target has refused to run what the user asked for.
     async fn not_run(&self, what: &str) -> ChannelEnd {
         let exit = Exit { code: Some(NOT_RUN), signal: None };
-        *self.progress() = Progress { exit, stage: Stage::Exited, ..Progress::default() };
+        *self.progress() = Progress { exit, stage: ChannelState::Exited, ..Progress::default() };
         refuse(&self.user, &format!("bastion: the target refused {what}")).await;
         ChannelEnd::Closed(self.take_exit())
     }
@@ -305,7 +305,7 @@ impl Bridge {
     /// The target has closed the channel.
     async fn closed(&self) -> ChannelEnd {
         // The user's client may be gone the moment it reads this, and that is then no broken connection.
-        self.progress().stage = Stage::Exited;
+        self.progress().stage = ChannelState::Exited;
         let _ = self.user.close().await;
         ChannelEnd::Closed(self.take_exit())
     }
@@ -367,10 +367,10 @@ impl Bridge {
     fn end_so_far(&self) -> ChannelEnd {
         let Progress { stage, closed_by_user, .. } = *self.progress();
         match stage {
-            Stage::Open if closed_by_user => ChannelEnd::Closed(self.take_exit()),
-            Stage::Open => ChannelEnd::Interrupted,
-            Stage::Exited => ChannelEnd::Closed(self.take_exit()),
-            Stage::TargetLost => ChannelEnd::TargetLost,
+            ChannelState::Open if closed_by_user => ChannelEnd::Closed(self.take_exit()),
+            ChannelState::Open => ChannelEnd::Interrupted,
+            ChannelState::Exited => ChannelEnd::Closed(self.take_exit()),
+            ChannelState::TargetLost => ChannelEnd::TargetLost,
         }
     }
 

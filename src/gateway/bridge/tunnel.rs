@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::inbox::Item;
 use super::request::{FromTarget, FromUser};
 use super::types::{Announcement, ChannelEnd, LAST_WORDS, TargetSide, UserSide, over};
-use crate::gateway::instance::Pulse;
+use crate::gateway::instance::PauseDetector;
 use crate::gateway::observe::Traffic;
 use crate::gateway::session::Activity;
 
@@ -28,7 +28,7 @@ pub struct Tunnel {
     /// The same, of this stream alone.
     pub traffic: Traffic,
     /// Says whether anything may pass.
-    pub pause_detector: Arc<Pulse>,
+    pub pause_detector: Arc<PauseDetector>,
 }
 
 impl Tunnel {

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::inbox::{Inboxes, Side};
 use super::request::{FromTarget, FromUser};
-use crate::gateway::instance::Pulse;
+use crate::gateway::instance::PauseDetector;
 use crate::gateway::observe::AuditLog;
 use crate::gateway::session::Activity;
 use crate::lifecycle::Exit;
@@ -33,7 +33,7 @@ pub struct ChannelContext {
     /// Counts what passes.
     pub activity: Arc<Activity>,
     /// Says whether input may pass: not after a pause, until the instance is known not to have been declared lost.
-    pub pause_detector: Arc<Pulse>,
+    pub pause_detector: Arc<PauseDetector>,
     /// What the session tells its channels.
     pub announcements: watch::Receiver<Announcement>,
     /// What is left to do after a channel's end.

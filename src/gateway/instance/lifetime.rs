@@ -13,12 +13,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::pause_detector::Pulse;
+use super::pause_detector::PauseDetector;
 use crate::api::{
     AUDIT_FINALIZER, BastionSession, BastionSessionStatus, LEASE_OF_GATEWAY, ObservedBy, POD_UID_ANNOTATION, Reason,
 };
 use crate::cluster::{Guarded, SessionWriter, UnreadableReports, regarding, retry_pace};
-use crate::gateway::observe::Place;
+use crate::gateway::observe::Endpoint;
 use crate::gateway::session::Registry;
 use crate::leases::{InstanceLease, LeaseError, new_instance};
 use crate::lifecycle::{Cause, End, Fence, RENEW_EVERY, RENEW_RETRY, STALE_AFTER};
@@ -33,7 +33,7 @@ pub struct Instance {
     /// The sessions that it carries.
     pub registry: Registry,
     /// Whether the process has been running all the time.
-    pub pulse: Arc<Pulse>,
+    pub pulse: Arc<PauseDetector>,
     fence: Mutex<Fence>,
 }
 
@@ -53,9 +53,9 @@ pub struct InstanceConfig {
 
 impl InstanceConfig {
     /// Returns the annotations of the Leases: the Pod's uid, and where live sessions can be observed.
-    pub fn lease_annotations(pod_uid: Option<String>, observe: Option<&Place>) -> BTreeMap<String, String> {
+    pub fn lease_annotations(pod_uid: Option<String>, observe: Option<&Endpoint>) -> BTreeMap<String, String> {
         let pod_uid = pod_uid.map(|uid| (POD_UID_ANNOTATION.to_owned(), uid));
-        observe.map(Place::annotations).unwrap_or_default().into_iter().chain(pod_uid).collect()
+        observe.map(Endpoint::annotations).unwrap_or_default().into_iter().chain(pod_uid).collect()
     }
 
     /// The sessions of the bastion.

@@ -10,5 +10,5 @@ mod succession;
 
 pub use current::CurrentInstance;
 pub use lifetime::{Instance, InstanceConfig};
-pub use pause_detector::Pulse;
+pub use pause_detector::PauseDetector;
 pub use succession::{begin, live};

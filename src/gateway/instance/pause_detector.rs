@@ -15,7 +15,7 @@ const BEAT: Duration = Duration::from_millis(250);
 
 /// The pulse of one gateway instance.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct PauseDetector {
     state: Mutex<State>,
     doubted: Notify,
     assured: Notify,
@@ -31,7 +31,7 @@ struct State {
     renewed: Instant,
 }
 
-impl Default for Pulse {
+impl Default for PauseDetector {
     fn default() -> Self {
         let now = Instant::now();
         let state = State { last_beat: now, doubt: None, renewed: now };
@@ -39,7 +39,7 @@ impl Default for Pulse {
     }
 }
 
-impl Pulse {
+impl PauseDetector {
     /// Beats for as long as it is polled.
     pub async fn beat(&self) {
         loop {
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_pause_leaves_a_doubt_that_only_a_later_renewal_settles() {
-        let pulse = Pulse::default();
+        let pulse = PauseDetector::default();
         let start = pulse.lock().last_beat;
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(pulse.take(at(1)) && pulse.take(at(3)));
@@ -145,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_comes_in_after_a_silence_before_the_lease_is_renewed() {
-        let pulse = Pulse::default();
+        let pulse = PauseDetector::default();
         pulse.fresh().await;
         pulse.lock().renewed = Instant::now().checked_sub(MAYBE_LOST_AFTER).unwrap();
         pulse.sure().await;
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_is_let_go_when_the_doubt_is_settled() {
-        let pulse = Pulse::default();
+        let pulse = PauseDetector::default();
         pulse.lock().doubt = Some(Instant::now());
         pulse.doubted().await;
         let settle = async {

@@ -6,7 +6,7 @@ use super::keys::Key;
 use super::picker::Picker;
 use super::text::width;
 use super::words::Language;
-use super::{Choice, Entry, Wish, candidate, details};
+use super::{Action, Choice, Entry, candidate, details};
 use crate::text::printable;
 
 /// How much of a long list is written at once.
@@ -49,10 +49,10 @@ impl List {
         self.write_list();
     }
 
-    pub fn press(&mut self, key: Key) -> Option<Wish> {
+    pub fn press(&mut self, key: Key) -> Option<Action> {
         match key {
-            Key::Leave => return Some(Wish::Leave),
-            Key::Escape if self.chosen.take().is_none() => return Some(Wish::Leave),
+            Key::Leave => return Some(Action::Leave),
+            Key::Escape if self.chosen.take().is_none() => return Some(Action::Leave),
             Key::Escape | Key::Redraw => {
                 self.out.push_str("\r\n");
                 self.write_list();
@@ -81,7 +81,7 @@ impl List {
     }
 
     /// A number, a name, or a part of one; nothing shows the list again.
-    fn answered(&mut self) -> Option<Wish> {
+    fn answered(&mut self) -> Option<Action> {
         let answer = std::mem::take(&mut self.answer);
         let answer = answer.trim();
         self.out.push_str("\r\n");
@@ -108,7 +108,7 @@ impl List {
     }
 
     /// A target with one login is connected to; of several logins, one is to choose.
-    fn take(&mut self, target: usize) -> Option<Wish> {
+    fn take(&mut self, target: usize) -> Option<Action> {
         if self.entries.get(target)?.logins.len() == 1 {
             return self.connect(target, 0);
         }
@@ -117,10 +117,10 @@ impl List {
         None
     }
 
-    fn connect(&self, target: usize, login: usize) -> Option<Wish> {
+    fn connect(&self, target: usize, login: usize) -> Option<Action> {
         let entry = self.entries.get(target)?;
         let login = entry.logins.get(login)?.clone();
-        Some(Wish::Connect(Choice { target: entry.name.clone(), login }))
+        Some(Action::Connect(Choice { target: entry.name.clone(), login }))
     }
 
     fn write_list(&mut self) {

@@ -45,7 +45,7 @@ pub struct Progress {
 
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Action {
     /// To connect.
     Connect(Choice),
     /// To leave.
@@ -125,7 +125,7 @@ impl Menu {
     }
 
     /// Takes a byte from the terminal.
-    pub fn read(&mut self, byte: u8) -> Option<Wish> {
+    pub fn read(&mut self, byte: u8) -> Option<Action> {
         let key = self.keys.read(byte)?;
         self.press(key)
     }
@@ -136,12 +136,12 @@ impl Menu {
     }
 
     /// Nothing longer has come for a while.
-    pub fn settle(&mut self) -> Option<Wish> {
+    pub fn settle(&mut self) -> Option<Action> {
         let key = self.keys.settle()?;
         self.press(key)
     }
 
-    fn press(&mut self, key: Key) -> Option<Wish> {
+    fn press(&mut self, key: Key) -> Option<Action> {
         match &mut self.face {
             Face::Screen(screen) => screen.press(key),
             Face::List(list) => list.press(key),

@@ -31,7 +31,7 @@ pub struct Usable {
 }
 
 /// Asks in the name of one user.
-pub struct Asker<'a> {
+pub struct RightsQuery<'a> {
     /// Where to ask.
     pub directory: &'a Directory,
     /// Who it is about.
@@ -51,7 +51,7 @@ struct Wide {
 
 type Answer = Result<bool, Refusal>;
 
-impl Asker<'_> {
+impl RightsQuery<'_> {
     /// What the user may open a shell on.
     ///
     /// # Errors

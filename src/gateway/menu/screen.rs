@@ -7,7 +7,7 @@ use super::keys::Key;
 use super::picker::Picker;
 use super::text::{cut, fit, width};
 use super::words::Language;
-use super::{Choice, Entry, Progress, Wish, candidate, details};
+use super::{Action, Choice, Entry, Progress, candidate, details};
 use crate::gateway::bridge::Size;
 use crate::text::printable;
 
@@ -100,10 +100,10 @@ impl Screen {
         self.notice = Some(notice);
     }
 
-    pub fn press(&mut self, key: Key) -> Option<Wish> {
+    pub fn press(&mut self, key: Key) -> Option<Action> {
         self.notice = None;
         match (key, self.chosen) {
-            (Key::Leave, _) | (Key::Escape, None) => return Some(Wish::Leave),
+            (Key::Leave, _) | (Key::Escape, None) => return Some(Action::Leave),
             (Key::Escape, Some(_)) => self.chosen = None,
             (Key::Redraw, _) => self.shown = None,
             (Key::Enter, None) => return self.enter(),
@@ -118,7 +118,7 @@ impl Screen {
     }
 
     /// A target with one login is connected to; of several logins, one is to choose.
-    fn enter(&mut self) -> Option<Wish> {
+    fn enter(&mut self) -> Option<Action> {
         let target = self.targets.selected()?;
         let logins = &self.entries.get(target)?.logins;
         if logins.len() == 1 {
@@ -130,10 +130,10 @@ impl Screen {
         None
     }
 
-    fn connect(&self, target: usize, login: usize) -> Option<Wish> {
+    fn connect(&self, target: usize, login: usize) -> Option<Action> {
         let entry = self.entries.get(target)?;
         let login = entry.logins.get(login)?.clone();
-        Some(Wish::Connect(Choice { target: entry.name.clone(), login }))
+        Some(Action::Connect(Choice { target: entry.name.clone(), login }))
     }
 
     /// What the terminal must be sent.

@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::rights::{Asker, Usable};
-use super::{Choice, Language, Menu, Wish};
+use super::rights::{RightsQuery, Usable};
+use super::{Action, Choice, Language, Menu};
 use crate::api::{Allow, BastionUser};
 use crate::gateway::access::{Admitted, Grant, Opening, Refusal};
 use crate::gateway::bridge::{FromUser, Item, NOT_RUN, Opened, PtyRequest, Request, UserChannel, channel};
 use crate::gateway::observe::AuditLog;
-use crate::gateway::session::{Activity, ClientSide, Parting, task};
-use crate::gateway::sign_in::{Permits, SignInName, SignedIn};
+use crate::gateway::session::{Activity, ClientSide, CloseReason, task};
+use crate::gateway::sign_in::{KeyRestrictions, SignInName, SignedIn};
 use crate::gateway::state::Gateway;
 use crate::metrics::{METRICS, MenuLabels};
 use crate::text::printable;
@@ -47,7 +47,7 @@ const KEPT_BYTES: usize = 64 * 1024;
 const KEPT_NOTICES: usize = 16;
 
 /// Somebody who has signed in and named no target.
-pub struct Guest {
+pub struct PendingUser {
     /// Who, and by what.
     pub signed_in: SignedIn,
     /// A place in the lobby.
@@ -55,7 +55,7 @@ pub struct Guest {
 }
 
 /// Why somebody leaves without a session.
-enum Leave {
+enum SelectionError {
     /// By their own choice.
     Left,
     /// They closed the channel, or their connection is gone.
@@ -71,18 +71,18 @@ enum Leave {
 /// Has the guest choose a target, and runs the session on it. `target` is set when there is one.
 pub async fn run(
     gateway: Arc<Gateway>,
-    guest: Guest,
+    pending_user: PendingUser,
     mut client: ClientSide,
     target: Arc<OnceLock<Opening>>,
     activity: Arc<Activity>,
 ) {
-    let Guest { signed_in, place } = guest;
+    let PendingUser { signed_in, place } = pending_user;
     METRICS.menus_open.inc();
-    let visit = Visit { gateway: gateway.clone(), signed_in, until: Instant::now() + LONGEST };
-    let end = visit.run(&mut client).await;
+    let selection = Selection { gateway: gateway.clone(), signed_in, until: Instant::now() + LONGEST };
+    let end = selection.run(&mut client).await;
     METRICS.menus_open.dec();
     drop(place);
-    let outcome = MenuLabels { outcome: end.as_ref().err().map_or("session", Leave::label) };
+    let outcome = MenuLabels { outcome: end.as_ref().err().map_or("session", SelectionError::label) };
     METRICS.menus.get_or_create(&outcome).inc();
     match end {
         Ok((channel, admitted)) => {
@@ -91,36 +91,36 @@ pub async fn run(
             client.first = Some(Opened::Session(channel));
             task::run(gateway.sessions.clone(), admitted, client, activity).await;
         }
-        Err(leave) => client.leave(leave.notice().map_or(Parting::Left, Parting::Refused)).await,
+        Err(leave) => client.leave(leave.notice().map_or(CloseReason::Left, CloseReason::Refused)).await,
     }
 }
 
-struct Visit {
+struct Selection {
     gateway: Arc<Gateway>,
     signed_in: SignedIn,
     until: Instant,
 }
 
-impl Visit {
-    async fn run(&self, client: &mut ClientSide) -> Result<(UserChannel, Admitted), Leave> {
+impl Selection {
+    async fn run(&self, client: &mut ClientSide) -> Result<(UserChannel, Admitted), SelectionError> {
         let (channel, mut asked, pty) = self.await_shell(client).await?;
         let language = Language::of(|name| asked.variable(name));
         let mut menu = Menu::new(&self.signed_in.user.name_any(), &pty.term, pty.size, language);
         let chosen = self.choose(client, &channel, &mut asked, &mut menu).await;
-        if !matches!(chosen, Err(Leave::Gone)) {
+        if !matches!(chosen, Err(SelectionError::Gone)) {
             show(&channel, menu.close().to_vec()).await?;
         }
         match chosen {
             Ok(admitted) => {
-                let Grant { target, login, permits, .. } = &admitted.grant;
+                let Grant { target, login, restrictions, .. } = &admitted.grant;
                 let connecting = format!("{}\r\n", printable(&language.connecting(login, &target.name_any())));
                 show(&channel, connecting.into_bytes()).await?;
-                let items = asked.into_items(permits, target.spec.allow, &admitted.audit);
+                let items = asked.into_items(restrictions, target.spec.allow, &admitted.audit);
                 channel.inbox().put_back(items);
                 Ok((channel, admitted))
             }
             Err(leave) => {
-                let status = if matches!(leave, Leave::Left) { LEFT } else { NOT_RUN };
+                let status = if matches!(leave, SelectionError::Left) { LEFT } else { NOT_RUN };
                 channel::close(&channel, leave.notice().as_deref(), status).await;
                 Err(leave)
             }
@@ -128,7 +128,7 @@ impl Visit {
     }
 
     /// Waits for a shell on a terminal. Whatever else is asked for needs a target, and is told so.
-    async fn await_shell(&self, client: &mut ClientSide) -> Result<(UserChannel, Asked, PtyRequest), Leave> {
+    async fn await_shell(&self, client: &mut ClientSide) -> Result<(UserChannel, Asked, PtyRequest), SelectionError> {
         let (idle, gone) = (Instant::now() + IDLE, client.gone.clone());
         loop {
             let opened = tokio::select! {
@@ -161,7 +161,7 @@ impl Visit {
         channel: &UserChannel,
         asked: &mut Asked,
         menu: &mut Menu,
-    ) -> Result<Admitted, Leave> {
+    ) -> Result<Admitted, SelectionError> {
         let done = Arc::new(AtomicUsize::new(0));
         let mut checking = self.check_rights(done.clone());
         let mut progress = interval(PROGRESS_EVERY);
@@ -190,8 +190,8 @@ impl Visit {
                 leave = self.interrupted(&gone, idle, menu.language()) => return Err(leave),
             };
             match wish {
-                Some(Wish::Leave) => return Err(Leave::Left),
-                Some(Wish::Connect(choice)) => match self.admit(&choice).await {
+                Some(Action::Leave) => return Err(SelectionError::Left),
+                Some(Action::Connect(choice)) => match self.admit(&choice).await {
                     Ok(admitted) => return Ok(admitted),
                     Err(refusal) => {
                         refusal.report(&self.signed_in.user.name_any(), client.peer);
@@ -221,16 +221,16 @@ impl Visit {
         checking
     }
 
-    fn asker<'a>(&'a self, done: &'a AtomicUsize) -> Asker<'a> {
+    fn asker<'a>(&'a self, done: &'a AtomicUsize) -> RightsQuery<'a> {
         asker(&self.gateway, &self.signed_in.user, done)
     }
 
     /// Whatever ends a visit from outside.
-    async fn interrupted(&self, gone: &CancellationToken, idle: Instant, language: Language) -> Leave {
+    async fn interrupted(&self, gone: &CancellationToken, idle: Instant, language: Language) -> SelectionError {
         tokio::select! {
-            () = gone.cancelled() => Leave::Gone,
-            () = self.gateway.sessions.stop.cancelled() => Leave::Refused(Refusal::NotReady),
-            () = sleep_until(idle.min(self.until)) => Leave::TooLong(language),
+            () = gone.cancelled() => SelectionError::Gone,
+            () = self.gateway.sessions.stop.cancelled() => SelectionError::Refused(Refusal::NotReady),
+            () = sleep_until(idle.min(self.until)) => SelectionError::TooLong(language),
         }
     }
 
@@ -241,16 +241,16 @@ impl Visit {
     }
 }
 
-fn asker<'a>(gateway: &'a Gateway, user: &'a BastionUser, done: &'a AtomicUsize) -> Asker<'a> {
-    Asker { directory: &gateway.access.directory, user, questions: &gateway.pending.questions, done }
+fn asker<'a>(gateway: &'a Gateway, user: &'a BastionUser, done: &'a AtomicUsize) -> RightsQuery<'a> {
+    RightsQuery { directory: &gateway.access.directory, user, questions: &gateway.pending.questions, done }
 }
 
 /// Gives the menu what there is to choose from.
-fn fill(menu: &mut Menu, usable: Result<Usable, Refusal>) -> Result<(), Leave> {
-    let Usable { entries, unchecked } = usable.map_err(Leave::Refused)?;
+fn fill(menu: &mut Menu, usable: Result<Usable, Refusal>) -> Result<(), SelectionError> {
+    let Usable { entries, unchecked } = usable.map_err(SelectionError::Refused)?;
     match (entries.is_empty(), unchecked) {
-        (true, 0) => Err(Leave::Nothing(menu.language())),
-        (true, _) => Err(Leave::Refused(Refusal::RightsUnknown)),
+        (true, 0) => Err(SelectionError::Nothing(menu.language())),
+        (true, _) => Err(SelectionError::Refused(Refusal::RightsUnknown)),
         (false, _) => {
             menu.fill(entries, unchecked);
             Ok(())
@@ -259,13 +259,13 @@ fn fill(menu: &mut Menu, usable: Result<Usable, Refusal>) -> Result<(), Leave> {
 }
 
 /// Sends something to the user's terminal, who may be slow to read, but not at a standstill.
-async fn show(channel: &UserChannel, output: Vec<u8>) -> Result<(), Leave> {
+async fn show(channel: &UserChannel, output: Vec<u8>) -> Result<(), SelectionError> {
     if output.is_empty() {
         return Ok(());
     }
     match timeout(READ, channel.send(None, output.into())).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Leave::Gone),
+        Ok(Err(_)) | Err(_) => Err(SelectionError::Gone),
     }
 }
 
@@ -332,7 +332,7 @@ impl Asked {
     }
 
     /// Does in the menu what comes from the user.
-    fn heed(&mut self, item: Item<FromUser>, menu: &mut Menu) -> Result<Option<Wish>, Leave> {
+    fn heed(&mut self, item: Item<FromUser>, menu: &mut Menu) -> Result<Option<Action>, SelectionError> {
         match item {
             Item::Data(bytes) => {
                 let wish = bytes.iter().enumerate().find_map(|(at, byte)| Some((at, menu.read(*byte)?)));
@@ -348,14 +348,14 @@ impl Asked {
                 self.keep(request);
                 Ok(None)
             }
-            Item::Said(FromUser::Eof) => Ok(Some(Wish::Leave)),
-            Item::Said(FromUser::Close) => Err(Leave::Gone),
+            Item::Said(FromUser::Eof) => Ok(Some(Action::Leave)),
+            Item::Said(FromUser::Close) => Err(SelectionError::Gone),
         }
     }
 
     /// The same requests for the target, with the size that the terminal has now.
-    fn into_items(self, permits: &Permits, allow: Allow, audit: &AuditLog) -> Vec<Item<FromUser>> {
-        let agent = self.agent.then(|| match permits.agent(allow) {
+    fn into_items(self, restrictions: &KeyRestrictions, allow: Allow, audit: &AuditLog) -> Vec<Item<FromUser>> {
+        let agent = self.agent.then(|| match restrictions.agent(allow) {
             Ok(()) => Request::AgentForward,
             Err(denied) => {
                 audit.tunnel("agent_forward", "", 0, None, denied.result);
@@ -365,7 +365,7 @@ impl Asked {
         let notices = self.notices.into_iter().map(Request::Notice).chain(agent);
         let env = self.env.into_iter().map(|(name, value)| Request::Env { name, value });
         // The target may allow no shell by now.
-        let shell: Vec<_> = match permits.pass(allow, Request::Shell) {
+        let shell: Vec<_> = match restrictions.pass(allow, Request::Shell) {
             Ok(requests) => requests.into_iter().map(FromUser::Request).collect(),
             Err(notice) => vec![FromUser::Refused(notice)],
         };
@@ -375,7 +375,7 @@ impl Asked {
     }
 }
 
-impl Leave {
+impl SelectionError {
     /// A bounded word for the metrics.
     const fn label(&self) -> &'static str {
         match self {

@@ -33,12 +33,12 @@ fn entries() -> Vec<Entry> {
 }
 
 /// A menu, and a terminal that shows it.
-struct Stage {
+struct Broadcast {
     menu: Menu,
     terminal: vt100::Parser,
 }
 
-impl Stage {
+impl Broadcast {
     fn new(columns: u16, rows: u16, language: Language, entries: Vec<Entry>) -> Self {
         let mut menu = Menu::new("alice", "xterm", size(columns.into(), rows.into()), language);
         let mut terminal = emulator(rows, columns);
@@ -54,7 +54,7 @@ impl Stage {
         self.terminal.process(&self.menu.output());
     }
 
-    fn type_in(&mut self, text: &str) -> Option<Wish> {
+    fn type_in(&mut self, text: &str) -> Option<Action> {
         let wish = text.bytes().find_map(|byte| self.menu.read(byte));
         let settled = if self.menu.is_open() { self.menu.settle() } else { None };
         self.show();
@@ -68,13 +68,13 @@ impl Stage {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "as the menu returns it")]
-fn connect(target: &str, login: &str) -> Option<Wish> {
-    Some(Wish::Connect(Choice { target: target.into(), login: login.into() }))
+fn connect(target: &str, login: &str) -> Option<Action> {
+    Some(Action::Connect(Choice { target: target.into(), login: login.into() }))
 }
 
 #[test]
 fn it_shows_the_targets_and_takes_the_screen_for_itself() {
-    let mut stage = Stage::new(80, 10, Language::English, entries());
+    let mut stage = Broadcast::new(80, 10, Language::English, entries());
     let expected = [
         "Bastion: choose a target, alice",
         "Search:                                                                     3/3",
@@ -97,7 +97,7 @@ fn it_shows_the_targets_and_takes_the_screen_for_itself() {
 
 #[test]
 fn it_speaks_chinese_and_measures_it() {
-    let mut stage = Stage::new(60, 8, Language::Chinese, entries());
+    let mut stage = Broadcast::new(60, 8, Language::Chinese, entries());
     stage.type_in("订单");
     let expected = [
         "堡垒机：alice，请选择目标",
@@ -115,7 +115,7 @@ fn it_speaks_chinese_and_measures_it() {
 
 #[test]
 fn a_target_with_several_logins_asks_for_one() {
-    let mut stage = Stage::new(80, 24, Language::English, entries());
+    let mut stage = Broadcast::new(80, 24, Language::English, entries());
     assert_eq!(stage.type_in("web-1\r"), None);
     assert_eq!(stage.rows()[0], "Bastion: choose a login on web-1");
     assert_eq!(&stage.rows()[3..5], ["> root", "  deploy"]);
@@ -131,11 +131,11 @@ fn a_target_with_several_logins_asks_for_one() {
 #[case("shop\rdep\r", connect("web-1", "deploy"))]
 #[case("nothing like it\r", None)]
 #[case("nothing\x15web-2\r", connect("web-2", "root"))]
-#[case("\x1b", Some(Wish::Leave))]
-#[case("web\x03", Some(Wish::Leave))]
-#[case("\x04", Some(Wish::Leave))]
-fn keys_lead_somewhere(#[case] keys: &str, #[case] expected: Option<Wish>) {
-    assert_eq!(Stage::new(80, 24, Language::English, entries()).type_in(keys), expected);
+#[case("\x1b", Some(Action::Leave))]
+#[case("web\x03", Some(Action::Leave))]
+#[case("\x04", Some(Action::Leave))]
+fn keys_lead_somewhere(#[case] keys: &str, #[case] expected: Option<Action>) {
+    assert_eq!(Broadcast::new(80, 24, Language::English, entries()).type_in(keys), expected);
 }
 
 #[rstest]
@@ -145,14 +145,14 @@ fn keys_lead_somewhere(#[case] keys: &str, #[case] expected: Option<Wish>) {
 fn small_terminals_show_what_matters(#[case] columns: u16, #[case] rows: u16, #[case] expected: &[&str]) {
     let names = ["web-00000000000000000", "web-1", "web-2"];
     let entries = names.iter().map(|name| entry(name, &["root"], &["web"], "a server")).collect();
-    let mut stage = Stage::new(columns, rows, Language::English, entries);
+    let mut stage = Broadcast::new(columns, rows, Language::English, entries);
     stage.type_in("we");
     assert_eq!(stage.rows(), expected);
 }
 
 #[test]
 fn a_resized_terminal_is_drawn_anew() {
-    let mut stage = Stage::new(80, 24, Language::English, entries());
+    let mut stage = Broadcast::new(80, 24, Language::English, entries());
     stage.type_in("\x1b[B");
     stage.terminal.screen_mut().set_size(cells(6), cells(30));
     stage.menu.resize(size(30, 6));
@@ -200,8 +200,8 @@ fn a_dumb_terminal_gets_a_numbered_list() {
 #[case("3\r", connect("web-2", "root"))]
 #[case("db-1\r", connect("db-1", "postgres"))]
 #[case("订单\r", connect("db-1", "postgres"))]
-#[case("0\r\x03", Some(Wish::Leave))]
-fn answers_lead_somewhere(#[case] keys: &str, #[case] expected: Option<Wish>) {
+#[case("0\r\x03", Some(Action::Leave))]
+fn answers_lead_somewhere(#[case] keys: &str, #[case] expected: Option<Action>) {
     let mut menu = Menu::new("alice", "dumb", size(80, 24), Language::English);
     menu.fill(entries(), 0);
     assert_eq!(keys.bytes().find_map(|byte| menu.read(byte)), expected);
@@ -246,7 +246,7 @@ proptest! {
 
     #[test]
     fn no_line_is_longer_than_the_terminal(columns in 1_u16..120, rows in 1_u16..40, query in "[a-z数据]{0,80}") {
-        let mut stage = Stage::new(columns, rows, Language::Chinese, entries());
+        let mut stage = Broadcast::new(columns, rows, Language::Chinese, entries());
         stage.type_in(&query);
         let screen = stage.terminal.screen();
         prop_assert!((0..rows).all(|row| !screen.row_wrapped(row)));

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::preauth_limits::{PreauthLimits, PreauthPermit, TooMany};
-use super::proxy_protocol::NoHeader;
+use super::proxy_protocol::ProxyHeaderError;
 use super::tcp_stream::Socket;
 use super::{preauth_limits, proxy_protocol};
 use crate::gateway::bridge::WINDOW;
@@ -78,7 +78,7 @@ pub async fn run(
 async fn introduce(
     mut stream: TcpStream,
     load_balancer: SocketAddr,
-) -> Result<(TcpStream, SocketAddr), (SocketAddr, NoHeader)> {
+) -> Result<(TcpStream, SocketAddr), (SocketAddr, ProxyHeaderError)> {
     match proxy_protocol::read(&mut stream, load_balancer).await {
         Ok(client) => Ok((stream, client)),
         Err(error) => Err((load_balancer, error)),
@@ -86,7 +86,7 @@ async fn introduce(
 }
 
 /// Tells of a load balancer that did not.
-fn complain(load_balancer: SocketAddr, error: &NoHeader, unintroduced: &mut LogLimiter) {
+fn complain(load_balancer: SocketAddr, error: &ProxyHeaderError, unintroduced: &mut LogLimiter) {
     METRICS.connections_refused.get_or_create(&RefusalLabels { reason: "proxy_header" }).inc();
     if let Some(connections) = unintroduced.count(Instant::now()) {
         warn!(%load_balancer, %error, connections, "connections are turned away: where they come from was not said");

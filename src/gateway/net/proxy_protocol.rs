@@ -20,7 +20,7 @@ const MOST: usize = 2048;
 
 /// Why a connection through a load balancer came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum NoHeader {
+pub enum ProxyHeaderError {
     #[error("it sent no header of the PROXY protocol, version 2, within {} s", TIME_TO_SEND.as_secs())]
     Late,
     #[error("the header of the PROXY protocol did not come: {0}")]
@@ -42,12 +42,12 @@ pub fn is_load_balancer(from: &[IpNet], peer: SocketAddr) -> bool {
 ///
 /// # Errors
 /// When no header comes, or another one.
-pub async fn read(stream: &mut TcpStream, load_balancer: SocketAddr) -> Result<SocketAddr, NoHeader> {
-    let header = timeout(TIME_TO_SEND, receive(stream)).await.map_err(|_| NoHeader::Late)??;
+pub async fn read(stream: &mut TcpStream, load_balancer: SocketAddr) -> Result<SocketAddr, ProxyHeaderError> {
+    let header = timeout(TIME_TO_SEND, receive(stream)).await.map_err(|_| ProxyHeaderError::Late)??;
     Ok(client(&Header::try_from(&header[..])?).unwrap_or(load_balancer))
 }
 
-async fn receive(stream: &mut TcpStream) -> Result<Vec<u8>, NoHeader> {
+async fn receive(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyHeaderError> {
     let mut header = vec![0; FIXED];
     stream.read_exact(&mut header).await?;
     // What is no header has no length either.
@@ -58,7 +58,7 @@ async fn receive(stream: &mut TcpStream) -> Result<Vec<u8>, NoHeader> {
     }
     let rest = usize::from(u16::from_be_bytes([header[14], header[15]]));
     if rest > MOST {
-        return Err(NoHeader::TooLong(rest));
+        return Err(ProxyHeaderError::TooLong(rest));
     }
     header.resize(FIXED + rest, 0);
     stream.read_exact(&mut header[FIXED..]).await?;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     /// What is read of these bytes, of which the last ones come later, and what is left then.
-    async fn read_of(sent: &[u8], later: usize) -> (Result<SocketAddr, NoHeader>, Vec<u8>) {
+    async fn read_of(sent: &[u8], later: usize) -> (Result<SocketAddr, ProxyHeaderError>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut stream, _) = listener.accept().await.unwrap();

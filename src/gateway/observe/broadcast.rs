@@ -16,7 +16,7 @@ const WAITING: usize = 64;
 
 /// The terminals of one session.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Broadcast {
     announce: watch::Sender<Announcement>,
     state: Mutex<State>,
 }
@@ -27,7 +27,7 @@ struct State {
     /// How many there were.
     last: u32,
     /// Set from when somebody follows for the first time.
-    audience: Option<broadcast::Sender<Shown>>,
+    audience: Option<broadcast::Sender<TerminalEvent>>,
     over: Option<Cause>,
 }
 
@@ -40,7 +40,7 @@ struct Terminal {
 
 /// Something that is to be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum TerminalEvent {
     /// A terminal is there, or has another size now.
     Terminal {
         /// Counted from 1 in its session.
@@ -69,12 +69,12 @@ pub enum Shown {
 /// What there is to be seen, and then what comes.
 pub struct View {
     /// What there is.
-    pub now: Vec<Shown>,
+    pub now: Vec<TerminalEvent>,
     /// What comes.
-    pub then: broadcast::Receiver<Shown>,
+    pub then: broadcast::Receiver<TerminalEvent>,
 }
 
-impl Stage {
+impl Broadcast {
     /// Without a terminal yet. Who has the session is told by `announce` of those who follow it.
     pub fn new(announce: watch::Sender<Announcement>) -> Self {
         Self { announce, state: Mutex::default() }
@@ -86,7 +86,7 @@ impl Stage {
         state.last += 1;
         let number = state.last;
         state.terminals.insert(number, Terminal { columns, rows, recent: VecDeque::new() });
-        state.show(|| Shown::Terminal { number, columns, rows });
+        state.show(|| TerminalEvent::Terminal { number, columns, rows });
         number
     }
 
@@ -95,7 +95,7 @@ impl Stage {
         let mut state = self.lock();
         if let Some(terminal) = state.terminals.get_mut(&number) {
             (terminal.columns, terminal.rows) = (columns, rows);
-            state.show(|| Shown::Terminal { number, columns, rows });
+            state.show(|| TerminalEvent::Terminal { number, columns, rows });
         }
     }
 
@@ -104,7 +104,7 @@ impl Stage {
         let mut state = self.lock();
         if let Some(terminal) = state.terminals.get_mut(&number) {
             terminal.keep(bytes);
-            state.show(|| Shown::Output { number, bytes: Bytes::copy_from_slice(bytes) });
+            state.show(|| TerminalEvent::Output { number, bytes: Bytes::copy_from_slice(bytes) });
         }
     }
 
@@ -112,7 +112,7 @@ impl Stage {
     pub fn closed(&self, number: u32) {
         let mut state = self.lock();
         if state.terminals.remove(&number).is_some() {
-            state.show(|| Shown::Closed { number });
+            state.show(|| TerminalEvent::Closed { number });
         }
     }
 
@@ -120,7 +120,7 @@ impl Stage {
     pub fn over(&self, cause: &Cause) {
         let mut state = self.lock();
         state.over = Some(cause.clone());
-        state.show(|| Shown::Over(cause.clone()));
+        state.show(|| TerminalEvent::Over(cause.clone()));
     }
 
     /// Everything that there is to be seen.
@@ -128,7 +128,7 @@ impl Stage {
         let mut state = self.lock();
         let then = state.audience.get_or_insert_with(|| broadcast::channel(WAITING).0).subscribe();
         let terminals = state.terminals.iter().flat_map(|(number, terminal)| terminal.shown(*number));
-        View { now: terminals.chain(state.over.clone().map(Shown::Over)).collect(), then }
+        View { now: terminals.chain(state.over.clone().map(TerminalEvent::Over)).collect(), then }
     }
 
     /// Has those who sit at its terminals read something, unless the session is over.
@@ -148,7 +148,7 @@ impl Stage {
 }
 
 impl State {
-    fn show(&self, what: impl FnOnce() -> Shown) {
+    fn show(&self, what: impl FnOnce() -> TerminalEvent) {
         if let Some(audience) = self.audience.as_ref().filter(|audience| audience.receiver_count() > 0) {
             // Somebody follows, or has left this moment.
             let _ = audience.send(what());
@@ -164,9 +164,12 @@ impl Terminal {
         self.recent.extend(bytes);
     }
 
-    fn shown(&self, number: u32) -> [Shown; 2] {
+    fn shown(&self, number: u32) -> [TerminalEvent; 2] {
         let bytes = self.recent.iter().copied().collect();
-        [Shown::Terminal { number, columns: self.columns, rows: self.rows }, Shown::Output { number, bytes }]
+        [
+            TerminalEvent::Terminal { number, columns: self.columns, rows: self.rows },
+            TerminalEvent::Output { number, bytes },
+        ]
     }
 }
 
@@ -174,13 +177,13 @@ impl Terminal {
 mod tests {
     use super::*;
 
-    fn stage() -> (Stage, watch::Receiver<Announcement>) {
+    fn stage() -> (Broadcast, watch::Receiver<Announcement>) {
         let (announce, announced) = watch::channel(Announcement::None);
-        (Stage::new(announce), announced)
+        (Broadcast::new(announce), announced)
     }
 
-    fn output(number: u32, text: &[u8]) -> Shown {
-        Shown::Output { number, bytes: Bytes::copy_from_slice(text) }
+    fn output(number: u32, text: &[u8]) -> TerminalEvent {
+        TerminalEvent::Output { number, bytes: Bytes::copy_from_slice(text) }
     }
 
     #[test]
@@ -192,8 +195,8 @@ mod tests {
         stage.resized(two, 120, 40);
         let mut view = stage.view();
         let (first, second) = (
-            Shown::Terminal { number: one, columns: 80, rows: 24 },
-            Shown::Terminal { number: two, columns: 120, rows: 40 },
+            TerminalEvent::Terminal { number: one, columns: 80, rows: 24 },
+            TerminalEvent::Terminal { number: two, columns: 120, rows: 40 },
         );
         assert_eq!(view.now, [first, output(one, b"one"), second, output(two, b"two")]);
         stage.output(one, b" more");
@@ -201,9 +204,12 @@ mod tests {
         stage.output(two, b"nobody's");
         stage.over(&Cause::TabClosed);
         let then: Vec<_> = std::iter::from_fn(|| view.then.try_recv().ok()).collect();
-        assert_eq!(then, [output(one, b" more"), Shown::Closed { number: two }, Shown::Over(Cause::TabClosed)]);
+        assert_eq!(
+            then,
+            [output(one, b" more"), TerminalEvent::Closed { number: two }, TerminalEvent::Over(Cause::TabClosed)]
+        );
         let late = stage.view().now;
-        assert_eq!(late.last(), Some(&Shown::Over(Cause::TabClosed)));
+        assert_eq!(late.last(), Some(&TerminalEvent::Over(Cause::TabClosed)));
         assert!(late.contains(&output(one, b"one more")), "{late:?}");
     }
 
@@ -218,7 +224,7 @@ mod tests {
         }
         assert!(matches!(view.then.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
         let now = stage.view().now;
-        let Some(Shown::Output { bytes, .. }) = now.last() else { panic!("{now:?}") };
+        let Some(TerminalEvent::Output { bytes, .. }) = now.last() else { panic!("{now:?}") };
         assert_eq!(bytes.len(), RECENT);
         assert!(bytes.ends_with(format!("{:08}", 2 * WAITING - 1).as_bytes()));
     }
@@ -226,7 +232,7 @@ mod tests {
     #[test]
     fn who_has_the_session_is_told_while_it_goes_on() {
         let (announce, announced) = watch::channel(Announcement::None);
-        let stage = Stage::new(announce.clone());
+        let stage = Broadcast::new(announce.clone());
         stage.tell("carol is here".to_owned());
         assert!(matches!(&*announced.borrow(), Announcement::Warning(text) if &**text == "carol is here"));
         announce.send_replace(Announcement::Over(None));

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::audit_log::AuditLog;
-use super::broadcast::Stage;
+use super::broadcast::Broadcast;
 use super::sftp::Follower;
 use super::traffic::Traffic;
 use crate::gateway::bridge::{PtyRequest, Request};
@@ -24,12 +24,12 @@ pub struct Observers {
     /// Where it is recorded what the user sees.
     pub recording: Arc<SessionRecording>,
     /// Where it is shown, to those who follow the session.
-    pub stage: Arc<Stage>,
+    pub stage: Arc<Broadcast>,
 }
 
 /// One channel, observed.
 #[derive(Debug)]
-pub struct Tap {
+pub struct ChannelObserver {
     observers: Observers,
     state: Mutex<State>,
     recorder: OnceLock<Arc<Recorder>>,
@@ -48,7 +48,7 @@ struct State {
     exit: Exit,
 }
 
-impl Tap {
+impl ChannelObserver {
     /// An observer of a new channel.
     pub fn new(observers: Observers) -> Self {
         Self {

@@ -11,14 +11,14 @@ use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::audit_log::AuditLog;
-use super::broadcast::{Shown, Stage, View};
+use super::broadcast::{Broadcast, TerminalEvent, View};
 use super::message;
 use super::message::{FromPage, ToPage};
 use crate::http::websocket::{HEARTBEAT, PATIENCE, SILENCE, close};
 use crate::metrics::METRICS;
 
 /// Why it is over.
-enum Bye {
+enum CloseReason {
     /// The session is over, and they know.
     Over,
     /// They have left, or their network has.
@@ -32,9 +32,9 @@ enum Bye {
 }
 
 /// A session that can be observed.
-pub struct Staged {
+pub struct ObservedSession {
     /// What its terminals show.
-    pub stage: Arc<Stage>,
+    pub stage: Arc<Broadcast>,
     /// Where observers are noted.
     pub audit: Arc<AuditLog>,
     /// The name and uid of its object.
@@ -42,9 +42,9 @@ pub struct Staged {
 }
 
 /// Somebody who follows a session.
-pub struct Watching {
+pub struct ObserverConnection {
     /// The session.
-    pub staged: Staged,
+    pub staged: ObservedSession,
     /// The Kubernetes user name.
     pub who: String,
     /// The way to them.
@@ -53,31 +53,31 @@ pub struct Watching {
     pub stop: CancellationToken,
 }
 
-impl Watching {
+impl ObserverConnection {
     /// Shows the session until that is over.
     pub async fn run(mut self) {
         METRICS.followers.inc();
         self.staged.stage.tell(format!("bastion: {} is watching this session", self.who));
         self.staged.audit.followed(&self.who, "started");
-        let Err(bye) = self.show().await;
+        let Err(reason) = self.show().await;
         self.staged.audit.followed(&self.who, "ended");
         self.staged.stage.tell(format!("bastion: {} is no longer watching this session", self.who));
         METRICS.followers.dec();
-        self.part(&bye).await;
+        self.part(&reason).await;
     }
 
-    async fn part(mut self, bye: &Bye) {
-        let (code, reason) = match bye {
-            Bye::Gone => return,
-            Bye::Over => (close_code::NORMAL, ""),
-            Bye::Silent => (close_code::AGAIN, "no sign of life; connect again"),
-            Bye::Spoke => (close_code::POLICY, "a session that is followed takes no input"),
-            Bye::Leaving => (close_code::AWAY, "this gateway ends"),
+    async fn part(mut self, reason: &CloseReason) {
+        let (code, reason) = match reason {
+            CloseReason::Gone => return,
+            CloseReason::Over => (close_code::NORMAL, ""),
+            CloseReason::Silent => (close_code::AGAIN, "no sign of life; connect again"),
+            CloseReason::Spoke => (close_code::POLICY, "a session that is followed takes no input"),
+            CloseReason::Leaving => (close_code::AWAY, "this gateway ends"),
         };
         let _ = timeout(PATIENCE, self.socket.send(close(code, reason.to_owned()))).await;
     }
 
-    async fn show(&mut self) -> Result<Infallible, Bye> {
+    async fn show(&mut self) -> Result<Infallible, CloseReason> {
         let audit = self.staged.audit.clone();
         let [session, user, target, login] = audit.about();
         self.say(ToPage::Following { session, user, target, login }.frame()).await?;
@@ -86,14 +86,14 @@ impl Watching {
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(Bye::Leaving),
+                () = stop.cancelled() => return Err(CloseReason::Leaving),
                 said = self.socket.recv() => {
                     heard = Instant::now();
                     self.heed(said).await?;
                 }
                 _ = heartbeat.tick() => {
                     if heard.elapsed() > SILENCE {
-                        return Err(Bye::Silent);
+                        return Err(CloseReason::Silent);
                     }
                     self.say(Message::Ping(vec![].into())).await?;
                 }
@@ -101,18 +101,18 @@ impl Watching {
                     Ok(what) => self.shown(&what).await?,
                     Err(RecvError::Lagged(_)) => view = self.view(true).await?,
                     // It says that it is over before it goes.
-                    Err(RecvError::Closed) => return Err(Bye::Over),
+                    Err(RecvError::Closed) => return Err(CloseReason::Over),
                 },
             }
         }
     }
 
     /// Shows what there is. Whoever could not keep up learns of each terminal that something of it is left out.
-    async fn view(&mut self, again: bool) -> Result<View, Bye> {
+    async fn view(&mut self, again: bool) -> Result<View, CloseReason> {
         let view = self.staged.stage.view();
         for what in &view.now {
             self.shown(what).await?;
-            if let (true, Shown::Terminal { number, .. }) = (again, what) {
+            if let (true, TerminalEvent::Terminal { number, .. }) = (again, what) {
                 METRICS.followers_skipped.inc();
                 self.say(ToPage::Skipped { number: *number }.frame()).await?;
             }
@@ -120,27 +120,27 @@ impl Watching {
         Ok(view)
     }
 
-    async fn shown(&mut self, what: &Shown) -> Result<(), Bye> {
+    async fn shown(&mut self, what: &TerminalEvent) -> Result<(), CloseReason> {
         self.say(message::shown(what)).await?;
-        if matches!(what, Shown::Over(_)) { Err(Bye::Over) } else { Ok(()) }
+        if matches!(what, TerminalEvent::Over(_)) { Err(CloseReason::Over) } else { Ok(()) }
     }
 
-    async fn heed(&mut self, said: Option<Result<Message, axum::Error>>) -> Result<(), Bye> {
+    async fn heed(&mut self, said: Option<Result<Message, axum::Error>>) -> Result<(), CloseReason> {
         match said {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
                 Ok(FromPage::Ping) => self.say(ToPage::Pong.frame()).await,
-                Err(_) => Err(Bye::Spoke),
+                Err(_) => Err(CloseReason::Spoke),
             },
-            Some(Ok(Message::Binary(_))) => Err(Bye::Spoke),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Bye::Gone),
+            Some(Ok(Message::Binary(_))) => Err(CloseReason::Spoke),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(CloseReason::Gone),
         }
     }
 
-    async fn say(&mut self, what: Message) -> Result<(), Bye> {
+    async fn say(&mut self, what: Message) -> Result<(), CloseReason> {
         match timeout(PATIENCE, self.socket.send(what)).await {
-            Ok(sent) => sent.map_err(|_| Bye::Gone),
-            Err(_) => Err(Bye::Silent),
+            Ok(sent) => sent.map_err(|_| CloseReason::Gone),
+            Err(_) => Err(CloseReason::Silent),
         }
     }
 }

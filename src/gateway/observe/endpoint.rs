@@ -11,14 +11,14 @@ const CERTIFICATE: &str = "bastion.dev/follow-certificate";
 
 /// Where it is, and who it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Endpoint {
     /// The address, within the cluster.
     pub address: SocketAddr,
     /// The certificate.
     pub certificate: Fingerprint,
 }
 
-impl Place {
+impl Endpoint {
     /// As annotations.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         [(ADDRESS.to_owned(), self.address.to_string()), (CERTIFICATE.to_owned(), self.certificate.to_text())].into()
@@ -40,8 +40,8 @@ mod tests {
     #[test]
     fn a_lease_says_it() {
         let (_, certificate) = certificate::new().unwrap();
-        let place = Place { address: "[2001:db8::1]:8443".parse().unwrap(), certificate };
-        assert_eq!(Place::of(&place.annotations()), Some(place));
-        assert_eq!(Place::of(&BTreeMap::new()), None);
+        let place = Endpoint { address: "[2001:db8::1]:8443".parse().unwrap(), certificate };
+        assert_eq!(Endpoint::of(&place.annotations()), Some(place));
+        assert_eq!(Endpoint::of(&BTreeMap::new()), None);
     }
 }

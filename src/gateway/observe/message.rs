@@ -9,19 +9,19 @@ use bytes::{BufMut, BytesMut};
 use k8s_openapi::api::authentication::v1::UserInfo;
 use serde::{Deserialize, Serialize};
 
-use super::broadcast::Shown;
+use super::broadcast::TerminalEvent;
 use crate::lifecycle::Cause;
 
 /// Says who follows: a Kubernetes user, as JSON in base64.
 const PERSON: HeaderName = HeaderName::from_static("bastion-person");
 
 /// Who follows, as a console says it.
-pub struct Person {
+pub struct ImpersonatedUser {
     /// The Kubernetes user.
     pub user: UserInfo,
 }
 
-impl Person {
+impl ImpersonatedUser {
     /// Puts them among the headers of a request.
     ///
     /// # Errors
@@ -103,19 +103,19 @@ impl ToPage<'_> {
 }
 
 /// What is shown, as a frame.
-pub fn shown(what: &Shown) -> Message {
+pub fn shown(what: &TerminalEvent) -> Message {
     match what {
-        Shown::Terminal { number, columns, rows } => {
+        TerminalEvent::Terminal { number, columns, rows } => {
             ToPage::Terminal { number: *number, cols: *columns, rows: *rows }.frame()
         }
-        Shown::Output { number, bytes } => {
+        TerminalEvent::Output { number, bytes } => {
             let mut frame = BytesMut::with_capacity(4 + bytes.len());
             frame.put_u32(*number);
             frame.put_slice(bytes);
             Message::Binary(frame.freeze())
         }
-        Shown::Closed { number } => ToPage::TerminalEnd { number: *number }.frame(),
-        Shown::Over(cause) => end(cause),
+        TerminalEvent::Closed { number } => ToPage::TerminalEnd { number: *number }.frame(),
+        TerminalEvent::Over(cause) => end(cause),
     }
 }
 
@@ -134,13 +134,13 @@ mod tests {
     use crate::lifecycle::Exit;
 
     #[rstest]
-    #[case(Shown::Terminal { number: 3, columns: 80, rows: 24 }, json!({"type": "terminal", "number": 3, "cols": 80, "rows": 24}))]
-    #[case(Shown::Closed { number: 3 }, json!({"type": "terminal_end", "number": 3}))]
+    #[case(TerminalEvent::Terminal { number: 3, columns: 80, rows: 24 }, json!({"type": "terminal", "number": 3, "cols": 80, "rows": 24}))]
+    #[case(TerminalEvent::Closed { number: 3 }, json!({"type": "terminal_end", "number": 3}))]
     #[case(
-        Shown::Over(Cause::UserExit(Exit { code: Some(3), signal: None })),
+        TerminalEvent::Over(Cause::UserExit(Exit { code: Some(3), signal: None })),
         json!({"type": "end", "status": "closed", "reason": "UserExit", "message": "exit status 3"})
     )]
-    fn a_page_is_told(#[case] what: Shown, #[case] expected: Value) {
+    fn a_page_is_told(#[case] what: TerminalEvent, #[case] expected: Value) {
         let Message::Text(text) = shown(&what) else { panic!("{what:?} is text") };
         let told: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(told["type"], expected["type"]);
@@ -154,14 +154,14 @@ mod tests {
         let (username, groups) = (Some("oidc:j\u{fc}rgen".to_owned()), Some(vec!["a, b".to_owned()]));
         let user = UserInfo { username, groups, ..UserInfo::default() };
         let mut headers = HeaderMap::new();
-        assert!(Person::of(&headers).is_none());
-        Person { user: user.clone() }.write(&mut headers).unwrap();
-        assert_eq!(Person::of(&headers).map(|person| person.user), Some(user));
+        assert!(ImpersonatedUser::of(&headers).is_none());
+        ImpersonatedUser { user: user.clone() }.write(&mut headers).unwrap();
+        assert_eq!(ImpersonatedUser::of(&headers).map(|person| person.user), Some(user));
     }
 
     #[test]
     fn output_begins_with_its_terminal() {
-        let what = Shown::Output { number: 258, bytes: Bytes::from_static(b"out") };
+        let what = TerminalEvent::Output { number: 258, bytes: Bytes::from_static(b"out") };
         assert_eq!(shown(&what), Message::Binary(Bytes::from_static(b"\0\0\x01\x02out")));
     }
 

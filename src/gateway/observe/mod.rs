@@ -17,11 +17,11 @@ mod sftp;
 mod traffic;
 
 pub use audit_log::AuditLog;
-pub use broadcast::Stage;
+pub use broadcast::Broadcast;
 pub use certificate::pinned;
-pub use channel_observer::{Observers, Tap};
-pub use endpoint::Place;
-pub use message::Person;
+pub use channel_observer::{ChannelObserver, Observers};
+pub use endpoint::Endpoint;
+pub use message::ImpersonatedUser;
 pub use protocol::{AUDIENCE, FROM_PAGE, NAME, PATH, PROTOCOL};
-pub use server::{Door, ObserveDeps, Settings};
+pub use server::{ObserveDeps, ObserverServer, Settings};
 pub use traffic::Traffic;

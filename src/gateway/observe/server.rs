@@ -23,14 +23,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::certificate;
-use super::connection::{Staged, Watching};
-use super::endpoint::Place;
-use super::message::Person;
+use super::connection::{ObservedSession, ObserverConnection};
+use super::endpoint::Endpoint;
+use super::message::ImpersonatedUser;
 use super::protocol::{AUDIENCE, FROM_PAGE, PATH, PROTOCOL};
 use crate::cluster::{EventSink, Right, SessionWriter};
 use crate::gateway::instance::CurrentInstance;
 use crate::http;
-use crate::http::{Credentials, Refusal, Tls, Visitors};
+use crate::http::{AuthError, Authenticator, Credentials, Tls};
 use crate::metrics::{HttpPort, METRICS, RefusalLabels};
 
 /// How many may follow sessions of one gateway at a time.
@@ -61,22 +61,22 @@ pub struct ObserveDeps {
 
 impl ObserveDeps {
     /// Returns a session that this gateway carries.
-    fn find(&self, session: &str) -> Option<Staged> {
+    fn find(&self, session: &str) -> Option<ObservedSession> {
         let (carried, uid) = self.instance.now()?.registry.find(session)?;
         let reference = ObjectReference { uid: Some(uid), ..self.writer.reference(session) };
-        Some(Staged { stage: carried.stage, audit: carried.audit, reference })
+        Some(ObservedSession { stage: carried.stage, audit: carried.audit, reference })
     }
 }
 
 /// Where consoles come in.
-pub struct Door {
+pub struct ObserverServer {
     listener: TcpListener,
     tls: Arc<ServerConfig>,
-    place: Place,
+    place: Endpoint,
     console: String,
 }
 
-impl Door {
+impl ObserverServer {
     /// Opens it; nobody is let in yet.
     ///
     /// # Errors
@@ -96,11 +96,11 @@ impl Door {
             None => {}
         }
         let (tls, certificate) = certificate::new()?;
-        Ok(Self { listener, tls, place: Place { address, certificate }, console })
+        Ok(Self { listener, tls, place: Endpoint { address, certificate }, console })
     }
 
     /// Where it is.
-    pub const fn place(&self) -> &Place {
+    pub const fn place(&self) -> &Endpoint {
         &self.place
     }
 
@@ -111,7 +111,7 @@ impl Door {
         let inside = Inside {
             rights: Api::namespaced(client.clone(), &deps.namespace),
             deps: Arc::new(deps),
-            visitors: Visitors::new(client, None),
+            authenticator: Authenticator::new(client, None),
             console: console.into(),
             places: Arc::new(Semaphore::new(MOST)),
             stop: stop.clone(),
@@ -128,7 +128,7 @@ impl Door {
 #[derive(Clone)]
 struct Inside {
     deps: Arc<ObserveDeps>,
-    visitors: Visitors,
+    authenticator: Authenticator,
     rights: Api<LocalSubjectAccessReview>,
     console: Arc<str>,
     places: Arc<Semaphore>,
@@ -143,10 +143,10 @@ async fn follow(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let Credentials::Token(token) = Credentials::of(&headers)? else { return Err(Failure::NotTheConsole) };
-    if inside.visitors.vouched(&token, AUDIENCE).await?.name != *inside.console {
+    if inside.authenticator.vouched(&token, AUDIENCE).await?.name != *inside.console {
         return Err(Failure::NotTheConsole);
     }
-    let Person { user } = Person::of(&headers).ok_or(Failure::Nobody)?;
+    let ImpersonatedUser { user } = ImpersonatedUser::of(&headers).ok_or(Failure::Nobody)?;
     let who = user.username.clone().ok_or(Failure::Nobody)?;
     // The console has asked it too; a gateway shows nothing on its word alone.
     let right = Right { name: Some(&session), ..Right::OBSERVE };
@@ -159,7 +159,7 @@ async fn follow(
     inside.deps.events.followed(staged.reference.clone(), &who);
     let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(FROM_PAGE);
     Ok(upgrade.on_upgrade(async move |socket| {
-        Watching { staged, who, socket, stop: inside.stop }.run().await;
+        ObserverConnection { staged, who, socket, stop: inside.stop }.run().await;
         drop(place);
     }))
 }
@@ -168,7 +168,7 @@ async fn follow(
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Web(#[from] Refusal),
+    Web(#[from] AuthError),
     #[error("consoles alone may follow sessions here")]
     NotTheConsole,
     #[error("it is not said who follows")]

@@ -50,7 +50,7 @@ pub enum Connected {
 /// more: it is told of the end still.
 pub struct Page {
     /// Takes what the page is told.
-    pub news: mpsc::Sender<News>,
+    pub news: mpsc::Sender<ClientEvent>,
     /// How it left, where that is known.
     pub left: Arc<OnceLock<Cause>>,
     /// Cancelled when nothing more can be told.
@@ -59,16 +59,16 @@ pub struct Page {
 
 /// What a page is told of its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum ClientEvent {
     /// The session is on record, under this name and uid.
     Opened(Arc<str>, String),
     /// There is no session, or no more.
-    Over(Parting),
+    Over(CloseReason),
 }
 
 /// Why a client is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parting {
+pub enum CloseReason {
     /// The user wanted to leave.
     Left,
     /// There is no session for the user, who reads why.
@@ -77,7 +77,7 @@ pub enum Parting {
     Ended(Cause),
 }
 
-impl Parting {
+impl CloseReason {
     /// What the user reads; nothing where the user's side is gone or knows.
     pub fn words(&self) -> Option<String> {
         match self {
@@ -114,12 +114,12 @@ impl ClientSide {
     pub fn recorded(&self, name: &Arc<str>, uid: String) {
         if let Connected::Web(page) = &self.connection {
             // There is room for the few things that are told.
-            let _ = page.news.try_send(News::Opened(name.clone(), uid));
+            let _ = page.news.try_send(ClientEvent::Opened(name.clone(), uid));
         }
     }
 
     /// Ends the connection, with a word why, and cuts it off where the client does not go.
-    pub async fn leave(&mut self, parting: Parting) {
+    pub async fn leave(&mut self, parting: CloseReason) {
         match &self.connection {
             Connected::Ssh(connection) => {
                 // Most clients leave by themselves when their channels are closed.
@@ -130,7 +130,7 @@ impl ClientSide {
                 let _ = timeout(GOODBYE, self.gone.cancelled()).await;
             }
             Connected::Web(page) => {
-                let _ = page.news.try_send(News::Over(parting));
+                let _ = page.news.try_send(ClientEvent::Over(parting));
                 let _ = timeout(2 * GOODBYE, page.closed.cancelled()).await;
             }
         }

@@ -8,7 +8,7 @@ pub mod task;
 pub mod watchdog;
 
 pub use activity::{Activity, Snapshot};
-pub use client::{ClientSide, Connected, GOODBYE, News, Page, Parting};
+pub use client::{ClientEvent, ClientSide, CloseReason, Connected, GOODBYE, Page};
 pub use object::session_name;
 pub use registry::Registry;
 pub use watchdog::Watchdog;

@@ -8,20 +8,20 @@ use tokio::sync::watch;
 
 use super::activity::{Activity, Snapshot};
 use crate::gateway::access::Grant;
-use crate::gateway::observe::{AuditLog, Stage};
+use crate::gateway::observe::{AuditLog, Broadcast};
 use crate::lifecycle::Cause;
 
 /// An order to end a session. The first one counts.
-pub type Order = watch::Receiver<Option<Cause>>;
+pub type EndSignal = watch::Receiver<Option<Cause>>;
 
 /// The sessions of one instance. A session is in it from before its object is created until its end is written.
 #[derive(Debug, Default)]
 pub struct Registry {
-    books: Mutex<Books>,
+    inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
-struct Books {
+struct Inner {
     sessions: HashMap<String, Entry>,
     /// Why every session must end, also one that is entered later.
     all: Option<Cause>,
@@ -29,7 +29,7 @@ struct Books {
 
 /// What a session is.
 #[derive(Clone, Debug)]
-pub struct Carried {
+pub struct SessionHandle {
     /// What it rests on.
     pub grant: Grant,
     /// What its user does.
@@ -37,23 +37,23 @@ pub struct Carried {
     /// Where it is said what happens in it.
     pub audit: Arc<AuditLog>,
     /// What its terminals show.
-    pub stage: Arc<Stage>,
+    pub stage: Arc<Broadcast>,
 }
 
 #[derive(Debug)]
 struct Entry {
     order: watch::Sender<Option<Cause>>,
-    carried: Carried,
+    carried: SessionHandle,
     /// Its uid and start, once its object exists.
     record: Option<(String, Timestamp)>,
 }
 
 impl Registry {
     /// Enters a session. What comes back tells it when it must end.
-    pub fn enter(&self, name: &str, carried: Carried) -> Order {
-        let mut books = self.lock();
-        let (order, ordered) = watch::channel(books.all.clone());
-        books.sessions.insert(name.to_owned(), Entry { order, carried, record: None });
+    pub fn enter(&self, name: &str, carried: SessionHandle) -> EndSignal {
+        let mut inner = self.lock();
+        let (order, ordered) = watch::channel(inner.all.clone());
+        inner.sessions.insert(name.to_owned(), Entry { order, carried, record: None });
         ordered
     }
 
@@ -65,17 +65,17 @@ impl Registry {
     }
 
     /// The session and its uid, if its object exists.
-    pub fn find(&self, name: &str) -> Option<(Carried, String)> {
-        let books = self.lock();
-        let entry = books.sessions.get(name)?;
+    pub fn find(&self, name: &str) -> Option<(SessionHandle, String)> {
+        let inner = self.lock();
+        let entry = inner.sessions.get(name)?;
         Some((entry.carried.clone(), entry.record.as_ref()?.0.clone()))
     }
 
     /// What there is to tell of each session whose object exists, by uid.
     pub fn snapshots(&self) -> HashMap<String, Snapshot> {
-        let books = self.lock();
+        let inner = self.lock();
         let recorded =
-            books.sessions.values().filter_map(|entry| Some((entry.record.as_ref()?, &entry.carried.activity)));
+            inner.sessions.values().filter_map(|entry| Some((entry.record.as_ref()?, &entry.carried.activity)));
         recorded.map(|((uid, start), activity)| (uid.clone(), activity.snapshot(*start))).collect()
     }
 
@@ -86,7 +86,7 @@ impl Registry {
 
     /// Orders the end of one session. Returns whether there is such a session.
     pub fn end(&self, name: &str, cause: &Cause) -> bool {
-        self.lock().sessions.get(name).map(|entry| give(&entry.order, cause)).is_some()
+        self.lock().sessions.get(name).map(|entry| send_end(&entry.order, cause)).is_some()
     }
 
     /// Whether the session is in the books.
@@ -101,25 +101,25 @@ impl Registry {
 
     /// Orders the end of every session, and of whichever is entered from now on.
     pub fn end_all(&self, cause: &Cause) {
-        let mut books = self.lock();
-        for entry in books.sessions.values() {
-            give(&entry.order, cause);
+        let mut inner = self.lock();
+        for entry in inner.sessions.values() {
+            send_end(&entry.order, cause);
         }
-        books.all.get_or_insert_with(|| cause.clone());
+        inner.all.get_or_insert_with(|| cause.clone());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn give(order: &watch::Sender<Option<Cause>>, cause: &Cause) {
+fn send_end(order: &watch::Sender<Option<Cause>>, cause: &Cause) {
     order.send_if_modified(|first| {
-        let give = first.is_none();
-        if give {
+        let send_end = first.is_none();
+        if send_end {
             *first = Some(cause.clone());
         }
-        give
+        send_end
     });
 }
 
@@ -132,13 +132,13 @@ mod tests {
 
     use super::*;
     use crate::gateway::bridge::Announcement;
-    use crate::gateway::sign_in::{Permits, Proof};
+    use crate::gateway::sign_in::{KeyRestrictions, Proof};
 
-    fn carried() -> Carried {
+    fn carried() -> SessionHandle {
         let grant = grant();
         let audit = Arc::new(AuditLog::new("a".into(), &grant));
-        let stage = Arc::new(Stage::new(watch::channel(Announcement::None).0));
-        Carried { grant, activity: Arc::new(Activity::new(Instant::now())), audit, stage }
+        let stage = Arc::new(Broadcast::new(watch::channel(Announcement::None).0));
+        SessionHandle { grant, activity: Arc::new(Activity::new(Instant::now())), audit, stage }
     }
 
     fn grant() -> Grant {
@@ -151,7 +151,7 @@ mod tests {
         Grant {
             user: Arc::new(object("BastionUser", user)),
             proof: Proof::Key(key.public_key().clone()),
-            permits: Permits::ALL,
+            restrictions: KeyRestrictions::ALL,
             target: Arc::new(object("BastionTarget", target)),
             login: "root".into(),
         }

@@ -17,9 +17,9 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::activity::Activity;
-use super::client::{ClientSide, Connected, Parting};
+use super::client::{ClientSide, CloseReason, Connected};
 use super::object;
-use super::registry::{Carried, Order};
+use super::registry::{EndSignal, SessionHandle};
 use crate::api::RecordingState;
 use crate::cluster::{Created, regarding};
 use crate::gateway::access::{Admitted, Grant, Refusal};
@@ -29,10 +29,10 @@ use crate::gateway::bridge::{
 };
 use crate::gateway::instance::Instance;
 use crate::gateway::net::Health;
-use crate::gateway::observe::{Observers, Stage, Tap};
+use crate::gateway::observe::{Broadcast, ChannelObserver, Observers};
 use crate::gateway::state::SessionDeps;
 use crate::gateway::target::{ConnectionEnd, DialRequest, TargetConnection, Unreachable};
-use crate::lifecycle::{Cause, End, Exit, Leg, LimitWatch, NetworkWatch, TargetConnections, TargetWatch, Verdict};
+use crate::lifecycle::{Cause, End, Exit, LimitWatch, NetworkWatch, PeerSide, TargetConnections, TargetWatch, Verdict};
 use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
 use crate::recording::SessionRecording;
 
@@ -57,10 +57,10 @@ pub async fn run(deps: Arc<SessionDeps>, admitted: Admitted, mut client: ClientS
     let recording = Arc::new(SessionRecording::new(mode, deps.recordings.clone(), about, tasks));
     let object = object::object(&name, &grant, &client, &instance, &recording, Timestamp::now());
     let (announce, announcements) = watch::channel(Announcement::None);
-    let stage = Arc::new(Stage::new(announce.clone()));
-    let carried = Carried { grant, activity, audit, stage };
+    let stage = Arc::new(Broadcast::new(announce.clone()));
+    let carried = SessionHandle { grant, activity, audit, stage };
     let order = instance.registry.enter(&name, carried.clone());
-    let Carried { grant, activity, audit, stage } = carried;
+    let SessionHandle { grant, activity, audit, stage } = carried;
     let mut session = Session {
         name: name.clone(),
         deps: deps.clone(),
@@ -167,7 +167,7 @@ impl Session {
     async fn live(
         &mut self,
         client: &mut ClientSide,
-        mut order: Order,
+        mut order: EndSignal,
         announce: &watch::Sender<Announcement>,
     ) -> Cause {
         let mut told = false;
@@ -187,7 +187,7 @@ impl Session {
             self.join_incoming(&client.connection).await;
             tokio::select! {
                 biased;
-                cause = ordered(&mut order) => return cause,
+                cause = end_requested(&mut order) => return cause,
                 failure = self.observers.recording.failed() => return Cause::RecordingFailed(failure.why),
                 Some(dialled) = self.dials.join_next() => match dialled {
                     Ok(Ok(connection)) => self.connected(connection),
@@ -266,16 +266,16 @@ impl Session {
     }
 
     /// The side to which the network is lost, if it is.
-    fn lost_leg(&mut self, client: &ClientSide) -> Option<Leg> {
+    fn lost_leg(&mut self, client: &ClientSide) -> Option<PeerSide> {
         let now = Instant::now();
         if client.health.look().is_some_and(|health| self.user_network.is_lost(health, now)) {
-            return Some(Leg::User);
+            return Some(PeerSide::User);
         }
         let mut lost = false;
         for TargetLink { health, network, .. } in &mut self.target_links {
             lost |= health.look().is_some_and(|health| network.is_lost(health, now));
         }
-        lost.then_some(Leg::Target)
+        lost.then_some(PeerSide::Target)
     }
 
     /// Returns whether channels wait for a target to which no connection is left.
@@ -362,7 +362,7 @@ impl Session {
 
     fn join(&mut self, channel: Opened, connection: TargetConnection) {
         let context = self.channel_context();
-        let observer = || Arc::new(Tap::new(self.observers.clone()));
+        let observer = || Arc::new(ChannelObserver::new(self.observers.clone()));
         let audit = self.observers.audit.clone();
         match channel {
             Opened::Session(channel) => self.channels.spawn(channel::join(channel, connection, observer(), context)),
@@ -399,10 +399,10 @@ impl Session {
     /// A channel that the target opens, where the user may have such ones.
     async fn incoming(&mut self, incoming: Incoming, user: &Connected) {
         let allow = self.grant.target.spec.allow;
-        let permits = &self.grant.permits;
+        let restrictions = &self.grant.restrictions;
         let allowed = match incoming.purpose {
-            Purpose::Agent => permits.agent(allow),
-            Purpose::Forward { .. } => permits.remote_forward(allow),
+            Purpose::Agent => restrictions.agent(allow),
+            Purpose::Forward { .. } => restrictions.remote_forward(allow),
         };
         let Connected::Ssh(user) = user else {
             // A page asks for no such thing.
@@ -462,7 +462,7 @@ impl Session {
         mut end: End,
     ) {
         let (writer, recording) = (self.deps.writer.clone(), self.observers.recording.clone());
-        let parting = Parting::Ended(end.cause.clone());
+        let parting = CloseReason::Ended(end.cause.clone());
         self.observers.stage.over(&end.cause);
         let write = async {
             end.recording = recording.close(end.cause.reason().as_str()).await;
@@ -484,11 +484,11 @@ impl Session {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
         let (announce, announcements) = watch::channel(Announcement::None);
         self.announcements = announcements;
-        self.goodbye(client, &announce, Parting::Refused(refusal.notice())).await;
+        self.goodbye(client, &announce, CloseReason::Refused(refusal.notice())).await;
     }
 
     /// Tells the user on every channel, then ends the connections on both sides.
-    async fn goodbye(&mut self, client: &mut ClientSide, announce: &watch::Sender<Announcement>, parting: Parting) {
+    async fn goodbye(&mut self, client: &mut ClientSide, announce: &watch::Sender<Announcement>, parting: CloseReason) {
         let text: Option<Arc<str>> = parting.words().map(Into::into);
         self.dials.abort_all();
         if text.is_some() {
@@ -518,7 +518,7 @@ async fn ended(connection: Option<&TargetConnection>) {
     }
 }
 
-async fn ordered(order: &mut Order) -> Cause {
+async fn end_requested(order: &mut EndSignal) -> Cause {
     match order.wait_for(Option::is_some).await.map(|cause| cause.clone()) {
         Ok(Some(cause)) => cause,
         // The registry keeps the other end for as long as the session is in it.

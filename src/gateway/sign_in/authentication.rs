@@ -16,12 +16,12 @@ use zeroize::Zeroizing;
 
 use super::login_name::SignInName;
 use crate::api::{BastionUser, Factor};
-use crate::gateway::access::{Directory, NoAccess, Refusal};
+use crate::gateway::access::{AccessError, Directory, Refusal};
 use crate::gateway::ssh::algorithms;
 use crate::metrics::{METRICS, RefusalLabels};
 
 use super::certificate;
-use super::permits::Permits;
+use super::key_restrictions::KeyRestrictions;
 use super::presence::{Assertion, Presence};
 use super::progress::Progress;
 use super::proof::{self, Proof};
@@ -46,7 +46,7 @@ pub struct SignedIn {
     /// By what.
     pub proof: Proof,
     /// What that permits.
-    pub permits: Permits,
+    pub restrictions: KeyRestrictions,
 }
 
 /// One connection's way in.
@@ -56,7 +56,7 @@ pub struct SignIn {
     /// The sign-in name that was used last, and what was shown under it.
     name: String,
     progress: Progress,
-    shown: Option<(Proof, Permits)>,
+    shown: Option<(Proof, KeyRestrictions)>,
     /// The question that the client was asked and has not answered.
     question: Option<Factor>,
     done: Option<SignedIn>,
@@ -141,7 +141,7 @@ impl SignIn {
             Ok(user)
         });
         match user {
-            Ok(user) => self.show(user, Factor::Publickey, Some((Proof::Key(key.clone()), Permits::ALL))),
+            Ok(user) => self.show(user, Factor::Publickey, Some((Proof::Key(key.clone()), KeyRestrictions::ALL))),
             Err(reason) => self.refuse(&reason),
         }
     }
@@ -151,9 +151,9 @@ impl SignIn {
         self.bind(name);
         let certificate = shown.certificate;
         match self.user_with_certificate(certificate, shown.sk_flags) {
-            Ok((user, permits)) => {
+            Ok((user, restrictions)) => {
                 let proof = Proof::Certificate(Arc::new(certificate.clone()));
-                self.show(user, Factor::Publickey, Some((proof, permits)))
+                self.show(user, Factor::Publickey, Some((proof, restrictions)))
             }
             Err(reason) => self.refuse(&reason),
         }
@@ -165,17 +165,17 @@ impl SignIn {
         self.bind(name);
         let user = match self.user() {
             Ok(user) if user.subject() == **subject => user,
-            Ok(_) => return self.refuse(&NoAccess::OtherSubject),
+            Ok(_) => return self.refuse(&AccessError::OtherSubject),
             Err(reason) => return self.refuse(&reason),
         };
-        let shown = (Proof::Cluster(subject.clone()), Permits::ALL);
+        let shown = (Proof::Cluster(subject.clone()), KeyRestrictions::ALL);
         match self.progress.due(&user.spec.authentication) {
             Some(Factor::Publickey) => self.show(user, Factor::Publickey, Some(shown)),
             Some(question) => {
                 self.shown = Some(shown);
                 self.ask(question)
             }
-            None => self.refuse(&NoAccess::OutOfTurn),
+            None => self.refuse(&AccessError::OutOfTurn),
         }
     }
 
@@ -209,12 +209,12 @@ impl SignIn {
     /// Looks at an answer. Whatever the reason why it cannot be good, it is looked at for as long as one that could be.
     async fn check(
         &self,
-        user: Result<Arc<BastionUser>, NoAccess>,
+        user: Result<Arc<BastionUser>, AccessError>,
         question: Factor,
         in_turn: bool,
         answer: Zeroizing<Vec<u8>>,
         attempt: &Attempt,
-    ) -> Result<Arc<BastionUser>, NoAccess> {
+    ) -> Result<Arc<BastionUser>, AccessError> {
         let heard = self.auth.throttle.begin(attempt).await;
         let askable = user.as_ref().ok().filter(|_| heard && in_turn);
         let factors = &self.auth.second_factors;
@@ -224,16 +224,16 @@ impl SignIn {
         };
         let user = user?;
         if !heard {
-            return Err(NoAccess::LockedOut);
+            return Err(AccessError::LockedOut);
         }
         if !in_turn {
-            return Err(NoAccess::OutOfTurn);
+            return Err(AccessError::OutOfTurn);
         }
         checked.map(|()| user)
     }
 
     /// The question that is due, where there is a user of whom to ask one.
-    fn due(&self, user: &Result<Arc<BastionUser>, NoAccess>) -> Option<Factor> {
+    fn due(&self, user: &Result<Arc<BastionUser>, AccessError>) -> Option<Factor> {
         let due = user.as_ref().ok().and_then(|user| self.progress.due(&user.spec.authentication));
         due.filter(|due| *due != Factor::Publickey)
     }
@@ -252,11 +252,11 @@ impl SignIn {
     }
 
     /// A factor was shown: that is all, or the next one is due.
-    fn show(&mut self, user: Arc<BastionUser>, factor: Factor, shown: Option<(Proof, Permits)>) -> Auth {
+    fn show(&mut self, user: Arc<BastionUser>, factor: Factor, shown: Option<(Proof, KeyRestrictions)>) -> Auth {
         self.shown = shown.or_else(|| self.shown.take());
         if self.progress.show(factor, &user.spec.authentication) {
-            let (proof, permits) = self.shown.clone().unwrap_or((Proof::Secrets, Permits::ALL));
-            self.done = Some(SignedIn { user, proof, permits });
+            let (proof, restrictions) = self.shown.clone().unwrap_or((Proof::Secrets, KeyRestrictions::ALL));
+            self.done = Some(SignedIn { user, proof, restrictions });
             self.remember(None);
             return Auth::Accept;
         }
@@ -270,23 +270,23 @@ impl SignIn {
         SignInName::user_of(&self.name)
     }
 
-    fn user(&self) -> Result<Arc<BastionUser>, NoAccess> {
+    fn user(&self) -> Result<Arc<BastionUser>, AccessError> {
         self.auth.directory.user(self.user_name())
     }
 
     /// The user, if a key is due.
-    fn user_to_show_a_key(&self) -> Result<Arc<BastionUser>, NoAccess> {
+    fn user_to_show_a_key(&self) -> Result<Arc<BastionUser>, AccessError> {
         let user = self.user()?;
         match self.progress.due(&user.spec.authentication) {
             Some(Factor::Publickey) => Ok(user),
-            _ => Err(NoAccess::OutOfTurn),
+            _ => Err(AccessError::OutOfTurn),
         }
     }
 
     /// The user whose key it is, and what a security key must say.
-    fn user_with_key(&self, key: &PublicKey) -> Result<(Arc<BastionUser>, Presence), NoAccess> {
+    fn user_with_key(&self, key: &PublicKey) -> Result<(Arc<BastionUser>, Presence), AccessError> {
         let user = self.user_to_show_a_key()?;
-        let presence = proof::own_key(&user, key).ok_or(NoAccess::UnknownKey)?;
+        let presence = proof::own_key(&user, key).ok_or(AccessError::UnknownKey)?;
         Ok((user, presence))
     }
 
@@ -294,12 +294,12 @@ impl SignIn {
         &self,
         certificate: &Certificate,
         flags: Option<SkFlags>,
-    ) -> Result<(Arc<BastionUser>, Permits), NoAccess> {
+    ) -> Result<(Arc<BastionUser>, KeyRestrictions), AccessError> {
         let user = self.user_to_show_a_key()?;
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
         let authorities = proof::authorities(&user);
-        let permits = certificate::check(certificate, flags, &user.name_any(), &authorities, self.peer.ip(), now)?;
-        Ok((user, permits))
+        let restrictions = certificate::check(certificate, flags, &user.name_any(), &authorities, self.peer.ip(), now)?;
+        Ok((user, restrictions))
     }
 
     /// What was shown under another name does not count.
@@ -334,10 +334,10 @@ impl SignIn {
     }
 
     /// One answer to everything that is refused, and the reason to the log.
-    fn refuse(&self, reason: &NoAccess) -> Auth {
+    fn refuse(&self, reason: &AccessError) -> Auth {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: reason.label() }).inc();
         // What somebody typed who is nobody may be anything, a password too.
-        let user = if *reason == NoAccess::UnknownUser { "" } else { self.user_name() };
+        let user = if *reason == AccessError::UnknownUser { "" } else { self.user_name() };
         info!(user, client = %self.peer, %reason, "sign-in refused");
         if let Some(user) = self.auth.directory.known(self.user_name()) {
             self.remember(Some((user.object_ref(&()), reason.to_string())));

@@ -8,13 +8,13 @@ use russh::keys::ssh_key::{Certificate, HashAlg};
 use russh::server::SkFlags;
 
 use super::key_line::Authority;
-use super::permits::Permits;
-use super::presence::{Assertion, NotPresent, Presence};
+use super::key_restrictions::KeyRestrictions;
+use super::presence::{Assertion, Presence, PresenceError};
 use crate::gateway::ssh::algorithms;
 
 /// Why a certificate lets nobody in. This is for the log: strangers get one answer to everything.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadCertificate {
+pub enum UserCertificateError {
     /// No `cert-authority` line has the key that signed it.
     #[error("the certificate's authority is not one of the user's cert-authority lines")]
     UnknownAuthority,
@@ -41,7 +41,7 @@ pub enum BadCertificate {
     WrongAddress,
     /// The security key that it is for did not say what is asked for.
     #[error(transparent)]
-    NotPresent(#[from] NotPresent),
+    PresenceError(#[from] PresenceError),
     /// Line and certificate force different commands.
     #[error("the certificate and its cert-authority line force different commands")]
     TwoCommands,
@@ -62,24 +62,24 @@ pub fn check(
     authorities: &[Authority],
     address: IpAddr,
     now: u64,
-) -> Result<Permits, BadCertificate> {
+) -> Result<KeyRestrictions, UserCertificateError> {
     let authority = authority_of(certificate, user, authorities)?;
     if now < certificate.valid_after() {
-        return Err(BadCertificate::NotYetValid);
+        return Err(UserCertificateError::NotYetValid);
     }
     if now >= certificate.valid_before() {
-        return Err(BadCertificate::Expired);
+        return Err(UserCertificateError::Expired);
     }
     // RSA's SHA-1 is not among them, and the library knows no such signature either.
     let signed_well = algorithms::takes_signature(&authority.key.algorithm(), &certificate.signature().algorithm());
     let signer = authority.key.fingerprint(HashAlg::Sha256);
     if !signed_well || certificate.validate_at(now, [&signer]).is_err() {
-        return Err(BadCertificate::BadSignature);
+        return Err(UserCertificateError::BadSignature);
     }
     let own = permits_of(certificate, address)?;
     let assertion = Assertion::of(&certificate.public_key().algorithm(), flags)?;
     presence_of(certificate).both(authority.presence).check(assertion)?;
-    own.both(&authority.permits).map_err(|_| BadCertificate::TwoCommands)
+    own.both(&authority.restrictions).map_err(|_| UserCertificateError::TwoCommands)
 }
 
 /// The line that takes the certificate, whatever the time. This holds while a session lasts: a certificate is for
@@ -91,46 +91,46 @@ pub fn authority_of<'a>(
     certificate: &Certificate,
     user: &str,
     authorities: &'a [Authority],
-) -> Result<&'a Authority, BadCertificate> {
+) -> Result<&'a Authority, UserCertificateError> {
     let signed_by = |authority: &&Authority| authority.key.key_data() == certificate.signature_key();
     let mut lines = authorities.iter().filter(signed_by).peekable();
     if lines.peek().is_none() {
-        return Err(BadCertificate::UnknownAuthority);
+        return Err(UserCertificateError::UnknownAuthority);
     }
     if certificate.cert_type() != CertType::User {
-        return Err(BadCertificate::NotForUsers);
+        return Err(UserCertificateError::NotForUsers);
     }
     let named = certificate.valid_principals();
     if named.is_empty() {
-        return Err(BadCertificate::NoPrincipals);
+        return Err(UserCertificateError::NoPrincipals);
     }
     let takes = |authority: &&Authority| match &authority.principals {
         Some(principals) => principals.iter().any(|principal| named.contains(principal)),
         None => named.iter().any(|principal| principal == user),
     };
-    lines.find(takes).ok_or(BadCertificate::WrongPrincipal)
+    lines.find(takes).ok_or(UserCertificateError::WrongPrincipal)
 }
 
 /// What the certificate itself says. Options are critical, so an unknown one refuses; extensions permit, so a missing one
 /// does.
-fn permits_of(certificate: &Certificate, address: IpAddr) -> Result<Permits, BadCertificate> {
+fn permits_of(certificate: &Certificate, address: IpAddr) -> Result<KeyRestrictions, UserCertificateError> {
     let mut command = None;
     for (name, value) in certificate.critical_options().iter() {
         match name.as_str() {
             "force-command" if !value.is_empty() => command = Some(value.clone()),
             "source-address" => {
-                let unknown = || BadCertificate::UnknownOption(format!("source-address={value}"));
+                let unknown = || UserCertificateError::UnknownOption(format!("source-address={value}"));
                 if !is_among(address, value).ok_or_else(unknown)? {
-                    return Err(BadCertificate::WrongAddress);
+                    return Err(UserCertificateError::WrongAddress);
                 }
             }
             // Heeded in `presence_of`.
             "verify-required" => {}
-            _ => return Err(BadCertificate::UnknownOption(name.clone())),
+            _ => return Err(UserCertificateError::UnknownOption(name.clone())),
         }
     }
     let permits = |extension: &str| certificate.extensions().contains_key(extension);
-    Ok(Permits {
+    Ok(KeyRestrictions {
         command,
         pty: permits("permit-pty"),
         port_forwarding: permits("permit-port-forwarding"),
@@ -173,7 +173,12 @@ mod tests {
 
     fn authority(ca: &PrivateKey, principals: Option<&[&str]>) -> Authority {
         let principals = principals.map(|names| names.iter().copied().map(Into::into).collect());
-        Authority { key: ca.public_key().clone(), principals, permits: Permits::ALL, presence: Presence::DEFAULT }
+        Authority {
+            key: ca.public_key().clone(),
+            principals,
+            restrictions: KeyRestrictions::ALL,
+            presence: Presence::DEFAULT,
+        }
     }
 
     /// A certificate for alice, valid at [`NOW`], but for what `change` does.
@@ -197,11 +202,12 @@ mod tests {
         builder.valid_principal("alice").unwrap();
     }
 
-    fn checked(certificate: &Certificate, authorities: &[Authority]) -> Result<Permits, BadCertificate> {
+    fn checked(certificate: &Certificate, authorities: &[Authority]) -> Result<KeyRestrictions, UserCertificateError> {
         check(certificate, None, "alice", authorities, HERE.parse().unwrap(), NOW)
     }
 
-    const NOTHING: Permits = Permits { command: None, pty: false, port_forwarding: false, agent_forwarding: false };
+    const NOTHING: KeyRestrictions =
+        KeyRestrictions { command: None, pty: false, port_forwarding: false, agent_forwarding: false };
 
     #[test]
     fn a_good_one_permits_what_its_extensions_say() {
@@ -215,33 +221,34 @@ mod tests {
             builder.extension("permit-agent-forwarding", "").unwrap();
             builder.extension("unheard-of@example.com", "").unwrap();
         });
-        assert_eq!(checked(&more, &[authority(&ca, None)]), Ok(Permits::ALL));
-        let narrow = Authority { permits: Permits { pty: false, ..Permits::ALL }, ..authority(&ca, None) };
-        assert_eq!(checked(&more, &[narrow]), Ok(Permits { pty: false, ..Permits::ALL }));
+        assert_eq!(checked(&more, &[authority(&ca, None)]), Ok(KeyRestrictions::ALL));
+        let narrow =
+            Authority { restrictions: KeyRestrictions { pty: false, ..KeyRestrictions::ALL }, ..authority(&ca, None) };
+        assert_eq!(checked(&more, &[narrow]), Ok(KeyRestrictions { pty: false, ..KeyRestrictions::ALL }));
     }
 
     #[test]
     fn only_an_authority_of_the_users_own_counts() {
         let (ca, other) = (key(), key());
         let signed = certificate(&ca, alice);
-        assert_eq!(checked(&signed, &[]), Err(BadCertificate::UnknownAuthority));
-        assert_eq!(checked(&signed, &[authority(&other, None)]), Err(BadCertificate::UnknownAuthority));
+        assert_eq!(checked(&signed, &[]), Err(UserCertificateError::UnknownAuthority));
+        assert_eq!(checked(&signed, &[authority(&other, None)]), Err(UserCertificateError::UnknownAuthority));
         assert!(checked(&signed, &[authority(&other, None), authority(&ca, None)]).is_ok());
     }
 
     #[rstest]
     #[case(&["alice"], None, Ok(()))]
     #[case(&["bob", "alice"], None, Ok(()))]
-    #[case(&["bob"], None, Err(BadCertificate::WrongPrincipal))]
-    #[case(&[], None, Err(BadCertificate::NoPrincipals))]
-    #[case(&[], Some(&["ops"][..]), Err(BadCertificate::NoPrincipals))]
-    #[case(&["alice"], Some(&["ops"][..]), Err(BadCertificate::WrongPrincipal))]
+    #[case(&["bob"], None, Err(UserCertificateError::WrongPrincipal))]
+    #[case(&[], None, Err(UserCertificateError::NoPrincipals))]
+    #[case(&[], Some(&["ops"][..]), Err(UserCertificateError::NoPrincipals))]
+    #[case(&["alice"], Some(&["ops"][..]), Err(UserCertificateError::WrongPrincipal))]
     #[case(&["ops"], Some(&["dev", "ops"][..]), Ok(()))]
-    #[case(&["Alice"], None, Err(BadCertificate::WrongPrincipal))]
+    #[case(&["Alice"], None, Err(UserCertificateError::WrongPrincipal))]
     fn a_principal_must_be_named(
         #[case] named: &[&str],
         #[case] asked: Option<&[&str]>,
-        #[case] expected: Result<(), BadCertificate>,
+        #[case] expected: Result<(), UserCertificateError>,
     ) {
         let ca = key();
         let signed = certificate(&ca, |builder| {
@@ -263,11 +270,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case(NOW - 61, Err(BadCertificate::NotYetValid))]
+    #[case(NOW - 61, Err(UserCertificateError::NotYetValid))]
     #[case(NOW - 60, Ok(()))]
     #[case(NOW + 59, Ok(()))]
-    #[case(NOW + 60, Err(BadCertificate::Expired))]
-    fn it_holds_for_its_time(#[case] now: u64, #[case] expected: Result<(), BadCertificate>) {
+    #[case(NOW + 60, Err(UserCertificateError::Expired))]
+    fn it_holds_for_its_time(#[case] now: u64, #[case] expected: Result<(), UserCertificateError>) {
         let ca = key();
         let (signed, lines) = (certificate(&ca, alice), [authority(&ca, None)]);
         assert_eq!(check(&signed, None, "alice", &lines, HERE.parse().unwrap(), now).map(drop), expected);
@@ -281,7 +288,7 @@ mod tests {
             alice(builder);
             builder.cert_type(CertType::Host).unwrap();
         });
-        assert_eq!(checked(&host, &[authority(&ca, None)]), Err(BadCertificate::NotForUsers));
+        assert_eq!(checked(&host, &[authority(&ca, None)]), Err(UserCertificateError::NotForUsers));
     }
 
     #[test]
@@ -292,7 +299,7 @@ mod tests {
         bytes[at..at + 5].copy_from_slice(b"carol");
         let forged = Certificate::from_bytes(&bytes).unwrap();
         let carol = check(&forged, None, "carol", &[authority(&ca, None)], HERE.parse().unwrap(), NOW);
-        assert_eq!(carol, Err(BadCertificate::BadSignature));
+        assert_eq!(carol, Err(UserCertificateError::BadSignature));
     }
 
     #[rstest]
@@ -327,14 +334,14 @@ mod tests {
                 builder.critical_option(name, value).unwrap();
             })
         };
-        let forced = Permits { command: Some("date".into()), ..NOTHING };
+        let forced = KeyRestrictions { command: Some("date".into()), ..NOTHING };
         assert_eq!(checked(&with("force-command", "date"), &[authority(&ca, None)]), Ok(forced));
-        let unknown = |name: &str| Err(BadCertificate::UnknownOption(name.into()));
+        let unknown = |name: &str| Err(UserCertificateError::UnknownOption(name.into()));
         assert_eq!(checked(&with("force-command", ""), &[authority(&ca, None)]), unknown("force-command"));
         assert_eq!(checked(&with("unheard-of", ""), &[authority(&ca, None)]), unknown("unheard-of"));
-        let line = Permits { command: Some("id".into()), ..Permits::ALL };
-        let other = Authority { permits: line, ..authority(&ca, None) };
-        assert_eq!(checked(&with("force-command", "date"), &[other]), Err(BadCertificate::TwoCommands));
+        let line = KeyRestrictions { command: Some("id".into()), ..KeyRestrictions::ALL };
+        let other = Authority { restrictions: line, ..authority(&ca, None) };
+        assert_eq!(checked(&with("force-command", "date"), &[other]), Err(UserCertificateError::TwoCommands));
     }
 
     #[rstest]

@@ -2,7 +2,7 @@
 
 use russh::keys::ssh_key::PublicKey;
 
-use super::permits::Permits;
+use super::key_restrictions::KeyRestrictions;
 use super::presence::Presence;
 
 /// What a line stands for.
@@ -22,7 +22,7 @@ pub struct Authority {
     /// `principals="a,b"`: a certificate must name one of them. Without the option, it must name the user.
     pub principals: Option<Vec<String>>,
     /// What the line leaves of what a certificate permits.
-    pub permits: Permits,
+    pub restrictions: KeyRestrictions,
     /// What a security key must say, whatever the certificate does without.
     pub presence: Presence,
 }
@@ -33,7 +33,8 @@ impl KeyLine {
         let Some(rest) = line.strip_prefix("cert-authority") else { return Self::parse_own(line) };
         let (options, key) = split_options(rest)?;
         let key = PublicKey::from_openssh(key).ok()?;
-        let mut authority = Authority { key, principals: None, permits: Permits::ALL, presence: Presence::DEFAULT };
+        let mut authority =
+            Authority { key, principals: None, restrictions: KeyRestrictions::ALL, presence: Presence::DEFAULT };
         for option in options.iter().filter(|option| !option.is_empty()) {
             authority.take(option)?;
         }
@@ -56,10 +57,10 @@ impl Authority {
     fn take(&mut self, option: &str) -> Option<()> {
         match option.split_once('=') {
             Some(("principals", names)) => self.principals = Some(names.split(',').map(str::to_owned).collect()),
-            Some(("command", command)) => self.permits.command = Some(command.to_owned()),
-            None if option == "no-pty" => self.permits.pty = false,
-            None if option == "no-port-forwarding" => self.permits.port_forwarding = false,
-            None if option == "no-agent-forwarding" => self.permits.agent_forwarding = false,
+            Some(("command", command)) => self.restrictions.command = Some(command.to_owned()),
+            None if option == "no-pty" => self.restrictions.pty = false,
+            None if option == "no-port-forwarding" => self.restrictions.port_forwarding = false,
+            None if option == "no-agent-forwarding" => self.restrictions.agent_forwarding = false,
             None if self.presence.take(option) => {}
             _ => return None,
         }
@@ -110,18 +111,19 @@ mod tests {
             Some(KeyLine::Own(_, Presence::DEFAULT))
         ));
         let plain = authority(&format!("cert-authority {KEY} the CA"));
-        assert_eq!((plain.principals, plain.permits), (None, Permits::ALL));
+        assert_eq!((plain.principals, plain.restrictions), (None, KeyRestrictions::ALL));
     }
 
     #[test]
     fn options_are_heeded() {
         let line = format!(r#"cert-authority,principals="alice,ops",command="say \"a, b\" c",no-pty {KEY}"#);
-        let permits = Permits { command: Some(r#"say "a, b" c"#.into()), pty: false, ..Permits::ALL };
+        let restrictions =
+            KeyRestrictions { command: Some(r#"say "a, b" c"#.into()), pty: false, ..KeyRestrictions::ALL };
         let read = authority(&line);
-        assert_eq!((read.principals, read.permits), (Some(vec!["alice".into(), "ops".into()]), permits));
+        assert_eq!((read.principals, read.restrictions), (Some(vec!["alice".into(), "ops".into()]), restrictions));
         let line = format!("cert-authority,no-port-forwarding,no-agent-forwarding {KEY}");
-        let permits = Permits { port_forwarding: false, agent_forwarding: false, ..Permits::ALL };
-        assert_eq!(authority(&line).permits, permits);
+        let restrictions = KeyRestrictions { port_forwarding: false, agent_forwarding: false, ..KeyRestrictions::ALL };
+        assert_eq!(authority(&line).restrictions, restrictions);
     }
 
     #[rstest]

@@ -4,8 +4,8 @@
 mod authentication;
 mod certificate;
 mod key_line;
+mod key_restrictions;
 mod login_name;
-mod permits;
 mod presence;
 mod progress;
 mod proof;
@@ -13,12 +13,12 @@ mod second_factor;
 mod throttle;
 
 pub use authentication::{AuthDeps, LastRefusal, SignIn, SignedIn};
-pub use certificate::BadCertificate;
+pub use certificate::UserCertificateError;
 #[cfg(fuzzing)]
 pub use key_line::KeyLine;
+pub use key_restrictions::KeyRestrictions;
 pub use login_name::{Malformed, SignInName};
-pub use permits::Permits;
-pub use presence::NotPresent;
+pub use presence::PresenceError;
 pub use proof::{Proof, takes_certificates};
 pub use second_factor::{SecondFactors, hash_password};
 pub use throttle::{LockOut, Throttle};

@@ -18,13 +18,13 @@ impl Assertion {
     ///
     /// # Errors
     /// When a security key's signature has no flags, or when the key's type is unknown, since it may be a security key's.
-    pub fn of(key: &Algorithm, flags: Option<SkFlags>) -> Result<Self, NotPresent> {
+    pub fn of(key: &Algorithm, flags: Option<SkFlags>) -> Result<Self, PresenceError> {
         match (key, flags) {
             (Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256, Some(flags)) => Ok(Self::SecurityKey(flags)),
-            (Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256, None) => Err(NotPresent::NoFlags),
+            (Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256, None) => Err(PresenceError::NoFlags),
             (Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. }, _) => Ok(Self::OrdinaryKey),
             // Dsa, Other, and what a later version of the library adds.
-            _ => Err(NotPresent::UnknownKeyType),
+            _ => Err(PresenceError::UnknownKeyType),
         }
     }
 }
@@ -41,7 +41,7 @@ pub struct Presence {
 
 /// What was not said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotPresent {
+pub enum PresenceError {
     /// Nobody touched it.
     #[error("the security key was not touched (the key's line has no no-touch-required)")]
     NoTouch,
@@ -79,17 +79,17 @@ impl Presence {
     ///
     /// # Errors
     /// What is missing.
-    pub fn check(self, assertion: Assertion) -> Result<(), NotPresent> {
+    pub fn check(self, assertion: Assertion) -> Result<(), PresenceError> {
         let (touched, verified) = match assertion {
             // A touch is required of security keys only; a PIN or a fingerprint, of every key.
             Assertion::OrdinaryKey => (true, false),
             Assertion::SecurityKey(flags) => (flags.user_present(), flags.user_verified()),
         };
         if self.touch && !touched {
-            return Err(NotPresent::NoTouch);
+            return Err(PresenceError::NoTouch);
         }
         if self.verification && !verified {
-            return Err(NotPresent::NoVerification);
+            return Err(PresenceError::NoVerification);
         }
         Ok(())
     }
@@ -99,7 +99,7 @@ impl Presence {
 mod tests {
     use rstest::rstest;
 
-    use super::NotPresent::{NoFlags, NoTouch, NoVerification, UnknownKeyType};
+    use super::PresenceError::{NoFlags, NoTouch, NoVerification, UnknownKeyType};
     use super::*;
 
     #[rstest]
@@ -118,7 +118,7 @@ mod tests {
     fn the_keys_type_says_whether_there_are_flags(
         #[case] key: &str,
         #[case] flags: Option<u8>,
-        #[case] expected: Result<Assertion, NotPresent>,
+        #[case] expected: Result<Assertion, PresenceError>,
     ) {
         assert_eq!(Assertion::of(&Algorithm::new(key).unwrap(), flags.map(SkFlags::from)), expected);
     }
@@ -139,7 +139,7 @@ mod tests {
     fn a_key_must_say_what_its_line_asks_for(
         #[case] options: &[&str],
         #[case] flags: Option<u8>,
-        #[case] expected: Result<(), NotPresent>,
+        #[case] expected: Result<(), PresenceError>,
     ) {
         let mut presence = Presence::DEFAULT;
         assert!(options.iter().all(|option| presence.take(option)));

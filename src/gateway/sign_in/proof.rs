@@ -9,7 +9,7 @@ use super::certificate;
 use super::key_line::{Authority, KeyLine};
 use super::presence::Presence;
 use crate::api::{BastionUser, Factor};
-use crate::gateway::access::NoAccess;
+use crate::gateway::access::AccessError;
 
 /// What somebody signed in with.
 #[derive(Clone, Debug)]
@@ -43,17 +43,17 @@ impl Proof {
     ///
     /// # Errors
     /// Why it is not good any more.
-    pub fn still_good(&self, user: &BastionUser) -> Result<(), NoAccess> {
+    pub fn still_good(&self, user: &BastionUser) -> Result<(), AccessError> {
         match self {
-            Self::Key(key) => own_key(user, key).map(|_| ()).ok_or(NoAccess::UnknownKey),
+            Self::Key(key) => own_key(user, key).map(|_| ()).ok_or(AccessError::UnknownKey),
             Self::Certificate(certificate) => {
                 certificate::authority_of(certificate, &user.name_any(), &authorities(user))?;
                 Ok(())
             }
-            Self::Secrets if user.spec.authentication.contains(&Factor::Publickey) => Err(NoAccess::KeyNeeded),
+            Self::Secrets if user.spec.authentication.contains(&Factor::Publickey) => Err(AccessError::KeyNeeded),
             Self::Secrets => Ok(()),
             Self::Cluster(subject) if user.subject() == **subject => Ok(()),
-            Self::Cluster(_) => Err(NoAccess::OtherSubject),
+            Self::Cluster(_) => Err(AccessError::OtherSubject),
         }
     }
 }

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::api::{BastionUser, SecretValueRef, credentials_namespace};
 use crate::cluster::{REQUEST_TIMEOUT, ask};
-use crate::gateway::access::NoAccess;
+use crate::gateway::access::AccessError;
 use crate::leases::random_name;
 use crate::redis::RedisLink;
 
@@ -60,7 +60,7 @@ impl SecondFactors {
     ///
     /// # Errors
     /// Why not.
-    pub async fn password(&self, user: Option<&BastionUser>, answer: Zeroizing<Vec<u8>>) -> Result<(), NoAccess> {
+    pub async fn password(&self, user: Option<&BastionUser>, answer: Zeroizing<Vec<u8>>) -> Result<(), AccessError> {
         let wanted = user.and_then(|user| Some((user, user.spec.password.as_ref()?)));
         let hash = match wanted {
             Some((user, reference)) => self.value(user, reference).await,
@@ -68,7 +68,7 @@ impl SecondFactors {
         };
         let known = hash.is_some();
         let hash = hash.map_or_else(|| self.dummy.clone(), |hash| hash.trim().into());
-        let Ok(hasher) = self.hashers.clone().acquire_owned().await else { return Err(NoAccess::NoSecret) };
+        let Ok(hasher) = self.hashers.clone().acquire_owned().await else { return Err(AccessError::NoSecret) };
         let checked = tokio::task::spawn_blocking(move || {
             let good = answer.len() <= MAX_ANSWER && verify(&answer, &hash);
             drop(hasher);
@@ -76,8 +76,8 @@ impl SecondFactors {
         });
         match (checked.await, known) {
             (Ok(true), true) => Ok(()),
-            (_, true) => Err(NoAccess::WrongPassword),
-            (_, false) => Err(NoAccess::NoSecret),
+            (_, true) => Err(AccessError::WrongPassword),
+            (_, false) => Err(AccessError::NoSecret),
         }
     }
 
@@ -85,20 +85,20 @@ impl SecondFactors {
     ///
     /// # Errors
     /// Why not.
-    pub async fn code(&self, user: &BastionUser, answer: &str) -> Result<(), NoAccess> {
-        let reference = user.spec.totp.as_ref().ok_or(NoAccess::NoSecret)?;
-        let secret = self.value(user, reference).await.ok_or(NoAccess::NoSecret)?;
+    pub async fn code(&self, user: &BastionUser, answer: &str) -> Result<(), AccessError> {
+        let reference = user.spec.totp.as_ref().ok_or(AccessError::NoSecret)?;
+        let secret = self.value(user, reference).await.ok_or(AccessError::NoSecret)?;
         let Some(totp) = totp(&secret) else {
             warn!(
                 user = user.name_any(),
                 "the Secret that spec.totp names holds no secret in base32 of at least 16 bytes"
             );
-            return Err(NoAccess::NoSecret);
+            return Err(AccessError::NoSecret);
         };
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
         let digits: String = answer.chars().filter(|it| !it.is_whitespace()).collect();
-        let step = totp.check(&digits, now).ok_or(NoAccess::WrongCode)?;
-        if self.is_first_use(&user.name_any(), step, now).await { Ok(()) } else { Err(NoAccess::UsedCode) }
+        let step = totp.check(&digits, now).ok_or(AccessError::WrongCode)?;
+        if self.is_first_use(&user.name_any(), step, now).await { Ok(()) } else { Err(AccessError::UsedCode) }
     }
 
     /// Each code is good once, at this gateway always, and at all of them while Redis answers.

@@ -25,10 +25,10 @@ use crate::gateway::bridge::{
     Request, Size, SshChannel, UserChannel, UserConnection, listened_at,
 };
 use crate::gateway::menu::target_selection;
-use crate::gateway::menu::target_selection::Guest;
+use crate::gateway::menu::target_selection::PendingUser;
 use crate::gateway::net::{Health, PreauthPermit};
 use crate::gateway::session::{Activity, ClientSide, Connected, task};
-use crate::gateway::sign_in::{LastRefusal, Permits, SignIn, SignInName};
+use crate::gateway::sign_in::{KeyRestrictions, LastRefusal, SignIn, SignInName};
 use crate::gateway::state::Gateway;
 
 /// How many channels a connection may have open at once.
@@ -75,7 +75,7 @@ enum State {
 
 /// What ties the connection to its session's task.
 struct Link {
-    permits: Permits,
+    restrictions: KeyRestrictions,
     /// Set once there is a target.
     target: Arc<OnceLock<Opening>>,
     activity: Arc<Activity>,
@@ -153,7 +153,7 @@ impl Connection {
     ) -> (Self, mpsc::Receiver<Opened>) {
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let target = Arc::new(OnceLock::from(opening));
-        let link = Link { permits: Permits::ALL, target, activity, opened, listening: None };
+        let link = Link { restrictions: KeyRestrictions::ALL, target, activity, opened, listening: None };
         let connection = Self {
             sign_in: SignIn::new(gateway.auth.clone(), peer),
             gateway,
@@ -195,14 +195,14 @@ impl Connection {
         let signed_in = self.sign_in.done().ok_or(Refusal::RightsUnknown)?;
         let admitted = match gateway.access.admit(signed_in.clone(), self.sign_in.name()).await {
             Err(Refusal::NoTarget { .. }) => {
-                Err(Guest { signed_in: signed_in.clone(), place: gateway.pending.enter()? })
+                Err(PendingUser { signed_in: signed_in.clone(), place: gateway.pending.enter()? })
             }
             admitted => Ok(admitted?),
         };
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));
-        let permits = signed_in.permits;
-        let link = Link { permits, target: Arc::default(), activity: activity.clone(), opened, listening: None };
+        let restrictions = signed_in.restrictions;
+        let link = Link { restrictions, target: Arc::default(), activity: activity.clone(), opened, listening: None };
         let client = ClientSide {
             peer: self.peer,
             software,
@@ -218,9 +218,15 @@ impl Connection {
                 let _ = link.target.set(admitted.opening());
                 gateway.sessions.tasks.spawn(task::run(gateway.sessions.clone(), admitted, client, activity));
             }
-            Err(guest) => {
+            Err(pending_user) => {
                 let target = link.target.clone();
-                gateway.sessions.tasks.spawn(target_selection::run(gateway.clone(), guest, client, target, activity));
+                gateway.sessions.tasks.spawn(target_selection::run(
+                    gateway.clone(),
+                    pending_user,
+                    client,
+                    target,
+                    activity,
+                ));
             }
         }
         Ok(link)
@@ -241,7 +247,7 @@ impl Connection {
     }
 
     /// The target that the user means by a host that they want to be connected to.
-    async fn meant(&self, host: &str, port: u16) -> Option<jump_host::Meant> {
+    async fn meant(&self, host: &str, port: u16) -> Option<jump_host::ResolvedTarget> {
         let signed_in = self.sign_in.done()?;
         self.gateway.access.directory.meant(&signed_in.user, host, port).await
     }
@@ -301,7 +307,7 @@ impl Connection {
                 session.close(channel)
             }
             State::Session(link) => {
-                match link.permits.pass(link.allow(), asked) {
+                match link.restrictions.pass(link.allow(), asked) {
                     Ok(requests) => {
                         link.activity.input();
                         for request in requests {
@@ -317,7 +323,7 @@ impl Connection {
 
     /// Whether the user's certificate keeps the user from having a terminal.
     fn no_terminal(&self) -> bool {
-        matches!(&self.state, State::Session(link) if !link.permits.pty)
+        matches!(&self.state, State::Session(link) if !link.restrictions.pty)
     }
 }
 
@@ -427,7 +433,7 @@ impl server::Handler for Connection {
                 bridge::prohibited(&jump_host::without_target(user, host, self.meant(host, port).await.as_ref()))
             }
             (State::Session(link), Some(port)) => {
-                if let Err(denied) = link.permits.local_forward(link.allow()) {
+                if let Err(denied) = link.restrictions.local_forward(link.allow()) {
                     link.audit_forward("local_forward", host, u32::from(port), denied.result);
                     let refused = match port {
                         jump_host::SSH_PORT if !link.allow().local_forward => {
@@ -588,7 +594,7 @@ impl server::Handler for Connection {
         let request = match &self.state {
             // Where the target is still to be chosen, the lobby says whether it allows it.
             State::Session(link) if !link.has_target() => Request::AgentForward,
-            State::Session(link) => match link.permits.agent(link.allow()) {
+            State::Session(link) => match link.restrictions.agent(link.allow()) {
                 Ok(()) => Request::AgentForward,
                 Err(denied) => {
                     link.audit_forward("agent_forward", "", 0, denied.result);
@@ -631,7 +637,7 @@ impl server::Handler for Connection {
             self.note("bastion: -R needs a target in the sign-in name; chosen in the menu, it comes too late");
             return Ok(false);
         }
-        if let Err(denied) = link.permits.remote_forward(link.allow()) {
+        if let Err(denied) = link.restrictions.remote_forward(link.allow()) {
             link.audit_forward("remote_listen", listened_at(address), *port, denied.result);
             self.note(denied.notice);
             return Ok(false);

@@ -11,7 +11,7 @@ const LONGEST_HOST: usize = 64;
 
 /// A target that somebody means by a host's name or address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meant {
+pub struct ResolvedTarget {
     /// The target.
     pub target: String,
     /// A login of it.
@@ -19,8 +19,8 @@ pub struct Meant {
 }
 
 /// For a user who named no target: which one is it, as far as the host tells?
-pub fn without_target(user: &str, host: &str, meant: Option<&Meant>) -> String {
-    if let Some(Meant { target, login }) = meant {
+pub fn without_target(user: &str, host: &str, meant: Option<&ResolvedTarget>) -> String {
+    if let Some(ResolvedTarget { target, login }) = meant {
         return instead(&SignInName::new(user, Some(login), Some(target)).to_string());
     }
     let host: String = host.chars().take(LONGEST_HOST).collect();
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_user_reads_what_to_type() {
-        let meant = Meant { target: "web-1".to_owned(), login: "root".to_owned() };
+        let meant = ResolvedTarget { target: "web-1".to_owned(), login: "root".to_owned() };
         assert!(without_target("alice", "192.0.2.7", Some(&meant)).ends_with("type: ssh alice+root@web-1@GATEWAY"));
         for typed in ["alice+web-1", "alice:web-1"] {
             assert!(with_target(typed).ends_with("type: ssh alice+web-1@GATEWAY"));

@@ -9,4 +9,4 @@ mod jump_host;
 
 pub use accept_env::AcceptEnv;
 pub use handler::Connection;
-pub use jump_host::Meant;
+pub use jump_host::ResolvedTarget;

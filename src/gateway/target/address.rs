@@ -22,7 +22,7 @@ const MAX_ADDRESSES: usize = 8;
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub enum NoConnection {
+pub enum ConnectError {
     /// The name has no address.
     Unresolved(String),
     /// None of the addresses took the connection.
@@ -57,17 +57,17 @@ impl fmt::Display for Tried {
 ///
 /// # Errors
 /// When none does.
-pub async fn connect(host: &str, port: u16) -> Result<TcpStream, NoConnection> {
+pub async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let addresses = match timeout(RESOLVE_TIMEOUT, lookup_host((host, port))).await {
         Ok(Ok(addresses)) => in_turns(addresses.collect()),
-        Ok(Err(error)) => return Err(NoConnection::Unresolved(plain(&error))),
-        Err(_) => return Err(NoConnection::Unresolved("the name server did not answer".to_owned())),
+        Ok(Err(error)) => return Err(ConnectError::Unresolved(plain(&error))),
+        Err(_) => return Err(ConnectError::Unresolved("the name server did not answer".to_owned())),
     };
     if addresses.is_empty() {
-        return Err(NoConnection::Unresolved("the name has no address".to_owned()));
+        return Err(ConnectError::Unresolved("the name has no address".to_owned()));
     }
     let attempt = async |address| TcpStream::connect(address).await.and_then(|it| it.set_nodelay(true).map(|()| it));
-    race(addresses, attempt).await.map_err(NoConnection::Failed)
+    race(addresses, attempt).await.map_err(ConnectError::Failed)
 }
 
 /// What an I/O error says, without the system's number for it.
@@ -179,11 +179,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_nowhere_and_a_port_that_nobody_has_are_told_apart() {
-        assert!(matches!(connect("nowhere.invalid", 22).await, Err(NoConnection::Unresolved(_))));
+        assert!(matches!(connect("nowhere.invalid", 22).await, Err(ConnectError::Unresolved(_))));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let Err(NoConnection::Failed(tried)) = connect("127.0.0.1", port).await else { panic!("somebody listens") };
+        let Err(ConnectError::Failed(tried)) = connect("127.0.0.1", port).await else { panic!("somebody listens") };
         assert_eq!(tried.to_string(), format!("at 127.0.0.1:{port}: Connection refused"));
     }
 }

@@ -44,13 +44,13 @@ fn key_id(DialRequest { session, user, .. }: &DialRequest) -> String {
 fn extensions(allow: Allow) -> Vec<&'static str> {
     let Allow { shell, exec, sftp: _, local_forward, remote_forward, agent_forward } = allow;
     // In the order of their names, as the protocol wants them.
-    let permits = [
+    let restrictions = [
         (agent_forward, "permit-agent-forwarding"),
         (local_forward || remote_forward, "permit-port-forwarding"),
         (shell || exec, "permit-pty"),
         (shell || exec, "permit-user-rc"),
     ];
-    permits.into_iter().filter_map(|(allowed, extension)| allowed.then_some(extension)).collect()
+    restrictions.into_iter().filter_map(|(allowed, extension)| allowed.then_some(extension)).collect()
 }
 
 #[cfg(test)]

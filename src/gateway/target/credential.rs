@@ -21,7 +21,7 @@ pub enum Credential {
 }
 
 /// Where a credential is, for those who read why it cannot be used.
-struct Place<'a> {
+struct SecretRef<'a> {
     secret: &'a str,
     key: &'a str,
 }
@@ -36,11 +36,11 @@ pub async fn read(secrets: &Api<Secret>, target: &BastionTarget) -> Result<Crede
         async {
             match (private_key, password, certificate_authority) {
                 (Some(it), None, None) => {
-                    Place { secret: &it.name, key: &it.key }.private_key(secrets).await.map(Credential::PrivateKey)
+                    SecretRef { secret: &it.name, key: &it.key }.private_key(secrets).await.map(Credential::PrivateKey)
                 }
-                (None, Some(it), None) => Place { secret: &it.name, key: &it.key }.password(secrets).await,
+                (None, Some(it), None) => SecretRef { secret: &it.name, key: &it.key }.password(secrets).await,
                 (None, None, Some(it)) => {
-                    Place { secret: &it.name, key: &it.key }.private_key(secrets).await.map(Credential::Authority)
+                    SecretRef { secret: &it.name, key: &it.key }.private_key(secrets).await.map(Credential::Authority)
                 }
                 _ => Err("spec.credentials must have exactly one of privateKey, password and certificateAuthority"
                     .to_owned()),
@@ -49,7 +49,7 @@ pub async fn read(secrets: &Api<Secret>, target: &BastionTarget) -> Result<Crede
     credential.await.map_err(|why| Unreachable::Credentials { target: target.name_any(), why })
 }
 
-impl Place<'_> {
+impl SecretRef<'_> {
     async fn value(&self, secrets: &Api<Secret>) -> Result<Zeroizing<Vec<u8>>, String> {
         let Self { secret: name, key } = self;
         let secret = match ask(REQUEST_TIMEOUT, || secrets.get(name)).await {

@@ -13,12 +13,12 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::address::{self, NoConnection};
+use super::address::{self, ConnectError};
 use super::algorithms;
 use super::credential::{self, Credential};
 use super::handler::{Host, TargetHandler, side};
 use super::host_trust::HostTrust;
-use super::login::{self, NotSignedIn};
+use super::login::{self, TargetSignInError};
 use super::request::DialRequest;
 use super::unreachable::Unreachable;
 use crate::api::{BastionTarget, LegacyAlgorithm, credentials_namespace};
@@ -165,8 +165,8 @@ async fn connect(target: &BastionTarget) -> Result<TcpStream, Unreachable> {
     // The schema has it between 1 and 65535.
     let port = u16::try_from(target.spec.port).unwrap_or_default();
     address::connect(host, port).await.map_err(|why| match why {
-        NoConnection::Unresolved(why) => Unreachable::Unresolved { target: name, address: host.clone(), why },
-        NoConnection::Failed(tried) => Unreachable::Connect { target: name, tried },
+        ConnectError::Unresolved(why) => Unreachable::Unresolved { target: name, address: host.clone(), why },
+        ConnectError::Failed(tried) => Unreachable::Connect { target: name, tried },
     })
 }
 
@@ -189,24 +189,26 @@ async fn sign_in(
     let (socket, health) = Socket::new(stream, cut.clone());
     let cut = cut.drop_guard();
     let (refused, refusal) = oneshot::channel();
-    let distrust = Arc::new(OnceLock::new());
-    let host = Host { session: session.clone(), name: name.clone(), trust, distrust: distrust.clone(), legacy };
+    let host_key_error = Arc::new(OnceLock::new());
+    let host =
+        Host { session: session.clone(), name: name.clone(), trust, host_key_error: host_key_error.clone(), legacy };
     let inboxes = Arc::<Inboxes<FromTarget>>::default();
     let (refused, incoming) = (Some(refused), request.incoming.clone());
     let handler = TargetHandler { host, refused, inboxes: inboxes.clone(), incoming };
-    let mut handle = client::connect_stream(config, socket, handler).await.map_err(|error| match distrust.get() {
-        Some(distrust) => Unreachable::Host { target: name.clone(), distrust: distrust.clone() },
-        None => Unreachable::broken(name.clone(), address.clone(), &error),
-    })?;
+    let mut handle =
+        client::connect_stream(config, socket, handler).await.map_err(|error| match host_key_error.get() {
+            Some(host_key_error) => Unreachable::Host { target: name.clone(), host_key_error: host_key_error.clone() },
+            None => Unreachable::broken(name.clone(), address.clone(), &error),
+        })?;
     let end = announce_end(&handle, inboxes.clone());
     login::sign_in(&mut handle, request, credential).await.map_err(|why| match why {
-        NotSignedIn::Refused { credential, hint } => {
+        TargetSignInError::Refused { credential, hint } => {
             Unreachable::Login { target: name.clone(), login: login.clone(), credential, hint }
         }
-        NotSignedIn::Unsigned(why) => {
+        TargetSignInError::Unsigned(why) => {
             Unreachable::Credentials { target: name.clone(), why: format!("the authority signs nothing: {why}") }
         }
-        NotSignedIn::Broken(error) => Unreachable::broken(name.clone(), address, &error),
+        TargetSignInError::Broken(error) => Unreachable::broken(name.clone(), address, &error),
     })?;
     Ok(TargetConnection { handle, health, inboxes, end, refusal, _cut: cut })
 }

@@ -27,8 +27,8 @@ impl TargetConnection {
     ) -> Result<Self, russh::Error> {
         let trust = HostTrust::of(target).ok_or(russh::Error::UnknownKey)?;
         let config = Arc::new(client::Config { preferred, ..config(&trust, &[]) });
-        let distrust = Arc::new(OnceLock::new());
-        let host = Host { session: "fuzz".into(), name: "web-1".to_owned(), trust, distrust, legacy: Vec::new() };
+        let host_key_error = Arc::new(OnceLock::new());
+        let host = Host { session: "fuzz".into(), name: "web-1".to_owned(), trust, host_key_error, legacy: Vec::new() };
         let inboxes = Arc::<Inboxes<_>>::default();
         let (refused, refusal) = oneshot::channel();
         let handler = TargetHandler { host, refused: Some(refused), inboxes: inboxes.clone(), incoming };

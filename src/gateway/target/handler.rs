@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::algorithms;
-use super::host_trust::{Distrust, HostTrust};
+use super::host_trust::{HostKeyError, HostTrust};
 use crate::api::LegacyAlgorithm;
 use crate::gateway::bridge;
 use crate::gateway::bridge::{END_OF_WRITE, FromTarget, Inboxes, Incoming, MAX_INCOMING, Purpose, TargetSide};
@@ -28,7 +28,7 @@ pub struct Host {
     /// Whom to trust.
     pub trust: HostTrust,
     /// Why it is not trusted: the library only says that it is not.
-    pub distrust: Arc<OnceLock<Distrust>>,
+    pub host_key_error: Arc<OnceLock<HostKeyError>>,
     /// What the target asks for that is old.
     pub legacy: Vec<LegacyAlgorithm>,
 }
@@ -37,8 +37,8 @@ impl Host {
     fn is_trusted(&self, shown: &PublicKeyOrCertificate) -> bool {
         match self.trust.check(shown, Timestamp::now()) {
             Ok(()) => true,
-            Err(distrust) => {
-                let _ = self.distrust.set(distrust);
+            Err(host_key_error) => {
+                let _ = self.host_key_error.set(host_key_error);
                 false
             }
         }

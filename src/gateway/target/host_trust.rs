@@ -25,7 +25,7 @@ pub struct HostTrust {
 
 /// Why a target is not taken for the one that it should be. The text goes on from the subject and the target's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Distrust {
+pub enum HostKeyError {
     /// A key that is not pinned.
     #[error(
         "is not one of its spec.hostKeys; it is {algorithm} {fingerprint}. Either it was changed on the target, and \
@@ -61,7 +61,7 @@ pub enum Distrust {
     CriticalOption(String),
 }
 
-impl Distrust {
+impl HostKeyError {
     /// What of the target is not trusted.
     pub const fn subject(&self) -> &'static str {
         match self {
@@ -113,13 +113,13 @@ impl HostTrust {
     ///
     /// # Errors
     /// Why it is not to be trusted.
-    pub fn check(&self, shown: &PublicKeyOrCertificate, now: Timestamp) -> Result<(), Distrust> {
+    pub fn check(&self, shown: &PublicKeyOrCertificate, now: Timestamp) -> Result<(), HostKeyError> {
         let key = shown.public_key();
         if self.pinned.iter().any(|pinned| pinned.key_data() == key.key_data()) {
             return Ok(());
         }
         match shown {
-            PublicKeyOrCertificate::PublicKey { .. } => Err(Distrust::Unknown {
+            PublicKeyOrCertificate::PublicKey { .. } => Err(HostKeyError::Unknown {
                 algorithm: key.algorithm().to_string(),
                 fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
             }),
@@ -128,28 +128,28 @@ impl HostTrust {
     }
 
     /// As `ssh` does, but that a certificate without principals is for no host, rather than for every one.
-    fn check_certificate(&self, certificate: &Certificate, now: Timestamp) -> Result<(), Distrust> {
+    fn check_certificate(&self, certificate: &Certificate, now: Timestamp) -> Result<(), HostKeyError> {
         let signer = certificate.signature_key().fingerprint(HashAlg::Sha256);
         if !self.authorities.contains(&signer) {
-            return Err(Distrust::UnknownAuthority { fingerprint: signer.to_string() });
+            return Err(HostKeyError::UnknownAuthority { fingerprint: signer.to_string() });
         }
         let with_sha1 = certificate.signature().algorithm() == Algorithm::Rsa { hash: None };
         // At a time within its validity: what is wrong with the present one is said below.
         if with_sha1 || certificate.validate_at(certificate.valid_after(), &self.authorities).is_err() {
-            return Err(Distrust::BadSignature);
+            return Err(HostKeyError::BadSignature);
         }
         if certificate.cert_type() != CertType::Host {
-            return Err(Distrust::NotOfHost);
+            return Err(HostKeyError::NotOfHost);
         }
         let now = u64::try_from(now.as_second()).unwrap_or_default();
         if now < certificate.valid_after() {
-            return Err(Distrust::NotYet(time(certificate.valid_after())));
+            return Err(HostKeyError::NotYet(time(certificate.valid_after())));
         }
         if now >= certificate.valid_before() {
-            return Err(Distrust::Expired(time(certificate.valid_before())));
+            return Err(HostKeyError::Expired(time(certificate.valid_before())));
         }
         if let Some((option, _)) = certificate.critical_options().first_key_value() {
-            return Err(Distrust::CriticalOption(option.clone()));
+            return Err(HostKeyError::CriticalOption(option.clone()));
         }
         let principals = certificate.valid_principals();
         if principals.iter().any(|principal| self.names.iter().any(|name| matches(principal, name))) {
@@ -157,7 +157,7 @@ impl HostTrust {
         }
         let quoted = |names: &[String]| names.iter().map(|it| format!("{it:?}")).collect::<Vec<_>>().join(" or ");
         let principals = if principals.is_empty() { "nobody".to_owned() } else { quoted(principals) };
-        Err(Distrust::OtherHost { principals, wanted: quoted(&self.names) })
+        Err(HostKeyError::OtherHost { principals, wanted: quoted(&self.names) })
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
         format!("@cert-authority {} the hosts' authority", key.public_key().to_openssh().unwrap())
     }
 
-    fn check(trust: &HostTrust, shown: &PublicKeyOrCertificate, seconds: i64) -> Result<(), Distrust> {
+    fn check(trust: &HostTrust, shown: &PublicKeyOrCertificate, seconds: i64) -> Result<(), HostKeyError> {
         trust.check(shown, Timestamp::from_second(NOW + seconds).unwrap())
     }
 
@@ -225,7 +225,7 @@ mod tests {
         let trust = trust("web-1", &[pinned.public_key().to_openssh().unwrap()]);
         assert_eq!(check(&trust, &pinned.public_key().clone().into(), 0), Ok(()));
         let other = check(&trust, &stranger.public_key().clone().into(), 0);
-        assert!(matches!(other, Err(Distrust::Unknown { .. })), "{other:?}");
+        assert!(matches!(other, Err(HostKeyError::Unknown { .. })), "{other:?}");
         let mut builder = Builder::new(vec![7; 16], pinned.public_key().key_data().clone(), 0, 1).unwrap();
         builder.cert_type(CertType::Host).unwrap().valid_principal("elsewhere").unwrap();
         assert_eq!(check(&trust, &PublicKeyOrCertificate::Certificate(builder.sign(&stranger).unwrap()), 0), Ok(()));
@@ -238,12 +238,12 @@ mod tests {
         let trust = trust("web-1.example.com.", &[authority_line(&authority)]);
         let shown = certificate(&authority, for_host("web-1.example.com"));
         assert_eq!([-60, 0, 59].map(|at| check(&trust, &shown, at)), [Ok(()), Ok(()), Ok(())]);
-        assert!(matches!(check(&trust, &shown, -61), Err(Distrust::NotYet(_))));
-        assert!(matches!(check(&trust, &shown, 60), Err(Distrust::Expired(_))));
+        assert!(matches!(check(&trust, &shown, -61), Err(HostKeyError::NotYet(_))));
+        assert!(matches!(check(&trust, &shown, 60), Err(HostKeyError::Expired(_))));
         let other = check(&trust, &certificate(&key(), for_host("web-1.example.com")), 0);
-        assert!(matches!(other, Err(Distrust::UnknownAuthority { .. })), "{other:?}");
+        assert!(matches!(other, Err(HostKeyError::UnknownAuthority { .. })), "{other:?}");
         let own = check(&trust, &authority.public_key().clone().into(), 0);
-        assert!(matches!(own, Err(Distrust::Unknown { .. })), "an authority is no host: {own:?}");
+        assert!(matches!(own, Err(HostKeyError::Unknown { .. })), "an authority is no host: {own:?}");
     }
 
     #[rstest]
@@ -273,16 +273,16 @@ mod tests {
         let of_user = refused(|it| {
             it.valid_principal("web-1").unwrap();
         });
-        assert_eq!(of_user, Distrust::NotOfHost);
+        assert_eq!(of_user, HostKeyError::NotOfHost);
         let of_all = refused(|it| {
             it.cert_type(CertType::Host).unwrap().all_principals_valid().unwrap();
         });
-        assert!(matches!(of_all, Distrust::OtherHost { .. }), "{of_all:?}");
+        assert!(matches!(of_all, HostKeyError::OtherHost { .. }), "{of_all:?}");
         let conditional = refused(|it| {
             for_host("web-1")(it);
             it.critical_option("force-command", "true").unwrap();
         });
-        assert_eq!(conditional, Distrust::CriticalOption("force-command".to_owned()));
+        assert_eq!(conditional, HostKeyError::CriticalOption("force-command".to_owned()));
     }
 
     #[test]
@@ -296,6 +296,6 @@ mod tests {
         let at = bytes.windows(5).position(|window| window == b"web-1").unwrap();
         bytes[at + 4] = b'2';
         let changed = PublicKeyOrCertificate::Certificate(Certificate::from_bytes(&bytes).unwrap());
-        assert_eq!(check(&trust, &changed, 0), Err(Distrust::BadSignature));
+        assert_eq!(check(&trust, &changed, 0), Err(HostKeyError::BadSignature));
     }
 }

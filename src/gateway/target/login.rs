@@ -18,7 +18,7 @@ const MAX_ROUNDS: usize = 4;
 
 /// Why a target did not let the bastion in.
 #[derive(Debug)]
-pub enum NotSignedIn {
+pub enum TargetSignInError {
     /// It does not take the credential; behind its name stands what may help.
     Refused { credential: &'static str, hint: String },
     /// The authority's key does not sign.
@@ -27,7 +27,7 @@ pub enum NotSignedIn {
     Broken(russh::Error),
 }
 
-impl From<russh::Error> for NotSignedIn {
+impl From<russh::Error> for TargetSignInError {
     fn from(error: russh::Error) -> Self {
         Self::Broken(error)
     }
@@ -41,7 +41,7 @@ pub async fn sign_in<H>(
     handle: &mut Handle<H>,
     request: &DialRequest,
     credential: Credential,
-) -> Result<(), NotSignedIn>
+) -> Result<(), TargetSignInError>
 where
     H: Handler<Error = russh::Error>,
 {
@@ -76,12 +76,12 @@ async fn with_certificate<H>(
     handle: &mut Handle<H>,
     request: &DialRequest,
     authority: &PrivateKey,
-) -> Result<(), NotSignedIn>
+) -> Result<(), TargetSignInError>
 where
     H: Handler<Error = russh::Error>,
 {
     let (key, certificate) = certificate::issue(authority, request, Timestamp::now())
-        .map_err(|error| NotSignedIn::Unsigned(error.to_string()))?;
+        .map_err(|error| TargetSignInError::Unsigned(error.to_string()))?;
     let answer = handle.authenticate_openssh_cert(request.login.as_str(), key, certificate).await?;
     let hint = "its sshd must have the authority's public key in TrustedUserCAKeys, and where it has an \
                 AuthorizedPrincipalsFile, the login in that; its clock must be right to a minute";
@@ -90,7 +90,7 @@ where
 
 /// By the method `password`, or by a dialogue where the target has only that. Which of them is asked first: an attempt in
 /// vain might lock the login.
-async fn with_password<H>(handle: &mut Handle<H>, login: &str, password: &str) -> Result<(), NotSignedIn>
+async fn with_password<H>(handle: &mut Handle<H>, login: &str, password: &str) -> Result<(), TargetSignInError>
 where
     H: Handler<Error = russh::Error>,
 {
@@ -105,7 +105,7 @@ where
     dialogue(handle, login, password).await
 }
 
-async fn dialogue<H>(handle: &mut Handle<H>, login: &str, password: &str) -> Result<(), NotSignedIn>
+async fn dialogue<H>(handle: &mut Handle<H>, login: &str, password: &str) -> Result<(), TargetSignInError>
 where
     H: Handler<Error = russh::Error>,
 {
@@ -138,22 +138,22 @@ fn answers(prompts: &[Prompt], password: &str, given: &mut bool) -> Option<Vec<S
     }
 }
 
-fn asks_too_much() -> NotSignedIn {
-    NotSignedIn::Refused { credential: "password", hint: "; it asks for more than that".to_owned() }
+fn asks_too_much() -> TargetSignInError {
+    TargetSignInError::Refused { credential: "password", hint: "; it asks for more than that".to_owned() }
 }
 
-fn verdict(answer: &AuthResult, credential: &'static str, hint: &str) -> Result<(), NotSignedIn> {
+fn verdict(answer: &AuthResult, credential: &'static str, hint: &str) -> Result<(), TargetSignInError> {
     let AuthResult::Failure { remaining_methods: methods, partial_success } = answer else { return Ok(()) };
     if methods.is_empty() && !partial_success {
         // The library's way to say that the connection is gone, too.
-        return Err(NotSignedIn::Broken(russh::Error::Disconnect));
+        return Err(TargetSignInError::Broken(russh::Error::Disconnect));
     }
     let hint = match hint {
         _ if *partial_success => format!("; it wants {} besides", named(methods)),
         "" => format!("; it takes {}", named(methods)),
         hint => format!("; {hint}"),
     };
-    Err(NotSignedIn::Refused { credential, hint })
+    Err(TargetSignInError::Refused { credential, hint })
 }
 
 fn named(methods: &MethodSet) -> String {

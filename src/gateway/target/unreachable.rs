@@ -4,7 +4,7 @@ use russh::AlgorithmKind;
 
 use super::address::{Tried, plain};
 use super::algorithms;
-use super::host_trust::Distrust;
+use super::host_trust::HostKeyError;
 
 /// How many of a target's algorithms are named, and how long a name may be: they are the target's own words.
 const NAMED: usize = 12;
@@ -28,8 +28,8 @@ pub enum Unreachable {
     #[error("target {target:?} does not speak SSH at {address}: {why}; see spec.address and spec.port")]
     NoSsh { target: String, address: String, why: &'static str },
     /// Another host key than the pinned ones, or a certificate that is not good.
-    #[error("the {} of target {target:?} {distrust}", distrust.subject())]
-    Host { target: String, distrust: Distrust },
+    #[error("the {} of target {target:?} {host_key_error}", host_key_error.subject())]
+    Host { target: String, host_key_error: HostKeyError },
     /// None of the pinned host keys can be read.
     #[error("spec.hostKeys of target {target:?} has no usable key; ssh-keyscan prints them")]
     NoHostKey { target: String },
@@ -58,7 +58,7 @@ impl Unreachable {
                 format!("target {target:?} took the connection, but was not signed in to within {seconds} seconds")
             }
             Self::NoSsh { target, .. } => silent(format!("target {target:?} does not speak SSH")),
-            Self::Host { target, distrust: Distrust::OtherHost { .. } } => {
+            Self::Host { target, host_key_error: HostKeyError::OtherHost { .. } } => {
                 silent(format!("the host certificate of target {target:?} is made out to another host"))
             }
             Self::Credentials { target, .. } => silent(format!("the credentials of target {target:?} cannot be used")),
@@ -86,8 +86,8 @@ impl Unreachable {
         match error {
             russh::Error::Version => Self::NoSsh { target, address, why: "it answers with something else" },
             russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, theirs, .. } => {
-                let distrust = Distrust::NoSuchKind { offered: named(theirs), way_out: way_out(theirs) };
-                Self::Host { target, distrust }
+                let host_key_error = HostKeyError::NoSuchKind { offered: named(theirs), way_out: way_out(theirs) };
+                Self::Host { target, host_key_error }
             }
             russh::Error::NoCommonAlgo { kind, theirs, .. } => {
                 Self::NothingInCommon { target, kind: kind_of(kind), offered: named(theirs), way_out: way_out(theirs) }

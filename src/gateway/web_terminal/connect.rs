@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 
 use super::error::Failure;
-use super::handshake::{Visit, Wish};
+use super::handshake::{ConnectQuery, Handshake};
 use super::listener::Peer;
 use super::{Terminal, forwarded};
 use crate::http::Credentials;
@@ -28,7 +28,7 @@ pub async fn connect(
     State(terminal): State<Terminal>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
-    wish: Result<Query<Wish>, QueryRejection>,
+    query: Result<Query<ConnectQuery>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let credentials = Credentials::of_socket(&headers)?;
@@ -37,8 +37,8 @@ pub async fn connect(
         Credentials::Cookie(_) if upgrade.is_ok() => terminal.origins.check_write(&headers)?,
         Credentials::Cookie(_) | Credentials::Token(_) => terminal.origins.check(&headers)?,
     }
-    let caller = terminal.visitors.known(&credentials).await?;
-    let Query(wish) = wish.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
+    let caller = terminal.authenticator.known(&credentials).await?;
+    let Query(query) = query.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
     let upgrade = upgrade.map_err(|rejection| Failure::NoSocket(rejection.body_text()))?;
     if terminal.gateway.access.instance.is_stopping() {
         return Err(Failure::Stopping);
@@ -46,17 +46,17 @@ pub async fn connect(
     let address = forwarded::client(peer.address.ip(), &headers, &terminal.proxies);
     let port = if address == peer.address.ip().to_canonical() { peer.address.port() } else { 0 };
     let software = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let visit = Visit {
+    let handshake = Handshake {
         gateway: terminal.gateway.clone(),
         subject: Arc::from(caller.name),
         client: SocketAddr::new(address, port),
         proxied: is_proxied(&headers),
         software: software.unwrap_or_default().chars().take(LONGEST_SOFTWARE).collect(),
         peer,
-        wish,
+        query,
     };
     let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(LONGEST_MESSAGE).max_frame_size(LONGEST_MESSAGE);
-    Ok(upgrade.on_upgrade(async move |socket| visit.run(socket).await))
+    Ok(upgrade.on_upgrade(async move |socket| handshake.run(socket).await))
 }
 
 /// Whether something is between the page and this gateway. Who says so without need is asked more often, and nothing else.

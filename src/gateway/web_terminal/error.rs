@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::http::Refusal;
+use crate::http::AuthError;
 use crate::metrics::{METRICS, RefusalLabels};
 
 /// Why there is no terminal.
@@ -14,7 +14,7 @@ use crate::metrics::{METRICS, RefusalLabels};
 pub enum Failure {
     /// It is not known who sends it, or another site's page has it sent.
     #[error(transparent)]
-    Web(#[from] Refusal),
+    Web(#[from] AuthError),
     /// The query lacks something.
     #[error("{0}; ask for /terminal/v1/connect?target=TARGET&login=LOGIN&cols=80&rows=24")]
     Malformed(String),

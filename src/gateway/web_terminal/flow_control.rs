@@ -37,7 +37,7 @@ impl Flow {
 }
 
 /// What a page sends on a channel.
-pub struct Intake {
+pub struct Inbound {
     inbox: Arc<Inbox<FromUser>>,
     granted: watch::Receiver<u64>,
     received: u64,
@@ -46,7 +46,7 @@ pub struct Intake {
 }
 
 /// What a page is sent on a channel.
-pub struct Outlet {
+pub struct Outbound {
     channel: Channel,
     from_target: mpsc::Receiver<ToUser>,
     granted: watch::Receiver<u64>,
@@ -69,15 +69,15 @@ pub enum Step {
 }
 
 /// Both directions of a channel, of which the page has room for this many bytes.
-pub fn lane(channel: Channel, end: UserEnd, window: usize) -> (Intake, Outlet) {
+pub fn flow(channel: Channel, end: UserEnd, window: usize) -> (Inbound, Outbound) {
     let UserEnd { inbox, granted, from_target } = end;
     let (room, sent, over) = (Semaphore::new(window), AtomicU64::new(0), AtomicBool::new(false));
     let flow = Arc::new(Flow { room, sent, over });
-    let intake = Intake { inbox, granted: granted.clone(), received: 0, acknowledged: 0, flow: flow.clone() };
-    (intake, Outlet { channel, from_target, granted, acknowledged: 0, pending: Bytes::new(), flow })
+    let intake = Inbound { inbox, granted: granted.clone(), received: 0, acknowledged: 0, flow: flow.clone() };
+    (intake, Outbound { channel, from_target, granted, acknowledged: 0, pending: Bytes::new(), flow })
 }
 
-impl Intake {
+impl Inbound {
     /// Bytes for the target.
     pub fn data(&mut self, bytes: &[u8]) -> Result<(), Violation> {
         if self.inbox.is_closed() {
@@ -114,7 +114,7 @@ impl Intake {
     }
 }
 
-impl Outlet {
+impl Outbound {
     /// Waits for the next step. Nothing is lost if it is no longer waited for. After [`Step::Closed`] there is none.
     pub async fn next(&mut self) -> Step {
         loop {
@@ -176,7 +176,7 @@ mod tests {
     async fn a_page_that_has_closed_a_channel_is_told_so_whatever_still_comes() {
         const WINDOW: usize = 16 * 1024;
         let (channel, end) = inner();
-        let (intake, mut outlet) = lane(Channel::Files, end, WINDOW);
+        let (intake, mut outlet) = flow(Channel::Files, end, WINDOW);
         intake.close();
         let target = tokio::spawn(async move {
             for _ in 0..10 {

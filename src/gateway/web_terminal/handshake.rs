@@ -18,19 +18,19 @@ use zeroize::Zeroizing;
 use super::listener::Peer;
 use super::message;
 use super::message::{Channel, FromPage};
-use super::prompt::{Line, Typed};
-use super::socket::{Files, Wire};
+use super::prompt::{Prompt, PromptInput};
+use super::socket::{Files, PageSocket};
 use crate::gateway::access::{Admitted, Refusal};
 use crate::gateway::bridge::{FromUser, Opened, PtyRequest, Request, Size, UserEnd, user_channel};
 use crate::gateway::net::{REJECTION_TIME, SIGN_IN_GRACE};
-use crate::gateway::session::{Activity, ClientSide, Connected, GOODBYE, Page, Parting, task};
+use crate::gateway::session::{Activity, ClientSide, CloseReason, Connected, GOODBYE, Page, task};
 use crate::gateway::sign_in::{SignIn, SignInName, SignedIn};
 use crate::gateway::state::Gateway;
 use crate::metrics::METRICS;
 
 /// What a page asks for.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Wish {
+pub struct ConnectQuery {
     /// The target.
     pub target: String,
     /// The login on it; the target's first where there is none.
@@ -63,7 +63,7 @@ const CHANNELS: usize = 16;
 const NEWS: usize = 4;
 
 /// A page that wants a session.
-pub struct Visit {
+pub struct Handshake {
     /// Whose sessions they are.
     pub gateway: Arc<Gateway>,
     /// The Kubernetes user before the page.
@@ -77,7 +77,7 @@ pub struct Visit {
     /// Its connection.
     pub peer: Peer,
     /// What it asks for.
-    pub wish: Wish,
+    pub query: ConnectQuery,
 }
 
 /// Why there is no session.
@@ -98,7 +98,7 @@ impl From<Refusal> for NoSession {
     }
 }
 
-impl Visit {
+impl Handshake {
     /// Has a session on the WebSocket, or says why there is none.
     pub async fn run(mut self, mut socket: WebSocket) {
         METRICS.terminals_open.inc();
@@ -165,7 +165,7 @@ impl Visit {
     }
 
     fn sign_in_name(&self, user: &str) -> String {
-        let Wish { target, login, .. } = &self.wish;
+        let ConnectQuery { target, login, .. } = &self.query;
         let login = login.as_deref().filter(|login| !login.is_empty());
         SignInName::new(user, login, Some(target)).to_string()
     }
@@ -208,29 +208,29 @@ impl Visit {
     /// Asks a question on the page's terminal.
     async fn ask(&mut self, socket: &mut WebSocket, prompt: Vec<u8>) -> Result<Zeroizing<Vec<u8>>, NoSession> {
         say(socket, &prompt).await?;
-        let mut line = Line::default();
+        let mut line = Prompt::default();
         while let Some(Ok(message)) = socket.recv().await {
             let typed = match message {
                 Message::Binary(frame) => match Channel::of(&frame) {
                     Some((Channel::Shell, bytes)) => line.take(bytes),
-                    Some((Channel::Files, _)) | None => Typed::More,
+                    Some((Channel::Files, _)) | None => PromptInput::More,
                 },
                 Message::Text(text) => {
                     if let Ok(FromPage::Resize { cols, rows }) = serde_json::from_str(&text) {
-                        (self.wish.cols, self.wish.rows) = (cols, rows);
+                        (self.query.cols, self.query.rows) = (cols, rows);
                     }
-                    Typed::More
+                    PromptInput::More
                 }
-                Message::Ping(_) | Message::Pong(_) => Typed::More,
+                Message::Ping(_) | Message::Pong(_) => PromptInput::More,
                 Message::Close(_) => return Err(NoSession::Gone),
             };
             match typed {
-                Typed::More => {}
-                Typed::Done(answer) => {
+                PromptInput::More => {}
+                PromptInput::Done(answer) => {
                     say(socket, b"\r\n").await?;
                     return Ok(answer);
                 }
-                Typed::Left => return Err(NoSession::Because("bastion: you are not signed in".to_owned())),
+                PromptInput::Left => return Err(NoSession::Because("bastion: you are not signed in".to_owned())),
             }
         }
         Err(NoSession::Gone)
@@ -259,12 +259,12 @@ impl Visit {
         let session = task::run(self.gateway.sessions.clone(), admitted, client, activity.clone());
         self.gateway.sessions.tasks.spawn(session);
         let (cut, proxied) = (self.peer.cut, self.proxied);
-        Wire { end, news: told, gone, cut, closed, left, activity, whose, files, proxied }.run(socket).await;
+        PageSocket { end, news: told, gone, cut, closed, left, activity, whose, files, proxied }.run(socket).await;
     }
 
     /// What an SSH client asks for at the beginning.
     fn ask_for_shell(&self, end: &UserEnd, admitted: &Admitted, activity: &Activity) {
-        let Wish { cols, rows, .. } = self.wish;
+        let ConnectQuery { cols, rows, .. } = self.query;
         let size = Size { columns: cols.max(1).into(), rows: rows.max(1).into(), width: 0, height: 0 };
         activity.resized(size.columns, size.rows);
         let pty = Request::Pty(PtyRequest { term: TERM.to_owned(), size, modes: Vec::new() });
@@ -279,7 +279,7 @@ impl Visit {
 /// What is asked of the target when the user asks for this.
 fn permitted(admitted: &Admitted, asked: Request) -> Result<Vec<Request>, &'static str> {
     let grant = &admitted.grant;
-    grant.permits.pass(grant.target.spec.allow, asked)
+    grant.restrictions.pass(grant.target.spec.allow, asked)
 }
 
 /// Shows something on the page's terminal.
@@ -290,7 +290,7 @@ async fn say(socket: &mut WebSocket, text: &[u8]) -> Result<(), NoSession> {
 
 /// Says why there is no session, and closes the WebSocket.
 async fn part(mut socket: WebSocket, why: String) -> Result<(), axum::Error> {
-    socket.send(Message::Text(message::end(&Parting::Refused(why)))).await?;
+    socket.send(Message::Text(message::end(&CloseReason::Refused(why)))).await?;
     socket.send(Message::Close(Some(CloseFrame { code: close_code::NORMAL, reason: "".into() }))).await?;
     // What the page has sent meanwhile must be read, or closing would take the answer away from it.
     while socket.recv().await.is_some_and(|message| message.is_ok()) {}

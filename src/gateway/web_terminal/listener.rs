@@ -11,7 +11,7 @@ use crate::http::Transport;
 
 /// HTTP on a [`Socket`], which can be cut off.
 #[derive(Clone, Copy, Debug)]
-pub struct Cuttable;
+pub struct Cancellable;
 
 /// What a request knows of its connection.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Peer {
     pub cut: CancellationToken,
 }
 
-impl Transport for Cuttable {
+impl Transport for Cancellable {
     type Stream = Socket;
     type Peer = Peer;
 

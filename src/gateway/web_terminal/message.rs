@@ -4,7 +4,7 @@
 use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::session::Parting;
+use crate::gateway::session::CloseReason;
 use crate::lifecycle::Cause;
 
 /// A channel of the session.
@@ -123,13 +123,13 @@ impl ToPage<'_> {
 }
 
 /// The frame that says why it is over.
-pub fn end(parting: &Parting) -> Utf8Bytes {
+pub fn end(parting: &CloseReason) -> Utf8Bytes {
     let message = parting.words().unwrap_or_default();
     match parting {
-        Parting::Refused(_) | Parting::Left => {
+        CloseReason::Refused(_) | CloseReason::Left => {
             ToPage::End { status: "refused", reason: "Refused", message: &message, exit_code: None }.frame()
         }
-        Parting::Ended(cause) => {
+        CloseReason::Ended(cause) => {
             let (reason, exit) = (cause.reason(), cause.exit());
             let message = if message.is_empty() { told(cause) } else { message };
             let (status, exit_code) = (reason.phase().record_name(), exit.code);
@@ -182,15 +182,15 @@ mod tests {
     #[test]
     fn an_end_says_who_and_why() {
         let exit = Cause::UserExit(Exit { code: Some(3), signal: None });
-        let frame = end(&Parting::Ended(exit));
+        let frame = end(&CloseReason::Ended(exit));
         assert!(
             frame.contains(r#""status":"closed","reason":"UserExit""#) && frame.contains(r#""exitCode":3"#),
             "{frame}"
         );
         let by = Cause::Terminated { by: "bob".to_owned(), reason: Some("maintenance".to_owned()) };
-        let frame = end(&Parting::Ended(by));
+        let frame = end(&CloseReason::Ended(by));
         assert!(frame.contains(r#""status":"terminated","reason":"AdminTerminated""#), "{frame}");
         assert!(frame.contains("bastion: session terminated by bob: maintenance"), "{frame}");
-        assert!(end(&Parting::Refused("bastion: no".to_owned())).contains(r#""status":"refused""#));
+        assert!(end(&CloseReason::Refused("bastion: no".to_owned())).contains(r#""status":"refused""#));
     }
 }

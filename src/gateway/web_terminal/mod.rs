@@ -28,10 +28,10 @@ use url::Url;
 
 use super::Gateway;
 use crate::http;
-use crate::http::{Headers, Origins, Seal, Visitors};
+use crate::http::{Authenticator, CookieCipher, Headers, Origins};
 use crate::metrics::HttpPort;
 use error::Failure;
-use listener::Cuttable;
+use listener::Cancellable;
 
 /// How the web terminal is set up.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub struct Settings {
 #[derive(Clone)]
 struct Terminal {
     gateway: Arc<Gateway>,
-    visitors: Visitors,
+    authenticator: Authenticator,
     origins: Origins,
     proxies: Arc<[IpNet]>,
 }
@@ -70,7 +70,7 @@ pub(crate) async fn serve(
     info!(address = %listener.local_addr()?, "listening for web terminals");
     let terminal = Terminal {
         gateway,
-        visitors: Visitors::new(client, cookie_key_file.map(Seal::new)),
+        authenticator: Authenticator::new(client, cookie_key_file.map(CookieCipher::new)),
         origins: Origins::new(public_url.as_ref()),
         proxies: proxies.into(),
     };
@@ -79,5 +79,5 @@ pub(crate) async fn serve(
         .fallback(async || Failure::NotFound)
         .with_state(terminal)
         .layer(from_fn_with_state(Headers::new(public_url.as_ref(), None), Headers::add));
-    Ok(http::serve(listener, HttpPort::Terminal, Cuttable, routes, stop))
+    Ok(http::serve(listener, HttpPort::Terminal, Cancellable, routes, stop))
 }

@@ -7,11 +7,11 @@ const LONGEST: usize = 1024;
 
 /// A line that is being typed.
 #[derive(Debug, Default)]
-pub struct Line(Zeroizing<Vec<u8>>);
+pub struct Prompt(Zeroizing<Vec<u8>>);
 
 /// What has come of it.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Typed {
+pub enum PromptInput {
     /// It goes on.
     More,
     /// It is done.
@@ -20,14 +20,14 @@ pub enum Typed {
     Left,
 }
 
-impl Line {
+impl Prompt {
     /// Takes what was typed; what is behind the end of the line is dropped.
-    pub fn take(&mut self, bytes: &[u8]) -> Typed {
+    pub fn take(&mut self, bytes: &[u8]) -> PromptInput {
         for byte in bytes {
             match byte {
-                b'\r' | b'\n' => return Typed::Done(std::mem::take(&mut self.0)),
-                0x03 => return Typed::Left,
-                0x04 if self.0.is_empty() => return Typed::Left,
+                b'\r' | b'\n' => return PromptInput::Done(std::mem::take(&mut self.0)),
+                0x03 => return PromptInput::Left,
+                0x04 if self.0.is_empty() => return PromptInput::Left,
                 // Backspace, and Ctrl+U.
                 0x08 | 0x7f => self.rub_out(),
                 0x15 => self.0.clear(),
@@ -35,7 +35,7 @@ impl Line {
                 _ => {}
             }
         }
-        Typed::More
+        PromptInput::More
     }
 
     /// Takes the last character away, of however many bytes it is in UTF-8.
@@ -59,22 +59,22 @@ mod tests {
     #[case(b"12\x03", None)]
     #[case(b"\x04", None)]
     fn a_line_is_read(#[case] typed: &[u8], #[case] expected: Option<&str>) {
-        let mut line = Line::default();
+        let mut line = Prompt::default();
         let (last, all) = typed.split_last().unwrap();
         let mut read = line.take(all);
-        if read == Typed::More {
+        if read == PromptInput::More {
             read = line.take(&[*last]);
         }
         match expected {
-            Some(text) => assert_eq!(read, Typed::Done(Zeroizing::new(text.as_bytes().to_vec()))),
-            None => assert_eq!(read, Typed::Left),
+            Some(text) => assert_eq!(read, PromptInput::Done(Zeroizing::new(text.as_bytes().to_vec()))),
+            None => assert_eq!(read, PromptInput::Left),
         }
     }
 
     #[test]
     fn a_line_has_an_end() {
-        let mut line = Line::default();
-        assert_eq!(line.take(&vec![b'x'; 10 * LONGEST]), Typed::More);
-        assert!(matches!(line.take(b"\r"), Typed::Done(all) if all.len() == LONGEST));
+        let mut line = Prompt::default();
+        assert_eq!(line.take(&vec![b'x'; 10 * LONGEST]), PromptInput::More);
+        assert!(matches!(line.take(b"\r"), PromptInput::Done(all) if all.len() == LONGEST));
     }
 }

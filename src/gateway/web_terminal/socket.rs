@@ -11,12 +11,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::flow_control::{Intake, Outlet, Step, Violation, lane};
+use super::flow_control::{Inbound, Outbound, Step, Violation, flow};
 use super::message;
 use super::message::{Channel, FromPage, ToPage};
 use crate::gateway::bridge::{FromUser, Opened, Request, Size, UserEnd, user_channel};
-use crate::gateway::session::{Activity, GOODBYE, News};
-use crate::lifecycle::{Cause, KEEPALIVE_EVERY, Leg, NetworkWatch, TcpHealth};
+use crate::gateway::session::{Activity, ClientEvent, GOODBYE};
+use crate::lifecycle::{Cause, KEEPALIVE_EVERY, NetworkWatch, PeerSide, TcpHealth};
 
 /// How many bytes of the terminal a page may be sent that it has not said it has shown.
 pub const SHELL_WINDOW: usize = 128 * 1024;
@@ -30,11 +30,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const NO_STATUS: u16 = 1005;
 
 /// A page that has a session, or will have one.
-pub struct Wire {
+pub struct PageSocket {
     /// The user's end of the shell's channel.
     pub end: UserEnd,
     /// What the page is told of its session.
-    pub news: mpsc::Receiver<News>,
+    pub news: mpsc::Receiver<ClientEvent>,
     /// Is cancelled when the page has left, or its shell has ended.
     pub gone: CancellationToken,
     /// Cancelling it cuts the page off.
@@ -75,18 +75,18 @@ impl Files {
 }
 
 /// What reading and writing share.
-struct Desk {
+struct Shared {
     heard: Mutex<Instant>,
     asked: Notify,
 }
 
-impl Wire {
+impl PageSocket {
     /// Passes everything on until the page has left, or the session is over and the page knows.
     pub async fn run(self, socket: WebSocket) {
         let Self { end, mut news, gone, cut, closed, left, activity, whose, files, proxied } = self;
         let (mut sink, stream) = socket.split();
-        let desk = Desk { heard: Mutex::new(Instant::now()), asked: Notify::new() };
-        let (intake, shell) = lane(Channel::Shell, end, SHELL_WINDOW);
+        let desk = Shared { heard: Mutex::new(Instant::now()), asked: Notify::new() };
+        let (intake, shell) = flow(Channel::Shell, end, SHELL_WINDOW);
         let has_files = files.asked.is_ok();
         // One channel for files is open at a time.
         let (opens, opened) = mpsc::channel(1);
@@ -116,7 +116,7 @@ impl Wire {
                 Ok(written.is_ok())
             }
             () = desk.silence(), if proxied => {
-                let _ = left.set(Cause::NetworkLost(Leg::User));
+                let _ = left.set(Cause::NetworkLost(PeerSide::User));
                 Ok(false)
             }
         };
@@ -135,7 +135,7 @@ impl Wire {
     }
 }
 
-impl Desk {
+impl Shared {
     fn heard(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -157,12 +157,12 @@ impl Desk {
 }
 
 struct Reader<'a> {
-    desk: &'a Desk,
-    shell: Intake,
-    files: Option<Intake>,
+    desk: &'a Shared,
+    shell: Inbound,
+    files: Option<Inbound>,
     way: Files,
     /// Takes the other direction of a channel for files.
-    opens: mpsc::Sender<Outlet>,
+    opens: mpsc::Sender<Outbound>,
     activity: &'a Activity,
     left: &'a OnceLock<Cause>,
 }
@@ -231,7 +231,7 @@ impl Reader<'_> {
             return Err("bastion: the page has files already");
         }
         if let Some(end) = self.way.open() {
-            let (intake, outlet) = lane(Channel::Files, end, FILES_WINDOW);
+            let (intake, outlet) = flow(Channel::Files, end, FILES_WINDOW);
             self.files = Some(intake);
             // The one before is over, so there is room; where the writer is gone, so is the page.
             let _ = self.opens.try_send(outlet);
@@ -239,7 +239,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn intake(&mut self, channel: Channel) -> Option<&mut Intake> {
+    fn intake(&mut self, channel: Channel) -> Option<&mut Inbound> {
         match channel {
             Channel::Shell => Some(&mut self.shell),
             Channel::Files => self.files.as_mut(),
@@ -248,13 +248,13 @@ impl Reader<'_> {
 }
 
 struct Writer<'a> {
-    desk: &'a Desk,
+    desk: &'a Shared,
     sink: &'a mut SplitSink<WebSocket, Message>,
-    shell: Outlet,
-    opened: mpsc::Receiver<Outlet>,
+    shell: Outbound,
+    opened: mpsc::Receiver<Outbound>,
     /// The channel for files, and what the bastion has said on it.
-    files: Option<(Outlet, String)>,
-    news: &'a mut mpsc::Receiver<News>,
+    files: Option<(Outbound, String)>,
+    news: &'a mut mpsc::Receiver<ClientEvent>,
     gone: &'a CancellationToken,
     whose: &'a [String; 3],
     has_files: bool,
@@ -269,12 +269,12 @@ impl Writer<'_> {
                 // The shell comes before files.
                 biased;
                 told = self.news.recv() => match told {
-                    Some(News::Opened(name, id)) => {
+                    Some(ClientEvent::Opened(name, id)) => {
                         let [user, target, login] = self.whose;
                         let files = self.has_files;
                         self.say(ToPage::Session { name: &name, id: &id, user, target, login, files }).await?;
                     }
-                    Some(News::Over(parting)) => {
+                    Some(ClientEvent::Over(parting)) => {
                         while let Some(step) = self.shell.rest() {
                             self.shell_step(step).await?;
                         }
@@ -327,7 +327,7 @@ impl Writer<'_> {
     }
 }
 
-async fn next_of(files: &mut Option<(Outlet, String)>) -> Step {
+async fn next_of(files: &mut Option<(Outbound, String)>) -> Step {
     match files {
         Some((outlet, _)) => outlet.next().await,
         None => std::future::pending().await,

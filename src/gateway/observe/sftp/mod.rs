@@ -5,7 +5,7 @@ mod packets;
 
 use std::collections::HashMap;
 
-pub use packets::Lost;
+pub use packets::Desync;
 use packets::{Packet, Packets};
 
 /// What is kept of a packet that names files: two paths as long as they can be, and what stands around them.
@@ -47,13 +47,13 @@ impl Operation {
 pub struct Follower {
     requests: Packets,
     replies: Packets,
-    talk: Talk,
+    talk: SftpState,
     lost: bool,
 }
 
 /// What was asked and is open, by the client's numbers and the target's handles.
 #[derive(Debug, Default)]
-struct Talk {
+struct SftpState {
     greeted: bool,
     asked: HashMap<u32, Asked>,
     handles: HashMap<Vec<u8>, u32>,
@@ -112,7 +112,7 @@ impl Follower {
     }
 
     /// Says once that it cannot follow.
-    fn check(&mut self, fed: Result<(), Lost>, told: &mut Vec<Operation>) {
+    fn check(&mut self, fed: Result<(), Desync>, told: &mut Vec<Operation>) {
         if fed.is_err() {
             self.lost = true;
             self.finish(told);
@@ -152,10 +152,10 @@ mod packet {
     pub const EXTENDED: u8 = 200;
 }
 
-impl Talk {
-    fn request(&mut self, mut packet: Packet<'_>) -> Result<(), Lost> {
+impl SftpState {
+    fn request(&mut self, mut packet: Packet<'_>) -> Result<(), Desync> {
         if !std::mem::replace(&mut self.greeted, true) {
-            return if packet.kind == packet::INIT { Ok(()) } else { Err(Lost) };
+            return if packet.kind == packet::INIT { Ok(()) } else { Err(Desync) };
         }
         let kind = packet.kind;
         let number = packet.number()?;
@@ -189,11 +189,11 @@ impl Talk {
         if let Some(asked) = asked {
             self.asked.insert(number, asked);
         }
-        if self.asked.len() > MAX_ASKED { Err(Lost) } else { Ok(()) }
+        if self.asked.len() > MAX_ASKED { Err(Desync) } else { Ok(()) }
     }
 
     /// OpenSSH's extensions that change something.
-    fn extended(&self, packet: &mut Packet<'_>) -> Result<Option<Asked>, Lost> {
+    fn extended(&self, packet: &mut Packet<'_>) -> Result<Option<Asked>, Desync> {
         let (name, to) = match packet.string()? {
             b"posix-rename@openssh.com" => ("rename", true),
             b"hardlink@openssh.com" => ("link", true),
@@ -211,13 +211,13 @@ impl Talk {
         Ok(Some(Asked::Change { name, path, to }))
     }
 
-    fn reply(&mut self, mut packet: Packet<'_>, told: &mut Vec<Operation>) -> Result<(), Lost> {
+    fn reply(&mut self, mut packet: Packet<'_>, told: &mut Vec<Operation>) -> Result<(), Desync> {
         let kind = packet.kind;
         if kind == packet::VERSION {
             return Ok(());
         }
         if !(packet::STATUS..=packet::ATTRS).contains(&kind) && kind < packet::EXTENDED {
-            return Err(Lost);
+            return Err(Desync);
         }
         let Some(asked) = self.asked.remove(&packet.number()?) else { return Ok(()) };
         let result = if kind == packet::STATUS { result(packet.number()?) } else { "ok" };
@@ -250,11 +250,11 @@ impl Talk {
         Ok(())
     }
 
-    fn opened(&mut self, handle: Vec<u8>, open: Open) -> Result<(), Lost> {
+    fn opened(&mut self, handle: Vec<u8>, open: Open) -> Result<(), Desync> {
         self.next = self.next.wrapping_add(1);
         self.handles.insert(handle, self.next);
         self.open.insert(self.next, open);
-        if self.open.len() > MAX_OPEN { Err(Lost) } else { Ok(()) }
+        if self.open.len() > MAX_OPEN { Err(Desync) } else { Ok(()) }
     }
 
     fn file(&self, handle: &[u8]) -> Option<u32> {

@@ -3,7 +3,7 @@
 
 /// The stream is not one of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
+pub struct Desync;
 
 /// The beginning of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ impl Packets {
         &mut self,
         mut bytes: &[u8],
         keep: impl Fn(u8) -> usize,
-        mut see: impl FnMut(Packet<'_>) -> Result<(), Lost>,
-    ) -> Result<(), Lost> {
+        mut see: impl FnMut(Packet<'_>) -> Result<(), Desync>,
+    ) -> Result<(), Desync> {
         while !bytes.is_empty() {
             if self.length.len() < 4 {
                 let (more, rest) = bytes.split_at(bytes.len().min(4 - self.length.len()));
@@ -47,7 +47,7 @@ impl Packets {
             }
             let length = self.announced();
             if length == 0 {
-                return Err(Lost);
+                return Err(Desync);
             }
             let (more, rest) = bytes.split_at(bytes.len().min(length - self.seen));
             let kind = self.head.first().or(more.first()).copied().unwrap_or_default();
@@ -75,10 +75,10 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// When the packet is at its end before.
-    pub fn number(&mut self) -> Result<u32, Lost> {
-        let (number, rest) = self.head.split_first_chunk().ok_or(Lost)?;
+    pub fn number(&mut self) -> Result<u32, Desync> {
+        let (number, rest) = self.head.split_first_chunk().ok_or(Desync)?;
         self.head = rest;
-        self.length = self.length.checked_sub(4).ok_or(Lost)?;
+        self.length = self.length.checked_sub(4).ok_or(Desync)?;
         Ok(u32::from_be_bytes(*number))
     }
 
@@ -86,8 +86,8 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// When the packet is at its end before.
-    pub fn skip(&mut self, bytes: usize) -> Result<(), Lost> {
-        self.length = self.length.checked_sub(bytes).ok_or(Lost)?;
+    pub fn skip(&mut self, bytes: usize) -> Result<(), Desync> {
+        self.length = self.length.checked_sub(bytes).ok_or(Desync)?;
         self.head = self.head.get(bytes..).unwrap_or_default();
         Ok(())
     }
@@ -96,7 +96,7 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// When the packet is at its end before.
-    pub fn string(&mut self) -> Result<&'a [u8], Lost> {
+    pub fn string(&mut self) -> Result<&'a [u8], Desync> {
         let length = self.number()? as usize;
         let string = &self.head[..length.min(self.head.len())];
         self.skip(length)?;
@@ -119,8 +119,8 @@ mod tests {
     fn nothing_is_read_beyond_the_packet() {
         let bytes = packet(3, &[0, 0, 0, 9, b'a']);
         let read = Packets::default().feed(&bytes, |_| 100, |mut packet| packet.string().map(drop));
-        assert_eq!(read, Err(Lost));
-        assert_eq!(Packets::default().feed(&[0; 5], |_| 100, |_| Ok(())), Err(Lost));
+        assert_eq!(read, Err(Desync));
+        assert_eq!(Packets::default().feed(&[0; 5], |_| 100, |_| Ok(())), Err(Desync));
     }
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
             |mut packet| {
                 seen += 1;
                 assert_eq!(packet.string()?, b"ab");
-                assert_eq!(packet.number(), Err(Lost), "what was not kept cannot be read");
+                assert_eq!(packet.number(), Err(Desync), "what was not kept cannot be read");
                 Ok(())
             },
         );

@@ -6,7 +6,7 @@ use crate::gateway::bridge::Request;
 
 /// What a sign-in permits. A key of the user's own permits everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permits {
+pub struct KeyRestrictions {
     /// The one command that runs, whatever is asked for.
     pub command: Option<String>,
     /// A terminal.
@@ -20,7 +20,7 @@ pub struct Permits {
 /// As a forced command it stands for the sftp subsystem, as it does for sshd.
 const SFTP: &str = "internal-sftp";
 
-impl Permits {
+impl KeyRestrictions {
     /// Everything.
     pub const ALL: Self = Self { command: None, pty: true, port_forwarding: true, agent_forwarding: true };
 
@@ -166,8 +166,8 @@ mod tests {
     };
 
     fn passed(command: Option<&str>, allow: Allow, asked: Request) -> Result<String, &'static str> {
-        let permits = Permits { command: command.map(Into::into), ..Permits::ALL };
-        permits.pass(allow, asked).map(|requests| format!("{requests:?}"))
+        let restrictions = KeyRestrictions { command: command.map(Into::into), ..KeyRestrictions::ALL };
+        restrictions.pass(allow, asked).map(|requests| format!("{requests:?}"))
     }
 
     fn exec(command: &str) -> Request {
@@ -210,11 +210,17 @@ mod tests {
 
     #[test]
     fn of_two_the_narrower_holds() {
-        let line = Permits { pty: false, ..Permits::ALL };
-        let certificate = Permits { command: Some("date".into()), port_forwarding: false, ..Permits::ALL };
-        let both = Permits { command: Some("date".into()), pty: false, port_forwarding: false, agent_forwarding: true };
+        let line = KeyRestrictions { pty: false, ..KeyRestrictions::ALL };
+        let certificate =
+            KeyRestrictions { command: Some("date".into()), port_forwarding: false, ..KeyRestrictions::ALL };
+        let both = KeyRestrictions {
+            command: Some("date".into()),
+            pty: false,
+            port_forwarding: false,
+            agent_forwarding: true,
+        };
         assert_eq!(line.both(&certificate), Ok(both));
-        let other = Permits { command: Some("id".into()), ..Permits::ALL };
+        let other = KeyRestrictions { command: Some("id".into()), ..KeyRestrictions::ALL };
         assert_eq!(certificate.both(&other), Err(TwoCommands));
         assert!(certificate.both(&certificate).is_ok());
     }
