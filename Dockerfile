@@ -1,8 +1,8 @@
-# The one image: `bastion` and the C library that it is linked with, on nothing. No shell, no package manager; it runs as
-# nobody in particular (65532), and writes nowhere but to the volumes that it is given.
+# The image of every program: `bastion` and its shared libraries on an empty base, without a shell or a package manager. It
+# runs as user 65532 and writes only to mounted volumes.
 #
 #   docker build --build-arg VERSION=0.1.0 --build-arg REVISION=$(git rev-parse HEAD) -t bastion .
-#   buildah bud …                  the same
+#   buildah bud …   works in the same way
 #
 # RUST_IMAGE needs Rust, gcc, make, cmake and Debian's ca-certificates.
 ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
@@ -20,12 +20,12 @@ RUN npm run build
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 ENV CARGO_INCREMENTAL=0
-# cargo-auditable writes into the binary which crates it is made of, where scanners (trivy, grype, osv-scanner) and syft, which
-# makes an SBOM of it, find them: without that, an image without packages is a riddle to them.
+# cargo-auditable records the crates in the binary. Scanners (trivy, grype, osv-scanner) and the SBOM generator syft read
+# that list; the image has no package database.
 ARG CARGO_AUDITABLE_VERSION=0.7.0
 RUN cargo install --locked --version ${CARGO_AUDITABLE_VERSION} --root /opt/tools cargo-auditable
 ENV PATH=/opt/tools/bin:$PATH
-# The dependencies first, with empty programs, in a layer that only they change.
+# Builds the dependencies with empty programs, in a layer that changes only with them.
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY third_party third_party
 RUN mkdir -p src/bin && touch src/lib.rs && echo 'fn main() {}' | tee src/main.rs >src/bin/kubectl-bastion.rs \
@@ -35,7 +35,7 @@ COPY src src
 COPY migrations migrations
 COPY --from=page /web/dist web/dist
 COPY hack/image-root hack/image-root
-# Cargo goes by the time of a file, and those of the checkout may be older than the empty ones.
+# Cargo compares modification times, and the copied files may be older than the empty ones.
 RUN find src -name '*.rs' -exec touch {} + \
  && cargo auditable build --release --locked --bin bastion \
  && hack/image-root target/release/bastion /root-of-image
@@ -56,7 +56,7 @@ LABEL org.opencontainers.image.title="bastion-operator" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
-# What a read-only root file system needs nothing else for: SSH, and metrics and probes.
+# 2222: SSH. 8080: metrics and probes.
 EXPOSE 2222 8080
 USER 65532:65532
 ENTRYPOINT ["/usr/bin/bastion"]

@@ -10,6 +10,7 @@ help: ## Print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
+demo: PREPARE_FOR = demo
 demo: tools ## Start a bastion on a real API server and show what ends a session, and how fast
 	@hack/cargo-build --bin bastion --example demo
 	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/demo"
@@ -92,6 +93,6 @@ generate: ## Write what is generated: crds/, docs/reference.md and charts/bastio
 
 .PHONY: tools
 tools: ## Install and build what the demo and the tests need
-	@hack/prepare
+	@hack/prepare $(PREPARE_FOR)
 	@hack/build-tools >/dev/null
 	@hack/build-web

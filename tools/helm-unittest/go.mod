@@ -87,5 +87,5 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-// As its own go.mod has it, which does not hold for those who use it.
+// The same replace as in helm-unittest's own go.mod, which Go ignores in a dependency.
 replace github.com/vmware-labs/yaml-jsonpath v0.3.2 => github.com/helm-unittest/yaml-jsonpath v0.4.0

@@ -7,7 +7,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* Of one program: (list . "gateway"). */}}
+{{/* Selector of one program. Argument: (list . "gateway"). */}}
 {{- define "bastion.selector" -}}
 app.kubernetes.io/name: bastion
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
@@ -24,7 +24,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end }}
 
-{{/* What the Pod Security Standard "restricted" asks of a Pod. */}}
+{{/* Pod settings for the Pod Security Standard "restricted". Argument: the user ID. */}}
 {{- define "bastion.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: {{ . }}
@@ -34,7 +34,7 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* And of a container. */}}
+{{/* Container settings for the same standard. */}}
 {{- define "bastion.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -51,7 +51,7 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{/* What each program in the cluster is told. */}}
+{{/* Environment variables of each program. */}}
 {{- define "bastion.env" -}}
 - name: BASTION_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
@@ -95,7 +95,7 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{/* The keys of the cookies of those who sign in with a browser, which the console makes and the gateways' terminal opens. */}}
+{{/* Keys of the browsers' cookies. The console encrypts them, and the gateways' web terminal decrypts them. */}}
 {{- define "bastion.cookieEnv" -}}
 {{- if .Values.console.enabled }}
 - {name: BASTION_COOKIE_KEY_FILE, value: /run/secrets/bastion/cookie/keys}
@@ -118,7 +118,7 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{/* The OpenID Connect provider with which people sign in, where there is one. */}}
+{{/* The OpenID Connect provider, if one is set. */}}
 {{- define "bastion.oidcEnv" -}}
 {{- with .Values.console.oidc }}
 {{- if .issuerUrl }}
@@ -164,14 +164,14 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{/* The URL by which people know the console; empty where they reach it by kubectl port-forward. */}}
+{{/* The console's public URL; empty with kubectl port-forward. */}}
 {{- define "bastion.publicUrl" -}}
 {{- with .Values.console -}}
 {{- if .publicUrl -}}{{ .publicUrl }}{{- else if .ingress.enabled -}}https://{{ .ingress.host }}{{- end -}}
 {{- end -}}
 {{- end }}
 
-{{/* The audit database: how it is reached, from files that may change. */}}
+{{/* The audit database. Programs read the password again when its file changes. */}}
 {{- define "bastion.databaseEnv" -}}
 {{- with .Values.database }}
 {{- if eq .type "sqlite" }}
@@ -233,7 +233,7 @@ capabilities: {drop: [ALL]}
 {{- if kindIs "invalid" .Values.controller.replicas }}{{ ternary 1 2 (eq .Values.database.type "sqlite") }}{{ else }}{{ .Values.controller.replicas }}{{ end }}
 {{- end }}
 
-{{/* Ports that the controller and the console must reach. */}}
+{{/* TCP ports that the controller and the console may connect to. */}}
 {{- define "bastion.ports" -}}
 {{- $ports := concat (list 443 6443) .Values.networkPolicy.controllerPorts }}
 {{- if eq .Values.database.type "mysql" }}{{ $ports = append $ports .Values.database.mysql.port }}{{ end }}
