@@ -16,7 +16,7 @@ use bastion_operator::api::{AUDIT_FINALIZER, Reason};
 use futures::FutureExt;
 use harness::namespace::Account;
 use harness::objects::{bastion_session, merge};
-use harness::{ControlPlane, Controller, Echo, Gateway, Member, Namespace, PATIENCE, SessionWatch, Sighting, crowd};
+use harness::{ControlPlane, Controller, Echo, Gateway, Member, Namespace, SessionWatch, Sighting, crowd, patience};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ impl Bench {
     }
 
     async fn seen(&self, which: impl Fn(&Sighting) -> bool) -> Sighting {
-        self.watch.until(PATIENCE, "a session is seen", |seen| seen.iter().rev().find(|it| which(it)).cloned()).await
+        self.watch.until(patience(), "a session is seen", |seen| seen.iter().rev().find(|it| which(it)).cloned()).await
     }
 
     /// The time from `begin` until the session was shown as ended. Returns once its record is written, so that nothing
@@ -110,9 +110,9 @@ impl Bench {
         assert_eq!(end.reason.as_deref(), Some(reason.as_str()), "{end:?}");
         let held = |it: &Sighting| it.session.finalizers().iter().any(|finalizer| finalizer == AUDIT_FINALIZER);
         self.seen(|it| which(it) && !held(it)).await;
-        let first = self
-            .watch
-            .until(PATIENCE, "its end", |seen| seen.iter().find(|it| which(it) && it.phase.is_final()).map(|it| it.at));
+        let first = self.watch.until(patience(), "its end", |seen| {
+            seen.iter().find(|it| which(it) && it.phase.is_final()).map(|it| it.at)
+        });
         first.await.duration_since(begin)
     }
 }

@@ -16,7 +16,7 @@ use futures::{StreamExt, stream};
 use harness::browser::Scene;
 use harness::namespace::Account;
 use harness::objects::{bastion_session, ended_status};
-use harness::{Console, ControlPlane, Namespace, PATIENCE, SessionWatch, Setting};
+use harness::{Console, ControlPlane, Namespace, SessionWatch, Setting, patience};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -90,7 +90,7 @@ async fn end(namespace: &Namespace, gateway: &Account, watch: &SessionWatch, nam
     };
     let is_over =
         |seen: &[harness::Sighting]| seen.iter().find(|it| it.name == name && it.phase.is_final()).map(|it| it.at);
-    let ((), at) = tokio::join!(patch, watch.until(PATIENCE, "the end is seen", is_over));
+    let ((), at) = tokio::join!(patch, watch.until(patience(), "the end is seen", is_over));
     (began, now() - milliseconds(at.elapsed()))
 }
 

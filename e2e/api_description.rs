@@ -9,13 +9,14 @@ use crate::compat::python;
 use crate::harness::control_plane::PERSON;
 use crate::harness::namespace::PEOPLE;
 use crate::harness::process::command;
-use crate::harness::{Bastion, Console, Controller, Process, Setting};
+use crate::harness::{Bastion, Console, Controller, Process, Setting, weight};
 
 /// It asks for as long as this at most, and starts in some seconds.
 const LOOKING: Duration = Duration::from_mins(10);
 
 #[tokio::test]
 async fn whatever_is_asked_is_answered_as_described() {
+    let _held = weight::take(2).await;
     let Some(programs) = python().await else { return };
     let bastion = Bastion::with(async |namespace, _| {
         namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::harness::programs::all_rows;
 use crate::harness::run::{Run, unique};
-use crate::harness::{Database, MariaDb};
+use crate::harness::{Database, MariaDb, weight};
 
 /// 2026-01-01T00:00:00Z.
 const NEW_YEAR: i64 = 1_767_225_600_000_000;
@@ -126,7 +126,7 @@ async fn a_migration_waits_for_another() {
     sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut other).await.expect("a lock");
     let store = database.store();
     let waiting = tokio::spawn(async move { store.migrate().await });
-    crate::harness::eventually(crate::harness::PATIENCE, "the migration waits for the lock", async || {
+    crate::harness::eventually(crate::harness::patience(), "the migration waits for the lock", async || {
         let list = database.ask("SELECT state FROM information_schema.processlist WHERE state = 'User lock'").await;
         if list.is_empty() { Err("it does not".to_owned()) } else { Ok(()) }
     })
@@ -185,6 +185,7 @@ fn over_tls(database: &Database, host: &str, ca: &Path) -> AuditSettings {
 
 #[tokio::test]
 async fn a_server_is_trusted_by_its_authority_and_its_name() {
+    let _held = weight::take(1).await;
     let dir = certificates().await;
     let file = |name: &str| dir.join(name);
     let flags = [("ssl-cert", "server.crt"), ("ssl-key", "server.key")];
@@ -299,6 +300,7 @@ fn sql_in_docs(heading: &str) -> String {
 
 #[tokio::test]
 async fn of_a_hundred_thousand_records_a_page_comes_from_an_index_also_once_they_are_partitioned_and_archived() {
+    let _held = weight::take(2).await;
     let database = MariaDb::shared().await.migrated_database().await;
     fill(&database).await;
     answered_from_an_index(&database).await;

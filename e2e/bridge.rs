@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::harness::process::Process;
 use crate::harness::run::unique;
-use crate::harness::{AT_ONCE, Bastion, PATIENCE, eventually};
+use crate::harness::{AT_ONCE, Bastion, eventually, patience, weight};
 
 #[tokio::test]
 async fn the_exit_code_of_a_command_is_the_clients() {
@@ -50,6 +50,7 @@ fn random_file(path: PathBuf, mebibytes: usize) -> (PathBuf, Vec<u8>) {
 
 #[tokio::test]
 async fn a_quarter_of_a_gibibyte_goes_both_ways_at_once_and_arrive_intact() {
+    let _held = weight::take(2).await;
     let bastion = Bastion::up().await;
     let (sent, bytes) = random_file(bastion.namespace.dir.join("sent"), 256);
     let received = bastion.namespace.dir.join("received");
@@ -212,7 +213,7 @@ async fn a_terminated_session_leaves_no_command_on_the_target() {
     bastion.namespace.patch_session(&bastion.namespace.admin(), &name, termination).await.expect("a termination");
     bastion.watch.ended(&session, Reason::AdminTerminated).await;
     assert_process_ends(pid, "the command is gone").await;
-    ssh.finish(PATIENCE).await;
+    ssh.finish(patience()).await;
 }
 
 /// The number after a word, once what follows it is there too.
@@ -231,6 +232,6 @@ async fn the_end_of_the_input_passes_and_the_answer_comes_back() {
     let counted = bastion.namespace.dir.join("counted");
     let files = (File::open(&sent).expect("a file"), File::create(&counted).expect("a file"));
     let mut ssh = bastion.ssh("alice:web-1").await.command("wc -c").start_with(files.0, files.1).await;
-    assert_eq!(ssh.finish(PATIENCE).await.code, Some(0));
+    assert_eq!(ssh.finish(patience()).await.code, Some(0));
     assert_eq!(fs::read_to_string(&counted).expect("a file").trim(), "1048576");
 }

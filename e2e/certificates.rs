@@ -12,7 +12,7 @@ use crate::harness::namespace::{Namespace, PEOPLE};
 use crate::harness::raw_client::{RawClient, message};
 use crate::harness::security_key::{SecurityKey, TOUCHED, VERIFIED};
 use crate::harness::ssh::Ssh;
-use crate::harness::{AT_ONCE, Bastion, Outcome, PATIENCE, Sshd, eventually};
+use crate::harness::{AT_ONCE, Bastion, Outcome, Sshd, eventually, patience};
 
 /// A bastion whose user `carol` has no key of her own, but this line.
 async fn with_line(line: String) -> Bastion {
@@ -88,7 +88,7 @@ async fn a_security_key_must_say_that_it_was_touched_and_asked_for_a_pin_where_i
         let lines = [format!("{options}{}", others.public), format!("{options}{}", one.public)];
         let patch = Patch::Merge(json!({"spec": {"publicKeys": lines}}));
         users.patch("carol", &PatchParams::default(), &patch).await.expect("a changed user");
-        eventually(PATIENCE, "the new lines hold", async || {
+        eventually(patience(), "the new lines hold", async || {
             let outcome = with(one).await;
             if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
         })

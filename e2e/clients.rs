@@ -16,13 +16,13 @@ use tokio::process::Command;
 use crate::harness::process::{Outcome, Process, command};
 use crate::harness::run::{Run, unique};
 use crate::harness::sshd::free_port;
-use crate::harness::{Bastion, PATIENCE};
+use crate::harness::{Bastion, patience, weight};
 
 /// Runs a program in the test's folder, which is its home too, to its end.
 async fn run(bastion: &Bastion, program: &str, arguments: &[impl AsRef<OsStr>]) -> Outcome {
     let mut command = command(program);
     command.args(arguments);
-    run_command(bastion, command, PATIENCE).await
+    run_command(bastion, command, patience()).await
 }
 
 /// Runs a command as [`run`] does, for at most this long.
@@ -117,7 +117,7 @@ async fn git(bastion: &Bastion, arguments: &[&str]) {
     command.args(["-c", "user.name=alice", "-c", "user.email=alice@example.com"]).args(arguments);
     command.env("GIT_SSH_COMMAND", bastion.ssh("alice:web-1").await.remote_shell());
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-    assert_success(&run_command(bastion, command, PATIENCE).await);
+    assert_success(&run_command(bastion, command, patience()).await);
 }
 
 #[tokio::test]
@@ -136,6 +136,7 @@ async fn git_pushes_and_clones() {
 
 #[tokio::test]
 async fn two_hundred_short_commands_at_a_time_of_twenty_all_succeed() {
+    let _held = weight::take(2).await;
     let bastion = Bastion::up().await;
     let one = async |number: u32| {
         let outcome = bastion.ssh("alice:web-1").await.command(&format!("echo {number}")).run().await;
@@ -150,6 +151,7 @@ const LARGE: &str = "256M";
 
 #[tokio::test]
 async fn a_large_file_arrives_with_its_digest_through_sftp_and_through_a_command() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let folder = bastion.namespace.dir.display().to_string();
     let shell = bastion.ssh("alice:web-1").await.remote_shell();

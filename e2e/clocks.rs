@@ -12,7 +12,10 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 
 use crate::harness::run::{Run, unique};
-use crate::harness::{Bastion, Controller, Namespace, Open, PATIENCE, Setting, eventually, throughout};
+use crate::harness::{Bastion, Controller, Namespace, Open, Setting, eventually, patience, throughout};
+
+/// Within this time the sessions of a dead gateway are shown as ended.
+const LOST_GATEWAY: Duration = Duration::from_secs(30);
 
 /// By this many minutes clocks are off. (The API server's certificate is good from an hour before it was made.)
 const MINUTES: i64 = 50;
@@ -62,7 +65,7 @@ async fn offsets(namespace: &Namespace, program: &str) -> Vec<SignedDuration> {
 async fn jumped(bastion: &Bastion, minutes: i64) {
     let expected = SignedDuration::from_mins(minutes);
     for program in ["gateway-0", "controller-0"] {
-        eventually(PATIENCE, &format!("the clock of {program} is off by {minutes} minutes"), async || {
+        eventually(patience(), &format!("the clock of {program} is off by {minutes} minutes"), async || {
             let offsets = offsets(&bastion.namespace, program).await;
             let near = |it: &SignedDuration| (*it - expected).abs() < SignedDuration::from_mins(1);
             if offsets.iter().any(near) { Ok(()) } else { Err(format!("{offsets:?}")) }
@@ -105,5 +108,5 @@ async fn a_clock_that_jumps_ends_no_session_and_turns_no_time_around() {
     }
     // Its last sign of life is by a clock that stands before its start.
     bastion.gateway.process.signal(nix::sys::signal::Signal::SIGKILL);
-    bastion.watch.ended_within(PATIENCE, &alice.session, Reason::GatewayLost).await;
+    bastion.watch.ended_within(LOST_GATEWAY, &alice.session, Reason::GatewayLost).await;
 }

@@ -18,8 +18,8 @@ use crate::harness::process::command;
 use crate::harness::programs::{all_rows, audit_store};
 use crate::harness::run::unique;
 use crate::harness::{
-    Answer, Bastion, Console, ConsoleApi, Controller, MariaDb, Namespace, Outcome, PATIENCE, Process, Setting,
-    eventually, metric,
+    Answer, Bastion, Console, ConsoleApi, Controller, MariaDb, Namespace, Outcome, Process, Setting, eventually,
+    metric, patience, weight,
 };
 
 async fn console(namespace: &Namespace) -> Console {
@@ -53,7 +53,7 @@ async fn nobody_is_answered_without_a_token_that_the_cluster_knows() {
     }
     assert_eq!(leaver.get("/api/v1/sessions").await.status, StatusCode::OK);
     namespace.api::<ServiceAccount>().delete("leaver", &DeleteParams::default()).await.expect("it was there");
-    eventually(PATIENCE, "a token is worth nothing once its account is gone", async || {
+    eventually(patience(), "a token is worth nothing once its account is gone", async || {
         let answer = leaver.get("/api/v1/sessions").await;
         if answer.status == StatusCode::UNAUTHORIZED { Ok(()) } else { Err(format!("{answer:?}")) }
     })
@@ -86,7 +86,7 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
     let (others, own) = (bastion.open("alice").await, bastion.open("person").await);
     let names = [others.session.name_any(), own.session.name_any()];
     let ids = [&others, &own].map(|it| it.session.uid().expect("a uid"));
-    eventually(PATIENCE, "both are on record", async || {
+    eventually(patience(), "both are on record", async || {
         let rows = all_rows(&audit_store(namespace)).await?;
         if rows.len() == 2 { Ok(()) } else { Err(format!("{rows:?}")) }
     })
@@ -309,6 +309,7 @@ async fn what_is_wrong_with_a_question_is_said_and_described() {
 
 #[tokio::test]
 async fn without_the_database_there_is_no_history_and_the_rest_goes_on() {
+    let _held = weight::take(1).await;
     let mut server = MariaDb::start(&[]).await;
     let database = server.migrated_database().await;
     let namespace = Namespace::new().await;
@@ -328,7 +329,7 @@ async fn without_the_database_there_is_no_history_and_the_rest_goes_on() {
     assert!(outcome.stderr.starts_with("bastion: the audit database does not answer"), "{outcome:?}");
     assert_eq!(viewer.get("/api/v1/sessions").await.status, StatusCode::OK);
     server.start_again().await;
-    eventually(PATIENCE, "history is there again", async || {
+    eventually(patience(), "history is there again", async || {
         let answer = viewer.get("/api/v1/history").await;
         if answer.status == StatusCode::OK { Ok(()) } else { Err(format!("{answer:?}")) }
     })
@@ -400,7 +401,7 @@ async fn history(namespace: &Namespace, kubeconfig: &Path, console: Option<&str>
         Some(console) => command.env("BASTION_CONSOLE", console),
         None => command.env_remove("BASTION_CONSOLE"),
     };
-    Process::start(namespace.dir.join(format!("kubectl-{}", unique())), command).await.finish(PATIENCE).await
+    Process::start(namespace.dir.join(format!("kubectl-{}", unique())), command).await.finish(patience()).await
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::harness::admission::{KEPT, keep};
 use crate::harness::control_plane::PERSON;
 use crate::harness::feed_page::{FeedPage, bearer};
 use crate::harness::namespace::PEOPLE;
-use crate::harness::{Answer, Bastion, Console, ConsoleApi, Namespace, PATIENCE, Setting, eventually, metric};
+use crate::harness::{Answer, Bastion, Console, ConsoleApi, Namespace, Setting, eventually, metric, patience};
 
 async fn console(namespace: &Namespace) -> Console {
     Console::start_in(namespace, "console-0", &Setting::default()).await
@@ -193,7 +193,7 @@ async fn whoever_may_end_sessions_ends_them_in_their_own_name() {
     let termination = serde_json::to_value(session.spec.termination).expect("JSON");
     assert_eq!(termination, json!({"requestedBy": user, "reason": "maintenance", "via": "Console"}));
 
-    eventually(PATIENCE, "its start and its end are on its timeline", async || {
+    eventually(patience(), "its start and its end are on its timeline", async || {
         let answer = page.get(&format!("/api/v1/sessions/{}/events", open.session.name_any())).await;
         let events = answer.body["events"].as_array().cloned().unwrap_or_default();
         let reasons: Vec<_> = events.iter().map(|it| it["reason"].as_str().unwrap_or_default()).collect();
@@ -291,7 +291,7 @@ async fn a_flood_of_sign_ins_is_slowed_down() {
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
     let page = ConsoleApi::new(&console, None).await.sending(own_page(&console));
-    eventually(PATIENCE, "too many", async || {
+    eventually(patience(), "too many", async || {
         let attempts = (0..20).map(|_| page.post("/auth/token", json!({"token": "guess"})));
         let answers = futures::future::join_all(attempts).await;
         if answers.iter().any(|it| it.status == StatusCode::TOO_MANY_REQUESTS) { Ok(()) } else { Err("none".into()) }

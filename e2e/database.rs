@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
 use crate::harness::programs::all_rows;
 use crate::harness::{
-    Bastion, Controller, Database, MariaDb, PATIENCE, Process, Setting, eventually, metric, metric_becomes,
+    Bastion, Controller, Database, MariaDb, Process, Setting, eventually, metric, metric_becomes, patience, weight,
 };
 
 const BACKLOG: &str = "bastion_audit_backlog";
@@ -45,7 +45,7 @@ impl Ground {
     async fn recorded(&self, sessions: &[&BastionSession]) {
         let mut expected: Vec<_> = sessions.iter().map(|session| what_matters(&SessionRecord::of(session))).collect();
         expected.sort();
-        eventually(PATIENCE, "a row of each session", async || {
+        eventually(patience(), "a row of each session", async || {
             let mut rows: Vec<_> = all_rows(&self.database.store()).await?.iter().map(what_matters).collect();
             rows.sort();
             if rows == expected { Ok(()) } else { Err(format!("{rows:?}, not {expected:?}")) }
@@ -81,6 +81,7 @@ fn what_matters(row: &SessionRecord) -> String {
 
 #[tokio::test]
 async fn while_the_database_is_down_sessions_go_on_and_are_recorded_afterwards() {
+    let _held = weight::take(1).await;
     let mut server = MariaDb::start(&[]).await;
     let ground = Ground::on(server.migrated_database().await).await;
     let before = ground.visit("alice").await;
@@ -98,6 +99,7 @@ async fn while_the_database_is_down_sessions_go_on_and_are_recorded_afterwards()
 
 #[tokio::test]
 async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afterwards() {
+    let _held = weight::take(1).await;
     let mut server = MariaDb::start(&[]).await;
     let ground = Ground::on(server.migrated_database().await).await;
     let before = ground.visit("alice").await;
@@ -106,7 +108,7 @@ async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afte
     let mut holder = ground.database.session().await;
     sqlx::raw_sql("BEGIN; SELECT batches FROM mirror_progress FOR UPDATE").execute(&mut holder).await.expect("a lock");
     let (alice, bob) = tokio::join!(ground.visit("alice"), ground.visit("bob"));
-    eventually(PATIENCE, "a batch stands still in its middle", async || {
+    eventually(patience(), "a batch stands still in its middle", async || {
         let list = ground.database.ask("SELECT info FROM information_schema.processlist WHERE info IS NOT NULL").await;
         let infos: Vec<String> = list.iter().map(|row| row.get("info")).collect();
         let waits = infos.iter().any(|info| info.starts_with("INSERT INTO mirror_progress"));
@@ -122,6 +124,7 @@ async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afte
 
 #[tokio::test]
 async fn a_frozen_server_is_given_up_and_a_thawed_one_used_again() {
+    let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
     let ground = Ground::on(server.migrated_database().await).await;
     let before = ground.visit("alice").await;
@@ -136,6 +139,7 @@ async fn a_frozen_server_is_given_up_and_a_thawed_one_used_again() {
 
 #[tokio::test]
 async fn while_the_server_is_read_only_records_wait() {
+    let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
     let ground = Ground::on(server.migrated_database().await).await;
     ground.database.administer("SET GLOBAL read_only = 1").await;
@@ -149,6 +153,7 @@ async fn while_the_server_is_read_only_records_wait() {
 
 #[tokio::test]
 async fn while_the_server_has_no_connection_left_records_wait() {
+    let _held = weight::take(1).await;
     let server = MariaDb::start(&["--max-connections=10"]).await;
     let ground = Ground::on(server.migrated_database().await).await;
     let first = ground.visit("alice").await;
@@ -177,6 +182,7 @@ async fn take_all(server: &MariaDb) -> Vec<MySqlConnection> {
 
 #[tokio::test]
 async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it() {
+    let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
     let ground = Ground::on(server.migrated_database().await).await;
     let before = ground.visit("alice").await;
@@ -184,7 +190,7 @@ async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it
     let mut dump = ground.database.tool("mariadb-dump");
     dump.args(["--single-transaction", &ground.database.name]);
     let file = ground.bastion.namespace.dir.join("dump");
-    let outcome = Process::start(file, dump).await.finish(PATIENCE).await;
+    let outcome = Process::start(file, dump).await.finish(patience()).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let (after, open) = (ground.visit("bob").await, ground.bastion.open("alice").await);
     ground.recorded(&[&before, &after, &open.session]).await;
@@ -199,7 +205,7 @@ async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it
     let dumped = std::fs::File::open(ground.bastion.namespace.dir.join("dump.out")).expect("the dump");
     let files = ground.bastion.namespace.dir.join("restore");
     let mut process = Process::start_with(files, restore, Stdio::from(dumped), Stdio::null()).await;
-    assert_eq!(process.finish(PATIENCE).await.code, Some(0), "{}", process.last_words());
+    assert_eq!(process.finish(patience()).await.code, Some(0), "{}", process.last_words());
     assert_eq!(ground.database.ask("SELECT session_id FROM session_records").await.len(), 1, "as of the back-up");
     ground.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT UNLOCK")).await;
     ground.recorded(&[&before, &after, &open.session]).await;
@@ -209,6 +215,7 @@ async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it
 
 #[tokio::test]
 async fn a_row_that_cannot_be_written_holds_up_no_other() {
+    let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
     let ground = Ground::on(server.migrated_database().await).await;
     let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON session_records FOR EACH ROW
@@ -225,6 +232,7 @@ async fn a_row_that_cannot_be_written_holds_up_no_other() {
 
 #[tokio::test]
 async fn a_new_password_is_used_without_a_restart_and_none_is_ever_shown() {
+    let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
     let ground = Ground::on(server.migrated_database().await).await;
     let before = ground.visit("alice").await;
@@ -250,6 +258,7 @@ async fn a_new_password_is_used_without_a_restart_and_none_is_ever_shown() {
 
 #[tokio::test]
 async fn a_program_whose_settings_are_wrong_names_the_flag_and_stops() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     for (url, file, words) in [
         ("mysql://bastion:hunter2@db/audit", None, "--audit-url holds a password"),
@@ -273,5 +282,5 @@ async fn migrate(
     let mut command = crate::harness::process::command(program);
     command.args(["migrate", "--audit-url", url]).envs(more);
     let files = bastion.namespace.dir.join(format!("migrate-{}", crate::harness::run::unique()));
-    Process::start(files, command).await.finish(PATIENCE).await
+    Process::start(files, command).await.finish(patience()).await
 }

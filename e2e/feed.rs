@@ -15,7 +15,8 @@ use crate::harness::namespace::PEOPLE;
 use crate::harness::objects::{bastion_session, ended_status};
 use crate::harness::redis::RedisServer;
 use crate::harness::{
-    Bastion, Console, FeedPage, Gateway, Namespace, PATIENCE, Relay, Setting, eventually, metric, metric_becomes,
+    Bastion, Console, FeedPage, Gateway, Namespace, Relay, Setting, eventually, metric, metric_becomes, patience,
+    weight,
 };
 
 const PAGES: &str = "bastion_console_pages";
@@ -197,7 +198,7 @@ async fn a_page_is_told_to_go_elsewhere_when_its_console_ends() {
     console.process.signal(Signal::SIGTERM);
     let close = page.closed().await.expect("a reason");
     assert_eq!(u16::from(close.code), 1001, "{close:?}");
-    assert_eq!(console.process.finish(PATIENCE).await.code, Some(0));
+    assert_eq!(console.process.finish(patience()).await.code, Some(0));
     assert_eq!(FeedPage::open(&other, &[bearer(&token)]).await.shown, shown, "another shows the same");
 }
 
@@ -207,7 +208,7 @@ async fn a_page_that_answers_nothing_is_closed() {
     let _page = FeedPage::open(&console, &[bearer(&token)]).await;
     metric_becomes(console.http, PAGES, |pages| pages > 0.0).await;
     // Who does not read does not answer a ping either.
-    eventually(PATIENCE * 2, "the page is given up", async || match metric(console.http, PAGES).await {
+    eventually(patience() * 2, "the page is given up", async || match metric(console.http, PAGES).await {
         Some(0.0) => Ok(()),
         other => Err(format!("{other:?}")),
     })
@@ -216,6 +217,7 @@ async fn a_page_that_answers_nothing_is_closed() {
 
 #[tokio::test]
 async fn two_hundred_pages_agree_while_many_sessions_churn() {
+    let _held = weight::take(2).await;
     let namespace = Namespace::new().await;
     let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
     let (user, token) = namespace.somebody("viewer").await;

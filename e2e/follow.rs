@@ -9,7 +9,9 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Bastion, Console, ConsoleApi, Follower, PATIENCE, Process, Setting, eventually, metric_becomes};
+use crate::harness::{
+    Bastion, Console, ConsoleApi, Follower, Process, Setting, eventually, metric_becomes, patience, weight,
+};
 
 /// A bastion with a console.
 async fn with_console() -> (Bastion, Console) {
@@ -75,7 +77,7 @@ async fn whoever_may_observe_sees_what_the_user_sees_and_the_user_knows() {
         };
         assert!(lines.iter().any(told), "{result} is in the audit log");
     }
-    eventually(PATIENCE, "whoever followed it stands among its Events", async || {
+    eventually(patience(), "whoever followed it stands among its Events", async || {
         let events = bastion.namespace.events_of(&name).await;
         let told = events.iter().any(|(reason, note)| reason == "Followed" && note.contains(&observer));
         if told { Ok(()) } else { Err(format!("{events:?}")) }
@@ -119,6 +121,7 @@ async fn who_follows_types_nothing() {
 
 #[tokio::test]
 async fn who_cannot_keep_up_is_told_so_and_holds_nobody_up() {
+    let _held = weight::take(1).await;
     let (bastion, console) = with_console().await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
     let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;

@@ -17,7 +17,7 @@ use crate::harness::process::Process;
 use crate::harness::ssh::Ssh;
 use crate::harness::sshd::free_port;
 use crate::harness::tcp::{Destination, MEBIBYTE, ends, exchange, random};
-use crate::harness::{AT_ONCE, Bastion, PATIENCE, Sshd, eventually};
+use crate::harness::{AT_ONCE, Bastion, Sshd, eventually, patience};
 
 /// With a target that allows local forwards.
 async fn forwarding() -> Bastion {
@@ -42,7 +42,7 @@ async fn forwarder(bastion: &Bastion, to: SocketAddr) -> (Process, SocketAddr) {
 
 /// Connects as soon as the client listens.
 async fn connect(here: SocketAddr) -> TcpStream {
-    eventually(PATIENCE, "ssh listens", async || TcpStream::connect(here).await.map_err(|error| error.to_string()))
+    eventually(patience(), "ssh listens", async || TcpStream::connect(here).await.map_err(|error| error.to_string()))
         .await
 }
 
@@ -209,7 +209,7 @@ async fn the_end_of_one_direction_passes_and_the_other_goes_on() {
     let speech = random(3);
     stream.write_all(&speech).await.expect("it still listens");
     drop(stream);
-    let arrived = tokio::time::timeout(PATIENCE, speeches.recv()).await.expect("the end arrives").expect("a speech");
+    let arrived = tokio::time::timeout(patience(), speeches.recv()).await.expect("the end arrives").expect("a speech");
     assert!(arrived == speech, "{} of {} bytes arrived, or arrived changed", arrived.len(), speech.len());
 }
 
@@ -235,7 +235,7 @@ async fn a_forward_that_nobody_reads_holds_up_no_other() {
     let options = |ssh: Ssh| ssh.option("-L").option(&flooded).option("-L").option(&echoed);
     let mut open = shell_with(&bastion, options).await;
     let mut stalled = connect(flood_here).await;
-    eventually(PATIENCE, "the flood has begun", async || match sent.load(Ordering::Relaxed) {
+    eventually(patience(), "the flood has begun", async || match sent.load(Ordering::Relaxed) {
         0 => Err("nothing was sent".to_owned()),
         _ => Ok(()),
     })
@@ -262,7 +262,7 @@ async fn termination_closes_forwards_on_both_sides() {
     .await;
     let (mut ssh, here) = forwarder(&bastion, destination.address).await;
     let near = connect(here).await;
-    let far = tokio::time::timeout(PATIENCE, connections.recv()).await.expect("it arrives").expect("a connection");
+    let far = tokio::time::timeout(patience(), connections.recv()).await.expect("it arrives").expect("a connection");
     let session = bastion.watch.started("alice").await;
     let name = session.metadata.name.clone().expect("a name");
     let termination = json!({"spec": {"termination": {"requestedBy": "admin", "reason": "maintenance"}}});

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::harness::{Bastion, Console, Controller, PATIENCE, Process, Setting, eventually};
+use crate::harness::{Bastion, Console, Controller, Process, Setting, eventually, patience, weight};
 use crate::programs::{get, try_get};
 
 /// How many half-sent requests are held at a port.
@@ -140,6 +140,7 @@ async fn withstands(name: &str, program: &Process, port: SocketAddr, probes: Soc
 
 #[tokio::test]
 async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
+    let _held = weight::take(2).await;
     let bastion = Bastion::up().await;
     let controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
     let console = Console::start_in(&bastion.namespace, "console-0", &Setting::default()).await;
@@ -164,7 +165,7 @@ async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
         let counter = format!(r#"bastion_http_connections_closed_total{{port="{port}",reason="{reason}"}}"#);
         assert!(gateway.metric(&counter).await > 0, "{counter}");
     }
-    eventually(PATIENCE, "the page is served", async || match get(console.address, "/").await {
+    eventually(patience(), "the page is served", async || match get(console.address, "/").await {
         (200, _) => Ok(()),
         other => Err(format!("{other:?}")),
     })

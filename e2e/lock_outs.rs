@@ -6,7 +6,7 @@ use kube::api::ListParams;
 use crate::harness::redis::RedisServer;
 use crate::harness::run::Run;
 use crate::harness::ssh::Answers;
-use crate::harness::{Bastion, Gateway, Outcome, PATIENCE, Setting, eventually};
+use crate::harness::{Bastion, Gateway, Outcome, Setting, eventually, patience};
 use crate::second_factors::{PASSWORD, add_user, assert_in, assert_kept_out};
 
 async fn bastion(mut env: Vec<(&'static str, std::ffi::OsString)>) -> (Bastion, Setting<'static>) {
@@ -80,7 +80,7 @@ async fn a_lock_out_passes() {
     for _ in 0..3 {
         assert_kept_out(&sign_in(&bastion.gateway, "paula", "127.0.0.1", "wrong").await);
     }
-    eventually(PATIENCE, "the lock-out passes", async || {
+    eventually(patience(), "the lock-out passes", async || {
         let outcome = sign_in(&bastion.gateway, "paula", "127.0.0.1", PASSWORD).await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
@@ -112,7 +112,7 @@ async fn what_a_gateway_refuses_by_its_own_count_is_not_counted_for_all() {
     redis.start_again().await;
     let other = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
     // The gateway is heard by the new Redis as soon as it counts what it does not refuse.
-    eventually(PATIENCE, "the gateway counts in the new Redis", async || {
+    eventually(patience(), "the gateway counts in the new Redis", async || {
         assert_in(&sign_in(&bastion.gateway, "peter", "127.0.0.1", PASSWORD).await);
         let known = redis.ask::<Vec<String>>(&["KEYS", "sign-in:known:peter@*"]).await?;
         if known.is_empty() { Err("nothing is counted".to_owned()) } else { Ok(()) }

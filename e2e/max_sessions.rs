@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::namespace::PEOPLE;
 use crate::harness::process::Process;
-use crate::harness::{AT_ONCE, Bastion, Gateway, PATIENCE, eventually};
+use crate::harness::{AT_ONCE, Bastion, Gateway, eventually, patience};
 
 const REFUSED: &str = "bastion: you have as many sessions as you may, 2; end one of them and try again";
 
@@ -44,7 +44,7 @@ async fn of_many_at_once_as_many_stay_as_may() {
     }
     let sessions: Api<BastionSession> = bastion.namespace.api();
     let active = ListParams::default().fields("status.phase=Active");
-    eventually(PATIENCE, "two stay, and the others have ended", async || {
+    eventually(patience(), "two stay, and the others have ended", async || {
         let left = all.iter_mut().map(Process::is_there).filter(|there| *there).count();
         let listed = sessions.list(&active).await.expect("sessions").items.len();
         if (left, listed) == (2, 2) { Ok(()) } else { Err(format!("{left} clients, {listed} sessions")) }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::oidc::{Browser, OidcProvider, SECRET};
 use crate::harness::sshd::free_port;
-use crate::harness::{Console, ConsoleApi, Namespace, PATIENCE, Setting};
+use crate::harness::{Console, ConsoleApi, Namespace, Setting, patience};
 
 struct Place {
     namespace: Namespace,
@@ -91,6 +91,6 @@ async fn who_does_not_come_from_the_provider_is_nobody() {
     assert!(master.cookies.is_empty(), "{:?}", master.cookies);
 
     provider.process.signal(Signal::SIGKILL);
-    provider.process.finish(PATIENCE).await;
+    provider.process.finish(patience()).await;
     assert_eq!(Browser::new(&url).open("/auth/oidc").await, "/?sign_in=provider");
 }

@@ -12,7 +12,7 @@ use russh::{Disconnect, Sig};
 use tokio::time::timeout;
 
 use crate::harness::russh_client;
-use crate::harness::{Bastion, PATIENCE};
+use crate::harness::{Bastion, patience, weight};
 
 /// What a client does on a channel, or with another one.
 #[derive(Clone, Debug)]
@@ -94,6 +94,7 @@ async fn play(bastion: &Bastion, events: Vec<Event>) -> Result<(), russh::Error>
 
 #[tokio::test]
 async fn channel_events_in_any_order_harm_nobody() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::with_users(&["bob"]).await;
     let mut open = bastion.open("alice").await;
     // With PROPTEST_RNG_SEED it is a certain sequence.
@@ -103,7 +104,7 @@ async fn channel_events_in_any_order_harm_nobody() {
         let told = format!("{events:?}");
         let bastion = &bastion;
         async move {
-            let played = timeout(PATIENCE, play(bastion, events)).await;
+            let played = timeout(patience(), play(bastion, events)).await;
             assert!(played.is_ok(), "the client hangs after {told}");
         }
     });
@@ -113,7 +114,7 @@ async fn channel_events_in_any_order_harm_nobody() {
     let outcome = bastion.ssh("bob:web-1").await.command("exit 9").run().await;
     assert_eq!(outcome.code, Some(9), "{outcome:?}");
     let sessions = bastion.namespace.api::<bastion_operator::api::BastionSession>();
-    crate::harness::eventually(PATIENCE, "every session of bob's has ended", async || {
+    crate::harness::eventually(patience(), "every session of bob's has ended", async || {
         let all = sessions.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
         let active = |it: &&bastion_operator::api::BastionSession| {
             it.spec.user.name == "bob" && it.status.as_ref().is_none_or(|status| status.phase == Phase::Active)

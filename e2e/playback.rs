@@ -5,7 +5,7 @@ use bastion_operator::api::{BastionSession, Reason};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Bastion, Console, ConsoleApi, PATIENCE, S3Server, Setting, eventually};
+use crate::harness::{Answer, Bastion, Console, ConsoleApi, S3Server, Setting, eventually, patience};
 use crate::recordings::{folder, into, recording, result};
 
 /// A session that was recorded and has ended, at whose end its target showed some words.
@@ -67,7 +67,7 @@ async fn is_played(bastion: &Bastion, console: &Console) {
             log.lines().any(|line| line.contains(operation) && line.contains(&name) && line.contains("auditor"));
         assert!(audited, "{operation} is in the audit log: {log}");
     }
-    eventually(PATIENCE, "whoever played it stands among its Events", async || {
+    eventually(patience(), "whoever played it stands among its Events", async || {
         let events = bastion.namespace.events_of(&name).await;
         let told = events.iter().any(|(reason, note)| reason == "RecordingsOpened" && note.contains("auditor"));
         if told { Ok(()) } else { Err(format!("{events:?}")) }

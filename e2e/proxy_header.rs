@@ -7,7 +7,7 @@ use bastion_operator::api::Reason;
 use crate::harness::process::{Process, command};
 use crate::harness::ssh::Ssh;
 use crate::harness::sshd::free_port;
-use crate::harness::{Bastion, PATIENCE, Setting, eventually};
+use crate::harness::{Bastion, Setting, eventually, patience};
 use crate::second_factors::assert_in;
 
 /// Where the load balancer comes from; whoever else does so is taken for it.
@@ -32,7 +32,7 @@ impl HaProxy {
         let mut command = command("/usr/sbin/haproxy");
         command.arg("-db").arg("-f").arg(dir.join("haproxy.cfg"));
         let process = Process::start(dir.join("haproxy"), command).await;
-        eventually(PATIENCE, "HAProxy listens", async || {
+        eventually(patience(), "HAProxy listens", async || {
             let connected = tokio::net::TcpStream::connect(address).await;
             connected.map(drop).map_err(|error| error.to_string())
         })
@@ -83,7 +83,7 @@ async fn clients_behind_a_load_balancer_are_counted_by_their_own_addresses() {
         socket.bind(format!("{CLIENT}:0").parse().expect("an address")).expect("an address of this machine");
         held.push(socket.connect(proxy.address).await.expect("a connection"));
     }
-    eventually(PATIENCE, "they have all come", async || {
+    eventually(patience(), "they have all come", async || {
         match bastion.gateway.metric("bastion_connections_pending").await {
             pending if pending >= 3 => Ok(()),
             pending => Err(format!("{pending}")),

@@ -5,7 +5,7 @@ use std::fs;
 use crate::clients::run_command;
 use crate::harness::process::{Outcome, command};
 use crate::harness::run::{Run, unique};
-use crate::harness::{Bastion, PATIENCE};
+use crate::harness::{Bastion, patience};
 
 /// The host in README.md, which the tests' configuration of `ssh` maps to the gateway.
 const GATEWAY: &str = "gateway.example.com";
@@ -48,7 +48,7 @@ async fn type_in(bastion: &Bastion, line: &str, words: &str) -> Outcome {
     fs::write(&file, script).expect("a file");
     let mut sh = command("bash");
     sh.arg("-eu").arg(&file);
-    run_command(bastion, sh, PATIENCE).await
+    run_command(bastion, sh, patience()).await
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Bastion, Namespace, Outcome, PATIENCE, Setting, Sshd, eventually};
+use crate::harness::{Bastion, Namespace, Outcome, Setting, Sshd, eventually, patience, weight};
 
 /// How long a transfer may take on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -24,6 +24,7 @@ async fn before(lines: &str) -> (Bastion, Sshd) {
 
 #[tokio::test]
 async fn a_transfer_in_both_directions_survives_new_keys_every_few_mebibytes_on_both_legs() {
+    let _held = weight::take(1).await;
     let (bastion, sshd) = before("RekeyLimit 2M").await;
     let (sent, received) = (bastion.namespace.dir.join("sent"), bastion.namespace.dir.join("received"));
     let mut bytes = vec![0; 128 << 20];
@@ -42,6 +43,7 @@ async fn a_transfer_in_both_directions_survives_new_keys_every_few_mebibytes_on_
 /// OpenSSH asks for new keys after 64 GiB of this cipher: those that come here are the gateway's.
 #[tokio::test]
 async fn the_gateway_asks_for_new_keys_after_a_gibibyte_on_both_legs() {
+    let _held = weight::take(1).await;
     let (bastion, sshd) = before("").await;
     let null = || File::options().read(true).write(true).open("/dev/null").expect("/dev/null");
     let ssh = bastion.ssh("alice:rekeys").await.option("-v").command("head -c 1100M /dev/zero");
@@ -59,7 +61,7 @@ async fn the_gateway_asks_for_new_keys_after_a_time_on_both_legs() {
     let bastion = Bastion::in_setting(&setting, prepare).await;
     let ssh = bastion.ssh("alice:rekeys").await.option("-v").no_terminal().start().await;
     let mut alice = bastion.opened(ssh, "alice").await;
-    eventually(PATIENCE, "new keys, and more than once", async || {
+    eventually(patience(), "new keys, and more than once", async || {
         let times = (new_keys(&alice.ssh.stderr()), new_keys(&sshd.log()));
         if times.0 >= 3 && times.1 >= 3 { Ok(()) } else { Err(format!("{times:?} times for the user and the target")) }
     })

@@ -19,7 +19,7 @@ use crate::harness::run::Run;
 use crate::harness::ssh::Ssh;
 use crate::harness::sshd::free_port;
 use crate::harness::tcp::{Destination, MEBIBYTE, ends, exchange, random};
-use crate::harness::{AT_ONCE, Bastion, eventually, metric_becomes};
+use crate::harness::{AT_ONCE, Bastion, eventually, metric_becomes, weight};
 
 /// With a target that allows what begins on it.
 async fn reversing() -> Bastion {
@@ -148,6 +148,7 @@ async fn a_connection_that_nobody_reads_holds_up_no_other() {
 /// More connections arrive at once than a session may have channels.
 #[tokio::test]
 async fn every_one_of_many_connections_at_once_arrives() {
+    let _held = weight::take(1).await;
     const CONNECTIONS: usize = 600;
     const AT_A_TIME: usize = 200;
     let bastion = reversing().await;

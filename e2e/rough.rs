@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::harness::russh_client::{Trusting, sign_in};
-use crate::harness::{Bastion, ControlPlane, PATIENCE, eventually};
+use crate::harness::{Bastion, ControlPlane, eventually, patience, weight};
 
 /// How many files and sockets the gateway's process has open. Its connections to the API server do not count: the
 /// client of the API keeps some for later, by a clock of its own.
@@ -35,7 +35,7 @@ fn threads(bastion: &Bastion) -> usize {
 
 /// Waits until the gateway has no more open than at the start, and no more threads.
 async fn assert_back_to(bastion: &Bastion, files: usize, threads_before: usize) {
-    eventually(PATIENCE, "open files and threads are back to the start", async || {
+    eventually(patience(), "open files and threads are back to the start", async || {
         let now = (open_files(bastion).await, threads(bastion));
         let back = now.0 <= files && now.1 <= threads_before;
         if back { Ok(()) } else { Err(format!("{now:?}; at the start {:?}", (files, threads_before))) }
@@ -121,12 +121,13 @@ async fn is_rough(bastion: &Bastion, number: usize) {
     // The gateway may have closed it before all is sent, and that is news to whoever still writes.
     let _ = stream.write_all(&garbage(number)).await;
     let _ = stream.shutdown().await;
-    let closed = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+    let closed = timeout(patience(), stream.read_to_end(&mut Vec::new())).await;
     assert!(closed.is_ok(), "the gateway closes the connection of client {number}");
 }
 
 #[tokio::test]
 async fn ten_thousand_clients_of_garbage_leave_a_session_undisturbed_and_nothing_behind() {
+    let _held = weight::take(2).await;
     let bastion = Bastion::up().await;
     assert_kexinit_is_taken(&bastion).await;
     let mut alice = bastion.open("alice").await;
@@ -154,6 +155,7 @@ fn resident_kibibytes(bastion: &Bastion) -> usize {
 /// nothing runs. It costs that session at most.
 #[tokio::test]
 async fn floods_of_channels_and_requests_leave_other_sessions_undisturbed_and_nothing_behind() {
+    let _held = weight::take(2).await;
     let bastion = Bastion::with_users(&["mallory"]).await;
     let mut alice = bastion.open("alice").await;
     let start = (open_files(&bastion).await, threads(&bastion));
@@ -221,6 +223,7 @@ impl Flood {
 
 #[tokio::test]
 async fn a_hundred_killed_clients_leave_nothing_open() {
+    let _held = weight::take(2).await;
     let bastion = Bastion::up().await;
     let mut alice = bastion.open("alice").await;
     let start = (open_files(&bastion).await, threads(&bastion));

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::harness::refusal::assert_let_through;
-use crate::harness::{AT_ONCE, Bastion, Gateway, Namespace, Open, PATIENCE, Sshd, eventually};
+use crate::harness::{AT_ONCE, Bastion, Gateway, Namespace, Open, Sshd, eventually, patience};
 use crate::programs::get;
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn a_session_can_be_waited_for_with_kubectl() {
     ssh.say("exit").await;
     let waited = bastion.namespace.kubectl(&["wait", "--for=condition=Ended", &name, "--timeout=20s"]).await;
     assert_eq!(waited.code, Some(0), "{waited:?}");
-    ssh.finish(PATIENCE).await;
+    ssh.finish(patience()).await;
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn events_tell_the_story_of_a_session() {
     let Open { mut ssh, session } = bastion.open("alice").await;
     ssh.say("exit").await;
     bastion.watch.ended(&session, Reason::UserExit).await;
-    eventually(PATIENCE, "an Event of the start and one of the end", async || {
+    eventually(patience(), "an Event of the start and one of the end", async || {
         let events = bastion.namespace.events_of(&session.name_any()).await;
         let told = |reason: &str| events.iter().any(|(it, note)| it == reason && !note.is_empty());
         if told("Started") && told("UserExit") { Ok(()) } else { Err(format!("{events:?}")) }

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::harness::{Bastion, PATIENCE, Setting, eventually};
+use crate::harness::{Bastion, Setting, eventually, patience};
 use crate::second_factors::assert_in;
 
 /// Opens a connection and returns it with the first line that the gateway says.
@@ -42,7 +42,7 @@ async fn an_address_with_too_many_of_them_is_turned_away_and_another_is_not() {
     assert_in(&from("127.0.0.2").await);
     alice.still_answers().await;
     held.pop();
-    eventually(PATIENCE, "the place is free again", async || {
+    eventually(patience(), "the place is free again", async || {
         let outcome = from("127.0.0.1").await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::harness::proc::descendants;
 use crate::harness::ssh::Ssh;
-use crate::harness::{ControlPlane, Controller, Gateway, Namespace, PATIENCE, Run, Setting, Sshd, eventually};
+use crate::harness::{ControlPlane, Controller, Gateway, Namespace, Run, Setting, Sshd, eventually, patience};
 use crate::process;
 
 /// The cipher and the key exchange of every leg: OpenSSH's own first choice of a key exchange would flatter us.
@@ -88,7 +88,7 @@ impl Ground {
 
     /// Waits until no connection is open any more, and what was to be written about them is written.
     pub async fn settled(&self) {
-        eventually(PATIENCE, "all connections have ended", async || {
+        eventually(patience(), "all connections have ended", async || {
             let sessions = self.gateway.sessions_active().await;
             let sshds = [&self.bastion, &self.target].map(|it| descendants(it.pid().as_raw()).len());
             if (sessions, sshds) == (0, [0, 0]) {

@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::{sleep, timeout};
 
 use crate::ground::{DIRECT, Ground, OPENSSH, Way};
-use crate::harness::PATIENCE;
+use crate::harness::patience;
 use crate::harness::process::{Process, command, spawn};
 use crate::statistics::percentile;
 
@@ -91,7 +91,7 @@ impl Typist {
 
     async fn see(&mut self, expected: &[u8]) {
         let mut seen = vec![0; expected.len()];
-        let read = timeout(PATIENCE, self.screen.read_exact(&mut seen)).await.expect("an echo");
+        let read = timeout(patience(), self.screen.read_exact(&mut seen)).await.expect("an echo");
         read.expect("ssh goes on");
         assert_eq!(seen, expected);
     }

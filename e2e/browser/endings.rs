@@ -2,12 +2,13 @@
 
 use crate::harness::admission::keep;
 use crate::harness::browser::Scene;
-use crate::harness::{AT_ONCE, Bastion};
+use crate::harness::{AT_ONCE, Bastion, weight};
 
 use super::{act, administrator, console};
 
 #[tokio::test]
 async fn many_are_ended_with_one_reason_and_each_has_its_own_outcome() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
@@ -24,6 +25,7 @@ async fn many_are_ended_with_one_reason_and_each_has_its_own_outcome() {
 
 #[tokio::test]
 async fn an_end_that_the_cluster_refuses_is_said_not_to_have_been() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;

@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::harness::browser::Scene;
 use crate::harness::programs::{all_rows, audit_store};
 use crate::harness::{
-    AT_ONCE, Bastion, Console, ControlPlane, Controller, Echo, Gateway, Namespace, PATIENCE, Place, Relay, Setting,
-    Sighting, crowd, eventually, throughout,
+    AT_ONCE, Bastion, Console, ControlPlane, Controller, Echo, Gateway, Namespace, Place, Relay, Setting, Sighting,
+    crowd, eventually, patience, stretched, throughout, weight,
 };
 
 use super::{act, administrator, console, named};
@@ -26,7 +26,7 @@ fn now() -> String {
 
 /// Waits until as many losses are on record, for the history that pages show.
 async fn recorded(namespace: &Namespace, losses: usize) {
-    eventually(PATIENCE, "every loss is on record", async || {
+    eventually(patience(), "every loss is on record", async || {
         let rows = all_rows(&audit_store(namespace)).await?;
         let lost = rows.iter().filter(|it| it.reason.as_deref() == Some(Reason::GatewayLost.as_str())).count();
         if lost == losses { Ok(()) } else { Err(format!("{lost} losses")) }
@@ -36,7 +36,7 @@ async fn recorded(namespace: &Namespace, losses: usize) {
 
 /// How long a gateway is silent at most until it is lost.
 const LOST_GATEWAY: Duration = Duration::from_secs(30);
-/// How long after the last of many ends a page on a busy machine may still show some.
+/// How long after the last of many ends a page may still show some, on an idle machine.
 const SHOWN: Duration = Duration::from_secs(5);
 
 /// When the last of 200 sessions was first seen as lost.
@@ -50,6 +50,7 @@ fn all_lost(seen: &[Sighting]) -> Option<Instant> {
 
 #[tokio::test]
 async fn two_hundred_rows_go_when_their_gateway_is_killed_and_no_others() {
+    let _held = weight::take(2).await;
     let echo = Echo::start().await;
     let bastion = Bastion::with(async |namespace, _| {
         namespace.user("bob").await;
@@ -72,10 +73,10 @@ async fn two_hundred_rows_go_when_their_gateway_is_killed_and_no_others() {
     let took = scene.next().await;
     println!("200 rows were gone from two pages after the kill: {took} ms");
     let page = Duration::from_millis(took.split(' ').next_back().and_then(|ms| ms.parse().ok()).expect("a number"));
-    let last = bastion.watch.until(PATIENCE, "all 200 are lost", all_lost).await.duration_since(killed);
+    let last = bastion.watch.until(patience(), "all 200 are lost", all_lost).await.duration_since(killed);
     // The controller writes 200 ends on a machine that other tests are busy on; the page is not what takes the time.
     assert!(
-        last <= LOST_GATEWAY + PATIENCE && page <= last + SHOWN,
+        last <= LOST_GATEWAY + patience() && page <= last + stretched(SHOWN),
         "the last end after {last:?}, shown after {page:?}"
     );
     scene.answer("").await;
@@ -90,6 +91,7 @@ const AWAY: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn a_page_calls_nothing_live_while_the_api_server_is_away() {
+    let _held = weight::take(2).await;
     let control_plane = Arc::new(ControlPlane::start().await);
     let bastion = Bastion::on(control_plane.clone(), async |_, _| ()).await;
     let console = console(&bastion.namespace).await;
@@ -116,6 +118,7 @@ async fn a_page_calls_nothing_live_while_the_api_server_is_away() {
 
 #[tokio::test]
 async fn a_page_calls_nothing_live_that_ended_while_its_console_was_cut_off() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let relay = Relay::to(namespace.control_plane.api_address()).await;
@@ -134,6 +137,7 @@ async fn a_page_calls_nothing_live_that_ended_while_its_console_was_cut_off() {
 
 #[tokio::test]
 async fn the_row_of_a_user_whose_network_falls_silent_goes() {
+    let _held = weight::take(1).await;
     let Some(place) = Place::new() else { return };
     let bastion = Bastion::with_users(&["far"]).await;
     let console = console(&bastion.namespace).await;
@@ -156,6 +160,7 @@ async fn the_row_of_a_user_whose_network_falls_silent_goes() {
 
 #[tokio::test]
 async fn pages_of_two_consoles_agree_before_and_after_one_of_them_is_killed() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let (mut one, two) =
@@ -166,7 +171,7 @@ async fn pages_of_two_consoles_agree_before_and_after_one_of_them_is_killed() {
     scene.answer(&format!("http://{}", two.address)).await;
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop console");
     one.process.signal(Signal::SIGKILL);
-    one.process.finish(PATIENCE).await;
+    one.process.finish(patience()).await;
     scene.answer("").await;
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-2", &one.address.to_string(), &Setting::default()).await;

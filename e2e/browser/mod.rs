@@ -16,7 +16,7 @@ use crate::harness::control_plane::PERSON;
 use crate::harness::namespace::PEOPLE;
 use crate::harness::objects::{bastion_session, ended_status};
 use crate::harness::sshd::free_port;
-use crate::harness::{AT_ONCE, Bastion, Console, Namespace, Open, PATIENCE, Setting};
+use crate::harness::{AT_ONCE, Bastion, Console, Namespace, Open, Setting, patience, weight};
 use crate::playback::recorded;
 use crate::recordings::{folder, into, recording};
 
@@ -71,6 +71,7 @@ async fn act(scene: &mut Scene, bastion: &Bastion, open: &mut Vec<Open>) -> Stri
 
 #[tokio::test]
 async fn a_row_goes_as_its_session_ends_on_every_page() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
@@ -81,6 +82,7 @@ async fn a_row_goes_as_its_session_ends_on_every_page() {
 
 #[tokio::test]
 async fn who_may_not_list_sessions_sees_and_ends_their_own() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::with(async |namespace, _| {
         namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
     })
@@ -98,6 +100,7 @@ async fn who_may_not_list_sessions_sees_and_ends_their_own() {
 
 #[tokio::test]
 async fn a_recording_is_played_in_the_page() {
+    let _held = weight::take(1).await;
     let folder = folder().await;
     let setting = Setting { env: into(&folder), ..Setting::default() };
     let bastion = recording(&setting).await;
@@ -112,13 +115,14 @@ async fn a_recording_is_played_in_the_page() {
 
 #[tokio::test]
 async fn a_shell_in_the_page_is_a_session_as_any_other() {
+    let _held = weight::take(1).await;
     let (bastion, mut console) = with_terminals().await;
     let (namespace, listen) = (&bastion.namespace, console.address.to_string());
     let mut scene = Scene::start("terminal", namespace, &console, &namespace.control_plane.person_token()).await;
     let mut open = vec![];
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop console");
     console.process.signal(Signal::SIGKILL);
-    console.process.finish(PATIENCE).await;
+    console.process.finish(patience()).await;
     scene.answer("").await;
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-1", &listen, &terminals_at(&bastion)).await;
@@ -150,6 +154,7 @@ fn terminals_at(bastion: &Bastion) -> Setting<'static> {
 
 #[tokio::test]
 async fn a_console_that_goes_is_said_to_be_gone() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let mut console = console(namespace).await;
@@ -158,7 +163,7 @@ async fn a_console_that_goes_is_said_to_be_gone() {
     let mut open = vec![];
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop console");
     console.process.signal(Signal::SIGKILL);
-    console.process.finish(PATIENCE).await;
+    console.process.finish(patience()).await;
     scene.answer("").await;
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "start console");
     let listen = console.address.to_string();
@@ -195,6 +200,7 @@ async fn end(namespace: &Namespace, numbers: std::ops::Range<u32>) {
 
 #[tokio::test]
 async fn a_page_keeps_its_place_while_others_come_and_go() {
+    let _held = weight::take(1).await;
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
     let token = administrator(&namespace).await;
@@ -213,6 +219,7 @@ async fn a_page_keeps_its_place_while_others_come_and_go() {
 
 #[tokio::test]
 async fn ten_thousand_sessions_are_on_one_page() {
+    let _held = weight::take(2).await;
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
     let token = administrator(&namespace).await;
@@ -225,6 +232,7 @@ async fn ten_thousand_sessions_are_on_one_page() {
 
 #[tokio::test]
 async fn names_are_text_and_everybody_can_read_the_page() {
+    let _held = weight::take(1).await;
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
     let token = administrator(&namespace).await;

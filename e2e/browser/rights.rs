@@ -12,12 +12,13 @@ use kube::api::DeleteParams;
 use nix::sys::signal::Signal;
 
 use crate::harness::browser::Scene;
-use crate::harness::{Bastion, Console, Namespace, PATIENCE, Setting};
+use crate::harness::{Bastion, Console, Namespace, Setting, patience, weight};
 
 use super::{act, administrator, console};
 
 #[tokio::test]
 async fn a_page_whose_viewers_binding_is_removed_shows_nobody_elses_sessions_until_it_is_there_again() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let console = console(namespace).await;
@@ -37,6 +38,7 @@ async fn a_page_whose_viewers_binding_is_removed_shows_nobody_elses_sessions_unt
 
 #[tokio::test]
 async fn a_revoked_token_ends_no_sign_in_and_a_withdrawn_right_ends_the_view_of_others() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let console = console(namespace).await;
@@ -70,6 +72,7 @@ fn with_key(file: PathBuf) -> Setting<'static> {
 
 #[tokio::test]
 async fn a_page_is_signed_out_when_the_key_of_its_cookie_is_replaced() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let setting = with_key(another_key(namespace, ONE_KEY));
@@ -85,6 +88,7 @@ async fn a_page_is_signed_out_when_the_key_of_its_cookie_is_replaced() {
 
 #[tokio::test]
 async fn a_page_is_signed_out_when_its_console_comes_back_with_another_key() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let mut console = console(namespace).await;
@@ -92,7 +96,7 @@ async fn a_page_is_signed_out_when_its_console_comes_back_with_another_key() {
     let mut open = vec![];
     assert_eq!(act(&mut scene, &bastion, &mut open).await, "another key");
     console.process.signal(Signal::SIGTERM);
-    console.process.finish(PATIENCE).await;
+    console.process.finish(patience()).await;
     let (listen, setting) = (console.address.to_string(), with_key(another_key(namespace, ANOTHER_KEY)));
     let _successor = Console::start_at(namespace, "console-1", &listen, &setting).await;
     scene.answer("").await;
@@ -105,6 +109,7 @@ const SIGNED_IN: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn a_page_is_signed_out_when_its_cookie_expires() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let key = another_key(namespace, ONE_KEY);

@@ -9,9 +9,11 @@ use super::{act, console, with_terminals};
 use crate::follow::at_a_terminal;
 use crate::harness::Bastion;
 use crate::harness::browser::Scene;
+use crate::harness::weight;
 
 #[tokio::test]
 async fn files_go_to_a_target_and_come_from_it_whole_beside_the_shell() {
+    let _held = weight::take(1).await;
     let (bastion, console) = with_terminals().await;
     let namespace = &bastion.namespace;
     let folder = namespace.dir.join("files");
@@ -32,6 +34,7 @@ async fn files_go_to_a_target_and_come_from_it_whole_beside_the_shell() {
 
 #[tokio::test]
 async fn somebody_follows_a_session_in_the_page_and_its_user_is_told() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let roles = ["bastion-viewer", "bastion-observer"];
@@ -54,6 +57,7 @@ async fn somebody_follows_a_session_in_the_page_and_its_user_is_told() {
 
 #[tokio::test]
 async fn who_may_not_follow_is_told_what_they_lack() {
+    let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let (_, token) = bastion.namespace.somebody_with("viewer", &["bastion-viewer"]).await;

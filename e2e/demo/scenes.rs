@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::harness::bastion::Open;
 use crate::harness::ssh::Ssh;
 use crate::harness::sshd::gives_terminals;
-use crate::harness::{Gateway, PATIENCE};
+use crate::harness::{Gateway, patience};
 use crate::report::{Promise, Scene};
 use crate::stage::{LOST_GATEWAY, Stage};
 use crate::{at_once, in_time};
@@ -85,7 +85,7 @@ pub async fn shown(
     reason: Reason,
     promise: Promise,
 ) -> Scene {
-    let sighting = stage.watch.ended_within(PATIENCE + LOST_GATEWAY, session, reason).await;
+    let sighting = stage.watch.ended_within(patience() + LOST_GATEWAY, session, reason).await;
     Scene::ended(name, reason, sighting.at.saturating_duration_since(event), promise)
 }
 
@@ -99,12 +99,12 @@ pub async fn stays(stage: &Stage, name: &str, open: &mut Open) -> Scene {
 /// Ends a session that has played its part.
 pub async fn leave(mut open: Open) {
     open.ssh.say("exit").await;
-    open.ssh.finish(PATIENCE).await;
+    open.ssh.finish(patience()).await;
 }
 
 /// What the bastion told the user, once the `ssh` has ended.
 pub async fn told(open: &mut Open) -> Vec<String> {
-    let outcome = open.ssh.finish(PATIENCE).await;
+    let outcome = open.ssh.finish(patience()).await;
     let all = format!("{}\n{}", outcome.stdout, outcome.stderr);
     all.lines().map(str::trim).filter(|line| line.starts_with("bastion: ")).map(ToOwned::to_owned).collect()
 }

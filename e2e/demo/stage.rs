@@ -17,7 +17,7 @@ use crate::harness::programs::{all_rows, audit_store};
 use crate::harness::run::Run;
 use crate::harness::sshd::free_port;
 use crate::harness::{
-    Console, ControlPlane, Controller, Gateway, Namespace, PATIENCE, SessionWatch, Setting, Sshd, eventually,
+    Console, ControlPlane, Controller, Gateway, Namespace, SessionWatch, Setting, Sshd, eventually, patience,
 };
 
 const NAMESPACE: &str = "bastion-system";
@@ -93,7 +93,7 @@ impl Stage {
 
     /// All rows of the audit database, oldest first, once every session that ended is among them.
     pub async fn records(&self) -> Vec<SessionRecord> {
-        let mut rows = eventually(PATIENCE, "a row of every session that ended", async || {
+        let mut rows = eventually(patience(), "a row of every session that ended", async || {
             let rows = all_rows(&audit_store(&self.namespace)).await?;
             let on_record = |name: &String| rows.iter().any(|row| row.name == *name && row.end_time.is_some());
             let missing: Vec<_> = self.ended().into_iter().filter(|name| !on_record(name)).collect();

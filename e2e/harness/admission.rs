@@ -7,7 +7,7 @@ use serde_json::json;
 use super::manifests::apply_one;
 use super::namespace::Namespace;
 use super::run::unique;
-use super::wait::{PATIENCE, eventually};
+use super::wait::{eventually, patience};
 
 /// What such a rule says.
 pub const KEPT: &str = "this session is kept for the auditors";
@@ -30,7 +30,7 @@ pub async fn keep(namespace: &Namespace, session: &str, reason: &str) {
     let (sessions, dry_run) =
         (namespace.api::<BastionSession>(), PatchParams { dry_run: true, ..PatchParams::default() });
     let end = Patch::Merge(json!({"spec": {"termination": {"requestedBy": "admin"}}}));
-    eventually(PATIENCE, "the rule is in force", async || match sessions.patch(session, &dry_run, &end).await {
+    eventually(patience(), "the rule is in force", async || match sessions.patch(session, &dry_run, &end).await {
         Err(error) if error.to_string().contains(KEPT) => Ok(()),
         other => Err(format!("{other:?}")),
     })

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::namespace::{Namespace, kubectl_path};
 use super::process::{Process, command};
 use super::programs::Console;
-use super::wait::{PATIENCE, eventually};
+use super::wait::{eventually, patience, stretched};
 
 /// Where Debian has Chromium.
 const CHROMIUM: &str = "/usr/bin/chromium";
-/// How long a part of a scene may take: of itself it waits no longer for one thing than the tests do, but for many.
+/// How long a part of a scene may take on an idle machine. It waits for many things, and for each up to [`patience`].
 const SCENE: Duration = Duration::from_mins(3);
 
 /// A scene that goes on in a browser.
@@ -31,6 +31,7 @@ impl Scene {
         let mut command = command("node");
         command.arg(web.join("browser/scenes.mjs")).arg(name).current_dir(&web);
         command.env("CONSOLE_URL", format!("http://{}", console.address)).env("TOKEN", token);
+        command.env("PATIENCE_MS", patience().as_millis().to_string());
         command.env("KUBECTL", kubectl_path().await).env("KUBECONFIG", namespace.control_plane.kubeconfig());
         command.env("NAMESPACE", &namespace.name);
         let process = Process::start(namespace.dir.join(format!("browser-{name}")), command).await;
@@ -43,7 +44,7 @@ impl Scene {
         self.answered += 1;
         let asked =
             |it: &Process| it.stdout().lines().filter_map(|line| line.strip_prefix('@')).nth(number).map(str::to_owned);
-        eventually(SCENE, "the scene's next line", async || match asked(&self.process) {
+        eventually(stretched(SCENE), "the scene's next line", async || match asked(&self.process) {
             Some(line) => Ok(line),
             None if !self.process.is_there() => panic!("the scene has ended: {}", self.process.last_words()),
             None => Err(self.process.last_words()),
@@ -64,6 +65,6 @@ impl Scene {
 
     /// Waits for its end, of which it has told.
     pub async fn is_over(&mut self) {
-        assert_eq!(self.process.finish(PATIENCE).await.code, Some(0));
+        assert_eq!(self.process.finish(patience()).await.code, Some(0));
     }
 }

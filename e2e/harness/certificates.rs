@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::process::{Process, command};
 use super::run::{Key, Run, unique};
-use super::wait::PATIENCE;
+use super::wait::patience;
 
 /// A key that signs certificates.
 pub struct Authority {
@@ -34,7 +34,7 @@ impl Authority {
         std::fs::copy(key.with_added_extension("pub"), &copy).expect("a copy of the public key");
         let mut keygen = command("ssh-keygen");
         keygen.args(["-q", "-I", "test", "-s"]).arg(&self.key.path).args(arguments).arg(&copy);
-        let outcome = Process::start(copy.with_extension("keygen"), keygen).await.finish(PATIENCE).await;
+        let outcome = Process::start(copy.with_extension("keygen"), keygen).await.finish(patience()).await;
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         PathBuf::from(copy.to_string_lossy().replace(".pub", "-cert.pub"))
     }

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::manifests::{api_of, apply, in_repository};
 use super::process::spawn;
 use super::run::Run;
-use super::wait::{PATIENCE, eventually};
+use super::wait::{eventually, patience};
 
 /// A Kubernetes user with a token, who is no ServiceAccount and in no group, and has no rights but those of all.
 pub const PERSON: &str = "person@example.com";
@@ -83,7 +83,7 @@ impl ControlPlane {
         let crds: Api<CustomResourceDefinition> = Api::all(admin);
         for name in ["bastionsessions", "bastiontargets", "bastionusers"] {
             let name = format!("{name}.bastion.dev");
-            eventually(PATIENCE, &format!("{name} is served"), async || {
+            eventually(patience(), &format!("{name} is served"), async || {
                 let crd = crds.get(&name).await.map_err(|error| error.to_string())?;
                 let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
                 let established = conditions.iter().any(|it| it.type_ == "Established" && it.status == "True");
@@ -102,7 +102,7 @@ impl ControlPlane {
             let who = if who == "gateway" { gateway_account(namespace) } else { who.to_owned() };
             let (api, _) = api_of(&self.impersonate(&who, &["system:authenticated"]), &object);
             let object = serde_json::from_value(object).expect("an object");
-            eventually(PATIENCE, &format!("the policy {message:?} is in force"), async || {
+            eventually(patience(), &format!("the policy {message:?} is in force"), async || {
                 let answer = api.create(&dry_run, &object).await.map(|_| "it was let through".to_owned());
                 let seen = answer.unwrap_or_else(|error| error.to_string());
                 if seen.contains(message) { Ok(()) } else { Err(seen) }
@@ -175,7 +175,7 @@ impl ControlPlane {
     pub async fn start_api(&self) {
         fs::remove_file(self.dir.join("hold")).expect("the hold file");
         let request = || Request::get("/readyz").body(vec![]).expect("a request");
-        eventually(PATIENCE, "the API server is ready again", async || {
+        eventually(patience(), "the API server is ready again", async || {
             self.admin().request_text(request()).await.map_err(|error| error.to_string())
         })
         .await;

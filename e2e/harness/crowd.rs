@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::namespace::Namespace;
 use super::objects::{bastion_target, merge};
 use super::run::{Run, unique};
-use super::wait::PATIENCE;
+use super::wait::patience;
 
 /// How many of a crowd sign in at the same time.
 const AT_A_TIME: usize = 16;
@@ -66,11 +66,12 @@ impl Member {
     pub async fn open_as(gateway: SocketAddr, sign_in_name: &str, software: String) -> Result<Self, String> {
         let connected = async { twice(TcpStream::connect(gateway).await?) };
         let (stream, socket) = connected.await.map_err(|error| error.to_string())?;
-        let opened = timeout(PATIENCE, shell(stream, sign_in_name, &software)).await;
+        let limit = patience();
+        let opened = timeout(limit, shell(stream, sign_in_name, &software)).await;
         let why = match opened {
             Ok(Ok((shell, received, gone))) => return Ok(Self { software, shell, received, gone, socket }),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no shell within {PATIENCE:?}"),
+            Err(_) => format!("no shell within {limit:?}"),
         };
         // The library alone would leave it open.
         let _ = socket.shutdown(Shutdown::Both);
@@ -87,11 +88,12 @@ impl Member {
         let line = format!("line {};", unique());
         self.say(&line).await?;
         let mut received = self.received.clone();
-        let heard = timeout(PATIENCE, received.wait_for(|text| text.contains(&line))).await;
+        let limit = patience();
+        let heard = timeout(limit, received.wait_for(|text| text.contains(&line))).await;
         match heard {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(format!("the connection has ended; it said {:?}", self.received())),
-            Err(_) => Err(format!("no answer within {PATIENCE:?}; it said {:?}", self.received())),
+            Err(_) => Err(format!("no answer within {limit:?}; it said {:?}", self.received())),
         }
     }
 
@@ -113,8 +115,9 @@ impl Member {
 
     /// Waits until its connection has ended.
     pub async fn gone(&self) {
-        let gone = self.gone_within(PATIENCE).await;
-        assert!(gone, "still connected after {PATIENCE:?}; it received {:?}", self.received());
+        let limit = patience();
+        let gone = self.gone_within(limit).await;
+        assert!(gone, "still connected after {limit:?}; it received {:?}", self.received());
     }
 
     /// Whether its connection ends within this time.

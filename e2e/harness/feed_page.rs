@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::programs::Console;
-use super::wait::PATIENCE;
+use super::wait::patience;
 
 /// An open page.
 pub struct FeedPage {
@@ -83,7 +83,7 @@ impl FeedPage {
                 self.next().await;
             }
         };
-        let read = timeout(PATIENCE, reading).await;
+        let read = timeout(patience(), reading).await;
         assert!(read.is_ok(), "it shows {:?}, not {expected:?}", self.sorted_names());
     }
 
@@ -123,7 +123,7 @@ impl FeedPage {
 
     async fn receive(&mut self) -> Result<Value, Option<CloseFrame>> {
         loop {
-            let message = timeout(PATIENCE * 2, self.socket.next()).await.expect("heartbeats come at the least");
+            let message = timeout(patience() * 2, self.socket.next()).await.expect("heartbeats come at the least");
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
                 Some(Ok(Message::Close(close))) => return Err(close),

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::programs::Console;
-use super::wait::PATIENCE;
+use super::wait::patience;
 
 /// An open page.
 pub struct Follower {
@@ -94,7 +94,7 @@ impl Follower {
     }
 
     async fn next(&mut self) -> Result<(), Option<CloseFrame>> {
-        match timeout(PATIENCE, self.socket.next()).await.expect("pings come at the least") {
+        match timeout(patience(), self.socket.next()).await.expect("pings come at the least") {
             Some(Ok(Message::Binary(frame))) => {
                 let (number, bytes) = frame.split_first_chunk().expect("a number");
                 self.output.entry(u32::from_be_bytes(*number)).or_default().extend_from_slice(bytes);

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use super::process::{Process, command};
 use super::run::{Run, unique};
 use super::sshd::free_port;
-use super::wait::{PATIENCE, eventually};
+use super::wait::{eventually, patience};
 
 /// Small enough for many servers at a time.
 const SIZES: [&str; 3] = ["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--performance-schema=OFF"];
@@ -64,7 +64,7 @@ impl MariaDb {
     /// Kills it, as a lost node does.
     pub async fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.finish(PATIENCE).await;
+        self.process.finish(patience()).await;
     }
 
     /// Starts it again after it was killed, with what it had written.
@@ -204,7 +204,7 @@ async fn make_template() -> PathBuf {
         .args(SIZES);
     install.arg(format!("--datadir={}", dir.display()));
     let mut process = Process::start(Run::get().await.dir.join("mariadb-install-db"), install).await;
-    let outcome = process.finish(PATIENCE * 4).await;
+    let outcome = process.finish(patience() * 4).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     dir
 }
@@ -224,7 +224,7 @@ async fn listening(dir: &Path, port: u16, flags: &[String]) -> Option<Process> {
     }
     command.args(flags).env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
     let process = Process::start(dir.join(format!("mariadbd-{}", unique())), command).await;
-    let up = eventually(PATIENCE, "MariaDB listens", async || {
+    let up = eventually(patience(), "MariaDB listens", async || {
         let said = process.stderr();
         match () {
             () if said.contains("ready for connections") => Ok(true),

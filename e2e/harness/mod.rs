@@ -38,6 +38,7 @@ pub mod tcp;
 pub mod terminal_page;
 pub mod wait;
 pub mod watch;
+pub mod weight;
 
 pub use api_proxy::{ApiProxy, Fault};
 pub use api_requests::ApiRequests;
@@ -59,5 +60,5 @@ pub use s3::S3Server;
 pub use sshd::Sshd;
 pub use stories::{Story, end_time, stories};
 pub use terminal_page::TerminalPage;
-pub use wait::{AT_ONCE, PATIENCE, eventually, throughout};
+pub use wait::{AT_ONCE, eventually, patience, stretched, throughout};
 pub use watch::{SessionWatch, Sighting};

@@ -25,7 +25,7 @@ use super::objects::{bastion_target, bastion_user, merge};
 use super::process::{Outcome, Process, command};
 use super::run::{Run, unique};
 use super::sshd::Sshd;
-use super::wait::{PATIENCE, eventually};
+use super::wait::{eventually, patience};
 use super::watch::SessionWatch;
 
 /// The Kubernetes group that every user of [`Namespace::user`] is in, which may connect to every target.
@@ -321,7 +321,7 @@ impl Namespace {
         let review =
             json!({"metadata": {}, "spec": {"user": user, "groups": groups, "resourceAttributes": attributes}});
         let review = serde_json::from_value(review).expect("a review");
-        eventually(PATIENCE, &format!("{user} may {attributes}"), async || {
+        eventually(patience(), &format!("{user} may {attributes}"), async || {
             let answer = reviews.create(&PostParams::default(), &review).await.map_err(|error| error.to_string())?;
             let status = answer.status.unwrap_or_default();
             if status.allowed { Ok(()) } else { Err(format!("{status:?}")) }
@@ -368,7 +368,7 @@ impl Namespace {
     /// Writes into a gateway's Pod that its container has ended, as a kubelet does, whose times are whole seconds, once that
     /// is after `began`. Returns when it was written.
     pub async fn report_ended_container(&self, pod: &str, began: Timestamp) -> Instant {
-        let ended = eventually(PATIENCE, "the next second", async || {
+        let ended = eventually(patience(), "the next second", async || {
             let second = Timestamp::from_second(Timestamp::now().as_second()).expect("a time");
             if second > began { Ok(second) } else { Err(format!("{second}")) }
         })
@@ -415,7 +415,7 @@ impl Namespace {
             .arg(self.control_plane.kubeconfig())
             .args(["--namespace", &self.name])
             .args(arguments);
-        Process::start(self.dir.join(format!("kubectl-{}", unique())), command).await.finish(PATIENCE).await
+        Process::start(self.dir.join(format!("kubectl-{}", unique())), command).await.finish(patience()).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::process::{Process, command};
 use super::run::{Run, unique};
-use super::wait::PATIENCE;
+use super::wait::patience;
 
 /// An address of the loopback network that can be cut off from all others.
 pub struct Place {
@@ -50,7 +50,7 @@ impl Place {
         let mut iptables = command("iptables");
         iptables.args(["--wait", what, "INPUT"]).args(rule);
         let files = Run::get().await.dir.join(format!("iptables-{}", unique()));
-        let outcome = Process::start(files, iptables).await.finish(PATIENCE).await;
+        let outcome = Process::start(files, iptables).await.finish(patience()).await;
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
     }
 }

@@ -11,7 +11,7 @@ use url::Url;
 use super::process::{Process, command};
 use super::run::{Run, unique};
 use super::sshd::free_port;
-use super::wait::{PATIENCE, eventually};
+use super::wait::{eventually, patience};
 
 const PASSWORD: &str = "verysecure";
 /// The secret of the client `web`, which is the console.
@@ -41,7 +41,7 @@ impl OidcProvider {
         command.env("PORT", port.to_string()).env("USERS_FILE", dir.join("users.json"));
         command.env("REDIRECT_URI", format!("{console}/auth/oidc/callback"));
         let process = Process::start(dir.join("provider"), command).await;
-        eventually(PATIENCE, "the provider listens", async || {
+        eventually(patience(), "the provider listens", async || {
             let connected = TcpStream::connect(("localhost", port)).await;
             connected.map(drop).map_err(|error| format!("{error}; {}", process.last_words()))
         })

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use bastion_operator::audit::{AuditSettings, AuditTls, HistoryFilter, SessionRecord, Store};
 use k8s_openapi::api::core::v1::Secret;
@@ -16,6 +17,7 @@ use super::namespace::{ApiRoute, Namespace};
 use super::process::{Process, command, with_files};
 use super::run::{Run, unique};
 use super::ssh::Ssh;
+use super::wait::note_start;
 
 /// What a program is started in, where that is not the usual.
 #[derive(Clone, Default)]
@@ -67,6 +69,7 @@ impl Gateway {
         let mut setting = with_cookie_keys(namespace, setting);
         let console = format!("system:serviceaccount:{}:bastion-console", namespace.name);
         setting.env.insert(0, ("BASTION_CONSOLE_USER", console.into()));
+        let start = Instant::now();
         let mut process = start_program(namespace, "bastion-gateway", pod, &arguments, &setting).await;
         let web =
             process.finds("the address of web terminals", |it| address_in(it, "listening for web terminals")).await;
@@ -76,6 +79,7 @@ impl Gateway {
         let address =
             process.finds("the address it listens on for SSH", |it| address_in(it, "listening for SSH")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
+        note_start(start.elapsed());
         let known_hosts = write_known_hosts(namespace).await;
         Self { process, pod: pod.to_owned(), address, http, web, follow, dir: namespace.dir.clone(), known_hosts }
     }
@@ -118,9 +122,11 @@ impl Controller {
     /// Starts one in a setting of its own.
     pub async fn start_in(namespace: &Namespace, pod: &str, retention: &str, setting: &Setting<'_>) -> Self {
         let arguments = ["controller", "--retention", retention];
+        let start = Instant::now();
         let mut process = start_program(namespace, "bastion-controller", pod, &arguments, setting).await;
         process.finds("the log line that it runs", |it| line_with(it, "controller is running")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
+        note_start(start.elapsed());
         Self { process, http }
     }
 }
@@ -146,9 +152,11 @@ impl Console {
         fs::write(&token, namespace.token("bastion-console", "bastion-gateway").await).expect("a file");
         setting.env.insert(0, ("BASTION_GATEWAY_TOKEN_FILE", token.into()));
         let arguments = ["console", "--listen", listen];
+        let start = Instant::now();
         let mut process = start_program(namespace, "bastion-console", pod, &arguments, &setting).await;
         let address = process.finds("the address of its API", |it| address_in(it, "serving the API")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
+        note_start(start.elapsed());
         Self { process, address, http }
     }
 }

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use super::process::{Process, command};
 use super::run::{Run, unique};
 use super::sshd::free_port;
-use super::wait::{PATIENCE, eventually};
+use super::wait::{eventually, patience};
 
 const KEY: &str = "AKIAE2E";
 const SECRET: &str = "not-so-secret";
@@ -36,7 +36,7 @@ impl S3Server {
         command.args(["--port", &format!("127.0.0.1:{port}"), "posix"]).arg(dir.join("root"));
         command.env("ROOT_ACCESS_KEY", KEY).env("ROOT_SECRET_KEY", SECRET);
         let process = Process::start(dir.join("versitygw"), command).await;
-        eventually(PATIENCE, "the S3 server listens", async || {
+        eventually(patience(), "the S3 server listens", async || {
             let connected = TcpStream::connect(("127.0.0.1", port)).await;
             connected.map(drop).map_err(|error| format!("{error}; {}", process.last_words()))
         })
@@ -70,6 +70,6 @@ impl S3Server {
     /// Kills it.
     pub async fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.finish(PATIENCE).await;
+        self.process.finish(patience()).await;
     }
 }

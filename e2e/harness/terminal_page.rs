@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, http};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::wait::PATIENCE;
+use super::wait::patience;
 
 /// How many bytes a page may send before it is told that there is room for more.
 const MAY_SEND: u64 = 2 * 1024 * 1024;
@@ -161,7 +161,7 @@ impl TerminalPage {
 
     /// Reads what comes next.
     async fn next(&mut self) -> Result<(), Option<CloseFrame>> {
-        match timeout(PATIENCE, self.socket.next()).await.expect("pings come at the least") {
+        match timeout(patience(), self.socket.next()).await.expect("pings come at the least") {
             Some(Ok(Message::Binary(frame))) => match frame.split_first() {
                 Some((&SHELL, bytes)) => self.show(bytes).await,
                 Some((&FILES, bytes)) => self.files.extend_from_slice(bytes),

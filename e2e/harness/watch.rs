@@ -14,7 +14,7 @@ use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::wait::{AT_ONCE, PATIENCE};
+use super::wait::{AT_ONCE, patience};
 
 /// One event of the watch.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl SessionWatch {
             let taken = self.taken.lock().expect("no panic");
             seen.iter().find(|it| it.session.spec.user.name == user && !taken.contains(&it.name)).cloned()
         };
-        let sighting = self.until(PATIENCE, &format!("a new session of {user}"), new).await;
+        let sighting = self.until(patience(), &format!("a new session of {user}"), new).await;
         self.taken.lock().expect("no panic").insert(sighting.name);
         sighting.session
     }
@@ -96,7 +96,7 @@ impl SessionWatch {
     pub async fn gone(&self, session: &BastionSession) {
         let name = session.name_any();
         let gone = |seen: &[Sighting]| seen.iter().any(|it| it.name == name && it.gone).then_some(());
-        self.until(PATIENCE, &format!("session {name} is gone"), gone).await;
+        self.until(patience(), &format!("session {name} is gone"), gone).await;
     }
 
     /// The phase in which the session was seen last.

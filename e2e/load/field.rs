@@ -9,7 +9,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use serde_json::json;
 
-use crate::harness::{ControlPlane, Controller, Echo, Gateway, Member, Namespace, PATIENCE, SessionWatch, crowd};
+use crate::harness::{ControlPlane, Controller, Echo, Gateway, Member, Namespace, SessionWatch, crowd, patience};
 use crate::harness::{eventually, stories};
 
 /// Within this time the sessions of a dead gateway are shown as ended.
@@ -67,7 +67,7 @@ impl Field {
     pub async fn session(&self, member: &Member) -> BastionSession {
         let of_it = |session: &BastionSession| session.spec.client.software.as_ref() == Some(&member.software);
         self.watch
-            .until(PATIENCE, "the session of a member", |seen| {
+            .until(patience(), "the session of a member", |seen| {
                 seen.iter().find(|it| of_it(&it.session)).map(|it| it.session.clone())
             })
             .await
@@ -99,7 +99,7 @@ impl Field {
 
     /// The number of the controller that leads.
     pub async fn leader(&self) -> usize {
-        eventually(PATIENCE, "a controller leads", async || {
+        eventually(patience(), "a controller leads", async || {
             let lease = self.namespace.api::<Lease>().get("bastion-controller").await.map_err(|it| it.to_string())?;
             let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
             let number = holder.strip_prefix("controller-").and_then(|rest| rest.split('-').next()?.parse().ok());

@@ -9,18 +9,19 @@ use kube::ResourceExt;
 use kube::runtime::watcher::{self, Event, watcher as watch_objects};
 
 use crate::field::Field;
-use crate::harness::{ApiRequests, PATIENCE, eventually};
+use crate::harness::{ApiRequests, eventually, patience, weight};
 
 /// A minute, in renewals of a gateway's Lease.
 const RENEWALS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_idle_sessions_write_nothing_for_a_minute() {
+    let _held = weight::take(1).await;
     let field = Field::with_gateways(2).await;
     let (mut members, others) = tokio::join!(field.open(0, 50), field.open(1, 50));
     members.extend(others);
     let control_plane = &field.namespace.control_plane;
-    eventually(PATIENCE, "an Event of every start", async || {
+    eventually(patience(), "an Event of every start", async || {
         let requests = ApiRequests::count(control_plane).await;
         let events = requests.writes("events");
         if events >= 100 { Ok(()) } else { Err(format!("{events} Events:\n{requests}")) }
@@ -61,6 +62,6 @@ async fn a_minute_of_renewals(field: &Field) -> BTreeMap<String, usize> {
             }
         }
     };
-    tokio::time::timeout(Duration::from_mins(1) + PATIENCE, minute).await.expect("both gateways renew their Leases");
+    tokio::time::timeout(Duration::from_mins(1) + patience(), minute).await.expect("both gateways renew their Leases");
     renewals
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::harness::Bastion;
 use crate::harness::process::{Process, command};
+use crate::harness::weight;
 
 /// What a machine that does everything else too may take for four GiB.
 const DEADLINE: Duration = Duration::from_mins(10);
@@ -31,6 +32,7 @@ rm large
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gibibyte_arrives_with_its_digest_by_commands_and_by_sftp() {
+    let _held = weight::take(2).await;
     let bastion = Bastion::up().await;
     let mut script = command("bash");
     script.args(["-c", SCRIPT]).current_dir(&bastion.namespace.dir);

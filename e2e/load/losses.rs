@@ -6,12 +6,13 @@ use bastion_operator::api::{ObservedBy, Reason};
 use nix::sys::signal::Signal;
 
 use crate::field::{Field, LOST_GATEWAY};
-use crate::harness::{ApiRequests, Controller, eventually, stories};
+use crate::harness::{ApiRequests, Controller, eventually, stories, weight};
 
 /// One after the other on one bastion: a gateway killed, a gateway and the leading controller killed at once, and
 /// the sweeping controller killed in the middle of its sweep.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_sessions_of_a_killed_gateway_end_in_time_and_no_others() {
+    let _held = weight::take(2).await;
     let mut field = Field::with_gateways(2).await;
     let opening = Instant::now();
     let bystanders = field.open(1, 100).await;

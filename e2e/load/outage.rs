@@ -11,7 +11,7 @@ use kube::api::ListParams;
 use serde_json::json;
 
 use crate::field::Field;
-use crate::harness::{AT_ONCE, Member, PATIENCE, end_time, eventually, stories};
+use crate::harness::{AT_ONCE, Member, end_time, eventually, patience, stories, weight};
 
 const OUTAGE: Duration = Duration::from_mins(1);
 
@@ -20,6 +20,7 @@ const RENEWALS: usize = 6;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing_else() {
+    let _held = weight::take(1).await;
     let field = Field::with_gateways(2).await;
     field.echo.add_to(&field.namespace, "short", json!({"limits": {"maxSeconds": 30}})).await;
     field.echo.add_to(&field.namespace, "idle", json!({"limits": {"idleSeconds": 25}})).await;
@@ -68,7 +69,7 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
     let all = causes.len();
     field
         .watch
-        .until(PATIENCE, "every end of the outage is written", |seen| {
+        .until(patience(), "every end of the outage is written", |seen| {
             (stories(seen).values().filter(|it| it.end().is_some()).count() >= all).then_some(())
         })
         .await;
@@ -112,8 +113,8 @@ async fn renewed(field: &Field, times: usize) {
         Ok::<_, String>(gateways.map(|lease| (lease.name_any(), lease.resource_version())).collect::<Vec<_>>())
     };
     for _ in 0..times {
-        let before = eventually(PATIENCE, "the Leases", version).await;
-        eventually(PATIENCE, "every gateway renews its Lease", async || {
+        let before = eventually(patience(), "the Leases", version).await;
+        eventually(patience(), "every gateway renews its Lease", async || {
             let now = version().await?;
             if now.iter().all(|lease| !before.contains(lease)) { Ok(()) } else { Err(format!("{now:?}")) }
         })

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::field::Field;
 use crate::harness::programs::{all_rows, audit_store};
-use crate::harness::{Member, PATIENCE, Sighting, end_time, eventually, stories};
+use crate::harness::{Member, Sighting, end_time, eventually, patience, stories, weight};
 
 /// Who else may write what ends a session.
 struct Writers {
@@ -23,6 +23,7 @@ struct Writers {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_sessions_that_five_end_at_once_end_once_each() {
+    let _held = weight::take(1).await;
     let field = Field::with_gateways(1).await;
     let namespace = &field.namespace;
     let sessions = json!([{"apiGroups": ["bastion.dev"], "resources": ["bastionsessions"], "verbs": ["patch"]}]);
@@ -39,7 +40,7 @@ async fn fifty_sessions_that_five_end_at_once_end_once_each() {
     stream::iter(open.iter().enumerate())
         .for_each_concurrent(5, |(first, (member, session))| race(&field, &writers, first, member, session))
         .await;
-    field.ended(PATIENCE, 0, 50).await;
+    field.ended(patience(), 0, 50).await;
     join_all(members.iter().map(Member::gone)).await;
     recorded(&field, 50).await;
 
@@ -99,7 +100,7 @@ fn assert_fits(end: &Sighting) {
 
 /// Waits until the audit database has every session, and checks that it says what the watch saw.
 async fn recorded(field: &Field, size: usize) {
-    let rows = eventually(PATIENCE, "a row of every session", async || {
+    let rows = eventually(patience(), "a row of every session", async || {
         let rows = all_rows(&audit_store(&field.namespace)).await?;
         let ended = rows.iter().filter(|row| row.end_time.is_some()).count();
         if ended == size { Ok(rows) } else { Err(format!("{ended} rows of ended sessions")) }

@@ -6,7 +6,7 @@ use bastion_operator::api::Reason;
 use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::harness::{PATIENCE, eventually, stories};
+use crate::harness::{eventually, patience, stories};
 use crate::release::{INSTALLING, Release};
 use crate::replaced::all_answer;
 
@@ -26,11 +26,11 @@ async fn a_restart_of_the_api_server_ends_no_session() {
     members[0].say("exit 0").await.expect("it is open");
     members[0].gone().await;
     cluster.control_plane.start_api().await;
-    watch.ended_within(PATIENCE, &sessions[0], Reason::UserExit).await;
+    watch.ended_within(patience(), &sessions[0], Reason::UserExit).await;
     all_answer(&members[1..]).await;
     for (member, session) in members.iter().zip(&sessions).skip(1) {
         member.say("exit 0").await.expect("it is open");
-        watch.ended_within(PATIENCE, session, Reason::UserExit).await;
+        watch.ended_within(patience(), session, Reason::UserExit).await;
     }
     drop(echo);
     release.remove().await;

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, RELEASES_AT_A_TIME};
 use crate::harness::objects::merge;
 use crate::harness::process::Outcome;
 use crate::harness::run::{Run, unique};
-use crate::harness::{Echo, Member, Namespace, PATIENCE, SessionWatch, crowd, eventually};
+use crate::harness::{Echo, Member, Namespace, SessionWatch, crowd, eventually, patience};
 
 /// How long Helm may take for one thing.
 pub const INSTALLING: Duration = Duration::from_mins(5);
@@ -126,7 +126,7 @@ impl Release {
         echo.add_to(&self.namespace, "web-1", json!({})).await;
         // The gateways hear of all that a moment later.
         let gateway = self.address().await;
-        eventually(PATIENCE, "alice gets in", async || {
+        eventually(patience(), "alice gets in", async || {
             let member = Member::open(gateway, "alice:web-1").await?;
             let answered = member.answers().await;
             member.say("exit 0").await?;
@@ -139,7 +139,7 @@ impl Release {
 
     /// Where the Service is.
     pub async fn address(&self) -> SocketAddr {
-        let service = eventually(PATIENCE, "the Service has an address", async || {
+        let service = eventually(patience(), "the Service has an address", async || {
             let service = self.namespace.api::<Service>().get("bastion-gateway").await.map_err(|it| it.to_string())?;
             address_of(&service).ok_or_else(|| format!("{:?}", service.status))
         });
@@ -185,7 +185,7 @@ impl Release {
     pub async fn session(&self, watch: &SessionWatch, member: &Member) -> BastionSession {
         let software = Some(member.software.clone());
         watch
-            .until(PATIENCE, "the session of a member", |seen| {
+            .until(patience(), "the session of a member", |seen| {
                 seen.iter().find(|it| it.session.spec.client.software == software).map(|it| it.session.clone())
             })
             .await

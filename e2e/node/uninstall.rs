@@ -7,7 +7,7 @@ use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::harness::{Member, PATIENCE, eventually};
+use crate::harness::{Member, eventually, patience};
 use crate::release::Release;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,7 +25,7 @@ async fn an_uninstall_leaves_no_finalizer_and_a_reinstall_finds_what_was_there()
         member.gone().await;
         assert!(member.received().contains("the bastion is being uninstalled"), "it read {:?}", member.received());
     }
-    watch.ended_within(PATIENCE, &session, Reason::AdminTerminated).await;
+    watch.ended_within(patience(), &session, Reason::AdminTerminated).await;
     let sessions: Api<BastionSession> = release.namespace.api();
     let left = sessions.list(&ListParams::default()).await.expect("sessions");
     let held: Vec<_> = left.iter().filter(|it| it.finalizers().iter().any(|it| it == AUDIT_FINALIZER)).collect();
@@ -39,7 +39,8 @@ async fn an_uninstall_leaves_no_finalizer_and_a_reinstall_finds_what_was_there()
     assert!(release.namespace.api::<BastionTarget>().get_opt("web-1").await.expect("targets").is_some());
     // The new Service's rules reach the node a moment after its address is known.
     let gateway = release.address().await;
-    let again = eventually(PATIENCE, "alice gets in again", async || Member::open(gateway, "alice:web-1").await).await;
+    let again =
+        eventually(patience(), "alice gets in again", async || Member::open(gateway, "alice:web-1").await).await;
     again.answers().await.expect("a session as before");
     drop(echo);
     release.remove().await;

@@ -9,7 +9,7 @@ use super::Person;
 use crate::harness::namespace::kubectl_path;
 use crate::harness::process::command;
 use crate::harness::run::unique;
-use crate::harness::{Bastion, Namespace, PATIENCE, Process};
+use crate::harness::{Bastion, Namespace, Process, patience};
 
 impl Person<'_> {
     /// What `kubectl` answers a shell about these words, with what it needs for that on the PATH.
@@ -26,7 +26,7 @@ impl Person<'_> {
         let mut asked = command(&kubectl);
         asked.args(["__complete", "bastion"]).args(words).env("KUBECONFIG", &self.kubeconfig);
         asked.env("PATH", folders + &std::env::var("PATH").unwrap_or_default());
-        let outcome = Process::start(folder.join("kubectl"), asked).await.finish(PATIENCE).await;
+        let outcome = Process::start(folder.join("kubectl"), asked).await.finish(patience()).await;
         assert_eq!(outcome.code, Some(0), "{words:?}: {outcome:?}");
         outcome.stdout
     }
@@ -63,6 +63,6 @@ async fn each_shell_takes_its_script() {
     std::fs::write(&script, anybody.prints(&["completion", "bash"]).await).expect("a file");
     let mut bash = command("bash");
     bash.args(["-ec", "source \"$0\"; complete -p kubectl-bastion"]).arg(&script);
-    let outcome = Process::start(namespace.dir.join("bash"), bash).await.finish(PATIENCE).await;
+    let outcome = Process::start(namespace.dir.join("bash"), bash).await.finish(patience()).await;
     assert!(outcome.code == Some(0) && outcome.stdout.contains(" -F _kubectl__bastion "), "{outcome:?}");
 }

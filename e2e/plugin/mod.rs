@@ -18,7 +18,7 @@ use tokio::process::Command;
 use crate::harness::namespace::kubectl_path;
 use crate::harness::process::command;
 use crate::harness::run::unique;
-use crate::harness::{Namespace, Outcome, PATIENCE, Process};
+use crate::harness::{Namespace, Outcome, Process, patience};
 
 /// Somebody with a kubeconfig of their own.
 struct Person<'a> {
@@ -60,7 +60,7 @@ impl<'a> Person<'a> {
     async fn bastion(&self, arguments: &[&str]) -> Outcome {
         let mut process = self.start(arguments).await;
         process.close_input();
-        process.finish(PATIENCE).await
+        process.finish(patience()).await
     }
 
     /// Runs it, and checks that it succeeds; returns what it prints.

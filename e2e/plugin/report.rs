@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Person;
 use crate::harness::run::Run;
 use crate::harness::{Bastion, Controller, eventually};
-use crate::harness::{Namespace, PATIENCE};
+use crate::harness::{Namespace, patience};
 
 /// The files in a ZIP.
 fn unzipped(path: &std::path::Path) -> BTreeMap<String, String> {
@@ -37,7 +37,7 @@ async fn it_has_what_helps_and_no_secret() {
     let _controller = Controller::start(namespace, "bastion-controller-0", "10m").await;
     let alice = bastion.open("alice").await;
     let name = alice.session.name_any();
-    eventually(PATIENCE, "its Event is there", async || {
+    eventually(patience(), "its Event is there", async || {
         let events = namespace.events_of(&name).await;
         if events.is_empty() { Err("none".to_owned()) } else { Ok(()) }
     })

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::ground::Ground;
-use crate::harness::{Controller, PATIENCE};
+use crate::harness::{Controller, patience};
 use crate::ledger::Fault;
 
 /// How long the controllers are left alone after a fault of one: with one of two away, the other has to have seen
@@ -63,7 +63,7 @@ async fn kill_gateway(ground: &Ground, number: usize, down: Duration) {
     let Ok(mut gateway) = ground.gateways[number].try_lock() else { return };
     let from = Timestamp::now();
     gateway.process.signal(Signal::SIGKILL);
-    gateway.process.finish(PATIENCE).await;
+    gateway.process.finish(patience()).await;
     sleep(down).await;
     let _api = ground.api.read().await;
     *gateway = ground.start_gateway(number).await;
@@ -83,7 +83,7 @@ async fn freeze_gateway(ground: &Ground, number: usize, frozen: Duration) {
 async fn kill_controller(ground: &Ground, controller: &mut Controller, number: usize, down: Duration) {
     let from = Timestamp::now();
     controller.process.signal(Signal::SIGKILL);
-    controller.process.finish(PATIENCE).await;
+    controller.process.finish(patience()).await;
     sleep(down).await;
     let _api = ground.api.read().await;
     *controller = ground.start_controller(number).await;
