@@ -19,6 +19,8 @@ pub mod metrics;
 pub mod plugin;
 pub mod recording;
 pub mod redis_link;
+#[cfg(test)]
+mod reference;
 pub mod self_test;
 pub mod sftp;
 pub mod shutdown;
