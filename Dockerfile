@@ -27,17 +27,19 @@ RUN cargo install --locked --version ${CARGO_AUDITABLE_VERSION} --root /opt/tool
 ENV PATH=/opt/tools/bin:$PATH
 # Builds the dependencies with empty programs, in a layer that changes only with them.
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY e2e/Cargo.toml e2e/
+COPY e2e/model/Cargo.toml e2e/model/
 COPY third_party third_party
-RUN mkdir -p src/bin && touch src/lib.rs && echo 'fn main() {}' | tee src/main.rs >src/bin/kubectl-bastion.rs \
- && sed -i -E '/^\[\[(test|example|bench)\]\]/,/^$/d' Cargo.toml \
- && cargo auditable build --release --locked --bins
+RUN mkdir -p src/bin e2e/src && touch src/lib.rs e2e/src/lib.rs e2e/model/main.rs \
+ && echo 'fn main() {}' | tee src/main.rs >src/bin/kubectl-bastion.rs \
+ && cargo auditable build --release --locked -p bastion-operator --bins
 COPY src src
 COPY migrations migrations
 COPY --from=page /web/dist web/dist
 COPY hack/image-root hack/image-root
 # Cargo compares modification times, and the copied files may be older than the empty ones.
 RUN find src -name '*.rs' -exec touch {} + \
- && cargo auditable build --release --locked --bin bastion \
+ && cargo auditable build --release --locked -p bastion-operator --bin bastion \
  && hack/image-root target/release/bastion /root-of-image
 
 FROM ${BASE_IMAGE}

@@ -12,44 +12,45 @@ help: ## Print this
 .PHONY: demo
 demo: PREPARE_FOR = demo
 demo: tools ## Start a bastion on a real API server and show what ends a session, and how fast
-	@hack/cargo-build --bin bastion --example demo
-	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/demo"
+	@hack/cargo-build --bin bastion --bin demo
+	@hack/own-network "$(CARGO_TARGET_DIR)/debug/demo"
+
+.PHONY: check
+check: ## Check the format, lints, unit tests and generated files: the loop while editing
+	cargo fmt --all --check
+	@hack/build-web
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo test --lib --quiet
+	hack/vendor-russh --check
+	cd web && npm test --silent
+	@hack/chart-docs | diff -u charts/bastion/README.md - || { echo "charts/bastion/README.md is out of date: run make generate"; exit 1; }
+	@"$$(hack/build-tools actionlint)/actionlint" -no-color && echo "workflows: nothing wrong"
 
 .PHONY: test
 test: ## Run every test, against a real API server, a real sshd and the real ssh, and on a real node
-	@$(MAKE) --no-print-directory test-fast
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory e2e-test
 	@$(MAKE) --no-print-directory node-test
 
-.PHONY: test-fast
-test-fast: tools chart-test alert-test workflow-test ## Run every test but those on a node
-	cargo fmt --check
-	hack/vendor-russh --check
-	cd web && npm test --silent
-	@hack/cargo-build --all-targets
-	cargo test --lib --bins
+.PHONY: e2e-test
+e2e-test: tools chart-test alert-test ## Run the end-to-end and load tests, the model, and the tests of the chart and the alerts
+	@hack/cargo-build --bins --tests
 	cargo test --test model -- --nocapture
-	@"$(CARGO_TARGET_DIR)/debug/examples/reference" | diff -u docs/reference.md - || { echo "docs/reference.md is out of date: run make generate"; exit 1; }
 	@hack/build-server versitygw >/dev/null && hack/build-server oidc-provider >/dev/null
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
 
 .PHONY: chart-test
 chart-test: ## Test how the chart renders, and which values it refuses
-	@hack/chart-docs | diff -u charts/bastion/README.md - || { echo "charts/bastion/README.md is out of date: run make generate"; exit 1; }
 	@hack/chart-test
 
 .PHONY: alert-test
 alert-test: ## Test each alert, its runbook, and the queries of the dashboard
 	@hack/alert-test
 
-.PHONY: workflow-test
-workflow-test: ## Check the workflows of GitHub Actions
-	@"$$(hack/build-tools actionlint)/actionlint" -no-color && echo "workflows: nothing wrong"
-
 .PHONY: node-test
 node-test: tools ## Test the chart on a one-node cluster, which takes root, or on the one that BASTION_KUBECONFIG names
-	@hack/cargo-build --bin bastion
-	@cargo test --test node --no-run
+	@hack/cargo-build --bin bastion --test node
 	hack/cluster cargo test --test node -- --test-threads 3 --nocapture
 
 .PHONY: dashboard
@@ -67,28 +68,27 @@ fuzz: tools ## Fuzz what strangers send for FUZZ_SECONDS (60) a target; fails on
 
 .PHONY: soak
 soak: tools ## Use a bastion for SOAK_MINUTES (15) under random faults, and check every session's end
-	@hack/cargo-build --bin bastion --example soak
-	@hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/soak"
+	@hack/cargo-build --bin bastion --bin soak
+	@hack/own-network "$(CARGO_TARGET_DIR)/debug/soak"
 
 .PHONY: bench
 bench: tools ## Measure speed and cost beside an OpenSSH bastion, and ends, in the cluster and on a page, against a bare status patch
-	@hack/cargo-build --release --bin bastion
-	@hack/cargo-build --bin bastion --example speed
-	@BASTION_PROGRAM="$(CARGO_TARGET_DIR)/release/bastion" hack/own-network "$(CARGO_TARGET_DIR)/debug/examples/speed"
-	@cargo bench --bench ends --bench page --no-run
-	hack/own-network cargo bench --bench ends
-	hack/own-network cargo bench --bench page
+	@hack/cargo-build --release -p bastion-operator --bin bastion
+	@hack/cargo-build --bin bench
+	@for figures in speed ends page; do \
+	  BASTION_PROGRAM="$(CARGO_TARGET_DIR)/release/bastion" hack/own-network "$(CARGO_TARGET_DIR)/debug/bench" $$figures || exit; \
+	done
 
 .PHONY: lint
 lint: ## Check the format, run clippy, and cargo-deny where it is installed
-	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: dependencies not checked"; fi
 
 .PHONY: generate
 generate: ## Write what is generated: crds/, docs/reference.md and charts/bastion/README.md
 	cargo run --quiet --bin bastion -- crds > crds/bastion.dev.yaml.new && mv crds/bastion.dev.yaml.new crds/bastion.dev.yaml
-	cargo run --quiet --example reference > docs/reference.md.new && mv docs/reference.md.new docs/reference.md
+	GENERATE=1 cargo test --quiet --lib docs_reference_is_up_to_date
 	hack/chart-docs > charts/bastion/README.md.new && mv charts/bastion/README.md.new charts/bastion/README.md
 
 .PHONY: tools

@@ -18,6 +18,8 @@ pub mod metrics;
 pub mod plugin;
 pub mod recording;
 pub mod redis;
+#[cfg(test)]
+mod reference;
 pub mod self_test;
 pub mod shutdown;
 pub mod telemetry;

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import {
-  agree, ask, CONFIRM, CONSOLE_URL, count, ended, endedAs, inCluster, live, old, online, picture, row, signedIn,
+  agree, ask, CONFIRM, CONSOLE_URL, count, ended, endedAs, inCluster, live, old, online, PATIENCE, picture, row, signedIn,
 } from "./stage.mjs";
 
 /** Within this time the loss of a gateway or of a network is shown. */
@@ -54,7 +54,7 @@ export const losses = {
     assert.equal(lost.length, 200);
     await picture(pages[0], "gateway-before");
     const killed = Number(await ask("kill gateway"));
-    await Promise.all(pages.map((page) => count(page, 1, { timeout: 2 * LOST })));
+    await Promise.all(pages.map((page) => count(page, 1, { timeout: LOST + PATIENCE })));
     await ask(`took ${Date.now() - killed}`);
     await picture(pages[0], "gateway-after");
     await agree(...pages);

@@ -1,4 +1,4 @@
-// What people see in a real browser. e2e/browser/ starts a bastion and a console, then this with a scene's name, and does
+// What people see in a real browser. e2e/tests/e2e/browser/ starts a bastion and a console, then this with a scene's name, and does
 // what is asked for on standard output: a line `@word` asks, a line on standard input answers.
 
 import assert from "node:assert/strict";
@@ -239,7 +239,7 @@ const scenes = {
   },
 
   /**
-   * For benches/page.rs: how long a page with a thousand rows takes to show them at first, and from each end of a session on the
+   * For e2e/src/bin/bench/page.rs: how long a page with a thousand rows takes to show them at first, and from each end of a session on the
    * screen to the frame without its row. All clocks are this machine's.
    */
   async latency() {

@@ -7,6 +7,8 @@ import { chromium } from "playwright-core";
 
 const { TOKEN, KUBECTL, KUBECONFIG, NAMESPACE, PICTURES } = process.env;
 export const { CONSOLE_URL } = process.env;
+/** How long to wait for what must happen at whatever speed, in milliseconds. The tests grow it on a busy machine. */
+export const PATIENCE = Number(process.env.PATIENCE_MS ?? 30_000);
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 /** Has something done outside the browser, and returns what is said of it. */
@@ -41,6 +43,7 @@ export const browser = await chromium.launch({ executablePath: "/usr/bin/chromiu
 /** A page of somebody who has signed in. Whatever goes wrong in it fails the scene. */
 export async function signedIn(options = {}, url = CONSOLE_URL) {
   const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1440, height: 900 }, ...options });
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   page.on("pageerror", (error) => fail(error));
   page.on("console", (said) => {

@@ -1,0 +1,71 @@
+//! A scene in a real Chromium: web/browser/ has what is seen there, and asks for what is done outside.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::namespace::{Namespace, kubectl_path};
+use crate::process::{Process, command};
+use crate::programs::Console;
+use crate::run::repository;
+use crate::wait::{eventually, patience, stretched};
+
+/// Where Debian has Chromium.
+const CHROMIUM: &str = "/usr/bin/chromium";
+/// How long a part of a scene may take on an idle machine. It waits for many things, and for each up to [`patience`].
+const SCENE: Duration = Duration::from_mins(3);
+
+/// A scene that goes on in a browser.
+pub struct Scene {
+    process: Process,
+    answered: usize,
+}
+
+impl Scene {
+    /// Whether there is a browser to play it in.
+    pub fn has_browser() -> bool {
+        Path::new(CHROMIUM).exists()
+    }
+
+    /// Starts the scene of this name, for somebody with this token.
+    pub async fn start(name: &str, namespace: &Namespace, console: &Console, token: &str) -> Self {
+        let web = repository().join("web");
+        let mut command = command("node");
+        command.arg(web.join("browser/scenes.mjs")).arg(name).current_dir(&web);
+        command.env("CONSOLE_URL", format!("http://{}", console.address)).env("TOKEN", token);
+        command.env("PATIENCE_MS", patience().as_millis().to_string());
+        command.env("KUBECTL", kubectl_path().await).env("KUBECONFIG", namespace.control_plane.kubeconfig());
+        command.env("NAMESPACE", &namespace.name);
+        let process = Process::start(namespace.dir.join(format!("browser-{name}")), command).await;
+        Self { process, answered: 0 }
+    }
+
+    /// What it asks for next; `done` at its end.
+    pub async fn next(&mut self) -> String {
+        let number = self.answered;
+        self.answered += 1;
+        let asked =
+            |it: &Process| it.stdout().lines().filter_map(|line| line.strip_prefix('@')).nth(number).map(str::to_owned);
+        eventually(stretched(SCENE), "the scene's next line", async || match asked(&self.process) {
+            Some(line) => Ok(line),
+            None if !self.process.is_there() => panic!("the scene has ended: {}", self.process.last_words()),
+            None => Err(self.process.last_words()),
+        })
+        .await
+    }
+
+    /// Answers what it asked for.
+    pub async fn answer(&mut self, text: &str) {
+        self.process.say(text).await;
+    }
+
+    /// Waits for its end.
+    pub async fn finish(mut self) {
+        assert_eq!(self.next().await, "done");
+        self.is_over().await;
+    }
+
+    /// Waits for its end, of which it has told.
+    pub async fn is_over(&mut self) {
+        assert_eq!(self.process.finish(patience()).await.code, Some(0));
+    }
+}

@@ -1,0 +1,175 @@
+//! A page of the console's live feed: a real WebSocket, and what it shows.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use futures::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::programs::Console;
+use crate::wait::patience;
+
+/// An open page.
+pub struct FeedPage {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// What it shows: sessions by their uid.
+    pub shown: BTreeMap<String, Value>,
+    /// Whether what it shows is so, as far as it was told.
+    pub live: bool,
+    sequence: u64,
+    missing_parts: u64,
+}
+
+/// A header with a token, as programs send it.
+pub fn bearer(token: &str) -> (&'static str, String) {
+    ("authorization", format!("Bearer {token}"))
+}
+
+impl FeedPage {
+    /// Opens one with these headers, and reads on until it shows what is so.
+    pub async fn open(console: &Console, headers: &[(&'static str, String)]) -> Self {
+        let mut page = Self::try_open(console.address, headers).await.unwrap_or_else(|status| panic!("{status}"));
+        // A console that has just started says first that it knows nothing yet.
+        while !page.live {
+            page.snapshot().await;
+        }
+        page
+    }
+
+    /// Tries to open one.
+    pub async fn try_open(console: SocketAddr, headers: &[(&'static str, String)]) -> Result<Self, StatusCode> {
+        let mut request = format!("ws://{console}/api/v1/feed").into_client_request().expect("a request");
+        for (name, value) in headers {
+            request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"));
+        }
+        match connect_async(request).await {
+            Ok((socket, _)) => Ok(Self { socket, shown: BTreeMap::new(), live: false, sequence: 0, missing_parts: 0 }),
+            Err(Error::Http(answer)) => Err(answer.status()),
+            Err(error) => panic!("no WebSocket: {error}"),
+        }
+    }
+
+    /// Reads on to the end of the next snapshot.
+    pub async fn snapshot(&mut self) {
+        loop {
+            let message = self.next().await;
+            if message["type"] == "snapshot" && self.missing_parts == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Reads on to the next message of this type.
+    pub async fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.next().await;
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
+
+    /// Reads on until it shows the sessions of these names, in their order, and no other.
+    pub async fn shows(&mut self, expected: &[String]) {
+        let reading = async {
+            while self.sorted_names() != expected {
+                self.next().await;
+            }
+        };
+        let read = timeout(patience(), reading).await;
+        assert!(read.is_ok(), "it shows {:?}, not {expected:?}", self.sorted_names());
+    }
+
+    fn sorted_names(&self) -> Vec<&str> {
+        let mut names = self.names();
+        names.sort_unstable();
+        names
+    }
+
+    /// The next message, which the page has heeded.
+    pub async fn next(&mut self) -> Value {
+        let received = self.receive().await;
+        let message = received.unwrap_or_else(|close| panic!("the page was closed: {close:?}"));
+        self.heed(&message);
+        message
+    }
+
+    /// Reads on to the end.
+    pub async fn closed(&mut self) -> Option<CloseFrame> {
+        loop {
+            match self.receive().await {
+                Ok(message) => self.heed(&message),
+                Err(close) => return close,
+            }
+        }
+    }
+
+    /// Leaves, as a browser does whose tab is closed.
+    pub async fn leave(mut self) {
+        self.socket.close(None).await.expect("a close frame");
+    }
+
+    /// Says something.
+    pub async fn say(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.expect("it is read");
+    }
+
+    async fn receive(&mut self) -> Result<Value, Option<CloseFrame>> {
+        loop {
+            let message = timeout(patience() * 2, self.socket.next()).await.expect("heartbeats come at the least");
+            match message {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(Message::Close(close))) => return Err(close),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    fn heed(&mut self, message: &Value) {
+        let sequence = message["sequence"].as_u64().unwrap_or_else(|| panic!("no number in {message}"));
+        match message["type"].as_str().expect("a type") {
+            "snapshot" => {
+                let data = &message["data"];
+                if data["part"] == 1 {
+                    self.shown.clear();
+                }
+                let sessions = data["sessions"].as_array().expect("sessions");
+                self.shown.extend(sessions.iter().map(|session| (id(session), session.clone())));
+                self.live = data["live"] == true;
+                self.missing_parts = data["parts"].as_u64().expect("parts") - data["part"].as_u64().expect("a part");
+                self.sequence = 0;
+            }
+            "heartbeat" | "activity" => assert_eq!(sequence, self.sequence, "something is missing: {message}"),
+            "stale" => self.live = false,
+            kind => {
+                self.sequence += 1;
+                assert_eq!(sequence, self.sequence, "something is missing: {message}");
+                let (id, session) = (id(&message["data"]), message["data"].clone());
+                assert_eq!(message["session_id"], id.as_str());
+                match kind {
+                    "session_start" => assert!(self.shown.insert(id, session).is_none(), "{message}"),
+                    "session_update" => assert!(self.shown.insert(id, session).is_some(), "{message}"),
+                    "session_end" => drop(self.shown.remove(&id)),
+                    other => panic!("what is {other}?"),
+                }
+            }
+        }
+    }
+
+    /// The names of the sessions that it shows.
+    pub fn names(&self) -> Vec<&str> {
+        self.shown.values().filter_map(|session| session["name"].as_str()).collect()
+    }
+}
+
+fn id(session: &Value) -> String {
+    session["session_id"].as_str().expect("a uid").to_owned()
+}

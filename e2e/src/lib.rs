@@ -1,0 +1,70 @@
+//! What the end-to-end tests and the demo stand on: a real control plane, a real sshd, the bastion's own programs
+//! under their own ServiceAccounts, and real `ssh` clients.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::return_self_not_must_use,
+    reason = "a test that cannot go on says why, and stops"
+)]
+
+pub mod admission;
+pub mod api_proxy;
+pub mod api_requests;
+pub mod bastion;
+pub mod browser;
+pub mod certificates;
+pub mod console_api;
+pub mod control_plane;
+pub mod crowd;
+pub mod feed_page;
+mod follower;
+pub mod manifests;
+pub mod mariadb;
+pub mod metrics;
+pub mod namespace;
+pub mod network;
+pub mod objects;
+pub mod oidc;
+pub mod proc;
+pub mod process;
+pub mod programs;
+pub mod raw_client;
+pub mod redis;
+pub mod refusal;
+pub mod relay;
+pub mod run;
+pub mod russh_client;
+pub mod s3;
+pub mod security_key;
+pub mod ssh;
+pub mod sshd;
+pub mod stories;
+pub mod tcp;
+pub mod terminal_page;
+pub mod wait;
+pub mod watch;
+pub mod weight;
+
+pub use api_proxy::{ApiProxy, Fault};
+pub use api_requests::ApiRequests;
+pub use bastion::{Bastion, Open};
+pub use console_api::{Answer, ConsoleApi};
+pub use control_plane::ControlPlane;
+pub use crowd::{Echo, Member, crowd};
+pub use feed_page::FeedPage;
+pub use follower::Follower;
+pub use mariadb::{Database, MariaDb};
+pub use metrics::{metric, metric_becomes};
+pub use namespace::{ApiRoute, Namespace};
+pub use network::Place;
+pub use process::{Outcome, Process};
+pub use programs::{Console, Controller, Gateway, Setting};
+pub use relay::Relay;
+pub use run::Run;
+pub use s3::S3Server;
+pub use sshd::Sshd;
+pub use stories::{Story, end_time, stories};
+pub use terminal_page::TerminalPage;
+pub use wait::{AT_ONCE, eventually, patience, stretched, throughout};
+pub use watch::{SessionWatch, Sighting};

@@ -1,0 +1,138 @@
+//! A TCP relay that can stop forwarding without closing anything, as a network does that is cut.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::namespace::ApiRoute;
+
+/// A running relay on a port of its own.
+pub struct Relay {
+    pub address: SocketAddr,
+    gate: watch::Sender<Gate>,
+    task: JoinHandle<()>,
+}
+
+/// What passes. Connections are numbered in the order in which they come.
+#[derive(Clone, Copy, Default)]
+struct Gate {
+    accepted: u64,
+    cut: bool,
+    stalled_below: u64,
+    broken_below: u64,
+    reset_below: u64,
+}
+
+impl Gate {
+    const fn lets_pass(self, number: u64) -> bool {
+        !self.cut && number >= self.stalled_below
+    }
+}
+
+impl Relay {
+    /// Starts one that leads to `to`.
+    pub async fn to(to: SocketAddr) -> Self {
+        Self::by_way_of(Ipv4Addr::LOCALHOST, None, to).await
+    }
+
+    /// Starts one that leads from `from` to `to`, and has little room there: while it is cut, its kernel soon has to
+    /// tell the other side so.
+    pub async fn narrow(from: Ipv4Addr, to: SocketAddr) -> Self {
+        Self::by_way_of(from, Some(16 * 1024), to).await
+    }
+
+    async fn by_way_of(from: Ipv4Addr, room: Option<u32>, to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let gate = watch::Sender::new(Gate::default());
+        let task = tokio::spawn(accept(listener, from, room, to, gate.clone()));
+        Self { address, gate, task }
+    }
+
+    /// Forwards nothing any more, on any connection. New ones are taken, and stand still as well.
+    pub fn cut(&self) {
+        self.gate.send_modify(|gate| gate.cut = true);
+    }
+
+    /// Forwards again, beginning with what was held up.
+    pub fn heal(&self) {
+        self.gate.send_modify(|gate| gate.cut = false);
+    }
+
+    /// The present connections stand still for ever; new ones work.
+    pub fn stall_present(&self) {
+        self.gate.send_modify(|gate| gate.stalled_below = gate.accepted);
+    }
+
+    /// Closes the present connections; new ones work.
+    pub fn break_present(&self) {
+        self.gate.send_modify(|gate| gate.broken_below = gate.accepted);
+    }
+
+    /// Resets the present connections on both sides, without an orderly end; new ones work.
+    pub fn reset_present(&self) {
+        self.gate.send_modify(|gate| gate.reset_below = gate.accepted);
+    }
+}
+
+impl ApiRoute for Relay {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, from: Ipv4Addr, room: Option<u32>, to: SocketAddr, gate: watch::Sender<Gate>) {
+    while let Ok((near, _)) = listener.accept().await {
+        let number = gate.borrow().accepted;
+        gate.send_modify(|gate| gate.accepted += 1);
+        let socket = TcpSocket::new_v4().expect("a socket");
+        if let Some(room) = room {
+            socket.set_recv_buffer_size(room).expect("less room");
+        }
+        socket.bind((from, 0).into()).expect("an address of this network");
+        if let Ok(far) = socket.connect(to).await {
+            tokio::spawn(relay(near, far, number, gate.subscribe()));
+        }
+    }
+}
+
+async fn relay(near: TcpStream, far: TcpStream, number: u64, gate: watch::Receiver<Gate>) {
+    let sockets = [&near, &far].map(|it| it.as_fd().try_clone_to_owned().expect("a second descriptor"));
+    let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+    let (mut breaks, mut resets) = (gate.clone(), gate.clone());
+    tokio::select! {
+        _ = async { tokio::join!(forward(near_in, far_out, number, gate.clone()), forward(far_in, near_out, number, gate)) } => {}
+        _ = breaks.wait_for(|gate| number < gate.broken_below) => {}
+        _ = resets.wait_for(|gate| number < gate.reset_below) => {
+            // The kernel resets a connection that is closed with no time to linger.
+            for socket in &sockets {
+                socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)).expect("a reset at the close");
+            }
+        }
+    }
+}
+
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: u64, mut gate: watch::Receiver<Gate>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let open = gate.wait_for(|gate| gate.lets_pass(number)).await.is_ok();
+        if !open || to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+    // An end is news too.
+    let _ = gate.wait_for(|gate| gate.lets_pass(number)).await;
+    let _ = to.shutdown().await;
+}

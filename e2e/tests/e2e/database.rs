@@ -1,0 +1,286 @@
+//! The audit database gone wrong: sessions go on, records are late, none is lost and none is there twice.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use bastion_operator::api::{AUDIT_FINALIZER, BastionSession, Reason};
+use bastion_operator::audit::SessionRecord;
+use kube::ResourceExt;
+use sqlx::{AssertSqlSafe, MySqlConnection, Row};
+
+use bastion_e2e::programs::all_rows;
+use bastion_e2e::{
+    Bastion, Controller, Database, MariaDb, Process, Setting, eventually, metric, metric_becomes, patience, weight,
+};
+
+const BACKLOG: &str = "bastion_audit_backlog";
+const OLDEST: &str = "bastion_audit_oldest_unwritten_end_seconds";
+const RESTORES: &str = "bastion_audit_restores_total";
+
+/// A bastion whose controller keeps its records in this database.
+struct Ground {
+    bastion: Bastion,
+    controller: Controller,
+    database: Database,
+}
+
+impl Ground {
+    async fn on(database: Database) -> Self {
+        let bastion = Bastion::with_users(&["bob"]).await;
+        let setting = Setting { env: database.environment(), ..Setting::default() };
+        let controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &setting).await;
+        Self { bastion, controller, database }
+    }
+
+    /// Runs a command on the target, in a session of its own, which has ended when this returns.
+    async fn visit(&self, user: &str) -> BastionSession {
+        let outcome = self.bastion.ssh(&format!("{user}:web-1")).await.command("echo hello").run().await;
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "hello\n"), "{outcome:?}");
+        let session = self.bastion.watch.started(user).await;
+        self.bastion.watch.ended(&session, Reason::UserExit).await.session
+    }
+
+    /// Waits until there is one row of each of the sessions, which says what the session says, and no other.
+    async fn recorded(&self, sessions: &[&BastionSession]) {
+        let mut expected: Vec<_> = sessions.iter().map(|session| what_matters(&SessionRecord::of(session))).collect();
+        expected.sort();
+        eventually(patience(), "a row of each session", async || {
+            let mut rows: Vec<_> = all_rows(&self.database.store()).await?.iter().map(what_matters).collect();
+            rows.sort();
+            if rows == expected { Ok(()) } else { Err(format!("{rows:?}, not {expected:?}")) }
+        })
+        .await;
+    }
+
+    /// Waits until nothing waits any more.
+    async fn settled(&self) {
+        metric_becomes(self.http(), BACKLOG, |waiting| waiting == 0.0).await;
+        metric_becomes(self.http(), OLDEST, |age| age == 0.0).await;
+    }
+
+    /// Waits until the database has refused something for this cause, and checks that the session waits.
+    async fn refused(&self, cause: &str, waiting: &BastionSession) {
+        let failures = format!("bastion_audit_failures_total{{cause=\"{cause}\"}}");
+        metric_becomes(self.http(), &failures, |failures| failures >= 1.0).await;
+        metric_becomes(self.http(), BACKLOG, |waiting| waiting >= 1.0).await;
+        metric_becomes(self.http(), OLDEST, |age| age > 0.0).await;
+        let now = self.bastion.namespace.api::<BastionSession>().get(&waiting.name_any()).await.expect("it is there");
+        assert_eq!(now.finalizers(), [AUDIT_FINALIZER], "it waits for its record");
+    }
+
+    fn http(&self) -> SocketAddr {
+        self.controller.http
+    }
+}
+
+/// All of a row but when it changed last: the finalizer goes after it was written.
+fn what_matters(row: &SessionRecord) -> String {
+    format!("{:?}", SessionRecord { updated_at: 0, ..row.clone() })
+}
+
+#[tokio::test]
+async fn while_the_database_is_down_sessions_go_on_and_are_recorded_afterwards() {
+    let _held = weight::take(1).await;
+    let mut server = MariaDb::start(&[]).await;
+    let ground = Ground::on(server.migrated_database().await).await;
+    let before = ground.visit("alice").await;
+    ground.recorded(&[&before]).await;
+    ground.settled().await;
+    let mut open = ground.bastion.open("bob").await;
+    server.kill().await;
+    let during = ground.visit("alice").await;
+    open.still_answers().await;
+    ground.refused("unreachable", &during).await;
+    server.start_again().await;
+    ground.recorded(&[&before, &during, &open.session]).await;
+    ground.settled().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afterwards() {
+    let _held = weight::take(1).await;
+    let mut server = MariaDb::start(&[]).await;
+    let ground = Ground::on(server.migrated_database().await).await;
+    let before = ground.visit("alice").await;
+    ground.recorded(&[&before]).await;
+    // Holds the last row of the transaction, so that the rows of the sessions are written and not yet committed.
+    let mut holder = ground.database.session().await;
+    sqlx::raw_sql("BEGIN; SELECT batches FROM mirror_progress FOR UPDATE").execute(&mut holder).await.expect("a lock");
+    let (alice, bob) = tokio::join!(ground.visit("alice"), ground.visit("bob"));
+    eventually(patience(), "a batch stands still in its middle", async || {
+        let list = ground.database.ask("SELECT info FROM information_schema.processlist WHERE info IS NOT NULL").await;
+        let infos: Vec<String> = list.iter().map(|row| row.get("info")).collect();
+        let waits = infos.iter().any(|info| info.starts_with("INSERT INTO mirror_progress"));
+        if waits { Ok(()) } else { Err(format!("{infos:?}")) }
+    })
+    .await;
+    server.kill().await;
+    drop(holder);
+    server.start_again().await;
+    ground.recorded(&[&before, &alice, &bob]).await;
+    ground.settled().await;
+}
+
+#[tokio::test]
+async fn a_frozen_server_is_given_up_and_a_thawed_one_used_again() {
+    let _held = weight::take(1).await;
+    let server = MariaDb::start(&[]).await;
+    let ground = Ground::on(server.migrated_database().await).await;
+    let before = ground.visit("alice").await;
+    ground.recorded(&[&before]).await;
+    server.freeze().await;
+    let during = ground.visit("alice").await;
+    ground.refused("timeout", &during).await;
+    server.thaw();
+    ground.recorded(&[&before, &during]).await;
+    ground.settled().await;
+}
+
+#[tokio::test]
+async fn while_the_server_is_read_only_records_wait() {
+    let _held = weight::take(1).await;
+    let server = MariaDb::start(&[]).await;
+    let ground = Ground::on(server.migrated_database().await).await;
+    ground.database.administer("SET GLOBAL read_only = 1").await;
+    let session = ground.visit("alice").await;
+    ground.refused("read_only", &session).await;
+    assert!(ground.controller.process.stderr().contains("or let --audit-url lead to the one that does"));
+    ground.database.administer("SET GLOBAL read_only = 0").await;
+    ground.recorded(&[&session]).await;
+    ground.settled().await;
+}
+
+#[tokio::test]
+async fn while_the_server_has_no_connection_left_records_wait() {
+    let _held = weight::take(1).await;
+    let server = MariaDb::start(&["--max-connections=10"]).await;
+    let ground = Ground::on(server.migrated_database().await).await;
+    let first = ground.visit("alice").await;
+    ground.recorded(&[&first]).await;
+    ground.settled().await;
+    let mut taken = take_all(&server).await;
+    // The controller's goes as well, and what it leaves is taken.
+    let kill = format!("KILL USER {}", ground.database.name);
+    sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut taken[0]).await.expect("a right");
+    taken.extend(take_all(&server).await);
+    let session = ground.visit("alice").await;
+    ground.refused("connections", &session).await;
+    drop(taken);
+    ground.recorded(&[&first, &session]).await;
+    ground.settled().await;
+}
+
+/// All connections that the server has left.
+async fn take_all(server: &MariaDb) -> Vec<MySqlConnection> {
+    let mut taken = Vec::new();
+    while let Ok(connection) = server.try_admin().await {
+        taken.push(connection);
+    }
+    taken
+}
+
+#[tokio::test]
+async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it() {
+    let _held = weight::take(1).await;
+    let server = MariaDb::start(&[]).await;
+    let ground = Ground::on(server.migrated_database().await).await;
+    let before = ground.visit("alice").await;
+    ground.recorded(&[&before]).await;
+    let mut dump = ground.database.tool("mariadb-dump");
+    dump.args(["--single-transaction", &ground.database.name]);
+    let file = ground.bastion.namespace.dir.join("dump");
+    let outcome = Process::start(file, dump).await.finish(patience()).await;
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let (after, open) = (ground.visit("bob").await, ground.bastion.open("alice").await);
+    ground.recorded(&[&before, &after, &open.session]).await;
+    ground.settled().await;
+    assert_eq!(metric(ground.http(), RESTORES).await, Some(0.0));
+
+    // As docs/operations.md says.
+    let name = &ground.database.name;
+    ground.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT LOCK; KILL USER {name}")).await;
+    let mut restore = ground.database.tool("mariadb");
+    restore.arg(name);
+    let dumped = std::fs::File::open(ground.bastion.namespace.dir.join("dump.out")).expect("the dump");
+    let files = ground.bastion.namespace.dir.join("restore");
+    let mut process = Process::start_with(files, restore, Stdio::from(dumped), Stdio::null()).await;
+    assert_eq!(process.finish(patience()).await.code, Some(0), "{}", process.last_words());
+    assert_eq!(ground.database.ask("SELECT session_id FROM session_records").await.len(), 1, "as of the back-up");
+    ground.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT UNLOCK")).await;
+    ground.recorded(&[&before, &after, &open.session]).await;
+    metric_becomes(ground.http(), RESTORES, |restores| (0.5..1.5).contains(&restores)).await;
+    ground.settled().await;
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_written_holds_up_no_other() {
+    let _held = weight::take(1).await;
+    let server = MariaDb::start(&[]).await;
+    let ground = Ground::on(server.migrated_database().await).await;
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON session_records FOR EACH ROW
+        IF NEW.user_name = 'bob' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1406, MESSAGE_TEXT = 'too long'; END IF";
+    ground.database.administer(refuse).await;
+    let bob = ground.visit("bob").await;
+    let alice = ground.visit("alice").await;
+    ground.recorded(&[&alice]).await;
+    ground.refused("rejected", &bob).await;
+    ground.database.administer("DROP TRIGGER refuse").await;
+    ground.recorded(&[&alice, &bob]).await;
+    ground.settled().await;
+}
+
+#[tokio::test]
+async fn a_new_password_is_used_without_a_restart_and_none_is_ever_shown() {
+    let _held = weight::take(1).await;
+    let server = MariaDb::start(&[]).await;
+    let ground = Ground::on(server.migrated_database().await).await;
+    let before = ground.visit("alice").await;
+    ground.recorded(&[&before]).await;
+    let name = &ground.database.name;
+    ground
+        .database
+        .administer(&format!("ALTER USER {name}@'%' IDENTIFIED BY 'another-secret'; KILL USER {name}"))
+        .await;
+    let during = ground.visit("alice").await;
+    ground.refused("denied", &during).await;
+    ground.database.write_password("another-secret\n");
+    ground.recorded(&[&before, &during]).await;
+    ground.settled().await;
+    let pid = ground.controller.process.pid();
+    let seen = ["cmdline", "environ"].map(|file| std::fs::read(format!("/proc/{pid}/{file}")).expect("a file"));
+    let log = ground.controller.process.stderr();
+    assert!(log.contains("see --audit-password-file"), "{log}");
+    for text in [&seen[0], &seen[1], log.as_bytes()].map(|text| String::from_utf8_lossy(text).into_owned()) {
+        assert!(!text.contains("secret-of-") && !text.contains("another-secret"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_whose_settings_are_wrong_names_the_flag_and_stops() {
+    let _held = weight::take(1).await;
+    let bastion = Bastion::up().await;
+    for (url, file, words) in [
+        ("mysql://bastion:hunter2@db/audit", None, "--audit-url holds a password"),
+        ("mongodb://db/audit", None, "--audit-url: write sqlite:// and"),
+        ("mysql://bastion@db/audit", Some("/nowhere"), "--audit-password-file /nowhere: No such file"),
+    ] {
+        let outcome =
+            migrate(&bastion, url, file.map(|file| ("BASTION_AUDIT_PASSWORD_FILE", OsString::from(file)))).await;
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(outcome.stderr.contains(words) && !outcome.stderr.contains("hunter2"), "{outcome:?}");
+    }
+}
+
+/// Runs `bastion migrate` to its end.
+async fn migrate(
+    bastion: &Bastion,
+    url: &str,
+    more: impl IntoIterator<Item = (&'static str, OsString)>,
+) -> bastion_e2e::Outcome {
+    let program = &bastion_e2e::Run::get().await.bastion;
+    let mut command = bastion_e2e::process::command(program);
+    command.args(["migrate", "--audit-url", url]).envs(more);
+    let files = bastion.namespace.dir.join(format!("migrate-{}", bastion_e2e::run::unique()));
+    Process::start(files, command).await.finish(patience()).await
+}

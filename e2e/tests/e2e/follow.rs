@@ -1,0 +1,232 @@
+//! Following a live session: what somebody sees who may, what its user is told, and who may not.
+
+use axum::http::StatusCode;
+use bastion_operator::api::{BastionSession, Reason};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use bastion_e2e::{
+    Bastion, Console, ConsoleApi, Follower, Process, Setting, eventually, metric_becomes, patience, weight,
+};
+
+/// A bastion with a console.
+async fn with_console() -> (Bastion, Console) {
+    let bastion = Bastion::up().await;
+    let console = Console::start_in(&bastion.namespace, "console-0", &Setting::default()).await;
+    (bastion, console)
+}
+
+/// A session of alice's at a terminal, which shows some words.
+pub async fn at_a_terminal(bastion: &Bastion) -> (Process, BastionSession) {
+    let mut ssh = bastion.ssh("alice:web-1").await.terminal().start().await;
+    ssh.say("echo be''fore").await;
+    ssh.shows("before").await;
+    (ssh, bastion.watch.started("alice").await)
+}
+
+/// Whether somebody may follow a session, and what is said who may not.
+async fn refused(console: &Console, session: &str, token: &str, status: StatusCode, words: &str) {
+    let answer = Follower::try_open(console, session, token).await.err();
+    let (found, said) = answer.unwrap_or_else(|| panic!("{words}: it is open"));
+    assert!(found == status && said.contains(words), "{found} {said:?} should say {status} {words:?}");
+}
+
+#[tokio::test]
+async fn whoever_may_observe_sees_what_the_user_sees_and_the_user_knows() {
+    let (bastion, console) = with_console().await;
+    let (mut ssh, session) = at_a_terminal(&bastion).await;
+    let (observer, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    let name = session.name_any();
+    let mut follower = Follower::open(&console, &name, &token).await;
+    let about =
+        json!({"type": "following", "session": name, "user": "alice", "target": "web-1", "login": session.spec.login});
+    assert_eq!(follower.told("following").await, about);
+    let terminal = follower.told("terminal").await;
+    assert_eq!(terminal["number"], 1);
+    follower.sees("before").await;
+    ssh.finds("that somebody watches", |it| it.stderr().contains(&format!("{observer} is watching")).then_some(()))
+        .await;
+    ssh.say("echo mean''while").await;
+    follower.sees("meanwhile").await;
+    follower.pings().await;
+    let mut second = Follower::open(&console, &name, &token).await;
+    second.sees("meanwhile").await;
+    drop(second);
+    ssh.finds("that they have left", |it| {
+        it.stderr().contains(&format!("{observer} is no longer watching")).then_some(())
+    })
+    .await;
+
+    ssh.say("exit 4").await;
+    let end = follower.told("end").await;
+    assert_eq!((&end["status"], &end["reason"]), (&json!("closed"), &json!("UserExit")));
+    assert!(end["message"].as_str().expect("a message").contains('4'), "{end}");
+    assert_eq!(follower.closed().await.map(|close| u16::from(close.code)), Some(1000));
+    bastion.watch.ended(&session, Reason::UserExit).await;
+    metric_becomes(bastion.gateway.http, "bastion_followers", |open| open == 0.0).await;
+    let lines: Vec<Value> =
+        bastion.gateway.process.stderr().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for result in ["started", "ended"] {
+        let told = |line: &Value| {
+            let fields = &line["fields"];
+            fields["operation"] == "followed" && fields["who"] == json!(observer) && fields["result"] == result
+        };
+        assert!(lines.iter().any(told), "{result} is in the audit log");
+    }
+    eventually(patience(), "whoever followed it stands among its Events", async || {
+        let events = bastion.namespace.events_of(&name).await;
+        let told = events.iter().any(|(reason, note)| reason == "Followed" && note.contains(&observer));
+        if told { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
+    refused(&console, &name, &token, StatusCode::CONFLICT, "has ended already").await;
+}
+
+#[tokio::test]
+async fn who_follows_sees_the_terminals_come_and_go_and_their_sizes() {
+    let (bastion, console) = with_console().await;
+    let mut ssh = bastion.ssh("alice:web-1").await.terminal().start_in_terminal(30, 100).await;
+    ssh.say("echo be''fore").await;
+    ssh.shows("before").await;
+    let session = bastion.watch.started("alice").await;
+    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    let mut follower = Follower::open(&console, &session.name_any(), &token).await;
+    let terminal = follower.told("terminal").await;
+    assert_eq!((&terminal["cols"], &terminal["rows"]), (&json!(100), &json!(30)));
+    ssh.say("exit").await;
+    assert_eq!(follower.told("terminal_end").await["number"], terminal["number"]);
+    follower.told("end").await;
+}
+
+#[tokio::test]
+async fn who_follows_types_nothing() {
+    let (bastion, console) = with_console().await;
+    let (mut ssh, session) = at_a_terminal(&bastion).await;
+    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    for said in [Message::binary(b"\0\0\0\x01echo intruder\r".as_slice()), Message::text("echo intruder\r")] {
+        let mut follower = Follower::open(&console, &session.name_any(), &token).await;
+        follower.sees("before").await;
+        follower.says(said).await;
+        let close = follower.closed().await.expect("a close frame");
+        assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "a session that is followed takes no input"));
+    }
+    ssh.say("echo af''ter").await;
+    ssh.shows("after").await;
+    assert!(!ssh.stdout().contains("intruder"), "{}", ssh.stdout());
+}
+
+#[tokio::test]
+async fn who_cannot_keep_up_is_told_so_and_holds_nobody_up() {
+    let _held = weight::take(1).await;
+    let (bastion, console) = with_console().await;
+    let (mut ssh, session) = at_a_terminal(&bastion).await;
+    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    let mut follower = Follower::open(&console, &session.name_any(), &token).await;
+    follower.sees("before").await;
+    // More than all buffers between them hold, while nothing is read.
+    ssh.say("head -c 60000000 /dev/zero | tr '\\0' Z; echo al''l").await;
+    ssh.shows("all").await;
+    follower.told("skipped").await;
+    follower.sees("all").await;
+    let shown = follower.screens().len();
+    assert!(shown < 60_000_000, "{shown} bytes were shown");
+}
+
+#[tokio::test]
+async fn who_may_not_observe_does_not_and_a_right_that_is_withdrawn_ends_it() {
+    let (bastion, console) = with_console().await;
+    let (_ssh, session) = at_a_terminal(&bastion).await;
+    let name = session.name_any();
+    let (_, viewer) =
+        bastion.namespace.somebody_with("viewer", &["bastion-viewer", "bastion-session-terminator"]).await;
+    refused(&console, &name, &viewer, StatusCode::FORBIDDEN, "may not get bastionsessions/observe").await;
+    let (observer, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    refused(&console, "nobody-web-1-x", &token, StatusCode::NOT_FOUND, "there is no session").await;
+    refused(&console, "..%2f..", &token, StatusCode::NOT_FOUND, "there is no session").await;
+    refused(&console, &name, "made-up", StatusCode::UNAUTHORIZED, "does not know").await;
+    let plain = ConsoleApi::new(&console, Some(&token)).await.get(&format!("/api/v1/sessions/{name}/follow")).await;
+    assert_eq!(plain.status, StatusCode::UPGRADE_REQUIRED, "{plain:?}");
+    let setting = Setting { env: vec![("BASTION_GATEWAY_TOKEN_FILE", "/nowhere/token".into())], ..Setting::default() };
+    let blind = Console::start_in(&bastion.namespace, "console-1", &setting).await;
+    refused(&blind, &name, &token, StatusCode::BAD_GATEWAY, "/nowhere/token").await;
+
+    let mut follower = Follower::open(&console, &name, &token).await;
+    follower.sees("before").await;
+    let bindings = bastion.namespace.api::<RoleBinding>();
+    for binding in bindings.list(&ListParams::default()).await.expect("they can be listed") {
+        if binding.subjects.iter().flatten().any(|subject| observer.ends_with(&subject.name)) {
+            bindings.delete(&binding.name_any(), &DeleteParams::default()).await.expect("it may");
+        }
+    }
+    let close = follower.closed().await.expect("a close frame");
+    assert!(u16::from(close.code) == 1008 && close.reason.contains("may not get"), "{close:?}");
+}
+
+/// Asks a gateway itself: the status, and what it says.
+async fn ask_gateway(bastion: &Bastion, session: &str, token: &str, person: Option<Value>) -> (StatusCode, String) {
+    use base64::Engine;
+    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().expect("a client");
+    let mut request = client.get(format!("https://{}/follow/v1/sessions/{session}", bastion.gateway.follow));
+    if !token.is_empty() {
+        request = request.bearer_auth(token);
+    }
+    if let Some(person) = person {
+        let text = base64::engine::general_purpose::STANDARD.encode(person.to_string());
+        request = request.header("bastion-person", text);
+    }
+    let answer = request.send().await.expect("an answer");
+    (answer.status(), answer.text().await.expect("text"))
+}
+
+#[tokio::test]
+async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
+    let (bastion, _console) = with_console().await;
+    let (_ssh, session) = at_a_terminal(&bastion).await;
+    let name = session.name_any();
+    let (observer, _) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    let may = json!({"username": observer});
+    let good = bastion.namespace.token("bastion-console", "bastion-gateway").await;
+    for (token, person, status, words) in [
+        (String::new(), Some(may.clone()), StatusCode::UNAUTHORIZED, "there is no token"),
+        ("made-up".to_owned(), Some(may.clone()), StatusCode::UNAUTHORIZED, "does not know"),
+        // One that is good for the API server is good for nothing here, and nor is anybody else's.
+        (
+            bastion.namespace.token("bastion-console", "https://kubernetes.default.svc").await,
+            Some(may.clone()),
+            StatusCode::UNAUTHORIZED,
+            "does not know",
+        ),
+        (
+            bastion.namespace.token("bastion-controller", "bastion-gateway").await,
+            Some(may.clone()),
+            StatusCode::FORBIDDEN,
+            "consoles alone",
+        ),
+        (good.clone(), None, StatusCode::BAD_REQUEST, "not said who"),
+        (good.clone(), Some(json!({"username": "somebody"})), StatusCode::FORBIDDEN, "may not get"),
+        (good.clone(), Some(may), StatusCode::UPGRADE_REQUIRED, "WebSocket"),
+    ] {
+        let (found, said) = ask_gateway(&bastion, &name, &token, person).await;
+        assert!(found == status && said.contains(words), "{found} {said:?} should say {status} {words:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_console_shows_its_token_to_the_sessions_own_gateway_alone() {
+    let (bastion, console) = with_console().await;
+    let (_ssh, session) = at_a_terminal(&bastion).await;
+    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    let leases = bastion.namespace.api::<Lease>();
+    let instance = &session.spec.gateway.instance;
+    let another = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {"bastion.dev/follow-certificate": another}}}));
+    leases.patch(instance, &PatchParams::default(), &patch).await.expect("an administrator may");
+    refused(&console, &session.name_any(), &token, StatusCode::BAD_GATEWAY, "cannot be reached").await;
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {"bastion.dev/follow-certificate": null}}}));
+    leases.patch(instance, &PatchParams::default(), &patch).await.expect("an administrator may");
+    refused(&console, &session.name_any(), &token, StatusCode::BAD_GATEWAY, "does not say where").await;
+}

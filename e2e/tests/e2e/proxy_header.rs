@@ -1,0 +1,113 @@
+//! A load balancer that says with the PROXY protocol where clients are: a real HAProxy.
+
+use std::net::SocketAddr;
+
+use bastion_operator::api::Reason;
+
+use crate::second_factors::assert_in;
+use bastion_e2e::process::{Process, command};
+use bastion_e2e::ssh::Ssh;
+use bastion_e2e::sshd::free_port;
+use bastion_e2e::{Bastion, Setting, eventually, patience};
+
+/// Where the load balancer comes from; whoever else does so is taken for it.
+const LOAD_BALANCER: &str = "127.0.0.9";
+const CLIENT: &str = "127.0.0.5";
+
+struct HaProxy {
+    address: SocketAddr,
+    process: Process,
+}
+
+impl HaProxy {
+    async fn before(bastion: &Bastion) -> Self {
+        let dir = &bastion.namespace.dir;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port().await));
+        let server = format!("{} source {LOAD_BALANCER} send-proxy-v2 check inter 100ms", bastion.gateway.address);
+        let config = format!(
+            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n\
+             listen ssh\n  bind {address}\n  server gateway {server}\n"
+        );
+        std::fs::write(dir.join("haproxy.cfg"), config).expect("a file");
+        let mut command = command("/usr/sbin/haproxy");
+        command.arg("-db").arg("-f").arg(dir.join("haproxy.cfg"));
+        let process = Process::start(dir.join("haproxy"), command).await;
+        eventually(patience(), "HAProxy listens", async || {
+            let connected = tokio::net::TcpStream::connect(address).await;
+            connected.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        Self { address, process }
+    }
+}
+
+async fn behind_load_balancer() -> Bastion {
+    let setting = Setting {
+        env: vec![
+            ("BASTION_PROXY_PROTOCOL_FROM", format!("{LOAD_BALANCER},fd00::/64").into()),
+            ("BASTION_MAX_STARTUPS_PER_ADDRESS", "3".into()),
+        ],
+        ..Setting::default()
+    };
+    Bastion::in_setting(&setting, async |_, _| ()).await
+}
+
+async fn from(bastion: &Bastion, entrance: SocketAddr, address: &str) -> Ssh {
+    let ssh = bastion.ssh("alice:web-1").await.by_way_of(entrance);
+    ssh.no_terminal().set(&format!("BindAddress={address}"))
+}
+
+#[tokio::test]
+async fn a_client_is_known_by_the_address_that_the_load_balancer_tells() {
+    let bastion = behind_load_balancer().await;
+    let proxy = HaProxy::before(&bastion).await;
+    let through = from(&bastion, proxy.address, CLIENT).await.start().await;
+    let mut open = bastion.opened(through, "alice").await;
+    assert_eq!(open.session.spec.client.address, CLIENT);
+    open.ssh.close_input();
+    bastion.watch.ended(&open.session, Reason::UserExit).await;
+
+    let direct = from(&bastion, bastion.gateway.address, "127.0.0.2").await.start().await;
+    let open = bastion.opened(direct, "alice").await;
+    assert_eq!(open.session.spec.client.address, "127.0.0.2", "who is no load balancer needs no header");
+}
+
+#[tokio::test]
+async fn clients_behind_a_load_balancer_are_counted_by_their_own_addresses() {
+    let bastion = behind_load_balancer().await;
+    let proxy = HaProxy::before(&bastion).await;
+    let socket = tokio::net::TcpSocket::new_v4;
+    let mut held = vec![];
+    for _ in 0..3 {
+        let socket = socket().expect("a socket");
+        socket.bind(format!("{CLIENT}:0").parse().expect("an address")).expect("an address of this machine");
+        held.push(socket.connect(proxy.address).await.expect("a connection"));
+    }
+    eventually(patience(), "they have all come", async || {
+        match bastion.gateway.metric("bastion_connections_pending").await {
+            pending if pending >= 3 => Ok(()),
+            pending => Err(format!("{pending}")),
+        }
+    })
+    .await;
+    let refused = from(&bastion, proxy.address, CLIENT).await.command("true").run().await;
+    assert_eq!(refused.code, Some(255), "{refused:?}");
+    assert_in(&from(&bastion, proxy.address, "127.0.0.6").await.command("echo through").run().await);
+    let logged = format!(r#""client":"{CLIENT}:"#);
+    assert!(bastion.gateway.process.stderr().contains(&logged), "the log has the client's address");
+    drop((held, proxy.process));
+}
+
+#[tokio::test]
+async fn a_load_balancer_that_does_not_tell_is_turned_away() {
+    let bastion = behind_load_balancer().await;
+    let outcome = from(&bastion, bastion.gateway.address, LOAD_BALANCER).await.command("true").run().await;
+    assert_eq!(outcome.code, Some(255), "{outcome:?}");
+    let counted = bastion.gateway.metric(r#"bastion_connections_refused_total{reason="proxy_header"}"#).await;
+    assert_eq!(counted, 1);
+    let log = bastion.gateway.process.stderr();
+    assert!(
+        log.contains("where they come from was not said") && log.contains("no header of the PROXY protocol"),
+        "{log}"
+    );
+}

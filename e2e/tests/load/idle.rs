@@ -1,0 +1,67 @@
+//! What sessions cost while nothing happens to them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
+use kube::runtime::watcher::{self, Event, watcher as watch_objects};
+
+use crate::field::Field;
+use bastion_e2e::{ApiRequests, eventually, patience, weight};
+
+/// A minute, in renewals of a gateway's Lease.
+const RENEWALS: usize = 12;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_idle_sessions_write_nothing_for_a_minute() {
+    let _held = weight::take(1).await;
+    let field = Field::with_gateways(2).await;
+    let (mut members, others) = tokio::join!(field.open(0, 50), field.open(1, 50));
+    members.extend(others);
+    let control_plane = &field.namespace.control_plane;
+    eventually(patience(), "an Event of every start", async || {
+        let requests = ApiRequests::count(control_plane).await;
+        let events = requests.writes("events");
+        if events >= 100 { Ok(()) } else { Err(format!("{events} Events:\n{requests}")) }
+    })
+    .await;
+
+    let before = ApiRequests::count(control_plane).await;
+    let renewals = a_minute_of_renewals(&field).await;
+    let requests = ApiRequests::count(control_plane).await.since(&before);
+    println!("API writes for 100 idle sessions in a minute:\n{requests}\nof Leases:\n{renewals:#?}");
+    assert_eq!((requests.writes("bastionsessions"), requests.writes("events")), (0, 0), "{requests}");
+    let gateways = renewals.iter().filter(|(lease, _)| lease.starts_with("gateway-"));
+    assert!(gateways.clone().all(|(_, renewals)| *renewals <= RENEWALS + 1), "one in five seconds: {renewals:?}");
+    assert_eq!(gateways.count(), 2, "{renewals:?}");
+    // Two controllers' heartbeats, one in two seconds, and the leader's Lease as often.
+    let controllers = renewals.iter().filter(|(lease, _)| !lease.starts_with("gateway-"));
+    assert!(controllers.clone().all(|(_, renewals)| *renewals <= RENEWALS * 5 / 2 + 2), "{renewals:?}");
+    assert_eq!(controllers.count(), 3, "{renewals:?}");
+    // Besides them, there are the API server's own, one in ten seconds.
+    let counted: usize = renewals.values().sum();
+    let leases = usize::try_from(requests.writes("leases")).expect("a count");
+    assert!(leases <= counted + RENEWALS, "{leases} writes of Leases, of which {counted} are explained:\n{requests}");
+    field.go_on(&members).await;
+}
+
+/// Watches the Leases for a minute by the gateways' clocks; how often each was renewed.
+async fn a_minute_of_renewals(field: &Field) -> BTreeMap<String, usize> {
+    let mut events = watch_objects(field.namespace.api::<Lease>(), watcher::Config::default()).boxed();
+    let mut renewals = BTreeMap::new();
+    let minute = async {
+        while let Some(event) = events.next().await {
+            if let Event::Apply(lease) = event.expect("the watch goes on") {
+                *renewals.entry(lease.name_any()).or_insert(0) += 1;
+            }
+            let gateways = renewals.iter().filter(|(lease, _)| lease.starts_with("gateway-"));
+            if gateways.filter(|(_, renewals)| **renewals >= RENEWALS).count() == 2 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1) + patience(), minute).await.expect("both gateways renew their Leases");
+    renewals
+}

@@ -1,0 +1,12 @@
+//! Load tests: many sessions at once, and what the API server has to do for them. They run after the end-to-end
+//! tests, whose patience they would try.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why, and stops")]
+
+mod field;
+
+mod idle;
+mod large;
+mod losses;
+mod outage;
+mod resets;
+mod writers;

@@ -1,0 +1,123 @@
+//! An API server that is away for a minute, in which sessions end.
+
+use std::time::{Duration, Instant};
+
+use bastion_operator::api::Reason;
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use serde_json::json;
+
+use crate::field::Field;
+use bastion_e2e::{AT_ONCE, Member, end_time, eventually, patience, stories, weight};
+
+const OUTAGE: Duration = Duration::from_mins(1);
+
+/// Past the time after which a silent gateway is given up, in renewals of its Lease.
+const RENEWALS: usize = 6;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing_else() {
+    let _held = weight::take(1).await;
+    let field = Field::with_gateways(2).await;
+    field.echo.add_to(&field.namespace, "short", json!({"limits": {"maxSeconds": 30}})).await;
+    field.echo.add_to(&field.namespace, "idle", json!({"limits": {"idleSeconds": 25}})).await;
+    let (mut go_on, more) = tokio::join!(field.open(0, 10), field.open(1, 10));
+    go_on.extend(more);
+    let (exit, killed, cut_off, overstay, idle) = tokio::join!(
+        field.open(0, 6),
+        field.open(1, 6),
+        field.open(0, 6),
+        field.open_on("short", 0, 6),
+        field.open_on("idle", 1, 6),
+    );
+    let ways = [
+        (exit, Reason::UserExit),
+        (killed, Reason::ClientDisconnected),
+        (cut_off, Reason::TargetClosed),
+        (idle, Reason::IdleTimeout),
+        (overstay, Reason::MaxDuration),
+    ];
+    let leases = instances(&field).await;
+    let (stopped, began) = (Instant::now(), Timestamp::now());
+    field.namespace.control_plane.stop_api();
+
+    let mut causes = Vec::new();
+    for (members, reason) in &ways {
+        for member in members {
+            match reason {
+                Reason::UserExit => member.say("exit 4").await.expect("it takes the line"),
+                Reason::TargetClosed => member.say("hang up").await.expect("it takes the line"),
+                Reason::ClientDisconnected => member.kill(),
+                _ => {}
+            }
+            member.gone().await;
+            causes.push((&member.software, *reason, Timestamp::now()));
+        }
+    }
+    eventually(OUTAGE, "the outage has lasted a minute", async || {
+        if stopped.elapsed() >= OUTAGE { Ok(()) } else { Err(format!("{:?}", stopped.elapsed())) }
+    })
+    .await;
+    join_all(go_on.iter().map(Member::answers)).await.into_iter().collect::<Result<(), _>>().expect("they answer");
+    let back = Timestamp::now();
+    field.namespace.control_plane.start_api().await;
+    let ready = Instant::now();
+
+    let all = causes.len();
+    field
+        .watch
+        .until(patience(), "every end of the outage is written", |seen| {
+            (stories(seen).values().filter(|it| it.end().is_some()).count() >= all).then_some(())
+        })
+        .await;
+    println!(
+        "{all} ends of an outage of {OUTAGE:?}: all were seen {:.1?} after the API server was ready",
+        ready.elapsed()
+    );
+    renewed(&field, RENEWALS).await;
+    field.go_on(&go_on).await;
+    assert_eq!(instances(&field).await, leases, "no gateway was declared lost");
+
+    let seen = field.watch.seen();
+    let stories = stories(&seen);
+    assert_eq!(stories.len(), all + go_on.len(), "no session is there twice");
+    for (software, reason, gone) in causes {
+        let story = stories.values().find(|it| it.software() == software).expect("it had a session");
+        let end = story.end().unwrap_or_else(|| panic!("{} has not ended", story.name));
+        let time = end_time(end).expect("an endTime");
+        assert_eq!(end.reason.as_deref(), Some(reason.as_str()), "of {}", story.name);
+        let off = time.duration_since(gone).unsigned_abs();
+        assert!(
+            began <= time && time < back && off < AT_ONCE,
+            "{} ended at {time}, and was gone at {gone}",
+            story.name
+        );
+    }
+}
+
+/// The gateway instances that have a Lease, and who holds it.
+async fn instances(field: &Field) -> Vec<(String, Option<String>)> {
+    let leases = field.namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases can be listed");
+    let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
+    gateways.map(|lease| (lease.name_any(), lease.spec.and_then(|spec| spec.holder_identity))).collect()
+}
+
+/// Waits until every gateway has renewed its Lease this often, which is longer than a silent one is waited for.
+async fn renewed(field: &Field, times: usize) {
+    let version = async || {
+        let leases = field.namespace.api::<Lease>().list(&ListParams::default()).await.map_err(|it| it.to_string())?;
+        let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
+        Ok::<_, String>(gateways.map(|lease| (lease.name_any(), lease.resource_version())).collect::<Vec<_>>())
+    };
+    for _ in 0..times {
+        let before = eventually(patience(), "the Leases", version).await;
+        eventually(patience(), "every gateway renews its Lease", async || {
+            let now = version().await?;
+            if now.iter().all(|lease| !before.contains(lease)) { Ok(()) } else { Err(format!("{now:?}")) }
+        })
+        .await;
+    }
+}

@@ -1,0 +1,90 @@
+//! What sessions live through.
+
+use std::collections::BTreeSet;
+
+use bastion_operator::api::Reason;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::release::{INSTALLING, Release};
+use crate::replaced::all_answer;
+use bastion_e2e::{eventually, patience, stories};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_api_server_ends_no_session() {
+    let Some(cluster) = Cluster::own().await else { return };
+    let release = Release::install_alone(cluster, json!({})).await;
+    let echo = release.with_alice().await;
+    let watch = release.watch().await;
+    let members = release.open(10).await;
+    let mut sessions = vec![];
+    for member in &members {
+        sessions.push(release.session(&watch, member).await);
+    }
+    cluster.control_plane.stop_api();
+    all_answer(&members).await;
+    members[0].say("exit 0").await.expect("it is open");
+    members[0].gone().await;
+    cluster.control_plane.start_api().await;
+    watch.ended_within(patience(), &sessions[0], Reason::UserExit).await;
+    all_answer(&members[1..]).await;
+    for (member, session) in members.iter().zip(&sessions).skip(1) {
+        member.say("exit 0").await.expect("it is open");
+        watch.ended_within(patience(), session, Reason::UserExit).await;
+    }
+    drop(echo);
+    release.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_and_records_outlive_the_pods_of_mariadb_and_redis() {
+    let Some(cluster) = Cluster::get().await else { return };
+    let release = Release::install(cluster, with_databases()).await;
+    let echo = release.with_alice().await;
+    let watch = release.watch().await;
+    let mut members = release.open(6).await;
+    for component in ["mariadb", "redis"] {
+        let pods = release.pods(component).await;
+        release.delete_pod(pods.first().expect("a Pod"), true).await;
+        all_answer(&members).await;
+        let leaving = members.swap_remove(0);
+        let session = release.session(&watch, &leaving).await;
+        leaving.say("exit 0").await.expect("it is open");
+        watch.ended(&session, Reason::UserExit).await;
+        members.extend(release.open(1).await);
+        release.ready_pods(component, 1, &pods).await;
+    }
+    all_answer(&members).await;
+    for member in &members {
+        member.say("exit 0").await.expect("it is open");
+        member.gone().await;
+    }
+    eventually(INSTALLING, "every session is on record as it ended", async || {
+        let ended: Option<BTreeSet<String>> = stories(&watch.seen())
+            .values()
+            .map(|it| Some(format!("{}\tclosed\t{}", it.name, it.end().and(it.last.reason.clone())?)))
+            .collect();
+        let on_record = records(&release).await?;
+        if ended.as_ref() == Some(&on_record) { Ok(()) } else { Err(format!("{ended:?}, on record {on_record:?}")) }
+    })
+    .await;
+    drop(echo);
+    release.remove().await;
+}
+
+fn with_databases() -> serde_json::Value {
+    let registry = std::env::var("BASTION_IMAGES").unwrap_or_else(|_| "localhost".to_owned());
+    let bundled = json!({"type": "bundled", "bundled": {"image": format!("{registry}/databases:dev")}});
+    json!({"database": bundled, "redis": bundled})
+}
+
+/// What MariaDB has of alice's sessions: name, status and reason.
+async fn records(release: &Release) -> Result<BTreeSet<String>, String> {
+    let ask = r#"exec mariadb --no-defaults -h127.0.0.1 -ubastion -p"$PASSWORD" bastion \
+        -Nse "SELECT name, status, reason FROM session_records""#;
+    let outcome = release.namespace.kubectl(&["exec", "deployment/bastion-mariadb", "--", "sh", "-c", ask]).await;
+    match outcome.code {
+        Some(0) => Ok(outcome.stdout.lines().map(str::to_owned).collect()),
+        _ => Err(outcome.stderr),
+    }
+}
