@@ -5,6 +5,8 @@ mod lease;
 mod readable;
 mod request;
 mod rights;
+#[cfg(test)]
+pub mod scripted_api;
 mod sessions;
 
 use std::time::Duration;

@@ -308,3 +308,6 @@ fn patch(end: &End) -> Value {
     };
     json!({ "status": status })
 }
+
+#[cfg(test)]
+mod tests;

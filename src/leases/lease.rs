@@ -250,3 +250,6 @@ async fn create(api: &Api<LenientLease>, lease: &Lease) -> Result<Lease, LeaseEr
 async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
     Ok(timeout(RENEW_TIMEOUT, request).await.map_err(|_| LeaseError::Timeout)??)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! A Kubernetes API server for unit tests: it answers requests by a script, and records them.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+/// What the API server answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// 200 with this object.
+    Object(Value),
+    /// A failure with this status code; the reason of 409 is `Conflict`.
+    Status(u16),
+    /// 409 with the reason `AlreadyExists`.
+    AlreadyExists,
+    /// No answer.
+    Silence,
+}
+
+/// A request that the API server received.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The HTTP method.
+    pub method: String,
+    /// The path, without its query.
+    pub path: String,
+    /// The body as JSON; `null` where there is none.
+    pub body: Value,
+}
+
+impl Received {
+    /// Returns the method and the last part of the path, such as `PATCH status`.
+    pub fn summary(&self) -> String {
+        format!("{} {}", self.method, self.path.rsplit('/').next().unwrap_or_default())
+    }
+}
+
+/// The API server. Clones share one script.
+#[derive(Clone)]
+pub struct ScriptedApi {
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl ScriptedApi {
+    /// Answers each request with the next of `answers`, and repeats the last one.
+    pub fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
+        Self { answers: Arc::new(Mutex::new(answers.into_iter().collect())), received: Arc::default() }
+    }
+
+    /// Returns a client of this API server.
+    pub fn client(&self) -> Client {
+        let api = self.clone();
+        Client::new(tower::service_fn(move |request| api.clone().answer(request)), "bastion")
+    }
+
+    /// Returns the requests received so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+
+    /// Returns the summaries of the requests received so far.
+    pub fn summaries(&self) -> Vec<String> {
+        self.received().iter().map(Received::summary).collect()
+    }
+
+    async fn answer(self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
+        let (head, body) = request.into_parts();
+        let body = serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap_or_default();
+        let (method, path) = (head.method.to_string(), head.uri.path().to_owned());
+        self.received.lock().unwrap().push(Received { method, path, body });
+        let answer = {
+            let mut answers = self.answers.lock().unwrap();
+            if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
+        };
+        let (code, object) = match answer.expect("the script has an answer") {
+            Answer::Object(object) => (200, object),
+            Answer::Status(code) => (code, failure(code, if code == 409 { "Conflict" } else { "" })),
+            Answer::AlreadyExists => (409, failure(409, "AlreadyExists")),
+            Answer::Silence => return std::future::pending().await,
+        };
+        Ok(Response::builder().status(code).body(Body::from(serde_json::to_vec(&object).unwrap())).unwrap())
+    }
+}
+
+fn failure(code: u16, reason: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+        "code": code, "reason": reason, "message": format!("answered with {code}"),
+    })
+}
