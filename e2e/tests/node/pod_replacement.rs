@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::release::{INSTALLING, Release};
-use bastion_e2e::{Member, SessionWatch, patience, stories};
+use bastion_e2e::{LoadClient, SessionWatch, histories, patience};
 
 /// Within this time the sessions of a dead gateway are shown as ended.
 const LOST_GATEWAY: Duration = Duration::from_secs(30);
@@ -22,10 +22,10 @@ async fn a_deleted_gateway_lets_its_sessions_go_on_for_the_grace_period() {
     let release = Release::install(cluster, json!({})).await;
     let echo = release.with_alice().await;
     let watch = release.watch().await;
-    let members = release.open(20).await;
+    let load_clients = release.open(20).await;
     let pods = release.pods("gateway").await;
     let pod = pods.first().expect("a gateway").clone();
-    let (leaving, staying) = parted(&release, &watch, members, &pod).await;
+    let (leaving, staying) = parted(&release, &watch, load_clients, &pod).await;
 
     let told = Instant::now();
     release.delete_pod(&pod, false).await;
@@ -50,24 +50,24 @@ async fn fifty_sessions_of_a_gateway_deleted_by_force_are_shown_as_lost_in_time(
     let release = Release::install(cluster, json!({})).await;
     let echo = release.with_alice().await;
     let watch = release.watch().await;
-    let members = release.open(100).await;
+    let load_clients = release.open(100).await;
     let pod = release.pods("gateway").await.first().expect("a gateway").clone();
-    let (leaving, staying) = parted(&release, &watch, members, &pod).await;
+    let (leaving, staying) = parted(&release, &watch, load_clients, &pod).await;
     println!("{} sessions on the gateway, {} on others", leaving.len(), staying.len());
     let mut lost = BTreeSet::new();
-    for member in &leaving {
-        lost.insert(release.session(&watch, member).await.name_any());
+    for load_client in &leaving {
+        lost.insert(release.session(&watch, load_client).await.name_any());
     }
 
     let killed = Instant::now();
     release.delete_pod(&pod, true).await;
-    for member in &leaving {
-        member.gone().await;
+    for load_client in &leaving {
+        load_client.gone().await;
     }
     println!("the last connection broke {:.1?} after the deletion", killed.elapsed());
     // The kubelet gives the process a moment, in which it may say itself that it was shut down.
     let said = watch.until(LOST_GATEWAY + patience(), "they have all ended", |seen| {
-        let of_it = stories(seen).into_values().filter(|it| lost.contains(it.name) && it.end().is_some());
+        let of_it = histories(seen).into_values().filter(|it| lost.contains(it.name) && it.end().is_some());
         let reasons: Vec<_> = of_it.filter_map(|it| it.last.reason.clone()).collect();
         (reasons.len() >= leaving.len()).then_some(reasons)
     });
@@ -87,7 +87,7 @@ async fn an_upgrade_cuts_no_session_before_its_grace_period_and_refuses_no_conne
     let release = Release::install(cluster, json!({})).await;
     let echo = release.with_alice().await;
     let watch = release.watch().await;
-    let members = release.open(50).await;
+    let load_clients = release.open(50).await;
     let old = release.pods("gateway").await;
     let tagged = cluster
         .run("ctr", &["-n", "k8s.io", "images", "tag", "--force", "localhost/bastion:dev", "localhost/bastion:next"])
@@ -106,23 +106,23 @@ async fn an_upgrade_cuts_no_session_before_its_grace_period_and_refuses_no_conne
     let new = release.ready_pods("gateway", 2, &old).await;
     println!("upgraded in {:.1?}", began.elapsed());
     for pod in &old {
-        let of_it = members_on(&release, &watch, &members, pod).await;
+        let of_it = load_clients_on(&release, &watch, &load_clients, pod).await;
         ended(&watch, pod, of_it, Reason::GatewayShutdown, INSTALLING).await;
     }
     let served = newcomers.stop().await;
     println!("{served} connections came through meanwhile");
-    for story in stories(&watch.seen()).values().filter(|it| old.contains(&it.session().spec.gateway.name)) {
-        let lasted = story.end().map(|end| end.at.duration_since(began));
-        let by_itself = story.last.reason.as_deref() == Some(Reason::UserExit.as_str());
+    for history in histories(&watch.seen()).values().filter(|it| old.contains(&it.session().spec.gateway.name)) {
+        let lasted = history.end().map(|end| end.at.duration_since(began));
+        let by_itself = history.last.reason.as_deref() == Some(Reason::UserExit.as_str());
         assert!(
             by_itself || lasted.is_some_and(|it| it > Duration::from_secs(20)),
             "{} ended after {lasted:?}",
-            story.name
+            history.name
         );
     }
     let on_new = release.open(4).await;
-    for member in &on_new {
-        let pod = release.session(&watch, member).await.spec.gateway.name;
+    for load_client in &on_new {
+        let pod = release.session(&watch, load_client).await.spec.gateway.name;
         assert!(new.contains(&pod), "{pod} is none of {new:?}");
     }
     release.helm(&["rollback", "bastion", "1", "--wait", "--timeout", "4m"]).await;
@@ -136,16 +136,16 @@ async fn without_controllers_sessions_go_on_and_end() {
     let release = Release::install(cluster, json!({})).await;
     let echo = release.with_alice().await;
     let watch = release.watch().await;
-    let members = release.open(10).await;
+    let load_clients = release.open(10).await;
     let controllers = release.pods("controller").await;
     for pod in &controllers {
         release.delete_pod(pod, true).await;
     }
-    members[0].say("exit 0").await.expect("it is open");
-    let session = release.session(&watch, &members[0]).await;
+    load_clients[0].say("exit 0").await.expect("it is open");
+    let session = release.session(&watch, &load_clients[0]).await;
     watch.ended(&session, Reason::UserExit).await;
     release.ready_pods("controller", 1, &controllers).await;
-    all_answer(&members[1..]).await;
+    all_answer(&load_clients[1..]).await;
     drop(echo);
     release.remove().await;
 }
@@ -155,37 +155,37 @@ async fn without_controllers_sessions_go_on_and_end() {
 async fn parted(
     release: &Release,
     watch: &SessionWatch,
-    mut members: Vec<Member>,
+    mut load_clients: Vec<LoadClient>,
     pod: &str,
-) -> (Vec<Member>, Vec<Member>) {
+) -> (Vec<LoadClient>, Vec<LoadClient>) {
     let (mut on_it, mut others) = (vec![], vec![]);
     let parting = async {
         loop {
-            for member in members.drain(..) {
-                let session = release.session(watch, &member).await;
-                if session.spec.gateway.name == pod { on_it.push(member) } else { others.push(member) }
+            for load_client in load_clients.drain(..) {
+                let session = release.session(watch, &load_client).await;
+                if session.spec.gateway.name == pod { on_it.push(load_client) } else { others.push(load_client) }
             }
             if !on_it.is_empty() && !others.is_empty() {
                 break;
             }
-            members = release.open(1).await;
+            load_clients = release.open(1).await;
         }
     };
     tokio::time::timeout(patience(), parting).await.expect("the Service spreads connections over its gateways");
     (on_it, others)
 }
 
-async fn members_on(release: &Release, watch: &SessionWatch, members: &[Member], pod: &str) -> usize {
+async fn load_clients_on(release: &Release, watch: &SessionWatch, load_clients: &[LoadClient], pod: &str) -> usize {
     let mut number = 0;
-    for member in members {
-        number += usize::from(release.session(watch, member).await.spec.gateway.name == pod);
+    for load_client in load_clients {
+        number += usize::from(release.session(watch, load_client).await.spec.gateway.name == pod);
     }
     number
 }
 
-pub async fn all_answer(members: &[Member]) {
-    for member in members {
-        member.answers().await.unwrap_or_else(|why| panic!("{}: {why}", member.software));
+pub async fn all_answer(load_clients: &[LoadClient]) {
+    for load_client in load_clients {
+        load_client.answers().await.unwrap_or_else(|why| panic!("{}: {why}", load_client.software));
     }
 }
 
@@ -193,7 +193,7 @@ pub async fn all_answer(members: &[Member]) {
 async fn ended(watch: &SessionWatch, pod: &str, size: usize, reason: Reason, deadline: Duration) {
     watch
         .until(deadline, &format!("{size} sessions of {pod} have ended as {reason}"), |seen| {
-            let of_it = stories(seen).into_values().filter(|it| it.session().spec.gateway.name == pod);
+            let of_it = histories(seen).into_values().filter(|it| it.session().spec.gateway.name == pod);
             let ended =
                 of_it.filter(|it| it.last.phase != Phase::Active && it.last.reason.as_deref() == Some(reason.as_str()));
             (ended.count() >= size).then_some(())
@@ -228,11 +228,11 @@ impl Newcomers {
         let task = tokio::spawn(async move {
             let mut served = 0;
             while !stopped.load(Ordering::Relaxed) {
-                let member = Member::open(gateway, "alice:web-1").await;
-                let member = member.unwrap_or_else(|why| panic!("newcomer {served} was refused: {why}"));
-                member.answers().await.unwrap_or_else(|why| panic!("newcomer {served}: {why}"));
-                let _ = member.say("exit 0").await;
-                member.gone().await;
+                let load_client = LoadClient::open(gateway, "alice:web-1").await;
+                let load_client = load_client.unwrap_or_else(|why| panic!("newcomer {served} was refused: {why}"));
+                load_client.answers().await.unwrap_or_else(|why| panic!("newcomer {served}: {why}"));
+                let _ = load_client.say("exit 0").await;
+                load_client.gone().await;
                 served += 1;
             }
             served

@@ -9,14 +9,16 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use serde_json::json;
 
-use bastion_e2e::{ControlPlane, Controller, Echo, Gateway, Member, Namespace, SessionWatch, crowd, patience};
-use bastion_e2e::{eventually, stories};
+use bastion_e2e::{
+    ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch, open_load_clients, patience,
+};
+use bastion_e2e::{eventually, histories};
 
 /// Within this time the sessions of a dead gateway are shown as ended.
 pub const LOST_GATEWAY: Duration = Duration::from_secs(30);
 
-/// A bastion that is ready for a crowd. What is stopped first comes first.
-pub struct Field {
+/// A bastion that is ready for a group of load clients. What is stopped first comes first.
+pub struct Environment {
     pub gateways: Vec<Gateway>,
     pub controllers: Vec<Controller>,
     pub watch: SessionWatch,
@@ -24,21 +26,22 @@ pub struct Field {
     pub namespace: Namespace,
 }
 
-impl Field {
+impl Environment {
     /// With this many gateways, on a control plane of its own, so that nobody else's requests are counted.
     pub async fn with_gateways(number: usize) -> Self {
         let namespace = Namespace::on(Arc::new(ControlPlane::start().await)).await;
         let echo = Echo::start().await;
         namespace.user("alice").await;
         echo.add_to(&namespace, "web-1", json!({})).await;
-        let mut field = Self { gateways: vec![], controllers: vec![], watch: namespace.watch().await, echo, namespace };
+        let mut environment =
+            Self { gateways: vec![], controllers: vec![], watch: namespace.watch().await, echo, namespace };
         for _ in 0..2 {
-            field.add_controller().await;
+            environment.add_controller().await;
         }
         for _ in 0..number {
-            field.add_gateway().await;
+            environment.add_gateway().await;
         }
-        field
+        environment
     }
 
     /// One gateway more.
@@ -54,20 +57,20 @@ impl Field {
     }
 
     /// Opens alice's sessions on `web-1` through a gateway.
-    pub async fn open(&self, gateway: usize, size: usize) -> Vec<Member> {
+    pub async fn open(&self, gateway: usize, size: usize) -> Vec<LoadClient> {
         self.open_on("web-1", gateway, size).await
     }
 
     /// Opens alice's sessions on another target.
-    pub async fn open_on(&self, target: &str, gateway: usize, size: usize) -> Vec<Member> {
-        crowd(self.gateways[gateway].address, &format!("alice:{target}"), size).await
+    pub async fn open_on(&self, target: &str, gateway: usize, size: usize) -> Vec<LoadClient> {
+        open_load_clients(self.gateways[gateway].address, &format!("alice:{target}"), size).await
     }
 
-    /// The session behind a member.
-    pub async fn session(&self, member: &Member) -> BastionSession {
-        let of_it = |session: &BastionSession| session.spec.client.software.as_ref() == Some(&member.software);
+    /// The session behind a load client.
+    pub async fn session(&self, load_client: &LoadClient) -> BastionSession {
+        let of_it = |session: &BastionSession| session.spec.client.software.as_ref() == Some(&load_client.software);
         self.watch
-            .until(patience(), "the session of a member", |seen| {
+            .until(patience(), "the session of a load_client", |seen| {
                 seen.iter().find(|it| of_it(&it.session)).map(|it| it.session.clone())
             })
             .await
@@ -86,14 +89,17 @@ impl Field {
     }
 
     /// Checks that sessions go on: shown as Active, and each of them answers.
-    pub async fn go_on(&self, members: &[Member]) {
-        let answers = futures::future::join_all(members.iter().map(Member::answers)).await;
+    pub async fn go_on(&self, load_clients: &[LoadClient]) {
+        let answers = futures::future::join_all(load_clients.iter().map(LoadClient::answers)).await;
         answers.into_iter().collect::<Result<(), String>>().expect("every session answers");
         let seen = self.watch.seen();
-        let stories = stories(&seen);
-        for member in members {
-            let story = stories.values().find(|it| it.software() == member.software).expect("the member has a session");
-            assert_eq!(story.last.phase, Phase::Active, "of {}: {:?}", story.name, story.session().status);
+        let histories = histories(&seen);
+        for load_client in load_clients {
+            let history = histories
+                .values()
+                .find(|it| it.software() == load_client.software)
+                .expect("the load_client has a session");
+            assert_eq!(history.last.phase, Phase::Active, "of {}: {:?}", history.name, history.session().status);
         }
     }
 

@@ -30,7 +30,7 @@ pub const OPENSSH: usize = 1;
 pub const DIRECT: usize = 2;
 
 /// Where it is measured. What is stopped first comes first.
-pub struct Ground {
+pub struct Environment {
     pub ways: [Way; 3],
     pub gateway: Gateway,
     pub bastion: Sshd,
@@ -48,7 +48,7 @@ pub struct Way {
     dir: PathBuf,
 }
 
-impl Ground {
+impl Environment {
     pub async fn set_up() -> Self {
         let namespace = Namespace::on(Arc::new(ControlPlane::start().await)).await;
         let target = Sshd::start_with(SSHD).await;

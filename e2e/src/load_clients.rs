@@ -1,4 +1,4 @@
-//! A crowd: SSH clients and a target inside the tests' own process, where as many real ones would need a process
+//! Load clients: SSH clients and a target inside the tests' own process, where as many real ones would need a process
 //! each. Only for load; everything else uses the real `ssh` and sshd.
 
 use std::borrow::Cow;
@@ -25,24 +25,25 @@ use crate::objects::{bastion_target, merge};
 use crate::run::{Run, unique};
 use crate::wait::patience;
 
-/// How many of a crowd sign in at the same time.
-const AT_A_TIME: usize = 16;
+/// How many of a group of load clients sign in at the same time.
+const CONCURRENT_SIGN_INS: usize = 16;
 
-/// How much of what a member has received is kept.
-const REMEMBERED: usize = 4096;
+/// How much of what a load client has received is kept.
+const MAX_KEPT_BYTES: usize = 4096;
 
 /// Opens this many sessions with a shell, each of which answers.
-pub async fn crowd(gateway: SocketAddr, sign_in_name: &str, size: usize) -> Vec<Member> {
+pub async fn open_load_clients(gateway: SocketAddr, sign_in_name: &str, size: usize) -> Vec<LoadClient> {
     let open = async |_| {
-        let member = Member::open(gateway, sign_in_name).await.unwrap_or_else(|why| panic!("{sign_in_name}: {why}"));
-        member.answers().await.unwrap_or_else(|why| panic!("{sign_in_name}: {why}"));
-        member
+        let load_client =
+            LoadClient::open(gateway, sign_in_name).await.unwrap_or_else(|why| panic!("{sign_in_name}: {why}"));
+        load_client.answers().await.unwrap_or_else(|why| panic!("{sign_in_name}: {why}"));
+        load_client
     };
-    stream::iter(0..size).map(open).buffer_unordered(AT_A_TIME).collect().await
+    stream::iter(0..size).map(open).buffer_unordered(CONCURRENT_SIGN_INS).collect().await
 }
 
 /// One client with one shell. It leaves by itself when its shell is closed, as `ssh` does.
-pub struct Member {
+pub struct LoadClient {
     /// What it says that it is, of which there is one in this run: `spec.client.software` of its session.
     pub software: String,
     shell: ChannelWriteHalf<client::Msg>,
@@ -51,18 +52,18 @@ pub struct Member {
     socket: Socket,
 }
 
-impl Member {
+impl LoadClient {
     /// Signs in with the key that all users of the run have, and opens a shell.
     pub async fn open(gateway: SocketAddr, sign_in_name: &str) -> Result<Self, String> {
         Self::open_as(gateway, sign_in_name, Self::some_software()).await
     }
 
-    /// What no other member says that it is.
+    /// What no other load client says that it is.
     pub fn some_software() -> String {
-        format!("SSH-2.0-Member_{}", unique())
+        format!("SSH-2.0-LoadClient_{}", unique())
     }
 
-    /// As [`Member::open`], so that its session is known by `software` also where it does not come to a shell.
+    /// As [`LoadClient::open`], so that its session is known by `software` also where it does not come to a shell.
     pub async fn open_as(gateway: SocketAddr, sign_in_name: &str, software: String) -> Result<Self, String> {
         let connected = async { twice(TcpStream::connect(gateway).await?) };
         let (stream, socket) = connected.await.map_err(|error| error.to_string())?;
@@ -157,7 +158,7 @@ async fn listen(
         let (ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) = message else { continue };
         received.send_modify(|text| {
             text.push_str(&String::from_utf8_lossy(&data));
-            let surplus = text.len().saturating_sub(REMEMBERED);
+            let surplus = text.len().saturating_sub(MAX_KEPT_BYTES);
             text.drain(..text.ceil_char_boundary(surplus));
         });
     }

@@ -46,8 +46,8 @@ async fn assert_back_to(bastion: &Bastion, files: usize, threads_before: usize) 
 const IDENTIFICATION: &[u8] = b"SSH-2.0-rough\r\n";
 
 /// How many clients of garbage come, and how many of them at the same time.
-const ROUGH: usize = 10_000;
-const AT_A_TIME: usize = 50;
+const GARBAGE_CLIENTS: usize = 10_000;
+const CONCURRENT_CLIENTS: usize = 50;
 
 /// A packet before there are keys, of this type and with this content.
 fn packet(message: u8, content: &[u8]) -> Vec<u8> {
@@ -133,9 +133,9 @@ async fn ten_thousand_clients_of_garbage_leave_a_session_undisturbed_and_nothing
     let mut alice = bastion.open("alice").await;
     let start = (open_files(&bastion).await, threads(&bastion));
     let memory = resident_kibibytes(&bastion);
-    for thousand in 0..ROUGH / 1000 {
+    for thousand in 0..GARBAGE_CLIENTS / 1000 {
         let numbers = stream::iter(thousand * 1000..(thousand + 1) * 1000);
-        numbers.map(|number| is_rough(&bastion, number)).buffer_unordered(AT_A_TIME).collect::<()>().await;
+        numbers.map(|number| is_rough(&bastion, number)).buffer_unordered(CONCURRENT_CLIENTS).collect::<()>().await;
         alice.still_answers().await;
     }
     assert_back_to(&bastion, start.0, start.1).await;
@@ -167,10 +167,10 @@ async fn floods_of_channels_and_requests_leave_other_sessions_undisturbed_and_no
         };
         tokio::select! {
             // The gateway may stop reading, and that is an answer too.
-            _ = timeout(FLOOD, flooding) => {}
+            _ = timeout(FLOOD_DURATION, flooding) => {}
             () = async { loop { alice.still_answers().await } } => {}
         }
-        let _ = timeout(FLOOD, mallory.disconnect(Disconnect::ByApplication, "", "")).await;
+        let _ = timeout(FLOOD_DURATION, mallory.disconnect(Disconnect::ByApplication, "", "")).await;
         drop(mallory);
         alice.still_answers().await;
         assert_back_to(&bastion, start.0, start.1).await;
@@ -180,7 +180,7 @@ async fn floods_of_channels_and_requests_leave_other_sessions_undisturbed_and_no
 }
 
 /// How long a flood goes on that nobody stops.
-const FLOOD: Duration = Duration::from_secs(5);
+const FLOOD_DURATION: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy)]
 enum Flood {

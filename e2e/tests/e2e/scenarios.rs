@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::programs::get;
 use bastion_e2e::refusal::assert_let_through;
-use bastion_e2e::{AT_ONCE, Bastion, Gateway, Namespace, Open, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Gateway, Namespace, Open, PROMPT_BOUND, Sshd, eventually, patience};
 
 #[tokio::test]
 async fn exit_closes_the_session_with_its_exit_code() {
@@ -19,7 +19,7 @@ async fn exit_closes_the_session_with_its_exit_code() {
     ssh.say("exit 3").await;
     let end = bastion.watch.ended(&session, Reason::UserExit).await;
     assert_eq!(end.session.status.expect("a status").exit_code, Some(3));
-    assert_eq!(ssh.finish(AT_ONCE).await.code, Some(3));
+    assert_eq!(ssh.finish(PROMPT_BOUND).await.code, Some(3));
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn an_administrator_terminates_a_session_and_its_user_reads_who_and_why() 
     let kubectl = bastion.namespace.kubectl(&["patch", "bastionsession", &name, "--type=merge", "-p", patch]).await;
     assert_eq!(kubectl.code, Some(0), "{kubectl:?}");
     bastion.watch.ended(&session, Reason::AdminTerminated).await;
-    let outcome = ssh.finish(AT_ONCE).await;
+    let outcome = ssh.finish(PROMPT_BOUND).await;
     let told = "bastion: session terminated by admin: maintenance at noon";
     assert!(outcome.stderr.contains(told), "the user read {outcome:?}");
     assert_ne!(outcome.code, Some(0), "a terminated session is no success: {outcome:?}");
@@ -78,7 +78,7 @@ async fn a_terminated_user_at_a_terminal_reads_who_and_why() {
     let patched = bastion.namespace.patch_session(&bastion.namespace.admin(), &session.name_any(), termination).await;
     assert_let_through("the termination", patched);
     bastion.watch.ended(&session, Reason::AdminTerminated).await;
-    let outcome = ssh.finish(AT_ONCE).await;
+    let outcome = ssh.finish(PROMPT_BOUND).await;
     let all = format!("{}{}", outcome.stdout, outcome.stderr);
     assert!(all.contains("bastion: session terminated by admin: maintenance"), "the user read {outcome:?}");
 }
@@ -91,7 +91,7 @@ async fn a_session_whose_object_is_deleted_is_terminated() {
     let kubectl = bastion.namespace.kubectl(&["delete", "bastionsession", &name, "--wait=false"]).await;
     assert_eq!(kubectl.code, Some(0), "{kubectl:?}");
     bastion.watch.ended(&session, Reason::AdminTerminated).await;
-    assert_ne!(ssh.finish(AT_ONCE).await.code, Some(0));
+    assert_ne!(ssh.finish(PROMPT_BOUND).await.code, Some(0));
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_user_who_terminates_their_own_session_closes_it() {
         bastion.namespace.patch_session(&client, &session.name_any(), termination).await,
     );
     bastion.watch.ended(&session, Reason::ApiClosed).await;
-    ssh.finish(AT_ONCE).await;
+    ssh.finish(PROMPT_BOUND).await;
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_target_that_closes_the_connection_ends_the_session() {
     join_all(open.iter_mut().map(|it| it.ssh.say("kill -KILL $PPID"))).await;
     for Open { ssh, session } in &mut open {
         bastion.watch.ended(session, Reason::TargetClosed).await;
-        let outcome = ssh.finish(AT_ONCE).await;
+        let outcome = ssh.finish(PROMPT_BOUND).await;
         assert!(outcome.stderr.contains("bastion: "), "the user reads that the target is gone: {outcome:?}");
     }
 }
@@ -134,9 +134,9 @@ async fn a_gateway_that_is_stopped_leaves_nothing_active() {
     bastion.gateway.process.signal(Signal::SIGTERM);
     for Open { mut ssh, session } in [open.0, open.1, open.2] {
         bastion.watch.ended(&session, Reason::GatewayShutdown).await;
-        ssh.finish(AT_ONCE).await;
+        ssh.finish(PROMPT_BOUND).await;
     }
-    let outcome = bastion.gateway.process.finish(AT_ONCE).await;
+    let outcome = bastion.gateway.process.finish(PROMPT_BOUND).await;
     assert_eq!(outcome.code, Some(0), "after {:?}", start.elapsed());
 }
 
@@ -146,7 +146,7 @@ async fn a_gateway_that_drains_lets_sessions_go_on_and_nobody_in() {
     let mut draining = Gateway::start_with(&bastion.namespace, "gateway-1", &["--grace-period", "10m"]).await;
     let mut alice = bastion.open_on(&draining, "alice", "web-1").await;
     draining.process.signal(Signal::SIGTERM);
-    eventually(AT_ONCE, "nobody gets in any more", async || {
+    eventually(PROMPT_BOUND, "nobody gets in any more", async || {
         let outcome = draining.ssh("bob:web-1").await.command("echo through").run().await;
         if outcome.code == Some(255) && outcome.stdout.is_empty() { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
@@ -157,7 +157,7 @@ async fn a_gateway_that_drains_lets_sessions_go_on_and_nobody_in() {
     assert_eq!(bastion.watch.phase(&alice.session), Phase::Active);
     alice.ssh.say("exit").await;
     bastion.watch.ended(&alice.session, Reason::UserExit).await;
-    assert_eq!(draining.process.finish(AT_ONCE).await.code, Some(0), "it ends when its last session has");
+    assert_eq!(draining.process.finish(PROMPT_BOUND).await.code, Some(0), "it ends when its last session has");
 }
 
 #[tokio::test]

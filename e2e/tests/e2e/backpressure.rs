@@ -13,7 +13,7 @@ use tokio::time::{Instant, interval, timeout};
 use bastion_e2e::process::{Process, command, spawn};
 use bastion_e2e::run::unique;
 use bastion_e2e::russh_client;
-use bastion_e2e::{AT_ONCE, Bastion, Open, eventually, patience, weight};
+use bastion_e2e::{Bastion, Open, PROMPT_BOUND, eventually, patience, weight};
 
 const MEBIBYTE: usize = 1 << 20;
 
@@ -157,7 +157,7 @@ async fn the_end_of_the_output_passes_while_the_input_goes_on() {
     let mut channel = client.channel_open_session().await.expect("a channel");
     channel.exec(true, format!("exec >&- 2>&-; cat > {}; exit 6", file.display())).await.expect("a command");
     let ended = async { while !matches!(channel.wait().await.expect("a message"), ChannelMsg::Eof) {} };
-    timeout(AT_ONCE, ended).await.expect("the end of the output, while the command runs");
+    timeout(PROMPT_BOUND, ended).await.expect("the end of the output, while the command runs");
     channel.data(&b"after that"[..]).await.expect("data");
     channel.eof().await.expect("an end");
     let mut code = None;

@@ -1,4 +1,4 @@
-//! Everything that the scenes are played on: control plane, target, controller, gateways, and the samples.
+//! Everything that the scenarios run in: control plane, target, controller, gateways, and the samples.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use bastion_e2e::{
 const NAMESPACE: &str = "bastion-system";
 
 /// One controller and two gateways, with alice who may connect to web-1.
-pub struct Stage {
+pub struct Environment {
     start: Instant,
     pub namespace: Namespace,
     pub watch: SessionWatch,
@@ -37,7 +37,7 @@ pub struct Stage {
     sshd: Arc<Sshd>,
 }
 
-impl Stage {
+impl Environment {
     /// Starts everything.
     pub async fn set_up() -> Self {
         let start = Instant::now();

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, RwLock};
 use crate::ledger::Ledger;
 use bastion_e2e::programs::Setting;
 use bastion_e2e::redis::{RedisServer, environment_for};
-use bastion_e2e::{ControlPlane, Controller, Echo, Gateway, Member, Namespace, SessionWatch};
+use bastion_e2e::{ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch};
 
 /// How long finished sessions stay.
 const RETENTION: &str = "1m";
@@ -22,7 +22,7 @@ const RETENTION: &str = "1m";
 const SETTLED_WITHIN: Duration = Duration::from_secs(40);
 
 /// Everything, each part under the lock of whoever breaks it.
-pub struct Ground {
+pub struct Environment {
     pub watch: SessionWatch,
     pub gateways: [Mutex<Gateway>; 2],
     /// Where the gateways listen at present.
@@ -37,12 +37,12 @@ pub struct Ground {
     pub faults: RwLock<()>,
     /// Held for reading by people while they do something.
     pub people: RwLock<()>,
-    pub members: Cell<Vec<Arc<Member>>>,
+    pub load_clients: Cell<Vec<Arc<LoadClient>>>,
     pub ledger: Ledger,
     pub namespace: Namespace,
 }
 
-impl Ground {
+impl Environment {
     pub async fn set_up() -> Self {
         let namespace = Namespace::on(Arc::new(ControlPlane::start().await)).await;
         let echo = Echo::start().await;
@@ -65,7 +65,7 @@ impl Ground {
             api: RwLock::default(),
             faults: RwLock::default(),
             people: RwLock::default(),
-            members: Cell::default(),
+            load_clients: Cell::default(),
             ledger: Ledger::default(),
             namespace,
         }
@@ -110,9 +110,9 @@ impl Ground {
             gateways += gateway.lock().await.sessions_active().await;
         }
         let target = self.echo.lock().await.open();
-        let mut members = self.members.lock().expect("no panic");
-        members.retain(|member| !member.is_gone());
-        [api.items.len(), gateways, target, members.len()]
+        let mut load_clients = self.load_clients.lock().expect("no panic");
+        load_clients.retain(|load_client| !load_client.is_gone());
+        [api.items.len(), gateways, target, load_clients.len()]
     }
 
     /// Copies the logs of the programs to where they stay.
