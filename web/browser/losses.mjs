@@ -69,7 +69,7 @@ export const losses = {
     await ask("recorded 200");
     const [page] = pages;
     await page.goto(`${CONSOLE_URL}/history?reason=GatewayLost&size=1000`);
-    await page.getByText("200 records from here").waitFor();
+    await page.getByText("200 records on this page").waitFor();
     const reasons = await page.locator('tbody [data-column="reason"]').allInnerTexts();
     assert.ok(reasons.length === 200 && reasons.every((it) => it === "The gateway was lost"), String(reasons));
     await picture(page, "history");

@@ -8,7 +8,7 @@ const SOON = { timeout: 20_000 };
 
 /** The page shows nothing but the way in, by itself, and lets in whom the cluster knows. */
 async function isOver(page, name) {
-  await page.getByText("Your sign-in is over").waitFor({ timeout: 40_000 });
+  await page.getByText("Your sign-in has expired").waitFor({ timeout: 40_000 });
   assert.equal(await rows(page).count(), 0);
   await picture(page, "over");
   await signIn(page);
@@ -21,7 +21,7 @@ async function isOver(page, name) {
 /** The page shows nothing of others, and does not say either that they have ended. */
 async function showsNoOthers(page, name) {
   await row(page, name).waitFor({ state: "detached", ...SOON });
-  await page.getByText("You see your own sessions only").filter({ hasText: "may not list bastionsessions" }).waitFor();
+  await page.getByText("You see only your own sessions").filter({ hasText: "may not list bastionsessions" }).waitFor();
   await count(page, 0);
   assert.equal(await ended(page, name).count(), 0);
   assert.deepEqual(online(), [name]);
@@ -42,7 +42,7 @@ export const rights = {
     await showsNoOthers(page, name);
     await ask("grant");
     await row(page, name).waitFor(SOON);
-    await page.getByText("You see your own sessions only").waitFor({ state: "detached" });
+    await page.getByText("You see only your own sessions").waitFor({ state: "detached" });
     await agree(page);
   },
 

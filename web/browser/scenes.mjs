@@ -221,7 +221,7 @@ const scenes = {
   /** Who may see nothing sees their own, and why a button does nothing. */
   async own() {
     const page = await signedIn();
-    await page.getByText("You see your own sessions only").waitFor();
+    await page.getByText("You see only your own sessions").waitFor();
     const [others, own] = (await ask("open")).split(" ");
     await count(page, 1);
     assert.deepEqual(await names(page), [own]);

@@ -1,11 +1,11 @@
 // The terminals of a session that is followed: one is shown, the others are tabs.
 
 import { type KeyboardEvent, type ReactNode, useEffect, useRef } from "react";
-import { local } from "../format";
+import { formatLocalTime } from "../format";
 import { XtermStage } from "../recording/stage";
 import type { Terminal } from "./followed";
 import type { Outlets } from "./outlets";
-import type { Words } from "./words";
+import type { ObserveTranslate } from "./messages";
 
 interface TerminalsProps {
   terminals: readonly Terminal[];
@@ -13,19 +13,19 @@ interface TerminalsProps {
   round: number;
   outlets: Outlets;
   readable: boolean;
-  words: Words;
+  t: ObserveTranslate;
   onChoose: (number: number) => void;
 }
 
-export function Terminals({ terminals, shown, round, outlets, readable, words, onChoose }: TerminalsProps): ReactNode {
+export function Terminals({ terminals, shown, round, outlets, readable, t, onChoose }: TerminalsProps): ReactNode {
   const several = terminals.length > 1;
   return (
     <>
-      {several && <Tabs terminals={terminals} shown={shown} words={words} onChoose={onChoose} />}
+      {several && <Tabs terminals={terminals} shown={shown} t={t} onChoose={onChoose} />}
       {terminals.map((terminal) => (
-        <Screen key={`${round} ${terminal.number}`} number={terminal.number} role={several ? "tabpanel" : "group"} hidden={terminal !== shown} outlets={outlets} readable={readable} words={words} />
+        <Screen key={`${round} ${terminal.number}`} number={terminal.number} role={several ? "tabpanel" : "group"} hidden={terminal !== shown} outlets={outlets} readable={readable} t={t} />
       ))}
-      <p className="hint follow-skipped" role="status">{shown?.skipped != null && words("skipped", local(new Date(shown.skipped).toISOString()).slice(11))}</p>
+      <p className="hint follow-skipped" role="status">{shown?.skipped != null && t("skipped", formatLocalTime(new Date(shown.skipped).toISOString()).slice(11))}</p>
     </>
   );
 }
@@ -33,7 +33,7 @@ export function Terminals({ terminals, shown, round, outlets, readable, words, o
 const tabId = (number: number): string => `terminal-tab-${number}`;
 const panelId = (number: number): string => `terminal-${number}`;
 
-function Tabs({ terminals, shown, words, onChoose }: Pick<TerminalsProps, "terminals" | "shown" | "words" | "onChoose">): ReactNode {
+function Tabs({ terminals, shown, t, onChoose }: Pick<TerminalsProps, "terminals" | "shown" | "t" | "onChoose">): ReactNode {
   const move = (event: KeyboardEvent<HTMLDivElement>): void => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const at = terminals.findIndex((it) => it === shown);
@@ -44,13 +44,13 @@ function Tabs({ terminals, shown, words, onChoose }: Pick<TerminalsProps, "termi
     document.getElementById(tabId(next.number))?.focus();
   };
   return (
-    <div className="follow-tabs" role="tablist" aria-label={words("terminals")} onKeyDown={move}>
+    <div className="follow-tabs" role="tablist" aria-label={t("terminals")} onKeyDown={move}>
       {terminals.map(({ number, ended }) => (
         <button
           key={number} type="button" role="tab" id={tabId(number)} aria-controls={panelId(number)} aria-selected={number === shown?.number}
           tabIndex={number === shown?.number ? 0 : -1} onClick={() => onChoose(number)}
         >
-          {words("terminal", number)}{ended && <small> {words("closed")}</small>}
+          {t("terminal", number)}{ended && <small> {t("closed")}</small>}
         </button>
       ))}
     </div>
@@ -63,13 +63,13 @@ interface ScreenProps {
   hidden: boolean;
   outlets: Outlets;
   readable: boolean;
-  words: Words;
+  t: ObserveTranslate;
 }
 
-function Screen({ number, role, hidden, outlets, readable, words }: ScreenProps): ReactNode {
+function Screen({ number, role, hidden, outlets, readable, t }: ScreenProps): ReactNode {
   const host = useRef<HTMLDivElement>(null);
   const stage = useRef<XtermStage | null>(null);
-  const label = words("screen", number);
+  const label = t("screen", number);
   useEffect(() => {
     if (!host.current) return;
     const made = new XtermStage(host.current, label);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { whenUnknown } from "../api";
+import { onUnauthorized } from "../api/client";
 import { PING_EVERY } from "../terminal/wire";
 import { Connection } from "./connection";
 
@@ -53,7 +53,7 @@ afterEach(() => {
   vi.useRealTimers();
   vi.restoreAllMocks();
   vi.unstubAllGlobals();
-  whenUnknown(() => {});
+  onUnauthorized(() => {});
 });
 
 it("hands on what comes for the session that it asks for", () => {
@@ -116,7 +116,7 @@ it("is over with the session", () => {
 it("asks the same address why there is no socket, and gives up where that would stay so", async () => {
   for (const status of [401, 403, 404, 409]) {
     const unknown = vi.fn();
-    whenUnknown(unknown);
+    onUnauthorized(unknown);
     refuse(status);
     connection.leave();
     connection = new Connection("s-1", listener);

@@ -1,6 +1,6 @@
 // The WebSocket of a session that is followed: connects again where it was lost, until there is nothing more to follow.
 
-import { ask, Refused } from "../api";
+import { request, ApiError } from "../api/client";
 import { backoff } from "../live/backoff";
 import { PING_EVERY, Pulse, socketAddress } from "../terminal/wire";
 import { type Output, output, path, PING, PROTOCOL, type Said, said } from "./wire";
@@ -11,7 +11,7 @@ export interface Listener {
   /** It is tried again; `why` where anybody told. */
   lost(why: string | null): void;
   /** It is not. */
-  refused(refusal: Refused): void;
+  refused(refusal: ApiError): void;
 }
 
 const NORMAL = 1000;
@@ -81,9 +81,9 @@ export class Connection {
 
   /** A page cannot read why a WebSocket was refused, but what the same address says otherwise. */
   private async asked(): Promise<void> {
-    const failure = await ask(this.path).then(() => null, (error: unknown) => error);
+    const failure = await request(this.path).then(() => null, (error: unknown) => error);
     if (this.left) return;
-    const refusal = failure instanceof Refused ? failure : null;
+    const refusal = failure instanceof ApiError ? failure : null;
     if (refusal && isFinal(refusal.status)) this.listener.refused(refusal);
     else this.lost(refusal && refusal.status !== UPGRADE_REQUIRED ? refusal.message : null);
   }

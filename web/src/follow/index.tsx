@@ -1,35 +1,36 @@
 // A session that is followed: what its terminals show, as they show it. Nothing can be typed here.
 
 import { type ReactNode, useEffect, useReducer, useState } from "react";
-import type { Me } from "../api";
-import { Empty } from "../parts/Empty";
-import { useHeading } from "../parts/Head";
-import { useScreenReader } from "../parts/hooks";
-import { Link } from "../parts/Link";
+import type { CurrentUser } from "../api/types";
+import { EmptyState } from "../components/EmptyState";
+import { useFocusedHeading } from "../components/PageHeader";
+import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
+import { Link } from "../components/Link";
 import { Connection } from "./connection";
 import { type Followed, heed, looked, NOTHING, type Phase } from "./followed";
 import { Outlets } from "./outlets";
 import "./style.css";
 import { Terminals } from "./Terminals";
-import { useWords, type Words } from "./words";
+import { usePartTranslation } from "../i18n";
+import { messages, type ObserveTranslate } from "./messages";
 
-export default function Follow({ name, me }: { name: string; me: Me }): ReactNode {
-  const words = useWords();
+export default function Follow({ name, me }: { name: string; me: CurrentUser }): ReactNode {
+  const t = usePartTranslation(messages);
   const may = me.rights.observe;
-  if (may?.allowed !== false) return <Following name={name} words={words} />;
-  return <Frame name={name} followed={NOTHING} words={words}><Empty title={words("mayNot")} hint={may.reason} tone="bad" /></Frame>;
+  if (may?.allowed !== false) return <Following name={name} t={t} />;
+  return <Frame name={name} followed={NOTHING} t={t}><EmptyState title={t("mayNot")} hint={may.reason} tone="bad" /></Frame>;
 }
 
-function Following({ name, words }: { name: string; words: Words }): ReactNode {
+function Following({ name, t }: { name: string; t: ObserveTranslate }): ReactNode {
   const [followed, outlets, choose] = useFollowed(name);
-  const [reader, setReader] = useScreenReader();
+  const [reader, setReader] = useScreenReaderMode();
   const { phase, terminals } = followed;
-  const act = terminals.length > 0 && <button type="button" aria-pressed={reader} onClick={() => setReader(!reader)}>{words("reader")}</button>;
+  const act = terminals.length > 0 && <button type="button" aria-pressed={reader} onClick={() => setReader(!reader)}>{t("screenReader")}</button>;
   return (
-    <Frame name={name} followed={followed} words={words} act={act}>
-      <Standing phase={phase} words={words} />
-      {phase.state === "live" && terminals.length === 0 && <Empty title={words("noTerminal")} hint={words("noTerminalHint")} />}
-      <Terminals terminals={terminals} shown={looked(followed)} round={followed.round} outlets={outlets} readable={reader} words={words} onChoose={choose} />
+    <Frame name={name} followed={followed} t={t} act={act}>
+      <Standing phase={phase} t={t} />
+      {phase.state === "live" && terminals.length === 0 && <EmptyState title={t("noTerminal")} hint={t("noTerminalHint")} />}
+      <Terminals terminals={terminals} shown={looked(followed)} round={followed.round} outlets={outlets} readable={reader} t={t} onChoose={choose} />
     </Frame>
   );
 }
@@ -58,24 +59,24 @@ function useFollowed(name: string): [Followed, Outlets, (number: number) => void
 interface FrameProps {
   name: string;
   followed: Followed;
-  words: Words;
+  t: ObserveTranslate;
   act?: ReactNode;
   children: ReactNode;
 }
 
-function Frame({ name, followed: { whose, phase }, words, act, children }: FrameProps): ReactNode {
-  const heading = useHeading();
+function Frame({ name, followed: { whose, phase }, t, act, children }: FrameProps): ReactNode {
+  const heading = useFocusedHeading();
   return (
     <main className="page follow">
       <header className="head">
         <div className="title">
-          <h1 ref={heading} tabIndex={-1}>{whose ? words("of", whose.user, `${whose.login}@${whose.target}`) : name}</h1>
-          <span className={phase.state === "live" ? "mark live" : phase.state === "connecting" ? "mark" : "mark old"} role="status" data-testid="state">{words(phase.state)}</span>
-          {whose && phase.state === "live" && <span className="mark old" data-testid="watching">{words("watching", whose.user)}</span>}
+          <h1 ref={heading} tabIndex={-1}>{whose ? t("of", whose.user, `${whose.login}@${whose.target}`) : name}</h1>
+          <span className={phase.state === "live" ? "mark live" : phase.state === "connecting" ? "mark" : "mark old"} role="status" data-testid="state">{t(phase.state)}</span>
+          {whose && phase.state === "live" && <span className="mark old" data-testid="watching">{t("watching", whose.user)}</span>}
         </div>
         <span className="fill" />
         {act}
-        <Link to={`/sessions/${encodeURIComponent(name)}`} className="button">{words("toSession")}</Link>
+        <Link to={`/sessions/${encodeURIComponent(name)}`} className="button">{t("toSession")}</Link>
       </header>
       {children}
     </main>
@@ -83,14 +84,14 @@ function Frame({ name, followed: { whose, phase }, words, act, children }: Frame
 }
 
 /** Why nothing new is shown, where that is so. */
-function Standing({ phase, words }: { phase: Phase; words: Words }): ReactNode {
+function Standing({ phase, t }: { phase: Phase; t: ObserveTranslate }): ReactNode {
   switch (phase.state) {
     case "lost":
-      return <p className="notice" role="status">{phase.why === null ? words("trying") : words("tryingWhy", phase.why)}</p>;
+      return <p className="notice" role="status">{phase.why === null ? t("trying") : t("tryingWhy", phase.why)}</p>;
     case "refused":
-      return <Empty title={words(REFUSALS[phase.status] ?? "fails")} hint={phase.why} tone="bad" />;
+      return <EmptyState title={t(REFUSALS[phase.status] ?? "fails")} hint={phase.why} tone="bad" />;
     case "over":
-      return <p className="notice" role="status">{words("ended", words.reason(phase.end.reason))}{phase.end.message && <small> {phase.end.message}</small>}</p>;
+      return <p className="notice" role="status">{t("ended", t.reason(phase.end.reason))}{phase.end.message && <small> {phase.end.message}</small>}</p>;
     default:
       return null;
   }

@@ -1,6 +1,6 @@
 // What the console says on the WebSocket of a session that is followed. The page answers with pings alone: it changes nothing.
 
-import type { Session } from "../api";
+import type { Session } from "../api/types";
 
 export interface Whose {
   session: string;

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { AT } from "../samples";
+import { START_TIME } from "../fixtures";
 import { Feed } from "./connection";
 
 class Socket {
@@ -17,7 +17,7 @@ class Socket {
 }
 const last = (): Socket => Socket.all.at(-1)!;
 const snapshot = (part: number, subject: string | null): { data: string } => ({
-  data: JSON.stringify({ type: "snapshot", sequence: 0, timestamp: AT, data: { live: true, part, parts: 2, sessions: [], subject } }),
+  data: JSON.stringify({ type: "snapshot", sequence: 0, timestamp: START_TIME, data: { live: true, part, parts: 2, sessions: [], subject } }),
 });
 
 beforeEach(() => {

@@ -1,7 +1,7 @@
 // What the live feed says, and what is online by it: pure. A page is never wrong in silence: whatever does not follow from
 // what came before is a gap, and then everything is asked for anew.
 
-import type { Session } from "../api";
+import type { Session } from "../api/types";
 
 export interface Ended {
   session: Session;

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { session } from "../samples";
+import { makeSession } from "../fixtures";
 import type { Ended } from "./feed";
 import { BOUNDS, distribution, pulse, ranked } from "./figures";
 
 const END = "2026-01-02T03:04:05Z";
 const after = (milliseconds: number): Ended => ({
-  session: session("a", { status: "closed", end_time: END }), shownAt: Date.parse(END) + milliseconds,
+  session: makeSession("a", { status: "closed", end_time: END }), shownAt: Date.parse(END) + milliseconds,
 });
 
 describe("the distribution", () => {
@@ -17,7 +17,7 @@ describe("the distribution", () => {
   });
 
   it("has no ends that nobody saw", () => {
-    const unseen: Ended = { session: session("a"), shownAt: 0 };
+    const unseen: Ended = { session: makeSession("a"), shownAt: 0 };
     expect(distribution([])).toBeNull();
     expect(distribution([unseen])).toBeNull();
     expect(distribution([unseen, after(7)])).toMatchObject({ count: 1, median: 7, p99: 7 });

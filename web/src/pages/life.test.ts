@@ -1,22 +1,22 @@
 import { describe, expect, it } from "vitest";
-import type { Happening, Session } from "../api";
-import { AT, session } from "../samples";
+import type { SessionEvent, Session } from "../api/types";
+import { START_TIME, makeSession } from "../fixtures";
 import { left, life, looks } from "./life";
 
-const event = (second: number, reason: string, more: Partial<Happening> = {}): Happening => ({
+const event = (second: number, reason: string, more: Partial<SessionEvent> = {}): SessionEvent => ({
   time: `2026-01-02T03:04:${String(second).padStart(2, "0")}.000000Z`, type: "Normal", reason, message: `of ${reason}`, count: 1, ...more,
 });
-const kinds = (one: Session, ...events: Happening[]): string[] => life(one, events).map((it) => `${it.kind}${it.name ? ` ${it.name}` : ""}`);
+const kinds = (one: Session, ...events: SessionEvent[]): string[] => life(one, events).map((it) => `${it.kind}${it.name ? ` ${it.name}` : ""}`);
 
 describe("a life", () => {
   it("is there without Events", () => {
-    expect(kinds(session("a"))).toEqual(["began"]);
-    const ended = session("a", { status: "closed", reason: "UserExit", end_time: "2026-01-02T03:04:50Z" });
+    expect(kinds(makeSession("a"))).toEqual(["began"]);
+    const ended = makeSession("a", { status: "closed", reason: "UserExit", end_time: "2026-01-02T03:04:50Z" });
     expect(kinds(ended)).toEqual(["began", "ended"]);
   });
 
   it("tells once what both tell, in order", () => {
-    const ended = session("a", { status: "closed", reason: "UserExit", end_time: "2026-01-02T03:04:50Z", message: "exit" });
+    const ended = makeSession("a", { status: "closed", reason: "UserExit", end_time: "2026-01-02T03:04:50Z", message: "exit" });
     const steps = life(ended, [event(50, "UserExit"), event(6, "Started"), event(20, "Refused", { type: "Warning", count: 3 })]);
     expect(steps.map((it) => [it.kind, it.text])).toEqual([["began", "of Started"], ["event", "of Refused"], ["ended", "exit"]]);
     expect(steps[1]).toMatchObject({ warning: true, count: 3, name: "Refused" });
@@ -24,13 +24,13 @@ describe("a life", () => {
 
   it("has what was asked for before the end, whenever that was", () => {
     const termination = { requested_by: "bob", reason: "noon" };
-    expect(kinds(session("a", { termination }))).toEqual(["began", "asked bob"]);
-    const ended = session("a", { termination, status: "terminated", reason: "AdminTerminated", end_time: "2026-01-02T03:04:50Z" });
+    expect(kinds(makeSession("a", { termination }))).toEqual(["began", "asked bob"]);
+    const ended = makeSession("a", { termination, status: "terminated", reason: "AdminTerminated", end_time: "2026-01-02T03:04:50Z" });
     expect(kinds(ended, event(55, "Stored"))).toEqual(["began", "asked bob", "ended", "event Stored"]);
   });
 
   it("ends at an unknown time where nobody saw it", () => {
-    const lost = session("a", { status: "terminated", reason: "GatewayLost", last_seen_time: AT });
+    const lost = makeSession("a", { status: "terminated", reason: "GatewayLost", last_seen_time: START_TIME });
     expect(kinds(lost)).toEqual(["began", "seen", "ended"]);
   });
 });
@@ -41,7 +41,7 @@ it("says what is left of a limit", () => {
 
 it("looks at a session until it has ended, and twice after that", () => {
   const pause = looks();
-  const [open, ended] = [{ answer: { session: session("a") } }, { answer: { session: session("a", { status: "closed" }) } }];
-  const outcomes = [open, { failure: new Error("down") }, open, ended, ended, ended];
+  const [open, ended] = [{ data: { session: makeSession("a") } }, { data: { session: makeSession("a", { status: "closed" }) } }];
+  const outcomes = [open, { error: new Error("down") }, open, ended, ended, ended];
   expect(outcomes.map(pause)).toEqual([2000, 2000, 2000, 2000, 15_000, null]);
 });

@@ -1,7 +1,7 @@
 // The life of a session, from the session itself and from its Events: pure.
 
-import type { Happening, Session } from "../api";
-import type { Pause } from "../parts/asking";
+import type { SessionEvent, Session } from "../api/types";
+import type { NextDelay } from "../hooks/poll";
 
 export interface Step {
   /** Null where nobody told. */
@@ -17,9 +17,9 @@ export interface Step {
 const step = (kind: Step["kind"], time: string | null, text: string | null): Step => ({ kind, time, text, name: null, warning: false, count: 1 });
 
 /** What an Event and the session both tell is there once: the session's own word stays when Events are long gone. */
-export function life(session: Session, events: readonly Happening[]): Step[] {
+export function life(session: Session, events: readonly SessionEvent[]): Step[] {
   const started = events.find((it) => it.reason === "Started");
-  const own = (it: Happening): boolean => it !== started && (session.reason === null || it.reason !== session.reason);
+  const own = (it: SessionEvent): boolean => it !== started && (session.reason === null || it.reason !== session.reason);
   const steps = [step("began", session.start_time, started?.message ?? null)];
   for (const it of events.filter(own)) {
     steps.push({ ...step("event", it.time, it.message), name: it.reason, warning: it.type === "Warning", count: it.count });
@@ -46,9 +46,9 @@ const LOOK = 2000;
  * When one session is looked at: often while it is open; once it has ended soon again, for the Events that came late, and
  * then for what became of its recording. A session that has ended stays as it is.
  */
-export function looks(): Pause<{ session: Session }> {
+export function looks(): NextDelay<{ session: Session }> {
   const after = [LOOK, 15_000];
-  return ({ answer }) => (answer && answer.session.status !== "active" ? (after.shift() ?? null) : LOOK);
+  return ({ data }) => (data && data.session.status !== "active" ? (after.shift() ?? null) : LOOK);
 }
 
 /** How many seconds are left of a limit, of which so many are used; null where there is no limit or nobody knows. */

@@ -1,12 +1,12 @@
 import { expect, it } from "vitest";
-import type { Me, Target } from "../api";
+import type { CurrentUser, Target } from "../api/types";
 import { hindrance, matching, terminalAddress } from "./targetList";
 
 const target = (more: Partial<Target> = {}): Target => ({
   name: "web-1", address: "192.0.2.7", port: 22, logins: ["root"], groups: ["web"], description: null, may_connect: true, may_connect_as: ["root"], ...more,
 });
 const may = { allowed: true, reason: null };
-const me = (connect = may as Me["rights"]["connect"]): Me => ({
+const me = (connect = may as CurrentUser["rights"]["connect"]): CurrentUser => ({
   user: "alice", groups: [], expires: null, namespace: "bastion", rights: { list_sessions: may, terminate_sessions: may, list_targets: may, ...(connect && { connect }) },
 });
 

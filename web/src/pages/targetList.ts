@@ -1,7 +1,7 @@
 // Which targets are on the page, and why one cannot be connected to: pure.
 
-import type { Me, Target } from "../api";
-import type { Word } from "../words";
+import type { CurrentUser, Target } from "../api/types";
+import type { MessageKey } from "../i18n";
 
 /** Those that have each word in their name, address, logins, groups or description. */
 export function matching(targets: readonly Target[], text: string): Target[] {
@@ -13,7 +13,7 @@ export function matching(targets: readonly Target[], text: string): Target[] {
 }
 
 /** Why there is no way to a target: a word of the page, or a sentence of the console; null where there is one. */
-export function hindrance(target: Target, me: Me, hasTerminal: boolean): { word: Word } | { sentence: string } | null {
+export function hindrance(target: Target, me: CurrentUser, hasTerminal: boolean): { word: MessageKey } | { sentence: string } | null {
   if (!hasTerminal) return { word: "noTerminal" };
   if (me.rights.connect && !me.rights.connect.allowed) return me.rights.connect.reason ? { sentence: me.rights.connect.reason } : { word: "mayNotConnect" };
   if (target.may_connect === null) return { word: "nobodyStands" };

@@ -1,13 +1,13 @@
 // What moves a recording: play and pause, the place in it, speed, pauses, and a link to this moment.
 
 import { type ReactNode, useEffect, useRef, useState } from "react";
-import { duration, local, utc } from "../format";
-import { useScreenReader } from "../parts/hooks";
-import { Icon } from "../parts/Icon";
+import { formatDuration, formatLocalTime, formatUtcTime } from "../format";
+import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
+import { Icon } from "../components/Icon";
 import type { Recording } from "./ask";
 import type { Played } from "./Playback";
 import type { Player, Playing } from "./player";
-import type { Words } from "./words";
+import type { RecordingTranslate } from "./messages";
 
 const SPEEDS = [0.5, 1, 2, 4, 8, 16] as const;
 /** How long a pause may be, in seconds. */
@@ -23,42 +23,42 @@ interface ControlsProps {
   playing: Playing;
   session: string;
   recording: Recording;
-  words: Words;
+  t: RecordingTranslate;
   choice: ReactNode;
 }
 
-export function Controls({ played: { player, stage }, playing, session, recording, words, choice }: ControlsProps): ReactNode {
+export function Controls({ played: { player, stage }, playing, session, recording, t, choice }: ControlsProps): ReactNode {
   const { state, position, total, waiting, speed, cap } = playing;
   const [aim, setAim] = useAim(player);
   const shown = aim ?? position;
-  const [reader, setReader] = useScreenReader();
+  const [reader, setReader] = useScreenReaderMode();
   useEffect(() => {
     stage.readable = reader;
   }, [stage, reader]);
   const act = state === "playing" ? "pause" : state === "ended" ? "replay" : "play";
   return (
-    <div className="player-controls" role="group" aria-label={words("controls")}>
-      <Place at={shown} total={total} recording={recording} words={words} onAim={setAim} />
+    <div className="player-controls" role="group" aria-label={t("controls")}>
+      <Place at={shown} total={total} recording={recording} t={t} onAim={setAim} />
       <div className="player-row">
-        <button type="button" className="tool text" aria-label={words("back")} title={`${words("back")} (←)`} onClick={() => player.seek(position - STEP)}><Icon name="left" />{words("step")}</button>
-        <button type="button" className="main" aria-label={words(act)} title={`${words(act)} (${words.language === "zh" ? "空格" : "Space"})`} onClick={() => player.toggle()}><Icon name={state === "playing" ? "pause" : "play"} /></button>
-        <button type="button" className="tool text" aria-label={words("forward")} title={`${words("forward")} (→)`} onClick={() => player.seek(position + STEP)}>{words("step")}<Icon name="right" /></button>
-        <Times at={shown} total={total} recording={recording} words={words} />
-        <span className="player-waiting hint" role="status" data-testid="waiting">{waiting && words("waiting")}</span>
+        <button type="button" className="tool text" aria-label={t("back")} title={`${t("back")} (←)`} onClick={() => player.seek(position - STEP)}><Icon name="left" />{t("step")}</button>
+        <button type="button" className="main" aria-label={t(act)} title={`${t(act)} (${t.language === "zh" ? "空格" : "Space"})`} onClick={() => player.toggle()}><Icon name={state === "playing" ? "pause" : "play"} /></button>
+        <button type="button" className="tool text" aria-label={t("forward")} title={`${t("forward")} (→)`} onClick={() => player.seek(position + STEP)}>{t("step")}<Icon name="right" /></button>
+        <Times at={shown} total={total} recording={recording} t={t} />
+        <span className="player-waiting hint" role="status" data-testid="waiting">{waiting && t("waiting")}</span>
         <span className="fill" />
-        <label className="player-choice">{words("speed")} <select value={speed} onChange={(event) => { player.speed = Number(event.target.value); }}>
-          {SPEEDS.map((it) => <option key={it} value={it}>{words("times", it)}</option>)}
+        <label className="player-choice">{t("speed")} <select value={speed} onChange={(event) => { player.speed = Number(event.target.value); }}>
+          {SPEEDS.map((it) => <option key={it} value={it}>{t("times", it)}</option>)}
         </select></label>
-        <label className="player-choice">{words("gaps")} <select value={cap ?? 0} onChange={(event) => { player.cap = Number(event.target.value) || null; }}>
-          {CAPS.map((it) => <option key={it} value={it * 1000}>{words("gapsCap", it)}</option>)}
-          <option value={0}>{words("gapsOff")}</option>
+        <label className="player-choice">{t("gaps")} <select value={cap ?? 0} onChange={(event) => { player.cap = Number(event.target.value) || null; }}>
+          {CAPS.map((it) => <option key={it} value={it * 1000}>{t("gapsCap", it)}</option>)}
+          <option value={0}>{t("gapsOff")}</option>
         </select></label>
       </div>
       <div className="player-row">
         {choice}
-        <span className="hint player-hint">{playing.drawnFrom === null ? words("keys") : words("drawnFrom", duration(playing.drawnFrom))}</span>
-        <CopyLink session={session} recording={recording} at={position} words={words} />
-        <button type="button" aria-pressed={reader} onClick={() => setReader(!reader)}>{words("reader")}</button>
+        <span className="hint player-hint">{playing.drawnFrom === null ? t("keys") : t("drawnFrom", formatDuration(playing.drawnFrom))}</span>
+        <CopyLink session={session} recording={recording} at={position} t={t} />
+        <button type="button" aria-pressed={reader} onClick={() => setReader(!reader)}>{t("screenReader")}</button>
       </div>
     </div>
   );
@@ -82,33 +82,33 @@ interface PlaceProps {
   at: number;
   total: number;
   recording: Recording;
-  words: Words;
+  t: RecordingTranslate;
 }
 
-function Place({ at, total, recording, words, onAim }: PlaceProps & { onAim: (at: number) => void }): ReactNode {
-  const [now, end, clock] = [duration(at), told(total, recording, words), clockTime(recording, at)];
-  const text = clock ? words("placeAtClock", now, end, local(clock)) : words("placeAt", now, end);
+function Place({ at, total, recording, t, onAim }: PlaceProps & { onAim: (at: number) => void }): ReactNode {
+  const [now, end, clock] = [formatDuration(at), told(total, recording, t), clockTime(recording, at)];
+  const text = clock ? t("placeAtClock", now, end, formatLocalTime(clock)) : t("placeAt", now, end);
   return (
     <input
       type="range" className="player-slider" min={0} max={Math.max(1, total)} step={1} value={at} disabled={total === 0}
-      aria-label={words("place")} aria-valuetext={text} onChange={(event) => onAim(Number(event.target.value))}
+      aria-label={t("place")} aria-valuetext={text} onChange={(event) => onAim(Number(event.target.value))}
     />
   );
 }
 
-function Times({ at, total, recording, words }: PlaceProps): ReactNode {
+function Times({ at, total, recording, t }: PlaceProps): ReactNode {
   const clock = clockTime(recording, at);
   return (
     <span className="player-times">
-      <span data-testid="elapsed">{duration(at)}</span>
-      <span className="hint" title={recording.milliseconds === null ? words("totalUnknown") : undefined}> / {told(total, recording, words)}</span>
-      {clock && <time dateTime={clock} title={utc(clock)} data-testid="clock">{local(clock)}</time>}
+      <span data-testid="elapsed">{formatDuration(at)}</span>
+      <span className="hint" title={recording.milliseconds === null ? t("totalUnknown") : undefined}> / {told(total, recording, t)}</span>
+      {clock && <time dateTime={clock} title={formatUtcTime(clock)} data-testid="clock">{formatLocalTime(clock)}</time>}
     </span>
   );
 }
 
-function told(total: number, { milliseconds }: Recording, words: Words): string {
-  return milliseconds === null ? words("atLeast", duration(total)) : duration(total);
+function told(total: number, { milliseconds }: Recording, t: RecordingTranslate): string {
+  return milliseconds === null ? t("atLeast", formatDuration(total)) : formatDuration(total);
 }
 
 /** What time it was then. */
@@ -121,11 +121,11 @@ interface CopyLinkProps {
   session: string;
   recording: Recording;
   at: number;
-  words: Words;
+  t: RecordingTranslate;
 }
 
 /** There is a clipboard over HTTPS alone; elsewhere the link is shown, to be copied by hand. */
-function CopyLink({ session, recording, at, words }: CopyLinkProps): ReactNode {
+function CopyLink({ session, recording, at, t }: CopyLinkProps): ReactNode {
   const [copied, setCopied] = useState(false);
   const [shown, setShown] = useState<string | null>(null);
   const field = useRef<HTMLInputElement>(null);
@@ -147,9 +147,9 @@ function CopyLink({ session, recording, at, words }: CopyLinkProps): ReactNode {
   };
   return (
     <>
-      {shown && <input ref={field} className="player-link" readOnly aria-label={words("linkLabel")} value={shown} />}
-      <span className="hint" role="status">{copied && words("copied")}</span>
-      <button type="button" onClick={() => void copy()}><Icon name="link" size={16} /> {words("copyLink")}</button>
+      {shown && <input ref={field} className="player-link" readOnly aria-label={t("linkLabel")} value={shown} />}
+      <span className="hint" role="status">{copied && t("copied")}</span>
+      <button type="button" onClick={() => void copy()}><Icon name="link" size={16} /> {t("copyLink")}</button>
     </>
   );
 }

@@ -1,23 +1,23 @@
 // What is found in a recording: where a word was shown, its markers, and how it ended.
 
 import { type FormEvent, type ReactNode, useState } from "react";
-import { sentence } from "../api";
-import { duration } from "../format";
-import { Icon } from "../parts/Icon";
+import { errorMessage } from "../api/client";
+import { formatDuration } from "../format";
+import { Icon } from "../components/Icon";
 import { type Matches, matches, type Recording } from "./ask";
 import type { Mark } from "./player";
-import type { Words } from "./words";
+import type { RecordingTranslate } from "./messages";
 
 interface FinderProps {
   session: string;
   recording: Recording;
-  words: Words;
+  t: RecordingTranslate;
   onGo: (at: number) => void;
 }
 
 type Search = { state: "none" | "asked" } | { state: "failed"; error: string } | ({ state: "found" } & Matches);
 
-export function Finder({ session, recording, words, onGo }: FinderProps): ReactNode {
+export function Finder({ session, recording, t, onGo }: FinderProps): ReactNode {
   const [search, setSearch] = useState<Search>({ state: "none" });
   const submit = (event: FormEvent<HTMLFormElement>): void => {
     event.preventDefault();
@@ -26,41 +26,41 @@ export function Finder({ session, recording, words, onGo }: FinderProps): ReactN
     setSearch({ state: "asked" });
     matches(session, recording.number, word).then(
       (found) => setSearch({ state: "found", ...found }),
-      (failure: unknown) => setSearch({ state: "failed", error: sentence(failure) }),
+      (failure: unknown) => setSearch({ state: "failed", error: errorMessage(failure) }),
     );
   };
   return (
-    <section className="paper player-finder" aria-label={words("search")}>
+    <section className="paper player-finder" aria-label={t("search")}>
       <form role="search" onSubmit={submit}>
-        <input type="search" name="word" aria-label={words("search")} placeholder={words("search")} maxLength={256} autoComplete="off" spellCheck={false} />
-        <button type="submit" className="tool" aria-label={words("find")} title={words("find")}><Icon name="search" /></button>
+        <input type="search" name="word" aria-label={t("search")} placeholder={t("search")} maxLength={256} autoComplete="off" spellCheck={false} />
+        <button type="submit" className="tool" aria-label={t("find")} title={t("find")}><Icon name="search" /></button>
       </form>
-      <p className={search.state === "failed" ? "bad" : "hint"} role="status">{outcome(search, words)}</p>
+      <p className={search.state === "failed" ? "bad" : "hint"} role="status">{outcome(search, t)}</p>
       {search.state === "found" && search.matches.length > 0 && (
-        <ol className="player-hits" aria-label={words("hits")}>
-          {search.matches.map(({ at, line }, place) => <li key={place}><Hit at={at} text={line} words={words} onGo={onGo} /></li>)}
+        <ol className="player-hits" aria-label={t("hits")}>
+          {search.matches.map(({ at, line }, place) => <li key={place}><Hit at={at} text={line} t={t} onGo={onGo} /></li>)}
         </ol>
       )}
     </section>
   );
 }
 
-function outcome(search: Search, words: Words): string {
+function outcome(search: Search, t: RecordingTranslate): string {
   switch (search.state) {
     case "none": return "";
-    case "asked": return words("searching");
-    case "failed": return words("searchFails", search.error);
+    case "asked": return t("searching");
+    case "failed": return t("searchFails", search.error);
     case "found": {
       const { length } = search.matches;
-      return length === 0 ? words("noHit") : words(search.more ? "hitMore" : "hitCount", length);
+      return length === 0 ? t("noHit") : t(search.more ? "hitMore" : "hitCount", length);
     }
   }
 }
 
-function Hit({ at, text, words, onGo }: { at: number; text: string; words: Words; onGo: (at: number) => void }): ReactNode {
+function Hit({ at, text, t, onGo }: { at: number; text: string; t: RecordingTranslate; onGo: (at: number) => void }): ReactNode {
   return (
-    <button type="button" className="player-hit" aria-label={words("goTo", duration(at), text.trim())} onClick={() => onGo(at)}>
-      <span>{duration(at)}</span> <code>{text}</code>
+    <button type="button" className="player-hit" aria-label={t("goTo", formatDuration(at), text.trim())} onClick={() => onGo(at)}>
+      <span>{formatDuration(at)}</span> <code>{text}</code>
     </button>
   );
 }
@@ -68,18 +68,18 @@ function Hit({ at, text, words, onGo }: { at: number; text: string; words: Words
 interface MarksProps {
   markers: readonly Mark[];
   exit: Mark | null;
-  words: Words;
+  t: RecordingTranslate;
   onGo: (at: number) => void;
 }
 
-export function Marks({ markers, exit, words, onGo }: MarksProps): ReactNode {
+export function Marks({ markers, exit, t, onGo }: MarksProps): ReactNode {
   if (markers.length === 0 && !exit) return null;
   return (
-    <section className="paper player-finder player-marks" aria-label={words("marks")}>
-      <h2>{words("marks")}</h2>
+    <section className="paper player-finder player-marks" aria-label={t("marks")}>
+      <h2>{t("marks")}</h2>
       <ol className="player-hits">
-        {markers.map(({ at, text }) => <li key={`${at} ${text}`}><Hit at={at} text={text || words("marker")} words={words} onGo={onGo} /></li>)}
-        {exit && <li data-testid="exit"><Hit at={exit.at} text={words("exit", exit.text)} words={words} onGo={onGo} /></li>}
+        {markers.map(({ at, text }) => <li key={`${at} ${text}`}><Hit at={at} text={text || t("marker")} t={t} onGo={onGo} /></li>)}
+        {exit && <li data-testid="exit"><Hit at={exit.at} text={t("exit", exit.text)} t={t} onGo={onGo} /></li>}
       </ol>
     </section>
   );

@@ -1,13 +1,13 @@
 // One recording as it plays: the screen, what moves it, and what can be found in it.
 
 import { type ReactNode, type RefObject, useEffect, useRef, useState, useSyncExternalStore } from "react";
-import { useParams } from "../url";
+import { useSearchParams } from "../router";
 import { type Recording, text } from "./ask";
 import { Controls } from "./Controls";
 import { Finder, Marks } from "./Finder";
 import { Player, type Playing } from "./player";
 import { XtermStage } from "./stage";
-import type { Words } from "./words";
+import type { RecordingTranslate } from "./messages";
 
 /** How long a gap may be at first, in milliseconds. */
 const CAP = 2000;
@@ -23,15 +23,15 @@ export interface Played {
 interface PlaybackProps {
   session: string;
   recording: Recording;
-  words: Words;
+  t: RecordingTranslate;
   choice: ReactNode;
 }
 
-export function Playback({ session, recording, words, choice }: PlaybackProps): ReactNode {
-  const [params] = useParams();
+export function Playback({ session, recording, t, choice }: PlaybackProps): ReactNode {
+  const [params] = useSearchParams();
   const host = useRef<HTMLDivElement>(null);
   const at = moment(params);
-  const played = usePlayer(host, session, recording, words("screen"), at);
+  const played = usePlayer(host, session, recording, t("screen"), at);
   useEffect(() => {
     if (at !== null) played?.player.seek(at);
     // Where the address leads changes; the player is told once.
@@ -41,13 +41,13 @@ export function Playback({ session, recording, words, choice }: PlaybackProps): 
     <div className="player-body">
       <div className="player-view">
         <div className="stage-place">
-          <div className="stage-room"><div className="stage-host" ref={host} role="group" aria-label={words("screen")} /></div>
+          <div className="stage-room"><div className="stage-host" ref={host} role="group" aria-label={t("screen")} /></div>
         </div>
-        {played && <Below played={played} session={session} recording={recording} words={words} choice={choice} />}
+        {played && <Below played={played} session={session} recording={recording} t={t} choice={choice} />}
       </div>
       <div className="player-aside">
-        <Finder session={session} recording={recording} words={words} onGo={(to) => played?.player.seek(to - LEAD)} />
-        {played && <Known player={played.player} words={words} />}
+        <Finder session={session} recording={recording} t={t} onGo={(to) => played?.player.seek(to - LEAD)} />
+        {played && <Known player={played.player} t={t} />}
       </div>
     </div>
   );
@@ -55,20 +55,20 @@ export function Playback({ session, recording, words, choice }: PlaybackProps): 
 
 function Below({ played, ...rest }: PlaybackProps & { played: Played }): ReactNode {
   const playing = usePlaying(played.player);
-  const { words } = rest;
+  const { t } = rest;
   return (
     <>
       <Controls played={played} playing={playing} {...rest} />
       {playing.error !== null && (
-        <p className="notice bad" role="alert">{words("broken", playing.error)} <button type="button" onClick={() => played.player.play()}>{words("tryAgain")}</button></p>
+        <p className="notice bad" role="alert">{t("broken", playing.error)} <button type="button" onClick={() => played.player.play()}>{t("tryAgain")}</button></p>
       )}
     </>
   );
 }
 
-function Known({ player, words }: { player: Player; words: Words }): ReactNode {
+function Known({ player, t }: { player: Player; t: RecordingTranslate }): ReactNode {
   const { markers, exit } = usePlaying(player);
-  return <Marks markers={markers} exit={exit} words={words} onGo={(to) => player.seek(to - LEAD)} />;
+  return <Marks markers={markers} exit={exit} t={t} onGo={(to) => player.seek(to - LEAD)} />;
 }
 
 function usePlaying(player: Player): Playing {

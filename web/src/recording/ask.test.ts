@@ -1,15 +1,15 @@
 import { afterEach, expect, it, vi } from "vitest";
-import { whenUnknown } from "../api";
+import { onUnauthorized } from "../api/client";
 import { matches, recordings, text } from "./ask";
 
 afterEach(() => {
   vi.unstubAllGlobals();
-  whenUnknown(() => {});
+  onUnauthorized(() => {});
 });
 
 it("tells of every 401, whatever is asked of recordings", async () => {
   const told = vi.fn();
-  whenUnknown(told);
+  onUnauthorized(told);
   vi.stubGlobal("fetch", async () => new Response(JSON.stringify({ error: "no" }), { status: 401 }));
   const { signal } = new AbortController();
   const questions = [() => recordings("s-1"), () => text("s-1", 1, { from: 0, to: 1 }, signal), () => matches("s-1", 1, "word")];

@@ -1,6 +1,6 @@
 // What the console is asked of recordings.
 
-import { ask, get } from "../api";
+import { request, getJson } from "../api/client";
 import type { Piece, Range } from "./pieces";
 
 /** The recording of one shell or command, or as much of it as is stored. */
@@ -27,14 +27,14 @@ export interface Matches {
 const named = (session: string): string => `/api/v1/recordings/${encodeURIComponent(session)}`;
 
 export async function recordings(session: string): Promise<Recording[]> {
-  return (await get<{ recordings: Recording[] }>(named(session))).recordings;
+  return (await getJson<{ recordings: Recording[] }>(named(session))).recordings;
 }
 
 /** The text of some pieces. */
 export async function text(session: string, number: number, { from, to }: Range, signal: AbortSignal): Promise<string> {
-  return (await ask(`${named(session)}/${number}/text?from=${from}&to=${to}`, { signal })).text();
+  return (await request(`${named(session)}/${number}/text?from=${from}&to=${to}`, { signal })).text();
 }
 
 export function matches(session: string, number: number, word: string): Promise<Matches> {
-  return get(`${named(session)}/${number}/matches?${new URLSearchParams({ text: word })}`);
+  return getJson(`${named(session)}/${number}/matches?${new URLSearchParams({ text: word })}`);
 }

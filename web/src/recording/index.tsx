@@ -1,17 +1,19 @@
 // Playback of a session's recordings: which there are, and why there are none.
 
 import type { ReactNode } from "react";
-import { type Me, record, Refused, session as askSession, type Session } from "../api";
-import { Empty } from "../parts/Empty";
-import { Head } from "../parts/Head";
-import { useAsked } from "../parts/hooks";
-import { Link } from "../parts/Link";
-import { useParams } from "../url";
+import { fetchHistoryRecord, ApiError, fetchSession } from "../api/client";
+import type { CurrentUser, Session } from "../api/types";
+import { EmptyState } from "../components/EmptyState";
+import { PageHeader } from "../components/PageHeader";
+import { useFetch } from "../hooks/useFetch";
+import { Link } from "../components/Link";
+import { useSearchParams } from "../router";
 import { type Recording, recordings as askRecordings } from "./ask";
 import { Playback } from "./Playback";
 import { lack, type Lack, standing } from "./standing";
 import "./style.css";
-import { useWords, type Words } from "./words";
+import { usePartTranslation } from "../i18n";
+import { messages, type RecordingTranslate } from "./messages";
 
 interface Found {
   recordings: Recording[];
@@ -21,39 +23,39 @@ interface Found {
 
 /** The session as the cluster has it, or the history. Without it, what is recorded is played as well. */
 async function about(name: string, id: string | null): Promise<Session | null> {
-  const found = await askSession(name).catch(() => null);
+  const found = await fetchSession(name).catch(() => null);
   if (found && (id === null || found.session_id === id)) return found;
-  return id === null ? null : await record(id).catch(() => null);
+  return id === null ? null : await fetchHistoryRecord(id).catch(() => null);
 }
 
 async function find(name: string, id: string | null): Promise<Found> {
   const none = (error: unknown): Recording[] => {
-    if (error instanceof Refused && error.status === 404) return [];
+    if (error instanceof ApiError && error.status === 404) return [];
     throw error;
   };
   const [recordings, session] = await Promise.all([askRecordings(name).catch(none), about(name, id)]);
   return { recordings, session };
 }
 
-export default function RecordingPage({ name, me }: { name: string; me: Me }): ReactNode {
-  const words = useWords();
+export default function RecordingPage({ name, me }: { name: string; me: CurrentUser }): ReactNode {
+  const t = usePartTranslation(messages);
   const may = me.rights.observe;
-  if (may?.allowed !== false) return <Asked name={name} words={words} />;
-  return <Frame name={name} session={null} words={words}><Empty title={words("noRight")} hint={may.reason} tone="bad" /></Frame>;
+  if (may?.allowed !== false) return <Asked name={name} t={t} />;
+  return <Frame name={name} session={null} t={t}><EmptyState title={t("noRight")} hint={may.reason} tone="bad" /></Frame>;
 }
 
-function Asked({ name, words }: { name: string; words: Words }): ReactNode {
-  const [params] = useParams();
+function Asked({ name, t }: { name: string; t: RecordingTranslate }): ReactNode {
+  const [params] = useSearchParams();
   const id = params.get("id");
-  const { answer, error, failure } = useAsked(() => find(name, id), `${name} ${id}`);
-  const session = answer?.session ?? null;
-  const noRight = failure instanceof Refused && failure.status === 403;
-  const chosen = answer && choose(answer.recordings, params.get("number"));
+  const { data, errorMessage, error } = useFetch(() => find(name, id), `${name} ${id}`);
+  const session = data?.session ?? null;
+  const noRight = error instanceof ApiError && error.status === 403;
+  const chosen = data && choose(data.recordings, params.get("number"));
   return (
-    <Frame name={name} session={session} title={chosen?.title ?? null} words={words}>
-      {error && <Empty title={words(noRight ? "noRight" : "fails")} hint={error} tone="bad" />}
-      {!error && !answer && <p className="hint" role="status">{words("loading")}</p>}
-      {answer && (chosen ? <Chosen answer={answer} recording={chosen} name={name} words={words} /> : <None answer={answer} number={params.get("number")} words={words} />)}
+    <Frame name={name} session={session} title={chosen?.title ?? null} t={t}>
+      {errorMessage && <EmptyState title={t(noRight ? "noRight" : "fails")} hint={errorMessage} tone="bad" />}
+      {!errorMessage && !data && <p className="hint" role="status">{t("loading")}</p>}
+      {data && (chosen ? <Chosen answer={data} recording={chosen} name={name} t={t} /> : <None answer={data} number={params.get("number")} t={t} />)}
     </Frame>
   );
 }
@@ -67,61 +69,61 @@ interface FrameProps {
   name: string;
   session: Session | null;
   title?: string | null;
-  words: Words;
+  t: RecordingTranslate;
   children: ReactNode;
 }
 
-function Frame({ name, session, title, words, children }: FrameProps): ReactNode {
-  const [params] = useParams();
+function Frame({ name, session, title, t, children }: FrameProps): ReactNode {
+  const [params] = useSearchParams();
   const id = session?.session_id ?? params.get("id");
   return (
     <main className="page player">
-      <Head title={session ? words("of", session.user, `${session.login}@${session.target}`) : words("ofSession", name)} lead={title && <code className="hint">{title}</code>}>
-        <Link to={`/sessions/${encodeURIComponent(name)}${id ? `?id=${encodeURIComponent(id)}` : ""}`} className="button">{words("toSession")}</Link>
-      </Head>
+      <PageHeader title={session ? t("of", session.user, `${session.login}@${session.target}`) : t("ofSession", name)} lead={title && <code className="hint">{title}</code>}>
+        <Link to={`/sessions/${encodeURIComponent(name)}${id ? `?id=${encodeURIComponent(id)}` : ""}`} className="button">{t("toSession")}</Link>
+      </PageHeader>
       {children}
     </main>
   );
 }
 
-function None({ answer, number, words }: { answer: Found; number: string | null; words: Words }): ReactNode {
-  if (answer.recordings.length > 0) return <Empty title={words("lackNumber", number ?? "")} />;
+function None({ answer, number, t }: { answer: Found; number: string | null; t: RecordingTranslate }): ReactNode {
+  if (answer.recordings.length > 0) return <EmptyState title={t("lackNumber", number ?? "")} />;
   const why = lack(answer.session);
-  const cause = answer.session?.recording?.message ?? words("causeUnknown");
+  const cause = answer.session?.recording?.message ?? t("causeUnknown");
   const [title, hint] = ({
-    off: [words("lackOff"), null],
-    notYet: [words("lackNotYet"), words("lackNotYetHint")],
-    failed: [words("lackFailed"), cause],
-    nothing: [words("lackNothing"), words("lackNothingHint")],
+    off: [t("lackOff"), null],
+    notYet: [t("lackNotYet"), t("lackNotYetHint")],
+    failed: [t("lackFailed"), cause],
+    nothing: [t("lackNothing"), t("lackNothingHint")],
   } satisfies Record<Lack, [string, string | null]>)[why];
-  return why === "failed" ? <Empty title={title} hint={hint} tone="bad" /> : <Empty title={title} hint={hint} />;
+  return why === "failed" ? <EmptyState title={title} hint={hint} tone="bad" /> : <EmptyState title={title} hint={hint} />;
 }
 
 interface ChosenProps {
   answer: Found;
   recording: Recording;
   name: string;
-  words: Words;
+  t: RecordingTranslate;
 }
 
-function Chosen({ answer, recording, name, words }: ChosenProps): ReactNode {
+function Chosen({ answer, recording, name, t }: ChosenProps): ReactNode {
   const stands = standing(recording, answer.session);
-  const cause = answer.session?.recording?.message ?? words("causeUnknown");
+  const cause = answer.session?.recording?.message ?? t("causeUnknown");
   return (
     <>
-      {stands !== "whole" && <p className={stands === "failed" ? "notice bad" : "notice"} data-testid="standing">{words(stands, cause)}</p>}
-      {recording.pieces.length < 2 && <Empty title={words("emptyOne")} />}
-      {recording.pieces.length < 2 && answer.recordings.length > 1 && <Numbers all={answer.recordings} recording={recording} words={words} />}
+      {stands !== "whole" && <p className={stands === "failed" ? "notice bad" : "notice"} data-testid="standing">{t(stands, cause)}</p>}
+      {recording.pieces.length < 2 && <EmptyState title={t("emptyOne")} />}
+      {recording.pieces.length < 2 && answer.recordings.length > 1 && <Numbers all={answer.recordings} recording={recording} t={t} />}
       {recording.pieces.length > 1 && (
-        <Playback key={recording.number} session={name} recording={recording} words={words} choice={<Numbers all={answer.recordings} recording={recording} words={words} />} />
+        <Playback key={recording.number} session={name} recording={recording} t={t} choice={<Numbers all={answer.recordings} recording={recording} t={t} />} />
       )}
     </>
   );
 }
 
 /** Which one to play, where there are several. */
-function Numbers({ all, recording, words }: { all: readonly Recording[]; recording: Recording; words: Words }): ReactNode {
-  const [params, setParams] = useParams();
+function Numbers({ all, recording, t }: { all: readonly Recording[]; recording: Recording; t: RecordingTranslate }): ReactNode {
+  const [params, setParams] = useSearchParams();
   if (all.length < 2) return null;
   const to = (number: string): void => {
     const query = new URLSearchParams(params);
@@ -131,9 +133,9 @@ function Numbers({ all, recording, words }: { all: readonly Recording[]; recordi
   };
   return (
     <label className="player-choice">
-      {words("number")}{" "}
+      {t("number")}{" "}
       <select value={recording.number} onChange={(event) => to(event.target.value)}>
-        {all.map(({ number, title }) => <option key={number} value={number}>{words("numberOf", number, all.length)}{title && ` – ${title}`}</option>)}
+        {all.map(({ number, title }) => <option key={number} value={number}>{t("numberOf", number, all.length)}{title && ` – ${title}`}</option>)}
       </select>
     </label>
   );

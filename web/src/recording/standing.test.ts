@@ -1,10 +1,10 @@
 import { expect, it } from "vitest";
-import type { Session } from "../api";
-import { session } from "../samples";
+import type { Session } from "../api/types";
+import { makeSession } from "../fixtures";
 import { lack, standing } from "./standing";
 
 const of = (status: Session["status"], state?: string): Session =>
-  session("1", { status, recording: { mode: "Required", location: "s3://b/s", ...(state === undefined ? {} : { state }) } });
+  makeSession("1", { status, recording: { mode: "Required", location: "s3://b/s", ...(state === undefined ? {} : { state }) } });
 
 it("tells one kind of recording from another", () => {
   const part = { number: 1, complete: false, milliseconds: null, began: null, title: null, pieces: [] };
@@ -14,6 +14,6 @@ it("tells one kind of recording from another", () => {
 });
 
 it("tells why there is none", () => {
-  const whys = [null, session("1"), of("active"), of("closed", "Failed"), of("closed", "Complete"), of("closed")].map(lack);
+  const whys = [null, makeSession("1"), of("active"), of("closed", "Failed"), of("closed", "Complete"), of("closed")].map(lack);
   expect(whys).toEqual(["nothing", "off", "notYet", "failed", "nothing", "nothing"]);
 });

@@ -1,6 +1,6 @@
 // What there is of a session's recording, and what is not: pure.
 
-import type { Session } from "../api";
+import type { Session } from "../api/types";
 import type { Recording } from "./ask";
 
 /** `open` where nobody tells whether the session goes on. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Moment } from "./pieces";
 import { Clock, Reel, Timeline } from "./timeline";
 
-const say = (at: number, text = `${at}`): Moment => ({ at, kind: "output", text });
+const output = (at: number, text = `${at}`): Moment => ({ at, kind: "output", text });
 const texts = (moments: readonly Moment[]): string => moments.map((it) => (it.kind === "output" ? it.text : it.kind)).join(" ");
 
 describe("a timeline", () => {
@@ -65,7 +65,7 @@ it("counts time at its speed, while it runs and is looked at", () => {
 describe("a reel", () => {
   it("shows each thing once, when it is due", () => {
     const reel = new Reel(0, 1000);
-    reel.add([say(0), say(500), say(60_500), say(60_600)], 60_600);
+    reel.add([output(0), output(500), output(60_500), output(60_600)], 60_600);
     reel.finish(61_000);
     expect(texts(reel.seek(0)!.due)).toBe("0");
     expect(texts(reel.advance(499))).toBe("");
@@ -81,20 +81,20 @@ describe("a reel", () => {
   it("waits for what is not read, and goes on from there", () => {
     const reel = new Reel(0, null);
     expect(reel.starved).toBe(true);
-    reel.add([say(100)], 100);
+    reel.add([output(100)], 100);
     expect(texts(reel.advance(5000))).toBe("100");
     expect([reel.position, reel.starved, reel.done]).toEqual([100, true, false]);
-    reel.add([say(150), say(300)], 300);
+    reel.add([output(150), output(300)], 300);
     expect([reel.starved, reel.ahead]).toEqual([false, { milliseconds: 200, characters: 6 }]);
     expect(texts(reel.advance(60))).toBe("150");
   });
 
   it("goes where it was read, forward without anew, back from its beginning", () => {
     const reel = new Reel(1000, 2000);
-    reel.add([say(1100), say(2000), say(90_000), say(91_000)], 91_000);
-    expect(reel.seek(2500)).toEqual({ again: false, due: [say(1100), say(2000)] });
+    reel.add([output(1100), output(2000), output(90_000), output(91_000)], 91_000);
+    expect(reel.seek(2500)).toEqual({ again: false, due: [output(1100), output(2000)] });
     expect(reel.position).toBe(2500);
-    expect(reel.seek(1999)).toEqual({ again: true, due: [say(1100)] });
+    expect(reel.seek(1999)).toEqual({ again: true, due: [output(1100)] });
     expect([reel.seek(91_001), reel.seek(999), reel.position]).toEqual([null, null, 1999]);
     expect(texts(reel.advance(1))).toBe("2000");
     // From the midst of a gap what is left of it is what counts.
@@ -104,13 +104,13 @@ describe("a reel", () => {
 
   it("takes another cap from where it is", () => {
     const reel = new Reel(0, null);
-    reel.add([say(100_000), say(200_000)], 200_000);
+    reel.add([output(100_000), output(200_000)], 200_000);
     reel.advance(50_000);
     reel.shorten(1000);
     expect([reel.position, reel.ahead.milliseconds]).toEqual([50_000, 2000]);
     expect(texts(reel.advance(2000))).toBe("100000 200000");
     const odd = new Reel(0, 1000);
-    odd.add([say(100_001)], 100_001);
+    odd.add([output(100_001)], 100_001);
     odd.advance(333.3);
     odd.shorten(2000);
     expect(texts(odd.advance(2000))).toBe("100001");
@@ -119,7 +119,7 @@ describe("a reel", () => {
   it("lets go of what was shown long ago, and then says that it cannot go back", () => {
     const reel = new Reel(0, null);
     const much = "x".repeat(1_000_000);
-    for (let at = 1; at <= 4; at++) reel.add([say(at * 1000, much)], at * 1000);
+    for (let at = 1; at <= 4; at++) reel.add([output(at * 1000, much)], at * 1000);
     reel.advance(2000);
     expect(reel.seek(500)?.due).toEqual([]);
     expect(reel.seek(3000)?.due).toHaveLength(3);

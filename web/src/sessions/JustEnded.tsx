@@ -1,23 +1,23 @@
 // Who has just ended, why, and how long it took to show.
 
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
-import { delayText } from "../format";
+import { formatDelay } from "../format";
 import { delay, type Ended } from "../live/feed";
-import { Link } from "../parts/Link";
-import { Moment } from "../parts/Moment";
-import { useSay } from "../words";
+import { Link } from "../components/Link";
+import { Timestamp } from "../components/Timestamp";
+import { useTranslation } from "../i18n";
 
 /** How many are shown, and from one announcement to the next. */
 const SHOWN = 50;
 const PAUSE = 5000;
 
 export function JustEnded({ ended }: { ended: readonly Ended[] }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   return (
-    <aside className="ended" aria-label={say("justEnded")}>
-      <h2>{say("justEnded")}</h2>
-      <div className="scroll" tabIndex={0} role="group" aria-label={say("justEnded")}>
-        {ended.length === 0 && <p className="hint">{say("nothingEnded")}</p>}
+    <aside className="ended" aria-label={t("justEnded")}>
+      <h2>{t("justEnded")}</h2>
+      <div className="scroll" tabIndex={0} role="group" aria-label={t("justEnded")}>
+        {ended.length === 0 && <p className="hint">{t("nothingEnded")}</p>}
         <ul>{ended.slice(0, SHOWN).map((it) => <One key={it.session.session_id} it={it} />)}</ul>
       </div>
       <Announcement ended={ended} />
@@ -26,17 +26,17 @@ export function JustEnded({ ended }: { ended: readonly Ended[] }): ReactNode {
 }
 
 const One = memo(function One({ it }: { it: Ended }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const { session } = it;
   const took = delay(it);
   return (
     <li data-ended={session.name} data-status={session.status}>
       <Link to={`/sessions/${encodeURIComponent(session.name)}?id=${session.session_id}`}><strong>{session.user}</strong> → {session.target}</Link>
-      <span className={`why ${session.status}`} title={session.message ?? undefined}>{say.reason(session.reason)}</span>
+      <span className={`why ${session.status}`} title={session.message ?? undefined}>{t.reason(session.reason)}</span>
       <small>
-        {session.end_time && <Moment time={session.end_time} now={it.shownAt} />}
-        {took !== null && ` · ${say("shownAfter", delayText(took))}`}
-        {session.terminated_by && ` · ${say("by", session.terminated_by)}`}
+        {session.end_time && <Timestamp time={session.end_time} now={it.shownAt} />}
+        {took !== null && ` · ${t("shownAfter", formatDelay(took))}`}
+        {session.terminated_by && ` · ${t("by", session.terminated_by)}`}
       </small>
     </li>
   );
@@ -44,7 +44,7 @@ const One = memo(function One({ it }: { it: Ended }): ReactNode {
 
 /** Tells who listens, and not of each where many end at once. */
 function Announcement({ ended }: { ended: readonly Ended[] }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const [text, setText] = useState("");
   const told = useRef(ended[0]);
   const last = useRef(ended);
@@ -57,9 +57,9 @@ function Announcement({ ended }: { ended: readonly Ended[] }): ReactNode {
       const count = before < 0 ? last.current.length : before;
       told.current = newest;
       const { user, target, reason } = newest.session;
-      setText(count === 1 ? say("announced", user, target, say.reason(reason)) : say("announcedMany", count));
+      setText(count === 1 ? t("announced", user, target, t.reason(reason)) : t("announcedMany", count));
     }, PAUSE);
     return () => window.clearInterval(timer);
-  }, [say]);
+  }, [t]);
   return <p className="unseen" aria-live="polite">{text}</p>;
 }

@@ -3,20 +3,20 @@
 import type { ReactNode } from "react";
 import type { Online } from "../live/feed";
 import { pulse } from "../live/figures";
-import { useNow } from "../parts/hooks";
-import { useSay } from "../words";
+import { useNow } from "../hooks/useNow";
+import { useTranslation } from "../i18n";
 
 const [SPAN, COUNT, HEIGHT] = [5000, 60, 16];
 
 export function Pulse({ online }: { online: Online }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const now = useNow(SPAN);
   const starts = pulse(online.starts, now, SPAN, COUNT);
   const ends = pulse(online.ended.map((it) => it.shownAt), now, SPAN, COUNT);
   const most = Math.max(4, ...starts, ...ends);
   const height = (count: number): number => (count === 0 ? 0 : Math.max(2, (count / most) * HEIGHT));
   const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0);
-  const text = say("pulse", sum(starts), sum(ends));
+  const text = t("recentActivity", sum(starts), sum(ends));
   return (
     <svg className="pulse" viewBox={`0 0 ${COUNT * 4} ${HEIGHT * 2 + 1}`} width={COUNT * 4} height={HEIGHT * 2 + 1} role="img" aria-label={text}>
       <title>{text}</title>

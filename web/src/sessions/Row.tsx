@@ -1,13 +1,13 @@
 // One row of the list: a session, or for a moment where one was.
 
 import { memo, type ReactNode } from "react";
-import type { Session } from "../api";
+import type { Session } from "../api/types";
 import type { Activity, Ended } from "../live/feed";
-import { bytes, duration, span } from "../format";
-import { Icon } from "../parts/Icon";
-import { Link } from "../parts/Link";
-import { Moment } from "../parts/Moment";
-import { useSay } from "../words";
+import { formatBytes, formatDuration, formatCoarseDuration } from "../format";
+import { Icon } from "../components/Icon";
+import { Link } from "../components/Link";
+import { Timestamp } from "../components/Timestamp";
+import { useTranslation } from "../i18n";
 import type { Slot } from "./slots";
 
 interface RowProps {
@@ -40,35 +40,35 @@ export const Row = memo(function Row(props: RowProps): ReactNode {
 });
 
 function Gone({ gone: { session, shownAt } }: { gone: Ended }): ReactNode {
-  const say = useSay();
-  const why = shownAt === 0 ? say("outOfSight") : say.reason(session.reason);
+  const t = useTranslation();
+  const why = shownAt === 0 ? t("outOfSight") : t.reason(session.reason);
   return <span role="gridcell" className={`why ${session.status}`}>{session.user} → {session.target} · {why}</span>;
 }
 
 function Cells({ session, now, on, activity, lacking, toggle, onEnd }: RowProps & { session: Session }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const idle = activity?.idle_seconds == null ? null : activity.idle_seconds + (now - activity.at) / 1000;
-  const traffic = activity && `↑ ${bytes(activity.bytes_in)} ↓ ${bytes(activity.bytes_out)}`;
+  const traffic = activity && `↑ ${formatBytes(activity.bytes_in)} ↓ ${formatBytes(activity.bytes_out)}`;
   return (
     <>
       <span role="gridcell">
-        <input type="checkbox" tabIndex={-1} aria-label={say("select", session.user, session.target)} checked={on} onChange={(event) => toggle([session.session_id], event.target.checked)} />
+        <input type="checkbox" tabIndex={-1} aria-label={t("select", session.user, session.target)} checked={on} onChange={(event) => toggle([session.session_id], event.target.checked)} />
       </span>
       <span role="gridcell" data-column="user" title={session.subject}>
-        <Link to={`/sessions/${encodeURIComponent(session.name)}`} label={say("openSession", session.user, session.target)} quiet>{session.user}</Link>
+        <Link to={`/sessions/${encodeURIComponent(session.name)}`} label={t("openSession", session.user, session.target)} skipTabOrder>{session.user}</Link>
       </span>
       <span role="gridcell" data-column="target" title={session.target}>{session.target}</span>
       <span role="gridcell" data-column="login" title={session.login}>{session.login}</span>
       <span role="gridcell" data-column="client_address" title={[session.client_address, session.client_software].filter(Boolean).join("\n")}>{session.client_address}</span>
       <span role="gridcell" data-column="protocol">{session.protocol}</span>
-      <span role="gridcell" data-column="start_time"><Moment time={session.start_time} now={now} /></span>
-      <span role="gridcell" data-column="duration">{session.termination ? say("ending") : duration(now - Date.parse(session.start_time))}</span>
-      <span role="gridcell" data-column="idle" title={traffic ?? say("idleUnknown")}>{idle === null ? "–" : span(idle, say.language)}</span>
+      <span role="gridcell" data-column="start_time"><Timestamp time={session.start_time} now={now} /></span>
+      <span role="gridcell" data-column="duration">{session.termination ? t("ending") : formatDuration(now - Date.parse(session.start_time))}</span>
+      <span role="gridcell" data-column="idle" title={traffic ?? t("idleUnknown")}>{idle === null ? "–" : formatCoarseDuration(idle, t.language)}</span>
       <span role="gridcell" data-column="gateway" title={session.gateway}><bdi>{session.gateway}</bdi></span>
       <span role="gridcell" data-column="act">
         <button
-          type="button" className="tool" tabIndex={-1} aria-label={say("terminateThis", session.user, session.target)} disabled={lacking !== null || session.termination !== undefined}
-          title={lacking ?? say("terminate")} onClick={() => onEnd([session])}
+          type="button" className="tool" tabIndex={-1} aria-label={t("terminateThis", session.user, session.target)} disabled={lacking !== null || session.termination !== undefined}
+          title={lacking ?? t("terminate")} onClick={() => onEnd([session])}
         >
           <Icon name="close" size={16} />
         </button>

@@ -1,15 +1,15 @@
 // The sessions that are online. Updates move neither the page nor the scroll, the filter or what is selected.
 
 import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import type { Me, Session } from "../api";
+import type { CurrentUser, Session } from "../api/types";
 import type { Online } from "../live/feed";
 import { useFeed, useOnline, useRefusal } from "../live/live";
-import { Choice } from "../parts/Choice";
-import { Empty } from "../parts/Empty";
-import { Head } from "../parts/Head";
-import { Icon } from "../parts/Icon";
-import { useParams } from "../url";
-import { useSay } from "../words";
+import { MultiSelect } from "../components/MultiSelect";
+import { EmptyState } from "../components/EmptyState";
+import { PageHeader } from "../components/PageHeader";
+import { Icon } from "../components/Icon";
+import { useSearchParams } from "../router";
+import { useTranslation } from "../i18n";
 import { JustEnded } from "./JustEnded";
 import { Pulse } from "./Pulse";
 import { choices, FILTERS, page, type Page, type Query, read, SIZES, SORTS, USUAL, write } from "./query";
@@ -19,11 +19,11 @@ import { TerminateDialog } from "./TerminateDialog";
 
 export type Ask = (change: Partial<Query>, keep?: boolean) => void;
 
-export function Sessions({ me }: { me: Me }): ReactNode {
-  const say = useSay();
+export function Sessions({ me }: { me: CurrentUser }): ReactNode {
+  const t = useTranslation();
   const feed = useFeed();
   const online = useOnline();
-  const [params, setParams] = useParams();
+  const [params, setParams] = useSearchParams();
   const text = params.toString();
   const query = useMemo(() => read(new URLSearchParams(text)), [text]);
   const shown = useMemo(() => page(online.sessions.values(), query), [online.sessions, query]);
@@ -41,11 +41,11 @@ export function Sessions({ me }: { me: Me }): ReactNode {
   const lead = <Pulse online={online} />;
   return (
     <main className="page sessions">
-      <Head title={<><b className={online.live ? "count" : "count old"} data-testid="count">{online.heard ? online.sessions.size : "–"}</b> {say("onlineSessions")}</>} lead={lead} />
-      {!me.rights.list_sessions.allowed && <p className="notice">{say("own", me.rights.list_sessions.reason ?? "")}</p>}
+      <PageHeader title={<><b className={online.live ? "count" : "count old"} data-testid="count">{online.heard ? online.sessions.size : "–"}</b> {t("onlineSessions")}</>} lead={lead} />
+      {!me.rights.list_sessions.allowed && <p className="notice">{t("own", me.rights.list_sessions.reason ?? "")}</p>}
       <Filters query={query} sessions={online.sessions} ask={ask} />
       <div className="columns">
-        <section className="list" aria-label={say("online")}>
+        <section className="list" aria-label={t("online")}>
           <Table
             layout={layout} shown={shown} query={query} ask={ask} selected={selection.ids} toggle={selection.toggle} online={online} may={may}
             onBusy={setBusy} onEnd={setDoomed} onVisible={(names) => feed.watch(names)} onSettle={settle}
@@ -64,7 +64,7 @@ export function Sessions({ me }: { me: Me }): ReactNode {
 /** Why this person may not end a session; null where they may. */
 export type MayEnd = (session: Session) => string | null;
 
-export function useMay(me: Me): MayEnd {
+export function useMay(me: CurrentUser): MayEnd {
   const { allowed, reason } = me.rights.terminate_sessions;
   return useCallback((session) => (allowed || session.subject === me.user ? null : (reason ?? "")), [allowed, reason, me.user]);
 }
@@ -109,7 +109,7 @@ function useSlots(shown: Page, query: Query, online: Online, working: boolean, k
 }
 
 function Filters({ query, sessions, ask }: { query: Query; sessions: ReadonlyMap<string, Session>; ask: Ask }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const search = useRef<HTMLInputElement>(null);
   useEffect(() => {
     const press = (event: KeyboardEvent): void => {
@@ -127,35 +127,35 @@ function Filters({ query, sessions, ask }: { query: Query; sessions: ReadonlyMap
     <div className="filters" role="search">
       <label className="search">
         <Icon name="search" size={16} />
-        <input ref={search} type="search" placeholder={say("searchHint")} aria-label={say("search")} aria-keyshortcuts="/" value={query.search} onChange={(event) => ask({ search: event.target.value })} />
+        <input ref={search} type="search" placeholder={t("searchHint")} aria-label={t("search")} aria-keyshortcuts="/" value={query.search} onChange={(event) => ask({ search: event.target.value })} />
         <kbd aria-hidden="true">/</kbd>
       </label>
       {FILTERS.map((name) => (
-        <Choice key={name} label={say(name)} options={found[name]} chosen={query.filters[name]} onChange={(values) => ask({ filters: { ...query.filters, [name]: values } })} />
+        <MultiSelect key={name} label={t(name)} options={found[name]} selected={query.filters[name]} onChange={(values) => ask({ filters: { ...query.filters, [name]: values } })} />
       ))}
       <label className="sort">
-        {say("sortBy")}{" "}
+        {t("sortBy")}{" "}
         <select value={query.sort} onChange={(event) => ask({ sort: SORTS.find((it) => it === event.target.value) ?? USUAL.sort })}>
-          {SORTS.map((sort) => <option key={sort} value={sort}>{say(SORT_WORDS[sort])}</option>)}
+          {SORTS.map((sort) => <option key={sort} value={sort}>{t(SORT_WORDS[sort])}</option>)}
         </select>
       </label>
-      {any && <button type="button" className="quiet" onClick={() => ask({ search: "", filters: USUAL.filters })}>{say("clearFilters")}</button>}
+      {any && <button type="button" className="quiet" onClick={() => ask({ search: "", filters: USUAL.filters })}>{t("clearFilters")}</button>}
     </div>
   );
 }
 
 /** What is ticked, and what can be done with it; it lies over the list and moves nothing. */
 function Chosen({ chosen, may, onEnd, onNone }: { chosen: readonly Session[]; may: MayEnd; onEnd: () => void; onNone: () => void }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const lacking = chosen.map(may).find((it) => it !== null) ?? null;
   return (
     <div className={chosen.length > 0 ? "chosen" : "chosen none"} aria-live="polite">
       {chosen.length > 0 && (
         <>
-          <strong>{say("selected", chosen.length)}</strong>
+          <strong>{t("selected", chosen.length)}</strong>
           {lacking !== null && <span className="hint">{lacking}</span>}
-          <button type="button" className="danger" disabled={lacking !== null} title={lacking ?? undefined} onClick={onEnd}>{say("terminate")}</button>
-          <button type="button" className="tool" aria-label={say("clearSelection")} title={say("clearSelection")} onClick={onNone}><Icon name="close" /></button>
+          <button type="button" className="danger" disabled={lacking !== null} title={lacking ?? undefined} onClick={onEnd}>{t("terminate")}</button>
+          <button type="button" className="tool" aria-label={t("clearSelection")} title={t("clearSelection")} onClick={onNone}><Icon name="close" /></button>
         </>
       )}
     </div>
@@ -163,44 +163,44 @@ function Chosen({ chosen, may, onEnd, onNone }: { chosen: readonly Session[]; ma
 }
 
 function WhyEmpty({ online, slots }: { online: Online; slots: number }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const refusal = useRefusal();
   if (slots > 0) return null;
-  if (refusal) return <Empty title={say("noRight")} hint={refusal} tone="bad" />;
-  if (!online.live) return online.heard === 0 && !refusal ? <Waiting /> : <Empty title={say("feedDown")} hint={say("feedDownHint")} tone="bad" />;
-  if (online.sessions.size === 0) return <Empty title={say("noneOnline")} hint={say("noneOnlineHint")} />;
-  return <Empty title={say("noneMatches")} hint={say("noneMatchesHint", online.sessions.size)} />;
+  if (refusal) return <EmptyState title={t("noRight")} hint={refusal} tone="bad" />;
+  if (!online.live) return online.heard === 0 && !refusal ? <Waiting /> : <EmptyState title={t("feedDown")} hint={t("feedDownHint")} tone="bad" />;
+  if (online.sessions.size === 0) return <EmptyState title={t("noneOnline")} hint={t("noneOnlineHint")} />;
+  return <EmptyState title={t("noneMatches")} hint={t("noneMatchesHint", online.sessions.size)} />;
 }
 
 /** How long the first picture may take before its lack is said. */
 const FIRST = 3000;
 
 function Waiting(): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const [late, setLate] = useState(false);
   useEffect(() => {
     const timer = window.setTimeout(() => setLate(true), FIRST);
     return () => window.clearTimeout(timer);
   }, []);
-  return late ? <Empty title={say("feedDown")} hint={say("feedDownHint")} tone="bad" /> : null;
+  return late ? <EmptyState title={t("feedDown")} hint={t("feedDownHint")} tone="bad" /> : null;
 }
 
 function Pager({ shown, query, ask }: { shown: Page; query: Query; ask: Ask }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const { rows, before, total, previous, next } = shown;
   return (
     <div className="pager">
-      <span data-testid="range">{total > 0 && say("rows", before + 1, before + rows.length, total)}</span>
+      <span data-testid="range">{total > 0 && t("rows", before + 1, before + rows.length, total)}</span>
       <span className="fill" />
       <label>
-        <span className="wide">{say("perPage")}</span>{" "}
-        <select aria-label={say("perPage")} value={query.size} onChange={(event) => ask({ size: Number(event.target.value) })}>
+        <span className="wide">{t("perPage")}</span>{" "}
+        <select aria-label={t("perPage")} value={query.size} onChange={(event) => ask({ size: Number(event.target.value) })}>
           {SIZES.map((size) => <option key={size}>{size}</option>)}
         </select>
       </label>
-      <button type="button" className="tool" aria-label={say("toStart")} title={say("toStart")} disabled={!query.from} onClick={() => ask({ from: null })}><Icon name="first" /></button>
-      <button type="button" className="tool" aria-label={say("previous")} title={say("previous")} disabled={before === 0} onClick={() => ask({ from: previous }, true)}><Icon name="left" /></button>
-      <button type="button" className="tool" aria-label={say("next")} title={say("next")} disabled={!next} onClick={() => ask({ from: next }, true)}><Icon name="right" /></button>
+      <button type="button" className="tool" aria-label={t("toStart")} title={t("toStart")} disabled={!query.from} onClick={() => ask({ from: null })}><Icon name="first" /></button>
+      <button type="button" className="tool" aria-label={t("previous")} title={t("previous")} disabled={before === 0} onClick={() => ask({ from: previous }, true)}><Icon name="left" /></button>
+      <button type="button" className="tool" aria-label={t("next")} title={t("next")} disabled={!next} onClick={() => ask({ from: next }, true)}><Icon name="right" /></button>
     </div>
   );
 }

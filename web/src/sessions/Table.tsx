@@ -2,11 +2,11 @@
 
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { type KeyboardEvent, type ReactNode, useEffect, useLayoutEffect, useRef, useState } from "react";
-import type { Session } from "../api";
+import type { Session } from "../api/types";
 import type { Online } from "../live/feed";
-import { useNow } from "../parts/hooks";
-import { go } from "../url";
-import { useSay, type Word } from "../words";
+import { useNow } from "../hooks/useNow";
+import { navigate } from "../router";
+import { useTranslation, type MessageKey } from "../i18n";
 import type { Page, Query, Sort } from "./query";
 import { Row } from "./Row";
 import type { Ask, MayEnd } from "./Sessions";
@@ -17,7 +17,7 @@ const [ROW, CARD, NARROW] = [42, 66, 620];
 /** How long somebody works in the list after they last moved. */
 const WORKING = 4000;
 
-export const SORT_WORDS: Record<Sort, Word> = {
+export const SORT_WORDS: Record<Sort, MessageKey> = {
   user: "user", target: "target", login: "login", client_address: "client", protocol: "protocol", start_time: "started", gateway: "gateway",
 };
 const COLUMNS: readonly (Sort | "duration" | "idle")[] = [
@@ -44,7 +44,7 @@ export interface TableProps {
 export function Table(props: TableProps): ReactNode {
   const { layout, shown, selected, toggle, online, may, onEnd, onVisible, onSettle } = props;
   const { slots, waiting } = layout;
-  const say = useSay();
+  const t = useTranslation();
   const scroller = useRef<HTMLDivElement>(null);
   const narrow = useNarrow(scroller);
   const virtual = useVirtualizer({
@@ -73,7 +73,7 @@ export function Table(props: TableProps): ReactNode {
       virtual.scrollToIndex(next);
     } else if (!slot || slot.gone) return;
     else if (event.key === " ") toggle([slot.id], !selected.has(slot.id));
-    else if (event.key === "Enter") go(`/sessions/${encodeURIComponent(slot.session.name)}`);
+    else if (event.key === "Enter") navigate(`/sessions/${encodeURIComponent(slot.session.name)}`);
     else if (event.key === "Delete") {
       const chosen = [...selected].flatMap((id) => online.sessions.get(id) ?? []);
       const doomed = chosen.length > 0 ? chosen : [slot.session];
@@ -84,9 +84,9 @@ export function Table(props: TableProps): ReactNode {
   };
   return (
     <div className={online.live ? "grid" : "grid dim"}>
-      {waiting > 0 && <button type="button" className="arrived" onClick={onSettle}>{say("arrived", waiting)}</button>}
+      {waiting > 0 && <button type="button" className="arrived" onClick={onSettle}>{t("arrived", waiting)}</button>}
       <div
-        className={narrow ? "scroller cards" : "scroller"} ref={scroller} role="grid" aria-label={say("online")} aria-multiselectable="true" aria-rowcount={shown.total + 1} tabIndex={0}
+        className={narrow ? "scroller cards" : "scroller"} ref={scroller} role="grid" aria-label={t("online")} aria-multiselectable="true" aria-rowcount={shown.total + 1} tabIndex={0}
         aria-activedescendant={active ? `row-${active}` : undefined} onKeyDown={press} onPointerMove={touch} onPointerLeave={() => touch(false)} onScroll={() => touch()}
         onFocus={() => active === null && setActive(slots[0]?.id ?? null)}
       >
@@ -108,27 +108,27 @@ export function Table(props: TableProps): ReactNode {
 }
 
 function Header({ layout, query, ask, selected, toggle }: TableProps): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const ids = layout.slots.filter((slot) => !slot.gone).map((slot) => slot.id);
   const all = ids.length > 0 && ids.every((id) => selected.has(id));
   return (
     <div role="rowgroup" className="header">
       <div className="row" role="row" aria-rowindex={1}>
         <span role="columnheader">
-          <input type="checkbox" aria-label={say("selectAll")} checked={all} onChange={(event) => toggle(ids, event.target.checked)} />
+          <input type="checkbox" aria-label={t("selectAll")} checked={all} onChange={(event) => toggle(ids, event.target.checked)} />
         </span>
         {COLUMNS.map((column) => {
-          if (column === "duration" || column === "idle") return <span key={column} role="columnheader" data-column={column}>{say(column)}</span>;
+          if (column === "duration" || column === "idle") return <span key={column} role="columnheader" data-column={column}>{t(column)}</span>;
           const here = column === query.sort;
           return (
             <span key={column} role="columnheader" data-column={column} aria-sort={!here ? undefined : query.descending ? "descending" : "ascending"}>
               <button type="button" onClick={() => ask({ sort: column, descending: here ? !query.descending : column === "start_time" })}>
-                {say(SORT_WORDS[column])}<i aria-hidden="true">{here ? (query.descending ? "↓" : "↑") : ""}</i>
+                {t(SORT_WORDS[column])}<i aria-hidden="true">{here ? (query.descending ? "↓" : "↑") : ""}</i>
               </button>
             </span>
           );
         })}
-        <span role="columnheader" data-column="act"><span className="unseen">{say("terminate")}</span></span>
+        <span role="columnheader" data-column="act"><span className="unseen">{t("terminate")}</span></span>
       </div>
     </div>
   );

@@ -1,14 +1,14 @@
 // Asks what to end and why, and says what became of each.
 
 import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
-import type { Session } from "../api";
-import { local } from "../format";
+import type { Session } from "../api/types";
+import { formatLocalTime } from "../format";
 import type { Online } from "../live/feed";
-import { useSay } from "../words";
+import { useTranslation } from "../i18n";
 import { endAll, type Outcome } from "./termination";
 
 export function TerminateDialog({ sessions, online, onClose }: { sessions: readonly Session[]; online: Online; onClose: () => void }): ReactNode {
-  const say = useSay();
+  const t = useTranslation();
   const dialog = useRef<HTMLDialogElement>(null);
   const [reason, setReason] = useState("");
   const [outcomes, setOutcomes] = useState<ReadonlyMap<string, Outcome>>(new Map());
@@ -23,32 +23,32 @@ export function TerminateDialog({ sessions, online, onClose }: { sessions: reado
     setBegun(true);
     void endAll(left.map((it) => it.name), reason.trim(), (name, outcome) => setOutcomes((before) => new Map(before).set(name, outcome)));
   };
-  const title = sessions.length === 1 ? say("terminateOne") : say("terminateTitle", sessions.length);
+  const title = sessions.length === 1 ? t("terminateOne") : t("terminateTitle", sessions.length);
   return (
     <dialog ref={dialog} onClose={onClose} aria-labelledby="terminate-title" className="terminate">
       <form onSubmit={submit}>
-        <h2 id="terminate-title">{begun ? say("endedMany", ended, sessions.length) : title}</h2>
-        {begun ? <progress max={sessions.length} value={ended} aria-labelledby="terminate-title" /> : <p className="hint">{say("terminateWarns")}</p>}
+        <h2 id="terminate-title">{begun ? t("endedMany", ended, sessions.length) : title}</h2>
+        {begun ? <progress max={sessions.length} value={ended} aria-labelledby="terminate-title" /> : <p className="hint">{t("terminateWarns")}</p>}
         <ul className="doomed" tabIndex={0}>
           {sessions.map((session) => (
             <li key={session.session_id} data-doomed={session.name}>
               <span><strong>{session.user}</strong> → {session.login}@{session.target}</span>
-              <small title={session.name}>{session.client_address} · {local(session.start_time)}</small>
+              <small title={session.name}>{session.client_address} · {formatLocalTime(session.start_time)}</small>
               <State here={online.sessions.has(session.session_id)} begun={begun} outcome={outcomes.get(session.name)} />
             </li>
           ))}
         </ul>
         {!begun && (
           <label>
-            {say("why")}
+            {t("why")}
             <input maxLength={512} autoFocus value={reason} onChange={(event) => setReason(event.target.value)} />
           </label>
         )}
         <div className="buttons">
-          <button type="button" onClick={() => dialog.current?.close()}>{begun ? say("close") : say("cancel")}</button>
+          <button type="button" onClick={() => dialog.current?.close()}>{begun ? t("close") : t("cancel")}</button>
           {!begun && (
             <button type="submit" className="danger" disabled={left.length === 0}>
-              {left.length === 1 ? say("confirmOne") : say("confirm", left.length)}
+              {left.length === 1 ? t("confirmOne") : t("confirm", left.length)}
             </button>
           )}
         </div>
@@ -59,10 +59,10 @@ export function TerminateDialog({ sessions, online, onClose }: { sessions: reado
 
 /** Ended is what the live list no longer has; what was asked for is on its way. */
 function State({ here, begun, outcome }: { here: boolean; begun: boolean; outcome: Outcome | undefined }): ReactNode {
-  const say = useSay();
-  if (!here) return <span className="outcome done">{say("endedOne")}</span>;
+  const t = useTranslation();
+  if (!here) return <span className="outcome done">{t("endedOne")}</span>;
   if (!begun) return <span className="outcome" />;
-  if (outcome?.state === "failed") return <span className="outcome bad">{say("notEnded", outcome.error)}</span>;
-  if (outcome?.state === "gone") return <span className="outcome done">{say("alreadyEnded")}</span>;
-  return <span className="outcome">{say("ending")}</span>;
+  if (outcome?.state === "failed") return <span className="outcome bad">{t("notEnded", outcome.error)}</span>;
+  if (outcome?.state === "gone") return <span className="outcome done">{t("alreadyEnded")}</span>;
+  return <span className="outcome">{t("ending")}</span>;
 }

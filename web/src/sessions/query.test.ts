@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import type { Session } from "../api";
+import type { Session } from "../api/types";
 import { choices, page, place, read, USUAL, write } from "./query";
-import { session } from "../samples";
+import { makeSession } from "../fixtures";
 
 const many = (count: number): Session[] =>
   Array.from({ length: count }, (_, at) =>
-    session(`id-${at}`, { user: `user-${at % 7}`, start_time: new Date(Date.UTC(2026, 0, 1) + at * 1000).toISOString() }),
+    makeSession(`id-${at}`, { user: `user-${at % 7}`, start_time: new Date(Date.UTC(2026, 0, 1) + at * 1000).toISOString() }),
   );
 const names = (rows: readonly Session[]): string[] => rows.map((row) => row.session_id);
 
@@ -21,7 +21,7 @@ describe("a query", () => {
   });
 
   it("finds, filters and sorts", () => {
-    const rows = [session("1", { user: "bob", target: "db" }), session("2", { client_software: "PuTTY" }), session("3", { user: "Carol" })];
+    const rows = [makeSession("1", { user: "bob", target: "db" }), makeSession("2", { client_software: "PuTTY" }), makeSession("3", { user: "Carol" })];
     const found = (text: string): string[] => names(page(rows, read(new URLSearchParams(text))).rows);
     expect(found("q=PUTTY")).toEqual(["2"]);
     expect(found("q=bob+db")).toEqual(["1"]);
@@ -29,7 +29,7 @@ describe("a query", () => {
     expect(found("user=bob&user=Carol")).toEqual(["3", "1"]);
     expect(found("user=bob&target=web-1")).toEqual([]);
     expect(found("sort=user&order=asc")).toEqual(["3", "2", "1"]);
-    const { user } = choices([...rows, session("4")], read(new URLSearchParams("user=gone")));
+    const { user } = choices([...rows, makeSession("4")], read(new URLSearchParams("user=gone")));
     expect(user.map(({ value, count }) => `${value} ${count}`)).toEqual(["Carol 1", "alice 2", "bob 1", "gone 0"]);
   });
 
@@ -53,7 +53,7 @@ describe("a query", () => {
     const second = page(rows, { ...USUAL, size: 50 }).next!;
     const query = { ...USUAL, size: 50, from: page(rows, { ...USUAL, size: 50, from: second }).next! };
     const before = names(page(rows, query).rows);
-    const churned = [...rows.filter((_, at) => at < 250 || at % 2 === 0), session("new", { start_time: "2026-02-01T00:00:00Z" })];
+    const churned = [...rows.filter((_, at) => at < 250 || at % 2 === 0), makeSession("new", { start_time: "2026-02-01T00:00:00Z" })];
     const after = page(churned, query);
     expect(names(after.rows)).toEqual(before);
     expect(after.before).not.toBe(100);

@@ -2,7 +2,7 @@
 //
 // A page begins with a place in the order and not with a number, so that what comes or goes before it moves nothing.
 
-import type { Session } from "../api";
+import type { Session } from "../api/types";
 
 export const SORTS = ["user", "target", "login", "client_address", "protocol", "start_time", "gateway"] as const;
 export type Sort = (typeof SORTS)[number];

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { Session } from "../api";
-import { session } from "../samples";
+import type { Session } from "../api/types";
+import { makeSession } from "../fixtures";
 import { page, read } from "./query";
 import { fresh, held, type Slots } from "./slots";
 
-const at = (second: number): Session => session(`id-${String(second).padStart(3, "0")}`, { start_time: new Date(Date.UTC(2026, 0, 1) + second * 1000).toISOString() });
+const at = (second: number): Session => makeSession(`id-${String(second).padStart(3, "0")}`, { start_time: new Date(Date.UTC(2026, 0, 1) + second * 1000).toISOString() });
 const online = (...seconds: number[]): Map<string, Session> => new Map(seconds.map((second) => [at(second).session_id, at(second)]));
 const shape = ({ slots, waiting }: Slots): [string[], number] => [slots.map((slot) => (slot.gone ? `(${slot.id})` : slot.id)), waiting];
 

@@ -1,7 +1,7 @@
 // What stands in which place of the list: pure. While somebody works in it nothing moves: who leaves leaves their place empty,
 // and who comes waits until they are asked for.
 
-import type { Session } from "../api";
+import type { Session } from "../api/types";
 import type { Ended } from "../live/feed";
 import { type Page, place, precedes, type Query } from "./query";
 

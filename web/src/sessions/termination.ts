@@ -1,6 +1,6 @@
 // Asking for the end of many sessions: a few at a time, and each with an outcome of its own.
 
-import { Refused, sentence, terminate } from "../api";
+import { ApiError, errorMessage, terminateSession } from "../api/client";
 
 /** How many are asked for at a time. */
 const AT_A_TIME = 6;
@@ -10,11 +10,11 @@ export type Outcome = { state: "waiting" | "asked" | "gone" } | { state: "failed
 
 async function one(name: string, reason: string): Promise<Outcome> {
   try {
-    await terminate(name, reason);
+    await terminateSession(name, reason);
     return { state: "asked" };
   } catch (error) {
-    const gone = error instanceof Refused && (error.status === 404 || error.status === 409);
-    return gone ? { state: "gone" } : { state: "failed", error: sentence(error) };
+    const gone = error instanceof ApiError && (error.status === 404 || error.status === 409);
+    return gone ? { state: "gone" } : { state: "failed", error: errorMessage(error) };
   }
 }
 

@@ -1,11 +1,12 @@
 // The panel of a target's files: looks around, downloads and uploads while its session is open.
 
 import { type DragEvent, type FormEvent, type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { formatBytes } from "../format";
 import type { Sftp } from "../sftp/client";
 import { download, upload } from "../sftp/transfer";
-import { type Entry, join, list, type Listing, parent, sentence, size } from "./files";
+import { type Entry, join, list, type Listing, parent, sentence } from "./files";
 import { type Transfer, Transfers } from "./transfers";
-import type { Words } from "./words";
+import type { TerminalTranslate } from "./messages";
 
 /** Where people come to who sign in. */
 const HOME = ".";
@@ -17,16 +18,16 @@ interface FilesProps {
   target: string;
   /** The way to them, which is opened where there is none. */
   open: () => Sftp;
-  words: Words;
+  t: TerminalTranslate;
   hidden: boolean;
   /** `busy` says whether files are still on their way. */
   onClose: (busy: boolean) => void;
 }
 
-export function Files({ target, open, words, hidden, onClose }: FilesProps): ReactNode {
+export function Files({ target, open, t, hidden, onClose }: FilesProps): ReactNode {
   const [path, setPath] = useState(HOME);
   const [again, setAgain] = useState(0);
-  const { listing, error } = useListing(open, path, again, words);
+  const { listing, error } = useListing(open, path, again, t);
   const [transfers] = useState(() => new Transfers());
   const [over, setOver] = useState(false);
   const here = listing?.path ?? path;
@@ -48,23 +49,23 @@ export function Files({ target, open, words, hidden, onClose }: FilesProps): Rea
   return (
     <section
       className={over ? "shell-files over" : "shell-files"}
-      aria-label={words("filesOf", target)}
+      aria-label={t("filesOf", target)}
       hidden={hidden}
       onDragOver={(event) => { event.preventDefault(); setOver(true); }}
       onDragLeave={() => setOver(false)}
       onDrop={drop}
     >
       <div className="shell-bar">
-        <h2>{words("filesOf", target)}</h2>
+        <h2>{t("filesOf", target)}</h2>
         <span className="fill" />
-        <button type="button" aria-label={words("close")} title={words("close")} onClick={() => onClose(transfers.busy())}>×</button>
+        <button type="button" aria-label={t("close")} title={t("close")} onClick={() => onClose(transfers.busy())}>×</button>
       </div>
-      <Place key={here} path={here} words={words} onGo={setPath} onRefresh={() => setAgain(again + 1)} />
+      <Place key={here} path={here} t={t} onGo={setPath} onRefresh={() => setAgain(again + 1)} />
       {error && <p className="bad" role="alert">{error}</p>}
-      {!listing && !error && <p className="hint">{words("loading")}</p>}
-      {listing && <Entries listing={listing} words={words} onGo={setPath} onDownload={get} />}
-      <Choose words={words} onFiles={put} />
-      <TransferList transfers={transfers} words={words} />
+      {!listing && !error && <p className="hint">{t("loading")}</p>}
+      {listing && <Entries listing={listing} t={t} onGo={setPath} onDownload={get} />}
+      <Choose t={t} onFiles={put} />
+      <TransferList transfers={transfers} t={t} />
     </section>
   );
 }
@@ -85,7 +86,7 @@ function dropped(data: DataTransfer): File[] {
   return items.map((item) => item.getAsFile()).filter((file) => file !== null);
 }
 
-function useListing(open: () => Sftp, path: string, again: number, words: Words): { listing: Listing | null; error: string } {
+function useListing(open: () => Sftp, path: string, again: number, t: TerminalTranslate): { listing: Listing | null; error: string } {
   const [listing, setListing] = useState<Listing | null>(null);
   const [error, setError] = useState("");
   useEffect(() => {
@@ -93,11 +94,11 @@ function useListing(open: () => Sftp, path: string, again: number, words: Words)
     list(open(), path).then(
       (found) => {
         if (left) return;
-        setError(found ? "" : words("isFile", path));
+        setError(found ? "" : t("isFile", path));
         if (found) setListing(found);
       },
       (failure: unknown) => {
-        if (!left) setError(sentence(failure, words));
+        if (!left) setError(sentence(failure, t));
       },
     );
     return () => {
@@ -108,7 +109,7 @@ function useListing(open: () => Sftp, path: string, again: number, words: Words)
   return { listing, error };
 }
 
-function Place({ path, words, onGo, onRefresh }: { path: string; words: Words; onGo: (path: string) => void; onRefresh: () => void }): ReactNode {
+function Place({ path, t, onGo, onRefresh }: { path: string; t: TerminalTranslate; onGo: (path: string) => void; onRefresh: () => void }): ReactNode {
   const [typed, setTyped] = useState(path);
   const submit = (event: FormEvent): void => {
     event.preventDefault();
@@ -116,92 +117,92 @@ function Place({ path, words, onGo, onRefresh }: { path: string; words: Words; o
   };
   return (
     <form className="shell-bar" onSubmit={submit}>
-      <button type="button" aria-label={words("up")} title={words("up")} onClick={() => onGo(parent(path))}>↑</button>
-      <input aria-label={words("path")} value={typed} onChange={(event) => setTyped(event.target.value)} spellCheck={false} />
-      <button type="submit">{words("open")}</button>
-      <button type="button" aria-label={words("refresh")} title={words("refresh")} onClick={onRefresh}>⟳</button>
+      <button type="button" aria-label={t("up")} title={t("up")} onClick={() => onGo(parent(path))}>↑</button>
+      <input aria-label={t("path")} value={typed} onChange={(event) => setTyped(event.target.value)} spellCheck={false} />
+      <button type="submit">{t("open")}</button>
+      <button type="button" aria-label={t("refresh")} title={t("refresh")} onClick={onRefresh}>⟳</button>
     </form>
   );
 }
 
 interface EntriesProps {
   listing: Listing;
-  words: Words;
+  t: TerminalTranslate;
   onGo: (path: string) => void;
   onDownload: (entry: Entry) => void;
 }
 
-function Entries({ listing, words, onGo, onDownload }: EntriesProps): ReactNode {
-  const when = new Intl.DateTimeFormat(words.language === "zh" ? "zh-CN" : "en-GB", { dateStyle: "short", timeStyle: "short" });
-  if (listing.entries.length === 0) return <p className="hint">{words("empty")}</p>;
+function Entries({ listing, t, onGo, onDownload }: EntriesProps): ReactNode {
+  const when = new Intl.DateTimeFormat(t.language === "zh" ? "zh-CN" : "en-GB", { dateStyle: "short", timeStyle: "short" });
+  if (listing.entries.length === 0) return <p className="hint">{t("empty")}</p>;
   const more = listing.entries.length - MOST;
   return (
     <div className="shell-entries" tabIndex={0} role="group" aria-label={listing.path}>
       <table>
-        <thead><tr><th scope="col">{words("name")}</th><th scope="col" className="number">{words("size")}</th><th scope="col">{words("modified")}</th></tr></thead>
+        <thead><tr><th scope="col">{t("name")}</th><th scope="col" className="number">{t("size")}</th><th scope="col">{t("modified")}</th></tr></thead>
         <tbody>
           {listing.entries.slice(0, MOST).map((entry) => (
             <tr key={entry.name}>
-              <td><Name entry={entry} words={words} onOpen={() => onGo(join(listing.path, entry.name))} onDownload={() => onDownload(entry)} /></td>
-              <td className="number">{entry.kind === "file" && size(entry.size)}</td>
+              <td><Name entry={entry} t={t} onOpen={() => onGo(join(listing.path, entry.name))} onDownload={() => onDownload(entry)} /></td>
+              <td className="number">{entry.kind === "file" && formatBytes(entry.size, "")}</td>
               <td>{entry.modified && <time dateTime={entry.modified.toISOString()}>{when.format(entry.modified)}</time>}</td>
             </tr>
           ))}
         </tbody>
       </table>
-      {more > 0 && <p className="hint">{words("more", more)}</p>}
+      {more > 0 && <p className="hint">{t("more", more)}</p>}
     </div>
   );
 }
 
 /** What can be done with an entry. Where a link leads is not known, so it can be either. */
-function Name({ entry, words, onOpen, onDownload }: { entry: Entry; words: Words; onOpen: () => void; onDownload: () => void }): ReactNode {
+function Name({ entry, t, onOpen, onDownload }: { entry: Entry; t: TerminalTranslate; onOpen: () => void; onDownload: () => void }): ReactNode {
   const { name, kind } = entry;
   const open = <button type="button" className="shell-name" onClick={onOpen}>{name}{kind === "directory" ? "/" : " →"}</button>;
-  const download = (text: string): ReactNode => <button type="button" className="shell-name" aria-label={words("download", name)} title={words("download", name)} onClick={onDownload}>{text}</button>;
+  const download = (text: string): ReactNode => <button type="button" className="shell-name" aria-label={t("download", name)} title={t("download", name)} onClick={onDownload}>{text}</button>;
   if (kind === "directory") return open;
   if (kind === "link") return <>{open} {download("↓")}</>;
   return kind === "file" ? download(name) : name;
 }
 
-function Choose({ words, onFiles }: { words: Words; onFiles: (files: readonly File[]) => void }): ReactNode {
+function Choose({ t, onFiles }: { t: TerminalTranslate; onFiles: (files: readonly File[]) => void }): ReactNode {
   const input = useRef<HTMLInputElement>(null);
   return (
     <div className="shell-bar">
       <input ref={input} type="file" multiple hidden data-testid="upload" onChange={(event) => { onFiles([...(event.target.files ?? [])]); event.target.value = ""; }} />
-      <button type="button" onClick={() => input.current?.click()}>{words("upload")}</button>
-      <span className="hint">{words("dropHere")}</span>
+      <button type="button" onClick={() => input.current?.click()}>{t("upload")}</button>
+      <span className="hint">{t("dropHere")}</span>
     </div>
   );
 }
 
 /** It alone is drawn anew for each piece that has come through, and not what is in the directory. */
-function TransferList({ transfers, words }: { transfers: Transfers; words: Words }): ReactNode {
+function TransferList({ transfers, t }: { transfers: Transfers; t: TerminalTranslate }): ReactNode {
   const all = useSyncExternalStore(transfers.subscribe, transfers.snapshot);
   if (all.length === 0) return null;
   return (
-    <ul className="shell-transfers" aria-label={words("transfers")}>
+    <ul className="shell-transfers" aria-label={t("transfers")}>
       {all.map(({ id, name, way, size, moved, fate }) => (
         <li key={id}>
           <span aria-hidden="true">{way === "up" ? "↑" : "↓"}</span>
           <span className="shell-file" title={name}>{name}</span>
           {fate.state === "going"
             ? <progress aria-label={name} max={Math.max(1, size)} value={moved} />
-            : <span className={fate.state === "failed" || fate.state === "exists" ? "bad" : "hint"} role="status">{told(fate, way, words)}</span>}
-          {(fate.state === "going" || fate.state === "waiting") && <button type="button" aria-label={words("cancelOf", name)} onClick={() => transfers.cancel(id)}>{words("cancel")}</button>}
-          {fate.state === "exists" && <button type="button" aria-label={words("replaceOf", name)} onClick={() => transfers.replace(id)}>{words("replace")}</button>}
+            : <span className={fate.state === "failed" || fate.state === "exists" ? "bad" : "hint"} role="status">{told(fate, way, t)}</span>}
+          {(fate.state === "going" || fate.state === "waiting") && <button type="button" aria-label={t("cancelOf", name)} onClick={() => transfers.cancel(id)}>{t("cancel")}</button>}
+          {fate.state === "exists" && <button type="button" aria-label={t("replaceOf", name)} onClick={() => transfers.replace(id)}>{t("replace")}</button>}
         </li>
       ))}
     </ul>
   );
 }
 
-function told(fate: Exclude<Transfer["fate"], { state: "going" }>, way: Transfer["way"], words: Words): string {
+function told(fate: Exclude<Transfer["fate"], { state: "going" }>, way: Transfer["way"], t: TerminalTranslate): string {
   switch (fate.state) {
-    case "waiting": return words("waiting");
-    case "done": return words(way === "up" ? "uploaded" : "downloaded");
-    case "exists": return words("exists");
-    case "cancelled": return words("cancelled");
-    case "failed": return sentence(fate.error, words);
+    case "waiting": return t("waiting");
+    case "done": return t(way === "up" ? "uploaded" : "downloaded");
+    case "exists": return t("exists");
+    case "cancelled": return t("cancelled");
+    case "failed": return sentence(fate.error, t);
   }
 }

@@ -2,9 +2,9 @@
 
 import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
 import type { Found, Screen } from "./screen";
-import type { Words } from "./words";
+import type { TerminalTranslate } from "./messages";
 
-export function Search({ screen, words, onClose }: { screen: Screen; words: Words; onClose: () => void }): ReactNode {
+export function Search({ screen, t, onClose }: { screen: Screen; t: TerminalTranslate; onClose: () => void }): ReactNode {
   const [text, setText] = useState("");
   const [found, setFound] = useState<Found | null>(null);
   useEffect(() => screen.onFound(setFound), [screen]);
@@ -23,16 +23,16 @@ export function Search({ screen, words, onClose }: { screen: Screen; words: Word
   };
   return (
     <div className="shell-search" role="search" onKeyDown={press}>
-      <input autoFocus aria-label={words("searchLabel")} value={text} onChange={(event) => type(event.target.value)} />
-      <span role="status">{text && found && told(found, words)}</span>
-      <button type="button" aria-label={words("previous")} title={words("previous")} disabled={!text} onClick={() => screen.find(text, "previous")}>↑</button>
-      <button type="button" aria-label={words("next")} title={words("next")} disabled={!text} onClick={() => screen.find(text, "next")}>↓</button>
-      <button type="button" aria-label={words("close")} title={words("close")} onClick={onClose}>×</button>
+      <input autoFocus aria-label={t("searchLabel")} value={text} onChange={(event) => type(event.target.value)} />
+      <span role="status">{text && found && told(found, t)}</span>
+      <button type="button" aria-label={t("previous")} title={t("previous")} disabled={!text} onClick={() => screen.find(text, "previous")}>↑</button>
+      <button type="button" aria-label={t("next")} title={t("next")} disabled={!text} onClick={() => screen.find(text, "next")}>↓</button>
+      <button type="button" aria-label={t("close")} title={t("close")} onClick={onClose}>×</button>
     </div>
   );
 }
 
-function told({ index, count }: Found, words: Words): string {
-  if (count === 0) return words("noMatch");
-  return index < 0 ? words("manyMatches", count) : words("matches", index + 1, count);
+function told({ index, count }: Found, t: TerminalTranslate): string {
+  if (count === 0) return t("noMatch");
+  return index < 0 ? t("manyMatches", count) : t("matches", index + 1, count);
 }

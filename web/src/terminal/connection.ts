@@ -1,6 +1,6 @@
 // A terminal's WebSocket: one session, from asking for it to its end.
 
-import { problem } from "../api";
+import { readErrorMessage } from "../api/client";
 import { Sftp } from "../sftp/client";
 import { type Channel, FILES_AHEAD, FILES_WINDOW, type FromGateway, frame, heard, Input, PING_EVERY, PROTOCOL, Pulse, Shown, socketAddress, type ToGateway, unframed } from "./wire";
 
@@ -94,11 +94,11 @@ export class Connection {
     this.files = null;
     if (this.filesClosing) return;
     this.filesClosing = true;
-    this.say({ type: "close_files" });
+    this.t({ type: "close_files" });
   }
 
   private beginFiles(): void {
-    this.say({ type: "open_files" });
+    this.t({ type: "open_files" });
     this.flush();
   }
 
@@ -113,7 +113,7 @@ export class Connection {
   }
 
   resize(cols: number, rows: number): void {
-    this.say({ type: "resize", cols, rows });
+    this.t({ type: "resize", cols, rows });
   }
 
   /** Leaves at once; nothing more is told. */
@@ -184,21 +184,21 @@ export class Connection {
     if (!this.files || this.filesClosing) return;
     const { sftp, shown } = this.files;
     const tell = shown.add(bytes.length);
-    if (tell > 0) this.say({ type: "ack", channel: "files", bytes: tell });
+    if (tell > 0) this.t({ type: "ack", channel: "files", bytes: tell });
     sftp.heard(bytes);
   }
 
   private showed(bytes: number): void {
     window.clearTimeout(this.idle);
     const tell = this.shown.add(bytes);
-    if (tell > 0) this.say({ type: "ack", channel: "shell", bytes: tell });
-    else this.idle = window.setTimeout(() => this.say({ type: "ack", channel: "shell", bytes: this.shown.take() }), IDLE);
+    if (tell > 0) this.t({ type: "ack", channel: "shell", bytes: tell });
+    else this.idle = window.setTimeout(() => this.t({ type: "ack", channel: "shell", bytes: this.shown.take() }), IDLE);
   }
 
   private tick(): void {
     const now = Date.now();
     const lost = this.began ? this.pulse.tick(now) === "lost" : now - this.since > PATIENCE;
-    if (!lost) return this.began ? this.say({ type: "ping" }) : undefined;
+    if (!lost) return this.began ? this.t({ type: "ping" }) : undefined;
     this.leave(GIVEN_UP);
     this.listener.lost(null, this.began);
   }
@@ -219,7 +219,7 @@ export class Connection {
     window.clearTimeout(this.draining);
   }
 
-  private say(what: ToGateway): void {
+  private t(what: ToGateway): void {
     if (!this.over && this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(what));
   }
 }
@@ -231,7 +231,7 @@ async function refusal(address: string): Promise<string | null> {
   try {
     const response = await fetch(address, { credentials: "include" });
     if (response.status === UPGRADE_REQUIRED) return null;
-    return (await problem(response)) ?? `${response.status} ${response.statusText}`.trim();
+    return (await readErrorMessage(response)) ?? `${response.status} ${response.statusText}`.trim();
   } catch {
     return null;
   }

@@ -1,16 +1,12 @@
 import { expect, it } from "vitest";
 import { Gone, Refused } from "../sftp/client";
 import { Malformed } from "../sftp/packets";
-import { type Entry, inOrder, join, kind, parent, sentence, size } from "./files";
-import type { Words } from "./words";
+import { type Entry, inOrder, join, kind, parent, sentence } from "./files";
+import type { TerminalTranslate } from "./messages";
 
 it("knows what is above and below", () => {
   expect(["/", "/a", "/a/b/", "a", ""].map(parent)).toEqual(["/", "/", "/a", "a/..", "/"]);
   expect([join("/", "a"), join("/a", "b c")]).toEqual(["/a", "/a/b c"]);
-});
-
-it("says sizes as people do", () => {
-  expect([null, 0, 1023, 1024, 5 * 1024 ** 3].map(size)).toEqual(["", "0 B", "1023 B", "1.0 KiB", "5.0 GiB"]);
 });
 
 it("knows what an entry is", () => {
@@ -24,7 +20,7 @@ it("has directories first, and numbers as people count", () => {
 });
 
 it("says in a sentence what could not be done", () => {
-  const words = Object.assign((word: string, ...values: unknown[]) => [word, ...values].join(" "), { language: "en", reason: String }) as unknown as Words;
+  const t = Object.assign((word: string, ...values: unknown[]) => [word, ...values].join(" "), { language: "en", reason: String }) as unknown as TerminalTranslate;
   const all = [new Refused(2, "No such file"), new Refused(3, ""), new Refused(4, "Failure"), new Gone("bastion: no sftp"), new Gone(""), new Malformed("a packet is too long"), new Error("odd")];
-  expect(all.map((error) => sentence(error, words))).toEqual(["noSuchFile", "permissionDenied", "targetSays Failure", "bastion: no sftp", "cut", "noSftp", "odd"]);
+  expect(all.map((error) => sentence(error, t))).toEqual(["noSuchFile", "permissionDenied", "targetSays Failure", "bastion: no sftp", "cut", "noSftp", "odd"]);
 });

@@ -2,7 +2,7 @@
 
 import { type Entry as Found, Gone, Refused, type Sftp } from "../sftp/client";
 import { Malformed, Status } from "../sftp/packets";
-import type { Words } from "./words";
+import type { TerminalTranslate } from "./messages";
 
 export interface Entry {
   name: string;
@@ -42,16 +42,16 @@ export function inOrder(one: Entry, other: Entry): number {
 }
 
 /** Why something could not be done, in a sentence. */
-export function sentence(error: unknown, words: Words): string {
+export function sentence(error: unknown, t: TerminalTranslate): string {
   if (error instanceof Refused) {
     switch (error.code) {
-      case Status.noSuchFile: return words("noSuchFile");
-      case Status.permissionDenied: return words("permissionDenied");
-      default: return words("targetSays", error.message);
+      case Status.noSuchFile: return t("noSuchFile");
+      case Status.permissionDenied: return t("permissionDenied");
+      default: return t("targetSays", error.message);
     }
   }
-  if (error instanceof Malformed) return words("noSftp");
-  if (error instanceof Gone) return error.message || words("cut");
+  if (error instanceof Malformed) return t("noSftp");
+  if (error instanceof Gone) return error.message || t("cut");
   return error instanceof Error ? error.message : String(error);
 }
 
@@ -63,12 +63,4 @@ export function parent(path: string): string {
   const bare = path.replace(/\/+$/, "");
   const cut = bare.lastIndexOf("/");
   return bare && cut < 0 ? `${bare}/..` : bare.slice(0, Math.max(0, cut)) || "/";
-}
-
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
-
-export function size(bytes: number | null): string {
-  if (bytes === null) return "";
-  const unit = Math.min(UNITS.length - 1, bytes > 0 ? Math.floor(Math.log2(bytes) / 10) : 0);
-  return `${(bytes / 1024 ** unit).toFixed(unit > 0 ? 1 : 0)} ${UNITS[unit]}`;
 }

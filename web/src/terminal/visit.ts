@@ -5,7 +5,7 @@ import { Connection, type EndNews, type SessionNews } from "./connection";
 import { deed } from "./keys";
 import { Screen } from "./screen";
 import { address } from "./wire";
-import type { Words } from "./words";
+import type { TerminalTranslate } from "./messages";
 
 export type Phase =
   | { state: "connecting" }
@@ -29,11 +29,11 @@ export class Visit {
   private connection: Connection | null = null;
   private session: SessionNews | null = null;
 
-  /** `words` is asked whenever something is said: the language may change. */
+  /** `t` is asked whenever something is said: the language may change. */
   constructor(
     host: HTMLElement,
     private readonly where: Where,
-    private readonly words: () => Words,
+    private readonly t: () => TerminalTranslate,
     private readonly told: Told,
   ) {
     const user = {
@@ -41,7 +41,7 @@ export class Visit {
       resized: (cols: number, rows: number) => this.connection?.resize(cols, rows),
       pressed: (event: KeyboardEvent) => this.pressed(event),
     };
-    this.screen = new Screen(host, user, words()("label", where.target));
+    this.screen = new Screen(host, user, t()("label", where.target));
     this.start();
   }
 
@@ -58,7 +58,7 @@ export class Visit {
       output: (bytes, shown) => this.screen.write(bytes, shown),
       notice: (text) => this.screen.lines("quiet", text),
       ended: (news) => this.ended(news),
-      lost: (why, began) => this.over(this.words()(began ? "lost" : "unreachable"), why),
+      lost: (why, began) => this.over(this.t()(began ? "lost" : "unreachable"), why),
     });
     this.screen.focus();
   }
@@ -76,7 +76,7 @@ export class Visit {
   hide(): void {
     if (!this.connection) return;
     this.connection.leave();
-    this.over(this.words()("left"), null);
+    this.over(this.t()("left"), null);
   }
 
   /** Leaves for good. */
@@ -87,20 +87,20 @@ export class Visit {
   }
 
   private ended({ status, reason, message, exitCode }: EndNews): void {
-    const words = this.words();
+    const t = this.t();
     if (status === "refused") {
-      this.over(words("refused"), message);
+      this.over(t("refused"), message);
       return;
     }
-    const exit = exitCode === undefined ? "" : `, ${words("exit", exitCode)}`;
-    this.over(words.reason(reason), message, words("ended", words.reason(reason) + exit));
+    const exit = exitCode === undefined ? "" : `, ${t("exit", exitCode)}`;
+    this.over(t.reason(reason), message, t("ended", t.reason(reason) + exit));
   }
 
   private over(why: string, message: string | null, line = why): void {
     this.screen.leave(() => {
       this.connection = null;
       this.screen.lines("loud", line, ...(message ? [message] : []));
-      this.screen.lines("loud", this.words()("again"));
+      this.screen.lines("loud", this.t()("again"));
       this.told.phase({ state: "over", session: this.session, why });
     });
   }
