@@ -8,8 +8,8 @@ async function noteOutcomes(page) {
   await page.evaluate(() => {
     globalThis.outcomes = {};
     const look = () => {
-      for (const one of document.querySelectorAll("[data-doomed]")) {
-        const [said, before] = [one.querySelector(".outcome").textContent, (globalThis.outcomes[one.dataset.doomed] ??= [])];
+      for (const one of document.querySelectorAll("[data-terminating]")) {
+        const [said, before] = [one.querySelector(".outcome").textContent, (globalThis.outcomes[one.dataset.terminating] ??= [])];
         if (before.at(-1) !== said) before.push(said);
       }
     };
@@ -29,9 +29,9 @@ export const endings = {
     await page.getByRole("button", { name: "End…" }).click();
     const dialog = page.getByRole("dialog");
     await dialog.getByRole("heading", { name: "End 21 sessions?" }).waitFor();
-    const doomed = dialog.locator("[data-doomed]");
-    assert.deepEqual((await doomed.evaluateAll((all) => all.map((it) => it.dataset.doomed))).sort(), [leaves, ...chosen].sort());
-    for (const text of await doomed.allInnerTexts()) assert.match(text, /^alice → \S+@web-1/);
+    const items = dialog.locator("[data-terminating]");
+    assert.deepEqual((await items.evaluateAll((all) => all.map((it) => it.dataset.terminating))).sort(), [leaves, ...chosen].sort());
+    for (const text of await items.allInnerTexts()) assert.match(text, /^alice → \S+@web-1/);
     await noteOutcomes(page);
 
     await ask(`exit ${leaves}`);
@@ -72,8 +72,8 @@ export const endings = {
     const dialog = page.getByRole("dialog");
     await dialog.getByRole("button", { name: CONFIRM }).click();
     await dialog.getByRole("heading", { name: "1 of 2 ended" }).waitFor();
-    await dialog.locator(`[data-doomed="${goes}"]`).getByText("Ended", { exact: true }).waitFor();
-    const outcome = dialog.locator(`[data-doomed="${kept}"]`).getByText("Not ended:");
+    await dialog.locator(`[data-terminating="${goes}"]`).getByText("Ended", { exact: true }).waitFor();
+    const outcome = dialog.locator(`[data-terminating="${kept}"]`).getByText("Not ended:");
     await outcome.filter({ hasText: "this session is kept for the auditors" }).waitFor();
     await picture(page, "refused");
     await dialog.getByRole("button", { name: "Close" }).click();

@@ -7,8 +7,8 @@ import { ErrorBoundary } from "./components/ErrorBoundary";
 import { Sidebar } from "./components/Sidebar";
 import { TranslationContext, useTranslation } from "./i18n";
 import { useLanguage } from "./i18n/useLanguage";
-import { Feed } from "./live/connection";
-import { Live, useOnline, useRefusal } from "./live/live";
+import { FeedClient } from "./feed/feedClient";
+import { FeedContext, useFeedState, useFeedRefusal } from "./feed/feedContext";
 import { History } from "./pages/History";
 import { Overview } from "./pages/Overview";
 import { SessionDetail } from "./pages/SessionDetail";
@@ -18,7 +18,7 @@ import { Targets } from "./pages/Targets";
 import { TerminalPage } from "./pages/TerminalPage";
 import { pathSegments, usePath, useSearchParams } from "./router";
 import { documentTitle } from "./routes";
-import { Sessions } from "./sessions/Sessions";
+import { SessionsPage } from "./sessions/SessionsPage";
 
 // Chunks of their own: only people who play or follow a session load them.
 const RecordingPage = lazy(() => import("./recording"));
@@ -54,21 +54,21 @@ interface SignedInProps {
 /** The page of a signed-in user. Its `key` must be the user, so that another user starts with an empty page. */
 function SignedIn({ me, expired, onSwitchLanguage, onSignOut, recheck }: SignedInProps): ReactNode {
   const path = usePath();
-  const [feed] = useState(() => new Feed(recheck));
+  const [feed] = useState(() => new FeedClient(recheck));
   useEffect(() => {
     if (expired) return;
     feed.open();
     return () => feed.close();
   }, [feed, expired]);
   return (
-    <Live.Provider value={feed}>
+    <FeedContext.Provider value={feed}>
       <FeedEffects recheck={recheck} />
       <div className="frame">
         <Sidebar me={me} onSwitchLanguage={onSwitchLanguage} onSignOut={onSignOut} />
         {expired && <SignInAgain user={me.user} onIn={recheck} />}
         <ErrorBoundary key={path}><CurrentPage me={me} /></ErrorBoundary>
       </div>
-    </Live.Provider>
+    </FeedContext.Provider>
   );
 }
 
@@ -76,8 +76,8 @@ function SignedIn({ me, expired, onSwitchLanguage, onSignOut, recheck }: SignedI
 function FeedEffects({ recheck }: { recheck: () => void }): null {
   const t = useTranslation();
   const path = usePath();
-  const { live, sessions } = useOnline();
-  const refusal = useRefusal();
+  const { live, sessions } = useFeedState();
+  const refusal = useFeedRefusal();
   useEffect(() => {
     document.title = documentTitle(pathSegments(path), live ? sessions.size : null, t);
   }, [path, live, sessions.size, t]);
@@ -99,14 +99,14 @@ function CurrentPage({ me }: { me: CurrentUser }): ReactNode {
     case "targets":
       return <Targets me={me} />;
     case "sessions":
-      return name ? <SessionDetail key={name} name={name} id={params.get("id")} me={me} /> : <Sessions me={me} />;
+      return name ? <SessionDetail key={name} name={name} id={params.get("id")} me={me} /> : <SessionsPage me={me} />;
     case "recordings":
       return name ? <Suspense fallback={<main className="page" />}><RecordingPage key={path} name={name} me={me} /></Suspense> : <History me={me} />;
     case "follow":
-      return name ? <Suspense fallback={<main className="page" />}><FollowPage key={path} name={name} me={me} /></Suspense> : <Sessions me={me} />;
+      return name ? <Suspense fallback={<main className="page" />}><FollowPage key={path} name={name} me={me} /></Suspense> : <SessionsPage me={me} />;
     case "terminal":
       return name ? <TerminalPage key={path} target={name} login={params.get("login")} me={me} /> : <Targets me={me} />;
     default:
-      return <Sessions me={me} />;
+      return <SessionsPage me={me} />;
   }
 }

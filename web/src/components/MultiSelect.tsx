@@ -2,16 +2,21 @@
 
 import { type FocusEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { useTranslation } from "../i18n";
-import type { Option } from "../sessions/query";
 import { Icon } from "./Icon";
 
 /** Longer lists of options have a search field. */
 const MAX_OPTIONS_WITHOUT_SEARCH = 8;
 const MAX_OPTIONS_DRAWN = 200;
 
+export interface SelectOption {
+  value: string;
+  /** Shown beside the value. */
+  count: number;
+}
+
 interface MultiSelectProps {
   label: string;
-  options: readonly Option[];
+  options: readonly SelectOption[];
   selected: readonly string[];
   onChange: (values: string[]) => void;
 }

@@ -4,7 +4,7 @@ import { type ReactNode, useEffect, useRef } from "react";
 import { formatLocalTime, timeZoneName } from "../format";
 import { useDelayed } from "../hooks/useDelayed";
 import { useTranslation } from "../i18n";
-import { useOnline, useRefusal } from "../live/live";
+import { useFeedState, useFeedRefusal } from "../feed/feedContext";
 import { hasNavigated } from "../router";
 
 export function PageHeader({ title, lead, children }: { title: ReactNode; lead?: ReactNode; children?: ReactNode }): ReactNode {
@@ -40,15 +40,15 @@ const CONNECTING_GRACE_MS = 400;
 
 function LiveIndicator(): ReactNode {
   const t = useTranslation();
-  const { live, heard } = useOnline();
-  const refusal = useRefusal();
+  const { live, lastMessageAt } = useFeedState();
+  const refusal = useFeedRefusal();
   const isLate = useDelayed(!live, CONNECTING_GRACE_MS);
   if (live) return <span className="mark live" role="status">{t("live")}</span>;
   if (refusal) return <span className="mark old" role="status">{t("refusedFeed", refusal)}</span>;
-  if (heard === 0) return <span className="mark" role="status">{isLate && t("connecting")}</span>;
+  if (lastMessageAt === 0) return <span className="mark" role="status">{isLate && t("connecting")}</span>;
   return (
     <span className="mark old" role="status">
-      {t("reconnecting")} <small>{t("asOf", formatLocalTime(new Date(heard).toISOString()).slice(11))}</small>
+      {t("reconnecting")} <small>{t("asOf", formatLocalTime(new Date(lastMessageAt).toISOString()).slice(11))}</small>
     </span>
   );
 }

@@ -4,14 +4,14 @@ import { type ReactNode, useCallback, useEffect, useRef, useState } from "react"
 import type { CurrentUser } from "../api/types";
 import { useShortcut } from "../hooks/useShortcut";
 import { type MessageKey, useTranslation } from "../i18n";
-import { useOnline } from "../live/live";
+import { useFeedState } from "../feed/feedContext";
 import { NAV_ITEMS } from "../routes";
 import { Icon, type IconName } from "./Icon";
 import { Link } from "./Link";
 
 export function Sidebar({ me, onSwitchLanguage, onSignOut }: { me: CurrentUser; onSwitchLanguage: () => void; onSignOut: () => void }): ReactNode {
   const t = useTranslation();
-  const { live, sessions } = useOnline();
+  const { live, sessions } = useFeedState();
   return (
     <header className="rail">
       <span className="brand"><img src="/favicon.svg" alt="" width="26" height="26" /> <span>{t("title")}</span></span>

@@ -1,7 +1,7 @@
 // The WebSocket of a session that is followed: connects again where it was lost, until there is nothing more to follow.
 
 import { request, ApiError } from "../api/client";
-import { backoff } from "../live/backoff";
+import { backoffDelay } from "../feed/backoff";
 import { PING_EVERY, Pulse, socketAddress } from "../terminal/wire";
 import { type Output, output, path, PING, PROTOCOL, type Said, said } from "./wire";
 
@@ -89,7 +89,7 @@ export class Connection {
   }
 
   private lost(why: string | null): void {
-    this.again = window.setTimeout(() => this.open(), backoff(this.failed++, Math.random()));
+    this.again = window.setTimeout(() => this.open(), backoffDelay(this.failed++, Math.random()));
     this.listener.lost(why);
   }
 

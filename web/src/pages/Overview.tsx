@@ -4,9 +4,9 @@ import { type ReactNode, useMemo } from "react";
 import { fetchOverview, ApiError } from "../api/client";
 import type { GatewayStatus, CurrentUser, Overview as Seen } from "../api/types";
 import { formatDelay, formatCoarseDuration } from "../format";
-import type { Ended } from "../live/feed";
-import { BOUNDS, distribution, ranked } from "../live/figures";
-import { useOnline } from "../live/live";
+import type { EndedSession } from "../feed/feedState";
+import { BUCKET_BOUNDS_MS, delayHistogram, rankCounts } from "../feed/statistics";
+import { useFeedState } from "../feed/feedContext";
 import { EmptyState } from "../components/EmptyState";
 import { PageHeader } from "../components/PageHeader";
 import { useFetch } from "../hooks/useFetch";
@@ -35,7 +35,7 @@ export function Overview({ me }: { me: CurrentUser }): ReactNode {
 /** What the page itself knows, for who may not see more. */
 function Own({ reason }: { reason: string | null }): ReactNode {
   const t = useTranslation();
-  const { ended } = useOnline();
+  const { ended } = useFeedState();
   return (
     <>
       <div className="tiles"><OnlineTile /></div>
@@ -49,7 +49,7 @@ function Own({ reason }: { reason: string | null }): ReactNode {
 
 function Whole({ lacking }: { lacking: string | null }): ReactNode {
   const t = useTranslation();
-  const { ended } = useOnline();
+  const { ended } = useFeedState();
   const { data, errorMessage, error } = useFetch(fetchOverview, "overview", LOOK);
   if (error instanceof ApiError && error.status === 403) return <Own reason={errorMessage} />;
   return (
@@ -70,8 +70,8 @@ function Whole({ lacking }: { lacking: string | null }): ReactNode {
 }
 
 function OnlineTile(): ReactNode {
-  const { heard, sessions } = useOnline();
-  return <Tile to="/" value={heard ? sessions.size : null} word="onlineSessions" />;
+  const { lastMessageAt, sessions } = useFeedState();
+  return <Tile to="/" value={lastMessageAt ? sessions.size : null} word="onlineSessions" />;
 }
 
 interface TileProps {
@@ -113,7 +113,7 @@ function Counts({ seen, lacking }: { seen: Seen | null; lacking: string | null }
 
 function Ends({ counts, lacking }: { counts: Record<string, number> | null | undefined; lacking: string | null }): ReactNode {
   const t = useTranslation();
-  const rows = counts ? ranked(counts) : [];
+  const rows = counts ? rankCounts(counts) : [];
   return (
     <section className="paper" aria-labelledby="ends">
       <h2 id="ends">{t("endsByReason")}</h2>
@@ -121,11 +121,11 @@ function Ends({ counts, lacking }: { counts: Record<string, number> | null | und
       {counts === null && <p className="hint">{lacking ?? t("noHistory")}</p>}
       {counts && rows.length === 0 && <p className="hint">{t("noEnds")}</p>}
       <ul className="bars">
-        {rows.map(({ name, count, part }) => (
+        {rows.map(({ name, count, fraction }) => (
           <li key={name}>
             <Link to={`/history?reason=${encodeURIComponent(name)}`} title={t("byStart")}>
               <span>{t.reason(name)}</span>
-              <span className="bar" aria-hidden="true"><i style={{ width: `${part * 100}%` }} /></span>
+              <span className="bar" aria-hidden="true"><i style={{ width: `${fraction * 100}%` }} /></span>
               <b>{count}</b>
             </Link>
           </li>
@@ -135,10 +135,10 @@ function Ends({ counts, lacking }: { counts: Record<string, number> | null | und
   );
 }
 
-function Latency({ ended }: { ended: readonly Ended[] }): ReactNode {
+function Latency({ ended }: { ended: readonly EndedSession[] }): ReactNode {
   const t = useTranslation();
-  const found = useMemo(() => distribution(ended), [ended]);
-  const most = Math.max(1, ...(found?.bars ?? []));
+  const found = useMemo(() => delayHistogram(ended), [ended]);
+  const most = Math.max(1, ...(found?.buckets ?? []));
   const text = (bound: number): string => (bound < 1000 ? `${bound}\nms` : `${bound / 1000}\ns`);
   return (
     <section className="paper" aria-labelledby="latency">
@@ -151,13 +151,13 @@ function Latency({ ended }: { ended: readonly Ended[] }): ReactNode {
             <Link to="/"><b>{formatDelay(found.p99)}</b> {t("slowest")}</Link>
           </p>
           <ol className="spread">
-            {found.bars.map((count, at) => {
-              const bound = BOUNDS[at];
+            {found.buckets.map((count, at) => {
+              const bound = BUCKET_BOUNDS_MS[at];
               return (
                 <li key={at}>
                   <small>{count || ""}</small>
                   <i style={{ height: `${(count / most) * TALLEST}rem` }} />
-                  <small>{bound === undefined ? t("longerThan", text(BOUNDS[at - 1] ?? 0)) : t("upToTime", text(bound))}</small>
+                  <small>{bound === undefined ? t("longerThan", text(BUCKET_BOUNDS_MS[at - 1] ?? 0)) : t("upToTime", text(bound))}</small>
                 </li>
               );
             })}

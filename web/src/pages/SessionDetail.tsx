@@ -4,8 +4,8 @@ import { type ReactNode, useEffect, useState } from "react";
 import { fetchSessionEvents, fetchHistoryRecord, ApiError, errorMessage, fetchSession } from "../api/client";
 import type { SessionEvent, CurrentUser, Session } from "../api/types";
 import { formatBytes, formatDuration, formatCoarseDuration } from "../format";
-import type { Activity } from "../live/feed";
-import { useFeed, useOnline } from "../live/live";
+import type { TimedActivity } from "../feed/feedState";
+import { useFeedClient, useFeedState } from "../feed/feedContext";
 import { EmptyState } from "../components/EmptyState";
 import { PageHeader } from "../components/PageHeader";
 import { useFetch } from "../hooks/useFetch";
@@ -13,7 +13,7 @@ import { useNow } from "../hooks/useNow";
 import { Link } from "../components/Link";
 import { Timestamp } from "../components/Timestamp";
 import { PlaybackLink } from "../components/PlaybackLink";
-import { useMay } from "../sessions/Sessions";
+import { useTerminationBlocker } from "../sessions/useTerminationBlocker";
 import { TerminateDialog } from "../sessions/TerminateDialog";
 import { useTranslation } from "../i18n";
 import { left, life, looks, type Step } from "./life";
@@ -47,8 +47,8 @@ async function withEvents(session: Session): Promise<Found> {
 
 export function SessionDetail({ name, id, me }: { name: string; id: string | null; me: CurrentUser }): ReactNode {
   const t = useTranslation();
-  const online = useOnline();
-  const feed = useFeed();
+  const online = useFeedState();
+  const feed = useFeedClient();
   // The feed tells of an end before the next look would.
   const { data, errorMessage, error } = useFetch(() => find(name, id), `${name} ${id} ${online.ended.some((it) => it.session.name === name)}`, looks);
   const active = data?.session.status === "active";
@@ -110,13 +110,13 @@ function Follow({ session, me }: { session: Session; me: CurrentUser }): ReactNo
 
 function End({ session, me }: { session: Session; me: CurrentUser }): ReactNode {
   const t = useTranslation();
-  const online = useOnline();
+  const online = useFeedState();
   const [asking, setAsking] = useState(false);
-  const lacking = useMay(me)(session);
+  const lacking = useTerminationBlocker(me)(session);
   return (
     <>
       <button type="button" className="danger" disabled={lacking !== null || session.termination !== undefined || !online.live} title={lacking ?? undefined} onClick={() => setAsking(true)}>{t("terminate")}</button>
-      {asking && <TerminateDialog sessions={[session]} online={online} onClose={() => setAsking(false)} />}
+      {asking && <TerminateDialog sessions={[session]} feedState={online} onClose={() => setAsking(false)} />}
     </>
   );
 }
@@ -174,12 +174,12 @@ function Facts({ session }: { session: Session }): ReactNode {
   );
 }
 
-function Limits({ session, activity }: { session: Session; activity: (Activity & { at: number }) | undefined }): ReactNode {
+function Limits({ session, activity }: { session: Session; activity: TimedActivity | undefined }): ReactNode {
   const t = useTranslation();
   const now = useNow();
   const { limits } = session;
   const lasted = (now - Date.parse(session.start_time)) / 1000;
-  const idle = activity?.idle_seconds == null ? null : activity.idle_seconds + (now - activity.at) / 1000;
+  const idle = activity?.idle_seconds == null ? null : activity.idle_seconds + (now - activity.receivedAt) / 1000;
   const told = (limit: number | null | undefined, used: number | null): string => {
     if (limits === undefined) return t("limitsUntold");
     if (limit == null) return t("noLimit");

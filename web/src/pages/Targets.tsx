@@ -3,7 +3,7 @@
 import { Fragment, type ReactNode, useId, useMemo, useState } from "react";
 import { fetchTargetAccess, fetchAllTargets } from "../api/client";
 import type { CurrentUser, Session, Target } from "../api/types";
-import { useOnline } from "../live/live";
+import { useFeedState } from "../feed/feedContext";
 import { EmptyState } from "../components/EmptyState";
 import { PageHeader } from "../components/PageHeader";
 import { useFetch } from "../hooks/useFetch";
@@ -42,7 +42,7 @@ function Found({ all, me }: { all: readonly Target[]; me: CurrentUser }): ReactN
   const [params, setParams] = useSearchParams();
   const text = params.get("q") ?? "";
   const found = useMemo(() => matching(all, text), [all, text]);
-  const { live, sessions } = useOnline();
+  const { live, sessions } = useFeedState();
   const counts = useMemo(() => byTarget(sessions.values()), [sessions]);
   const shown = found.slice(0, MOST_DRAWN);
   return (

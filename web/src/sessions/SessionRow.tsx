@@ -1,58 +1,58 @@
-// One row of the list: a session, or for a moment where one was.
+// A row of the list: an online session, or the place of an ended one.
 
 import { memo, type ReactNode } from "react";
 import type { Session } from "../api/types";
-import type { Activity, Ended } from "../live/feed";
-import { formatBytes, formatDuration, formatCoarseDuration } from "../format";
 import { Icon } from "../components/Icon";
 import { Link } from "../components/Link";
 import { Timestamp } from "../components/Timestamp";
+import type { EndedSession, TimedActivity } from "../feed/feedState";
+import { formatBytes, formatCoarseDuration, formatDuration } from "../format";
 import { useTranslation } from "../i18n";
-import type { Slot } from "./slots";
+import type { Slot } from "./listLayout";
 
-interface RowProps {
+interface SessionRowProps {
   slot: Slot;
   top: number;
   index: number;
   now: number;
-  on: boolean;
-  /** Whether the keys speak to it. */
-  active: boolean;
-  activity: (Activity & { at: number }) | undefined;
-  /** Why its end may not be asked for. */
-  lacking: string | null;
-  toggle: (ids: readonly string[], on: boolean) => void;
-  onEnd: (sessions: readonly Session[]) => void;
+  isSelected: boolean;
+  /** Whether the keyboard acts on this row. */
+  isActive: boolean;
+  activity: TimedActivity | undefined;
+  /** Why the user may not terminate the session; null if they may. */
+  blocker: string | null;
+  toggle: (ids: readonly string[], isSelected: boolean) => void;
+  onTerminate: (sessions: readonly Session[]) => void;
 }
 
-export const Row = memo(function Row(props: RowProps): ReactNode {
-  const { slot, top, index, on, active } = props;
+export const SessionRow = memo(function SessionRow(props: SessionRowProps): ReactNode {
+  const { slot, top, index, isSelected, isActive } = props;
   const style = { transform: `translateY(${top}px)` };
   const id = `row-${slot.id}`;
-  if (slot.gone) return <div className={active ? "row gone active" : "row gone"} id={id} role="row" aria-rowindex={index} style={style}><Gone gone={slot.gone} /></div>;
+  if (slot.ended) return <div className={isActive ? "row gone active" : "row gone"} id={id} role="row" aria-rowindex={index} style={style}><EndedRow ended={slot.ended} /></div>;
   const { session } = slot;
-  const state = ["row", on && "on", active && "active", session.termination && "ending"].filter(Boolean).join(" ");
+  const className = ["row", isSelected && "on", isActive && "active", session.termination && "ending"].filter(Boolean).join(" ");
   return (
-    <div className={state} id={id} role="row" aria-rowindex={index} aria-selected={on} data-name={session.name} style={style}>
+    <div className={className} id={id} role="row" aria-rowindex={index} aria-selected={isSelected} data-name={session.name} style={style}>
       <Cells {...props} session={session} />
     </div>
   );
 });
 
-function Gone({ gone: { session, shownAt } }: { gone: Ended }): ReactNode {
+function EndedRow({ ended: { session, shownAt } }: { ended: EndedSession }): ReactNode {
   const t = useTranslation();
   const why = shownAt === 0 ? t("outOfSight") : t.reason(session.reason);
   return <span role="gridcell" className={`why ${session.status}`}>{session.user} → {session.target} · {why}</span>;
 }
 
-function Cells({ session, now, on, activity, lacking, toggle, onEnd }: RowProps & { session: Session }): ReactNode {
+function Cells({ session, now, isSelected, activity, blocker, toggle, onTerminate }: SessionRowProps & { session: Session }): ReactNode {
   const t = useTranslation();
-  const idle = activity?.idle_seconds == null ? null : activity.idle_seconds + (now - activity.at) / 1000;
+  const idle = activity?.idle_seconds == null ? null : activity.idle_seconds + (now - activity.receivedAt) / 1000;
   const traffic = activity && `↑ ${formatBytes(activity.bytes_in)} ↓ ${formatBytes(activity.bytes_out)}`;
   return (
     <>
       <span role="gridcell">
-        <input type="checkbox" tabIndex={-1} aria-label={t("select", session.user, session.target)} checked={on} onChange={(event) => toggle([session.session_id], event.target.checked)} />
+        <input type="checkbox" tabIndex={-1} aria-label={t("select", session.user, session.target)} checked={isSelected} onChange={(event) => toggle([session.session_id], event.target.checked)} />
       </span>
       <span role="gridcell" data-column="user" title={session.subject}>
         <Link to={`/sessions/${encodeURIComponent(session.name)}`} label={t("openSession", session.user, session.target)} skipTabOrder>{session.user}</Link>
@@ -67,8 +67,8 @@ function Cells({ session, now, on, activity, lacking, toggle, onEnd }: RowProps 
       <span role="gridcell" data-column="gateway" title={session.gateway}><bdi>{session.gateway}</bdi></span>
       <span role="gridcell" data-column="act">
         <button
-          type="button" className="tool" tabIndex={-1} aria-label={t("terminateThis", session.user, session.target)} disabled={lacking !== null || session.termination !== undefined}
-          title={lacking ?? t("terminate")} onClick={() => onEnd([session])}
+          type="button" className="tool" tabIndex={-1} aria-label={t("terminateThis", session.user, session.target)} disabled={blocker !== null || session.termination !== undefined}
+          title={blocker ?? t("terminate")} onClick={() => onTerminate([session])}
         >
           <Icon name="close" size={16} />
         </button>

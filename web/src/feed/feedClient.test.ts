@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { START_TIME } from "../fixtures";
-import { Feed } from "./connection";
+import { FeedClient } from "./feedClient";
 
 class Socket {
   static all: Socket[] = [];
@@ -33,9 +33,9 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-it("asks who is signed in once for each attempt that opened no socket", () => {
+it("rechecks the sign-in once for each attempt that opened no socket", () => {
   const recheck = vi.fn();
-  const feed = new Feed(recheck);
+  const feed = new FeedClient(recheck);
   feed.open();
   last().onclose({ code: 1006, reason: "" });
   expect([recheck.mock.calls.length, feed.refusal()]).toEqual([1, null]);
@@ -47,9 +47,9 @@ it("asks who is signed in once for each attempt that opened no socket", () => {
   feed.close();
 });
 
-it("asks what this person may when they see others than before, once for each snapshot", () => {
+it("rechecks the permissions once for each snapshot of another subject", () => {
   const recheck = vi.fn();
-  const feed = new Feed(recheck);
+  const feed = new FeedClient(recheck);
   feed.open();
   last().onopen();
   for (const subject of [null, null, "alice"]) for (const part of [1, 2]) last().onmessage(snapshot(part, subject));
@@ -57,8 +57,8 @@ it("asks what this person may when they see others than before, once for each sn
   feed.close();
 });
 
-it("shows what it has as old once it is closed, and as new when it is open again", async () => {
-  const feed = new Feed();
+it("is not live while closed, and live again after it reopens", async () => {
+  const feed = new FeedClient();
   for (let count = 0; count < 2; count++) {
     feed.open();
     last().onopen();
@@ -70,8 +70,8 @@ it("shows what it has as old once it is closed, and as new when it is open again
   }
 });
 
-it("says why the console closed it, and tries no socket after it was closed here", () => {
-  const feed = new Feed();
+it("reports why the console closed it, and does not reconnect after it was closed here", () => {
+  const feed = new FeedClient();
   feed.open();
   last().onopen();
   last().onclose({ code: 1008, reason: "the token is not known" });
