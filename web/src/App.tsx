@@ -5,16 +5,16 @@ import type { CurrentUser } from "./api/types";
 import { useAuth } from "./auth/useAuth";
 import { ErrorBoundary } from "./components/ErrorBoundary";
 import { Sidebar } from "./components/Sidebar";
+import { FeedClient } from "./feed/feedClient";
+import { FeedContext, useFeedRefusal, useFeedState } from "./feed/feedContext";
 import { TranslationContext, useTranslation } from "./i18n";
 import { useLanguage } from "./i18n/useLanguage";
-import { FeedClient } from "./feed/feedClient";
-import { FeedContext, useFeedState, useFeedRefusal } from "./feed/feedContext";
-import { History } from "./pages/History";
-import { Overview } from "./pages/Overview";
-import { SessionDetail } from "./pages/SessionDetail";
-import { SignIn } from "./pages/SignIn";
-import { SignInAgain } from "./pages/SignInAgain";
-import { Targets } from "./pages/Targets";
+import { SessionDetailPage } from "./pages/detail/SessionDetailPage";
+import { HistoryPage } from "./pages/history/HistoryPage";
+import { OverviewPage } from "./pages/overview/OverviewPage";
+import { ReauthenticationBanner } from "./pages/ReauthenticationBanner";
+import { SignInPage } from "./pages/SignInPage";
+import { TargetsPage } from "./pages/targets/TargetsPage";
 import { TerminalPage } from "./pages/TerminalPage";
 import { pathSegments, usePath, useSearchParams } from "./router";
 import { documentTitle } from "./routes";
@@ -33,7 +33,7 @@ export function App(): ReactNode {
         {auth.state === "signedIn" ? (
           <SignedIn key={auth.me.user} me={auth.me} expired={auth.expired} onSwitchLanguage={switchLanguage} onSignOut={leave} recheck={recheck} />
         ) : auth.state === "signedOut" ? (
-          <SignIn over={auth.expired} onIn={recheck} onSwitchLanguage={switchLanguage} />
+          <SignInPage expired={auth.expired} onSignedIn={recheck} onSwitchLanguage={switchLanguage} />
         ) : (
           <main className="alone">{auth.state === "failed" && <><h1>{t("title")}</h1><p role="alert">{t("unreachable", auth.error)}</p></>}</main>
         )}
@@ -65,7 +65,7 @@ function SignedIn({ me, expired, onSwitchLanguage, onSignOut, recheck }: SignedI
       <FeedEffects recheck={recheck} />
       <div className="frame">
         <Sidebar me={me} onSwitchLanguage={onSwitchLanguage} onSignOut={onSignOut} />
-        {expired && <SignInAgain user={me.user} onIn={recheck} />}
+        {expired && <ReauthenticationBanner user={me.user} onSignedIn={recheck} />}
         <ErrorBoundary key={path}><CurrentPage me={me} /></ErrorBoundary>
       </div>
     </FeedContext.Provider>
@@ -93,19 +93,19 @@ function CurrentPage({ me }: { me: CurrentUser }): ReactNode {
   const [, page, name] = pathSegments(path);
   switch (page) {
     case "overview":
-      return <Overview me={me} />;
+      return <OverviewPage me={me} />;
     case "history":
-      return <History me={me} />;
+      return <HistoryPage me={me} />;
     case "targets":
-      return <Targets me={me} />;
+      return <TargetsPage me={me} />;
     case "sessions":
-      return name ? <SessionDetail key={name} name={name} id={params.get("id")} me={me} /> : <SessionsPage me={me} />;
+      return name ? <SessionDetailPage key={name} name={name} id={params.get("id")} me={me} /> : <SessionsPage me={me} />;
     case "recordings":
-      return name ? <Suspense fallback={<main className="page" />}><RecordingPage key={path} name={name} me={me} /></Suspense> : <History me={me} />;
+      return name ? <Suspense fallback={<main className="page" />}><RecordingPage key={path} name={name} me={me} /></Suspense> : <HistoryPage me={me} />;
     case "follow":
       return name ? <Suspense fallback={<main className="page" />}><FollowPage key={path} name={name} me={me} /></Suspense> : <SessionsPage me={me} />;
     case "terminal":
-      return name ? <TerminalPage key={path} target={name} login={params.get("login")} me={me} /> : <Targets me={me} />;
+      return name ? <TerminalPage key={path} target={name} login={params.get("login")} me={me} /> : <TargetsPage me={me} />;
     default:
       return <SessionsPage me={me} />;
   }

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { holdsLiveSession, documentTitle } from "./routes";
 import { createTranslate } from "./i18n";
+import { documentTitle, holdsLiveSession } from "./routes";
 
 it("titles each route", () => {
   const en = createTranslate("en");

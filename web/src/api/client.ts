@@ -1,8 +1,6 @@
 // Client of the console's HTTP API.
 
-import type {
-  CurrentUser, Overview, Session, SessionEvent, SessionList, SignInMethods, Target, TargetAccess, TargetList,
-} from "./types";
+import type { CurrentUser, Overview, Session, SessionEvent, SessionList, SignInMethods, Target, TargetAccess, TargetList } from "./types";
 
 /** A request that the console answered with an error status; the message is the console's. */
 export class ApiError extends Error {
@@ -14,8 +12,13 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether something that was thrown is an `ApiError` with one of these statuses. */
+export function hasStatus(error: unknown, ...statuses: number[]): boolean {
+  return error instanceof ApiError && statuses.includes(error.status);
+}
+
 /** Returns the message of anything that was thrown. */
-export function errorMessage(error: unknown): string {
+export function toErrorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 

@@ -1,5 +1,5 @@
 import { afterEach, expect, it, vi } from "vitest";
-import { fetchSession, signIn, onUnauthorized } from "../api/client";
+import { fetchSession, onUnauthorized, signIn } from "../api/client";
 import type { CurrentUser } from "../api/types";
 import { authReducer, type AuthState } from "./authState";
 

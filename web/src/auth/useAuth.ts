@@ -1,7 +1,7 @@
 // The React hook that asks the console who is signed in.
 
 import { useCallback, useEffect, useReducer, useRef } from "react";
-import { ApiError, errorMessage, fetchCurrentUser, onUnauthorized, signOut } from "../api/client";
+import { fetchCurrentUser, hasStatus, onUnauthorized, signOut, toErrorMessage } from "../api/client";
 import { pathSegments, usePath } from "../router";
 import { holdsLiveSession } from "../routes";
 import { type AuthEvent, authReducer, type AuthState } from "./authState";
@@ -26,8 +26,7 @@ export function useAuth(): Auth {
       (me) => request === latestRequest.current && dispatch({ type: "signedIn", me }),
       (error: unknown) => {
         if (request !== latestRequest.current) return;
-        const isUnknown = error instanceof ApiError && (error.status === 401 || error.status === 501);
-        dispatch(isUnknown ? unauthorized() : { type: "failed", error: errorMessage(error) });
+        dispatch(hasStatus(error, 401, 501) ? unauthorized() : { type: "failed", error: toErrorMessage(error) });
       },
     );
   }, []);

@@ -1,7 +1,7 @@
 // The page that replaces one whose rendering failed.
 
 import { Component, type ReactNode } from "react";
-import { errorMessage } from "../api/client";
+import { toErrorMessage } from "../api/client";
 import { useTranslation } from "../i18n";
 import { EmptyState } from "./EmptyState";
 
@@ -28,7 +28,7 @@ function ErrorPage({ error }: { error: unknown }): ReactNode {
   return (
     <main className="page">
       <h1>{t("broken")}</h1>
-      <EmptyState title={t("brokenHint")} hint={errorMessage(error)} tone="bad">
+      <EmptyState title={t("brokenHint")} hint={toErrorMessage(error)} tone="bad">
         <span className="buttons">
           <button type="button" onClick={() => location.reload()}>{t("reload")}</button>
           <a className="button" href="/">{t("online")}</a>

@@ -1,10 +1,10 @@
 // The header of each page: its title, and whether its data is live.
 
 import { type ReactNode, useEffect, useRef } from "react";
+import { useFeedRefusal, useFeedState } from "../feed/feedContext";
 import { formatLocalTime, timeZoneName } from "../format";
 import { useDelayed } from "../hooks/useDelayed";
 import { useTranslation } from "../i18n";
-import { useFeedState, useFeedRefusal } from "../feed/feedContext";
 import { hasNavigated } from "../router";
 
 export function PageHeader({ title, lead, children }: { title: ReactNode; lead?: ReactNode; children?: ReactNode }): ReactNode {

@@ -2,9 +2,9 @@
 
 import { type ReactNode, useCallback, useEffect, useRef, useState } from "react";
 import type { CurrentUser } from "../api/types";
+import { useFeedState } from "../feed/feedContext";
 import { useShortcut } from "../hooks/useShortcut";
 import { type MessageKey, useTranslation } from "../i18n";
-import { useFeedState } from "../feed/feedContext";
 import { NAV_ITEMS } from "../routes";
 import { Icon, type IconName } from "./Icon";
 import { Link } from "./Link";

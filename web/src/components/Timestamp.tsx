@@ -1,7 +1,7 @@
 // A local time, with UTC as its tooltip. With `now`, the date of today is left out.
 
 import type { ReactNode } from "react";
-import { formatShortTime, formatLocalTime, formatUtcTime } from "../format";
+import { formatLocalTime, formatShortTime, formatUtcTime } from "../format";
 
 export function Timestamp({ time, now }: { time: string; now?: number }): ReactNode {
   return <time dateTime={time} title={formatUtcTime(time)}>{now === undefined ? formatLocalTime(time) : formatShortTime(time, now)}</time>;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Session } from "../api/types";
-import { displayDelay, applyMessages, MAX_KEPT, type FeedMessage, EMPTY_FEED, type FeedState } from "./feedState";
-import { START_TIME, makeSession } from "../fixtures";
+import { makeSession, START_TIME } from "../fixtures";
+import { applyMessages, displayDelay, EMPTY_FEED, type FeedMessage, type FeedState, MAX_KEPT } from "./feedState";
 
 const NOW = Date.parse(START_TIME);
 

@@ -18,6 +18,11 @@ export interface SessionActivity {
 
 export type TimedActivity = SessionActivity & { receivedAt: number };
 
+/** Returns the seconds that a session has been idle at `now`, in milliseconds since 1970; null if that is unknown. */
+export function idleSeconds(activity: TimedActivity | undefined, now: number): number | null {
+  return activity?.idle_seconds == null ? null : activity.idle_seconds + (now - activity.receivedAt) / 1000;
+}
+
 export interface FeedState {
   /** Whether the sessions are current. */
   live: boolean;

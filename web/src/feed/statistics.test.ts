@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { makeSession } from "../fixtures";
 import type { EndedSession } from "./feedState";
-import { BUCKET_BOUNDS_MS, delayHistogram, countPerInterval, rankCounts } from "./statistics";
+import { BUCKET_BOUNDS_MS, countPerInterval, delayHistogram, rankCounts } from "./statistics";
 
 const END = "2026-01-02T03:04:05Z";
 const after = (milliseconds: number): EndedSession => ({

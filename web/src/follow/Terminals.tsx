@@ -4,8 +4,8 @@ import { type KeyboardEvent, type ReactNode, useEffect, useRef } from "react";
 import { formatLocalTime } from "../format";
 import { XtermStage } from "../recording/stage";
 import type { Terminal } from "./followed";
-import type { Outlets } from "./outlets";
 import type { ObserveTranslate } from "./messages";
+import type { Outlets } from "./outlets";
 
 interface TerminalsProps {
   terminals: readonly Terminal[];

@@ -1,6 +1,6 @@
 // The WebSocket of a session that is followed: connects again where it was lost, until there is nothing more to follow.
 
-import { request, ApiError } from "../api/client";
+import { ApiError, request } from "../api/client";
 import { backoffDelay } from "../feed/backoff";
 import { PING_EVERY, Pulse, socketAddress } from "../terminal/wire";
 import { type Output, output, path, PING, PROTOCOL, type Said, said } from "./wire";

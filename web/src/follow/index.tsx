@@ -3,16 +3,16 @@
 import { type ReactNode, useEffect, useReducer, useState } from "react";
 import type { CurrentUser } from "../api/types";
 import { EmptyState } from "../components/EmptyState";
+import { Link } from "../components/Link";
 import { useFocusedHeading } from "../components/PageHeader";
 import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
-import { Link } from "../components/Link";
+import { usePartTranslation } from "../i18n";
 import { Connection } from "./connection";
 import { type Followed, heed, looked, NOTHING, type Phase } from "./followed";
+import { messages, type ObserveTranslate } from "./messages";
 import { Outlets } from "./outlets";
 import "./style.css";
 import { Terminals } from "./Terminals";
-import { usePartTranslation } from "../i18n";
-import { messages, type ObserveTranslate } from "./messages";
 
 export default function Follow({ name, me }: { name: string; me: CurrentUser }): ReactNode {
   const t = usePartTranslation(messages);

@@ -1,16 +1,14 @@
 // Repeated requests that pause in a hidden tab and stop at a permanent error.
 
-import { ApiError } from "../api/client";
+import { hasStatus } from "../api/client";
 
 export type PollResult<T> = { data: T; error?: undefined } | { data?: undefined; error: unknown };
 
 /** Returns the milliseconds to wait after a result; null stops the polling. */
 export type NextDelay<T> = (result: PollResult<T>) => number | null;
 
-/** Whether the same request would be refused again. */
-function isPermanent(error: unknown): boolean {
-  return error instanceof ApiError && [401, 403, 404].includes(error.status);
-}
+/** Statuses with which the same request would be refused again. */
+const PERMANENT_STATUSES = [401, 403, 404];
 
 /** Calls `onResult` with the result of each request, until the returned function is called. */
 export function poll<T>(fetchData: () => Promise<T>, onResult: (result: PollResult<T>) => void, nextDelay: NextDelay<T>): () => void {
@@ -22,7 +20,7 @@ export function poll<T>(fetchData: () => Promise<T>, onResult: (result: PollResu
     // A late result would overwrite the one of the request that replaced this one.
     if (stopped) return;
     onResult(result);
-    const delay = isPermanent(result.error) ? null : nextDelay(result);
+    const delay = hasStatus(result.error, ...PERMANENT_STATUSES) ? null : nextDelay(result);
     if (delay !== null) timer = setTimeout(fetchWhenVisible, delay);
   };
   const fetchWhenVisible = (): void => {

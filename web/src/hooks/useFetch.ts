@@ -1,7 +1,7 @@
 // Data from the console's API as React state.
 
 import { useEffect, useState } from "react";
-import { errorMessage } from "../api/client";
+import { toErrorMessage } from "../api/client";
 import { type NextDelay, poll } from "./poll";
 
 export interface FetchState<T> {
@@ -23,7 +23,7 @@ export function useFetch<T>(fetchData: () => Promise<T>, key: string, interval: 
     const nextDelay = typeof interval === "function" ? interval() : () => interval || null;
     return poll(fetchData, ({ data, error }) => {
       if (data !== undefined) setState({ data, errorMessage: null, error: null, key });
-      else setState((before) => ({ data: before.key === key ? before.data : null, errorMessage: errorMessage(error), error, key }));
+      else setState((before) => ({ data: before.key === key ? before.data : null, errorMessage: toErrorMessage(error), error, key }));
     }, nextDelay);
     // `fetchData` changes with each render; the key identifies the request.
   }, [key, interval]);

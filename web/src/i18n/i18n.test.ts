@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { formatBytes, formatDelay, formatDuration, formatCoarseDuration } from "../format";
+import { formatBytes, formatCoarseDuration, formatDelay, formatDuration } from "../format";
 import { createTranslate } from "./index";
 import { REASONS } from "./reasons";
 

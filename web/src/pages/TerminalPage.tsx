@@ -1,4 +1,4 @@
-// The place of the web terminal, which is a part of its own and comes only to who opens it.
+// The page of the web terminal, whose code is a chunk of its own.
 
 import { type ComponentType, lazy, type ReactNode, Suspense } from "react";
 import type { CurrentUser } from "../api/types";
@@ -11,7 +11,7 @@ type Props = { target: string; login: string | null; me: CurrentUser };
 const [load] = Object.values(import.meta.glob<{ default: ComponentType<Props> }>("../terminal/index.tsx"));
 const Terminal = load && lazy(load);
 
-/** Whether there is one. */
+/** Whether this build includes the web terminal. */
 export const HAS_TERMINAL = Terminal !== undefined;
 
 export function TerminalPage(props: Props): ReactNode {

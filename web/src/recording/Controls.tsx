@@ -1,13 +1,13 @@
 // What moves a recording: play and pause, the place in it, speed, pauses, and a link to this moment.
 
 import { type ReactNode, useEffect, useRef, useState } from "react";
+import { Icon } from "../components/Icon";
 import { formatDuration, formatLocalTime, formatUtcTime } from "../format";
 import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
-import { Icon } from "../components/Icon";
 import type { Recording } from "./ask";
+import type { RecordingTranslate } from "./messages";
 import type { Played } from "./Playback";
 import type { Player, Playing } from "./player";
-import type { RecordingTranslate } from "./messages";
 
 const SPEEDS = [0.5, 1, 2, 4, 8, 16] as const;
 /** How long a pause may be, in seconds. */

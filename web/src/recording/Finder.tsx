@@ -1,12 +1,12 @@
 // What is found in a recording: where a word was shown, its markers, and how it ended.
 
 import { type FormEvent, type ReactNode, useState } from "react";
-import { errorMessage } from "../api/client";
-import { formatDuration } from "../format";
+import { toErrorMessage } from "../api/client";
 import { Icon } from "../components/Icon";
+import { formatDuration } from "../format";
 import { type Matches, matches, type Recording } from "./ask";
-import type { Mark } from "./player";
 import type { RecordingTranslate } from "./messages";
+import type { Mark } from "./player";
 
 interface FinderProps {
   session: string;
@@ -26,7 +26,7 @@ export function Finder({ session, recording, t, onGo }: FinderProps): ReactNode 
     setSearch({ state: "asked" });
     matches(session, recording.number, word).then(
       (found) => setSearch({ state: "found", ...found }),
-      (failure: unknown) => setSearch({ state: "failed", error: errorMessage(failure) }),
+      (failure: unknown) => setSearch({ state: "failed", error: toErrorMessage(failure) }),
     );
   };
   return (

@@ -5,9 +5,9 @@ import { useSearchParams } from "../router";
 import { type Recording, text } from "./ask";
 import { Controls } from "./Controls";
 import { Finder, Marks } from "./Finder";
+import type { RecordingTranslate } from "./messages";
 import { Player, type Playing } from "./player";
 import { XtermStage } from "./stage";
-import type { RecordingTranslate } from "./messages";
 
 /** How long a gap may be at first, in milliseconds. */
 const CAP = 2000;

@@ -1,6 +1,6 @@
 // What the console is asked of recordings.
 
-import { request, getJson } from "../api/client";
+import { getJson, request } from "../api/client";
 import type { Piece, Range } from "./pieces";
 
 /** The recording of one shell or command, or as much of it as is stored. */

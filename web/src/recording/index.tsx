@@ -1,19 +1,19 @@
 // Playback of a session's recordings: which there are, and why there are none.
 
 import type { ReactNode } from "react";
-import { fetchHistoryRecord, ApiError, fetchSession } from "../api/client";
+import { ApiError, fetchHistoryRecord, fetchSession } from "../api/client";
 import type { CurrentUser, Session } from "../api/types";
 import { EmptyState } from "../components/EmptyState";
+import { Link } from "../components/Link";
 import { PageHeader } from "../components/PageHeader";
 import { useFetch } from "../hooks/useFetch";
-import { Link } from "../components/Link";
+import { usePartTranslation } from "../i18n";
 import { useSearchParams } from "../router";
 import { type Recording, recordings as askRecordings } from "./ask";
+import { messages, type RecordingTranslate } from "./messages";
 import { Playback } from "./Playback";
 import { lack, type Lack, standing } from "./standing";
 import "./style.css";
-import { usePartTranslation } from "../i18n";
-import { messages, type RecordingTranslate } from "./messages";
 
 interface Found {
   recordings: Recording[];

@@ -1,6 +1,6 @@
 // Plays a recording: reads what it needs of it, and has it shown when it is due.
 
-import { errorMessage } from "../api/client";
+import { toErrorMessage } from "../api/client";
 import type { Recording } from "./ask";
 import { length, type Moment, type Range, read, type Size, toRead, toSee } from "./pieces";
 import { Clock, Reel } from "./timeline";
@@ -175,7 +175,7 @@ export class Player {
       this.clock.stop();
       // What was shown last is not what the clock says now.
       if (!this.reel) this.stage.reset(this.startSize());
-      this.tell({ state: "paused", waiting: false, position: this.position, error: errorMessage(error) });
+      this.tell({ state: "paused", waiting: false, position: this.position, error: toErrorMessage(error) });
     }
   }
 

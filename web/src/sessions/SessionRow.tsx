@@ -5,7 +5,7 @@ import type { Session } from "../api/types";
 import { Icon } from "../components/Icon";
 import { Link } from "../components/Link";
 import { Timestamp } from "../components/Timestamp";
-import type { EndedSession, TimedActivity } from "../feed/feedState";
+import { type EndedSession, idleSeconds, type TimedActivity } from "../feed/feedState";
 import { formatBytes, formatCoarseDuration, formatDuration } from "../format";
 import { useTranslation } from "../i18n";
 import type { Slot } from "./listLayout";
@@ -47,7 +47,7 @@ function EndedRow({ ended: { session, shownAt } }: { ended: EndedSession }): Rea
 
 function Cells({ session, now, isSelected, activity, blocker, toggle, onTerminate }: SessionRowProps & { session: Session }): ReactNode {
   const t = useTranslation();
-  const idle = activity?.idle_seconds == null ? null : activity.idle_seconds + (now - activity.receivedAt) / 1000;
+  const idle = idleSeconds(activity, now);
   const traffic = activity && `↑ ${formatBytes(activity.bytes_in)} ↓ ${formatBytes(activity.bytes_out)}`;
   return (
     <>

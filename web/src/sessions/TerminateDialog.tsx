@@ -2,8 +2,8 @@
 
 import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import type { Session } from "../api/types";
-import { formatLocalTime } from "../format";
 import type { FeedState } from "../feed/feedState";
+import { formatLocalTime } from "../format";
 import { useTranslation } from "../i18n";
 import { terminateAll, type TerminationOutcome } from "./termination";
 

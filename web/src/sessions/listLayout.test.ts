@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { Session } from "../api/types";
 import { makeSession } from "../fixtures";
-import { selectPage, parseQuery } from "./listQuery";
 import { currentLayout, frozenLayout, type ListLayout } from "./listLayout";
+import { parseQuery, selectPage } from "./listQuery";
 
 const at = (second: number): Session => makeSession(`id-${String(second).padStart(3, "0")}`, { start_time: new Date(Date.UTC(2026, 0, 1) + second * 1000).toISOString() });
 const online = (...seconds: number[]): Map<string, Session> => new Map(seconds.map((second) => [at(second).session_id, at(second)]));

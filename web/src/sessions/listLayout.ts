@@ -3,7 +3,7 @@
 
 import type { Session } from "../api/types";
 import type { EndedSession } from "../feed/feedState";
-import { type ListPage, cursorOf, precedes, type ListQuery } from "./listQuery";
+import { cursorOf, type ListPage, type ListQuery, precedes } from "./listQuery";
 
 /** A row of the list: an online session, or the place of an ended one. */
 export type Slot = { id: string; session: Session; ended: EndedSession | null };

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Session } from "../api/types";
-import { filterOptions, selectPage, cursorOf, parseQuery, DEFAULT_QUERY, formatQuery } from "./listQuery";
 import { makeSession } from "../fixtures";
+import { cursorOf, DEFAULT_QUERY, filterOptions, formatQuery, parseQuery, selectPage } from "./listQuery";
 
 const many = (count: number): Session[] =>
   Array.from({ length: count }, (_, at) =>

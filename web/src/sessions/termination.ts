@@ -1,6 +1,6 @@
 // Terminates many sessions, a few at a time.
 
-import { ApiError, errorMessage, terminateSession } from "../api/client";
+import { hasStatus, terminateSession, toErrorMessage } from "../api/client";
 
 const MAX_CONCURRENT = 6;
 
@@ -12,8 +12,7 @@ async function terminateOne(name: string, reason: string): Promise<TerminationOu
     await terminateSession(name, reason);
     return { state: "requested" };
   } catch (error) {
-    const hasEnded = error instanceof ApiError && (error.status === 404 || error.status === 409);
-    return hasEnded ? { state: "alreadyEnded" } : { state: "failed", error: errorMessage(error) };
+    return hasStatus(error, 404, 409) ? { state: "alreadyEnded" } : { state: "failed", error: toErrorMessage(error) };
   }
 }
 

@@ -5,8 +5,8 @@ import { formatBytes } from "../format";
 import type { Sftp } from "../sftp/client";
 import { download, upload } from "../sftp/transfer";
 import { type Entry, join, list, type Listing, parent, sentence } from "./files";
-import { type Transfer, Transfers } from "./transfers";
 import type { TerminalTranslate } from "./messages";
+import { type Transfer, Transfers } from "./transfers";
 
 /** Where people come to who sign in. */
 const HOME = ".";

@@ -1,8 +1,8 @@
 // The box that searches what the terminal shows, and showed before.
 
 import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
-import type { Found, Screen } from "./screen";
 import type { TerminalTranslate } from "./messages";
+import type { Found, Screen } from "./screen";
 
 export function Search({ screen, t, onClose }: { screen: Screen; t: TerminalTranslate; onClose: () => void }): ReactNode {
   const [text, setText] = useState("");

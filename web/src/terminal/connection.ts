@@ -2,7 +2,9 @@
 
 import { readErrorMessage } from "../api/client";
 import { Sftp } from "../sftp/client";
-import { type Channel, FILES_AHEAD, FILES_WINDOW, type FromGateway, frame, heard, Input, PING_EVERY, PROTOCOL, Pulse, Shown, socketAddress, type ToGateway, unframed } from "./wire";
+import {
+  type Channel, FILES_AHEAD, FILES_WINDOW, frame, type FromGateway, heard, Input, PING_EVERY, PROTOCOL, Pulse, Shown, socketAddress, type ToGateway, unframed,
+} from "./wire";
 
 export type SessionNews = Extract<FromGateway, { type: "session" }>;
 export type EndNews = Extract<FromGateway, { type: "end" }>;

@@ -2,13 +2,13 @@
 
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { CurrentUser } from "../api/types";
+import { usePartTranslation } from "../i18n";
 import { Files } from "./Files";
+import { messages, type TerminalTranslate } from "./messages";
 import { Search } from "./Search";
 import "./style.css";
 import { type Phase, Visit } from "./visit";
 import { base } from "./wire";
-import { usePartTranslation } from "../i18n";
-import { messages, type TerminalTranslate } from "./messages";
 
 /** The panel of files: one that is hidden goes on with what is on its way. */
 type Panel = "closed" | "open" | "hidden";

@@ -3,9 +3,9 @@
 import { Sftp } from "../sftp/client";
 import { Connection, type EndNews, type SessionNews } from "./connection";
 import { deed } from "./keys";
+import type { TerminalTranslate } from "./messages";
 import { Screen } from "./screen";
 import { address } from "./wire";
-import type { TerminalTranslate } from "./messages";
 
 export type Phase =
   | { state: "connecting" }

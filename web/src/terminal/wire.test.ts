@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { ACK_EVERY, address, base, FILES_WINDOW, frame, heard, Input, INPUT_WINDOW, PIECE, printable, Pulse, Shown, SILENCE, socketAddress, unframed } from "./wire";
+import {
+  ACK_EVERY, address, base, FILES_WINDOW, frame, heard, Input, INPUT_WINDOW, PIECE, printable, Pulse, Shown, SILENCE, socketAddress, unframed,
+} from "./wire";
 
 describe("the address", () => {
   it("is the page's own site, or the gateway's", () => {
