@@ -24,7 +24,7 @@ export const terminals = {
     const files = page.getByRole("region", { name: "Files on web-1" });
     const go = async (path) => {
       // What comes first is where somebody is, and takes the place of what was typed.
-      await files.getByRole("group").or(files.getByText("Nothing is in this directory.")).first().waitFor();
+      await files.getByRole("group").or(files.getByText("This directory is empty.")).first().waitFor();
       await files.getByLabel("Directory").fill(path);
       await files.getByRole("button", { name: "Open", exact: true }).click();
     };
@@ -39,7 +39,7 @@ export const terminals = {
     const content = await readFile(await download.path());
 
     await files.getByRole("button", { name: "inner/" }).click();
-    await files.getByText("Nothing is in this directory.").waitFor();
+    await files.getByText("This directory is empty.").waitFor();
     const put = () => files.getByTestId("upload").setInputFiles({ name: "copy", mimeType: "application/octet-stream", buffer: content });
     await put();
     await transfers.filter({ hasText: "copy" }).getByText("uploaded").waitFor();
@@ -49,12 +49,12 @@ export const terminals = {
     await isAccessible(page);
 
     await put();
-    await transfers.getByText("is there already").waitFor();
+    await transfers.getByText("already exists").waitFor();
     await transfers.getByRole("button", { name: "Replace copy" }).click();
     await transfers.getByText("uploaded").nth(1).waitFor();
     assert.equal(await ask("same"), "same");
     await go(`${folder}/none`);
-    await files.getByRole("alert").getByText("there is nothing of that name").waitFor();
+    await files.getByRole("alert").getByText("no such file or directory").waitFor();
 
     await files.getByRole("button", { name: "Close" }).click();
     await page.keyboard.type("echo answer $((6 * 7))\n");
@@ -75,7 +75,7 @@ export const terminals = {
     await page.goto(`${CONSOLE_URL}/sessions/${name}`);
     await page.getByRole("link", { name: /^Follow/ }).click();
     await state(page, "Live");
-    await page.getByTestId("watching").getByText("alice is told so").waitFor();
+    await page.getByTestId("observing").getByText("alice has been notified").waitFor();
     await shows(page, "before");
     await ask("say meanwhile");
     await shows(page, "meanwhile");

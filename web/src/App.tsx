@@ -22,7 +22,7 @@ import { SessionsPage } from "./sessions/SessionsPage";
 
 // Chunks of their own: only people who play or follow a session load them.
 const RecordingPage = lazy(() => import("./recording"));
-const FollowPage = lazy(() => import("./follow"));
+const FollowPage = lazy(() => import("./observe/index"));
 
 export function App(): ReactNode {
   const [t, switchLanguage] = useLanguage();

@@ -1,13 +1,12 @@
 // The WebSocket of the live feed. Reconnects after a loss, and applies messages to the state in batches.
 
-import { backoffDelay } from "./backoff";
+import { backoffDelay } from "../websocket/backoff";
+import { CLOSE_NORMAL, CLOSE_POLICY_VIOLATION } from "../websocket/messages";
 import { applyMessages, EMPTY_FEED, type FeedMessage, type FeedState } from "./feedState";
 import { FrameBatcher } from "./frameBatcher";
 
 /** Silence after which the connection counts as lost. The console sends a heartbeat every 10 s. */
 const SILENCE_TIMEOUT_MS = 25_000;
-/** The close code of the console when the user may no longer see the feed (RFC 6455, 7.4.1). */
-const POLICY_VIOLATION = 1008;
 /** The console's limits: the names in one `watch` message, and the interval between two. */
 const MAX_WATCHED = 200;
 const WATCH_DELAY_MS = 1000;
@@ -72,7 +71,8 @@ export class FeedClient {
       if (this.socket !== socket) return;
       // Browsers hide why a WebSocket was refused: the sign-in may have expired.
       if (!opened) this.recheck();
-      this.reconnect(code === POLICY_VIOLATION ? reason : null);
+      // The console closes with a policy violation when the user may no longer see the feed.
+      this.reconnect(code === CLOSE_POLICY_VIOLATION ? reason : null);
     };
   }
 
@@ -83,7 +83,7 @@ export class FeedClient {
     this.batcher.close();
     const socket = this.socket;
     this.socket = null;
-    socket?.close(1000);
+    socket?.close(CLOSE_NORMAL);
     this.state = { ...this.state, live: false, missingSnapshotParts: 0, snapshotParts: [] };
     this.notify();
   }

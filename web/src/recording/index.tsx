@@ -1,7 +1,7 @@
-// Playback of a session's recordings: which there are, and why there are none.
+// The page that plays a session's recordings, or says why there are none.
 
 import type { ReactNode } from "react";
-import { ApiError, fetchHistoryRecord, fetchSession } from "../api/client";
+import { fetchHistoryRecord, fetchSession, hasStatus } from "../api/client";
 import type { CurrentUser, Session } from "../api/types";
 import { EmptyState } from "../components/EmptyState";
 import { Link } from "../components/Link";
@@ -9,59 +9,59 @@ import { PageHeader } from "../components/PageHeader";
 import { useFetch } from "../hooks/useFetch";
 import { usePartTranslation } from "../i18n";
 import { useSearchParams } from "../router";
-import { type Recording, recordings as askRecordings } from "./ask";
 import { messages, type RecordingTranslate } from "./messages";
 import { Playback } from "./Playback";
-import { lack, type Lack, standing } from "./standing";
+import { fetchRecordings, type Recording } from "./recordingApi";
+import { recordingStatus, unavailableReason, type UnavailableReason } from "./recordingStatus";
 import "./style.css";
 
-interface Found {
+interface SessionRecordings {
   recordings: Recording[];
-  /** Null where neither the cluster nor the history tells of it. */
+  /** Null if neither the cluster nor the history knows it. */
   session: Session | null;
 }
 
-/** The session as the cluster has it, or the history. Without it, what is recorded is played as well. */
-async function about(name: string, id: string | null): Promise<Session | null> {
+/** Fetches the session from the cluster or the history. Playback works without it, so errors are ignored. */
+async function findSession(name: string, id: string | null): Promise<Session | null> {
   const found = await fetchSession(name).catch(() => null);
   if (found && (id === null || found.session_id === id)) return found;
   return id === null ? null : await fetchHistoryRecord(id).catch(() => null);
 }
 
-async function find(name: string, id: string | null): Promise<Found> {
-  const none = (error: unknown): Recording[] => {
-    if (error instanceof ApiError && error.status === 404) return [];
+async function fetchSessionRecordings(name: string, id: string | null): Promise<SessionRecordings> {
+  const emptyIfMissing = (error: unknown): Recording[] => {
+    if (hasStatus(error, 404)) return [];
     throw error;
   };
-  const [recordings, session] = await Promise.all([askRecordings(name).catch(none), about(name, id)]);
+  const [recordings, session] = await Promise.all([fetchRecordings(name).catch(emptyIfMissing), findSession(name, id)]);
   return { recordings, session };
 }
 
 export default function RecordingPage({ name, me }: { name: string; me: CurrentUser }): ReactNode {
   const t = usePartTranslation(messages);
-  const may = me.rights.observe;
-  if (may?.allowed !== false) return <Asked name={name} t={t} />;
-  return <Frame name={name} session={null} t={t}><EmptyState title={t("noRight")} hint={may.reason} tone="bad" /></Frame>;
+  const permission = me.rights.observe;
+  if (permission?.allowed !== false) return <Recordings name={name} t={t} />;
+  return <Frame name={name} session={null} t={t}><EmptyState title={t("noRight")} hint={permission.reason} tone="bad" /></Frame>;
 }
 
-function Asked({ name, t }: { name: string; t: RecordingTranslate }): ReactNode {
+function Recordings({ name, t }: { name: string; t: RecordingTranslate }): ReactNode {
   const [params] = useSearchParams();
   const id = params.get("id");
-  const { data, errorMessage, error } = useFetch(() => find(name, id), `${name} ${id}`);
+  const { data, errorMessage, error } = useFetch(() => fetchSessionRecordings(name, id), `${name} ${id}`);
   const session = data?.session ?? null;
-  const noRight = error instanceof ApiError && error.status === 403;
-  const chosen = data && choose(data.recordings, params.get("number"));
+  const isForbidden = hasStatus(error, 403);
+  const selected = data && selectRecording(data.recordings, params.get("number"));
   return (
-    <Frame name={name} session={session} title={chosen?.title ?? null} t={t}>
-      {errorMessage && <EmptyState title={t(noRight ? "noRight" : "fails")} hint={errorMessage} tone="bad" />}
+    <Frame name={name} session={session} title={selected?.title ?? null} t={t}>
+      {errorMessage && <EmptyState title={t(isForbidden ? "noRight" : "fails")} hint={errorMessage} tone="bad" />}
       {!errorMessage && !data && <p className="hint" role="status">{t("loading")}</p>}
-      {data && (chosen ? <Chosen answer={data} recording={chosen} name={name} t={t} /> : <None answer={data} number={params.get("number")} t={t} />)}
+      {data && (selected ? <SelectedRecording data={data} recording={selected} name={name} t={t} /> : <NoRecording data={data} number={params.get("number")} t={t} />)}
     </Frame>
   );
 }
 
-/** The recording of this number; the first where none is asked for. */
-function choose(recordings: readonly Recording[], number: string | null): Recording | null {
+/** Returns the recording of a number, or the first one without a number. */
+function selectRecording(recordings: readonly Recording[], number: string | null): Recording | null {
   return (number === null ? recordings[0] : recordings.find((it) => String(it.number) === number)) ?? null;
 }
 
@@ -86,46 +86,46 @@ function Frame({ name, session, title, t, children }: FrameProps): ReactNode {
   );
 }
 
-function None({ answer, number, t }: { answer: Found; number: string | null; t: RecordingTranslate }): ReactNode {
-  if (answer.recordings.length > 0) return <EmptyState title={t("lackNumber", number ?? "")} />;
-  const why = lack(answer.session);
-  const cause = answer.session?.recording?.message ?? t("causeUnknown");
+function NoRecording({ data, number, t }: { data: SessionRecordings; number: string | null; t: RecordingTranslate }): ReactNode {
+  if (data.recordings.length > 0) return <EmptyState title={t("lackNumber", number ?? "")} />;
+  const reason = unavailableReason(data.session);
+  const cause = data.session?.recording?.message ?? t("causeUnknown");
   const [title, hint] = ({
     off: [t("lackOff"), null],
     notYet: [t("lackNotYet"), t("lackNotYetHint")],
     failed: [t("lackFailed"), cause],
     nothing: [t("lackNothing"), t("lackNothingHint")],
-  } satisfies Record<Lack, [string, string | null]>)[why];
-  return why === "failed" ? <EmptyState title={title} hint={hint} tone="bad" /> : <EmptyState title={title} hint={hint} />;
+  } satisfies Record<UnavailableReason, [string, string | null]>)[reason];
+  return reason === "failed" ? <EmptyState title={title} hint={hint} tone="bad" /> : <EmptyState title={title} hint={hint} />;
 }
 
-interface ChosenProps {
-  answer: Found;
+interface SelectedRecordingProps {
+  data: SessionRecordings;
   recording: Recording;
   name: string;
   t: RecordingTranslate;
 }
 
-function Chosen({ answer, recording, name, t }: ChosenProps): ReactNode {
-  const stands = standing(recording, answer.session);
-  const cause = answer.session?.recording?.message ?? t("causeUnknown");
+function SelectedRecording({ data, recording, name, t }: SelectedRecordingProps): ReactNode {
+  const status = recordingStatus(recording, data.session);
+  const cause = data.session?.recording?.message ?? t("causeUnknown");
   return (
     <>
-      {stands !== "whole" && <p className={stands === "failed" ? "notice bad" : "notice"} data-testid="standing">{t(stands, cause)}</p>}
+      {status !== "complete" && <p className={status === "failed" ? "notice bad" : "notice"} data-testid="recording-status">{t(status, cause)}</p>}
       {recording.pieces.length < 2 && <EmptyState title={t("emptyOne")} />}
-      {recording.pieces.length < 2 && answer.recordings.length > 1 && <Numbers all={answer.recordings} recording={recording} t={t} />}
+      {recording.pieces.length < 2 && data.recordings.length > 1 && <RecordingSelect recordings={data.recordings} recording={recording} t={t} />}
       {recording.pieces.length > 1 && (
-        <Playback key={recording.number} session={name} recording={recording} t={t} choice={<Numbers all={answer.recordings} recording={recording} t={t} />} />
+        <Playback key={recording.number} session={name} recording={recording} t={t} choice={<RecordingSelect recordings={data.recordings} recording={recording} t={t} />} />
       )}
     </>
   );
 }
 
-/** Which one to play, where there are several. */
-function Numbers({ all, recording, t }: { all: readonly Recording[]; recording: Recording; t: RecordingTranslate }): ReactNode {
+/** The choice between several recordings. */
+function RecordingSelect({ recordings, recording, t }: { recordings: readonly Recording[]; recording: Recording; t: RecordingTranslate }): ReactNode {
   const [params, setParams] = useSearchParams();
-  if (all.length < 2) return null;
-  const to = (number: string): void => {
+  if (recordings.length < 2) return null;
+  const goTo = (number: string): void => {
     const query = new URLSearchParams(params);
     query.set("number", number);
     query.delete("at");
@@ -134,8 +134,8 @@ function Numbers({ all, recording, t }: { all: readonly Recording[]; recording: 
   return (
     <label className="player-choice">
       {t("number")}{" "}
-      <select value={recording.number} onChange={(event) => to(event.target.value)}>
-        {all.map(({ number, title }) => <option key={number} value={number}>{t("numberOf", number, all.length)}{title && ` – ${title}`}</option>)}
+      <select value={recording.number} onChange={(event) => goTo(event.target.value)}>
+        {recordings.map(({ number, title }) => <option key={number} value={number}>{t("numberOf", number, recordings.length)}{title && ` – ${title}`}</option>)}
       </select>
     </label>
   );
