@@ -14,7 +14,7 @@ async function recordLiveRows(page) {
   await page.evaluate(() => {
     globalThis.liveRows = [];
     const look = () => {
-      if (document.querySelector(".mark.live") === null) return;
+      if (document.querySelector(".live-indicator.live") === null) return;
       const names = [...document.querySelectorAll(".rows [data-name]")].map((it) => it.dataset.name).sort();
       if (String(globalThis.liveRows.at(-1)) !== String(names)) globalThis.liveRows.push(names);
     };

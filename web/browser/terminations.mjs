@@ -48,7 +48,7 @@ export const terminations = {
     assert.deepEqual(outcomes, Object.fromEntries([[leaves, ["", "Ended"]], ...chosen.map((name) => [name, ["", "Ending…", "Ended"]])]));
     await dialog.getByRole("button", { name: "Close" }).click();
 
-    const who = (await page.locator(".who").getAttribute("title")).split("\n")[0];
+    const who = (await page.locator(".current-user").getAttribute("title")).split("\n")[0];
     for (const shown of [page, other]) {
       await endedItem(shown, leaves).getByText("The user left").waitFor();
       for (const name of chosen) await endedItem(shown, name).filter({ hasText: "Ended by an administrator" }).getByText(`by ${who}`).waitFor();

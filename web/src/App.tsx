@@ -35,7 +35,7 @@ export function App(): ReactNode {
         ) : auth.state === "signedOut" ? (
           <SignInPage expired={auth.expired} onSignedIn={recheck} onSwitchLanguage={switchLanguage} />
         ) : (
-          <main className="alone">{auth.state === "failed" && <><h1>{t("title")}</h1><p role="alert">{t("unreachable", auth.error)}</p></>}</main>
+          <main className="centered">{auth.state === "failed" && <><h1>{t("title")}</h1><p role="alert">{t("unreachable", auth.error)}</p></>}</main>
         )}
       </ErrorBoundary>
     </TranslationContext.Provider>

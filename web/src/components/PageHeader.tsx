@@ -12,7 +12,7 @@ export function PageHeader({ title, lead, children }: { title: ReactNode; lead?:
   const timeZone = timeZoneName(t.language);
   const heading = useFocusedHeading();
   return (
-    <header className="head">
+    <header className="page-header">
       <div className="title">
         <h1 ref={heading} tabIndex={-1}>{title}</h1>
         {lead}
@@ -43,11 +43,11 @@ function LiveIndicator(): ReactNode {
   const { live, lastMessageAt } = useFeedState();
   const refusal = useFeedRefusal();
   const isLate = useDelayed(!live, CONNECTING_GRACE_MS);
-  if (live) return <span className="mark live" role="status">{t("live")}</span>;
-  if (refusal) return <span className="mark old" role="status">{t("refusedFeed", refusal)}</span>;
-  if (lastMessageAt === 0) return <span className="mark" role="status">{isLate && t("connecting")}</span>;
+  if (live) return <span className="live-indicator live" role="status">{t("live")}</span>;
+  if (refusal) return <span className="live-indicator old" role="status">{t("refusedFeed", refusal)}</span>;
+  if (lastMessageAt === 0) return <span className="live-indicator" role="status">{isLate && t("connecting")}</span>;
   return (
-    <span className="mark old" role="status">
+    <span className="live-indicator old" role="status">
       {t("reconnecting")} <small>{t("asOf", formatLocalTime(new Date(lastMessageAt).toISOString()).slice(11))}</small>
     </span>
   );

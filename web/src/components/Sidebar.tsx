@@ -13,7 +13,7 @@ export function Sidebar({ me, onSwitchLanguage, onSignOut }: { me: CurrentUser; 
   const t = useTranslation();
   const { live, sessions } = useFeedState();
   return (
-    <header className="rail">
+    <header className="sidebar">
       <span className="brand"><img src="/favicon.svg" alt="" width="26" height="26" /> <span>{t("title")}</span></span>
       <nav aria-label={t("pages")}>
         {NAV_ITEMS.map(([to, label, icon]) => (
@@ -24,8 +24,8 @@ export function Sidebar({ me, onSwitchLanguage, onSignOut }: { me: CurrentUser; 
         ))}
       </nav>
       <span className="fill" />
-      <div className="person">
-        <span className="who" title={[me.user, ...me.groups].join("\n")}>
+      <div className="sidebar-user">
+        <span className="current-user" title={[me.user, ...me.groups].join("\n")}>
           {me.user}
           <small>{me.cluster ? `${me.cluster} · ${me.namespace}` : me.namespace}</small>
         </span>

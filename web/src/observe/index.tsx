@@ -68,11 +68,11 @@ function Frame({ name, state: { session, phase }, t, action, children }: FramePr
   const heading = useFocusedHeading();
   return (
     <main className="page observe">
-      <header className="head">
+      <header className="page-header">
         <div className="title">
           <h1 ref={heading} tabIndex={-1}>{session ? t("of", session.user, `${session.login}@${session.target}`) : name}</h1>
-          <span className={phase.state === "live" ? "mark live" : phase.state === "connecting" ? "mark" : "mark old"} role="status" data-testid="state">{t(phase.state)}</span>
-          {session && phase.state === "live" && <span className="mark old" data-testid="observing">{t("observing", session.user)}</span>}
+          <span className={phase.state === "live" ? "live-indicator live" : phase.state === "connecting" ? "live-indicator" : "live-indicator old"} role="status" data-testid="state">{t(phase.state)}</span>
+          {session && phase.state === "live" && <span className="live-indicator old" data-testid="observing">{t("observing", session.user)}</span>}
         </div>
         <span className="fill" />
         {action}

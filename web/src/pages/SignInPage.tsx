@@ -36,13 +36,13 @@ export function SignInPage({ expired, onSignedIn, onSwitchLanguage }: SignInPage
   }, [t]);
   const failure = useSignInFailure();
   return (
-    <main className="door">
-      <div className="wall">
+    <main className="sign-in-page">
+      <div className="sign-in-banner">
         <span className="brand"><img src="/favicon.svg" alt="" width="34" height="34" /> <span>{t("title")}</span></span>
         <p>{t("signInLead")}</p>
         <Battlement />
       </div>
-      <div className="gate">
+      <div className="sign-in-panel">
         <div className="tools"><LanguageButton onSwitchLanguage={onSwitchLanguage} /><ThemeButton /></div>
         <section className="card">
           <h1>{t("signIn")}</h1>
@@ -103,7 +103,7 @@ function TokenForm({ onSignedIn, isPrimary }: { onSignedIn: () => void; isPrimar
 /** The drawing of a battlement. */
 function Battlement(): ReactNode {
   return (
-    <svg className="merlons" viewBox="0 0 480 160" preserveAspectRatio="xMidYMax slice" aria-hidden="true">
+    <svg className="battlement" viewBox="0 0 480 160" preserveAspectRatio="xMidYMax slice" aria-hidden="true">
       <path d="M0 160V70h40v24h40V70h40v24h40V70h40v24h40V70h40v24h40V70h40v24h40V70h40v24h40v66z" />
       <path className="near" d="M-20 160v-46h40v22h40v-22h40v22h40v-22h40v22h40v-22h40v22h40v-22h40v22h40v-22h40v22h40v-22h40v46z" />
     </svg>

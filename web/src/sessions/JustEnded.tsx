@@ -31,7 +31,7 @@ const EndedItem = memo(function EndedItem({ ended }: { ended: EndedSession }): R
   return (
     <li data-ended={session.name} data-status={session.status}>
       <Link to={`/sessions/${encodeURIComponent(session.name)}?id=${session.session_id}`}><strong>{session.user}</strong> → {session.target}</Link>
-      <span className={`why ${session.status}`} title={session.message ?? undefined}>{t.reason(session.reason)}</span>
+      <span className={`status ${session.status}`} title={session.message ?? undefined}>{t.reason(session.reason)}</span>
       <small>
         {session.end_time && <Timestamp time={session.end_time} now={shownAt} />}
         {delay !== null && ` · ${t("shownAfter", formatDelay(delay))}`}
@@ -60,5 +60,5 @@ function Announcement({ ended }: { ended: readonly EndedSession[] }): ReactNode 
     }, ANNOUNCE_INTERVAL_MS);
     return () => window.clearInterval(timer);
   }, [t]);
-  return <p className="unseen" aria-live="polite">{text}</p>;
+  return <p className="visually-hidden" aria-live="polite">{text}</p>;
 }

@@ -42,7 +42,7 @@ export const SessionRow = memo(function SessionRow(props: SessionRowProps): Reac
 function EndedRow({ ended: { session, shownAt } }: { ended: EndedSession }): ReactNode {
   const t = useTranslation();
   const why = shownAt === 0 ? t("outOfSight") : t.reason(session.reason);
-  return <span role="gridcell" className={`why ${session.status}`}>{session.user} → {session.target} · {why}</span>;
+  return <span role="gridcell" className={`status ${session.status}`}>{session.user} → {session.target} · {why}</span>;
 }
 
 function Cells({ session, now, isSelected, activity, blocker, toggle, onTerminate }: SessionRowProps & { session: Session }): ReactNode {

@@ -41,7 +41,7 @@ export function TableHeader({ layout, query, updateQuery, selected, toggle }: Ta
             </span>
           );
         })}
-        <span role="columnheader" data-column="act"><span className="unseen">{t("terminate")}</span></span>
+        <span role="columnheader" data-column="act"><span className="visually-hidden">{t("terminate")}</span></span>
       </div>
     </div>
   );

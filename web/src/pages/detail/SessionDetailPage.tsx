@@ -57,7 +57,7 @@ export function SessionDetailPage({ name, id, me }: { name: string; id: string |
     <main className="page detail">
       <PageHeader title={name} lead={<StatusText session={session} />}>{isActive && <span className="buttons"><ObserveLink session={session} me={me} /><TerminateButton session={session} me={me} /></span>}</PageHeader>
       {errorMessage && <p className="notice bad" role="alert">{errorMessage}</p>}
-      <div className="halves">
+      <div className="detail-columns">
         <Timeline session={session} events={events} eventsError={eventsError} />
         <div className="aside">
           <SessionFacts session={session} />
@@ -89,7 +89,7 @@ function DetailUnavailable({ name, errorMessage, error }: { name: string; errorM
 function StatusText({ session }: { session: Session }): ReactNode {
   const t = useTranslation();
   const reason = session.status === "active" ? "" : `: ${t.reason(session.reason)}`;
-  return <span className={`why ${session.status}`} data-testid="status">{session.termination && !reason ? t("ending") : t(session.status)}{reason}</span>;
+  return <span className={`status ${session.status}`} data-testid="status">{session.termination && !reason ? t("ending") : t(session.status)}{reason}</span>;
 }
 
 /** The link to the session's live terminals, or a disabled button that says why there is none. */

@@ -86,14 +86,14 @@ function HistoryFilters(): ReactNode {
 function RecordTable({ rows, isPending, me }: { rows: readonly Session[]; isPending: boolean; me: CurrentUser }): ReactNode {
   const t = useTranslation();
   return (
-    <div className={isPending ? "sheet paper dim" : "sheet paper"} role="region" aria-label={t("history")} aria-busy={isPending} tabIndex={0}>
+    <div className={isPending ? "table-scroll paper dim" : "table-scroll paper"} role="region" aria-label={t("history")} aria-busy={isPending} tabIndex={0}>
       <table>
         <thead>
           <tr>
             {COLUMNS.map((label) => <th key={label} scope="col">{t(label)}</th>)}
             <th scope="col" className="number">{t("duration")}</th>
             <th scope="col" className="number">{t("traffic")}</th>
-            <th scope="col"><span className="unseen">{t("recording")}</span></th>
+            <th scope="col"><span className="visually-hidden">{t("recording")}</span></th>
           </tr>
         </thead>
         <tbody>{rows.map((row) => <RecordRow key={row.session_id} row={row} me={me} />)}</tbody>
@@ -111,7 +111,7 @@ function RecordRow({ row, me }: { row: Session; me: CurrentUser }): ReactNode {
       <td data-column="target" title={row.target}>{row.target}</td>
       <td data-column="login" title={row.login}>{row.login}</td>
       <td data-column="client" title={[row.client_address, row.client_software].filter(Boolean).join("\n")}>{row.client_address}</td>
-      <td data-column="status"><span className={`why ${row.status}`}>{t(row.status)}</span></td>
+      <td data-column="status"><span className={`status ${row.status}`}>{t(row.status)}</span></td>
       <td data-column="reason" title={[reason, row.message, row.terminated_by].filter(Boolean).join("\n")}>{reason}{row.terminated_by && <small> {t("by", row.terminated_by)}</small>}</td>
       <td data-column="started"><Timestamp time={row.start_time} /></td>
       <td data-column="duration" className="number" title={row.end_time ? `${t("ended")}: ${formatUtcTime(row.end_time)}` : undefined}>{row.duration_seconds !== null && formatDuration(row.duration_seconds * 1000)}</td>

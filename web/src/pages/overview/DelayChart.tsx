@@ -25,7 +25,7 @@ export function DelayChart({ ended }: { ended: readonly EndedSession[] }): React
             <Link to="/"><b>{formatDelay(histogram.median)}</b> {t("median")}</Link>
             <Link to="/"><b>{formatDelay(histogram.p99)}</b> {t("slowest")}</Link>
           </p>
-          <ol className="spread">
+          <ol className="histogram">
             {histogram.buckets.map((count, index) => {
               const bound = BUCKET_BOUNDS_MS[index];
               return (

@@ -13,13 +13,13 @@ const LATE_AFTER_SECONDS = 12;
 export function GatewayTable({ gateways }: { gateways: readonly GatewayStatus[] | null | undefined }): ReactNode {
   const t = useTranslation();
   return (
-    <section className="paper across" aria-labelledby="gateways">
+    <section className="paper full-width" aria-labelledby="gateways">
       <h2 id="gateways">{t("gateways")}</h2>
       {gateways === undefined && <p className="hint">{t("loading")}</p>}
       {gateways === null && <p className="hint">{t("leasesHidden")}</p>}
       {gateways?.length === 0 && <p className="bad">{t("noGateways")}</p>}
       {gateways && gateways.length > 0 && (
-        <div className="sheet" role="group" aria-label={t("gateways")} tabIndex={0}>
+        <div className="table-scroll" role="group" aria-label={t("gateways")} tabIndex={0}>
           <table>
             <thead>
               <tr>
@@ -50,7 +50,7 @@ function GatewayRow({ gateway }: { gateway: GatewayStatus }): ReactNode {
     <tr>
       <td><Link to={sessionsPath}>{gateway.name}</Link></td>
       <td><code>{gateway.instance}</code></td>
-      <td><span className={`why ${tone}`}>{t(label)}</span></td>
+      <td><span className={`status ${tone}`}>{t(label)}</span></td>
       <td data-label={t("heartbeat")}>{gateway.renewed_ago === null ? t("unknown") : t("ago", formatCoarseDuration(gateway.renewed_ago, t.language))}</td>
       <td className="number" data-label={t("sessions")}><Link to={sessionsPath} className="link">{gateway.sessions}</Link></td>
     </tr>

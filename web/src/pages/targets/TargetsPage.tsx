@@ -55,7 +55,7 @@ function TargetSearch({ targets, me }: { targets: readonly Target[]; me: Current
       </div>
       {matching.length === 0 && <EmptyState title={t("noneMatches")} hint={t("noneMatchesTargets", targets.length)} />}
       {matching.length > 0 && (
-        <div className="sheet paper" role="region" aria-label={t("targets")} tabIndex={0}>
+        <div className="table-scroll paper" role="region" aria-label={t("targets")} tabIndex={0}>
           <table>
             <thead><tr>{COLUMNS.map((label) => <th key={label} scope="col" className={label === "sessionsNow" ? "number" : undefined}>{t(label)}</th>)}</tr></thead>
             <tbody>{rows.map((it) => <TargetRow key={it.name} target={it} me={me} online={live ? (counts.get(it.name) ?? 0) : null} />)}</tbody>
@@ -86,7 +86,7 @@ function TargetRow({ target, me, online }: { target: Target; me: CurrentUser; on
         <td className="wrap" data-label={t("groups")}>{target.groups.join(", ") || "–"}</td>
         <td className="number" data-label={t("sessionsNow")}>{online === null ? "–" : online === 0 ? 0 : <Link to={`/?target=${encodeURIComponent(name)}`} className="link">{online}</Link>}</td>
         <td>
-          <span className="access"><span className={may_connect ? "why good" : "why"} title={may_connect === null ? (me.rights.connect?.reason ?? undefined) : undefined}>{t(may_connect === null ? "unknown" : may_connect ? "mayYes" : "mayNo")}</span>
+          <span className="access"><span className={may_connect ? "status good" : "status"} title={may_connect === null ? (me.rights.connect?.reason ?? undefined) : undefined}>{t(may_connect === null ? "unknown" : may_connect ? "mayYes" : "mayNo")}</span>
           {me.rights.list_targets.allowed && (
             <button type="button" className="tool" aria-expanded={open} aria-controls={id} aria-label={t("showWho", name)} title={t("showWho", name)} onClick={() => setOpen(!open)}><Icon name="down" size={16} /></button>
           )}
