@@ -77,8 +77,8 @@ describe("the feed", () => {
 
   it("records activity, and ignores unknown messages", () => {
     const activity: FeedMessage = { type: "activity", sequence: 0, timestamp: START_TIME, data: { "s-a": { idle_seconds: 3, bytes_in: 1, bytes_out: null } } };
-    const news = { type: "weather", sequence: 0, timestamp: START_TIME } as unknown as FeedMessage;
-    const online = apply(apply(EMPTY_FEED, snapshot(["a"])), activity, news, makeDelta("session_start", 1, makeSession("b")));
+    const unknown = { type: "weather", sequence: 0, timestamp: START_TIME } as unknown as FeedMessage;
+    const online = apply(apply(EMPTY_FEED, snapshot(["a"])), activity, unknown, makeDelta("session_start", 1, makeSession("b")));
     expect(online.activity.get("s-a")).toEqual({ idle_seconds: 3, bytes_in: 1, bytes_out: null, receivedAt: NOW });
     expect([online.startTimes, online.lastMessageAt]).toEqual([[NOW], NOW]);
   });

@@ -87,14 +87,14 @@ function Frame({ name, session, title, t, children }: FrameProps): ReactNode {
 }
 
 function NoRecording({ data, number, t }: { data: SessionRecordings; number: string | null; t: RecordingTranslate }): ReactNode {
-  if (data.recordings.length > 0) return <EmptyState title={t("lackNumber", number ?? "")} />;
+  if (data.recordings.length > 0) return <EmptyState title={t("noSuchNumber", number ?? "")} />;
   const reason = unavailableReason(data.session);
   const cause = data.session?.recording?.message ?? t("causeUnknown");
   const [title, hint] = ({
-    off: [t("lackOff"), null],
-    notYet: [t("lackNotYet"), t("lackNotYetHint")],
-    failed: [t("lackFailed"), cause],
-    nothing: [t("lackNothing"), t("lackNothingHint")],
+    off: [t("notRecorded"), null],
+    notYet: [t("notYetRecorded"), t("notYetRecordedHint")],
+    failed: [t("failedEarly"), cause],
+    nothing: [t("noRecording"), t("noRecordingHint")],
   } satisfies Record<UnavailableReason, [string, string | null]>)[reason];
   return reason === "failed" ? <EmptyState title={title} hint={hint} tone="bad" /> : <EmptyState title={title} hint={hint} />;
 }
@@ -112,7 +112,7 @@ function SelectedRecording({ data, recording, name, t }: SelectedRecordingProps)
   return (
     <>
       {status !== "complete" && <p className={status === "failed" ? "notice bad" : "notice"} data-testid="recording-status">{t(status, cause)}</p>}
-      {recording.pieces.length < 2 && <EmptyState title={t("emptyOne")} />}
+      {recording.pieces.length < 2 && <EmptyState title={t("headerOnly")} />}
       {recording.pieces.length < 2 && data.recordings.length > 1 && <RecordingSelect recordings={data.recordings} recording={recording} t={t} />}
       {recording.pieces.length > 1 && (
         <Playback key={recording.number} session={name} recording={recording} t={t} choice={<RecordingSelect recordings={data.recordings} recording={recording} t={t} />} />

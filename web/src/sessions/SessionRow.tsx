@@ -41,7 +41,7 @@ export const SessionRow = memo(function SessionRow(props: SessionRowProps): Reac
 
 function EndedRow({ ended: { session, shownAt } }: { ended: EndedSession }): ReactNode {
   const t = useTranslation();
-  const why = shownAt === 0 ? t("outOfSight") : t.reason(session.reason);
+  const why = shownAt === 0 ? t("noLongerListed") : t.reason(session.reason);
   return <span role="gridcell" className={`status ${session.status}`}>{session.user} → {session.target} · {why}</span>;
 }
 

@@ -43,7 +43,7 @@ export function SessionsPage({ me }: { me: CurrentUser }): ReactNode {
     return (
     <main className="page sessions">
       <PageHeader title={<><b className={feedState.live ? "count" : "count old"} data-testid="count">{feedState.lastMessageAt ? feedState.sessions.size : "–"}</b> {t("onlineSessions")}</>} lead={<ActivityChart state={feedState} />} />
-      {!me.rights.list_sessions.allowed && <p className="notice">{t("own", me.rights.list_sessions.reason ?? "")}</p>}
+      {!me.rights.list_sessions.allowed && <p className="notice">{t("ownSessionsOnly", me.rights.list_sessions.reason ?? "")}</p>}
       <Filters query={query} sessions={feedState.sessions} updateQuery={updateQuery} />
       <div className="columns">
         <section className="list" aria-label={t("online")}>

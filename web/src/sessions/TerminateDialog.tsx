@@ -46,7 +46,7 @@ export function TerminateDialog({ sessions, feedState, onClose }: TerminateDialo
         </ul>
         {!isSubmitted && (
           <label>
-            {t("why")}
+            {t("terminationReason")}
             <input maxLength={512} autoFocus value={reason} onChange={(event) => setReason(event.target.value)} />
           </label>
         )}

@@ -53,7 +53,7 @@ async function* readChunks(sftp: SftpClient, handle: Handle): AsyncGenerator<Byt
   let offset = 0;
   const requestNext = (): void => {
     const reading = readChunk(sftp, handle, offset);
-    // The loop below awaits it in its turn, or has stopped before.
+    // Avoids an unhandled rejection: the loop below awaits the request later, or not at all.
     reading.catch(() => undefined);
     inFlight.push(reading);
     offset += REQUEST_BYTES;
@@ -109,7 +109,7 @@ async function writeFile(sftp: SftpClient, handle: Handle, file: Blob, { onProgr
         inFlight.delete(writing);
         onProgress(piece.length);
       });
-      // It is awaited below.
+      // Avoids an unhandled rejection until the request is awaited below.
       writing.catch(() => undefined);
       inFlight.add(writing);
     }

@@ -11,7 +11,7 @@ class Socket {
   /** Bytes that the browser has not sent yet. It sends everything at once unless it is slow. */
   bufferedAmount = 0;
   slow = false;
-  said: { type: string; channel?: string; bytes?: number }[] = [];
+  messages: { type: string; channel?: string; bytes?: number }[] = [];
   frames: Uint8Array[] = [];
   onopen = (): void => {};
   onmessage = (_: { data: string | ArrayBuffer }): void => {};
@@ -21,7 +21,7 @@ class Socket {
   }
   close(): void {}
   send(what: string | Uint8Array): void {
-    if (typeof what === "string") return void this.said.push(JSON.parse(what));
+    if (typeof what === "string") return void this.messages.push(JSON.parse(what));
     this.frames.push(what);
     if (this.slow) this.bufferedAmount += what.length;
   }
@@ -37,7 +37,7 @@ class Socket {
 const listener = { onSession: vi.fn(), onOutput: vi.fn(), onNotice: vi.fn(), onEnd: vi.fn(), onLost: vi.fn() };
 const HANDLE = Uint8Array.of(7);
 const key = Uint8Array.of(65);
-const opened = (): number => Socket.last.said.filter(({ type }) => type === "open_files").length;
+const opened = (): number => Socket.last.messages.filter(({ type }) => type === "open_files").length;
 /** Returns how a request ended. */
 const outcomeOf = (request: Promise<unknown>): Promise<string> => request.then(() => "done", (error: Error) => `${error.constructor.name}: ${error.message}`);
 /** Writes a megabyte, in requests of the usual size. */
@@ -102,7 +102,7 @@ it("goes on with file data when a message comes, even if timers are slow", () =>
 it("acknowledges file data", () => {
   connection.openFiles();
   Socket.last.onmessage({ data: encodeFrame("files", new Uint8Array(ACK_BYTES)).buffer });
-  expect(Socket.last.said.at(-1)).toEqual({ type: "ack", channel: "files", bytes: ACK_BYTES });
+  expect(Socket.last.messages.at(-1)).toEqual({ type: "ack", channel: "files", bytes: ACK_BYTES });
   expect(listener.onOutput).not.toHaveBeenCalled();
 });
 
@@ -117,7 +117,7 @@ it("fails pending requests when the channel is closed, and opens another channel
 it("opens another channel only after the previous one is closed", () => {
   connection.openFiles();
   connection.closeFiles();
-  expect(Socket.last.said.at(-1)).toEqual({ type: "close_files" });
+  expect(Socket.last.messages.at(-1)).toEqual({ type: "close_files" });
   connection.openFiles();
   connection.send(key);
   expect([opened(), Socket.last.frames.length]).toEqual([1, 2]);

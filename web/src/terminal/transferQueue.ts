@@ -86,13 +86,13 @@ export class TransferQueue {
       const before = this.transfers.find((transfer) => transfer.id === id)?.transferredBytes ?? 0;
       this.update(id, { transferredBytes: before + bytes });
     };
-    let fate: TransferOutcome = { state: "done" };
+    let result: TransferOutcome = { state: "done" };
     try {
       await job.run({ overwrite: job.overwrite, signal: controller.signal, onProgress });
     } catch (error) {
-      fate = error instanceof FileExistsError ? { state: "exists" } : { state: "failed", error };
+      result = error instanceof FileExistsError ? { state: "exists" } : { state: "failed", error };
     }
     this.running.delete(id);
-    this.update(id, controller.signal.aborted ? {} : { outcome: fate });
+    this.update(id, controller.signal.aborted ? {} : { outcome: result });
   }
 }

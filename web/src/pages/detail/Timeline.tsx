@@ -28,7 +28,7 @@ export function Timeline({ session, events, eventsError }: TimelineProps): React
 function TimelineItem({ entry, session }: { entry: TimelineEntry; session: Session }): ReactNode {
   const t = useTranslation();
   const tone = entry.kind === "ended" ? session.status : entry.warning ? "timeout" : "";
-  const title = { began: t("began"), seen: t("lastSeen"), asked: t("askedToEnd"), ended: t.reason(session.reason), event: t.reason(entry.name) }[entry.kind];
+  const title = { began: t("began"), seen: t("lastSeen"), asked: t("terminationRequested"), ended: t.reason(session.reason), event: t.reason(entry.name) }[entry.kind];
   return (
     <li className={`${entry.kind} ${tone}`}>
       <span className="when">{entry.time ? <Timestamp time={entry.time} /> : t("timeUnknown")}</span>

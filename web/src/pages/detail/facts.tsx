@@ -60,7 +60,7 @@ export function LimitFacts({ session, activity }: { session: Session; activity: 
     if (limits === undefined) return t("limitsUnknown");
     if (limit == null) return t("noLimit");
     const rest = remainingSeconds(limit, used);
-    return rest === null ? formatCoarseDuration(limit, t.language) : rest === 0 ? t("spent") : t("left", formatCoarseDuration(rest, t.language), formatCoarseDuration(limit, t.language));
+    return rest === null ? formatCoarseDuration(limit, t.language) : rest === 0 ? t("usedUp") : t("left", formatCoarseDuration(rest, t.language), formatCoarseDuration(limit, t.language));
   };
   return (
     <FactList title={t("limits")} facts={[

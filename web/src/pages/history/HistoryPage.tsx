@@ -28,7 +28,7 @@ export function HistoryPage({ me }: { me: CurrentUser }): ReactNode {
   return (
     <main className="page history">
       <PageHeader title={t("history")} />
-      {!all.allowed && <p className="notice">{t("own", all.reason ?? "")}</p>}
+      {!all.allowed && <p className="notice">{t("ownSessionsOnly", all.reason ?? "")}</p>}
       {isUnavailable ? <EmptyState title={t("noHistory")} hint={history.reason} /> : <Records me={me} />}
     </main>
   );

@@ -23,7 +23,7 @@ export function EndReasons({ counts, historyBlocker }: EndReasonsProps): ReactNo
       <ul className="bars">
         {rows.map(({ name, count, fraction }) => (
           <li key={name}>
-            <Link to={`/history?reason=${encodeURIComponent(name)}`} title={t("byStart")}>
+            <Link to={`/history?reason=${encodeURIComponent(name)}`} title={t("historyByStart")}>
               <span>{t.reason(name)}</span>
               <span className="bar" aria-hidden="true"><i style={{ width: `${fraction * 100}%` }} /></span>
               <b>{count}</b>

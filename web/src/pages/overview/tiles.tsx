@@ -47,7 +47,7 @@ export function CountTiles({ overview, historyBlocker }: { overview: Overview | 
   return (
     <>
       <Tile to={`/history?since=${since}`} value={overview?.starts ?? null} label="starts24" hint={historyBlocker} />
-      <Tile to="/history" value={ends ?? null} label="ends24" hint={historyBlocker} title={t("byStart")} />
+      <Tile to="/history" value={ends ?? null} label="ends24" hint={historyBlocker} title={t("historyByStart")} />
       <Tile to="/history" value={overview ? overview.audit_backlog : null} label="backlog" />
       <Tile to="/history" value={!overview ? null : oldest == null ? t("nothingWaits") : t("ago", formatCoarseDuration(oldest, t.language))} label="oldestEnd" tone={(oldest ?? 0) > OVERDUE_AFTER_SECONDS ? "bad" : undefined} />
     </>

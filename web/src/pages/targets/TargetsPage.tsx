@@ -26,7 +26,7 @@ export function TargetsPage({ me }: { me: CurrentUser }): ReactNode {
   return (
     <main className="page targets">
       <PageHeader title={t("targets")} />
-      {!allowed && <p className="notice">{t("ownTargets", reason ?? "")}</p>}
+      {!allowed && <p className="notice">{t("ownTargetsOnly", reason ?? "")}</p>}
       {errorMessage && !data && <EmptyState title={t("targetsFail")} hint={errorMessage} tone="bad" />}
       {errorMessage && data && <p className="notice bad" role="alert">{errorMessage}</p>}
       {!data && !errorMessage && <p className="hint" role="status">{t("loading")}</p>}
