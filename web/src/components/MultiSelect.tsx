@@ -50,7 +50,7 @@ export function MultiSelect({ label, options, selected, onChange }: MultiSelectP
   const matching = options.filter((option) => option.value.toLowerCase().includes(searchText.toLowerCase())).slice(0, MAX_OPTIONS_DRAWN);
   const toggle = (value: string, checked: boolean): void => onChange(checked ? [...selected, value] : selected.filter((it) => it !== value));
   return (
-    <details className={selected.length > 0 ? "choice chosen" : "choice"} ref={details} onBlur={closeOnFocusOut} onToggle={(event) => setOpen(event.currentTarget.open)}>
+    <details className={selected.length > 0 ? "multi-select selected" : "multi-select"} ref={details} onBlur={closeOnFocusOut} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>
         <span>{label}{selected.length > 0 && `: ${selected.join(", ")}`}</span>
         <Icon name="down" size={14} />

@@ -17,7 +17,7 @@ export function SelectionBar({ sessions, terminationBlocker, onTerminate, onClea
   const t = useTranslation();
   const blocker = sessions.map(terminationBlocker).find((it) => it !== null) ?? null;
   return (
-    <div className={sessions.length > 0 ? "chosen" : "chosen none"} aria-live="polite">
+    <div className={sessions.length > 0 ? "selection-bar" : "selection-bar none"} aria-live="polite">
       {sessions.length > 0 && (
         <>
           <strong>{t("selected", sessions.length)}</strong>

@@ -41,8 +41,8 @@ export const SessionRow = memo(function SessionRow(props: SessionRowProps): Reac
 
 function EndedRow({ ended: { session, shownAt } }: { ended: EndedSession }): ReactNode {
   const t = useTranslation();
-  const why = shownAt === 0 ? t("noLongerListed") : t.reason(session.reason);
-  return <span role="gridcell" className={`status ${session.status}`}>{session.user} → {session.target} · {why}</span>;
+  const reason = shownAt === 0 ? t("noLongerListed") : t.reason(session.reason);
+  return <span role="gridcell" className={`status ${session.status}`}>{session.user} → {session.target} · {reason}</span>;
 }
 
 function Cells({ session, now, isSelected, activity, blocker, toggle, onTerminate }: SessionRowProps & { session: Session }): ReactNode {

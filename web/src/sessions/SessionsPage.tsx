@@ -39,8 +39,7 @@ export function SessionsPage({ me }: { me: CurrentUser }): ReactNode {
   const [layout, showCurrent] = useListLayout(page, query, feedState, isInteracting || selection.sessions.length > 0, text);
   const [terminating, setTerminating] = useState<readonly Session[] | null>(null);
   const terminationBlocker = useTerminationBlocker(me);
-
-    return (
+  return (
     <main className="page sessions">
       <PageHeader title={<><b className={feedState.live ? "count" : "count old"} data-testid="count">{feedState.lastMessageAt ? feedState.sessions.size : "–"}</b> {t("onlineSessions")}</>} lead={<ActivityChart state={feedState} />} />
       {!me.rights.list_sessions.allowed && <p className="notice">{t("ownSessionsOnly", me.rights.list_sessions.reason ?? "")}</p>}

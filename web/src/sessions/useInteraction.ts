@@ -9,7 +9,7 @@ const INTERACTION_MS = 4000;
  * Reports whether the user works in the list: they have just moved in it, or it is scrolled down. The returned function
  * notes a movement, or its end when called with false.
  */
-export function useInteraction(onInteraction: (busy: boolean) => void, container: RefObject<HTMLDivElement | null>): (isActive?: unknown) => void {
+export function useInteraction(onInteraction: (isActive: boolean) => void, container: RefObject<HTMLDivElement | null>): (isActive?: unknown) => void {
   const timer = useRef(0);
   useEffect(() => () => window.clearTimeout(timer.current), []);
   return (isActive) => {

@@ -12,6 +12,9 @@ export const Status = { ok: 0, eof: 1, noSuchFile: 2, permissionDenied: 3, failu
 /** Flags for opening a file. */
 export const Flag = { read: 1, write: 2, create: 8, truncate: 16, exclusive: 32 } as const;
 
+/** Which attributes follow in an ATTRS structure. */
+const AttributeFlag = { size: 1, owner: 2, permissions: 4, times: 8, extended: 0x8000_0000 } as const;
+
 export type Bytes = Uint8Array<ArrayBuffer>;
 
 /** A uint32, a uint64, or a string with its length before it. */
@@ -91,13 +94,22 @@ export class PacketReader {
 
   readAttributes(): Attributes {
     const flags = this.readUint32();
-    const size = flags & 1 ? this.readUint64() : null;
-    if (flags & 2) this.skip(8);
-    const mode = flags & 4 ? this.readUint32() : null;
-    if (flags & 8) this.skip(4);
-    const modified = flags & 8 ? this.readUint32() : null;
-    if (flags & 0x8000_0000) for (let count = this.readUint32(); count > 0; count--) this.skip(this.readUint32()), this.skip(this.readUint32());
+    const size = flags & AttributeFlag.size ? this.readUint64() : null;
+    if (flags & AttributeFlag.owner) this.skip(8);
+    const mode = flags & AttributeFlag.permissions ? this.readUint32() : null;
+    // The access time comes before the modification time.
+    if (flags & AttributeFlag.times) this.skip(4);
+    const modified = flags & AttributeFlag.times ? this.readUint32() : null;
+    if (flags & AttributeFlag.extended) this.skipExtended();
     return { size, mode, modified };
+  }
+
+  /** Skips pairs of a name and a value. */
+  private skipExtended(): void {
+    for (let count = this.readUint32(); count > 0; count--) {
+      this.readBytes();
+      this.readBytes();
+    }
   }
 
   private skip(bytes: number): number {
@@ -146,9 +158,9 @@ export class PacketDecoder {
 export function concatBytes(chunks: readonly Bytes[], length: number): Bytes {
   const all = new Uint8Array(length);
   let at = 0;
-  for (const piece of chunks) {
-    all.set(piece, at);
-    at += piece.length;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
   }
   return all;
 }

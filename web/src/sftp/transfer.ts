@@ -30,11 +30,11 @@ export async function download(sftp: SftpClient, path: string, { onProgress, sig
   let parts: Bytes[] = [];
   let kept = 0;
   try {
-    for await (const piece of readChunks(sftp, handle)) {
+    for await (const chunk of readChunks(sftp, handle)) {
       signal.throwIfAborted();
-      onProgress(piece.length);
-      parts.push(piece);
-      kept += piece.length;
+      onProgress(chunk.length);
+      parts.push(chunk);
+      kept += chunk.length;
       if (kept >= MAX_MEMORY_BYTES) {
         blobs.push(new Blob(parts, BLOB_OPTIONS));
         [parts, kept] = [[], 0];
@@ -60,9 +60,9 @@ async function* readChunks(sftp: SftpClient, handle: Handle): AsyncGenerator<Byt
   };
   requestNext();
   for (let first = inFlight.shift(); first; first = inFlight.shift()) {
-    const piece = await first;
-    if (piece.length > 0) yield piece;
-    if (piece.length < REQUEST_BYTES) return;
+    const chunk = await first;
+    if (chunk.length > 0) yield chunk;
+    if (chunk.length < REQUEST_BYTES) return;
     while (inFlight.length < MAX_IN_FLIGHT) requestNext();
   }
 }
@@ -104,10 +104,10 @@ async function writeFile(sftp: SftpClient, handle: Handle, file: Blob, { onProgr
     for (let at = 0; at < bytes.length; at += REQUEST_BYTES) {
       while (inFlight.size >= MAX_IN_FLIGHT) await Promise.race(inFlight);
       signal.throwIfAborted();
-      const piece = bytes.subarray(at, at + REQUEST_BYTES);
-      const writing = sftp.write(handle, from + at, piece).then(() => {
+      const chunk = bytes.subarray(at, at + REQUEST_BYTES);
+      const writing = sftp.write(handle, from + at, chunk).then(() => {
         inFlight.delete(writing);
-        onProgress(piece.length);
+        onProgress(chunk.length);
       });
       // Avoids an unhandled rejection until the request is awaited below.
       writing.catch(() => undefined);

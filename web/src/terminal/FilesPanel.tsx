@@ -14,12 +14,12 @@ const HOME_DIRECTORY = ".";
 
 interface FilesPanelProps {
   target: string;
-  /** Returns the SFTP client, and opens its channel at first. */
+  /** Returns the SFTP client. The first call opens its channel. */
   open: () => SftpClient;
   t: TerminalTranslate;
   hidden: boolean;
-  /** `busy` says whether transfers are waiting or running. */
-  onClose: (busy: boolean) => void;
+  /** `isBusy` says whether transfers are waiting or running. */
+  onClose: (isBusy: boolean) => void;
 }
 
 export function FilesPanel({ target, open, t, hidden, onClose }: FilesPanelProps): ReactNode {
@@ -84,19 +84,20 @@ function droppedFiles(data: DataTransfer): File[] {
   return items.map((item) => item.getAsFile()).filter((file) => file !== null);
 }
 
+/** Lists a directory again whenever the path or the revision changes. */
 function useListing(open: () => SftpClient, path: string, revision: number, t: TerminalTranslate): { listing: Listing | null; error: string } {
   const [listing, setListing] = useState<Listing | null>(null);
   const [error, setError] = useState("");
   useEffect(() => {
     let isStale = false;
     listDirectory(open(), path).then(
-      (found) => {
+      (listing) => {
         if (isStale) return;
-        setError(found ? "" : t("isFile", path));
-        if (found) setListing(found);
+        setError(listing ? "" : t("isFile", path));
+        if (listing) setListing(listing);
       },
-      (failure: unknown) => {
-        if (!isStale) setError(describeError(failure, t));
+      (error: unknown) => {
+        if (!isStale) setError(describeError(error, t));
       },
     );
     return () => {

@@ -1,9 +1,11 @@
 // Directories of the target.
 
+import { toErrorMessage } from "../api/client";
 import { type DirectoryEntry, type SftpClient, SftpClosedError, SftpStatusError } from "../sftp/client";
 import { MalformedPacketError, Status } from "../sftp/packets";
 import type { TerminalTranslate } from "./messages";
 
+/** An entry of a directory. */
 export interface Entry {
   name: string;
   kind: "file" | "directory" | "link" | "other";
@@ -52,7 +54,7 @@ export function describeError(error: unknown, t: TerminalTranslate): string {
   }
   if (error instanceof MalformedPacketError) return t("noSftp");
   if (error instanceof SftpClosedError) return error.message || t("cut");
-  return error instanceof Error ? error.message : String(error);
+  return toErrorMessage(error);
 }
 
 export function joinPath(directory: string, name: string): string {

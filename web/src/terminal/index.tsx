@@ -53,7 +53,7 @@ export default function TerminalPart({ target, login, me }: { target: string; lo
           {terminalSession && searchCount > 0 && <SearchBox key={searchCount} screen={terminalSession.screen} t={t} onClose={() => { setSearchCount(0); focusScreen(); }} />}
           <div className="shell-host" ref={host} role="group" aria-label={t("label", target)} />
         </div>
-        {terminalSession && session && filesPanel !== "closed" && <FilesPanel key={session.id} target={session.target} open={() => terminalSession.openFiles()} t={t} hidden={filesPanel === "hidden"} onClose={(busy) => { setFilesPanel(busy ? "hidden" : "closed"); focusScreen(); }} />}
+        {terminalSession && session && filesPanel !== "closed" && <FilesPanel key={session.id} target={session.target} open={() => terminalSession.openFiles()} t={t} hidden={filesPanel === "hidden"} onClose={(isBusy) => { setFilesPanel(isBusy ? "hidden" : "closed"); focusScreen(); }} />}
       </div>
     </main>
   );

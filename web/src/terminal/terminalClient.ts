@@ -73,7 +73,7 @@ export class TerminalClient {
     this.flush();
   }
 
-  /** Returns the SFTP client of the session, and opens its channel at first. */
+  /** Returns the SFTP client of the session. The first call opens its channel. */
   openFiles(): SftpClient {
     if (this.files) return this.files.sftp;
     const sendQueue = new SendQueue(FILES_WINDOW);

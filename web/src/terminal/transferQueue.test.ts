@@ -38,10 +38,10 @@ it("runs a few at once, and the next when one is done", async () => {
 });
 
 it("goes on after a failure, and keeps the error", async () => {
-  const why = new Error("no room");
-  started[0]!.end(why);
+  const error = new Error("no room");
+  started[0]!.end(error);
   await settled();
-  expect(transfers.snapshot()[0]!.outcome).toEqual({ state: "failed", error: why });
+  expect(transfers.snapshot()[0]!.outcome).toEqual({ state: "failed", error });
   expect(states()).toEqual(["failed", "running", "running", "running"]);
 });
 
