@@ -1,4 +1,4 @@
-//! A scene in a real Chromium: web/browser/ has what is seen there, and asks for what is done outside.
+//! A scenario in a real Chromium: web/browser/ has what is seen there, and asks for what is done outside.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use crate::wait::{eventually, patience, stretched};
 
 /// Where Debian has Chromium.
 const CHROMIUM: &str = "/usr/bin/chromium";
-/// How long a part of a scene may take on an idle machine. It waits for many things, and for each up to [`patience`].
-const SCENE: Duration = Duration::from_mins(3);
+/// How long a part of a scenario may take on an idle machine. It waits for many things, and for each up to [`patience`].
+const SCENARIO_STEP_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// A scene that goes on in a browser.
-pub struct Scene {
+/// A scenario that goes on in a browser.
+pub struct BrowserScenario {
     process: Process,
     answered: usize,
 }
 
-impl Scene {
+impl BrowserScenario {
     /// Whether there is a browser to play it in.
     pub fn has_browser() -> bool {
         Path::new(CHROMIUM).exists()
     }
 
-    /// Starts the scene of this name, for somebody with this token.
+    /// Starts the scenario of this name, for somebody with this token.
     pub async fn start(name: &str, namespace: &Namespace, console: &Console, token: &str) -> Self {
         let web = repository().join("web");
         let mut command = command("node");
@@ -45,9 +45,9 @@ impl Scene {
         self.answered += 1;
         let asked =
             |it: &Process| it.stdout().lines().filter_map(|line| line.strip_prefix('@')).nth(number).map(str::to_owned);
-        eventually(stretched(SCENE), "the scene's next line", async || match asked(&self.process) {
+        eventually(stretched(SCENARIO_STEP_TIMEOUT), "the scenario's next line", async || match asked(&self.process) {
             Some(line) => Ok(line),
-            None if !self.process.is_there() => panic!("the scene has ended: {}", self.process.last_words()),
+            None if !self.process.is_there() => panic!("the scenario has ended: {}", self.process.last_words()),
             None => Err(self.process.last_words()),
         })
         .await

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::wait::AT_ONCE;
+use crate::wait::PROMPT_BOUND;
 
 pub const MEBIBYTE: usize = 1 << 20;
 
@@ -70,6 +70,6 @@ pub async fn exchange(stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
 /// Waits until nothing comes from a connection any more, in whatever way it ended.
 pub async fn ends(mut stream: impl tokio::io::AsyncRead + Unpin) {
     let mut rest = Vec::new();
-    let ended = tokio::time::timeout(AT_ONCE, stream.read_to_end(&mut rest)).await;
-    assert!(ended.is_ok(), "the connection is still there after {AT_ONCE:?}");
+    let ended = tokio::time::timeout(PROMPT_BOUND, stream.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the connection is still there after {PROMPT_BOUND:?}");
 }

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The bound of an end that the gateway sees itself. It tells "at once" from "by a timer", so it does not grow.
-pub const AT_ONCE: Duration = Duration::from_secs(8);
+pub const PROMPT_BOUND: Duration = Duration::from_secs(8);
 
 /// How long an idle machine takes at most for what must happen, with a wide margin.
-const PATIENCE: Duration = Duration::from_secs(30);
+const IDLE_MACHINE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a program of the bastion takes to start on an idle machine, with a wide margin.
 const USUAL_START: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ const MAX_SLOWNESS: f64 = 6.0;
 static STARTS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 static NEXT_START: AtomicUsize = AtomicUsize::new(0);
 
-const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(25);
 
 /// Notes how long a program took to start, from which [`slowness`] follows.
 pub fn note_start(took: Duration) {
@@ -46,7 +46,7 @@ pub fn stretched(bound: Duration) -> Duration {
 
 /// Returns how long to wait for what must happen at whatever speed: 30 s, more on a busy machine.
 pub fn patience() -> Duration {
-    stretched(PATIENCE)
+    stretched(IDLE_MACHINE_PATIENCE)
 }
 
 /// Asks until the answer is `Ok`; panics with the last `Err`, which says what was seen, once the deadline has passed.
@@ -56,7 +56,7 @@ pub async fn eventually<T>(deadline: Duration, what: &str, mut attempt: impl Asy
         match attempt().await {
             Ok(value) => return value,
             Err(seen) if start.elapsed() > deadline => panic!("{what}: not within {deadline:?}; last seen: {seen}"),
-            Err(_) => tokio::time::sleep(BETWEEN_ATTEMPTS).await,
+            Err(_) => tokio::time::sleep(ATTEMPT_INTERVAL).await,
         }
     }
 }

@@ -14,11 +14,11 @@ use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::wait::{AT_ONCE, patience};
+use crate::wait::{PROMPT_BOUND, patience};
 
 /// One event of the watch.
 #[derive(Clone, Debug)]
-pub struct Sighting {
+pub struct Observation {
     pub at: Instant,
     pub name: String,
     pub phase: Phase,
@@ -28,9 +28,9 @@ pub struct Sighting {
     pub gone: bool,
 }
 
-/// All sightings since the start of the watch.
+/// All observations since the start of the watch.
 pub struct SessionWatch {
-    seen: Arc<Mutex<Vec<Sighting>>>,
+    seen: Arc<Mutex<Vec<Observation>>>,
     changed: watch::Receiver<()>,
     taken: Mutex<HashSet<String>>,
     task: JoinHandle<()>,
@@ -48,7 +48,7 @@ impl SessionWatch {
     }
 
     /// Waits until `find` finds something in all that was seen.
-    pub async fn until<T>(&self, deadline: Duration, what: &str, find: impl Fn(&[Sighting]) -> Option<T>) -> T {
+    pub async fn until<T>(&self, deadline: Duration, what: &str, find: impl Fn(&[Observation]) -> Option<T>) -> T {
         let mut changed = self.changed.clone();
         let found = async {
             loop {
@@ -69,33 +69,33 @@ impl SessionWatch {
 
     /// Waits for a session of the user that no earlier call has returned.
     pub async fn started(&self, user: &str) -> BastionSession {
-        let new = |seen: &[Sighting]| {
+        let new = |seen: &[Observation]| {
             let taken = self.taken.lock().expect("no panic");
             seen.iter().find(|it| it.session.spec.user.name == user && !taken.contains(&it.name)).cloned()
         };
-        let sighting = self.until(patience(), &format!("a new session of {user}"), new).await;
-        self.taken.lock().expect("no panic").insert(sighting.name);
-        sighting.session
+        let observation = self.until(patience(), &format!("a new session of {user}"), new).await;
+        self.taken.lock().expect("no panic").insert(observation.name);
+        observation.session
     }
 
     /// Waits until the session is shown as ended at once, for this reason.
-    pub async fn ended(&self, session: &BastionSession, reason: Reason) -> Sighting {
-        self.ended_within(AT_ONCE, session, reason).await
+    pub async fn ended(&self, session: &BastionSession, reason: Reason) -> Observation {
+        self.ended_within(PROMPT_BOUND, session, reason).await
     }
 
     /// Waits until the session is shown as ended, for this reason.
-    pub async fn ended_within(&self, deadline: Duration, session: &BastionSession, reason: Reason) -> Sighting {
+    pub async fn ended_within(&self, deadline: Duration, session: &BastionSession, reason: Reason) -> Observation {
         let name = session.name_any();
-        let ended = |seen: &[Sighting]| seen.iter().find(|it| it.name == name && it.phase.is_final()).cloned();
-        let sighting = self.until(deadline, &format!("session {name} has ended as {reason}"), ended).await;
-        assert_ended(&sighting, reason);
-        sighting
+        let ended = |seen: &[Observation]| seen.iter().find(|it| it.name == name && it.phase.is_final()).cloned();
+        let observation = self.until(deadline, &format!("session {name} has ended as {reason}"), ended).await;
+        assert_ended(&observation, reason);
+        observation
     }
 
     /// Waits until the object of the session is no more.
     pub async fn gone(&self, session: &BastionSession) {
         let name = session.name_any();
-        let gone = |seen: &[Sighting]| seen.iter().any(|it| it.name == name && it.gone).then_some(());
+        let gone = |seen: &[Observation]| seen.iter().any(|it| it.name == name && it.gone).then_some(());
         self.until(patience(), &format!("session {name} is gone"), gone).await;
     }
 
@@ -106,7 +106,7 @@ impl SessionWatch {
     }
 
     /// A copy of all that was seen.
-    pub fn seen(&self) -> Vec<Sighting> {
+    pub fn seen(&self) -> Vec<Observation> {
         self.seen.lock().expect("no panic").clone()
     }
 
@@ -138,7 +138,7 @@ impl Drop for SessionWatch {
 
 async fn record(
     api: Api<Guarded<BastionSession>>,
-    seen: Arc<Mutex<Vec<Sighting>>>,
+    seen: Arc<Mutex<Vec<Observation>>>,
     changed: watch::Sender<()>,
     listed: tokio::sync::oneshot::Sender<()>,
 ) {
@@ -159,18 +159,18 @@ async fn record(
         // The history leaves out sessions that cannot be read.
         let Ok(session) = session.0.map(Arc::unwrap_or_clone) else { continue };
         let reason = session.status.as_ref().and_then(|status| status.reason.clone());
-        let sighting =
-            Sighting { at: Instant::now(), name: session.name_any(), phase: session.phase(), reason, session, gone };
-        seen.lock().expect("no panic").push(sighting);
+        let observation =
+            Observation { at: Instant::now(), name: session.name_any(), phase: session.phase(), reason, session, gone };
+        seen.lock().expect("no panic").push(observation);
         changed.send_replace(());
     }
 }
 
 /// Checks all that must hold of an ended session, whatever ended it.
-pub fn assert_ended(sighting: &Sighting, reason: Reason) {
-    let (name, session) = (&sighting.name, &sighting.session);
+pub fn assert_ended(observation: &Observation, reason: Reason) {
+    let (name, session) = (&observation.name, &observation.session);
     let status = session.status.clone().expect("an ended session has a status");
-    let as_told = (sighting.phase, sighting.reason.as_deref().unwrap_or_default());
+    let as_told = (observation.phase, observation.reason.as_deref().unwrap_or_default());
     assert_eq!(as_told, (reason.phase(), reason.as_str()), "of session {name}, whose status is {status:?}");
     let end = status.end_time.as_ref().unwrap_or_else(|| panic!("session {name} has no endTime: {status:?}"));
     assert!(*end >= session.spec.start_time, "session {name} ended before it started: {session:?}");

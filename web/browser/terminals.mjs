@@ -1,34 +1,28 @@
-// What is beside a shell in the page, the target's files, and who looks on: somebody who follows the session of another.
+// Scenes of the web terminal's files panel, and of observing another user's session.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { AxeBuilder } from "@axe-core/playwright";
-import { ask, CONSOLE_URL, picture, signedIn } from "./stage.mjs";
+import { askTest, CONSOLE_URL, expectAccessible, openSignedInPage, screenshot } from "./harness.mjs";
 
 const state = (page, text) => page.getByTestId("state").filter({ hasText: text }).waitFor();
 const shows = (page, text) => page.locator(".xterm-rows:visible").getByText(text).first().waitFor();
 
-async function isAccessible(page) {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  assert.deepEqual(violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id }) => id), []);
-}
-
 export const terminals = {
-  /** Files of the target: looked at, downloaded and uploaded whole, beside a shell that goes on. */
+  /** Files of the target are listed, downloaded and uploaded while the shell goes on. */
   async files() {
-    const page = await signedIn();
+    const page = await openSignedInPage();
     await page.goto(`${CONSOLE_URL}/terminal/web-1`);
     await state(page, /^Live$/);
     const session = await page.locator(".shell-session").innerText();
     await page.getByRole("button", { name: "Files", exact: true }).click();
     const files = page.getByRole("region", { name: "Files on web-1" });
     const go = async (path) => {
-      // What comes first is where somebody is, and takes the place of what was typed.
-      await files.getByRole("group").or(files.getByText("Nothing is in this directory.")).first().waitFor();
+      // The first listing sets the path field, so wait for it before typing.
+      await files.getByRole("group").or(files.getByText("This directory is empty.")).first().waitFor();
       await files.getByLabel("Directory").fill(path);
       await files.getByRole("button", { name: "Open", exact: true }).click();
     };
-    const folder = await ask("folder");
+    const folder = await askTest("folder");
     await go(folder);
     await files.getByRole("button", { name: "inner/" }).waitFor();
 
@@ -39,22 +33,22 @@ export const terminals = {
     const content = await readFile(await download.path());
 
     await files.getByRole("button", { name: "inner/" }).click();
-    await files.getByText("Nothing is in this directory.").waitFor();
+    await files.getByText("This directory is empty.").waitFor();
     const put = () => files.getByTestId("upload").setInputFiles({ name: "copy", mimeType: "application/octet-stream", buffer: content });
     await put();
     await transfers.filter({ hasText: "copy" }).getByText("uploaded").waitFor();
     await files.getByRole("button", { name: "Download copy" }).waitFor();
-    assert.equal(await ask("same"), "same");
-    await picture(page, "files");
-    await isAccessible(page);
+    assert.equal(await askTest("same"), "same");
+    await screenshot(page, "files");
+    await expectAccessible(page);
 
     await put();
-    await transfers.getByText("is there already").waitFor();
+    await transfers.getByText("already exists").waitFor();
     await transfers.getByRole("button", { name: "Replace copy" }).click();
     await transfers.getByText("uploaded").nth(1).waitFor();
-    assert.equal(await ask("same"), "same");
+    assert.equal(await askTest("same"), "same");
     await go(`${folder}/none`);
-    await files.getByRole("alert").getByText("there is nothing of that name").waitFor();
+    await files.getByRole("alert").getByText("no such file or directory").waitFor();
 
     await files.getByRole("button", { name: "Close" }).click();
     await page.keyboard.type("echo answer $((6 * 7))\n");
@@ -65,33 +59,33 @@ export const terminals = {
     await page.locator(".xterm").click();
     await page.keyboard.type("exit 3\n");
     await state(page, "The user left");
-    await ask(`ended ${session} UserExit`);
+    await askTest(`ended ${session} UserExit`);
   },
 
-  /** Somebody sees what another's terminal shows, while it does, and how the session ends. */
+  /** A user observes another user's terminal live, and sees how the session ends. */
   async follow() {
-    const page = await signedIn();
-    const name = await ask("terminal");
+    const page = await openSignedInPage();
+    const name = await askTest("terminal");
     await page.goto(`${CONSOLE_URL}/sessions/${name}`);
     await page.getByRole("link", { name: /^Follow/ }).click();
     await state(page, "Live");
-    await page.getByTestId("watching").getByText("alice is told so").waitFor();
+    await page.getByTestId("observing").getByText("alice has been notified").waitFor();
     await shows(page, "before");
-    await ask("say meanwhile");
+    await askTest("say meanwhile");
     await shows(page, "meanwhile");
     await page.locator(".xterm").click();
     await page.keyboard.type("echo intruder\n");
-    await picture(page, "follow");
-    await isAccessible(page);
-    await ask("exit");
+    await screenshot(page, "follow");
+    await expectAccessible(page);
+    await askTest("exit");
     await page.getByText("The session has ended: The user left").waitFor();
     assert.equal(await page.getByText("intruder").count(), 0);
   },
 
-  /** Somebody without the right is told what they lack. */
+  /** A user without the permission sees which one is missing. */
   async unobserved() {
-    const page = await signedIn();
-    const name = await ask("terminal");
+    const page = await openSignedInPage();
+    const name = await askTest("terminal");
     await page.goto(`${CONSOLE_URL}/sessions/${name}`);
     const follow = page.getByRole("button", { name: "Follow" });
     await follow.waitFor();

@@ -1,168 +1,112 @@
-// The frame of the page: who is signed in, where they can go, in which language and colours.
+// The page's frame: sign-in, live feed, sidebar, and the page of the current path.
 
-import { lazy, type ReactNode, Suspense, useCallback, useEffect, useReducer, useRef, useState } from "react";
-import { type Me, me as askWhoIAm, Refused, sentence, signOut, whenUnknown } from "./api";
-import { Rail } from "./Rail";
-import { Feed } from "./live/connection";
-import { Live, useOnline, useRefusal } from "./live/live";
-import { History } from "./pages/History";
-import { Overview } from "./pages/Overview";
-import { SessionDetail } from "./pages/SessionDetail";
-import { SignIn } from "./pages/SignIn";
-import { SignInAgain } from "./pages/SignInAgain";
-import { Targets } from "./pages/Targets";
+import { lazy, type ReactNode, Suspense, useEffect, useState } from "react";
+import type { CurrentUser } from "./api/types";
+import { useAuth } from "./auth/useAuth";
+import { ErrorBoundary } from "./components/ErrorBoundary";
+import { Sidebar } from "./components/Sidebar";
+import { FeedClient } from "./feed/feedClient";
+import { FeedContext, useFeedRefusal, useFeedState } from "./feed/feedContext";
+import { TranslationContext, useTranslation } from "./i18n";
+import { useLanguage } from "./i18n/useLanguage";
+import { SessionDetailPage } from "./pages/detail/SessionDetailPage";
+import { HistoryPage } from "./pages/history/HistoryPage";
+import { OverviewPage } from "./pages/overview/OverviewPage";
+import { ReauthenticationBanner } from "./pages/ReauthenticationBanner";
+import { SignInPage } from "./pages/SignInPage";
+import { TargetsPage } from "./pages/targets/TargetsPage";
 import { TerminalPage } from "./pages/TerminalPage";
-import { stays, tabTitle } from "./places";
-import { Sessions } from "./sessions/Sessions";
-import { Guard } from "./parts/Broken";
-import { segments, useParams, usePath } from "./url";
-import { heedWho, type Said, type Who } from "./who";
-import { type Language, type Say, Speech, speak, useSay } from "./words";
+import { pathSegments, usePath, useSearchParams } from "./router";
+import { documentTitle } from "./routes";
+import { SessionsPage } from "./sessions/SessionsPage";
 
-/** These are parts of their own and come only to who plays or follows something. */
-const Recording = lazy(() => import("./recording"));
-const Follow = lazy(() => import("./follow"));
-
-/** From one try to the next, where the console does not answer. */
-const AGAIN = 2000;
-
-function usualLanguage(): Language {
-  const kept = localStorage.getItem("language");
-  if (kept === "en" || kept === "zh") return kept;
-  return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
-}
-
-/** The words of this person's language, and how to change it. */
-function useLanguage(): [Say, () => void] {
-  const [language, setLanguage] = useState(usualLanguage);
-  useEffect(() => {
-    localStorage.setItem("language", language);
-    document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-  }, [language]);
-  return [speak(language), () => setLanguage(language === "en" ? "zh" : "en")];
-}
-
-/** Who this is, how to ask anew, and how to leave. */
-function useWho(): [Who, () => void, () => void] {
-  const [who, tell] = useReducer(heedWho, { state: "asking" });
-  // Of several questions the last is right: somebody may have signed in or out since.
-  const turn = useRef(0);
-  const ask = useCallback((): void => {
-    const mine = ++turn.current;
-    askWhoIAm().then(
-      (me) => mine === turn.current && tell({ said: "in", me }),
-      (error: unknown) => {
-        if (mine !== turn.current) return;
-        const unknown = error instanceof Refused && (error.status === 401 || error.status === 501);
-        tell(unknown ? isUnknown() : { said: "nothing", error: sentence(error) });
-      },
-    );
-  }, []);
-  const leave = useCallback((): void => {
-    turn.current++;
-    signOut().then(() => tell({ said: "out" }), ask);
-  }, [ask]);
-  useEffect(() => {
-    whenUnknown(() => tell(isUnknown()));
-    ask();
-  }, [ask]);
-  useEffect(() => {
-    if (who.state !== "failed") return;
-    const again = window.setTimeout(ask, AGAIN);
-    return () => window.clearTimeout(again);
-  }, [who, ask]);
-  const here = stays(segments(usePath()));
-  useEffect(() => {
-    if (!here) tell({ said: "left" });
-  }, [here]);
-  return [here ? who : heedWho(who, { said: "left" }), ask, leave];
-}
-
-const isUnknown = (): Said => ({ said: "unknown", stays: stays(segments(location.pathname)) });
+// Chunks of their own: only people who play or follow a session load them.
+const RecordingPage = lazy(() => import("./recording"));
+const FollowPage = lazy(() => import("./observe/index"));
 
 export function App(): ReactNode {
-  const [say, changeLanguage] = useLanguage();
-  const [who, ask, leave] = useWho();
+  const [t, switchLanguage] = useLanguage();
+  const { auth, recheck, leave } = useAuth();
   return (
-    <Speech.Provider value={say}>
-      <Guard>
-        {who.state === "in" ? (
-          <SignedIn key={who.me.user} me={who.me} over={who.over} onLanguage={changeLanguage} onOut={leave} recheck={ask} />
-        ) : who.state === "nobody" ? (
-          <SignIn over={who.over} onIn={ask} onLanguage={changeLanguage} />
+    <TranslationContext.Provider value={t}>
+      <ErrorBoundary>
+        {auth.state === "signedIn" ? (
+          <SignedIn key={auth.me.user} me={auth.me} expired={auth.expired} onSwitchLanguage={switchLanguage} onSignOut={leave} recheck={recheck} />
+        ) : auth.state === "signedOut" ? (
+          <SignInPage expired={auth.expired} onSignedIn={recheck} onSwitchLanguage={switchLanguage} />
         ) : (
-          <main className="alone">{who.state === "failed" && <><h1>{say("title")}</h1><p role="alert">{say("unreachable", who.error)}</p></>}</main>
+          <main className="centered">{auth.state === "failed" && <><h1>{t("title")}</h1><p role="alert">{t("unreachable", auth.error)}</p></>}</main>
         )}
-      </Guard>
-    </Speech.Provider>
+      </ErrorBoundary>
+    </TranslationContext.Provider>
   );
 }
 
 interface SignedInProps {
-  me: Me;
-  over: boolean;
-  onLanguage: () => void;
-  onOut: () => void;
-  /** Asks anew who this is: they may have been signed out. */
+  me: CurrentUser;
+  expired: boolean;
+  onSwitchLanguage: () => void;
+  onSignOut: () => void;
+  /** Asks the console again who is signed in. */
   recheck: () => void;
 }
 
-/** Nothing of one person's page is left to another: its `key` is to be the person. */
-function SignedIn({ me, over, onLanguage, onOut, recheck }: SignedInProps): ReactNode {
+/** The page of a signed-in user. Its `key` must be the user, so that another user starts with an empty page. */
+function SignedIn({ me, expired, onSwitchLanguage, onSignOut, recheck }: SignedInProps): ReactNode {
   const path = usePath();
-  const [feed] = useState(() => new Feed(recheck));
+  const [feed] = useState(() => new FeedClient(recheck));
   useEffect(() => {
-    if (over) return;
+    if (expired) return;
     feed.open();
     return () => feed.close();
-  }, [feed, over]);
+  }, [feed, expired]);
   return (
-    <Live.Provider value={feed}>
-      <Watchman recheck={recheck} />
+    <FeedContext.Provider value={feed}>
+      <FeedEffects recheck={recheck} />
       <div className="frame">
-        <Rail me={me} onLanguage={onLanguage} onOut={onOut} />
-        {over && <SignInAgain user={me.user} onIn={recheck} />}
-        <Guard key={path}><Body me={me} /></Guard>
+        <Sidebar me={me} onSwitchLanguage={onSwitchLanguage} onSignOut={onSignOut} />
+        {expired && <ReauthenticationBanner user={me.user} onSignedIn={recheck} />}
+        <ErrorBoundary key={path}><CurrentPage me={me} /></ErrorBoundary>
       </div>
-    </Live.Provider>
+    </FeedContext.Provider>
   );
 }
 
-/** Has the tab say where this is and how many are online, and sees to who is signed in where the feed was refused. */
-function Watchman({ recheck }: { recheck: () => void }): null {
-  const say = useSay();
+/** Updates the tab's title from the feed, and rechecks the sign-in when the feed is refused. */
+function FeedEffects({ recheck }: { recheck: () => void }): null {
+  const t = useTranslation();
   const path = usePath();
-  const { live, sessions } = useOnline();
-  const refusal = useRefusal();
+  const { live, sessions } = useFeedState();
+  const refusal = useFeedRefusal();
   useEffect(() => {
-    document.title = tabTitle(segments(path), live ? sessions.size : null, say);
-  }, [path, live, sessions.size, say]);
+    document.title = documentTitle(pathSegments(path), live ? sessions.size : null, t);
+  }, [path, live, sessions.size, t]);
   useEffect(() => {
     if (refusal) recheck();
   }, [refusal, recheck]);
   return null;
 }
 
-function Body({ me }: { me: Me }): ReactNode {
+function CurrentPage({ me }: { me: CurrentUser }): ReactNode {
   const path = usePath();
-  const [params] = useParams();
-  const [, part, name] = segments(path);
-  switch (part) {
+  const [params] = useSearchParams();
+  const [, page, name] = pathSegments(path);
+  switch (page) {
     case "overview":
-      return <Overview me={me} />;
+      return <OverviewPage me={me} />;
     case "history":
-      return <History me={me} />;
+      return <HistoryPage me={me} />;
     case "targets":
-      return <Targets me={me} />;
+      return <TargetsPage me={me} />;
     case "sessions":
-      return name ? <SessionDetail key={name} name={name} id={params.get("id")} me={me} /> : <Sessions me={me} />;
+      return name ? <SessionDetailPage key={name} name={name} id={params.get("id")} me={me} /> : <SessionsPage me={me} />;
     case "recordings":
-      return name ? <Suspense fallback={<main className="page" />}><Recording key={path} name={name} me={me} /></Suspense> : <History me={me} />;
+      return name ? <Suspense fallback={<main className="page" />}><RecordingPage key={path} name={name} me={me} /></Suspense> : <HistoryPage me={me} />;
     case "follow":
-      return name ? <Suspense fallback={<main className="page" />}><Follow key={path} name={name} me={me} /></Suspense> : <Sessions me={me} />;
+      return name ? <Suspense fallback={<main className="page" />}><FollowPage key={path} name={name} me={me} /></Suspense> : <SessionsPage me={me} />;
     case "terminal":
-      return name ? <TerminalPage key={path} target={name} login={params.get("login")} me={me} /> : <Targets me={me} />;
+      return name ? <TerminalPage key={path} target={name} login={params.get("login")} me={me} /> : <TargetsPage me={me} />;
     default:
-      return <Sessions me={me} />;
+      return <SessionsPage me={me} />;
   }
 }

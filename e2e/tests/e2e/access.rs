@@ -7,7 +7,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use bastion_e2e::run::Run;
-use bastion_e2e::{AT_ONCE, Bastion, Open};
+use bastion_e2e::{Bastion, Open, PROMPT_BOUND};
 
 /// Within this time a right that RBAC no longer gives ends the sessions that rest on it.
 const REVOKED: Duration = Duration::from_mins(1);
@@ -22,7 +22,7 @@ async fn patch_user(bastion: &Bastion, name: &str, spec: Value) {
 async fn assert_revoked(bastion: &Bastion, alice: Open, mut bob: Open, within: Duration) {
     let Open { mut ssh, session } = alice;
     bastion.watch.ended_within(within, &session, Reason::AccessRevoked).await;
-    let outcome = ssh.finish(AT_ONCE).await;
+    let outcome = ssh.finish(PROMPT_BOUND).await;
     assert!(outcome.stderr.contains("bastion: "), "the user reads why: {outcome:?}");
     bob.still_answers().await;
     assert_eq!(bastion.watch.phase(&bob.session), Phase::Active);
@@ -33,7 +33,7 @@ async fn disabling_a_user_ends_their_sessions() {
     let bastion = Bastion::with_users(&["bob"]).await;
     let (alice, bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
     patch_user(&bastion, "alice", json!({"disabled": true})).await;
-    assert_revoked(&bastion, alice, bob, AT_ONCE).await;
+    assert_revoked(&bastion, alice, bob, PROMPT_BOUND).await;
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn taking_a_users_key_away_ends_the_sessions_signed_in_with_it() {
     let bastion = Bastion::with_users(&["bob"]).await;
     let (alice, bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
     patch_user(&bastion, "alice", json!({"publicKeys": [Run::get().await.wrong_key.public]})).await;
-    assert_revoked(&bastion, alice, bob, AT_ONCE).await;
+    assert_revoked(&bastion, alice, bob, PROMPT_BOUND).await;
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn deleting_a_user_ends_their_sessions() {
     let bastion = Bastion::with_users(&["bob"]).await;
     let (alice, bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
     bastion.namespace.api::<BastionUser>().delete("alice", &DeleteParams::default()).await.expect("a user");
-    assert_revoked(&bastion, alice, bob, AT_ONCE).await;
+    assert_revoked(&bastion, alice, bob, PROMPT_BOUND).await;
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn deleting_a_target_ends_the_sessions_on_it() {
     .await;
     let (alice, bob) = tokio::join!(bastion.open("alice"), bastion.open_on(&bastion.gateway, "bob", "web-2"));
     bastion.namespace.api::<BastionTarget>().delete("web-1", &DeleteParams::default()).await.expect("a target");
-    assert_revoked(&bastion, alice, bob, AT_ONCE).await;
+    assert_revoked(&bastion, alice, bob, PROMPT_BOUND).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::security_key::SecurityKey;
 use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{AT_ONCE, Bastion, eventually};
+use bastion_e2e::{Bastion, PROMPT_BOUND, eventually};
 use kube::ResourceExt;
 
 /// The lines of the audit log, without what is the same in all of a session.
@@ -22,7 +22,7 @@ fn lines(bastion: &Bastion) -> Vec<Value> {
 /// Waits for a line that has these fields, and returns it.
 async fn line(bastion: &Bastion, fields: Value) -> Value {
     let wanted = fields.as_object().expect("fields");
-    eventually(AT_ONCE, &format!("an audit line with {fields}"), async || {
+    eventually(PROMPT_BOUND, &format!("an audit line with {fields}"), async || {
         let lines = lines(bastion);
         let found = lines.iter().find(|line| wanted.iter().all(|(name, value)| line[name] == *value));
         found.cloned().ok_or_else(|| format!("{lines:#?}"))
@@ -103,7 +103,7 @@ async fn forwards_are_named_and_what_passed_through_them() {
     line(&bastion, json!({"operation": "local_forward", "address": address, "result": "opened", "session": session}))
         .await;
     ssh.close_input();
-    ssh.finish(AT_ONCE).await;
+    ssh.finish(PROMPT_BOUND).await;
     line(
         &bastion,
         json!({"operation": "local_forward", "address": address, "result": "closed", "bytes_in": 5,
@@ -172,6 +172,6 @@ async fn ports_that_the_target_listens_on_are_named_and_until_when() {
     let refused = "not begun: the target refused";
     line(&bastion, json!({"operation": "remote_listen", "address": here, "result": refused})).await;
     ssh.close_input();
-    ssh.finish(AT_ONCE).await;
+    ssh.finish(PROMPT_BOUND).await;
     line(&bastion, json!({"operation": "remote_listen", "address": here, "result": "ended"})).await;
 }

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use bastion_e2e::process::Process;
 use bastion_e2e::run::unique;
-use bastion_e2e::{AT_ONCE, Bastion, eventually, patience, weight};
+use bastion_e2e::{Bastion, PROMPT_BOUND, eventually, patience, weight};
 
 #[tokio::test]
 async fn the_exit_code_of_a_command_is_the_clients() {
@@ -75,13 +75,13 @@ async fn a_terminal_has_the_size_of_the_users_and_follows_it() {
     ssh.shows("33 101").await;
     let stty = Command::new("stty").args(["-F", terminal.trim(), "rows", "50", "cols", "132"]).status().await;
     assert!(stty.expect("stty runs").success(), "stty changes the size of {terminal}");
-    eventually(AT_ONCE, "the target's terminal has the new size", async || {
+    eventually(PROMPT_BOUND, "the target's terminal has the new size", async || {
         ssh.say("stty size").await;
         if ssh.stdout().contains("50 132") { Ok(()) } else { Err(ssh.stdout()) }
     })
     .await;
     ssh.say("exit").await;
-    ssh.finish(AT_ONCE).await;
+    ssh.finish(PROMPT_BOUND).await;
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn an_interrupt_typed_at_a_terminal_reaches_the_command() {
     ssh.shows("a terminal").await;
     ssh.say("\u{3}").await;
     ssh.shows("interrupted").await;
-    assert_eq!(ssh.finish(AT_ONCE).await.code, Some(4));
+    assert_eq!(ssh.finish(PROMPT_BOUND).await.code, Some(4));
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn two_channels_of_one_connection_are_one_session() {
     assert_eq!(bastion.session_names().await.len(), 1, "the second command is in the same session");
     assert_eq!(bastion.watch.phase(&session), Phase::Active, "the end of one channel is not the session's");
     master.say("exit 6").await;
-    assert_eq!(master.finish(AT_ONCE).await.code, Some(6));
+    assert_eq!(master.finish(PROMPT_BOUND).await.code, Some(6));
     bastion.watch.ended(&session, Reason::UserExit).await;
 }
 
@@ -180,7 +180,7 @@ async fn sftp_puts_and_gets() {
 
 /// Waits until no process has this id.
 async fn assert_process_ends(pid: i32, what: &str) {
-    eventually(AT_ONCE, what, async || match nix::sys::signal::kill(Pid::from_raw(pid), None) {
+    eventually(PROMPT_BOUND, what, async || match nix::sys::signal::kill(Pid::from_raw(pid), None) {
         Err(_) => Ok(()),
         Ok(()) => Err(format!("process {pid} still runs")),
     })

@@ -12,7 +12,7 @@ use bastion_e2e::namespace::{Namespace, PEOPLE};
 use bastion_e2e::raw_client::{RawClient, message};
 use bastion_e2e::security_key::{SecurityKey, TOUCHED, VERIFIED};
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{AT_ONCE, Bastion, Outcome, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Outcome, PROMPT_BOUND, Sshd, eventually, patience};
 
 /// A bastion whose user `carol` has no key of her own, but this line.
 async fn with_line(line: String) -> Bastion {
@@ -239,7 +239,7 @@ async fn taking_the_authority_away_ends_the_sessions_that_it_let_in() {
     let users: Api<BastionUser> = bastion.namespace.api();
     let patch = Patch::Merge(json!({"spec": {"publicKeys": [other.line("")]}}));
     users.patch("carol", &PatchParams::default(), &patch).await.expect("a changed user");
-    bastion.watch.ended_within(AT_ONCE, &open.session, Reason::AccessRevoked).await;
-    let outcome = open.ssh.finish(AT_ONCE).await;
+    bastion.watch.ended_within(PROMPT_BOUND, &open.session, Reason::AccessRevoked).await;
+    let outcome = open.ssh.finish(PROMPT_BOUND).await;
     assert!(outcome.stderr.contains("bastion: "), "the user reads why: {outcome:?}");
 }

@@ -19,13 +19,13 @@ const OLDEST: &str = "bastion_audit_oldest_unwritten_end_seconds";
 const RESTORES: &str = "bastion_audit_restores_total";
 
 /// A bastion whose controller keeps its records in this database.
-struct Ground {
+struct Environment {
     bastion: Bastion,
     controller: Controller,
     database: Database,
 }
 
-impl Ground {
+impl Environment {
     async fn on(database: Database) -> Self {
         let bastion = Bastion::with_users(&["bob"]).await;
         let setting = Setting { env: database.environment(), ..Setting::default() };
@@ -83,33 +83,34 @@ fn what_matters(row: &SessionRecord) -> String {
 async fn while_the_database_is_down_sessions_go_on_and_are_recorded_afterwards() {
     let _held = weight::take(1).await;
     let mut server = MariaDb::start(&[]).await;
-    let ground = Ground::on(server.migrated_database().await).await;
-    let before = ground.visit("alice").await;
-    ground.recorded(&[&before]).await;
-    ground.settled().await;
-    let mut open = ground.bastion.open("bob").await;
+    let environment = Environment::on(server.migrated_database().await).await;
+    let before = environment.visit("alice").await;
+    environment.recorded(&[&before]).await;
+    environment.settled().await;
+    let mut open = environment.bastion.open("bob").await;
     server.kill().await;
-    let during = ground.visit("alice").await;
+    let during = environment.visit("alice").await;
     open.still_answers().await;
-    ground.refused("unreachable", &during).await;
+    environment.refused("unreachable", &during).await;
     server.start_again().await;
-    ground.recorded(&[&before, &during, &open.session]).await;
-    ground.settled().await;
+    environment.recorded(&[&before, &during, &open.session]).await;
+    environment.settled().await;
 }
 
 #[tokio::test]
 async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afterwards() {
     let _held = weight::take(1).await;
     let mut server = MariaDb::start(&[]).await;
-    let ground = Ground::on(server.migrated_database().await).await;
-    let before = ground.visit("alice").await;
-    ground.recorded(&[&before]).await;
+    let environment = Environment::on(server.migrated_database().await).await;
+    let before = environment.visit("alice").await;
+    environment.recorded(&[&before]).await;
     // Holds the last row of the transaction, so that the rows of the sessions are written and not yet committed.
-    let mut holder = ground.database.session().await;
+    let mut holder = environment.database.session().await;
     sqlx::raw_sql("BEGIN; SELECT batches FROM mirror_progress FOR UPDATE").execute(&mut holder).await.expect("a lock");
-    let (alice, bob) = tokio::join!(ground.visit("alice"), ground.visit("bob"));
+    let (alice, bob) = tokio::join!(environment.visit("alice"), environment.visit("bob"));
     eventually(patience(), "a batch stands still in its middle", async || {
-        let list = ground.database.ask("SELECT info FROM information_schema.processlist WHERE info IS NOT NULL").await;
+        let list =
+            environment.database.ask("SELECT info FROM information_schema.processlist WHERE info IS NOT NULL").await;
         let infos: Vec<String> = list.iter().map(|row| row.get("info")).collect();
         let waits = infos.iter().any(|info| info.starts_with("INSERT INTO mirror_progress"));
         if waits { Ok(()) } else { Err(format!("{infos:?}")) }
@@ -118,57 +119,57 @@ async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afte
     server.kill().await;
     drop(holder);
     server.start_again().await;
-    ground.recorded(&[&before, &alice, &bob]).await;
-    ground.settled().await;
+    environment.recorded(&[&before, &alice, &bob]).await;
+    environment.settled().await;
 }
 
 #[tokio::test]
 async fn a_frozen_server_is_given_up_and_a_thawed_one_used_again() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let ground = Ground::on(server.migrated_database().await).await;
-    let before = ground.visit("alice").await;
-    ground.recorded(&[&before]).await;
+    let environment = Environment::on(server.migrated_database().await).await;
+    let before = environment.visit("alice").await;
+    environment.recorded(&[&before]).await;
     server.freeze().await;
-    let during = ground.visit("alice").await;
-    ground.refused("timeout", &during).await;
+    let during = environment.visit("alice").await;
+    environment.refused("timeout", &during).await;
     server.thaw();
-    ground.recorded(&[&before, &during]).await;
-    ground.settled().await;
+    environment.recorded(&[&before, &during]).await;
+    environment.settled().await;
 }
 
 #[tokio::test]
 async fn while_the_server_is_read_only_records_wait() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let ground = Ground::on(server.migrated_database().await).await;
-    ground.database.administer("SET GLOBAL read_only = 1").await;
-    let session = ground.visit("alice").await;
-    ground.refused("read_only", &session).await;
-    assert!(ground.controller.process.stderr().contains("or let --audit-url lead to the one that does"));
-    ground.database.administer("SET GLOBAL read_only = 0").await;
-    ground.recorded(&[&session]).await;
-    ground.settled().await;
+    let environment = Environment::on(server.migrated_database().await).await;
+    environment.database.administer("SET GLOBAL read_only = 1").await;
+    let session = environment.visit("alice").await;
+    environment.refused("read_only", &session).await;
+    assert!(environment.controller.process.stderr().contains("or let --audit-url lead to the one that does"));
+    environment.database.administer("SET GLOBAL read_only = 0").await;
+    environment.recorded(&[&session]).await;
+    environment.settled().await;
 }
 
 #[tokio::test]
 async fn while_the_server_has_no_connection_left_records_wait() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&["--max-connections=10"]).await;
-    let ground = Ground::on(server.migrated_database().await).await;
-    let first = ground.visit("alice").await;
-    ground.recorded(&[&first]).await;
-    ground.settled().await;
+    let environment = Environment::on(server.migrated_database().await).await;
+    let first = environment.visit("alice").await;
+    environment.recorded(&[&first]).await;
+    environment.settled().await;
     let mut taken = take_all(&server).await;
     // The controller's goes as well, and what it leaves is taken.
-    let kill = format!("KILL USER {}", ground.database.name);
+    let kill = format!("KILL USER {}", environment.database.name);
     sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut taken[0]).await.expect("a right");
     taken.extend(take_all(&server).await);
-    let session = ground.visit("alice").await;
-    ground.refused("connections", &session).await;
+    let session = environment.visit("alice").await;
+    environment.refused("connections", &session).await;
     drop(taken);
-    ground.recorded(&[&first, &session]).await;
-    ground.settled().await;
+    environment.recorded(&[&first, &session]).await;
+    environment.settled().await;
 }
 
 /// All connections that the server has left.
@@ -184,72 +185,72 @@ async fn take_all(server: &MariaDb) -> Vec<MySqlConnection> {
 async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let ground = Ground::on(server.migrated_database().await).await;
-    let before = ground.visit("alice").await;
-    ground.recorded(&[&before]).await;
-    let mut dump = ground.database.tool("mariadb-dump");
-    dump.args(["--single-transaction", &ground.database.name]);
-    let file = ground.bastion.namespace.dir.join("dump");
+    let environment = Environment::on(server.migrated_database().await).await;
+    let before = environment.visit("alice").await;
+    environment.recorded(&[&before]).await;
+    let mut dump = environment.database.tool("mariadb-dump");
+    dump.args(["--single-transaction", &environment.database.name]);
+    let file = environment.bastion.namespace.dir.join("dump");
     let outcome = Process::start(file, dump).await.finish(patience()).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    let (after, open) = (ground.visit("bob").await, ground.bastion.open("alice").await);
-    ground.recorded(&[&before, &after, &open.session]).await;
-    ground.settled().await;
-    assert_eq!(metric(ground.http(), RESTORES).await, Some(0.0));
+    let (after, open) = (environment.visit("bob").await, environment.bastion.open("alice").await);
+    environment.recorded(&[&before, &after, &open.session]).await;
+    environment.settled().await;
+    assert_eq!(metric(environment.http(), RESTORES).await, Some(0.0));
 
     // As docs/operations.md says.
-    let name = &ground.database.name;
-    ground.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT LOCK; KILL USER {name}")).await;
-    let mut restore = ground.database.tool("mariadb");
+    let name = &environment.database.name;
+    environment.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT LOCK; KILL USER {name}")).await;
+    let mut restore = environment.database.tool("mariadb");
     restore.arg(name);
-    let dumped = std::fs::File::open(ground.bastion.namespace.dir.join("dump.out")).expect("the dump");
-    let files = ground.bastion.namespace.dir.join("restore");
+    let dumped = std::fs::File::open(environment.bastion.namespace.dir.join("dump.out")).expect("the dump");
+    let files = environment.bastion.namespace.dir.join("restore");
     let mut process = Process::start_with(files, restore, Stdio::from(dumped), Stdio::null()).await;
     assert_eq!(process.finish(patience()).await.code, Some(0), "{}", process.last_words());
-    assert_eq!(ground.database.ask("SELECT session_id FROM session_records").await.len(), 1, "as of the back-up");
-    ground.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT UNLOCK")).await;
-    ground.recorded(&[&before, &after, &open.session]).await;
-    metric_becomes(ground.http(), RESTORES, |restores| (0.5..1.5).contains(&restores)).await;
-    ground.settled().await;
+    assert_eq!(environment.database.ask("SELECT session_id FROM session_records").await.len(), 1, "as of the back-up");
+    environment.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT UNLOCK")).await;
+    environment.recorded(&[&before, &after, &open.session]).await;
+    metric_becomes(environment.http(), RESTORES, |restores| (0.5..1.5).contains(&restores)).await;
+    environment.settled().await;
 }
 
 #[tokio::test]
 async fn a_row_that_cannot_be_written_holds_up_no_other() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let ground = Ground::on(server.migrated_database().await).await;
+    let environment = Environment::on(server.migrated_database().await).await;
     let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON session_records FOR EACH ROW
         IF NEW.user_name = 'bob' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1406, MESSAGE_TEXT = 'too long'; END IF";
-    ground.database.administer(refuse).await;
-    let bob = ground.visit("bob").await;
-    let alice = ground.visit("alice").await;
-    ground.recorded(&[&alice]).await;
-    ground.refused("rejected", &bob).await;
-    ground.database.administer("DROP TRIGGER refuse").await;
-    ground.recorded(&[&alice, &bob]).await;
-    ground.settled().await;
+    environment.database.administer(refuse).await;
+    let bob = environment.visit("bob").await;
+    let alice = environment.visit("alice").await;
+    environment.recorded(&[&alice]).await;
+    environment.refused("rejected", &bob).await;
+    environment.database.administer("DROP TRIGGER refuse").await;
+    environment.recorded(&[&alice, &bob]).await;
+    environment.settled().await;
 }
 
 #[tokio::test]
 async fn a_new_password_is_used_without_a_restart_and_none_is_ever_shown() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let ground = Ground::on(server.migrated_database().await).await;
-    let before = ground.visit("alice").await;
-    ground.recorded(&[&before]).await;
-    let name = &ground.database.name;
-    ground
+    let environment = Environment::on(server.migrated_database().await).await;
+    let before = environment.visit("alice").await;
+    environment.recorded(&[&before]).await;
+    let name = &environment.database.name;
+    environment
         .database
         .administer(&format!("ALTER USER {name}@'%' IDENTIFIED BY 'another-secret'; KILL USER {name}"))
         .await;
-    let during = ground.visit("alice").await;
-    ground.refused("denied", &during).await;
-    ground.database.write_password("another-secret\n");
-    ground.recorded(&[&before, &during]).await;
-    ground.settled().await;
-    let pid = ground.controller.process.pid();
+    let during = environment.visit("alice").await;
+    environment.refused("denied", &during).await;
+    environment.database.write_password("another-secret\n");
+    environment.recorded(&[&before, &during]).await;
+    environment.settled().await;
+    let pid = environment.controller.process.pid();
     let seen = ["cmdline", "environ"].map(|file| std::fs::read(format!("/proc/{pid}/{file}")).expect("a file"));
-    let log = ground.controller.process.stderr();
+    let log = environment.controller.process.stderr();
     assert!(log.contains("see --audit-password-file"), "{log}");
     for text in [&seen[0], &seen[1], log.as_bytes()].map(|text| String::from_utf8_lossy(text).into_owned()) {
         assert!(!text.contains("secret-of-") && !text.contains("another-secret"), "{text}");

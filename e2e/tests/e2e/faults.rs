@@ -14,7 +14,7 @@ use serde_json::json;
 
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{
-    AT_ONCE, Bastion, ControlPlane, Controller, Gateway, Open, Process, Sighting, eventually, patience, weight,
+    Bastion, ControlPlane, Controller, Gateway, Observation, Open, PROMPT_BOUND, Process, eventually, patience, weight,
 };
 
 /// Within this time the sessions of a dead gateway are shown as ended.
@@ -46,7 +46,7 @@ async fn a_gateway_whose_container_has_ended_is_given_up_at_once() {
     let open = bastion.open("alice").await;
     bastion.gateway.process.signal(Signal::SIGKILL);
     bastion.namespace.report_ended_container("gateway-0", open.session.spec.start_time.0).await;
-    bastion.watch.ended_within(AT_ONCE, &open.session, Reason::GatewayLost).await;
+    bastion.watch.ended_within(PROMPT_BOUND, &open.session, Reason::GatewayLost).await;
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_gateway_that_is_started_again_in_its_pod_ends_what_the_one_before_lef
     let open = bastion.open("alice").await;
     bastion.gateway.process.signal(Signal::SIGKILL);
     bastion.gateway = Gateway::start(&bastion.namespace, "gateway-0").await;
-    let end = bastion.watch.ended_within(AT_ONCE, &open.session, Reason::GatewayLost).await;
+    let end = bastion.watch.ended_within(PROMPT_BOUND, &open.session, Reason::GatewayLost).await;
     assert_eq!(end.session.status.expect("a status").observed_by, Some(ObservedBy::Gateway));
     let again = bastion.open("alice").await;
     assert_ne!(again.session.spec.gateway.instance, open.session.spec.gateway.instance);
@@ -85,7 +85,7 @@ async fn a_gateway_whose_tasks_are_stuck_cuts_its_sessions_off() {
     let status = end.session.status.expect("a status");
     assert_eq!(status.observed_by, Some(ObservedBy::Gateway));
     assert!(status.message.is_some_and(|message| message.contains("no longer moved")));
-    assert_eq!(open.ssh.finish(AT_ONCE).await.code, Some(255));
+    assert_eq!(open.ssh.finish(PROMPT_BOUND).await.code, Some(255));
 }
 
 /// A gateway that was frozen finds its sessions ended by others: nothing that a user typed meanwhile may pass.
@@ -129,7 +129,7 @@ async fn a_session_that_ends_while_the_api_server_is_away_is_written_afterwards_
     let (mut alice, mut bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
     control_plane.stop_api();
     alice.ssh.say("exit").await;
-    assert_eq!(alice.ssh.finish(AT_ONCE).await.code, Some(0));
+    assert_eq!(alice.ssh.finish(PROMPT_BOUND).await.code, Some(0));
     let ended = Timestamp::now();
     eventually(patience(), "three seconds without an API server", async || {
         bob.still_answers().await;
@@ -159,12 +159,12 @@ async fn nobody_signs_in_while_the_api_server_does_not_answer() {
 }
 
 /// The end of a session, of which there is exactly one in all that the watch saw.
-fn only_end(bastion: &Bastion, name: &str) -> Sighting {
+fn only_end(bastion: &Bastion, name: &str) -> Observation {
     let seen = bastion.watch.seen();
     let ends = seen.iter().filter(|it| it.name == name && it.phase.is_final());
-    let mut stories: Vec<_> = ends.clone().map(|it| (it.phase, it.reason.clone())).collect();
-    stories.dedup();
-    assert_eq!(stories.len(), 1, "session {name} ended in more than one way: {stories:?}");
+    let mut histories: Vec<_> = ends.clone().map(|it| (it.phase, it.reason.clone())).collect();
+    histories.dedup();
+    assert_eq!(histories.len(), 1, "session {name} ended in more than one way: {histories:?}");
     ends.clone().next().expect("an end").clone()
 }
 

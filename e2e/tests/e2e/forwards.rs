@@ -17,7 +17,7 @@ use bastion_e2e::process::Process;
 use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::tcp::{Destination, MEBIBYTE, ends, exchange, random};
-use bastion_e2e::{AT_ONCE, Bastion, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, PROMPT_BOUND, Sshd, eventually, patience};
 
 /// With a target that allows local forwards.
 async fn forwarding() -> Bastion {
@@ -129,7 +129,7 @@ async fn standard_input_and_output_can_be_the_forward() {
     ssh.shows("through standard input").await;
     let session = bastion.watch.started("alice").await;
     ssh.close_input();
-    assert_eq!(ssh.finish(AT_ONCE).await.code, Some(0));
+    assert_eq!(ssh.finish(PROMPT_BOUND).await.code, Some(0));
     bastion.watch.ended(&session, Reason::UserExit).await;
 }
 
@@ -170,7 +170,7 @@ async fn what_the_target_refuses_is_told_in_its_words_and_the_session_goes_on() 
     open.still_answers().await;
     assert_eq!(exchange(connect(good_here).await, b"still").await, b"still");
     open.ssh.say("exit 3").await;
-    assert_eq!(open.ssh.finish(AT_ONCE).await.code, Some(3));
+    assert_eq!(open.ssh.finish(PROMPT_BOUND).await.code, Some(3));
     let end = bastion.watch.ended(&open.session, Reason::UserExit).await;
     assert_eq!(end.session.status.expect("a status").exit_code, Some(3), "the shell's, not the forward's");
 }
@@ -269,6 +269,6 @@ async fn termination_closes_forwards_on_both_sides() {
     bastion.namespace.patch_session(&bastion.namespace.admin(), &name, termination).await.expect("a termination");
     bastion.watch.ended(&session, Reason::AdminTerminated).await;
     tokio::join!(ends(near), ends(far));
-    let outcome = ssh.finish(AT_ONCE).await;
+    let outcome = ssh.finish(PROMPT_BOUND).await;
     assert!(outcome.stderr.contains("maintenance"), "the user reads why: {outcome:?}");
 }

@@ -23,7 +23,7 @@ use bastion_e2e::{Bastion, Console, Controller, Process, Setting, eventually, pa
 /// How many half-sent requests are held at a port.
 const REQUESTS: usize = 5000;
 /// How many of them are opened at once.
-const AT_ONCE: usize = 250;
+const CONCURRENT_OPENS: usize = 250;
 /// The most that a program's resident memory may grow by, in KiB.
 const MAX_GROWTH: usize = 32 * 1024;
 /// The time-out of the chart's liveness probes.
@@ -120,7 +120,7 @@ async fn withstands(name: &str, program: &Process, port: SocketAddr, probes: Soc
     probe(probes).await;
     let before = resident(program);
     let (mut most, mut slowest) = (before, Duration::ZERO);
-    let opening = stream::iter(0..number).map(|at| flood.open(port, at)).buffer_unordered(AT_ONCE);
+    let opening = stream::iter(0..number).map(|at| flood.open(port, at)).buffer_unordered(CONCURRENT_OPENS);
     let mut opening = std::pin::pin!(opening.collect::<Vec<_>>());
     let held = loop {
         let (answered, held) = tokio::join!(probe(probes), timeout(Duration::from_millis(100), &mut opening));

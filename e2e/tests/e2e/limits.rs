@@ -6,7 +6,7 @@ use bastion_operator::api::{BastionSession, Reason};
 use serde_json::{Value, json};
 
 use bastion_e2e::namespace::PEOPLE;
-use bastion_e2e::{AT_ONCE, Bastion, Open, patience};
+use bastion_e2e::{Bastion, Open, PROMPT_BOUND, patience};
 
 async fn with_limits(limits: Value) -> Bastion {
     Bastion::with(async |namespace, sshd| namespace.target_with("web-1", sshd, json!({"limits": limits})).await).await
@@ -28,7 +28,7 @@ async fn a_user_who_types_nothing_runs_into_the_idle_limit_although_the_target_w
     let end = bastion.watch.ended_within(patience(), &session, Reason::IdleTimeout).await;
     let lasted = seconds(&end.session);
     assert!((2.0..4.0).contains(&lasted), "it lasted {lasted} s");
-    let outcome = ssh.finish(AT_ONCE).await;
+    let outcome = ssh.finish(PROMPT_BOUND).await;
     assert!(outcome.stderr.contains("bastion: "), "the user reads why: {outcome:?}");
 }
 
@@ -54,7 +54,7 @@ async fn a_session_ends_at_its_longest_duration_though_its_user_types() {
     let end = bastion.watch.ended_within(patience(), &session, Reason::MaxDuration).await;
     let lasted = seconds(&end.session);
     assert!((3.0..5.0).contains(&lasted), "it lasted {lasted} s");
-    let outcome = ssh.finish(AT_ONCE).await;
+    let outcome = ssh.finish(PROMPT_BOUND).await;
     assert!(outcome.stderr.contains("bastion: "), "the user reads why: {outcome:?}");
 }
 

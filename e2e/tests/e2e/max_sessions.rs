@@ -7,7 +7,7 @@ use serde_json::json;
 
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::process::Process;
-use bastion_e2e::{AT_ONCE, Bastion, Gateway, eventually, patience};
+use bastion_e2e::{Bastion, Gateway, PROMPT_BOUND, eventually, patience};
 
 const REFUSED: &str = "bastion: you have as many sessions as you may, 2; end one of them and try again";
 
@@ -54,7 +54,7 @@ async fn of_many_at_once_as_many_stay_as_may() {
         if ssh.is_there() {
             ssh.shows("answer 42").await;
             ssh.close_input();
-            ssh.finish(AT_ONCE).await;
+            ssh.finish(PROMPT_BOUND).await;
         } else {
             assert!(
                 ssh.stdout().is_empty() && ssh.stderr().contains("as many sessions as you may, 2"),

@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{AT_ONCE, Bastion, Namespace, Process, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Namespace, PROMPT_BOUND, Process, Sshd, eventually, patience};
 
 const ROWS: u16 = 12;
 const COLUMNS: u16 = 70;
@@ -75,7 +75,7 @@ async fn a_target_is_chosen_and_the_session_is_as_if_it_had_been_named() {
     ssh.say("exit 3").await;
     let end = bastion.watch.ended(&session, Reason::UserExit).await;
     assert_eq!(end.session.status.expect("a status").exit_code, Some(3));
-    assert_eq!(ssh.finish(AT_ONCE).await.code, Some(3));
+    assert_eq!(ssh.finish(PROMPT_BOUND).await.code, Some(3));
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn leaving_opens_no_session() {
     for keys in ["\u{1b}", "\u{3}", "\u{4}"] {
         let (mut ssh, _) = menu_of(bastion.ssh("alice").await).await;
         ssh.type_in(keys).await;
-        let outcome = ssh.finish(AT_ONCE).await;
+        let outcome = ssh.finish(PROMPT_BOUND).await;
         assert_eq!(outcome.code, Some(130), "after {keys:?}: {outcome:?}");
         assert!(!outcome.stdout.contains("bastion: "), "{outcome:?}");
     }
@@ -148,7 +148,7 @@ async fn a_right_that_was_withdrawn_meanwhile_is_refused_in_the_menu() {
     ssh.type_in("\r").await;
     ssh.finds("the refusal", |it| rows(it)[ROWS as usize - 1].starts_with(words).then_some(())).await;
     ssh.type_in("\u{3}").await;
-    assert_eq!(ssh.finish(AT_ONCE).await.code, Some(130));
+    assert_eq!(ssh.finish(PROMPT_BOUND).await.code, Some(130));
     assert_eq!(bastion.session_names().await, Vec::<String>::new());
 }
 
@@ -201,7 +201,7 @@ async fn whoever_is_disabled_while_choosing_gets_no_session() {
     let bastion = Bastion::up().await;
     let (mut ssh, _) = menu_of(bastion.ssh("alice").await).await;
     bastion.namespace.user_with("alice", json!({"groups": [PEOPLE], "disabled": true})).await;
-    eventually(AT_ONCE, "the gateway knows it", async || {
+    eventually(PROMPT_BOUND, "the gateway knows it", async || {
         let outcome = bastion.ssh("alice").await.run().await;
         if outcome.stderr.contains("Permission denied") { Ok(()) } else { Err(outcome.stderr) }
     })

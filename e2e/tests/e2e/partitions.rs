@@ -10,7 +10,7 @@ use serde_json::json;
 
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
-    AT_ONCE, Bastion, ControlPlane, Controller, Gateway, Open, Place, Relay, Setting, Sshd, eventually, patience,
+    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, eventually, patience,
     throughout,
 };
 
@@ -140,5 +140,5 @@ async fn a_gateway_whose_watches_stand_still_hears_of_a_termination_in_time() {
     assert_let_through("the termination", patched);
     let end = bastion.watch.ended_within(TERMINATION_PATIENCE, &alice.session, Reason::AdminTerminated).await;
     assert_eq!(end.session.status.expect("a status").observed_by, Some(ObservedBy::Gateway));
-    assert!(alice.ssh.finish(AT_ONCE).await.stderr.contains("terminated by admin"));
+    assert!(alice.ssh.finish(PROMPT_BOUND).await.stderr.contains("terminated by admin"));
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use bastion_e2e::manifests::in_repository;
 use bastion_e2e::process::{Process, command};
 use bastion_e2e::run::{Run, unique};
-use bastion_e2e::{AT_ONCE, Bastion, Controller};
+use bastion_e2e::{Bastion, Controller, PROMPT_BOUND};
 
 /// Returns the status code and body of a GET.
 pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -53,7 +53,7 @@ async fn the_program_prints_the_crds_that_are_in_the_repository() {
     let mut command = command(&run.bastion);
     command.arg("crds");
     let mut process = Process::start(run.dir.join(format!("crds-{}", unique())), command).await;
-    let outcome = process.finish(AT_ONCE).await;
+    let outcome = process.finish(PROMPT_BOUND).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert!(outcome.stdout == in_repository("crds/bastion.dev.yaml"), "crds/ has drifted: make generate");
 }

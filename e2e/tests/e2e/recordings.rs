@@ -15,7 +15,7 @@ use tokio::process::Command;
 use bastion_e2e::process::{Process, command};
 use bastion_e2e::programs::audit_store;
 use bastion_e2e::run::{Run, unique};
-use bastion_e2e::{AT_ONCE, Bastion, Controller, S3Server, Setting, eventually, patience};
+use bastion_e2e::{Bastion, Controller, PROMPT_BOUND, S3Server, Setting, eventually, patience};
 
 /// A bastion whose targets `required` and `best-effort` are recorded, if it can.
 pub async fn recording(setting: &Setting<'_>) -> Bastion {
@@ -140,7 +140,7 @@ async fn what_a_terminal_shows_is_recorded_and_what_is_typed_is_not() {
     ssh.say("geheim").await;
     ssh.shows("got 6 characters").await;
     let session = bastion.watch.started("alice").await;
-    assert_eq!(ssh.finish(AT_ONCE).await.code, Some(3));
+    assert_eq!(ssh.finish(PROMPT_BOUND).await.code, Some(3));
     bastion.watch.ended(&session, Reason::UserExit).await;
 
     let casts = check_whole(&recordings, &bastion, &session, &["got 6 characters"]).await;
@@ -183,13 +183,13 @@ async fn each_shell_of_a_connection_has_a_recording_and_a_new_size_is_part_of_it
     assert_eq!(third.code, Some(0), "{third:?}");
     let stty = Command::new("stty").args(["-F", terminal.trim(), "rows", "50", "cols", "132"]).status().await;
     assert!(stty.expect("stty runs").success());
-    eventually(AT_ONCE, "the target's terminal has the new size", async || {
+    eventually(PROMPT_BOUND, "the target's terminal has the new size", async || {
         master.say("stty size").await;
         if master.stdout().contains("50 132") { Ok(()) } else { Err(master.stdout()) }
     })
     .await;
     master.say("exit").await;
-    master.finish(AT_ONCE).await;
+    master.finish(PROMPT_BOUND).await;
     let session = bastion.watch.started("alice").await;
     bastion.watch.ended(&session, Reason::UserExit).await;
     let casts = check_whole(&recordings, &bastion, &session, &["first", "second"]).await;
@@ -367,7 +367,7 @@ async fn a_place_that_cannot_be_used_stops_the_gateway_when_it_starts() {
         command.args(["gateway", "--pod-name", "gateway-0", "--recording-url", &url]).env(plain.0, plain.1);
         command.env("KUBECONFIG", bastion_e2e::ControlPlane::shared().await.kubeconfig());
         let outcome =
-            Process::start(run.dir.join(format!("refused-{}", unique())), command).await.finish(AT_ONCE).await;
+            Process::start(run.dir.join(format!("refused-{}", unique())), command).await.finish(PROMPT_BOUND).await;
         assert!(
             outcome.code == Some(1) && outcome.stderr.contains("--recording-url") && outcome.stderr.contains(says),
             "{outcome:?}"

@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use bastion_e2e::programs::{all_rows, audit_store};
-use bastion_e2e::{AT_ONCE, Bastion, Controller, MariaDb, Namespace, Open, Setting, eventually, patience};
+use bastion_e2e::{Bastion, Controller, MariaDb, Namespace, Open, PROMPT_BOUND, Setting, eventually, patience};
 
 /// Which kind of database the records are in.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +142,7 @@ async fn a_deleted_session_is_gone_once_it_has_ended_and_is_on_record(#[case] ki
     let deleted = bastion.namespace.kubectl(&["delete", "bastionsession", &name, "--wait=false"]).await;
     assert_eq!(deleted.code, Some(0), "{deleted:?}");
     bastion.watch.ended(&session, Reason::AdminTerminated).await;
-    ssh.finish(AT_ONCE).await;
+    ssh.finish(PROMPT_BOUND).await;
     assert_eq!(bastion.session_names().await, [name.as_str()], "the object waits for the audit");
     let _controller = records.controller(&bastion.namespace, "controller-0", "10m").await;
     bastion.watch.gone(&session).await;
@@ -202,7 +202,7 @@ async fn a_session_that_ends_without_a_controller_is_put_on_record_by_the_next_o
     let mut controller = records.controller(&bastion.namespace, "controller-0", "10m").await;
     let (mut alice, mut bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
     controller.process.signal(Signal::SIGKILL);
-    controller.process.finish(AT_ONCE).await;
+    controller.process.finish(PROMPT_BOUND).await;
     alice.ssh.say("exit").await;
     let end = bastion.watch.ended(&alice.session, Reason::UserExit).await;
     assert_eq!(end.session.finalizers(), [AUDIT_FINALIZER], "the session waits for its record");

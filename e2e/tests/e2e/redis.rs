@@ -11,7 +11,7 @@ use serde_json::json;
 use bastion_e2e::redis::{RedisServer, environment_for};
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
-    AT_ONCE, Bastion, ControlPlane, Controller, Gateway, Open, Relay, Setting, eventually, patience, throughout,
+    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Relay, Setting, eventually, patience, throughout,
 };
 
 /// Within this time the sessions of a gateway that is dead or cut off are shown as ended.
@@ -48,7 +48,7 @@ async fn the_hot_state_of_a_session_follows_it_and_goes_with_it() {
     let (bastion, gateway, ..) = with_a_witness(&redis).await;
     let ssh = gateway.ssh("bob:web-1").await.terminal().start_in_terminal(33, 101).await;
     let Open { mut ssh, session } = bastion.opened(ssh, "bob").await;
-    let said = eventually(AT_ONCE, "the size of the window is there", async || {
+    let said = eventually(PROMPT_BOUND, "the size of the window is there", async || {
         let state = hot_state(&redis, &session).await;
         if state.get("columns").map(String::as_str) == Some("101") { Ok(state) } else { Err(format!("{state:?}")) }
     })
@@ -57,7 +57,7 @@ async fn the_hot_state_of_a_session_follows_it_and_goes_with_it() {
     let kept: i64 = redis.ask(&["TTL", &key(&session)]).await.expect("an answer");
     assert!((1..=30).contains(&kept), "it is kept for {kept} s");
     ssh.say("true").await;
-    eventually(AT_ONCE, "later input and more bytes", async || {
+    eventually(PROMPT_BOUND, "later input and more bytes", async || {
         let state = hot_state(&redis, &session).await;
         let more = |field: &str| state[field].parse::<u64>().ok() > said[field].parse::<u64>().ok();
         let later = state["lastInputTime"] > said["lastInputTime"];
@@ -65,8 +65,8 @@ async fn the_hot_state_of_a_session_follows_it_and_goes_with_it() {
     })
     .await;
     ssh.say("exit").await;
-    bastion.watch.ended_within(AT_ONCE, &session, Reason::UserExit).await;
-    eventually(AT_ONCE, "the key is gone", async || {
+    bastion.watch.ended_within(PROMPT_BOUND, &session, Reason::UserExit).await;
+    eventually(PROMPT_BOUND, "the key is gone", async || {
         let state = hot_state(&redis, &session).await;
         if state.is_empty() { Ok(()) } else { Err(format!("{state:?}")) }
     })
@@ -99,7 +99,7 @@ async fn a_gateway_that_only_redis_hears_keeps_its_sessions_and_obeys() {
     let name = alice.session.name_any();
     let patched = bastion.namespace.patch_session(&bastion.namespace.admin(), &name, termination).await;
     assert_let_through("the termination", patched);
-    let outcome = alice.ssh.finish(AT_ONCE).await;
+    let outcome = alice.ssh.finish(PROMPT_BOUND).await;
     assert!(outcome.stderr.contains("terminated by admin: maintenance"), "{outcome:?}");
     // The gateway cannot write it; a controller does, once it has waited for long enough.
     let end = bastion.watch.ended_within(LOST_GATEWAY, &alice.session, Reason::AdminTerminated).await;

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use crate::network::{THREE, open_three};
-use bastion_e2e::{AT_ONCE, Bastion, Open, Place, Relay, Setting, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, eventually, patience};
 
 /// How many sessions are open when connections at rest are reset: a lost end showed in most of them, not in all.
 const AT_REST: usize = 20;
@@ -35,7 +35,7 @@ async fn through_a_relay() -> (Bastion, Relay) {
 /// Waits until each session is shown as ended because of its target, and its user has been told.
 async fn all_closed(bastion: &Bastion, open: &mut [Open]) {
     for Open { ssh, session } in open {
-        bastion.watch.ended_within(AT_ONCE, session, Reason::TargetClosed).await;
+        bastion.watch.ended_within(PROMPT_BOUND, session, Reason::TargetClosed).await;
         let outcome = ssh.finish(patience()).await;
         assert!(outcome.stderr.contains("bastion: "), "the user reads that the target is gone: {outcome:?}");
     }
@@ -99,6 +99,6 @@ async fn a_session_without_a_channel_ends_with_its_target() {
     })
     .await;
     relay.reset_present();
-    bastion.watch.ended_within(AT_ONCE, &session, Reason::TargetClosed).await;
+    bastion.watch.ended_within(PROMPT_BOUND, &session, Reason::TargetClosed).await;
     ssh.finish(patience()).await;
 }

@@ -19,7 +19,7 @@ use bastion_e2e::run::Run;
 use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::tcp::{Destination, MEBIBYTE, ends, exchange, random};
-use bastion_e2e::{AT_ONCE, Bastion, eventually, metric_becomes, weight};
+use bastion_e2e::{Bastion, PROMPT_BOUND, eventually, metric_becomes, weight};
 
 /// With a target that allows what begins on it.
 async fn reversing() -> Bastion {
@@ -46,7 +46,7 @@ async fn connect(there: SocketAddr) -> TcpStream {
 }
 
 async fn listens_no_more(there: SocketAddr) {
-    eventually(AT_ONCE, "the target listens no more", async || match TcpStream::connect(there).await {
+    eventually(PROMPT_BOUND, "the target listens no more", async || match TcpStream::connect(there).await {
         Ok(_) => Err("it still does".to_owned()),
         Err(_) => Ok(()),
     })
@@ -132,7 +132,7 @@ async fn a_connection_that_nobody_reads_holds_up_no_other() {
         }
     });
     let mut last = usize::MAX;
-    eventually(AT_ONCE, "it is taken no further", async || {
+    eventually(PROMPT_BOUND, "it is taken no further", async || {
         tokio::task::yield_now().await;
         let now = sent.load(Ordering::Relaxed);
         let still = now > MEBIBYTE && now == last;
@@ -149,7 +149,7 @@ async fn a_connection_that_nobody_reads_holds_up_no_other() {
 #[tokio::test]
 async fn every_one_of_many_connections_at_once_arrives() {
     const CONNECTIONS: usize = 600;
-    const AT_A_TIME: usize = 200;
+    const CONCURRENT_CONNECTIONS: usize = 200;
     let _held = weight::take(1).await;
     let bastion = reversing().await;
     let destination = Destination::echo().await;
@@ -158,7 +158,7 @@ async fn every_one_of_many_connections_at_once_arrives() {
         let sent = number.to_string().into_bytes();
         exchange(connect(there).await, &sent).await == sent
     });
-    let answered = answers.buffer_unordered(AT_A_TIME).filter(|right| ready(*right)).count().await;
+    let answered = answers.buffer_unordered(CONCURRENT_CONNECTIONS).filter(|right| ready(*right)).count().await;
     assert_eq!(answered, CONNECTIONS);
 }
 
@@ -220,7 +220,7 @@ async fn termination_closes_what_began_on_the_target() {
     bastion.namespace.patch_session(&bastion.namespace.admin(), &name, termination).await.expect("a termination");
     bastion.watch.ended(&session, Reason::AdminTerminated).await;
     ends(stream).await;
-    ssh.finish(AT_ONCE).await;
+    ssh.finish(PROMPT_BOUND).await;
 }
 
 /// A real ssh-agent with the key of the users in it.
@@ -238,7 +238,7 @@ impl Agent {
         process.finds("the agent's socket", |_| socket.exists().then_some(())).await;
         let mut add = command("ssh-add");
         add.env("SSH_AUTH_SOCK", &socket).arg(&Run::get().await.user_key.path);
-        let added = Process::start(bastion.namespace.dir.join("ssh-add"), add).await.finish(AT_ONCE).await;
+        let added = Process::start(bastion.namespace.dir.join("ssh-add"), add).await.finish(PROMPT_BOUND).await;
         assert_eq!(added.code, Some(0), "{added:?}");
         Self { socket, _process: process }
     }

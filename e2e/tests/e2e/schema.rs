@@ -390,7 +390,7 @@ async fn no_patch_reopens_an_ended_session_or_rewrites_its_end() {
         json!({"phase": "Terminated"}),
         json!({"phase": "Timeout", "reason": "GatewayLost", "endTime": "2026-01-01T10:06:00.000000Z"}),
         json!({"reason": "GatewayLost"}),
-        json!({"message": "another story"}),
+        json!({"message": "another history"}),
         json!({"message": null}),
         json!({"endTime": "2026-01-01T10:04:00.000000Z"}),
         json!({"observedBy": "Controller"}),

@@ -13,7 +13,7 @@ use bastion_e2e::process::{Process, command};
 use bastion_e2e::redis::RedisServer;
 use bastion_e2e::run::{Run, unique};
 use bastion_e2e::ssh::{Answers, Ssh};
-use bastion_e2e::{AT_ONCE, Bastion, Gateway, Outcome, Setting, eventually, patience};
+use bastion_e2e::{Bastion, Gateway, Outcome, PROMPT_BOUND, Setting, eventually, patience};
 
 pub const PASSWORD: &str = "correct horse battery staple";
 /// In base32, as people write it.
@@ -127,8 +127,8 @@ async fn asking_for_a_key_ends_the_sessions_that_have_none() {
     let users: Api<BastionUser> = bastion.namespace.api();
     let patch = Patch::Merge(json!({"spec": {"authentication": ["publickey", "password"]}}));
     users.patch("paula", &PatchParams::default(), &patch).await.expect("a changed user");
-    bastion.watch.ended_within(AT_ONCE, &open.session, Reason::AccessRevoked).await;
-    open.ssh.finish(AT_ONCE).await;
+    bastion.watch.ended_within(PROMPT_BOUND, &open.session, Reason::AccessRevoked).await;
+    open.ssh.finish(PROMPT_BOUND).await;
 }
 
 /// What somebody sees of a refusal, and how long it took.

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use bastion_e2e::run::{Key, Run, unique};
-use bastion_e2e::{AT_ONCE, Bastion, russh_client};
+use bastion_e2e::{Bastion, PROMPT_BOUND, russh_client};
 
 /// A target that ends every command with the exit status of the signal it is sent, as `sh` would.
 struct Signalled;
@@ -125,5 +125,5 @@ async fn a_break_passes_to_the_target_with_its_length() {
     let mut ssh = bastion.ssh("alice:web-1").await.terminal().command("anything").start().await;
     ssh.shows("ready").await;
     ssh.say("\n~B").await;
-    assert_eq!(ssh.finish(AT_ONCE).await.code, Some(7));
+    assert_eq!(ssh.finish(PROMPT_BOUND).await.code, Some(7));
 }

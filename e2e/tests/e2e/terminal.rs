@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::second_factors;
 use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::namespace::PEOPLE;
-use bastion_e2e::{AT_ONCE, Bastion, Namespace, Place, Relay, Setting, TerminalPage, eventually, metric_becomes};
+use bastion_e2e::{Bastion, Namespace, PROMPT_BOUND, Place, Relay, Setting, TerminalPage, eventually, metric_becomes};
 
 const WEB_1: &str = "target=web-1&cols=100&rows=30";
 
@@ -81,11 +81,11 @@ async fn a_closed_tab_is_told_from_a_broken_connection() {
     let bastion = bastion().await;
     let (page, session) = open(&bastion, WEB_1).await;
     page.close_tab().await;
-    bastion.watch.ended_within(AT_ONCE, &session, Reason::TabClosed).await;
+    bastion.watch.ended_within(PROMPT_BOUND, &session, Reason::TabClosed).await;
 
     let (page, session) = open(&bastion, WEB_1).await;
     drop(page);
-    bastion.watch.ended_within(AT_ONCE, &session, Reason::ClientDisconnected).await;
+    bastion.watch.ended_within(PROMPT_BOUND, &session, Reason::ClientDisconnected).await;
     assert_eq!(bastion.watch.phase(&session), Phase::Closed);
 }
 
@@ -219,7 +219,7 @@ async fn a_tab_with_files_open_is_a_tab_that_was_closed() {
     let (mut page, session) = open(&bastion, WEB_1).await;
     open_files(&mut page).await;
     page.close_tab().await;
-    bastion.watch.ended_within(AT_ONCE, &session, Reason::TabClosed).await;
+    bastion.watch.ended_within(PROMPT_BOUND, &session, Reason::TabClosed).await;
 }
 
 #[tokio::test]
@@ -283,7 +283,7 @@ async fn who_may_have_no_session_reads_why() {
     let disable = Patch::Merge(json!({"spec": {"disabled": true}}));
     let users = namespace.api::<bastion_operator::api::BastionUser>();
     users.patch("person", &PatchParams::default(), &disable).await.expect("it may");
-    eventually(AT_ONCE, "the user is disabled", async || {
+    eventually(PROMPT_BOUND, "the user is disabled", async || {
         let mut page = TerminalPage::open(gateway, WEB_1, &person).await;
         let message = page.told("end").await["message"].to_string();
         if message.contains("may not sign in") { Ok(()) } else { Err(message) }

@@ -17,8 +17,8 @@ use bastion_e2e::manifests::{api_of, apply, in_repository};
 use bastion_e2e::objects::{bastion_session, bastion_target, bastion_user, ended_status};
 use bastion_e2e::refusal::{assert_let_through, assert_refused};
 use bastion_e2e::{
-    AT_ONCE, Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, Setting, eventually,
-    metric, metric_becomes, patience, weight,
+    Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, PROMPT_BOUND, Setting,
+    eventually, metric, metric_becomes, patience, weight,
 };
 
 /// A time that the format `date-time` accepts, and that no program can read.
@@ -113,7 +113,7 @@ async fn a_session_that_becomes_unreadable_goes_on_and_its_end_is_written() {
     alice.still_answers().await;
     alice.ssh.say("exit").await;
     alice.ssh.finish(patience()).await;
-    eventually(AT_ONCE, "the end", async || {
+    eventually(PROMPT_BOUND, "the end", async || {
         let status = raw(namespace, &name).await.data["status"].clone();
         if status["reason"] == "UserExit" { Ok(()) } else { Err(status.to_string()) }
     })
@@ -134,7 +134,7 @@ async fn a_request_with_an_unknown_value_ends_a_session() {
     assert_refused("an answer that can be read", answer, "Telepathy");
     let outcome = alice.ssh.finish(patience()).await;
     assert!(outcome.stderr.contains("session terminated by ops"), "{outcome:?}");
-    eventually(AT_ONCE, "the end", async || {
+    eventually(PROMPT_BOUND, "the end", async || {
         let status = raw(namespace, &name).await.data["status"].clone();
         if status["reason"] == "AdminTerminated" { Ok(()) } else { Err(status.to_string()) }
     })
@@ -335,8 +335,8 @@ async fn what_an_administrator_wrote_does_not_steer_the_terminals_of_others() {
     );
     let steers = |text: &str| text.chars().any(|c| c.is_control() && c != '\n' && c != '\r');
     assert!(!steers(&outcome.stderr) && !steers(&outcome.stdout), "{outcome:?}");
-    let sighting = bastion.watch.ended(&alice.session, Reason::AdminTerminated).await;
-    let message = sighting.session.status.and_then(|status| status.message).unwrap_or_default();
+    let observation = bastion.watch.ended(&alice.session, Reason::AdminTerminated).await;
+    let message = observation.session.status.and_then(|status| status.message).unwrap_or_default();
     assert!(message.contains("bye") && !message.chars().any(char::is_control), "{message:?}");
     let shown = eventually(patience(), "the end in the log, and as an Event", async || {
         let events = bastion.namespace.events_of(&name).await.into_iter().map(|(_, note)| note);

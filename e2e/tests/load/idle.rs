@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::runtime::watcher::{self, Event, watcher as watch_objects};
 
-use crate::field::Field;
+use crate::environment::Environment;
 use bastion_e2e::{ApiRequests, eventually, patience, weight};
 
 /// A minute, in renewals of a gateway's Lease.
@@ -17,10 +17,10 @@ const RENEWALS: usize = 12;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_idle_sessions_write_nothing_for_a_minute() {
     let _held = weight::take(1).await;
-    let field = Field::with_gateways(2).await;
-    let (mut members, others) = tokio::join!(field.open(0, 50), field.open(1, 50));
-    members.extend(others);
-    let control_plane = &field.namespace.control_plane;
+    let environment = Environment::with_gateways(2).await;
+    let (mut load_clients, others) = tokio::join!(environment.open(0, 50), environment.open(1, 50));
+    load_clients.extend(others);
+    let control_plane = &environment.namespace.control_plane;
     eventually(patience(), "an Event of every start", async || {
         let requests = ApiRequests::count(control_plane).await;
         let events = requests.writes("events");
@@ -29,7 +29,7 @@ async fn a_hundred_idle_sessions_write_nothing_for_a_minute() {
     .await;
 
     let before = ApiRequests::count(control_plane).await;
-    let renewals = a_minute_of_renewals(&field).await;
+    let renewals = a_minute_of_renewals(&environment).await;
     let requests = ApiRequests::count(control_plane).await.since(&before);
     println!("API writes for 100 idle sessions in a minute:\n{requests}\nof Leases:\n{renewals:#?}");
     assert_eq!((requests.writes("bastionsessions"), requests.writes("events")), (0, 0), "{requests}");
@@ -44,12 +44,12 @@ async fn a_hundred_idle_sessions_write_nothing_for_a_minute() {
     let counted: usize = renewals.values().sum();
     let leases = usize::try_from(requests.writes("leases")).expect("a count");
     assert!(leases <= counted + RENEWALS, "{leases} writes of Leases, of which {counted} are explained:\n{requests}");
-    field.go_on(&members).await;
+    environment.go_on(&load_clients).await;
 }
 
 /// Watches the Leases for a minute by the gateways' clocks; how often each was renewed.
-async fn a_minute_of_renewals(field: &Field) -> BTreeMap<String, usize> {
-    let mut events = watch_objects(field.namespace.api::<Lease>(), watcher::Config::default()).boxed();
+async fn a_minute_of_renewals(environment: &Environment) -> BTreeMap<String, usize> {
+    let mut events = watch_objects(environment.namespace.api::<Lease>(), watcher::Config::default()).boxed();
     let mut renewals = BTreeMap::new();
     let minute = async {
         while let Some(event) = events.next().await {

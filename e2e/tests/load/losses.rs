@@ -5,33 +5,33 @@ use std::time::Instant;
 use bastion_operator::api::{ObservedBy, Reason};
 use nix::sys::signal::Signal;
 
-use crate::field::{Field, LOST_GATEWAY};
-use bastion_e2e::{ApiRequests, Controller, eventually, stories, weight};
+use crate::environment::{Environment, LOST_GATEWAY};
+use bastion_e2e::{ApiRequests, Controller, eventually, histories, weight};
 
 /// One after the other on one bastion: a gateway killed, a gateway and the leading controller killed at once, and
 /// the sweeping controller killed in the middle of its sweep.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_sessions_of_a_killed_gateway_end_in_time_and_no_others() {
     let _held = weight::take(2).await;
-    let mut field = Field::with_gateways(2).await;
+    let mut environment = Environment::with_gateways(2).await;
     let opening = Instant::now();
-    let bystanders = field.open(1, 100).await;
-    let lost = field.open(0, 1000).await;
+    let bystanders = environment.open(1, 100).await;
+    let lost = environment.open(0, 1000).await;
     println!("1,100 sessions opened in {:.1?}", opening.elapsed());
 
-    let before = ApiRequests::count(&field.namespace.control_plane).await;
-    field.kill_gateway(0, lost.len()).await;
-    field.go_on(&bystanders).await;
-    let requests = ApiRequests::count(&field.namespace.control_plane).await.since(&before);
+    let before = ApiRequests::count(&environment.namespace.control_plane).await;
+    environment.kill_gateway(0, lost.len()).await;
+    environment.go_on(&bystanders).await;
+    let requests = ApiRequests::count(&environment.namespace.control_plane).await.since(&before);
     println!("API writes from the kill to the last end:\n{requests}");
     assert_eq!(requests.done("PATCH", "bastionsessions", "status"), 1000, "one write an end:\n{requests}");
     drop(lost);
 
-    field.a_gateway_and_the_leading_controller(bystanders.len()).await;
-    field.the_sweeping_controller().await;
+    environment.a_gateway_and_the_leading_controller(bystanders.len()).await;
+    environment.the_sweeping_controller().await;
 }
 
-impl Field {
+impl Environment {
     /// Kills a gateway; all of its sessions are shown as lost in time.
     async fn kill_gateway(&self, gateway: usize, sessions: usize) {
         let killed = Instant::now();
@@ -44,11 +44,11 @@ impl Field {
         let pod = self.gateways[gateway].pod.as_str();
         let seen = self.watch.seen();
         let mut took = Vec::new();
-        for story in stories(&seen).values().filter(|it| it.session().spec.gateway.name == pod) {
-            let end = story.end().expect("it has ended");
-            let status = story.session().status.clone().expect("a status");
+        for history in histories(&seen).values().filter(|it| it.session().spec.gateway.name == pod) {
+            let end = history.end().expect("it has ended");
+            let status = history.session().status.clone().expect("a status");
             let lost = (Some(Reason::GatewayLost.as_str()), Some(ObservedBy::Controller));
-            assert_eq!((end.reason.as_deref(), status.observed_by), lost, "of {}", story.name);
+            assert_eq!((end.reason.as_deref(), status.observed_by), lost, "of {}", history.name);
             took.push(end.at.saturating_duration_since(killed));
         }
         took.sort();

@@ -2,7 +2,7 @@
 //! tests, whose patience they would try.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why, and stops")]
 
-mod field;
+mod environment;
 
 mod idle;
 mod large;

@@ -10,8 +10,8 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::json;
 
-use crate::field::Field;
-use bastion_e2e::{AT_ONCE, Member, end_time, eventually, patience, stories, weight};
+use crate::environment::Environment;
+use bastion_e2e::{LoadClient, PROMPT_BOUND, end_time, eventually, histories, patience, weight};
 
 const OUTAGE: Duration = Duration::from_mins(1);
 
@@ -21,17 +21,17 @@ const RENEWALS: usize = 6;
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing_else() {
     let _held = weight::take(1).await;
-    let field = Field::with_gateways(2).await;
-    field.echo.add_to(&field.namespace, "short", json!({"limits": {"maxSeconds": 30}})).await;
-    field.echo.add_to(&field.namespace, "idle", json!({"limits": {"idleSeconds": 25}})).await;
-    let (mut go_on, more) = tokio::join!(field.open(0, 10), field.open(1, 10));
+    let environment = Environment::with_gateways(2).await;
+    environment.echo.add_to(&environment.namespace, "short", json!({"limits": {"maxSeconds": 30}})).await;
+    environment.echo.add_to(&environment.namespace, "idle", json!({"limits": {"idleSeconds": 25}})).await;
+    let (mut go_on, more) = tokio::join!(environment.open(0, 10), environment.open(1, 10));
     go_on.extend(more);
     let (exit, killed, cut_off, overstay, idle) = tokio::join!(
-        field.open(0, 6),
-        field.open(1, 6),
-        field.open(0, 6),
-        field.open_on("short", 0, 6),
-        field.open_on("idle", 1, 6),
+        environment.open(0, 6),
+        environment.open(1, 6),
+        environment.open(0, 6),
+        environment.open_on("short", 0, 6),
+        environment.open_on("idle", 1, 6),
     );
     let ways = [
         (exit, Reason::UserExit),
@@ -40,75 +40,76 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
         (idle, Reason::IdleTimeout),
         (overstay, Reason::MaxDuration),
     ];
-    let leases = instances(&field).await;
+    let leases = instances(&environment).await;
     let (stopped, began) = (Instant::now(), Timestamp::now());
-    field.namespace.control_plane.stop_api();
+    environment.namespace.control_plane.stop_api();
 
     let mut causes = Vec::new();
-    for (members, reason) in &ways {
-        for member in members {
+    for (load_clients, reason) in &ways {
+        for load_client in load_clients {
             match reason {
-                Reason::UserExit => member.say("exit 4").await.expect("it takes the line"),
-                Reason::TargetClosed => member.say("hang up").await.expect("it takes the line"),
-                Reason::ClientDisconnected => member.kill(),
+                Reason::UserExit => load_client.say("exit 4").await.expect("it takes the line"),
+                Reason::TargetClosed => load_client.say("hang up").await.expect("it takes the line"),
+                Reason::ClientDisconnected => load_client.kill(),
                 _ => {}
             }
-            member.gone().await;
-            causes.push((&member.software, *reason, Timestamp::now()));
+            load_client.gone().await;
+            causes.push((&load_client.software, *reason, Timestamp::now()));
         }
     }
     eventually(OUTAGE, "the outage has lasted a minute", async || {
         if stopped.elapsed() >= OUTAGE { Ok(()) } else { Err(format!("{:?}", stopped.elapsed())) }
     })
     .await;
-    join_all(go_on.iter().map(Member::answers)).await.into_iter().collect::<Result<(), _>>().expect("they answer");
+    join_all(go_on.iter().map(LoadClient::answers)).await.into_iter().collect::<Result<(), _>>().expect("they answer");
     let back = Timestamp::now();
-    field.namespace.control_plane.start_api().await;
+    environment.namespace.control_plane.start_api().await;
     let ready = Instant::now();
 
     let all = causes.len();
-    field
+    environment
         .watch
         .until(patience(), "every end of the outage is written", |seen| {
-            (stories(seen).values().filter(|it| it.end().is_some()).count() >= all).then_some(())
+            (histories(seen).values().filter(|it| it.end().is_some()).count() >= all).then_some(())
         })
         .await;
     println!(
         "{all} ends of an outage of {OUTAGE:?}: all were seen {:.1?} after the API server was ready",
         ready.elapsed()
     );
-    renewed(&field, RENEWALS).await;
-    field.go_on(&go_on).await;
-    assert_eq!(instances(&field).await, leases, "no gateway was declared lost");
+    renewed(&environment, RENEWALS).await;
+    environment.go_on(&go_on).await;
+    assert_eq!(instances(&environment).await, leases, "no gateway was declared lost");
 
-    let seen = field.watch.seen();
-    let stories = stories(&seen);
-    assert_eq!(stories.len(), all + go_on.len(), "no session is there twice");
+    let seen = environment.watch.seen();
+    let histories = histories(&seen);
+    assert_eq!(histories.len(), all + go_on.len(), "no session is there twice");
     for (software, reason, gone) in causes {
-        let story = stories.values().find(|it| it.software() == software).expect("it had a session");
-        let end = story.end().unwrap_or_else(|| panic!("{} has not ended", story.name));
+        let history = histories.values().find(|it| it.software() == software).expect("it had a session");
+        let end = history.end().unwrap_or_else(|| panic!("{} has not ended", history.name));
         let time = end_time(end).expect("an endTime");
-        assert_eq!(end.reason.as_deref(), Some(reason.as_str()), "of {}", story.name);
+        assert_eq!(end.reason.as_deref(), Some(reason.as_str()), "of {}", history.name);
         let off = time.duration_since(gone).unsigned_abs();
         assert!(
-            began <= time && time < back && off < AT_ONCE,
+            began <= time && time < back && off < PROMPT_BOUND,
             "{} ended at {time}, and was gone at {gone}",
-            story.name
+            history.name
         );
     }
 }
 
 /// The gateway instances that have a Lease, and who holds it.
-async fn instances(field: &Field) -> Vec<(String, Option<String>)> {
-    let leases = field.namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases can be listed");
+async fn instances(environment: &Environment) -> Vec<(String, Option<String>)> {
+    let leases = environment.namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases can be listed");
     let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
     gateways.map(|lease| (lease.name_any(), lease.spec.and_then(|spec| spec.holder_identity))).collect()
 }
 
 /// Waits until every gateway has renewed its Lease this often, which is longer than a silent one is waited for.
-async fn renewed(field: &Field, times: usize) {
+async fn renewed(environment: &Environment, times: usize) {
     let version = async || {
-        let leases = field.namespace.api::<Lease>().list(&ListParams::default()).await.map_err(|it| it.to_string())?;
+        let leases =
+            environment.namespace.api::<Lease>().list(&ListParams::default()).await.map_err(|it| it.to_string())?;
         let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
         Ok::<_, String>(gateways.map(|lease| (lease.name_any(), lease.resource_version())).collect::<Vec<_>>())
     };

@@ -3,7 +3,7 @@
 use bastion_operator::api::Reason;
 use kube::ResourceExt;
 
-use crate::field::Field;
+use crate::environment::Environment;
 use bastion_e2e::{Sshd, patience, weight};
 
 const SESSIONS: usize = 400;
@@ -11,16 +11,16 @@ const SESSIONS: usize = 400;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_session_of_a_killed_target_ends() {
     let _held = weight::take(2).await;
-    let field = Field::with_gateways(1).await;
-    // What is typed comes back, as from the crowd's own target.
+    let environment = Environment::with_gateways(1).await;
+    // What is typed comes back, as from the load clients' own target.
     let sshd = Sshd::start_with("ForceCommand cat\n").await;
-    field.namespace.target("doomed", &sshd).await;
-    let doomed = field.open_on("doomed", 0, SESSIONS).await;
-    let bystanders = field.open(0, 10).await;
+    environment.namespace.target("doomed", &sshd).await;
+    let doomed = environment.open_on("doomed", 0, SESSIONS).await;
+    let bystanders = environment.open(0, 10).await;
     sshd.kill_with_unread_data(SESSIONS).await;
     let of_target =
         |reason: Option<&str>, target: &str| target == "doomed" && reason == Some(Reason::TargetClosed.as_str());
-    field
+    environment
         .watch
         .until(patience(), "all sessions of the target have ended", |seen| {
             let ended = seen.iter().filter(|it| of_target(it.reason.as_deref(), &it.session.spec.target));
@@ -28,6 +28,6 @@ async fn every_session_of_a_killed_target_ends() {
             (names.len() == SESSIONS).then_some(())
         })
         .await;
-    field.go_on(&bystanders).await;
+    environment.go_on(&bystanders).await;
     drop(doomed);
 }

@@ -10,9 +10,9 @@ use kube::api::DeleteParams;
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
-use crate::field::Field;
+use crate::environment::Environment;
 use bastion_e2e::programs::{all_rows, audit_store};
-use bastion_e2e::{Member, Sighting, end_time, eventually, patience, stories, weight};
+use bastion_e2e::{LoadClient, Observation, end_time, eventually, histories, patience, weight};
 
 /// Who else may write what ends a session.
 struct Writers {
@@ -24,8 +24,8 @@ struct Writers {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_sessions_that_five_end_at_once_end_once_each() {
     let _held = weight::take(1).await;
-    let field = Field::with_gateways(1).await;
-    let namespace = &field.namespace;
+    let environment = Environment::with_gateways(1).await;
+    let namespace = &environment.namespace;
     let sessions = json!([{"apiGroups": ["bastion.dev"], "resources": ["bastionsessions"], "verbs": ["patch"]}]);
     namespace.allow("bastion:alice", sessions).await;
     let writers = Writers {
@@ -33,21 +33,25 @@ async fn fifty_sessions_that_five_end_at_once_end_once_each() {
         own_user: namespace.as_user("bastion:alice"),
         controller: namespace.account("bastion-controller", "controller-0").await.client,
     };
-    let members = field.open(0, 50).await;
-    let open = join_all(members.iter().map(async |member| (member, field.session(member).await))).await;
+    let load_clients = environment.open(0, 50).await;
+    let open =
+        join_all(load_clients.iter().map(async |load_client| (load_client, environment.session(load_client).await)))
+            .await;
 
     // Not so many at a time that the API server's queue alone decides who is first.
     stream::iter(open.iter().enumerate())
-        .for_each_concurrent(5, |(first, (member, session))| race(&field, &writers, first, member, session))
+        .for_each_concurrent(5, |(first, (load_client, session))| {
+            race(&environment, &writers, first, load_client, session)
+        })
         .await;
-    field.ended(patience(), 0, 50).await;
-    join_all(members.iter().map(Member::gone)).await;
-    recorded(&field, 50).await;
+    environment.ended(patience(), 0, 50).await;
+    join_all(load_clients.iter().map(LoadClient::gone)).await;
+    recorded(&environment, 50).await;
 
-    let seen = field.watch.seen();
+    let seen = environment.watch.seen();
     let mut winners = BTreeMap::new();
-    for story in stories(&seen).values() {
-        let end = story.end().expect("it has ended");
+    for history in histories(&seen).values() {
+        let end = history.end().expect("it has ended");
         assert_fits(end);
         *winners.entry(end.reason.clone().unwrap_or_default()).or_insert(0) += 1;
     }
@@ -55,15 +59,21 @@ async fn fifty_sessions_that_five_end_at_once_end_once_each() {
 }
 
 /// Five writers, of whom another begins in each session.
-async fn race(field: &Field, writers: &Writers, first: usize, member: &Member, session: &BastionSession) {
-    let (namespace, name) = (&field.namespace, session.name_any());
+async fn race(
+    environment: &Environment,
+    writers: &Writers,
+    first: usize,
+    load_client: &LoadClient,
+    session: &BastionSession,
+) {
+    let (namespace, name) = (&environment.namespace, session.name_any());
     let ask = async |client: &Client, by: &str| {
         let patch = json!({"spec": {"termination": {"requestedBy": by}}});
         // Whoever comes later is refused, and that is what is tested.
         let _ = namespace.patch_session(client, &name, patch).await;
     };
     let write = async |number: usize| match number % 5 {
-        0 => drop(member.say("exit 7").await),
+        0 => drop(load_client.say("exit 7").await),
         1 => ask(&writers.administrator, "admin").await,
         2 => ask(&writers.own_user, "bastion:alice").await,
         3 => drop(namespace.api::<BastionSession>().delete(&name, &DeleteParams::default()).await),
@@ -84,7 +94,7 @@ async fn race(field: &Field, writers: &Writers, first: usize, member: &Member, s
 }
 
 /// Phase and message are those of the writer whose reason it is.
-fn assert_fits(end: &Sighting) {
+fn assert_fits(end: &Observation) {
     let message = end.session.status.as_ref().and_then(|status| status.message.as_deref()).unwrap_or_default();
     let (phase, messages): (_, &[&str]) = match end.reason.as_deref() {
         Some("UserExit") => (Phase::Closed, &["the command ended with exit status 7"]),
@@ -99,17 +109,17 @@ fn assert_fits(end: &Sighting) {
 }
 
 /// Waits until the audit database has every session, and checks that it says what the watch saw.
-async fn recorded(field: &Field, size: usize) {
+async fn recorded(environment: &Environment, size: usize) {
     let rows = eventually(patience(), "a row of every session", async || {
-        let rows = all_rows(&audit_store(&field.namespace)).await?;
+        let rows = all_rows(&audit_store(&environment.namespace)).await?;
         let ended = rows.iter().filter(|row| row.end_time.is_some()).count();
         if ended == size { Ok(rows) } else { Err(format!("{ended} rows of ended sessions")) }
     })
     .await;
-    let seen = field.watch.seen();
-    let stories = stories(&seen);
+    let seen = environment.watch.seen();
+    let histories = histories(&seen);
     for row in rows {
-        let end = stories[row.name.as_str()].end().expect("it has ended");
+        let end = histories[row.name.as_str()].end().expect("it has ended");
         let time = end_time(end).map(Timestamp::as_microsecond);
         assert_eq!((row.reason.as_deref(), row.end_time), (end.reason.as_deref(), time), "of {}", row.name);
     }

@@ -7,6 +7,6 @@ mod release;
 
 mod install;
 mod outages;
-mod replaced;
+mod pod_replacement;
 mod rights;
 mod uninstall;

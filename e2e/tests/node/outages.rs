@@ -6,9 +6,9 @@ use bastion_operator::api::Reason;
 use serde_json::json;
 
 use crate::cluster::Cluster;
+use crate::pod_replacement::all_answer;
 use crate::release::{INSTALLING, Release};
-use crate::replaced::all_answer;
-use bastion_e2e::{eventually, patience, stories};
+use bastion_e2e::{eventually, histories, patience};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_the_api_server_ends_no_session() {
@@ -16,20 +16,20 @@ async fn a_restart_of_the_api_server_ends_no_session() {
     let release = Release::install_alone(cluster, json!({})).await;
     let echo = release.with_alice().await;
     let watch = release.watch().await;
-    let members = release.open(10).await;
+    let load_clients = release.open(10).await;
     let mut sessions = vec![];
-    for member in &members {
-        sessions.push(release.session(&watch, member).await);
+    for load_client in &load_clients {
+        sessions.push(release.session(&watch, load_client).await);
     }
     cluster.control_plane.stop_api();
-    all_answer(&members).await;
-    members[0].say("exit 0").await.expect("it is open");
-    members[0].gone().await;
+    all_answer(&load_clients).await;
+    load_clients[0].say("exit 0").await.expect("it is open");
+    load_clients[0].gone().await;
     cluster.control_plane.start_api().await;
     watch.ended_within(patience(), &sessions[0], Reason::UserExit).await;
-    all_answer(&members[1..]).await;
-    for (member, session) in members.iter().zip(&sessions).skip(1) {
-        member.say("exit 0").await.expect("it is open");
+    all_answer(&load_clients[1..]).await;
+    for (load_client, session) in load_clients.iter().zip(&sessions).skip(1) {
+        load_client.say("exit 0").await.expect("it is open");
         watch.ended_within(patience(), session, Reason::UserExit).await;
     }
     drop(echo);
@@ -42,25 +42,25 @@ async fn sessions_and_records_outlive_the_pods_of_mariadb_and_redis() {
     let release = Release::install(cluster, with_databases()).await;
     let echo = release.with_alice().await;
     let watch = release.watch().await;
-    let mut members = release.open(6).await;
+    let mut load_clients = release.open(6).await;
     for component in ["mariadb", "redis"] {
         let pods = release.pods(component).await;
         release.delete_pod(pods.first().expect("a Pod"), true).await;
-        all_answer(&members).await;
-        let leaving = members.swap_remove(0);
+        all_answer(&load_clients).await;
+        let leaving = load_clients.swap_remove(0);
         let session = release.session(&watch, &leaving).await;
         leaving.say("exit 0").await.expect("it is open");
         watch.ended(&session, Reason::UserExit).await;
-        members.extend(release.open(1).await);
+        load_clients.extend(release.open(1).await);
         release.ready_pods(component, 1, &pods).await;
     }
-    all_answer(&members).await;
-    for member in &members {
-        member.say("exit 0").await.expect("it is open");
-        member.gone().await;
+    all_answer(&load_clients).await;
+    for load_client in &load_clients {
+        load_client.say("exit 0").await.expect("it is open");
+        load_client.gone().await;
     }
     eventually(INSTALLING, "every session is on record as it ended", async || {
-        let ended: Option<BTreeSet<String>> = stories(&watch.seen())
+        let ended: Option<BTreeSet<String>> = histories(&watch.seen())
             .values()
             .map(|it| Some(format!("{}\tclosed\t{}", it.name, it.end().and(it.last.reason.clone())?)))
             .collect();

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, RELEASES_AT_A_TIME};
 use bastion_e2e::objects::merge;
 use bastion_e2e::process::Outcome;
 use bastion_e2e::run::{Run, repository, unique};
-use bastion_e2e::{Echo, Member, Namespace, SessionWatch, crowd, eventually, patience};
+use bastion_e2e::{Echo, LoadClient, Namespace, SessionWatch, eventually, open_load_clients, patience};
 
 /// How long Helm may take for one thing.
 pub const INSTALLING: Duration = Duration::from_mins(5);
@@ -127,10 +127,10 @@ impl Release {
         // The gateways hear of all that a moment later.
         let gateway = self.address().await;
         eventually(patience(), "alice gets in", async || {
-            let member = Member::open(gateway, "alice:web-1").await?;
-            let answered = member.answers().await;
-            member.say("exit 0").await?;
-            member.gone().await;
+            let load_client = LoadClient::open(gateway, "alice:web-1").await?;
+            let answered = load_client.answers().await;
+            load_client.say("exit 0").await?;
+            load_client.gone().await;
             answered
         })
         .await;
@@ -147,8 +147,8 @@ impl Release {
     }
 
     /// Opens sessions of alice.
-    pub async fn open(&self, size: usize) -> Vec<Member> {
-        crowd(self.address().await, "alice:web-1", size).await
+    pub async fn open(&self, size: usize) -> Vec<LoadClient> {
+        open_load_clients(self.address().await, "alice:web-1", size).await
     }
 
     pub async fn watch(&self) -> SessionWatch {
@@ -181,11 +181,11 @@ impl Release {
         .await
     }
 
-    /// The session behind a member.
-    pub async fn session(&self, watch: &SessionWatch, member: &Member) -> BastionSession {
-        let software = Some(member.software.clone());
+    /// The session behind a load client.
+    pub async fn session(&self, watch: &SessionWatch, load_client: &LoadClient) -> BastionSession {
+        let software = Some(load_client.software.clone());
         watch
-            .until(patience(), "the session of a member", |seen| {
+            .until(patience(), "the session of a load_client", |seen| {
                 seen.iter().find(|it| it.session.spec.client.software == software).map(|it| it.session.clone())
             })
             .await

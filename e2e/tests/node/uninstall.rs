@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::release::Release;
-use bastion_e2e::{Member, eventually, patience};
+use bastion_e2e::{LoadClient, eventually, patience};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uninstall_leaves_no_finalizer_and_a_reinstall_finds_what_was_there() {
@@ -16,14 +16,18 @@ async fn an_uninstall_leaves_no_finalizer_and_a_reinstall_finds_what_was_there()
     let release = Release::install(cluster, json!({})).await;
     let echo = release.with_alice().await;
     let watch = release.watch().await;
-    let members = release.open(10).await;
-    let session = release.session(&watch, &members[0]).await;
+    let load_clients = release.open(10).await;
+    let session = release.session(&watch, &load_clients[0]).await;
     let host_key = host_key(&release).await;
 
     release.helm(&["uninstall", "bastion", "--wait", "--timeout", "4m"]).await;
-    for member in &members {
-        member.gone().await;
-        assert!(member.received().contains("the bastion is being uninstalled"), "it read {:?}", member.received());
+    for load_client in &load_clients {
+        load_client.gone().await;
+        assert!(
+            load_client.received().contains("the bastion is being uninstalled"),
+            "it read {:?}",
+            load_client.received()
+        );
     }
     watch.ended_within(patience(), &session, Reason::AdminTerminated).await;
     let sessions: Api<BastionSession> = release.namespace.api();
@@ -40,7 +44,7 @@ async fn an_uninstall_leaves_no_finalizer_and_a_reinstall_finds_what_was_there()
     // The new Service's rules reach the node a moment after its address is known.
     let gateway = release.address().await;
     let again =
-        eventually(patience(), "alice gets in again", async || Member::open(gateway, "alice:web-1").await).await;
+        eventually(patience(), "alice gets in again", async || LoadClient::open(gateway, "alice:web-1").await).await;
     again.answers().await.expect("a session as before");
     drop(echo);
     release.remove().await;

@@ -1,21 +1,21 @@
-// The place of the web terminal, which is a part of its own and comes only to who opens it.
+// The page of the web terminal, whose code is a chunk of its own.
 
 import { type ComponentType, lazy, type ReactNode, Suspense } from "react";
-import type { Me } from "../api";
-import { Empty } from "../parts/Empty";
-import { Head } from "../parts/Head";
-import { useSay } from "../words";
+import type { CurrentUser } from "../api/types";
+import { EmptyState } from "../components/EmptyState";
+import { PageHeader } from "../components/PageHeader";
+import { useTranslation } from "../i18n";
 
-type Props = { target: string; login: string | null; me: Me };
+type Props = { target: string; login: string | null; me: CurrentUser };
 
 const [load] = Object.values(import.meta.glob<{ default: ComponentType<Props> }>("../terminal/index.tsx"));
 const Terminal = load && lazy(load);
 
-/** Whether there is one. */
+/** Whether this build includes the web terminal. */
 export const HAS_TERMINAL = Terminal !== undefined;
 
 export function TerminalPage(props: Props): ReactNode {
-  const say = useSay();
-  if (!Terminal) return <main className="page"><Head title={props.target} /><Empty title={say("noTerminal")} /></main>;
+  const t = useTranslation();
+  if (!Terminal) return <main className="page"><PageHeader title={props.target} /><EmptyState title={t("noTerminal")} /></main>;
   return <Suspense fallback={<main className="page" />}><Terminal {...props} /></Suspense>;
 }

@@ -1,65 +1,67 @@
-// Playback of a session's recordings: which there are, and why there are none.
+// The page that plays a session's recordings, or says why there are none.
 
 import type { ReactNode } from "react";
-import { type Me, record, Refused, session as askSession, type Session } from "../api";
-import { Empty } from "../parts/Empty";
-import { Head } from "../parts/Head";
-import { useAsked } from "../parts/hooks";
-import { Link } from "../parts/Link";
-import { useParams } from "../url";
-import { type Recording, recordings as askRecordings } from "./ask";
+import { fetchHistoryRecord, fetchSession, hasStatus } from "../api/client";
+import type { CurrentUser, Session } from "../api/types";
+import { EmptyState } from "../components/EmptyState";
+import { Link } from "../components/Link";
+import { PageHeader } from "../components/PageHeader";
+import { useFetch } from "../hooks/useFetch";
+import { usePartTranslation } from "../i18n";
+import { useSearchParams } from "../router";
+import { messages, type RecordingTranslate } from "./messages";
 import { Playback } from "./Playback";
-import { lack, type Lack, standing } from "./standing";
+import { fetchRecordings, type Recording } from "./recordingApi";
+import { recordingStatus, unavailableReason, type UnavailableReason } from "./recordingStatus";
 import "./style.css";
-import { useWords, type Words } from "./words";
 
-interface Found {
+interface SessionRecordings {
   recordings: Recording[];
-  /** Null where neither the cluster nor the history tells of it. */
+  /** Null if neither the cluster nor the history knows it. */
   session: Session | null;
 }
 
-/** The session as the cluster has it, or the history. Without it, what is recorded is played as well. */
-async function about(name: string, id: string | null): Promise<Session | null> {
-  const found = await askSession(name).catch(() => null);
+/** Fetches the session from the cluster or the history. Playback works without it, so errors are ignored. */
+async function findSession(name: string, id: string | null): Promise<Session | null> {
+  const found = await fetchSession(name).catch(() => null);
   if (found && (id === null || found.session_id === id)) return found;
-  return id === null ? null : await record(id).catch(() => null);
+  return id === null ? null : await fetchHistoryRecord(id).catch(() => null);
 }
 
-async function find(name: string, id: string | null): Promise<Found> {
-  const none = (error: unknown): Recording[] => {
-    if (error instanceof Refused && error.status === 404) return [];
+async function fetchSessionRecordings(name: string, id: string | null): Promise<SessionRecordings> {
+  const emptyIfMissing = (error: unknown): Recording[] => {
+    if (hasStatus(error, 404)) return [];
     throw error;
   };
-  const [recordings, session] = await Promise.all([askRecordings(name).catch(none), about(name, id)]);
+  const [recordings, session] = await Promise.all([fetchRecordings(name).catch(emptyIfMissing), findSession(name, id)]);
   return { recordings, session };
 }
 
-export default function RecordingPage({ name, me }: { name: string; me: Me }): ReactNode {
-  const words = useWords();
-  const may = me.rights.observe;
-  if (may?.allowed !== false) return <Asked name={name} words={words} />;
-  return <Frame name={name} session={null} words={words}><Empty title={words("noRight")} hint={may.reason} tone="bad" /></Frame>;
+export default function RecordingPage({ name, me }: { name: string; me: CurrentUser }): ReactNode {
+  const t = usePartTranslation(messages);
+  const permission = me.rights.observe;
+  if (permission?.allowed !== false) return <Recordings name={name} t={t} />;
+  return <Frame name={name} session={null} t={t}><EmptyState title={t("noRight")} hint={permission.reason} tone="bad" /></Frame>;
 }
 
-function Asked({ name, words }: { name: string; words: Words }): ReactNode {
-  const [params] = useParams();
+function Recordings({ name, t }: { name: string; t: RecordingTranslate }): ReactNode {
+  const [params] = useSearchParams();
   const id = params.get("id");
-  const { answer, error, failure } = useAsked(() => find(name, id), `${name} ${id}`);
-  const session = answer?.session ?? null;
-  const noRight = failure instanceof Refused && failure.status === 403;
-  const chosen = answer && choose(answer.recordings, params.get("number"));
+  const { data, errorMessage, error } = useFetch(() => fetchSessionRecordings(name, id), `${name} ${id}`);
+  const session = data?.session ?? null;
+  const isForbidden = hasStatus(error, 403);
+  const selected = data && selectRecording(data.recordings, params.get("number"));
   return (
-    <Frame name={name} session={session} title={chosen?.title ?? null} words={words}>
-      {error && <Empty title={words(noRight ? "noRight" : "fails")} hint={error} tone="bad" />}
-      {!error && !answer && <p className="hint" role="status">{words("loading")}</p>}
-      {answer && (chosen ? <Chosen answer={answer} recording={chosen} name={name} words={words} /> : <None answer={answer} number={params.get("number")} words={words} />)}
+    <Frame name={name} session={session} title={selected?.title ?? null} t={t}>
+      {errorMessage && <EmptyState title={t(isForbidden ? "noRight" : "fails")} hint={errorMessage} tone="bad" />}
+      {!errorMessage && !data && <p className="hint" role="status">{t("loading")}</p>}
+      {data && (selected ? <SelectedRecording data={data} recording={selected} name={name} t={t} /> : <NoRecording data={data} number={params.get("number")} t={t} />)}
     </Frame>
   );
 }
 
-/** The recording of this number; the first where none is asked for. */
-function choose(recordings: readonly Recording[], number: string | null): Recording | null {
+/** Returns the recording of a number, or the first one without a number. */
+function selectRecording(recordings: readonly Recording[], number: string | null): Recording | null {
   return (number === null ? recordings[0] : recordings.find((it) => String(it.number) === number)) ?? null;
 }
 
@@ -67,63 +69,63 @@ interface FrameProps {
   name: string;
   session: Session | null;
   title?: string | null;
-  words: Words;
+  t: RecordingTranslate;
   children: ReactNode;
 }
 
-function Frame({ name, session, title, words, children }: FrameProps): ReactNode {
-  const [params] = useParams();
+function Frame({ name, session, title, t, children }: FrameProps): ReactNode {
+  const [params] = useSearchParams();
   const id = session?.session_id ?? params.get("id");
   return (
     <main className="page player">
-      <Head title={session ? words("of", session.user, `${session.login}@${session.target}`) : words("ofSession", name)} lead={title && <code className="hint">{title}</code>}>
-        <Link to={`/sessions/${encodeURIComponent(name)}${id ? `?id=${encodeURIComponent(id)}` : ""}`} className="button">{words("toSession")}</Link>
-      </Head>
+      <PageHeader title={session ? t("of", session.user, `${session.login}@${session.target}`) : t("ofSession", name)} lead={title && <code className="hint">{title}</code>}>
+        <Link to={`/sessions/${encodeURIComponent(name)}${id ? `?id=${encodeURIComponent(id)}` : ""}`} className="button">{t("toSession")}</Link>
+      </PageHeader>
       {children}
     </main>
   );
 }
 
-function None({ answer, number, words }: { answer: Found; number: string | null; words: Words }): ReactNode {
-  if (answer.recordings.length > 0) return <Empty title={words("lackNumber", number ?? "")} />;
-  const why = lack(answer.session);
-  const cause = answer.session?.recording?.message ?? words("causeUnknown");
+function NoRecording({ data, number, t }: { data: SessionRecordings; number: string | null; t: RecordingTranslate }): ReactNode {
+  if (data.recordings.length > 0) return <EmptyState title={t("noSuchNumber", number ?? "")} />;
+  const reason = unavailableReason(data.session);
+  const cause = data.session?.recording?.message ?? t("causeUnknown");
   const [title, hint] = ({
-    off: [words("lackOff"), null],
-    notYet: [words("lackNotYet"), words("lackNotYetHint")],
-    failed: [words("lackFailed"), cause],
-    nothing: [words("lackNothing"), words("lackNothingHint")],
-  } satisfies Record<Lack, [string, string | null]>)[why];
-  return why === "failed" ? <Empty title={title} hint={hint} tone="bad" /> : <Empty title={title} hint={hint} />;
+    off: [t("notRecorded"), null],
+    notYet: [t("notYetRecorded"), t("notYetRecordedHint")],
+    failed: [t("failedEarly"), cause],
+    nothing: [t("noRecording"), t("noRecordingHint")],
+  } satisfies Record<UnavailableReason, [string, string | null]>)[reason];
+  return reason === "failed" ? <EmptyState title={title} hint={hint} tone="bad" /> : <EmptyState title={title} hint={hint} />;
 }
 
-interface ChosenProps {
-  answer: Found;
+interface SelectedRecordingProps {
+  data: SessionRecordings;
   recording: Recording;
   name: string;
-  words: Words;
+  t: RecordingTranslate;
 }
 
-function Chosen({ answer, recording, name, words }: ChosenProps): ReactNode {
-  const stands = standing(recording, answer.session);
-  const cause = answer.session?.recording?.message ?? words("causeUnknown");
+function SelectedRecording({ data, recording, name, t }: SelectedRecordingProps): ReactNode {
+  const status = recordingStatus(recording, data.session);
+  const cause = data.session?.recording?.message ?? t("causeUnknown");
   return (
     <>
-      {stands !== "whole" && <p className={stands === "failed" ? "notice bad" : "notice"} data-testid="standing">{words(stands, cause)}</p>}
-      {recording.pieces.length < 2 && <Empty title={words("emptyOne")} />}
-      {recording.pieces.length < 2 && answer.recordings.length > 1 && <Numbers all={answer.recordings} recording={recording} words={words} />}
+      {status !== "complete" && <p className={status === "failed" ? "notice bad" : "notice"} data-testid="recording-status">{t(status, cause)}</p>}
+      {recording.pieces.length < 2 && <EmptyState title={t("headerOnly")} />}
+      {recording.pieces.length < 2 && data.recordings.length > 1 && <RecordingSelect recordings={data.recordings} recording={recording} t={t} />}
       {recording.pieces.length > 1 && (
-        <Playback key={recording.number} session={name} recording={recording} words={words} choice={<Numbers all={answer.recordings} recording={recording} words={words} />} />
+        <Playback key={recording.number} session={name} recording={recording} t={t} choice={<RecordingSelect recordings={data.recordings} recording={recording} t={t} />} />
       )}
     </>
   );
 }
 
-/** Which one to play, where there are several. */
-function Numbers({ all, recording, words }: { all: readonly Recording[]; recording: Recording; words: Words }): ReactNode {
-  const [params, setParams] = useParams();
-  if (all.length < 2) return null;
-  const to = (number: string): void => {
+/** The choice between several recordings. */
+function RecordingSelect({ recordings, recording, t }: { recordings: readonly Recording[]; recording: Recording; t: RecordingTranslate }): ReactNode {
+  const [params, setParams] = useSearchParams();
+  if (recordings.length < 2) return null;
+  const goTo = (number: string): void => {
     const query = new URLSearchParams(params);
     query.set("number", number);
     query.delete("at");
@@ -131,9 +133,9 @@ function Numbers({ all, recording, words }: { all: readonly Recording[]; recordi
   };
   return (
     <label className="player-choice">
-      {words("number")}{" "}
-      <select value={recording.number} onChange={(event) => to(event.target.value)}>
-        {all.map(({ number, title }) => <option key={number} value={number}>{words("numberOf", number, all.length)}{title && ` – ${title}`}</option>)}
+      {t("number")}{" "}
+      <select value={recording.number} onChange={(event) => goTo(event.target.value)}>
+        {recordings.map(({ number, title }) => <option key={number} value={number}>{t("numberOf", number, recordings.length)}{title && ` – ${title}`}</option>)}
       </select>
     </label>
   );

@@ -1,81 +1,87 @@
-// Plays a recording: reads what it needs of it, and has it shown when it is due.
+// The player of a recording: reads its segments and shows the events when they are due.
 
-import { sentence } from "../api";
-import type { Recording } from "./ask";
-import { length, type Moment, type Range, read, type Size, toRead, toSee } from "./pieces";
-import { Clock, Reel } from "./timeline";
+import { toErrorMessage } from "../api/client";
+import type { Size } from "../xterm/terminalEvents";
+import { PlaybackBuffer } from "./playbackBuffer";
+import { PlaybackClock } from "./playbackClock";
+import type { Recording } from "./recordingApi";
+import { nextSegments, parseEvents, type RecordingEvent, recordingLength, type SegmentRange, segmentsForSeek } from "./segments";
 
-/** Where it is shown. */
-export interface Stage {
-  /** Forgets all that was shown. */
+export interface PlayerScreen {
+  /** Clears the screen. */
   reset(size: Size): void;
-  show(moments: readonly Moment[]): void;
-  /** How many characters are still to be drawn. */
-  readonly owed: number;
+  show(events: readonly RecordingEvent[]): void;
+  /** Characters that are not drawn yet. */
+  readonly pendingCharacters: number;
 }
 
-export interface Mark {
+/** A text at a time of the recording, in milliseconds. */
+export interface TimeMark {
   at: number;
   text: string;
 }
 
-/** How playing stands, for who looks at it. */
-export interface Playing {
+/** The state of playback. All times are recorded time in milliseconds. */
+export interface PlayerState {
   state: "playing" | "paused" | "ended";
-  /** Whether it waits for what must be read first. */
-  waiting: boolean;
+  /** Whether playback waits for data. */
+  isBuffering: boolean;
   error: string | null;
   position: number;
   total: number;
-  /** From when on the screen is made up; null where that is the beginning. */
+  /** The time from which the screen was rebuilt; null if that is the beginning. */
   drawnFrom: number | null;
-  /** Those that were read. */
-  markers: readonly Mark[];
-  exit: Mark | null;
+  /** The markers that have been read. */
+  markers: readonly TimeMark[];
+  exit: TimeMark | null;
   speed: number;
-  /** Gaps take no longer than this; null where they take as long as they did. */
-  cap: number | null;
+  /** The longest gap in milliseconds; null plays all gaps in full. */
+  maxGap: number | null;
 }
 
-/** More is read where less than this is to come: seconds at the speed that it plays at, and no more than so many characters. */
-const [SOON, ENOUGH] = [20_000, 1_000_000];
-/** Waits for the screen while it owes more than this. */
-const MOST_OWED = 1_000_000;
-/** How often it is told where it is. */
-const TOLD_EVERY = 100;
-/** The end is looked at early, for its markers, where it is no longer than this. */
-const SHORT_END = 64 * 1024;
+/** How far the arrow keys and buttons seek. */
+export const SEEK_STEP_MS = 5000;
+/** More is read while less than this is buffered: a time at the current speed, and a number of characters. */
+const READ_AHEAD_MS = 20_000;
+const READ_AHEAD_CHARACTERS = 1_000_000;
+/** Playback waits while the screen has more to draw. */
+const MAX_PENDING_CHARACTERS = 1_000_000;
+/** Interval of position updates. */
+const UPDATE_INTERVAL_MS = 100;
+/** A last segment up to this size is read at the start, for its markers and the exit status. */
+const MAX_END_BYTES = 64 * 1024;
 
-export type Reader = (range: Range, signal: AbortSignal) => Promise<string>;
-/** Calls again and again until it is told to stop. */
-export type Beat = (call: () => void) => () => void;
+export type ReadSegments = (range: SegmentRange, signal: AbortSignal) => Promise<string>;
+/** Calls back on each frame, until the returned function is called. */
+export type EveryFrame = (call: () => void) => () => void;
 
 export class Player {
-  private readonly clock: Clock;
+  private readonly clock: PlaybackClock;
   private readonly listeners = new Set<() => void>();
   private readonly stop: () => void;
   private readonly closed = new AbortController();
-  private reel: Reel | null = null;
-  /** The first piece of the reel, and the one behind its last. */
-  private first = 1;
-  private next = 1;
-  /** What is being read. */
+  private buffer: PlaybackBuffer | null = null;
+  /** The first segment in the buffer. */
+  private firstSegment = 1;
+  /** The first segment after the buffer. */
+  private nextSegment = 1;
+  /** The request in progress. */
   private reading: AbortController | null = null;
-  private told = 0;
-  private playing: Playing;
+  private lastUpdate = 0;
+  private state: PlayerState;
 
   constructor(
     private readonly recording: Recording,
-    private readonly reader: Reader,
-    private readonly stage: Stage,
-    beat: Beat,
+    private readonly readSegments: ReadSegments,
+    private readonly screen: PlayerScreen,
+    everyFrame: EveryFrame,
     private readonly now: () => number,
-    { at, cap, play }: { at: number; cap: number | null; play: boolean },
+    { at, maxGap, play }: { at: number; maxGap: number | null; play: boolean },
   ) {
-    this.clock = new Clock(now);
-    const total = length(recording.milliseconds, recording.pieces);
-    this.playing = { state: "paused", waiting: false, error: null, position: 0, total, drawnFrom: null, markers: [], exit: null, speed: 1, cap };
-    this.stop = beat(() => this.tick());
+    this.clock = new PlaybackClock(now);
+    const total = recordingLength(recording.milliseconds, recording.pieces);
+    this.state = { state: "paused", isBuffering: false, error: null, position: 0, total, drawnFrom: null, markers: [], exit: null, speed: 1, maxGap };
+    this.stop = everyFrame(() => this.tick());
     this.seek(at);
     void this.readEnd();
     if (play) this.play();
@@ -86,45 +92,45 @@ export class Player {
     return () => this.listeners.delete(listener);
   };
 
-  readonly snapshot = (): Playing => this.playing;
+  readonly snapshot = (): PlayerState => this.state;
 
   play(): void {
-    if (this.playing.state === "ended") this.seek(0);
-    else if (this.playing.error !== null) this.load(this.playing.position);
+    if (this.state.state === "ended") this.seek(0);
+    else if (this.state.error !== null) this.loadAt(this.state.position);
     this.clock.start();
-    this.tell({ state: "playing" });
+    this.update({ state: "playing" });
   }
 
   pause(): void {
     this.clock.stop();
-    if (this.playing.state === "playing") this.tell({ state: "paused", waiting: this.reel === null, position: this.position });
+    if (this.state.state === "playing") this.update({ state: "paused", isBuffering: this.buffer === null, position: this.position });
   }
 
   toggle(): void {
-    if (this.playing.state === "playing") this.pause();
+    if (this.state.state === "playing") this.pause();
     else this.play();
   }
 
-  /** Goes to a moment, and goes on from there as before. */
+  /** Moves to a time; playback goes on from there if it was running. */
   seek(to: number): void {
-    const position = Math.min(this.playing.total, Math.max(0, Math.round(to)));
-    const shown = this.reel?.seek(position) ?? null;
-    this.tell({ position, state: this.clock.running ? "playing" : "paused" });
-    if (!shown) return this.load(position);
-    if (shown.again) this.stage.reset(this.startSize());
-    this.stage.show(shown.due);
-    this.tell({ waiting: false });
+    const position = Math.min(this.state.total, Math.max(0, Math.round(to)));
+    const result = this.buffer?.seek(position) ?? null;
+    this.update({ position, state: this.clock.running ? "playing" : "paused" });
+    if (!result) return this.loadAt(position);
+    if (result.reset) this.screen.reset(this.startSize());
+    this.screen.show(result.due);
+    this.update({ isBuffering: false });
   }
 
   set speed(speed: number) {
     this.clock.tick();
     this.clock.speed = speed;
-    this.tell({ speed });
+    this.update({ speed });
   }
 
-  set cap(cap: number | null) {
-    this.reel?.shorten(cap);
-    this.tell({ cap });
+  set maxGap(maxGap: number | null) {
+    this.buffer?.setMaxGap(maxGap);
+    this.update({ maxGap });
   }
 
   close(): void {
@@ -133,114 +139,115 @@ export class Player {
     this.reading?.abort();
   }
 
-  /** Where it is now; it is told less often than that. */
+  /** The current position. The state is updated less often. */
   private get position(): number {
-    return this.reel?.position ?? this.playing.position;
+    return this.buffer?.position ?? this.state.position;
   }
 
   private startSize(): Size {
-    return this.recording.pieces[this.first] ?? { columns: 80, rows: 24 };
+    return this.recording.pieces[this.firstSegment] ?? { columns: 80, rows: 24 };
   }
 
-  /** Reads what a moment needs, and shows it; whatever else was being read is of no use any more. */
-  private load(to: number): void {
-    this.reel = null;
+  /** Reads the segments for a time and shows them. Cancels any other request. */
+  private loadAt(to: number): void {
+    this.buffer = null;
     this.reading?.abort();
-    this.tell({ waiting: true, error: null });
+    this.update({ isBuffering: true, error: null });
     const { pieces } = this.recording;
-    const range = toSee(pieces, to);
-    void this.get(range, (moments) => {
+    const range = segmentsForSeek(pieces, to);
+    void this.readRange(range, (events) => {
       const start = pieces[range.from]?.at ?? 0;
-      this.first = range.from;
-      this.reel = new Reel(Math.min(start, to), this.playing.cap);
-      this.take(moments, range);
-      this.stage.reset(this.startSize());
-      this.stage.show(this.reel.seek(to)?.due ?? []);
+      this.firstSegment = range.from;
+      this.buffer = new PlaybackBuffer(Math.min(start, to), this.state.maxGap);
+      this.append(events, range);
+      this.screen.reset(this.startSize());
+      this.screen.show(this.buffer.seek(to)?.due ?? []);
       this.clock.tick();
-      this.tell({ waiting: false, drawnFrom: range.from > 1 ? start : null });
+      this.update({ isBuffering: false, drawnFrom: range.from > 1 ? start : null });
     });
   }
 
-  private async get(range: Range, then: (moments: Moment[]) => void): Promise<void> {
+  private async readRange(range: SegmentRange, onEvents: (events: RecordingEvent[]) => void): Promise<void> {
     const reading = new AbortController();
     this.reading = reading;
     try {
-      const text = await this.reader(range, reading.signal);
+      const text = await this.readSegments(range, reading.signal);
       if (reading.signal.aborted) return;
       this.reading = null;
-      then(read(text, this.recording.pieces[range.from]?.at ?? 0));
+      onEvents(parseEvents(text, this.recording.pieces[range.from]?.at ?? 0));
     } catch (error) {
       if (reading.signal.aborted) return;
       this.reading = null;
       this.clock.stop();
-      // What was shown last is not what the clock says now.
-      if (!this.reel) this.stage.reset(this.startSize());
-      this.tell({ state: "paused", waiting: false, position: this.position, error: sentence(error) });
+      // The screen still shows another time, so clear it.
+      if (!this.buffer) this.screen.reset(this.startSize());
+      this.update({ state: "paused", isBuffering: false, position: this.position, error: toErrorMessage(error) });
     }
   }
 
-  private take(moments: readonly Moment[], range: Range): void {
+  private append(events: readonly RecordingEvent[], range: SegmentRange): void {
     const { pieces } = this.recording;
-    this.next = range.to;
-    this.remember(moments);
-    this.reel?.add(moments, pieces[range.to]?.at ?? 0);
+    this.nextSegment = range.to;
+    this.collectMarks(events);
+    this.buffer?.add(events, pieces[range.to]?.at ?? 0);
     if (range.to < pieces.length) return;
-    // Where it is not told how long it is, it is as long as what it has.
-    const total = Math.max(this.playing.total, moments.at(-1)?.at ?? 0);
-    this.reel?.finish(total);
-    this.tell({ total });
+    // If the length is unknown, the last event is the end.
+    const total = Math.max(this.state.total, events.at(-1)?.at ?? 0);
+    this.buffer?.finish(total);
+    this.update({ total });
   }
 
-  /** Keeps markers and the exit status, once each. */
-  private remember(moments: readonly Moment[]): void {
-    const { markers, exit } = this.playing;
-    const fresh = moments.flatMap((it): Mark[] => (it.kind === "marker" ? [{ at: it.at, text: it.text }] : []))
+  /** Keeps each marker and the exit status once. */
+  private collectMarks(events: readonly RecordingEvent[]): void {
+    const { markers, exit } = this.state;
+    const newMarkers = events.flatMap((it): TimeMark[] => (it.kind === "marker" ? [{ at: it.at, text: it.text }] : []))
       .filter((it) => !markers.some((known) => known.at === it.at && known.text === it.text));
-    const left = moments.find((it) => it.kind === "exit");
-    if (fresh.length > 0) this.tell({ markers: [...markers, ...fresh].sort((one, other) => one.at - other.at) });
-    if (left?.kind === "exit" && !exit) this.tell({ exit: { at: left.at, text: left.text } });
+    const exitEvent = events.find((it) => it.kind === "exit");
+    if (newMarkers.length > 0) this.update({ markers: [...markers, ...newMarkers].sort((one, other) => one.at - other.at) });
+    if (exitEvent?.kind === "exit" && !exit) this.update({ exit: { at: exitEvent.at, text: exitEvent.text } });
   }
 
-  /** The last piece says how it ended, and how long it is where that is not told. Without it playing goes on as well. */
+  /** Reads the last segment for the exit status and the length. Playback does not need it, so errors are ignored. */
   private async readEnd(): Promise<void> {
     const { pieces } = this.recording;
     const last = pieces.at(-1);
-    if (!last || pieces.length < 2 || last.bytes > SHORT_END) return;
-    const text = await this.reader({ from: pieces.length - 1, to: pieces.length }, this.closed.signal).catch(() => "");
+    if (!last || pieces.length < 2 || last.bytes > MAX_END_BYTES) return;
+    const text = await this.readSegments({ from: pieces.length - 1, to: pieces.length }, this.closed.signal).catch(() => "");
     if (this.closed.signal.aborted) return;
-    const moments = read(text, last.at);
-    this.remember(moments);
-    this.tell({ total: Math.max(this.playing.total, moments.at(-1)?.at ?? 0) });
+    const events = parseEvents(text, last.at);
+    this.collectMarks(events);
+    this.update({ total: Math.max(this.state.total, events.at(-1)?.at ?? 0) });
   }
 
   private tick(): void {
-    const gone = this.clock.tick();
-    const { reel } = this;
-    if (!reel) return;
-    if (this.clock.running && this.stage.owed < MOST_OWED) this.stage.show(reel.advance(gone));
-    this.readOn(reel);
+    const elapsed = this.clock.tick();
+    const { buffer } = this;
+    if (!buffer) return;
+    if (this.clock.running && this.screen.pendingCharacters < MAX_PENDING_CHARACTERS) this.screen.show(buffer.advance(elapsed));
+    this.readAhead(buffer);
     if (!this.clock.running) return;
-    if (reel.done) {
+    if (buffer.isFinished) {
       this.clock.stop();
-      return this.tell({ position: reel.position, state: "ended", waiting: false });
+      return this.update({ position: buffer.position, state: "ended", isBuffering: false });
     }
-    const waiting = reel.starved;
-    if (waiting !== this.playing.waiting || this.now() - this.told >= TOLD_EVERY) this.tell({ position: reel.position, waiting });
+    const isBuffering = buffer.isStarved;
+    const isDue = isBuffering !== this.state.isBuffering || this.now() - this.lastUpdate >= UPDATE_INTERVAL_MS;
+    if (isDue) this.update({ position: buffer.position, isBuffering });
   }
 
-  /** Reads more while there is little to come. */
-  private readOn(reel: Reel): void {
+  /** Reads more while little is buffered. */
+  private readAhead(buffer: PlaybackBuffer): void {
     const { pieces } = this.recording;
-    const { milliseconds, characters } = reel.ahead;
-    const enough = characters >= ENOUGH || milliseconds >= SOON * this.clock.speed;
-    if (enough || this.reading || this.playing.error !== null || this.next >= pieces.length) return;
-    const range = toRead(pieces, this.next);
-    void this.get(range, (moments) => this.take(moments, range));
+    const { milliseconds, characters } = buffer.ahead;
+    const isEnough = characters >= READ_AHEAD_CHARACTERS || milliseconds >= READ_AHEAD_MS * this.clock.speed;
+    if (isEnough || this.reading || this.state.error !== null || this.nextSegment >= pieces.length) return;
+    const range = nextSegments(pieces, this.nextSegment);
+    void this.readRange(range, (events) => this.append(events, range));
   }
 
-  private tell(news: Partial<Playing>): void {
-    this.playing = { ...this.playing, ...news };
-    this.told = this.now();
+  private update(change: Partial<PlayerState>): void {
+    this.state = { ...this.state, ...change };
+    this.lastUpdate = this.now();
     for (const listener of this.listeners) listener();
   }
 }

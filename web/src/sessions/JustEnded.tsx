@@ -1,65 +1,64 @@
-// Who has just ended, why, and how long it took to show.
+// The list of sessions that have just ended: who, why, and how long it took to show.
 
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
-import { delayText } from "../format";
-import { delay, type Ended } from "../live/feed";
-import { Link } from "../parts/Link";
-import { Moment } from "../parts/Moment";
-import { useSay } from "../words";
+import { Link } from "../components/Link";
+import { Timestamp } from "../components/Timestamp";
+import { displayDelay, type EndedSession } from "../feed/feedState";
+import { formatDelay } from "../format";
+import { useTranslation } from "../i18n";
 
-/** How many are shown, and from one announcement to the next. */
-const SHOWN = 50;
-const PAUSE = 5000;
+const MAX_SHOWN = 50;
+const ANNOUNCE_INTERVAL_MS = 5000;
 
-export function JustEnded({ ended }: { ended: readonly Ended[] }): ReactNode {
-  const say = useSay();
+export function JustEnded({ ended }: { ended: readonly EndedSession[] }): ReactNode {
+  const t = useTranslation();
   return (
-    <aside className="ended" aria-label={say("justEnded")}>
-      <h2>{say("justEnded")}</h2>
-      <div className="scroll" tabIndex={0} role="group" aria-label={say("justEnded")}>
-        {ended.length === 0 && <p className="hint">{say("nothingEnded")}</p>}
-        <ul>{ended.slice(0, SHOWN).map((it) => <One key={it.session.session_id} it={it} />)}</ul>
+    <aside className="ended" aria-label={t("justEnded")}>
+      <h2>{t("justEnded")}</h2>
+      <div className="scroll" tabIndex={0} role="group" aria-label={t("justEnded")}>
+        {ended.length === 0 && <p className="hint">{t("nothingEnded")}</p>}
+        <ul>{ended.slice(0, MAX_SHOWN).map((it) => <EndedItem key={it.session.session_id} ended={it} />)}</ul>
       </div>
       <Announcement ended={ended} />
     </aside>
   );
 }
 
-const One = memo(function One({ it }: { it: Ended }): ReactNode {
-  const say = useSay();
-  const { session } = it;
-  const took = delay(it);
+const EndedItem = memo(function EndedItem({ ended }: { ended: EndedSession }): ReactNode {
+  const t = useTranslation();
+  const { session, shownAt } = ended;
+  const delay = displayDelay(ended);
   return (
     <li data-ended={session.name} data-status={session.status}>
       <Link to={`/sessions/${encodeURIComponent(session.name)}?id=${session.session_id}`}><strong>{session.user}</strong> → {session.target}</Link>
-      <span className={`why ${session.status}`} title={session.message ?? undefined}>{say.reason(session.reason)}</span>
+      <span className={`status ${session.status}`} title={session.message ?? undefined}>{t.reason(session.reason)}</span>
       <small>
-        {session.end_time && <Moment time={session.end_time} now={it.shownAt} />}
-        {took !== null && ` · ${say("shownAfter", delayText(took))}`}
-        {session.terminated_by && ` · ${say("by", session.terminated_by)}`}
+        {session.end_time && <Timestamp time={session.end_time} now={shownAt} />}
+        {delay !== null && ` · ${t("shownAfter", formatDelay(delay))}`}
+        {session.terminated_by && ` · ${t("by", session.terminated_by)}`}
       </small>
     </li>
   );
 });
 
-/** Tells who listens, and not of each where many end at once. */
-function Announcement({ ended }: { ended: readonly Ended[] }): ReactNode {
-  const say = useSay();
+/** Announces ends to screen readers: one by its name, several at once by their number. */
+function Announcement({ ended }: { ended: readonly EndedSession[] }): ReactNode {
+  const t = useTranslation();
   const [text, setText] = useState("");
-  const told = useRef(ended[0]);
-  const last = useRef(ended);
-  last.current = ended;
+  const announced = useRef(ended[0]);
+  const latest = useRef(ended);
+  latest.current = ended;
   useEffect(() => {
     const timer = window.setInterval(() => {
-      const [newest] = last.current;
-      if (!newest || newest === told.current) return;
-      const before = told.current ? last.current.indexOf(told.current) : last.current.length;
-      const count = before < 0 ? last.current.length : before;
-      told.current = newest;
+      const [newest] = latest.current;
+      if (!newest || newest === announced.current) return;
+      const index = announced.current ? latest.current.indexOf(announced.current) : latest.current.length;
+      const count = index < 0 ? latest.current.length : index;
+      announced.current = newest;
       const { user, target, reason } = newest.session;
-      setText(count === 1 ? say("announced", user, target, say.reason(reason)) : say("announcedMany", count));
-    }, PAUSE);
+      setText(count === 1 ? t("announced", user, target, t.reason(reason)) : t("announcedMany", count));
+    }, ANNOUNCE_INTERVAL_MS);
     return () => window.clearInterval(timer);
-  }, [say]);
-  return <p className="unseen" aria-live="polite">{text}</p>;
+  }, [t]);
+  return <p className="visually-hidden" aria-live="polite">{text}</p>;
 }

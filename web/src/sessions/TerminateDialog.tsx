@@ -1,54 +1,60 @@
-// Asks what to end and why, and says what became of each.
+// The dialog that terminates sessions: asks for a reason, and shows the outcome for each session.
 
 import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
-import type { Session } from "../api";
-import { local } from "../format";
-import type { Online } from "../live/feed";
-import { useSay } from "../words";
-import { endAll, type Outcome } from "./termination";
+import type { Session } from "../api/types";
+import type { FeedState } from "../feed/feedState";
+import { formatLocalTime } from "../format";
+import { useTranslation } from "../i18n";
+import { terminateAll, type TerminationOutcome } from "./termination";
 
-export function TerminateDialog({ sessions, online, onClose }: { sessions: readonly Session[]; online: Online; onClose: () => void }): ReactNode {
-  const say = useSay();
+interface TerminateDialogProps {
+  sessions: readonly Session[];
+  feedState: FeedState;
+  onClose: () => void;
+}
+
+export function TerminateDialog({ sessions, feedState, onClose }: TerminateDialogProps): ReactNode {
+  const t = useTranslation();
   const dialog = useRef<HTMLDialogElement>(null);
   const [reason, setReason] = useState("");
-  const [outcomes, setOutcomes] = useState<ReadonlyMap<string, Outcome>>(new Map());
-  const [begun, setBegun] = useState(false);
+  const [outcomes, setOutcomes] = useState<ReadonlyMap<string, TerminationOutcome>>(new Map());
+  const [isSubmitted, setSubmitted] = useState(false);
   useEffect(() => dialog.current?.showModal(), []);
-  // What was gone before the question was answered is not asked for.
-  const left = sessions.filter((session) => online.sessions.has(session.session_id));
-  const ended = sessions.length - left.length;
+  // Sessions that end while the dialog is open need no termination.
+  const remaining = sessions.filter((session) => feedState.sessions.has(session.session_id));
+  const ended = sessions.length - remaining.length;
 
   const submit = (event: FormEvent): void => {
     event.preventDefault();
-    setBegun(true);
-    void endAll(left.map((it) => it.name), reason.trim(), (name, outcome) => setOutcomes((before) => new Map(before).set(name, outcome)));
+    setSubmitted(true);
+    void terminateAll(remaining.map((it) => it.name), reason.trim(), (name, outcome) => setOutcomes((before) => new Map(before).set(name, outcome)));
   };
-  const title = sessions.length === 1 ? say("terminateOne") : say("terminateTitle", sessions.length);
+  const title = sessions.length === 1 ? t("terminateOne") : t("terminateTitle", sessions.length);
   return (
     <dialog ref={dialog} onClose={onClose} aria-labelledby="terminate-title" className="terminate">
       <form onSubmit={submit}>
-        <h2 id="terminate-title">{begun ? say("endedMany", ended, sessions.length) : title}</h2>
-        {begun ? <progress max={sessions.length} value={ended} aria-labelledby="terminate-title" /> : <p className="hint">{say("terminateWarns")}</p>}
-        <ul className="doomed" tabIndex={0}>
+        <h2 id="terminate-title">{isSubmitted ? t("endedMany", ended, sessions.length) : title}</h2>
+        {isSubmitted ? <progress max={sessions.length} value={ended} aria-labelledby="terminate-title" /> : <p className="hint">{t("terminateWarns")}</p>}
+        <ul className="terminating" tabIndex={0}>
           {sessions.map((session) => (
-            <li key={session.session_id} data-doomed={session.name}>
+            <li key={session.session_id} data-terminating={session.name}>
               <span><strong>{session.user}</strong> → {session.login}@{session.target}</span>
-              <small title={session.name}>{session.client_address} · {local(session.start_time)}</small>
-              <State here={online.sessions.has(session.session_id)} begun={begun} outcome={outcomes.get(session.name)} />
+              <small title={session.name}>{session.client_address} · {formatLocalTime(session.start_time)}</small>
+              <OutcomeText isOnline={feedState.sessions.has(session.session_id)} isSubmitted={isSubmitted} outcome={outcomes.get(session.name)} />
             </li>
           ))}
         </ul>
-        {!begun && (
+        {!isSubmitted && (
           <label>
-            {say("why")}
+            {t("terminationReason")}
             <input maxLength={512} autoFocus value={reason} onChange={(event) => setReason(event.target.value)} />
           </label>
         )}
         <div className="buttons">
-          <button type="button" onClick={() => dialog.current?.close()}>{begun ? say("close") : say("cancel")}</button>
-          {!begun && (
-            <button type="submit" className="danger" disabled={left.length === 0}>
-              {left.length === 1 ? say("confirmOne") : say("confirm", left.length)}
+          <button type="button" onClick={() => dialog.current?.close()}>{isSubmitted ? t("close") : t("cancel")}</button>
+          {!isSubmitted && (
+            <button type="submit" className="danger" disabled={remaining.length === 0}>
+              {remaining.length === 1 ? t("confirmOne") : t("confirm", remaining.length)}
             </button>
           )}
         </div>
@@ -57,12 +63,12 @@ export function TerminateDialog({ sessions, online, onClose }: { sessions: reado
   );
 }
 
-/** Ended is what the live list no longer has; what was asked for is on its way. */
-function State({ here, begun, outcome }: { here: boolean; begun: boolean; outcome: Outcome | undefined }): ReactNode {
-  const say = useSay();
-  if (!here) return <span className="outcome done">{say("endedOne")}</span>;
-  if (!begun) return <span className="outcome" />;
-  if (outcome?.state === "failed") return <span className="outcome bad">{say("notEnded", outcome.error)}</span>;
-  if (outcome?.state === "gone") return <span className="outcome done">{say("alreadyEnded")}</span>;
-  return <span className="outcome">{say("ending")}</span>;
+/** A session has ended once the feed no longer lists it. */
+function OutcomeText({ isOnline, isSubmitted, outcome }: { isOnline: boolean; isSubmitted: boolean; outcome: TerminationOutcome | undefined }): ReactNode {
+  const t = useTranslation();
+  if (!isOnline) return <span className="outcome done">{t("endedOne")}</span>;
+  if (!isSubmitted) return <span className="outcome" />;
+  if (outcome?.state === "failed") return <span className="outcome bad">{t("notEnded", outcome.error)}</span>;
+  if (outcome?.state === "alreadyEnded") return <span className="outcome done">{t("alreadyEnded")}</span>;
+  return <span className="outcome">{t("ending")}</span>;
 }

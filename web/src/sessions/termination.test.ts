@@ -1,19 +1,19 @@
 import { expect, it } from "vitest";
-import { endAll, type Outcome } from "./termination";
+import { terminateAll, type TerminationOutcome } from "./termination";
 
-it("asks for each once, with the reason, and for a few at a time", async () => {
+it("terminates each session once, with the reason, and a few at a time", async () => {
   const names = Array.from({ length: 20 }, (_, at) => `s-${at}`);
-  const outcomes = new Map<string, Outcome>();
-  const asked: string[] = [];
+  const outcomes = new Map<string, TerminationOutcome>();
+  const requests: string[] = [];
   let [now, most] = [0, 0];
-  await endAll(names, "noon", (name, outcome) => outcomes.set(name, outcome), async (name, reason) => {
-    asked.push(`${name} ${reason}`);
+  await terminateAll(names, "noon", (name, outcome) => outcomes.set(name, outcome), async (name, reason) => {
+    requests.push(`${name} ${reason}`);
     most = Math.max(most, ++now);
     await Promise.resolve();
     now--;
-    return name === "s-3" ? { state: "failed", error: "no" } : { state: "asked" };
+    return name === "s-3" ? { state: "failed", error: "no" } : { state: "requested" };
   });
-  expect(asked).toEqual(names.map((name) => `${name} noon`));
+  expect(requests).toEqual(names.map((name) => `${name} noon`));
   expect(most).toBeLessThan(10);
   expect(outcomes.size).toBe(20);
   expect([...outcomes].filter(([, it]) => it.state === "failed").map(([name]) => name)).toEqual(["s-3"]);

@@ -1,28 +1,26 @@
-// Asking for the end of many sessions: a few at a time, and each with an outcome of its own.
+// Terminates many sessions, a few at a time.
 
-import { Refused, sentence, terminate } from "../api";
+import { hasStatus, terminateSession, toErrorMessage } from "../api/client";
 
-/** How many are asked for at a time. */
-const AT_A_TIME = 6;
+const MAX_CONCURRENT = 6;
 
-/** What became of asking; whether a session has ended, the live list says. */
-export type Outcome = { state: "waiting" | "asked" | "gone" } | { state: "failed"; error: string };
+/** The outcome of a request to terminate a session. The feed says when the session has ended. */
+export type TerminationOutcome = { state: "requested" | "alreadyEnded" } | { state: "failed"; error: string };
 
-async function one(name: string, reason: string): Promise<Outcome> {
+async function terminateOne(name: string, reason: string): Promise<TerminationOutcome> {
   try {
-    await terminate(name, reason);
-    return { state: "asked" };
+    await terminateSession(name, reason);
+    return { state: "requested" };
   } catch (error) {
-    const gone = error instanceof Refused && (error.status === 404 || error.status === 409);
-    return gone ? { state: "gone" } : { state: "failed", error: sentence(error) };
+    return hasStatus(error, 404, 409) ? { state: "alreadyEnded" } : { state: "failed", error: toErrorMessage(error) };
   }
 }
 
-/** Asks for the end of each, and says of each what became of it. */
-export async function endAll(names: readonly string[], reason: string, note: (name: string, outcome: Outcome) => void, end = one): Promise<void> {
-  const waiting = [...names];
+/** Terminates each session, and reports each outcome. */
+export async function terminateAll(names: readonly string[], reason: string, onOutcome: (name: string, outcome: TerminationOutcome) => void, terminate = terminateOne): Promise<void> {
+  const queue = [...names];
   const worker = async (): Promise<void> => {
-    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) note(name, await end(name, reason));
+    for (let name = queue.shift(); name !== undefined; name = queue.shift()) onOutcome(name, await terminate(name, reason));
   };
-  await Promise.all(Array.from({ length: AT_A_TIME }, worker));
+  await Promise.all(Array.from({ length: MAX_CONCURRENT }, worker));
 }

@@ -1,9 +1,11 @@
-// A client of SFTP, version 3: requests go at once, and answers come in any order.
+// A client of SFTP version 3. Requests are sent at once; replies may come in any order.
 
-import { type Attributes, type Bytes, type Field, Flag, Malformed, packet, Packets, Reader, Status, Type } from "./packets";
+import {
+  type Attributes, type Bytes, encodePacket, type Field, MalformedPacketError, PacketDecoder, PacketReader, Status, Type,
+} from "./packets";
 
-/** The server has refused something. */
-export class Refused extends Error {
+/** A status other than OK from the server. */
+export class SftpStatusError extends Error {
   constructor(
     readonly code: number,
     message: string,
@@ -12,167 +14,165 @@ export class Refused extends Error {
   }
 }
 
-/** There is no server any more; the message says why, if that is known. */
-export class Gone extends Error {}
+/** The connection to the server has ended; the message says why, if that is known. */
+export class SftpClosedError extends Error {}
 
 /** An entry of a directory. */
-export interface Entry extends Attributes {
+export interface DirectoryEntry extends Attributes {
   name: string;
 }
 
 export type Handle = Bytes;
 
 interface Pending {
-  answered: (type: number, answer: Reader) => void;
-  failed: (error: Error) => void;
+  onReply: (type: number, reply: PacketReader) => void;
+  onError: (error: Error) => void;
 }
 
-export class Sftp {
-  private readonly packets = new Packets();
+export class SftpClient {
+  private readonly decoder = new PacketDecoder();
   private readonly pending = new Map<number, Pending>();
-  private last = 0;
-  private gone: Gone | Malformed | null = null;
+  private lastId = 0;
+  private closedError: SftpClosedError | MalformedPacketError | null = null;
 
-  /** `send` takes what is for the server; the first of it goes now. */
+  /** `send` passes bytes to the server. The constructor sends the INIT packet. */
   constructor(private readonly send: (bytes: Bytes) => void) {
-    send(packet(Type.init, 3));
+    send(encodePacket(Type.init, 3));
   }
 
-  /** Bytes of the server's. */
-  heard(bytes: Bytes): void {
-    if (this.gone) return;
+  /** Takes bytes from the server. */
+  receive(bytes: Bytes): void {
+    if (this.closedError) return;
     try {
-      this.packets.add(bytes);
-      for (let next = this.packets.next(); next; next = this.packets.next()) this.answer(new Reader(next));
+      this.decoder.add(bytes);
+      for (let next = this.decoder.next(); next; next = this.decoder.next()) this.handleReply(new PacketReader(next));
     } catch (error) {
-      if (!(error instanceof Malformed)) throw error;
+      if (!(error instanceof MalformedPacketError)) throw error;
       this.fail(error);
     }
   }
 
-  /** Nothing more will come. */
-  closed(why: string): void {
-    this.fail(new Gone(why));
+  /** Fails all pending and future requests. */
+  disconnected(reason: string): void {
+    this.fail(new SftpClosedError(reason));
   }
 
-  private fail(why: Gone | Malformed): void {
-    this.gone ??= why;
+  private fail(reason: SftpClosedError | MalformedPacketError): void {
+    this.closedError ??= reason;
     const all = [...this.pending.values()];
     this.pending.clear();
-    for (const { failed } of all) failed(this.gone);
+    for (const { onError } of all) onError(this.closedError);
   }
 
-  /** The whole name of a file or directory, without links. */
+  /** Resolves a path to an absolute one without links. */
   realpath(path: string): Promise<string> {
-    return this.ask(Type.realpath, [path], Type.name, (answer) => {
-      answer.number();
-      return answer.text();
+    return this.request(Type.realpath, [path], Type.name, (reply) => {
+      reply.readUint32();
+      return reply.readText();
     });
   }
 
   stat(path: string): Promise<Attributes> {
-    return this.ask(Type.stat, [path], Type.attrs, (answer) => answer.attributes());
+    return this.request(Type.stat, [path], Type.attrs, (reply) => reply.readAttributes());
   }
 
-  /** The same, of a link itself; null where there is nothing of the name. */
+  /** Like `stat`, but of a link itself. Returns null if there is no such file. */
   async lstat(path: string): Promise<Attributes | null> {
     try {
-      return await this.ask(Type.lstat, [path], Type.attrs, (answer) => answer.attributes());
+      return await this.request(Type.lstat, [path], Type.attrs, (reply) => reply.readAttributes());
     } catch (error) {
-      if (error instanceof Refused && error.code === Status.noSuchFile) return null;
+      if (error instanceof SftpStatusError && error.code === Status.noSuchFile) return null;
       throw error;
     }
   }
 
-  async list(path: string): Promise<Entry[]> {
-    const handle = await this.ask(Type.opendir, [path], Type.handle, (answer) => answer.string());
+  async list(path: string): Promise<DirectoryEntry[]> {
+    const handle = await this.request(Type.opendir, [path], Type.handle, (reply) => reply.readBytes());
     try {
-      const all: Entry[] = [];
-      for (let some = await this.readdir(handle); some; some = await this.readdir(handle)) all.push(...some);
+      const all: DirectoryEntry[] = [];
+      for (let batch = await this.readdir(handle); batch; batch = await this.readdir(handle)) all.push(...batch);
       return all.filter(({ name }) => name !== "." && name !== "..");
     } finally {
       await this.close(handle);
     }
   }
 
-  private readdir(handle: Handle): Promise<Entry[] | null> {
-    return this.untilEnd(this.ask(Type.readdir, [handle], Type.name, entries));
+  private readdir(handle: Handle): Promise<DirectoryEntry[] | null> {
+    return this.nullAtEof(this.request(Type.readdir, [handle], Type.name, readEntries));
   }
 
-  /** Opens a file; `flags` are some of `Flag`. */
+  /** Opens a file; `flags` are values of `Flag`. */
   open(path: string, flags: number): Promise<Handle> {
-    return this.ask(Type.open, [path, flags, 0], Type.handle, (answer) => answer.string());
+    return this.request(Type.open, [path, flags, 0], Type.handle, (reply) => reply.readBytes());
   }
 
   close(handle: Handle): Promise<void> {
-    return this.done(Type.close, handle);
+    return this.requestStatus(Type.close, handle);
   }
 
-  /** What is in a file from there on, and no more than `length`; null at its end. */
+  /** Reads up to `length` bytes from an offset; returns null at the end of the file. */
   read(handle: Handle, offset: number, length: number): Promise<Bytes | null> {
-    return this.untilEnd(this.ask(Type.read, [handle, BigInt(offset), length], Type.data, (answer) => answer.string()));
+    return this.nullAtEof(this.request(Type.read, [handle, BigInt(offset), length], Type.data, (reply) => reply.readBytes()));
   }
 
   write(handle: Handle, offset: number, bytes: Bytes): Promise<void> {
-    return this.done(Type.write, handle, BigInt(offset), bytes);
+    return this.requestStatus(Type.write, handle, BigInt(offset), bytes);
   }
 
   remove(path: string): Promise<void> {
-    return this.done(Type.remove, path);
+    return this.requestStatus(Type.remove, path);
   }
 
-  private async untilEnd<T>(answer: Promise<T>): Promise<T | null> {
+  private async nullAtEof<T>(reply: Promise<T>): Promise<T | null> {
     try {
-      return await answer;
+      return await reply;
     } catch (error) {
-      if (error instanceof Refused && error.code === Status.eof) return null;
+      if (error instanceof SftpStatusError && error.code === Status.eof) return null;
       throw error;
     }
   }
 
-  private done(type: number, ...fields: Field[]): Promise<void> {
-    return this.ask(type, fields, Type.status, () => undefined);
+  private requestStatus(type: number, ...fields: Field[]): Promise<void> {
+    return this.request(type, fields, Type.status, () => undefined);
   }
 
-  private ask<T>(type: number, fields: readonly Field[], expected: number, understand: (answer: Reader) => T): Promise<T> {
-    return new Promise((resolve, failed) => {
-      if (this.gone) return failed(this.gone);
-      const id = (this.last = (this.last + 1) >>> 0);
-      const answered = (type: number, answer: Reader): void => {
-        const refused = type === Type.status ? status(answer) : null;
-        if (refused) failed(refused);
-        else if (type !== expected) throw new Malformed("an answer is to another question");
-        else resolve(understand(answer));
+  private request<T>(type: number, fields: readonly Field[], expected: number, parse: (reply: PacketReader) => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.closedError) return reject(this.closedError);
+      const id = (this.lastId = (this.lastId + 1) >>> 0);
+      const onReply = (type: number, reply: PacketReader): void => {
+        const error = type === Type.status ? readStatus(reply) : null;
+        if (error) reject(error);
+        else if (type !== expected) throw new MalformedPacketError("a reply has an unexpected type");
+        else resolve(parse(reply));
       };
-      this.pending.set(id, { answered, failed });
-      this.send(packet(type, id, ...fields));
+      this.pending.set(id, { onReply, onError: reject });
+      this.send(encodePacket(type, id, ...fields));
     });
   }
 
-  private answer(answer: Reader): void {
-    const type = answer.byte();
+  private handleReply(reply: PacketReader): void {
+    const type = reply.readUint8();
     if (type === Type.version) return;
-    const id = answer.number();
+    const id = reply.readUint32();
     const pending = this.pending.get(id);
-    if (!pending) throw new Malformed("an answer is to no question");
-    // It stays until it is understood: what cannot be fails it with all others.
-    pending.answered(type, answer);
+    if (!pending) throw new MalformedPacketError("a reply has an unknown request ID");
+    // Remove it only after parsing: a malformed reply fails it together with all others.
+    pending.onReply(type, reply);
     this.pending.delete(id);
   }
 }
 
-function status(answer: Reader): Refused | null {
-  const code = answer.number();
-  return code === Status.ok ? null : new Refused(code, answer.text());
+function readStatus(reply: PacketReader): SftpStatusError | null {
+  const code = reply.readUint32();
+  return code === Status.ok ? null : new SftpStatusError(code, reply.readText());
 }
 
-function entries(answer: Reader): Entry[] {
-  return Array.from({ length: answer.number() }, () => {
-    const name = answer.text();
-    // As `ls -l` would have it: for people.
-    answer.string();
-    return { name, ...answer.attributes() };
+function readEntries(reply: PacketReader): DirectoryEntry[] {
+  return Array.from({ length: reply.readUint32() }, () => {
+    const name = reply.readText();
+    // Skip the long name, which is like a line of `ls -l`.
+    reply.readBytes();
+    return { name, ...reply.readAttributes() };
   });
 }
-
-export { Flag };

@@ -1,6 +1,6 @@
-// Packets of SFTP, version 3 (draft-ietf-secsh-filexfer-02).
+// Packets of SFTP version 3 (draft-ietf-secsh-filexfer-02).
 
-import { decoded, encoded } from "./text";
+import { decodeFileName, encodeFileName } from "./fileNames";
 
 export const Type = {
   init: 1, version: 2, open: 3, close: 4, read: 5, write: 6, lstat: 7, opendir: 11, readdir: 12, remove: 13, realpath: 16, stat: 17,
@@ -9,28 +9,31 @@ export const Type = {
 
 export const Status = { ok: 0, eof: 1, noSuchFile: 2, permissionDenied: 3, failure: 4, unsupported: 8 } as const;
 
-/** How a file is opened. */
+/** Flags for opening a file. */
 export const Flag = { read: 1, write: 2, create: 8, truncate: 16, exclusive: 32 } as const;
+
+/** Which attributes follow in an ATTRS structure. */
+const AttributeFlag = { size: 1, owner: 2, permissions: 4, times: 8, extended: 0x8000_0000 } as const;
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A number of 32 bits, one of 64, or a string with its length before it. */
+/** A uint32, a uint64, or a string with its length before it. */
 export type Field = number | bigint | string | Bytes;
 
 export interface Attributes {
   size: number | null;
-  /** The type of file and its permissions, as in `stat`. */
+  /** File type and permissions, as in stat(2). */
   mode: number | null;
-  /** Seconds since 1970. */
+  /** The modification time, in seconds since 1970. */
   modified: number | null;
 }
 
-/** No packet is longer that a server sends. */
-export const LONGEST = 256 * 1024 + 1024;
+/** Servers send no longer packets. */
+export const MAX_PACKET_BYTES = 256 * 1024 + 1024;
 
-/** A packet with its length. */
-export function packet(type: number, ...fields: Field[]): Bytes {
-  const parts = fields.map((field) => (typeof field === "string" ? encoded(field) : field));
+/** Encodes a packet, with its length. */
+export function encodePacket(type: number, ...fields: Field[]): Bytes {
+  const parts = fields.map((field) => (typeof field === "string" ? encodeFileName(field) : field));
   const length = parts.reduce<number>((sum, part) => sum + sizeOf(part), 1);
   const bytes = new Uint8Array(4 + length);
   const view = new DataView(bytes.buffer);
@@ -54,11 +57,11 @@ function sizeOf(part: number | bigint | Bytes): number {
   return typeof part === "bigint" ? 8 : 4 + part.length;
 }
 
-/** What is no packet: whoever sent it is no server of SFTP. */
-export class Malformed extends Error {}
+/** Bytes that are not a valid packet. The other side is probably not an SFTP server. */
+export class MalformedPacketError extends Error {}
 
 /** Reads the fields of a packet. */
-export class Reader {
+export class PacketReader {
   private at = 0;
   private readonly view: DataView;
 
@@ -66,89 +69,98 @@ export class Reader {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
-  byte(): number {
+  readUint8(): number {
     return this.view.getUint8(this.skip(1));
   }
 
-  number(): number {
+  readUint32(): number {
     return this.view.getUint32(this.skip(4));
   }
 
-  /** One of 64 bits, as precisely as a number can be. */
-  long(): number {
+  /** Reads a uint64; values above 2^53 lose precision. */
+  readUint64(): number {
     return Number(this.view.getBigUint64(this.skip(8)));
   }
 
-  string(): Bytes {
-    const length = this.number();
+  readBytes(): Bytes {
+    const length = this.readUint32();
     const from = this.skip(length);
     return this.bytes.subarray(from, from + length);
   }
 
-  text(): string {
-    return decoded(this.string());
+  readText(): string {
+    return decodeFileName(this.readBytes());
   }
 
-  attributes(): Attributes {
-    const flags = this.number();
-    const size = flags & 1 ? this.long() : null;
-    if (flags & 2) this.skip(8);
-    const mode = flags & 4 ? this.number() : null;
-    if (flags & 8) this.skip(4);
-    const modified = flags & 8 ? this.number() : null;
-    if (flags & 0x8000_0000) for (let count = this.number(); count > 0; count--) this.skip(this.number()), this.skip(this.number());
+  readAttributes(): Attributes {
+    const flags = this.readUint32();
+    const size = flags & AttributeFlag.size ? this.readUint64() : null;
+    if (flags & AttributeFlag.owner) this.skip(8);
+    const mode = flags & AttributeFlag.permissions ? this.readUint32() : null;
+    // The access time comes before the modification time.
+    if (flags & AttributeFlag.times) this.skip(4);
+    const modified = flags & AttributeFlag.times ? this.readUint32() : null;
+    if (flags & AttributeFlag.extended) this.skipExtended();
     return { size, mode, modified };
+  }
+
+  /** Skips pairs of a name and a value. */
+  private skipExtended(): void {
+    for (let count = this.readUint32(); count > 0; count--) {
+      this.readBytes();
+      this.readBytes();
+    }
   }
 
   private skip(bytes: number): number {
     const from = this.at;
-    if (from + bytes > this.bytes.length) throw new Malformed("a packet ends too soon");
+    if (from + bytes > this.bytes.length) throw new MalformedPacketError("a packet ends too soon");
     this.at += bytes;
     return from;
   }
 }
 
-/** Puts packets together of however many pieces. */
-export class Packets {
-  private pieces: Bytes[] = [];
-  private waiting = 0;
+/** Splits a stream of bytes into packets. */
+export class PacketDecoder {
+  private chunks: Bytes[] = [];
+  private bufferedBytes = 0;
 
-  add(piece: Bytes): void {
-    this.pieces.push(piece);
-    this.waiting += piece.length;
+  add(chunk: Bytes): void {
+    this.chunks.push(chunk);
+    this.bufferedBytes += chunk.length;
   }
 
-  /** The next packet without its length, if all of it is there. */
+  /** Returns the next complete packet without its length, or null. */
   next(): Bytes | null {
-    if (this.waiting < 4) return null;
-    const head = this.together(4);
+    if (this.bufferedBytes < 4) return null;
+    const head = this.contiguous(4);
     const length = new DataView(head.buffer, head.byteOffset, 4).getUint32(0);
-    if (length < 1 || length > LONGEST) throw new Malformed("a packet is too long");
-    if (this.waiting < 4 + length) return null;
-    const all = this.together(4 + length);
-    this.pieces[0] = all.subarray(4 + length);
-    this.waiting -= 4 + length;
+    if (length < 1 || length > MAX_PACKET_BYTES) throw new MalformedPacketError("a packet is too long");
+    if (this.bufferedBytes < 4 + length) return null;
+    const all = this.contiguous(4 + length);
+    this.chunks[0] = all.subarray(4 + length);
+    this.bufferedBytes -= 4 + length;
     return all.subarray(4, 4 + length);
   }
 
-  /** The first piece, which has as many bytes at the least. */
-  private together(bytes: number): Bytes {
-    let [first] = this.pieces;
+  /** Returns the first chunk, after joining chunks if it is shorter than `bytes`. */
+  private contiguous(bytes: number): Bytes {
+    let [first] = this.chunks;
     if (!first || first.length < bytes) {
-      first = joined(this.pieces, this.waiting);
-      this.pieces = [first];
+      first = concatBytes(this.chunks, this.bufferedBytes);
+      this.chunks = [first];
     }
     return first;
   }
 }
 
-/** Pieces as one, which has as many bytes as all of them. */
-export function joined(pieces: readonly Bytes[], length: number): Bytes {
+/** Concatenates chunks with a known total length. */
+export function concatBytes(chunks: readonly Bytes[], length: number): Bytes {
   const all = new Uint8Array(length);
   let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
   }
   return all;
 }

@@ -1,96 +1,95 @@
-// Files, whole: many requests are under way at once, so that a long way costs little.
+// Uploads and downloads of whole files, with many requests in flight to make up for latency.
 
-import { type Handle, type Sftp } from "./client";
-import { type Bytes, Flag, joined } from "./packets";
+import { type Handle, type SftpClient } from "./client";
+import { type Bytes, concatBytes, Flag } from "./packets";
 
-/** How much one request is about: servers give no more at a time. */
-const PIECE = 32 * 1024;
-/** How many are under way. */
-const AHEAD = 32;
-/** How much of a download is in the page's memory: the browser may keep the rest elsewhere. */
-const IN_MEMORY = 8 * 1024 * 1024;
-/** How much of an upload is read at once. */
-const READ = 16 * PIECE;
+/** The size of a request. Servers return no more at a time. */
+const REQUEST_BYTES = 32 * 1024;
+const MAX_IN_FLIGHT = 32;
+/** Downloaded bytes in the page's memory; the browser may store blobs elsewhere. */
+const MAX_MEMORY_BYTES = 8 * 1024 * 1024;
+/** Bytes of an upload that are read at once. */
+const READ_BYTES = 16 * REQUEST_BYTES;
 
-/** Of another type a browser adds to the name what it holds for one's ending. */
-const BINARY = { type: "application/octet-stream" };
+/** With another type a browser may append an extension to the name. */
+const BLOB_OPTIONS = { type: "application/octet-stream" };
 
-/** There is something of the name. */
-export class Exists extends Error {}
+/** The file to create exists. */
+export class FileExistsError extends Error {}
 
-export interface Going {
-  /** Is told of so many bytes more. */
-  went: (bytes: number) => void;
+export interface TransferOptions {
+  /** Called with the number of bytes that were transferred since the last call. */
+  onProgress: (bytes: number) => void;
   signal: AbortSignal;
 }
 
-/** What is in a file. */
-export async function download(sftp: Sftp, path: string, { went, signal }: Going): Promise<Blob> {
+/** Downloads a file. */
+export async function download(sftp: SftpClient, path: string, { onProgress, signal }: TransferOptions): Promise<Blob> {
   const handle = await sftp.open(path, Flag.read);
   const blobs: Blob[] = [];
   let parts: Bytes[] = [];
   let kept = 0;
   try {
-    for await (const piece of pieces(sftp, handle)) {
+    for await (const chunk of readChunks(sftp, handle)) {
       signal.throwIfAborted();
-      went(piece.length);
-      parts.push(piece);
-      kept += piece.length;
-      if (kept >= IN_MEMORY) {
-        blobs.push(new Blob(parts, BINARY));
+      onProgress(chunk.length);
+      parts.push(chunk);
+      kept += chunk.length;
+      if (kept >= MAX_MEMORY_BYTES) {
+        blobs.push(new Blob(parts, BLOB_OPTIONS));
         [parts, kept] = [[], 0];
       }
     }
     signal.throwIfAborted();
-    return new Blob([...blobs, ...parts], BINARY);
+    return new Blob([...blobs, ...parts], BLOB_OPTIONS);
   } finally {
     await sftp.close(handle).catch(() => undefined);
   }
 }
 
-/** What is in a file, in order, to its end, wherever that is: its size is what it was. */
-async function* pieces(sftp: Sftp, handle: Handle): AsyncGenerator<Bytes> {
-  const ahead: Promise<Bytes>[] = [];
+/** Reads a file in order until its end. The size from `stat` may be outdated, so it is not used. */
+async function* readChunks(sftp: SftpClient, handle: Handle): AsyncGenerator<Bytes> {
+  const inFlight: Promise<Bytes>[] = [];
   let offset = 0;
-  const ask = (): void => {
-    const reading = whole(sftp, handle, offset);
-    // One that fails is heard of in its turn, or is not wanted any more.
+  const requestNext = (): void => {
+    const reading = readChunk(sftp, handle, offset);
+    // Avoids an unhandled rejection: the loop below awaits the request later, or not at all.
     reading.catch(() => undefined);
-    ahead.push(reading);
-    offset += PIECE;
+    inFlight.push(reading);
+    offset += REQUEST_BYTES;
   };
-  ask();
-  for (let first = ahead.shift(); first; first = ahead.shift()) {
-    const piece = await first;
-    if (piece.length > 0) yield piece;
-    if (piece.length < PIECE) return;
-    while (ahead.length < AHEAD) ask();
+  requestNext();
+  for (let first = inFlight.shift(); first; first = inFlight.shift()) {
+    const chunk = await first;
+    if (chunk.length > 0) yield chunk;
+    if (chunk.length < REQUEST_BYTES) return;
+    while (inFlight.length < MAX_IN_FLIGHT) requestNext();
   }
 }
 
-/** A piece, of which servers may give less at a time than there is. */
-async function whole(sftp: Sftp, handle: Handle, offset: number): Promise<Bytes> {
+/** Reads one chunk. Servers may return less than requested before the end of the file. */
+async function readChunk(sftp: SftpClient, handle: Handle, offset: number): Promise<Bytes> {
   const parts: Bytes[] = [];
   let length = 0;
-  while (length < PIECE) {
-    const part = await sftp.read(handle, offset + length, PIECE - length);
+  while (length < REQUEST_BYTES) {
+    const part = await sftp.read(handle, offset + length, REQUEST_BYTES - length);
     if (!part || part.length === 0) break;
     parts.push(part);
     length += part.length;
   }
   const [only] = parts;
-  return only && parts.length === 1 ? only : joined(parts, length);
+  return only && parts.length === 1 ? only : concatBytes(parts, length);
 }
 
-/** Makes a file of this name, or writes another one anew where that is wanted. A new one that is not whole goes again. */
-export async function upload(sftp: Sftp, file: Blob, path: string, overwrite: boolean, { went, signal }: Going): Promise<void> {
-  // Version 3 has no status for it.
-  if (!overwrite && (await sftp.lstat(path))) throw new Exists();
+/** Uploads a file, or replaces one if `overwrite` is set. Removes an incomplete new file. */
+export async function upload(sftp: SftpClient, file: Blob, path: string, overwrite: boolean, { onProgress, signal }: TransferOptions): Promise<void> {
+  // Version 3 has no status for an existing file.
+  if (!overwrite && (await sftp.lstat(path))) throw new FileExistsError();
   signal.throwIfAborted();
   const handle = await sftp.open(path, Flag.write | Flag.create | (overwrite ? Flag.truncate : Flag.exclusive));
   try {
-    // Once, whatever comes of it: a server may give the handle to the next at once.
-    await write(sftp, handle, file, { went, signal }).finally(() => sftp.close(handle));
+    // Close the handle exactly once: a server may reuse its name for the next file.
+    await writeFile(sftp, handle, file, { onProgress, signal }).finally(() => sftp.close(handle));
     signal.throwIfAborted();
   } catch (error) {
     if (!overwrite) await sftp.remove(path).catch(() => undefined);
@@ -98,22 +97,22 @@ export async function upload(sftp: Sftp, file: Blob, path: string, overwrite: bo
   }
 }
 
-async function write(sftp: Sftp, handle: Handle, file: Blob, { went, signal }: Going): Promise<void> {
-  const going = new Set<Promise<void>>();
-  for (let from = 0; from < file.size; from += READ) {
-    const bytes = new Uint8Array(await file.slice(from, from + READ).arrayBuffer());
-    for (let at = 0; at < bytes.length; at += PIECE) {
-      while (going.size >= AHEAD) await Promise.race(going);
+async function writeFile(sftp: SftpClient, handle: Handle, file: Blob, { onProgress, signal }: TransferOptions): Promise<void> {
+  const inFlight = new Set<Promise<void>>();
+  for (let from = 0; from < file.size; from += READ_BYTES) {
+    const bytes = new Uint8Array(await file.slice(from, from + READ_BYTES).arrayBuffer());
+    for (let at = 0; at < bytes.length; at += REQUEST_BYTES) {
+      while (inFlight.size >= MAX_IN_FLIGHT) await Promise.race(inFlight);
       signal.throwIfAborted();
-      const piece = bytes.subarray(at, at + PIECE);
-      const writing = sftp.write(handle, from + at, piece).then(() => {
-        going.delete(writing);
-        went(piece.length);
+      const chunk = bytes.subarray(at, at + REQUEST_BYTES);
+      const writing = sftp.write(handle, from + at, chunk).then(() => {
+        inFlight.delete(writing);
+        onProgress(chunk.length);
       });
-      // It is waited for below; until then nobody need hear of it.
+      // Avoids an unhandled rejection until the request is awaited below.
       writing.catch(() => undefined);
-      going.add(writing);
+      inFlight.add(writing);
     }
   }
-  await Promise.all(going);
+  await Promise.all(inFlight);
 }

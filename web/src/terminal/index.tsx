@@ -1,103 +1,100 @@
-// The web terminal: a shell on a target, in the page.
+// The page of the web terminal, with its search box and files panel.
 
 import { type ReactNode, useEffect, useRef, useState } from "react";
-import type { Me } from "../api";
-import { Files } from "./Files";
-import { Search } from "./Search";
+import type { CurrentUser } from "../api/types";
+import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
+import { usePartTranslation } from "../i18n";
+import { FilesPanel } from "./FilesPanel";
+import { messages, type TerminalTranslate } from "./messages";
+import { gatewayOrigin } from "./protocol";
+import { SearchBox } from "./SearchBox";
 import "./style.css";
-import { type Phase, Visit } from "./visit";
-import { base } from "./wire";
-import { useWords, type Words } from "./words";
+import { type Phase, type TerminalAddress, TerminalSession } from "./terminalSession";
 
-/** The panel of files: one that is hidden goes on with what is on its way. */
-type Panel = "closed" | "open" | "hidden";
+/** The state of the files panel. A hidden panel continues its transfers. */
+type PanelState = "closed" | "open" | "hidden";
 
-export default function Terminal({ target, login, me }: { target: string; login: string | null; me: Me }): ReactNode {
-  const words = useWords();
-  const site = base(me.terminal_origin, location.href);
+export default function TerminalPart({ target, login, me }: { target: string; login: string | null; me: CurrentUser }): ReactNode {
+  const t = usePartTranslation(messages);
+  const origin = gatewayOrigin(me.terminal_origin, location.href);
   const [phase, setPhase] = useState<Phase>({ state: "connecting" });
-  const [searching, setSearching] = useState(0);
-  const [files, setFiles] = useState<Panel>("closed");
-  const [host, visit] = useVisit({ base: site, target, login }, words, setPhase, () => setSearching((times) => times + 1));
-  const [reader, setReader] = useReader(visit);
-  useGuard(visit, phase.state === "live");
-  const session = phase.state === "connecting" ? null : phase.session;
-  const live = phase.state === "live";
-  const back = (): void => visit?.screen.focus();
+  const [searchCount, setSearchCount] = useState(0);
+  const [filesPanel, setFilesPanel] = useState<PanelState>("closed");
+  const openSearch = (): void => setSearchCount((count) => count + 1);
+  const [host, terminalSession] = useTerminalSession({ origin, target, login }, t, setPhase, openSearch);
+  const [screenReader, setScreenReader] = useScreenReaderMode();
   useEffect(() => {
-    if (phase.state === "connecting") setFiles("closed");
+    if (terminalSession) terminalSession.screen.screenReaderMode = screenReader;
+  }, [terminalSession, screenReader]);
+  useLeaveGuard(terminalSession, phase.state === "live");
+  const session = phase.state === "connecting" ? null : phase.session;
+  const isLive = phase.state === "live";
+  const focusScreen = (): void => terminalSession?.screen.focus();
+  useEffect(() => {
+    if (phase.state === "connecting") setFilesPanel("closed");
   }, [phase.state]);
   useEffect(() => {
-    if (files === "closed") visit?.closeFiles();
-  }, [visit, files]);
+    if (filesPanel === "closed") terminalSession?.closeFiles();
+  }, [terminalSession, filesPanel]);
   return (
     <main className="page shell">
       <div className="shell-head">
         <h1>{session ? `${session.login}@${session.target}` : login ? `${login}@${target}` : target}</h1>
-        <State phase={phase} words={words} />
-        {session && <a className="shell-session" href={`/sessions/${encodeURIComponent(session.name)}`} target="_blank" rel="noopener" title={words("sessionLink", session.name)}>{session.name}</a>}
+        <PhaseText phase={phase} t={t} />
+        {session && <a className="shell-session" href={`/sessions/${encodeURIComponent(session.name)}`} target="_blank" rel="noopener" title={t("sessionLink", session.name)}>{session.name}</a>}
         <span className="fill" />
-        {phase.state === "over" && <button type="button" className="main" onClick={() => visit?.start()}>{words("newSession")}</button>}
-        <button type="button" onClick={() => setSearching((times) => times + 1)} title="Ctrl+Shift+F">{words("search")}</button>
-        {session?.files && <button type="button" aria-expanded={files === "open"} disabled={!live} onClick={() => setFiles(files === "open" ? "hidden" : "open")}>{words("files")}</button>}
-        <button type="button" aria-pressed={reader} onClick={() => setReader(!reader)}>{words("reader")}</button>
+        {phase.state === "ended" && <button type="button" className="main" onClick={() => terminalSession?.start()}>{t("newSession")}</button>}
+        <button type="button" onClick={openSearch} title="Ctrl+Shift+F">{t("search")}</button>
+        {session?.files && <button type="button" aria-expanded={filesPanel === "open"} disabled={!isLive} onClick={() => setFilesPanel(filesPanel === "open" ? "hidden" : "open")}>{t("files")}</button>}
+        <button type="button" aria-pressed={screenReader} onClick={() => setScreenReader(!screenReader)}>{t("screenReader")}</button>
       </div>
       <div className="shell-body">
         <div className="shell-screen">
-          {visit && searching > 0 && <Search key={searching} screen={visit.screen} words={words} onClose={() => { setSearching(0); back(); }} />}
-          <div className="shell-host" ref={host} role="group" aria-label={words("label", target)} />
+          {terminalSession && searchCount > 0 && <SearchBox key={searchCount} screen={terminalSession.screen} t={t} onClose={() => { setSearchCount(0); focusScreen(); }} />}
+          <div className="shell-host" ref={host} role="group" aria-label={t("label", target)} />
         </div>
-        {visit && session && files !== "closed" && <Files key={session.id} target={session.target} open={() => visit.openFiles()} words={words} hidden={files === "hidden"} onClose={(busy) => { setFiles(busy ? "hidden" : "closed"); back(); }} />}
+        {terminalSession && session && filesPanel !== "closed" && <FilesPanel key={session.id} target={session.target} open={() => terminalSession.openFiles()} t={t} hidden={filesPanel === "hidden"} onClose={(isBusy) => { setFilesPanel(isBusy ? "hidden" : "closed"); focusScreen(); }} />}
       </div>
     </main>
   );
 }
 
-function State({ phase, words }: { phase: Phase; words: Words }): ReactNode {
-  const text = phase.state === "over" ? words("over", phase.why) : words(phase.state);
+function PhaseText({ phase, t }: { phase: Phase; t: TerminalTranslate }): ReactNode {
+  const text = phase.state === "ended" ? t("endedState", phase.reason) : t(phase.state);
   return <span className={`shell-state ${phase.state}`} role="status" data-testid="state">{text}</span>;
 }
 
-/** A visit to the target for as long as the page shows it. */
-function useVisit(where: { base: string; target: string; login: string | null }, words: Words, onPhase: (phase: Phase) => void, onSearch: () => void) {
+/** Opens a terminal in the element of the returned ref. */
+function useTerminalSession(address: TerminalAddress, t: TerminalTranslate, onPhase: (phase: Phase) => void, onSearch: () => void) {
   const host = useRef<HTMLDivElement>(null);
-  const [visit, setVisit] = useState<Visit | null>(null);
-  const now = useRef(words);
+  const [session, setSession] = useState<TerminalSession | null>(null);
+  const latestTranslate = useRef(t);
   useEffect(() => {
-    now.current = words;
+    latestTranslate.current = t;
   });
-  const { base, target, login } = where;
+  const { origin, target, login } = address;
   useEffect(() => {
     if (!host.current) return;
-    const visit = new Visit(host.current, { base, target, login }, () => now.current, { phase: onPhase, search: onSearch });
-    setVisit(visit);
-    return () => visit.close();
-    // What the visit calls is always the same to it.
-  }, [base, target, login]);
-  return [host, visit] as const;
+    const session = new TerminalSession(host.current, { origin, target, login }, () => latestTranslate.current, { onPhase, onSearch });
+    setSession(session);
+    return () => session.close();
+    // The callbacks behave the same in each render.
+  }, [origin, target, login]);
+  return [host, session] as const;
 }
 
-/** A tab that is closed ends its session at once, and asks before. */
-function useGuard(visit: Visit | null, live: boolean): void {
+/** Asks before the tab is closed during a session, and ends the session at once when it is closed. */
+function useLeaveGuard(session: TerminalSession | null, isLive: boolean): void {
   useEffect(() => {
-    const hide = (): void => visit?.hide();
-    window.addEventListener("pagehide", hide);
-    return () => window.removeEventListener("pagehide", hide);
-  }, [visit]);
+    const onPageHide = (): void => session?.leavePage();
+    window.addEventListener("pagehide", onPageHide);
+    return () => window.removeEventListener("pagehide", onPageHide);
+  }, [session]);
   useEffect(() => {
-    if (!live) return;
-    const question = (event: BeforeUnloadEvent): void => event.preventDefault();
-    window.addEventListener("beforeunload", question);
-    return () => window.removeEventListener("beforeunload", question);
-  }, [live]);
+    if (!isLive) return;
+    const confirm = (event: BeforeUnloadEvent): void => event.preventDefault();
+    window.addEventListener("beforeunload", confirm);
+    return () => window.removeEventListener("beforeunload", confirm);
+  }, [isLive]);
 }
 
-/** Whether screen readers can read the terminal, which costs time on each line. */
-function useReader(visit: Visit | null): [boolean, (on: boolean) => void] {
-  const [on, setOn] = useState(() => localStorage.getItem("screenReader") === "on");
-  useEffect(() => {
-    if (visit) visit.screen.readable = on;
-    localStorage.setItem("screenReader", on ? "on" : "");
-  }, [visit, on]);
-  return [on, setOn];
-}

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { type Deed, deed, type Key } from "./keys";
+import { type KeyAction, keyAction, type KeyPress } from "./keys";
 
-const key = (text: string, rest: Partial<Key> = {}): Key => {
+const key = (text: string, rest: Partial<KeyPress> = {}): KeyPress => {
   const parts = text.split("+");
   const name = parts.at(-1) ?? "";
   return {
@@ -9,31 +9,31 @@ const key = (text: string, rest: Partial<Key> = {}): Key => {
     ctrlKey: parts.includes("ctrl"), shiftKey: parts.includes("shift"), altKey: parts.includes("alt"), metaKey: parts.includes("meta"), ...rest,
   };
 };
-const LIVE = { selected: false, over: false };
-const SELECTED = { selected: true, over: false };
-const OVER = { selected: false, over: true };
+const LIVE = { hasSelection: false, isEnded: false };
+const SELECTED = { hasSelection: true, isEnded: false };
+const OVER = { hasSelection: false, isEnded: true };
 
-it.each<[string, Key, typeof LIVE, Deed]>([
-  ["a letter is the shell's", key("r"), LIVE, "send"],
-  ["Ctrl+C is the shell's", key("ctrl+c"), LIVE, "send"],
-  ["but copies what is selected", key("ctrl+c"), SELECTED, "copy"],
-  ["so does Ctrl+Shift+C", key("ctrl+shift+C"), SELECTED, "copy"],
-  ["which opens no inspector", key("ctrl+shift+C"), LIVE, "nothing"],
-  ["Ctrl+Shift+V is pasted by the browser", key("ctrl+shift+V"), LIVE, "browser"],
-  ["Ctrl+V is the shell's", key("ctrl+v"), LIVE, "send"],
+it.each<[string, KeyPress, typeof LIVE, KeyAction]>([
+  ["a letter goes to the shell", key("r"), LIVE, "send"],
+  ["Ctrl+C goes to the shell", key("ctrl+c"), LIVE, "send"],
+  ["Ctrl+C copies a selection", key("ctrl+c"), SELECTED, "copy"],
+  ["Ctrl+Shift+C copies a selection", key("ctrl+shift+C"), SELECTED, "copy"],
+  ["Ctrl+Shift+C opens no inspector", key("ctrl+shift+C"), LIVE, "ignore"],
+  ["Ctrl+Shift+V leaves the paste to the browser", key("ctrl+shift+V"), LIVE, "browser"],
+  ["Ctrl+V goes to the shell", key("ctrl+v"), LIVE, "send"],
   ["Ctrl+Shift+F searches", key("ctrl+shift+F"), LIVE, "search"],
-  ["once a press", key("ctrl+shift+F", { type: "keyup" }), LIVE, "nothing"],
-  ["also on a Cyrillic keyboard", key("ctrl+c", { key: "с" }), SELECTED, "copy"],
-  ["and where letters have changed places", key("ctrl+c", { code: "KeyI" }), SELECTED, "copy"],
+  ["Ctrl+Shift+F searches once per press", key("ctrl+shift+F", { type: "keyup" }), LIVE, "ignore"],
+  ["Ctrl+C copies on a Cyrillic keyboard", key("ctrl+c", { key: "с" }), SELECTED, "copy"],
+  ["Ctrl+C copies on a remapped keyboard", key("ctrl+c", { code: "KeyI" }), SELECTED, "copy"],
   ["Cmd+C is not Ctrl+C", key("meta+c"), SELECTED, "send"],
   ["AltGr is not Ctrl", key("ctrl+alt+c"), SELECTED, "send"],
-  ["Enter is the shell's", key("Enter"), LIVE, "send"],
-  ["until there is none", key("Enter"), OVER, "again"],
-  ["which nothing else starts", key("r"), OVER, "browser"],
-  ["nor a finger that is lifted", key("Enter", { type: "keyup" }), OVER, "nothing"],
-  ["nor one that held it down since", key("Enter", { repeat: true }), OVER, "browser"],
-  ["nor a word that is chosen", key("Enter", { isComposing: true }), OVER, "browser"],
-  ["what is over can be copied", key("ctrl+c"), { selected: true, over: true }, "copy"],
+  ["Enter goes to the shell", key("Enter"), LIVE, "send"],
+  ["Enter restarts after the end", key("Enter"), OVER, "restart"],
+  ["no other key restarts", key("r"), OVER, "browser"],
+  ["the release of Enter does not restart", key("Enter", { type: "keyup" }), OVER, "ignore"],
+  ["a held Enter does not restart", key("Enter", { repeat: true }), OVER, "browser"],
+  ["Enter in an input method does not restart", key("Enter", { isComposing: true }), OVER, "browser"],
+  ["Ctrl+C copies after the end", key("ctrl+c"), { hasSelection: true, isEnded: true }, "copy"],
 ])("%s", (_, pressed, now, expected) => {
-  expect(deed(pressed, now)).toBe(expected);
+  expect(keyAction(pressed, now)).toBe(expected);
 });

@@ -1,6 +1,7 @@
-// What a key press does in the terminal.
+// The actions of keys in the web terminal.
 
-export interface Key {
+/** The properties of a `KeyboardEvent` that matter here. */
+export interface KeyPress {
   type: string;
   key: string;
   code: string;
@@ -9,41 +10,40 @@ export interface Key {
   altKey: boolean;
   metaKey: boolean;
   isComposing: boolean;
-  /** Whether it is held down. */
+  /** Whether the key is being held down. */
   repeat: boolean;
 }
 
-export interface Now {
+export interface TerminalState {
   /** Whether text is selected. */
-  selected: boolean;
-  /** Whether there is no session to type into. */
-  over: boolean;
+  hasSelection: boolean;
+  /** Whether the session has ended. */
+  isEnded: boolean;
 }
 
-/**
- * `send` is the shell's; `browser` is left to the browser, which pastes, for one; `nothing` is nobody's.
- */
-export type Deed = "send" | "browser" | "copy" | "search" | "again" | "nothing";
+/** `send` passes the key to the shell, `browser` leaves it to the browser (which pastes, for example), `ignore` drops it. */
+export type KeyAction = "send" | "browser" | "copy" | "search" | "restart" | "ignore";
 
-export function deed(key: Key, now: Now): Deed {
-  const letter = shortcut(key);
-  if (letter === "ctrl+shift+f") return press(key, "search");
-  // Without a selection too: the browser would open its inspector.
-  if (letter === "ctrl+shift+c") return press(key, now.selected ? "copy" : "nothing");
-  if (letter === "ctrl+shift+v") return "browser";
-  if (letter === "ctrl+c" && now.selected) return press(key, "copy");
-  if (!now.over) return "send";
-  if (key.key === "Enter" && !key.isComposing && !key.repeat) return press(key, "again");
+/** Decides what a key does. */
+export function keyAction(key: KeyPress, terminal: TerminalState): KeyAction {
+  const combination = shortcut(key);
+  if (combination === "ctrl+shift+f") return onlyOnKeyDown(key, "search");
+  // Without a selection too, or the browser opens its inspector.
+  if (combination === "ctrl+shift+c") return onlyOnKeyDown(key, terminal.hasSelection ? "copy" : "ignore");
+  if (combination === "ctrl+shift+v") return "browser";
+  if (combination === "ctrl+c" && terminal.hasSelection) return onlyOnKeyDown(key, "copy");
+  if (!terminal.isEnded) return "send";
+  if (key.key === "Enter" && !key.isComposing && !key.repeat) return onlyOnKeyDown(key, "restart");
   return "browser";
 }
 
-/** A press does it; letting go does nothing more. */
-function press(key: Key, deed: Deed): Deed {
-  return key.type === "keydown" ? deed : "nothing";
+/** Restricts an action to the press of a key; its release does nothing. */
+function onlyOnKeyDown(key: KeyPress, action: KeyAction): KeyAction {
+  return key.type === "keydown" ? action : "ignore";
 }
 
-/** Ctrl and a letter, as on a Latin keyboard where the keys have other letters. */
-function shortcut({ key, code, ctrlKey, shiftKey, altKey, metaKey }: Key): string {
+/** Returns a combination with Ctrl, like `ctrl+shift+c`. On a non-Latin keyboard the physical key counts. */
+function shortcut({ key, code, ctrlKey, shiftKey, altKey, metaKey }: KeyPress): string {
   if (!ctrlKey || altKey || metaKey) return "";
   const letter = /^[a-z]$/i.test(key) ? key : (/^Key([A-Z])$/.exec(code)?.[1] ?? "");
   return `ctrl+${shiftKey ? "shift+" : ""}${letter.toLowerCase()}`;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bastion_e2e::namespace::Account;
 use bastion_e2e::objects::{bastion_session, merge};
 use bastion_e2e::{
-    ControlPlane, Controller, Echo, Gateway, Member, Namespace, SessionWatch, Sighting, crowd, patience,
+    ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, Observation, SessionWatch, open_load_clients,
+    patience,
 };
 use bastion_operator::api::{AUDIT_FINALIZER, Reason};
 use futures::FutureExt;
@@ -38,8 +39,8 @@ struct Bench {
 
 pub async fn run() -> ExitCode {
     let bench = Bench::set_up().await;
-    let exits = crowd(bench.gateway.address, "alice:web-1", ROUNDS).await;
-    let disconnects = crowd(bench.gateway.address, "alice:web-1", ROUNDS).await;
+    let exits = open_load_clients(bench.gateway.address, "alice:web-1", ROUNDS).await;
+    let disconnects = open_load_clients(bench.gateway.address, "alice:web-1", ROUNDS).await;
     let [mut bare, mut exit, mut disconnect] = [(); 3].map(|()| Vec::new());
     for (round, (exits, disconnects)) in exits.iter().zip(&disconnects).enumerate() {
         // In another order each time, so that none of them always comes after the same other.
@@ -85,28 +86,28 @@ impl Bench {
         self.shown(begin, Reason::UserExit, |it| it.name == name).await
     }
 
-    /// The end of a member's session.
-    async fn end(&self, member: &Member, reason: Reason) -> Duration {
-        let of_it = |it: &Sighting| it.session.spec.client.software.as_ref() == Some(&member.software);
+    /// The end of a load client's session.
+    async fn end(&self, load_client: &LoadClient, reason: Reason) -> Duration {
+        let of_it = |it: &Observation| it.session.spec.client.software.as_ref() == Some(&load_client.software);
         self.seen(of_it).await;
         let begin = Instant::now();
         match reason {
-            Reason::UserExit => member.say("exit 0").await.expect("it takes the line"),
-            _ => member.kill(),
+            Reason::UserExit => load_client.say("exit 0").await.expect("it takes the line"),
+            _ => load_client.kill(),
         }
         self.shown(begin, reason, of_it).await
     }
 
-    async fn seen(&self, which: impl Fn(&Sighting) -> bool) -> Sighting {
+    async fn seen(&self, which: impl Fn(&Observation) -> bool) -> Observation {
         self.watch.until(patience(), "a session is seen", |seen| seen.iter().rev().find(|it| which(it)).cloned()).await
     }
 
     /// The time from `begin` until the session was shown as ended. Returns once its record is written, so that nothing
     /// of it is left to disturb the next.
-    async fn shown(&self, begin: Instant, reason: Reason, which: impl Fn(&Sighting) -> bool) -> Duration {
+    async fn shown(&self, begin: Instant, reason: Reason, which: impl Fn(&Observation) -> bool) -> Duration {
         let end = self.seen(|it| which(it) && it.phase.is_final()).await;
         assert_eq!(end.reason.as_deref(), Some(reason.as_str()), "{end:?}");
-        let held = |it: &Sighting| it.session.finalizers().iter().any(|finalizer| finalizer == AUDIT_FINALIZER);
+        let held = |it: &Observation| it.session.finalizers().iter().any(|finalizer| finalizer == AUDIT_FINALIZER);
         self.seen(|it| which(it) && !held(it)).await;
         let first = self.watch.until(patience(), "its end", |seen| {
             seen.iter().find(|it| which(it) && it.phase.is_final()).map(|it| it.at)

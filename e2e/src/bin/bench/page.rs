@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bastion_e2e::browser::Scene;
+use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::namespace::Account;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::{Console, ControlPlane, Namespace, SessionWatch, Setting, patience};
@@ -48,17 +48,17 @@ async fn measure(namespace: Namespace) -> Figures {
     let (user, token) = namespace.somebody("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     let (gateway, watch) = (namespace.account("bastion-gateway", "gateway-0").await, namespace.watch().await);
-    let mut scene = Scene::start("latency", &namespace, &console, &token).await;
+    let mut scenario = BrowserScenario::start("latency", &namespace, &console, &token).await;
     loop {
-        let asked = scene.next().await;
+        let asked = scenario.next().await;
         match asked.split_once(' ') {
             Some(("many", _)) => {
                 make(&namespace, &gateway).await;
-                scene.answer(&ROUNDS.to_string()).await;
+                scenario.answer(&ROUNDS.to_string()).await;
             }
             Some(("end", name)) => {
                 let (began, seen) = end(&namespace, &gateway, &watch, name).await;
-                scene.answer(&format!("{began} {seen}")).await;
+                scenario.answer(&format!("{began} {seen}")).await;
             }
             Some(("figures", figures)) => return serde_json::from_str(figures).expect("figures"),
             _ => panic!("what is {asked}?"),
@@ -82,8 +82,9 @@ async fn end(namespace: &Namespace, gateway: &Account, watch: &SessionWatch, nam
         let status = json!({"status": ended_status()});
         namespace.patch_status(&gateway.client, name, status).await.expect("an end");
     };
-    let is_over =
-        |seen: &[bastion_e2e::Sighting]| seen.iter().find(|it| it.name == name && it.phase.is_final()).map(|it| it.at);
+    let is_over = |seen: &[bastion_e2e::Observation]| {
+        seen.iter().find(|it| it.name == name && it.phase.is_final()).map(|it| it.at)
+    };
     let ((), at) = tokio::join!(patch, watch.until(patience(), "the end is seen", is_over));
     (began, now() - milliseconds(at.elapsed()))
 }

@@ -6,9 +6,9 @@ use bastion_operator::api::{Phase, Reason};
 use bastion_operator::audit::SessionRecord;
 use jiff::Timestamp;
 
-use bastion_e2e::AT_ONCE;
+use bastion_e2e::PROMPT_BOUND;
 
-/// How soon a scene's end must be shown.
+/// How soon a scenario's end must be shown.
 #[derive(Clone, Copy)]
 pub enum Promise {
     /// By the gateway that sees it.
@@ -20,14 +20,14 @@ pub enum Promise {
 impl Promise {
     const fn limit(self) -> Duration {
         match self {
-            Self::AtOnce => AT_ONCE,
+            Self::AtOnce => PROMPT_BOUND,
             Self::Within(limit) => limit,
         }
     }
 }
 
-/// What came of a scene.
-pub struct Scene {
+/// What came of a scenario.
+pub struct ScenarioResult {
     name: String,
     shown: String,
     outcome: Outcome,
@@ -39,13 +39,13 @@ enum Outcome {
     Ended(Duration, Promise),
     /// Nothing was to happen, and nothing did.
     Stayed,
-    /// It could not be played here.
+    /// It could not be finished here.
     Skipped,
     /// Something else happened, which was printed.
     Failed,
 }
 
-impl Scene {
+impl ScenarioResult {
     fn new(name: &str, shown: String, outcome: Outcome) -> Self {
         Self { name: name.to_owned(), shown, outcome, told: Vec::new() }
     }
@@ -112,15 +112,17 @@ impl Scene {
     }
 }
 
-/// The scenes, and how long each took to be shown.
-pub fn scenes(scenes: &[Scene]) -> String {
+/// The scenarios, and how long each took to be shown.
+pub fn scenarios(scenarios: &[ScenarioResult]) -> String {
     let head = ["What happens to a session", "Shown as", "Seconds until shown", "Promised", ""];
-    table(&head, &scenes.iter().map(Scene::cells).collect::<Vec<_>>())
+    table(&head, &scenarios.iter().map(ScenarioResult::cells).collect::<Vec<_>>())
 }
 
 /// What users read when their sessions ended, or were about to.
-pub fn told(scenes: &[Scene]) -> String {
-    let rows = scenes.iter().flat_map(|scene| scene.told.iter().map(|line| vec![scene.name.clone(), line.clone()]));
+pub fn told(scenarios: &[ScenarioResult]) -> String {
+    let rows = scenarios
+        .iter()
+        .flat_map(|scenario| scenario.told.iter().map(|line| vec![scenario.name.clone(), line.clone()]));
     table(&["What happens to a session", "What its user reads"], &rows.collect::<Vec<_>>())
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::ground::Ground;
+use crate::environment::Environment;
 use crate::ledger::Fault;
 use bastion_e2e::{Controller, patience};
 
@@ -21,33 +21,33 @@ use bastion_e2e::{Controller, patience};
 const BETWEEN_CONTROLLERS: Duration = Duration::from_secs(30);
 
 /// Lets faults happen until `stop` is cancelled, and returns when all is repaired.
-pub async fn happen(ground: Arc<Ground>, mut chance: StdRng, stop: CancellationToken) {
+pub async fn happen(environment: Arc<Environment>, mut chance: StdRng, stop: CancellationToken) {
     let mut faults = JoinSet::new();
     while !stop.is_cancelled() {
         let pause = Duration::from_secs_f64(chance.random_range(2.0..10.0));
         stop.run_until_cancelled(sleep(pause)).await;
-        let (ground, stop) = (ground.clone(), stop.clone());
+        let (environment, stop) = (environment.clone(), stop.clone());
         let (kind, gateway) = (chance.random_range(0..100), chance.random_range(0..2));
         let [long, short] = [5.0..40.0, 0.5..6.0].map(|seconds| Duration::from_secs_f64(chance.random_range(seconds)));
         faults.spawn_local(async move {
-            let happening = ground.faults.read().await;
+            let happening = environment.faults.read().await;
             match kind {
-                0..20 => kill_gateway(&ground, gateway, short).await,
-                20..45 => freeze_gateway(&ground, gateway, long).await,
+                0..20 => kill_gateway(&environment, gateway, short).await,
+                20..45 => freeze_gateway(&environment, gateway, long).await,
                 45..70 => {
-                    let Ok(mut controllers) = ground.controllers.try_lock() else { return };
+                    let Ok(mut controllers) = environment.controllers.try_lock() else { return };
                     match kind {
-                        ..57 => kill_controller(&ground, &mut controllers[gateway], gateway, short).await,
-                        _ => freeze_controller(&ground, &controllers[gateway], long).await,
+                        ..57 => kill_controller(&environment, &mut controllers[gateway], gateway, short).await,
+                        _ => freeze_controller(&environment, &controllers[gateway], long).await,
                     }
                     drop(happening);
                     stop.run_until_cancelled(sleep(BETWEEN_CONTROLLERS)).await;
                 }
-                70..82 => stop_api(&ground, short * 3).await,
-                82..86 => kill_redis(&ground, short * 3).await,
-                86..91 => freeze_redis(&ground, long).await,
-                91..93 => flush_redis(&ground).await,
-                _ => kill_target(&ground, short).await,
+                70..82 => stop_api(&environment, short * 3).await,
+                82..86 => kill_redis(&environment, short * 3).await,
+                86..91 => freeze_redis(&environment, long).await,
+                91..93 => flush_redis(&environment).await,
+                _ => kill_target(&environment, short).await,
             }
         });
         while let Some(ended) = faults.try_join_next() {
@@ -59,84 +59,84 @@ pub async fn happen(ground: Arc<Ground>, mut chance: StdRng, stop: CancellationT
     }
 }
 
-async fn kill_gateway(ground: &Ground, number: usize, down: Duration) {
-    let Ok(mut gateway) = ground.gateways[number].try_lock() else { return };
+async fn kill_gateway(environment: &Environment, number: usize, down: Duration) {
+    let Ok(mut gateway) = environment.gateways[number].try_lock() else { return };
     let from = Timestamp::now();
     gateway.process.signal(Signal::SIGKILL);
     gateway.process.finish(patience()).await;
     sleep(down).await;
-    let _api = ground.api.read().await;
-    *gateway = ground.start_gateway(number).await;
-    *ground.addresses[number].lock().expect("no panic") = gateway.address;
-    ground.ledger.broke(Fault::GatewayKilled(number), from);
+    let _api = environment.api.read().await;
+    *gateway = environment.start_gateway(number).await;
+    *environment.addresses[number].lock().expect("no panic") = gateway.address;
+    environment.ledger.broke(Fault::GatewayKilled(number), from);
 }
 
-async fn freeze_gateway(ground: &Ground, number: usize, frozen: Duration) {
-    let Ok(gateway) = ground.gateways[number].try_lock() else { return };
+async fn freeze_gateway(environment: &Environment, number: usize, frozen: Duration) {
+    let Ok(gateway) = environment.gateways[number].try_lock() else { return };
     let from = Timestamp::now();
     gateway.process.freeze().await;
     sleep(frozen).await;
     gateway.process.signal(Signal::SIGCONT);
-    ground.ledger.broke(Fault::GatewayFrozen(number), from);
+    environment.ledger.broke(Fault::GatewayFrozen(number), from);
 }
 
-async fn kill_controller(ground: &Ground, controller: &mut Controller, number: usize, down: Duration) {
+async fn kill_controller(environment: &Environment, controller: &mut Controller, number: usize, down: Duration) {
     let from = Timestamp::now();
     controller.process.signal(Signal::SIGKILL);
     controller.process.finish(patience()).await;
     sleep(down).await;
-    let _api = ground.api.read().await;
-    *controller = ground.start_controller(number).await;
-    ground.ledger.broke(Fault::ControllerKilled, from);
+    let _api = environment.api.read().await;
+    *controller = environment.start_controller(number).await;
+    environment.ledger.broke(Fault::ControllerKilled, from);
 }
 
-async fn freeze_controller(ground: &Ground, controller: &Controller, frozen: Duration) {
+async fn freeze_controller(environment: &Environment, controller: &Controller, frozen: Duration) {
     let from = Timestamp::now();
     controller.process.freeze().await;
     sleep(frozen).await;
     controller.process.signal(Signal::SIGCONT);
-    ground.ledger.broke(Fault::ControllerFrozen, from);
+    environment.ledger.broke(Fault::ControllerFrozen, from);
 }
 
-async fn stop_api(ground: &Ground, down: Duration) {
-    let Ok(_api) = ground.api.try_write() else { return };
+async fn stop_api(environment: &Environment, down: Duration) {
+    let Ok(_api) = environment.api.try_write() else { return };
     let from = Timestamp::now();
-    ground.namespace.control_plane.stop_api();
+    environment.namespace.control_plane.stop_api();
     sleep(down).await;
-    ground.namespace.control_plane.start_api().await;
-    ground.ledger.broke(Fault::ApiStopped, from);
+    environment.namespace.control_plane.start_api().await;
+    environment.ledger.broke(Fault::ApiStopped, from);
 }
 
-async fn kill_target(ground: &Ground, down: Duration) {
-    let Ok(mut echo) = ground.echo.try_lock() else { return };
+async fn kill_target(environment: &Environment, down: Duration) {
+    let Ok(mut echo) = environment.echo.try_lock() else { return };
     let from = Timestamp::now();
     echo.kill();
     sleep(down).await;
     echo.restart().await;
-    ground.ledger.broke(Fault::TargetKilled, from);
+    environment.ledger.broke(Fault::TargetKilled, from);
 }
 
-async fn kill_redis(ground: &Ground, down: Duration) {
-    let Ok(mut redis) = ground.redis.try_lock() else { return };
+async fn kill_redis(environment: &Environment, down: Duration) {
+    let Ok(mut redis) = environment.redis.try_lock() else { return };
     let from = Timestamp::now();
     redis.kill().await;
     sleep(down).await;
     redis.start_again().await;
-    ground.ledger.broke(Fault::RedisAway, from);
+    environment.ledger.broke(Fault::RedisAway, from);
 }
 
-async fn freeze_redis(ground: &Ground, frozen: Duration) {
-    let Ok(redis) = ground.redis.try_lock() else { return };
+async fn freeze_redis(environment: &Environment, frozen: Duration) {
+    let Ok(redis) = environment.redis.try_lock() else { return };
     let from = Timestamp::now();
     redis.freeze().await;
     sleep(frozen).await;
     redis.thaw();
-    ground.ledger.broke(Fault::RedisAway, from);
+    environment.ledger.broke(Fault::RedisAway, from);
 }
 
-async fn flush_redis(ground: &Ground) {
-    let Ok(redis) = ground.redis.try_lock() else { return };
+async fn flush_redis(environment: &Environment) {
+    let Ok(redis) = environment.redis.try_lock() else { return };
     let from = Timestamp::now();
     redis.ask::<()>(&["FLUSHALL"]).await.expect("Redis answers");
-    ground.ledger.broke(Fault::RedisFlushed, from);
+    environment.ledger.broke(Fault::RedisFlushed, from);
 }

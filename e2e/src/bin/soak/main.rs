@@ -3,8 +3,8 @@
 //! reason that fits what was done to it. `SOAK_MINUTES` says for how long, `SOAK_SEED` which chances.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why, and stops")]
 
+mod environment;
 mod faults;
-mod ground;
 mod ledger;
 mod people;
 mod verdict;
@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use ground::Ground;
+use environment::Environment;
 
 /// How many people use the bastion.
 const PEOPLE: u64 = 40;
@@ -35,37 +35,37 @@ async fn soak() -> ExitCode {
     let minutes: u64 = setting("SOAK_MINUTES").unwrap_or(15);
     let seed: u64 = setting("SOAK_SEED").unwrap_or_else(rand::random);
     println!("SOAK_MINUTES={minutes} SOAK_SEED={seed}");
-    let ground = Arc::new(Ground::set_up().await);
+    let environment = Arc::new(Environment::set_up().await);
     let stop = CancellationToken::new();
     let mut active = JoinSet::new();
     for number in 0..PEOPLE {
         let chance = StdRng::seed_from_u64(seed.wrapping_add(2 + number));
-        active.spawn(people::user(ground.clone(), chance, stop.clone()));
+        active.spawn(people::user(environment.clone(), chance, stop.clone()));
     }
-    active.spawn(people::administrator(ground.clone(), StdRng::seed_from_u64(seed), stop.clone()));
-    active.spawn_local(faults::happen(ground.clone(), StdRng::seed_from_u64(seed.wrapping_add(1)), stop.clone()));
+    active.spawn(people::administrator(environment.clone(), StdRng::seed_from_u64(seed), stop.clone()));
+    active.spawn_local(faults::happen(environment.clone(), StdRng::seed_from_u64(seed.wrapping_add(1)), stop.clone()));
 
     let end = Instant::now() + Duration::from_mins(minutes);
     let mut wrong = Vec::new();
     while wrong.is_empty() && Instant::now() < end {
         let next = end.min(Instant::now() + COUNT_EVERY);
         tokio::time::sleep_until(next.into()).await;
-        wrong.extend(ground.count().await.err());
+        wrong.extend(environment.count().await.err());
     }
     stop.cancel();
     while let Some(ended) = active.join_next().await {
         wrong.extend(ended.err().map(|failure| failure.to_string()));
     }
-    wrong.extend(ground.count().await.err());
-    wrong.extend(verdict::judge(&ground).await);
+    wrong.extend(environment.count().await.err());
+    wrong.extend(verdict::judge(&environment).await);
     for what in &wrong {
         println!("WRONG: {what}");
     }
     println!("{} things were wrong in {minutes} minutes; SOAK_SEED={seed}", wrong.len());
     if !wrong.is_empty() || std::env::var_os("SOAK_KEEP_LOGS").is_some() {
-        println!("the programs' logs are in {}", ground.keep_logs());
+        println!("the programs' logs are in {}", environment.keep_logs());
     }
-    ground.namespace.control_plane.stop().await;
+    environment.namespace.control_plane.stop().await;
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

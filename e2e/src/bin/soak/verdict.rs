@@ -10,10 +10,10 @@ use bastion_operator::api::{BastionSession, Reason};
 use bastion_operator::audit::SessionRecord;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::ground::Ground;
+use crate::environment::Environment;
 use crate::ledger::{Broken, Deed, Done, Fault, Ledger};
 use bastion_e2e::programs::{all_rows, audit_store};
-use bastion_e2e::{Sighting, Story, end_time, stories};
+use bastion_e2e::{Observation, SessionHistory, end_time, histories};
 
 /// Within this time an end is shown.
 const SHOWN_WITHIN: SignedDuration = SignedDuration::from_secs(30);
@@ -39,29 +39,29 @@ struct Cause {
 type Times = BTreeMap<String, Vec<(Duration, String)>>;
 
 /// Prints figures, and returns all that was wrong.
-pub async fn judge(ground: &Ground) -> Vec<String> {
-    let seen = ground.watch.seen();
-    let stories = stories(&seen);
-    let (deeds, faults) = (ground.ledger.deeds(), ground.ledger.faults());
+pub async fn judge(environment: &Environment) -> Vec<String> {
+    let seen = environment.watch.seen();
+    let histories = histories(&seen);
+    let (deeds, faults) = (environment.ledger.deeds(), environment.ledger.faults());
     let mut wrong = Vec::new();
     let mut times = Times::new();
     let mut unseen = Vec::new();
-    for story in stories.values() {
-        let done = deeds.get(story.software()).map(Vec::as_slice).unwrap_or_default();
-        match story.only_end() {
+    for history in histories.values() {
+        let done = deeds.get(history.software()).map(Vec::as_slice).unwrap_or_default();
+        match history.only_end() {
             Ok(Some(end)) => {
-                let case = Case { ledger: &ground.ledger, faults: &faults, session: story.session(), done };
+                let case = Case { ledger: &environment.ledger, faults: &faults, session: history.session(), done };
                 wrong.extend(case.judge(end, &mut times));
             }
             // Ended and deleted while the API server was away for the watch too.
-            Ok(None) => unseen.push(story.name),
+            Ok(None) => unseen.push(history.name),
             Err(why) => wrong.push(why),
         }
     }
-    wrong.extend(recorded(ground, &stories, &unseen).await);
-    wrong.extend(doubled(&stories));
-    wrong.extend(unanswered(&ground.ledger, &stories, &faults));
-    print(&stories, &faults, &mut times, unseen.len());
+    wrong.extend(recorded(environment, &histories, &unseen).await);
+    wrong.extend(doubled(&histories));
+    wrong.extend(unanswered(&environment.ledger, &histories, &faults));
+    print(&histories, &faults, &mut times, unseen.len());
     wrong
 }
 
@@ -74,7 +74,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn judge(&self, end: &Sighting, times: &mut Times) -> Option<String> {
+    fn judge(&self, end: &Observation, times: &mut Times) -> Option<String> {
         let (name, shown) = (&end.name, self.ledger.time(end.at));
         let reason = end.reason.as_deref().unwrap_or_default();
         let mut causes: Vec<Cause> = self.causes().filter(|cause| cause.at <= shown).collect();
@@ -173,24 +173,28 @@ impl Case<'_> {
 }
 
 /// The audit database has every session, as the watch saw it end.
-async fn recorded(ground: &Ground, stories: &BTreeMap<&str, Story<'_>>, unseen: &[&str]) -> Vec<String> {
+async fn recorded(
+    environment: &Environment,
+    histories: &BTreeMap<&str, SessionHistory<'_>>,
+    unseen: &[&str],
+) -> Vec<String> {
     let patience = tokio::time::Instant::now() + Duration::from_mins(1);
     loop {
-        let rows = rows(ground).await;
+        let rows = rows(environment).await;
         let rows: HashMap<&str, &SessionRecord> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
         let mut wrong = Vec::new();
-        for story in stories.values() {
-            let row = rows.get(story.name).copied();
-            match (row.map(|row| (row.reason.as_deref(), row.end_time)), story.only_end()) {
-                (Some((_, None)) | None, _) => wrong.push(format!("session {} has no row with an end", story.name)),
+        for history in histories.values() {
+            let row = rows.get(history.name).copied();
+            match (row.map(|row| (row.reason.as_deref(), row.end_time)), history.only_end()) {
+                (Some((_, None)) | None, _) => wrong.push(format!("session {} has no row with an end", history.name)),
                 (Some((reason, time)), Ok(Some(end))) => {
                     let shown = (end.reason.as_deref(), end_time(end).map(Timestamp::as_microsecond));
                     if shown != (reason, time) {
-                        wrong.push(format!("session {} was shown as {shown:?}, recorded as {row:?}", story.name));
+                        wrong.push(format!("session {} was shown as {shown:?}, recorded as {row:?}", history.name));
                     }
                 }
-                (Some(_), Ok(None)) if !unseen.contains(&story.name) => {
-                    wrong.push(format!("session {} has a row, and no end was seen", story.name));
+                (Some(_), Ok(None)) if !unseen.contains(&history.name) => {
+                    wrong.push(format!("session {} has a row, and no end was seen", history.name));
                 }
                 _ => {}
             }
@@ -202,26 +206,26 @@ async fn recorded(ground: &Ground, stories: &BTreeMap<&str, Story<'_>>, unseen: 
     }
 }
 
-async fn rows(ground: &Ground) -> Vec<SessionRecord> {
-    all_rows(&audit_store(&ground.namespace)).await.expect("its rows")
+async fn rows(environment: &Environment) -> Vec<SessionRecord> {
+    all_rows(&audit_store(&environment.namespace)).await.expect("its rows")
 }
 
 /// Each client has one session.
-fn doubled(stories: &BTreeMap<&str, Story<'_>>) -> Vec<String> {
+fn doubled(histories: &BTreeMap<&str, SessionHistory<'_>>) -> Vec<String> {
     let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for story in stories.values() {
-        names.entry(story.software()).or_default().push(story.name);
+    for history in histories.values() {
+        names.entry(history.software()).or_default().push(history.name);
     }
     let doubled = names.into_iter().filter(|(_, names)| names.len() > 1);
     doubled.map(|(software, names)| format!("{software} had the sessions {names:?}")).collect()
 }
 
 /// A shell that does not answer is one whose gateway was frozen or killed, or whose target was.
-fn unanswered(ledger: &Ledger, stories: &BTreeMap<&str, Story<'_>>, faults: &[Broken]) -> Vec<String> {
+fn unanswered(ledger: &Ledger, histories: &BTreeMap<&str, SessionHistory<'_>>, faults: &[Broken]) -> Vec<String> {
     let patience = SignedDuration::from_secs(35);
     let excused = |software: &str, at: Timestamp| {
-        let story = stories.values().find(|story| story.software() == software);
-        let gateway = story.map(|story| story.session().spec.gateway.name.as_str()).unwrap_or_default();
+        let history = histories.values().find(|history| history.software() == software);
+        let gateway = history.map(|history| history.session().spec.gateway.name.as_str()).unwrap_or_default();
         faults.iter().filter(|it| it.from <= at && it.to + patience >= at).any(|it| match it.fault {
             Fault::GatewayFrozen(number) | Fault::GatewayKilled(number) => gateway == format!("gateway-{number}"),
             Fault::TargetKilled => true,
@@ -232,15 +236,15 @@ fn unanswered(ledger: &Ledger, stories: &BTreeMap<&str, Story<'_>>, faults: &[Br
     silent.map(|(software, at)| format!("the shell of {software} did not answer until {at}")).collect()
 }
 
-fn print(stories: &BTreeMap<&str, Story<'_>>, faults: &[Broken], times: &mut Times, unseen: usize) {
+fn print(histories: &BTreeMap<&str, SessionHistory<'_>>, faults: &[Broken], times: &mut Times, unseen: usize) {
     let mut kinds: BTreeMap<Fault, usize> = BTreeMap::new();
     for broken in faults {
         *kinds.entry(broken.fault).or_default() += 1;
     }
-    println!("\n{} sessions, of which {unseen} ended while the watch was blind; faults: {kinds:?}", stories.len());
+    println!("\n{} sessions, of which {unseen} ended while the watch was blind; faults: {kinds:?}", histories.len());
     println!("{:20} {:>8} {:>8} {:>10} {:>10}", "ended as", "sessions", "free", "median s", "last s");
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for end in stories.values().filter_map(|story| story.only_end().ok().flatten()) {
+    for end in histories.values().filter_map(|history| history.only_end().ok().flatten()) {
         *reasons.entry(end.reason.as_deref().unwrap_or_default()).or_default() += 1;
     }
     for (reason, sessions) in reasons {

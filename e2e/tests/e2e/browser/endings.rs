@@ -1,8 +1,8 @@
 //! Ends that are asked for from the list.
 
 use bastion_e2e::admission::keep;
-use bastion_e2e::browser::Scene;
-use bastion_e2e::{AT_ONCE, Bastion, weight};
+use bastion_e2e::browser::BrowserScenario;
+use bastion_e2e::{Bastion, PROMPT_BOUND, weight};
 
 use super::{act, administrator, console};
 
@@ -12,13 +12,13 @@ async fn many_are_ended_with_one_reason_and_each_has_its_own_outcome() {
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
-    let mut scene = Scene::start("many", &bastion.namespace, &console, &token).await;
+    let mut scenario = BrowserScenario::start("many", &bastion.namespace, &console, &token).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
     // The first stays, and the second had left before.
     for it in &mut open[2..] {
-        let outcome = it.ssh.finish(AT_ONCE).await;
+        let outcome = it.ssh.finish(PROMPT_BOUND).await;
         assert!(outcome.stderr.contains("the keys are changed at noon"), "{outcome:?}");
     }
 }
@@ -29,11 +29,11 @@ async fn an_end_that_the_cluster_refuses_is_said_not_to_have_been() {
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
-    let mut scene = Scene::start("refused", &bastion.namespace, &console, &token).await;
+    let mut scenario = BrowserScenario::start("refused", &bastion.namespace, &console, &token).await;
     let mut open = vec![];
-    let asked = act(&mut scene, &bastion, &mut open).await;
+    let asked = act(&mut scenario, &bastion, &mut open).await;
     keep(&bastion.namespace, asked.strip_prefix("keep ").expect("a name"), "Invalid").await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }

@@ -10,11 +10,11 @@ use kube::ResourceExt;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use bastion_e2e::browser::Scene;
+use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
-    AT_ONCE, Bastion, Console, ControlPlane, Controller, Echo, Gateway, Namespace, Place, Relay, Setting, Sighting,
-    crowd, eventually, patience, stretched, throughout, weight,
+    Bastion, Console, ControlPlane, Controller, Echo, Gateway, Namespace, Observation, PROMPT_BOUND, Place, Relay,
+    Setting, eventually, open_load_clients, patience, stretched, throughout, weight,
 };
 
 use super::{act, administrator, console, named};
@@ -40,7 +40,7 @@ const LOST_GATEWAY: Duration = Duration::from_secs(30);
 const SHOWN: Duration = Duration::from_secs(5);
 
 /// When the last of 200 sessions was first seen as lost.
-fn all_lost(seen: &[Sighting]) -> Option<Instant> {
+fn all_lost(seen: &[Observation]) -> Option<Instant> {
     let mut first = HashMap::new();
     for it in seen.iter().filter(|it| it.reason.as_deref() == Some(Reason::GatewayLost.as_str())) {
         first.entry(&it.name).or_insert(it.at);
@@ -61,16 +61,16 @@ async fn two_hundred_rows_go_when_their_gateway_is_killed_and_no_others() {
     let other = Gateway::start(namespace, "gateway-1").await;
     let _controller = Controller::start(namespace, "controller-0", "10m").await;
     let console = console(namespace).await;
-    let mut scene = Scene::start("gateway", namespace, &console, &administrator(namespace).await).await;
-    assert_eq!(scene.next().await, "open 200");
+    let mut scenario = BrowserScenario::start("gateway", namespace, &console, &administrator(namespace).await).await;
+    assert_eq!(scenario.next().await, "open 200");
     let mut open = vec![bastion.open_on(&other, "bob", "web-1").await];
-    let _lost = crowd(bastion.gateway.address, "alice:echo", 200).await;
-    scene.answer(&open[0].session.name_any()).await;
-    assert_eq!(scene.next().await, "kill gateway");
+    let _lost = open_load_clients(bastion.gateway.address, "alice:echo", 200).await;
+    scenario.answer(&open[0].session.name_any()).await;
+    assert_eq!(scenario.next().await, "kill gateway");
     let killed = Instant::now();
     bastion.gateway.process.signal(Signal::SIGKILL);
-    scene.answer(&now()).await;
-    let took = scene.next().await;
+    scenario.answer(&now()).await;
+    let took = scenario.next().await;
     println!("200 rows were gone from two pages after the kill: {took} ms");
     let page = Duration::from_millis(took.split(' ').next_back().and_then(|ms| ms.parse().ok()).expect("a number"));
     let last = bastion.watch.until(patience(), "all 200 are lost", all_lost).await.duration_since(killed);
@@ -79,11 +79,11 @@ async fn two_hundred_rows_go_when_their_gateway_is_killed_and_no_others() {
         last <= LOST_GATEWAY + patience() && page <= last + stretched(SHOWN),
         "the last end after {last:?}, shown after {page:?}"
     );
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "recorded 200");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "recorded 200");
     recorded(namespace, 200).await;
-    scene.answer("").await;
-    scene.finish().await;
+    scenario.answer("").await;
+    scenario.finish().await;
 }
 
 /// Long enough for the console to have tried again, which it may.
@@ -96,24 +96,24 @@ async fn a_page_calls_nothing_live_while_the_api_server_is_away() {
     let bastion = Bastion::on(control_plane.clone(), async |_, _| ()).await;
     let console = console(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
-    let mut scene = Scene::start("api", &bastion.namespace, &console, &token).await;
+    let mut scenario = BrowserScenario::start("api", &bastion.namespace, &console, &token).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop api");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop api");
     control_plane.stop_api();
-    scene.answer("").await;
-    let asked = act(&mut scene, &bastion, &mut open).await;
+    scenario.answer("").await;
+    let asked = act(&mut scenario, &bastion, &mut open).await;
     let left = named(&mut open, asked.strip_prefix("leave ").expect("a name"));
     left.ssh.say("exit 0").await;
-    assert_eq!(left.ssh.finish(AT_ONCE).await.code, Some(0));
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "pause");
+    assert_eq!(left.ssh.finish(PROMPT_BOUND).await.code, Some(0));
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "pause");
     throughout(AWAY, async || open[1].still_answers().await).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "start api");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start api");
     control_plane.start_api().await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }
 
 #[tokio::test]
@@ -123,16 +123,16 @@ async fn a_page_calls_nothing_live_that_ended_while_its_console_was_cut_off() {
     let namespace = &bastion.namespace;
     let relay = Relay::to(namespace.control_plane.api_address()).await;
     let console = Console::start_in(namespace, "console-0", &Setting { api: Some(&relay), ..Setting::default() }).await;
-    let mut scene = Scene::start("apart", namespace, &console, &administrator(namespace).await).await;
+    let mut scenario = BrowserScenario::start("apart", namespace, &console, &administrator(namespace).await).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "cut");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "cut");
     relay.cut();
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "heal");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "heal");
     relay.heal();
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }
 
 #[tokio::test]
@@ -142,20 +142,20 @@ async fn the_row_of_a_user_whose_network_falls_silent_goes() {
     let bastion = Bastion::with_users(&["far"]).await;
     let console = console(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
-    let mut scene = Scene::start("network", &bastion.namespace, &console, &token).await;
-    assert_eq!(scene.next().await, "open");
+    let mut scenario = BrowserScenario::start("network", &bastion.namespace, &console, &token).await;
+    assert_eq!(scenario.next().await, "open");
     let ssh =
         bastion.ssh("far:web-1").await.option("-b").option(&place.address.to_string()).no_terminal().start().await;
     let mut open = vec![bastion.opened(ssh, "far").await, bastion.open("alice").await];
-    scene.answer(&format!("{} {}", open[0].session.name_any(), open[1].session.name_any())).await;
-    assert_eq!(scene.next().await, "cut");
+    scenario.answer(&format!("{} {}", open[0].session.name_any(), open[1].session.name_any())).await;
+    assert_eq!(scenario.next().await, "cut");
     place.cut_off().await;
-    scene.answer(&now()).await;
-    println!("the row was gone from two pages after the cut: {} ms", scene.next().await);
+    scenario.answer(&now()).await;
+    println!("the row was gone from two pages after the cut: {} ms", scenario.next().await);
     assert!(open[0].ssh.is_there(), "its client was told, so that was no silent network");
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }
 
 #[tokio::test]
@@ -165,17 +165,17 @@ async fn pages_of_two_consoles_agree_before_and_after_one_of_them_is_killed() {
     let namespace = &bastion.namespace;
     let (mut one, two) =
         (console(namespace).await, Console::start_in(namespace, "console-1", &Setting::default()).await);
-    let mut scene = Scene::start("replicas", namespace, &one, &administrator(namespace).await).await;
+    let mut scenario = BrowserScenario::start("replicas", namespace, &one, &administrator(namespace).await).await;
     let mut open = vec![];
-    assert_eq!(scene.next().await, "other");
-    scene.answer(&format!("http://{}", two.address)).await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop console");
+    assert_eq!(scenario.next().await, "other");
+    scenario.answer(&format!("http://{}", two.address)).await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
     one.process.signal(Signal::SIGKILL);
     one.process.finish(patience()).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "start console");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-2", &one.address.to_string(), &Setting::default()).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }

@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 
 use crate::playback::recorded;
 use crate::recordings::{folder, into, recording};
-use bastion_e2e::browser::Scene;
+use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{AT_ONCE, Bastion, Console, Namespace, Open, Setting, patience, weight};
+use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, patience, weight};
 
 /// Somebody who sees and ends sessions.
 async fn administrator(namespace: &Namespace) -> String {
@@ -34,35 +34,35 @@ fn named<'a>(open: &'a mut [Open], name: &str) -> &'a mut Open {
     open.iter_mut().find(|it| it.session.name_any() == name).expect("it was opened")
 }
 
-/// Does to real sessions what a scene asks for, until it asks for something else.
-async fn act(scene: &mut Scene, bastion: &Bastion, open: &mut Vec<Open>) -> String {
+/// Does to real sessions what a scenario asks for, until it asks for something else.
+async fn act(scenario: &mut BrowserScenario, bastion: &Bastion, open: &mut Vec<Open>) -> String {
     loop {
-        let asked = scene.next().await;
+        let asked = scenario.next().await;
         match asked.split_once(' ') {
             Some(("open", count)) => {
                 for _ in 0..count.parse().expect("a number") {
                     open.push(bastion.open("alice").await);
                 }
-                scene.answer(&open.iter().map(|it| it.session.name_any()).collect::<Vec<_>>().join(" ")).await;
+                scenario.answer(&open.iter().map(|it| it.session.name_any()).collect::<Vec<_>>().join(" ")).await;
             }
             Some(("exit", name)) => {
                 named(open, name).ssh.say("exit 0").await;
-                scene.answer("").await;
+                scenario.answer("").await;
             }
             Some(("kill", name)) => {
                 named(open, name).ssh.signal(Signal::SIGKILL);
-                scene.answer("").await;
+                scenario.answer("").await;
             }
             Some(("ended", ended)) => {
                 let (name, reason) = ended.split_once(' ').expect("a name and a reason");
                 let session = bastion.namespace.api::<BastionSession>().get(name).await.expect("the session");
                 let reason = Reason::ALL.into_iter().find(|it| it.as_str() == reason).expect("a reason");
-                bastion.watch.ended_within(AT_ONCE, &session, reason).await;
-                scene.answer("").await;
+                bastion.watch.ended_within(PROMPT_BOUND, &session, reason).await;
+                scenario.answer("").await;
             }
             Some(("answers", name)) => {
                 named(open, name).still_answers().await;
-                scene.answer("").await;
+                scenario.answer("").await;
             }
             _ => return asked,
         }
@@ -75,9 +75,9 @@ async fn a_row_goes_as_its_session_ends_on_every_page() {
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
-    let mut scene = Scene::start("sessions", &bastion.namespace, &console, &token).await;
-    assert_eq!(act(&mut scene, &bastion, &mut vec![]).await, "done");
-    scene.is_over().await;
+    let mut scenario = BrowserScenario::start("sessions", &bastion.namespace, &console, &token).await;
+    assert_eq!(act(&mut scenario, &bastion, &mut vec![]).await, "done");
+    scenario.is_over().await;
 }
 
 #[tokio::test]
@@ -89,13 +89,13 @@ async fn who_may_not_list_sessions_sees_and_ends_their_own() {
     .await;
     let console = console(&bastion.namespace).await;
     let token = bastion.namespace.control_plane.person_token();
-    let mut scene = Scene::start("own", &bastion.namespace, &console, &token).await;
+    let mut scenario = BrowserScenario::start("own", &bastion.namespace, &console, &token).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "open");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "open");
     open.push(bastion.open("alice").await);
     open.push(bastion.open("person").await);
-    scene.answer(&open.iter().map(|it| it.session.name_any()).collect::<Vec<_>>().join(" ")).await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
+    scenario.answer(&open.iter().map(|it| it.session.name_any()).collect::<Vec<_>>().join(" ")).await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
 }
 
 #[tokio::test]
@@ -107,10 +107,10 @@ async fn a_recording_is_played_in_the_page() {
     let console = Console::start_in(&bastion.namespace, "console-0", &setting).await;
     let roles = ["bastion-viewer", "bastion-observer"];
     let (_, token) = bastion.namespace.somebody_with("auditor", &roles).await;
-    let mut scene = Scene::start("playback", &bastion.namespace, &console, &token).await;
-    assert_eq!(scene.next().await, "recorded");
-    scene.answer(&recorded(&bastion).await.name_any()).await;
-    scene.finish().await;
+    let mut scenario = BrowserScenario::start("playback", &bastion.namespace, &console, &token).await;
+    assert_eq!(scenario.next().await, "recorded");
+    scenario.answer(&recorded(&bastion).await.name_any()).await;
+    scenario.finish().await;
 }
 
 #[tokio::test]
@@ -118,16 +118,17 @@ async fn a_shell_in_the_page_is_a_session_as_any_other() {
     let _held = weight::take(1).await;
     let (bastion, mut console) = with_terminals().await;
     let (namespace, listen) = (&bastion.namespace, console.address.to_string());
-    let mut scene = Scene::start("terminal", namespace, &console, &namespace.control_plane.person_token()).await;
+    let mut scenario =
+        BrowserScenario::start("terminal", namespace, &console, &namespace.control_plane.person_token()).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop console");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
     console.process.signal(Signal::SIGKILL);
     console.process.finish(patience()).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "start console");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-1", &listen, &terminals_at(&bastion)).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
 }
 
 /// A bastion whose console's page has terminals, for a person who may see and end sessions too.
@@ -159,17 +160,17 @@ async fn a_console_that_goes_is_said_to_be_gone() {
     let namespace = &bastion.namespace;
     let mut console = console(namespace).await;
     let token = administrator(namespace).await;
-    let mut scene = Scene::start("lost", namespace, &console, &token).await;
+    let mut scenario = BrowserScenario::start("lost", namespace, &console, &token).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "stop console");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
     console.process.signal(Signal::SIGKILL);
     console.process.finish(patience()).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "start console");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let listen = console.address.to_string();
     let _successor = Console::start_at(namespace, "console-1", &listen, &Setting::default()).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
 }
 
 /// A session object that began so many seconds after the first.
@@ -204,17 +205,17 @@ async fn a_page_keeps_its_place_while_others_come_and_go() {
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
     let token = administrator(&namespace).await;
-    let mut scene = Scene::start("churn", &namespace, &console, &token).await;
-    assert_eq!(scene.next().await, "many 300");
+    let mut scenario = BrowserScenario::start("churn", &namespace, &console, &token).await;
+    assert_eq!(scenario.next().await, "many 300");
     make(&namespace, 0..300).await;
-    scene.answer("").await;
-    assert_eq!(scene.next().await, "churn");
+    scenario.answer("").await;
+    assert_eq!(scenario.next().await, "churn");
     // The newest come first: these are on the pages before it and behind it.
     end(&namespace, 250..275).await;
     end(&namespace, 0..25).await;
     make(&namespace, 400..450).await;
-    scene.answer("").await;
-    scene.finish().await;
+    scenario.answer("").await;
+    scenario.finish().await;
 }
 
 #[tokio::test]
@@ -223,11 +224,11 @@ async fn ten_thousand_sessions_are_on_one_page() {
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
     let token = administrator(&namespace).await;
-    let mut scene = Scene::start("crowd", &namespace, &console, &token).await;
-    assert_eq!(scene.next().await, "many 10000");
+    let mut scenario = BrowserScenario::start("crowd", &namespace, &console, &token).await;
+    assert_eq!(scenario.next().await, "many 10000");
     make(&namespace, 0..10_000).await;
-    scene.answer("").await;
-    scene.finish().await;
+    scenario.answer("").await;
+    scenario.finish().await;
 }
 
 #[tokio::test]
@@ -236,13 +237,13 @@ async fn names_are_text_and_everybody_can_read_the_page() {
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
     let token = administrator(&namespace).await;
-    let mut scene = Scene::start("words", &namespace, &console, &token).await;
-    assert_eq!(scene.next().await, "strange");
+    let mut scenario = BrowserScenario::start("words", &namespace, &console, &token).await;
+    assert_eq!(scenario.next().await, "strange");
     let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
     let mut session = session_at(0);
     session["spec"]["client"]["software"] = json!("SSH-2.0-<img src=x onerror=globalThis.pwned=1>");
     session["spec"]["user"]["subject"] = json!("\"><script>globalThis.pwned=1</script>");
     namespace.create_as(&gateway, session).await.expect("a session");
-    scene.answer("").await;
-    scene.finish().await;
+    scenario.answer("").await;
+    scenario.finish().await;
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::DeleteParams;
 use nix::sys::signal::Signal;
 
-use bastion_e2e::browser::Scene;
+use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::{Bastion, Console, Namespace, Setting, patience, weight};
 
 use super::{act, administrator, console};
@@ -24,16 +24,16 @@ async fn a_page_whose_viewers_binding_is_removed_shows_nobody_elses_sessions_unt
     let console = console(namespace).await;
     let (user, token) = namespace.somebody("viewer").await;
     let grant = namespace.bind(&user, "bastion-viewer").await;
-    let mut scene = Scene::start("withdrawn", namespace, &console, &token).await;
+    let mut scenario = BrowserScenario::start("withdrawn", namespace, &console, &token).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "withdraw");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "withdraw");
     namespace.withdraw(&grant).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "grant");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "grant");
     namespace.bind(&user, "bastion-viewer").await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }
 
 #[tokio::test]
@@ -44,16 +44,16 @@ async fn a_revoked_token_ends_no_sign_in_and_a_withdrawn_right_ends_the_view_of_
     let console = console(namespace).await;
     let (user, token) = namespace.somebody("viewer").await;
     let grant = namespace.bind(&user, "bastion-viewer").await;
-    let mut scene = Scene::start("revoked", namespace, &console, &token).await;
+    let mut scenario = BrowserScenario::start("revoked", namespace, &console, &token).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "revoke");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "revoke");
     namespace.api::<ServiceAccount>().delete("viewer", &DeleteParams::default()).await.expect("it was there");
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "withdraw");
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "withdraw");
     namespace.withdraw(&grant).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }
 
 /// A file with a key for cookies that no other console has.
@@ -77,13 +77,13 @@ async fn a_page_is_signed_out_when_the_key_of_its_cookie_is_replaced() {
     let namespace = &bastion.namespace;
     let setting = with_key(another_key(namespace, ONE_KEY));
     let console = Console::start_in(namespace, "console-0", &setting).await;
-    let mut scene = Scene::start("rekeyed", namespace, &console, &administrator(namespace).await).await;
+    let mut scenario = BrowserScenario::start("rekeyed", namespace, &console, &administrator(namespace).await).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "another key");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "another key");
     another_key(namespace, ANOTHER_KEY);
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }
 
 #[tokio::test]
@@ -92,16 +92,16 @@ async fn a_page_is_signed_out_when_its_console_comes_back_with_another_key() {
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let mut console = console(namespace).await;
-    let mut scene = Scene::start("rekeyed", namespace, &console, &administrator(namespace).await).await;
+    let mut scenario = BrowserScenario::start("rekeyed", namespace, &console, &administrator(namespace).await).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "another key");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "another key");
     console.process.signal(Signal::SIGTERM);
     console.process.finish(patience()).await;
     let (listen, setting) = (console.address.to_string(), with_key(another_key(namespace, ANOTHER_KEY)));
     let _successor = Console::start_at(namespace, "console-1", &listen, &setting).await;
-    scene.answer("").await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer("").await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }
 
 /// Long enough for the page to be seen before.
@@ -114,12 +114,12 @@ async fn a_page_is_signed_out_when_its_cookie_expires() {
     let namespace = &bastion.namespace;
     let key = another_key(namespace, ONE_KEY);
     let console = Console::start_in(namespace, "console-0", &with_key(key.clone())).await;
-    let mut scene = Scene::start("expires", namespace, &console, &administrator(namespace).await).await;
+    let mut scenario = BrowserScenario::start("expires", namespace, &console, &administrator(namespace).await).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "cookie");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "cookie");
     let name = format!("system:serviceaccount:{}:administrator", namespace.name);
     let who = SignedIn::new(name, UserInfo::default(), Timestamp::now() + SIGNED_IN);
-    scene.answer(&CookieCipher::new(key).seal(Purpose::SignedIn, &who).expect("a cookie")).await;
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
-    scene.is_over().await;
+    scenario.answer(&CookieCipher::new(key).seal(Purpose::SignedIn, &who).expect("a cookie")).await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
+    scenario.is_over().await;
 }

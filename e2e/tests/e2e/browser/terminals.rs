@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::{act, console, with_terminals};
 use crate::follow::at_a_terminal;
 use bastion_e2e::Bastion;
-use bastion_e2e::browser::Scene;
+use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::weight;
 
 #[tokio::test]
@@ -20,16 +20,17 @@ async fn files_go_to_a_target_and_come_from_it_whole_beside_the_shell() {
     fs::create_dir_all(folder.join("inner")).expect("a folder");
     let content: Vec<u8> = (0..5_000_003).map(|_| rand::random()).collect();
     fs::write(folder.join("big file"), &content).expect("a file");
-    let mut scene = Scene::start("files", namespace, &console, &namespace.control_plane.person_token()).await;
+    let mut scenario =
+        BrowserScenario::start("files", namespace, &console, &namespace.control_plane.person_token()).await;
     let mut open = vec![];
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "folder");
-    scene.answer(&folder.to_string_lossy()).await;
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "folder");
+    scenario.answer(&folder.to_string_lossy()).await;
     for _ in 0..2 {
-        assert_eq!(act(&mut scene, &bastion, &mut open).await, "same");
+        assert_eq!(act(&mut scenario, &bastion, &mut open).await, "same");
         let same = fs::read(folder.join("inner/copy")).expect("a file") == content;
-        scene.answer(if same { "same" } else { "other" }).await;
+        scenario.answer(if same { "same" } else { "other" }).await;
     }
-    assert_eq!(act(&mut scene, &bastion, &mut open).await, "done");
+    assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
 }
 
 #[tokio::test]
@@ -40,19 +41,19 @@ async fn somebody_follows_a_session_in_the_page_and_its_user_is_told() {
     let roles = ["bastion-viewer", "bastion-observer"];
     let (observer, token) = bastion.namespace.somebody_with("observer", &roles).await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
-    let mut scene = Scene::start("follow", &bastion.namespace, &console, &token).await;
-    assert_eq!(scene.next().await, "terminal");
-    scene.answer(&session.name_any()).await;
-    assert_eq!(scene.next().await, "say meanwhile");
+    let mut scenario = BrowserScenario::start("follow", &bastion.namespace, &console, &token).await;
+    assert_eq!(scenario.next().await, "terminal");
+    scenario.answer(&session.name_any()).await;
+    assert_eq!(scenario.next().await, "say meanwhile");
     let told = format!("{observer} is watching this session");
     ssh.finds("that somebody watches", |it| it.stderr().contains(&told).then_some(())).await;
     ssh.say("echo mean''while").await;
-    scene.answer("").await;
-    assert_eq!(scene.next().await, "exit");
+    scenario.answer("").await;
+    assert_eq!(scenario.next().await, "exit");
     ssh.say("exit").await;
     bastion.watch.ended(&session, Reason::UserExit).await;
-    scene.answer("").await;
-    scene.finish().await;
+    scenario.answer("").await;
+    scenario.finish().await;
 }
 
 #[tokio::test]
@@ -62,8 +63,8 @@ async fn who_may_not_follow_is_told_what_they_lack() {
     let console = console(&bastion.namespace).await;
     let (_, token) = bastion.namespace.somebody_with("viewer", &["bastion-viewer"]).await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
-    let mut scene = Scene::start("unobserved", &bastion.namespace, &console, &token).await;
-    assert_eq!(scene.next().await, "terminal");
-    scene.answer(&session.name_any()).await;
-    scene.finish().await;
+    let mut scenario = BrowserScenario::start("unobserved", &bastion.namespace, &console, &token).await;
+    assert_eq!(scenario.next().await, "terminal");
+    scenario.answer(&session.name_any()).await;
+    scenario.finish().await;
 }

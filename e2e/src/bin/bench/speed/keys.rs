@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::{sleep, timeout};
 
-use super::ground::{DIRECT, Ground, OPENSSH, Way};
+use super::environment::{DIRECT, Environment, OPENSSH, Way};
 use super::statistics::percentile;
 use bastion_e2e::patience;
 use bastion_e2e::process::{Process, command, spawn};
@@ -25,9 +25,9 @@ pub struct Keystrokes {
 }
 
 /// Measures keystrokes on each way. `ours` replaces the usual way through our gateway.
-pub async fn keystrokes(ground: &Ground, ours: &Way, rounds: usize, keys: usize) -> Keystrokes {
-    let ways = [ours, &ground.ways[OPENSSH], &ground.ways[DIRECT]];
-    let echoes = ground.interleaved(rounds, async |way| beside_two_transfers(ways[way], keys).await).await;
+pub async fn keystrokes(environment: &Environment, ours: &Way, rounds: usize, keys: usize) -> Keystrokes {
+    let ways = [ours, &environment.ways[OPENSSH], &environment.ways[DIRECT]];
+    let echoes = environment.interleaved(rounds, async |way| beside_two_transfers(ways[way], keys).await).await;
     let at = |percent| echoes.each_ref().map(|rounds| percentile(rounds.concat(), percent));
     Keystrokes { p50: at(50), p99: at(99) }
 }

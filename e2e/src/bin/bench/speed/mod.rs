@@ -8,7 +8,7 @@
 #![allow(clippy::cast_precision_loss, reason = "what is counted here is far below 2^52")]
 
 mod connect;
-mod ground;
+mod environment;
 mod idle;
 mod keys;
 mod process;
@@ -19,7 +19,7 @@ mod transfer;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use ground::{Ground, OURS};
+use environment::{Environment, OURS};
 use report::{Figure, Must};
 use statistics::median;
 use transfer::Transfer;
@@ -75,10 +75,10 @@ pub async fn run(parts: &[String]) -> ExitCode {
     let scale = if quick { QUICK } else { FULL };
     let progress = Progress(Instant::now());
     progress.say("starting a control plane, a gateway, an OpenSSH bastion and a target");
-    let ground = Ground::set_up().await;
-    let figures = measure(&ground, &scale, &progress, parts).await;
-    let control_plane = ground.namespace.control_plane.clone();
-    drop(ground);
+    let environment = Environment::set_up().await;
+    let figures = measure(&environment, &scale, &progress, parts).await;
+    let control_plane = environment.namespace.control_plane.clone();
+    drop(environment);
     control_plane.stop().await;
     report::print(&figures);
     ExitCode::SUCCESS
@@ -94,28 +94,28 @@ impl Progress {
 }
 
 /// All of the table, or the parts that the command line names.
-async fn measure(ground: &Ground, scale: &Scale, progress: &Progress, named: &[String]) -> Vec<Figure> {
+async fn measure(environment: &Environment, scale: &Scale, progress: &Progress, named: &[String]) -> Vec<Figure> {
     let mut figures = Vec::new();
     for part in PARTS {
         if !named.is_empty() && !named.iter().any(|name| name == part) {
             continue;
         }
         figures.extend(match part {
-            "connect" => connecting(ground, scale, progress).await,
-            "transfer" => transferring(ground, scale, progress).await,
-            "keys" => typing(ground, scale, progress).await,
-            "idle" => idling(ground, scale, progress).await,
-            _ => growing(ground, scale, progress).await,
+            "connect" => connecting(environment, scale, progress).await,
+            "transfer" => transferring(environment, scale, progress).await,
+            "keys" => typing(environment, scale, progress).await,
+            "idle" => idling(environment, scale, progress).await,
+            _ => growing(environment, scale, progress).await,
         });
     }
     figures
 }
 
-async fn connecting(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+async fn connecting(environment: &Environment, scale: &Scale, progress: &Progress) -> Vec<Figure> {
     progress.say(&format!("setting up connections: {} through each", scale.set_ups));
-    let set_up = connect::set_up(ground, scale.set_ups).await;
+    let set_up = connect::set_up(environment, scale.set_ups).await;
     progress.say(&format!("connections, 8 at a time: {} through each", scale.storms * scale.storm_size));
-    let storms = connect::storms(ground, scale.storms, scale.storm_size).await;
+    let storms = connect::storms(environment, scale.storms, scale.storm_size).await;
     let rates = storms.each_ref().map(|it| median(it.iter().map(|it| it.rate)));
     let cpu = storms.each_ref().map(|it| Some(connect::cpu_each(it)? * 1e3));
     vec![
@@ -125,11 +125,11 @@ async fn connecting(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<
     ]
 }
 
-async fn transferring(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+async fn transferring(environment: &Environment, scale: &Scale, progress: &Progress) -> Vec<Figure> {
     let (mebibytes, rounds) = (scale.transfer_mebibytes, scale.transfer_rounds);
     progress.say(&format!("{mebibytes} MiB each way: {rounds} times through each"));
-    let connection = connect::storms(ground, 1, 16).await.each_ref().map(|it| connect::cpu_each(it));
-    let both = transfer::both_ways(ground, mebibytes, rounds).await;
+    let connection = connect::storms(environment, 1, 16).await.each_ref().map(|it| connect::cpu_each(it));
+    let both = transfer::both_ways(environment, mebibytes, rounds).await;
     let [down, up] = both.each_ref().map(|all| all.each_ref().map(|it| median(it.iter().map(Transfer::speed))));
     let [down_cpu, up_cpu] = both.map(|all| [0, 1, 2].map(|way| transfer::cpu(&all[way], connection[way])));
     vec![
@@ -141,13 +141,13 @@ async fn transferring(ground: &Ground, scale: &Scale, progress: &Progress) -> Ve
 }
 
 /// Measures keystrokes through gateways with as many worker threads as a small, a usual and a large node has.
-async fn typing(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+async fn typing(environment: &Environment, scale: &Scale, progress: &Progress) -> Vec<Figure> {
     let mut figures = Vec::new();
     for workers in [1, 2, 6] {
         let keys = scale.key_rounds * scale.keys;
         progress.say(&format!("keystrokes beside two transfers, {workers} worker threads: {keys} through each"));
-        let (_gateway, ours) = ground.with_workers(workers).await;
-        let keys = keys::keystrokes(ground, &ours, scale.key_rounds, scale.keys).await;
+        let (_gateway, ours) = environment.with_workers(workers).await;
+        let keys = keys::keystrokes(environment, &ours, scale.key_rounds, scale.keys).await;
         let name = |percentile| format!("keystroke, {percentile}, {workers} worker threads");
         figures.push(Figure::new(&name("p50"), "ms", keys.p50, Must::AtMostOver(0.5)));
         figures.push(Figure::new(&name("p99"), "ms", keys.p99, Must::AtMostOver(1.0)));
@@ -155,20 +155,20 @@ async fn typing(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figu
     figures
 }
 
-async fn idling(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+async fn idling(environment: &Environment, scale: &Scale, progress: &Progress) -> Vec<Figure> {
     let (ours, openssh) = (scale.idle, scale.idle_openssh);
     progress.say(&format!("idle sessions: {ours} through a new gateway, {openssh} through OpenSSH"));
-    let memory = idle::memory(ground, ours, openssh).await;
+    let memory = idle::memory(environment, ours, openssh).await;
     vec![Figure::new("memory an idle session", "KB", memory, Must::OursAtMost(150.0))]
 }
 
 /// Whether what a transfer costs grows with the connections that were served before.
-async fn growing(ground: &Ground, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+async fn growing(environment: &Environment, scale: &Scale, progress: &Progress) -> Vec<Figure> {
     let (number, mebibytes, rounds) = (scale.connections, scale.transfer_mebibytes, scale.transfer_rounds);
     progress.say(&format!("transfers through the gateway, {number} connections, and the transfers again"));
-    let before = transfer::through(ground, OURS, mebibytes, rounds).await;
-    let connection = connect::cpu_each(&[connect::storm(ground, OURS, number).await]);
-    let after = transfer::through(ground, OURS, mebibytes, rounds).await;
+    let before = transfer::through(environment, OURS, mebibytes, rounds).await;
+    let connection = connect::cpu_each(&[connect::storm(environment, OURS, number).await]);
+    let after = transfer::through(environment, OURS, mebibytes, rounds).await;
     let growth = |way: usize| {
         let [before, after] = [&before, &after].map(|it| transfer::cpu(&it[way], connection));
         Some([Some(after? / before?), None, None])

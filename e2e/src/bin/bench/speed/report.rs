@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::write_figures;
 
-use super::ground::{DIRECT, OPENSSH, OURS};
+use super::environment::{DIRECT, OPENSSH, OURS};
 
 /// What must be reached.
 #[derive(Clone, Copy)]

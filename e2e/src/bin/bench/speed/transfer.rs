@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::ground::Ground;
+use super::environment::Environment;
 use super::statistics::median;
 
 /// How long one may take.
@@ -45,20 +45,24 @@ impl Transfer {
 }
 
 /// Downloads and uploads, each so many times on each way.
-pub async fn both_ways(ground: &Ground, mebibytes: u64, rounds: usize) -> [[Vec<Transfer>; 3]; 2] {
-    let source = zeros(&ground.namespace.dir, mebibytes);
-    let down = ground.interleaved(rounds, async |way| transfer(ground, way, Way::Down, mebibytes, &source).await).await;
-    let up = ground.interleaved(rounds, async |way| transfer(ground, way, Way::Up, mebibytes, &source).await).await;
+pub async fn both_ways(environment: &Environment, mebibytes: u64, rounds: usize) -> [[Vec<Transfer>; 3]; 2] {
+    let source = zeros(&environment.namespace.dir, mebibytes);
+    let down = environment
+        .interleaved(rounds, async |way| transfer(environment, way, Way::Down, mebibytes, &source).await)
+        .await;
+    let up = environment
+        .interleaved(rounds, async |way| transfer(environment, way, Way::Up, mebibytes, &source).await)
+        .await;
     [down, up]
 }
 
 /// Downloads and uploads on one way.
-pub async fn through(ground: &Ground, way: usize, mebibytes: u64, rounds: usize) -> [Vec<Transfer>; 2] {
-    let source = zeros(&ground.namespace.dir, mebibytes);
+pub async fn through(environment: &Environment, way: usize, mebibytes: u64, rounds: usize) -> [Vec<Transfer>; 2] {
+    let source = zeros(&environment.namespace.dir, mebibytes);
     let mut transfers = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
-        transfers[0].push(transfer(ground, way, Way::Down, mebibytes, &source).await);
-        transfers[1].push(transfer(ground, way, Way::Up, mebibytes, &source).await);
+        transfers[0].push(transfer(environment, way, Way::Down, mebibytes, &source).await);
+        transfers[1].push(transfer(environment, way, Way::Up, mebibytes, &source).await);
     }
     transfers
 }
@@ -76,21 +80,21 @@ fn zeros(dir: &Path, mebibytes: u64) -> PathBuf {
     path
 }
 
-async fn transfer(ground: &Ground, way: usize, direction: Way, mebibytes: u64, source: &Path) -> Transfer {
+async fn transfer(environment: &Environment, way: usize, direction: Way, mebibytes: u64, source: &Path) -> Transfer {
     let null = || File::options().read(true).write(true).open("/dev/null").expect("/dev/null");
     let input = match direction {
         Way::Down => null(),
         Way::Up => File::open(source).expect("the source"),
     };
-    let before = ground.cpu(way);
-    let ssh = ground.ways[way].ssh().await.command(&direction.command(mebibytes));
+    let before = environment.cpu(way);
+    let ssh = environment.ways[way].ssh().await.command(&direction.command(mebibytes));
     let outcome = ssh.start_with(input, null()).await.finish(DEADLINE).await;
     let end = jiff::Timestamp::now().as_duration().as_secs_f64();
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let mut times = outcome.stderr.lines().map(|line| line.parse::<f64>().expect("a time and nothing else"));
     let begin = times.next().expect("the time of the beginning");
     let seconds = times.next().unwrap_or(end) - begin;
-    ground.settled().await;
-    let cpu = before.zip(ground.cpu(way)).map(|(before, after)| after - before);
+    environment.settled().await;
+    let cpu = before.zip(environment.cpu(way)).map(|(before, after)| after - before);
     Transfer { mebibytes: mebibytes as f64, seconds, cpu }
 }

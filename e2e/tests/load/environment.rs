@@ -1,0 +1,116 @@
+//! What the load tests begin with: gateways, two controllers, a target that echoes, and the user `alice`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bastion_operator::api::{BastionSession, Phase};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
+use serde_json::json;
+
+use bastion_e2e::{
+    ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch, open_load_clients, patience,
+};
+use bastion_e2e::{eventually, histories};
+
+/// Within this time the sessions of a dead gateway are shown as ended.
+pub const LOST_GATEWAY: Duration = Duration::from_secs(30);
+
+/// A bastion that is ready for a group of load clients. What is stopped first comes first.
+pub struct Environment {
+    pub gateways: Vec<Gateway>,
+    pub controllers: Vec<Controller>,
+    pub watch: SessionWatch,
+    pub echo: Echo,
+    pub namespace: Namespace,
+}
+
+impl Environment {
+    /// With this many gateways, on a control plane of its own, so that nobody else's requests are counted.
+    pub async fn with_gateways(number: usize) -> Self {
+        let namespace = Namespace::on(Arc::new(ControlPlane::start().await)).await;
+        let echo = Echo::start().await;
+        namespace.user("alice").await;
+        echo.add_to(&namespace, "web-1", json!({})).await;
+        let mut environment =
+            Self { gateways: vec![], controllers: vec![], watch: namespace.watch().await, echo, namespace };
+        for _ in 0..2 {
+            environment.add_controller().await;
+        }
+        for _ in 0..number {
+            environment.add_gateway().await;
+        }
+        environment
+    }
+
+    /// One gateway more.
+    pub async fn add_gateway(&mut self) {
+        let pod = format!("gateway-{}", self.gateways.len());
+        self.gateways.push(Gateway::start(&self.namespace, &pod).await);
+    }
+
+    /// One controller more.
+    pub async fn add_controller(&mut self) {
+        let pod = format!("controller-{}", self.controllers.len());
+        self.controllers.push(Controller::start(&self.namespace, &pod, "10m").await);
+    }
+
+    /// Opens alice's sessions on `web-1` through a gateway.
+    pub async fn open(&self, gateway: usize, size: usize) -> Vec<LoadClient> {
+        self.open_on("web-1", gateway, size).await
+    }
+
+    /// Opens alice's sessions on another target.
+    pub async fn open_on(&self, target: &str, gateway: usize, size: usize) -> Vec<LoadClient> {
+        open_load_clients(self.gateways[gateway].address, &format!("alice:{target}"), size).await
+    }
+
+    /// The session behind a load client.
+    pub async fn session(&self, load_client: &LoadClient) -> BastionSession {
+        let of_it = |session: &BastionSession| session.spec.client.software.as_ref() == Some(&load_client.software);
+        self.watch
+            .until(patience(), "the session of a load_client", |seen| {
+                seen.iter().find(|it| of_it(&it.session)).map(|it| it.session.clone())
+            })
+            .await
+    }
+
+    /// Waits until `size` sessions of the gateway are shown as ended.
+    pub async fn ended(&self, deadline: Duration, gateway: usize, size: usize) {
+        let pod = self.gateways[gateway].pod.as_str();
+        self.watch
+            .until(deadline, &format!("{size} sessions of {pod} have ended"), |seen| {
+                let ended = seen.iter().filter(|it| it.phase.is_final() && it.session.spec.gateway.name == pod);
+                let names: HashSet<&str> = ended.map(|it| it.name.as_str()).collect();
+                (names.len() >= size).then_some(())
+            })
+            .await;
+    }
+
+    /// Checks that sessions go on: shown as Active, and each of them answers.
+    pub async fn go_on(&self, load_clients: &[LoadClient]) {
+        let answers = futures::future::join_all(load_clients.iter().map(LoadClient::answers)).await;
+        answers.into_iter().collect::<Result<(), String>>().expect("every session answers");
+        let seen = self.watch.seen();
+        let histories = histories(&seen);
+        for load_client in load_clients {
+            let history = histories
+                .values()
+                .find(|it| it.software() == load_client.software)
+                .expect("the load_client has a session");
+            assert_eq!(history.last.phase, Phase::Active, "of {}: {:?}", history.name, history.session().status);
+        }
+    }
+
+    /// The number of the controller that leads.
+    pub async fn leader(&self) -> usize {
+        eventually(patience(), "a controller leads", async || {
+            let lease = self.namespace.api::<Lease>().get("bastion-controller").await.map_err(|it| it.to_string())?;
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+            let number = holder.strip_prefix("controller-").and_then(|rest| rest.split('-').next()?.parse().ok());
+            number.ok_or_else(|| format!("{:?} holds {}", holder, lease.name_any()))
+        })
+        .await
+    }
+}

@@ -1,6 +1,0 @@
-import { expect, it } from "vitest";
-import { isDark } from "./theme";
-
-it("tells a dark page from a light one", () => {
-  expect(["rgb(253, 254, 254)", "rgb(13, 18, 19)", "rgba(0, 0, 0, 0.5)", "rgb(255, 255, 0)"].map(isDark)).toEqual([false, true, true, false]);
-});
