@@ -18,6 +18,7 @@ demo: tools ## Start a bastion on a real API server and show what ends a session
 .PHONY: check
 check: ## Check the format, lints, unit tests and generated files: the loop while editing
 	cargo fmt --all --check
+	hack/module-graph
 	@hack/build-web
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	cargo test --lib --quiet
@@ -80,7 +81,8 @@ bench: tools ## Measure speed and cost beside an OpenSSH bastion, and ends, in t
 	done
 
 .PHONY: lint
-lint: ## Check the format, run clippy, and cargo-deny where it is installed
+lint: ## Check the format and the imports, run clippy, and cargo-deny where it is installed
+	hack/module-graph
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: dependencies not checked"; fi

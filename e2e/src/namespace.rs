@@ -27,6 +27,7 @@ use crate::run::{Run, repository, unique};
 use crate::sshd::Sshd;
 use crate::wait::{eventually, patience};
 use crate::watch::SessionWatch;
+use crate::weight;
 
 /// The Kubernetes group that every user of [`Namespace::user`] is in, which may connect to every target.
 pub const PEOPLE: &str = "people";
@@ -81,6 +82,7 @@ impl Namespace {
 
     /// A new one of this name, with what deploy/ has for it.
     pub async fn named(name: &str, control_plane: Arc<ControlPlane>) -> Self {
+        weight::start().await;
         let dir = Run::get().await.dir.join(format!("{name}-{}", unique()));
         std::fs::create_dir_all(&dir).expect("a folder");
         let namespace = Self { name: name.to_owned(), dir, control_plane };
