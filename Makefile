@@ -20,9 +20,8 @@ test: ## Run every test, against a real API server, a real sshd and the real ssh
 	@$(MAKE) --no-print-directory node-test
 
 .PHONY: test-fast
-test-fast: tools chart-test alert-test workflow-test ## Run every test but those on a node
+test-fast: tools chart-test alert-test workflow-test russh-test ## Run every test but those on a node
 	cargo fmt --check
-	hack/vendor-russh --check
 	cd web && npm test --silent
 	@hack/cargo-build --all-targets
 	cargo test --lib --bins
@@ -44,6 +43,12 @@ alert-test: ## Test each alert, its runbook, and the queries of the dashboard
 .PHONY: workflow-test
 workflow-test: ## Check the workflows of GitHub Actions
 	@"$$(hack/build-tools actionlint)/actionlint" -no-color && echo "workflows: nothing wrong"
+
+.PHONY: russh-test
+russh-test: ## Test the patches of the SSH library, and that it is made of them
+	@hack/vendor-russh --check
+	@cp Cargo.lock third_party/russh/
+	cargo test --quiet --manifest-path third_party/russh/Cargo.toml --lib tests::peer
 
 .PHONY: node-test
 node-test: tools ## Test the chart on a one-node cluster, which takes root, or on the one that BASTION_KUBECONFIG names
