@@ -34,7 +34,7 @@ test: ## Run every test, against a real API server, a real sshd and the real ssh
 	@$(MAKE) --no-print-directory node-test
 
 .PHONY: e2e-test
-e2e-test: tools chart-test alert-test ## Run the end-to-end and load tests, the model, and the tests of the chart and the alerts
+e2e-test: tools chart-test alert-test russh-test ## Run the end-to-end and load tests, the model, and the tests of the chart and the alerts
 	@hack/cargo-build --bins --tests
 	cargo test --test model -- --nocapture
 	@hack/build-server versitygw >/dev/null && hack/build-server oidc-provider >/dev/null

@@ -513,23 +513,23 @@ pub(crate) struct ChannelParams {
     pending_eof: bool,
     pending_close: bool,
     control: ChannelControl,
-    /// Which side has sent its CHANNEL_CLOSE, while the other has not. With
-    /// [`ChannelControl::Library`] both are sent at once.
+    /// The side that has sent CHANNEL_CLOSE, while the other has not. `None`
+    /// with [`ChannelControl::Library`], which answers at once.
     closed_by: Option<ClosedBy>,
 }
 
-/// Who grants the peer its window on the channels of a connection, and who
-/// answers the peer's CHANNEL_CLOSE.
+/// Selects who grants the peer window on the channels of a connection, and who
+/// answers its CHANNEL_CLOSE (RFC 4254 §5.2 and §5.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChannelControl {
-    /// The library: window is granted as soon as data arrives, and
-    /// CHANNEL_CLOSE is answered at once.
+    /// The library grants window as soon as data arrives, and answers
+    /// CHANNEL_CLOSE at once.
     #[default]
     Library,
-    /// The application: it grants window by
-    /// [`ChannelWriteHalf::grant_window`], and closes its own side of a channel
-    /// when it has sent everything, also after the peer has closed. What it
-    /// does not grant, the peer may not send.
+    /// The application grants window by [`ChannelWriteHalf::grant_window`], and
+    /// closes its side of a channel by [`ChannelWriteHalf::close`] when it has
+    /// sent everything, also after the peer has closed. A peer that sends more
+    /// than it was granted loses the connection.
     Application,
 }
 
@@ -555,8 +555,8 @@ impl ChannelParams {
     }
 }
 
-/// How many bytes of channel data a session takes from its queue before it
-/// writes them and looks at its peer again.
+/// The bytes of channel data after which a session takes no more messages from
+/// its queue, but writes these and reads from its peer again.
 pub(crate) const MAX_BATCH_BYTES: usize = 128 * 1024;
 
 pub(crate) async fn flush_or_timeout<W: AsyncWrite + Unpin>(

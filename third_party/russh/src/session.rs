@@ -313,16 +313,16 @@ impl Encrypted {
         Ok(())
     }
 
-    /// Whether the application has closed this channel: nothing may follow
-    /// CHANNEL_CLOSE.
+    /// Returns whether this side's CHANNEL_CLOSE was sent or is about to be:
+    /// nothing may follow it.
     pub(crate) fn is_closed_by_us(&self, channel: ChannelId) -> bool {
         self.channels.get(&channel).is_some_and(|channel| {
             channel.pending_close || channel.closed_by == Some(crate::ClosedBy::Us)
         })
     }
 
-    /// The peer has sent CHANNEL_CLOSE, which the library answers unless that
-    /// is up to the application.
+    /// Handles the peer's CHANNEL_CLOSE, and answers it unless the application
+    /// does.
     pub(crate) fn closed_by_peer(&mut self, channel: ChannelId) -> Result<(), crate::Error> {
         match self.channels.get_mut(&channel) {
             Some(ChannelParams {
@@ -341,10 +341,10 @@ impl Encrypted {
         }
     }
 
-    /// Takes from the window what the peer has sent.
+    /// Subtracts received data from the window.
     ///
     /// # Errors
-    /// When that is more than it was granted.
+    /// If the data is more than the window.
     pub(crate) fn use_window(&mut self, channel: ChannelId, data: &[u8]) -> Result<(), crate::Error> {
         if let Some(channel) = self.channels.get_mut(&channel) {
             let used = u32::try_from(data.len()).map_err(|_| crate::Error::Inconsistent)?;
@@ -356,7 +356,7 @@ impl Encrypted {
         Ok(())
     }
 
-    /// Lets the peer send this many bytes more.
+    /// Grants the peer `bytes` more of window.
     pub(crate) fn grant_window(&mut self, channel: ChannelId, bytes: u32) -> Result<(), crate::Error> {
         if let Some(channel) = self.channels.get_mut(&channel)
             && channel.closed_by.is_none()

@@ -17,7 +17,7 @@ use core::fmt;
 use std::borrow::Cow;
 use std::num::Wrapping;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use log::debug;
 use ssh_encoding::Writer;
 use super::cipher::SealingKey;
@@ -387,22 +387,8 @@ impl PacketBytesWriter {
 /// Uses Vec<u8> (not CryptoVec/mlocked) because incoming network data is not secret.
 #[derive(Debug)]
 pub(crate) struct IncomingSshPacket {
-    pub buffer: Bytes,
+    pub buffer: Vec<u8>,
     pub seqn: Wrapping<u32>,
-}
-
-impl IncomingSshPacket {
-    /// Takes the payload out of what was read; only what is compressed is
-    /// copied.
-    pub fn open(buffer: &mut SSHBuffer, decompress: &mut compression::Decompress) -> Result<Self, Error> {
-        let mut payload = Bytes::from(std::mem::take(&mut buffer.buffer));
-        payload.advance(cipher::PACKET_LENGTH_LEN + cipher::PADDING_LENGTH_LEN);
-        if !matches!(decompress, compression::Decompress::None) {
-            let mut decompressed = Vec::new();
-            payload = Bytes::copy_from_slice(decompress.decompress(&payload, &mut decompressed)?);
-        }
-        Ok(Self { buffer: payload, seqn: buffer.seqn })
-    }
 }
 
 /// Packet writer for constructing and encrypting outgoing SSH packets.

@@ -4,6 +4,8 @@ use futures::Future;
 
 use super::*;
 
+mod peer;
+
 #[cfg(feature = "flate2")]
 mod compress {
     use std::borrow::Cow;

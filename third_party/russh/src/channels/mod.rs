@@ -87,12 +87,12 @@ pub enum ChannelMsg {
         want_reply: bool,
     },
 
-    /// Lets the peer send this many bytes more, see
+    /// Grants the peer `bytes` more of window, see
     /// [`ChannelWriteHalf::grant_window`].
     GrantWindow {
         bytes: u32,
     },
-    /// A request that the library does not know, see
+    /// Sends a channel request that the library has no variant for, see
     /// [`ChannelWriteHalf::custom_request`].
     CustomRequest {
         name: String,
@@ -440,15 +440,16 @@ impl<S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> ChannelWriteHalf<
         self.send_msg(ChannelMsg::Close).await
     }
 
-    /// Lets the peer send this many bytes more, where
-    /// [`ChannelControl::Application`](crate::ChannelControl::Application)
-    /// makes that the application's business.
+    /// Grant the peer `bytes` more of window (RFC 4254 §5.2). Needed with
+    /// [`ChannelControl::Application`](crate::ChannelControl::Application),
+    /// where the library grants none.
     pub async fn grant_window(&self, bytes: u32) -> Result<(), Error> {
         self.send_msg(ChannelMsg::GrantWindow { bytes }).await
     }
 
     /// Send a channel request that the library has no method for. `payload` is
-    /// what comes behind `want_reply`, as it goes onto the wire.
+    /// the encoded type-specific data that follows `want_reply` (RFC 4254
+    /// §5.4).
     pub async fn custom_request(
         &self,
         name: impl Into<String>,

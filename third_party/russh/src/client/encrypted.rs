@@ -286,7 +286,7 @@ impl Session {
 
                                     self.sender
                                         .send(Reply::SignRequest {
-                                            key: Box::new(key.clone()),
+                                            key: key.clone(),
                                             data: buf,
                                         })
                                         .map_err(|_| crate::Error::SendError)?;
@@ -320,7 +320,7 @@ impl Session {
                                     self.common.buffer.clear();
                                     let i = enc.client_make_to_sign(
                                         &self.common.auth_user,
-                                        &PublicKeyOrCertificate::Certificate(cert.clone()),
+                                        &PublicKeyOrCertificate::Certificate((**cert).clone()),
                                         hash_alg,
                                         &mut self.common.buffer,
                                     )?;
@@ -329,7 +329,7 @@ impl Session {
 
                                     self.sender
                                         .send(Reply::SignRequestCert {
-                                            cert: Box::new(cert.clone()),
+                                            cert: cert.clone(),
                                             hash_alg,
                                             data: buf,
                                         })
@@ -893,7 +893,7 @@ impl Session {
                 let reply = ChannelOpenHandle::new(
                     self.priority_sender.clone(),
                     pending,
-                    |pending, result| Msg::ServerChannelOpenReply { pending: Box::new(pending), result },
+                    |pending, result| Msg::ServerChannelOpenReply { pending, result },
                 );
 
                 match &msg.typ {
@@ -974,8 +974,9 @@ impl Session {
                                 .await?;
                         } else {
                             debug!("unknown channel type: {}", Brief(typ));
-                            // By the handle, which would answer again when it
-                            // is dropped.
+                            // `reply` sends the failure. One that is written
+                            // here would be the first of two, since `reply`
+                            // also sends one when it is dropped.
                             reply.reject(ChannelOpenFailure::UnknownChannelType).await;
                         }
                     }
@@ -1364,7 +1365,7 @@ mod tests {
                 .write_auth_request(
                     "alice",
                     &auth::Method::FutureCertificate {
-                        cert: certificate.clone(),
+                        cert: Box::new(certificate.clone()),
                         hash_alg,
                     },
                 )
@@ -1606,7 +1607,7 @@ impl Encrypted {
             auth::Method::OpenSshCertificate { key, cert } => {
                 let i0 = self.client_make_to_sign(
                     user,
-                    &PublicKeyOrCertificate::Certificate(cert.clone()),
+                    &PublicKeyOrCertificate::Certificate((**cert).clone()),
                     None,
                     buffer,
                 )?;

@@ -374,9 +374,9 @@ impl ClientKex {
                 };
                 ensure_end(r)?;
 
-                // The algorithm is the negotiated one, not one that the
-                // signature names: else a server may sign with ssh-rsa (SHA-1)
-                // where rsa-sha2-512 was agreed on (RFC 8332 §3).
+                // `verify` uses the algorithm that the signature names. That
+                // must be the negotiated one: a server could otherwise sign
+                // with ssh-rsa (SHA-1) although rsa-sha2-512 was negotiated.
                 if signature.algorithm() != names.key {
                     debug!("wrong server sig algorithm: {:?}", signature.algorithm());
                     return Err(Error::WrongServerSig);

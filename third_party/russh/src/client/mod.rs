@@ -122,7 +122,7 @@ enum Reply {
     },
     ChannelOpenFailure,
     SignRequest {
-        key: Box<ssh_key::PublicKey>,
+        key: ssh_key::PublicKey,
         data: Vec<u8>,
     },
     SignRequestCert {
@@ -153,7 +153,7 @@ enum Reply {
 pub enum Msg {
     Authenticate {
         user: String,
-        method: Box<auth::Method>,
+        method: auth::Method,
     },
     AuthInfoResponse {
         responses: Vec<String>,
@@ -227,7 +227,7 @@ pub enum Msg {
     },
     Channel(ChannelId, ChannelMsg),
     ServerChannelOpenReply {
-        pending: Box<crate::PendingChannelOpen>,
+        pending: crate::PendingChannelOpen,
         result: Result<(), ChannelOpenFailure>,
     },
     Rekey,
@@ -343,9 +343,9 @@ impl<H: Handler> Handle<H> {
         self.sender.is_closed()
     }
 
-    /// Returns a future that completes when the session has ended, however it
-    /// ended: by a disconnect, an error, or a panic of its task. Everything
-    /// received before has been passed to the [`Handler`] by then.
+    /// Returns a future that completes when the session has ended by a
+    /// disconnect, by an error, or by a panic of its task. By then, everything
+    /// that was received has been passed to the [`Handler`].
     pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<H>
     where
         H: 'static,
@@ -373,7 +373,7 @@ impl<H: Handler> Handle<H> {
         self.sender
             .send(Msg::Authenticate {
                 user,
-                method: Box::new(auth::Method::None),
+                method: auth::Method::None,
             })
             .await
             .map_err(|_| crate::Error::SendError)?;
@@ -390,9 +390,9 @@ impl<H: Handler> Handle<H> {
         self.sender
             .send(Msg::Authenticate {
                 user,
-                method: Box::new(auth::Method::Password {
+                method: auth::Method::Password {
                     password: password.into(),
-                }),
+                },
             })
             .await
             .map_err(|_| crate::Error::SendError)?;
@@ -413,9 +413,9 @@ impl<H: Handler> Handle<H> {
         self.sender
             .send(Msg::Authenticate {
                 user: user.into(),
-                method: Box::new(auth::Method::KeyboardInteractive {
+                method: auth::Method::KeyboardInteractive {
                     submethods: submethods.into().unwrap_or_else(|| "".to_owned()),
-                }),
+                },
             })
             .await
             .map_err(|_| crate::Error::SendError)?;
@@ -521,7 +521,7 @@ impl<H: Handler> Handle<H> {
         self.sender
             .send(Msg::Authenticate {
                 user,
-                method: Box::new(auth::Method::PublicKey { key }),
+                method: auth::Method::PublicKey { key },
             })
             .await
             .map_err(|_| crate::Error::SendError)?;
@@ -539,7 +539,10 @@ impl<H: Handler> Handle<H> {
         self.sender
             .send(Msg::Authenticate {
                 user,
-                method: Box::new(auth::Method::OpenSshCertificate { key, cert }),
+                method: auth::Method::OpenSshCertificate {
+                    key,
+                    cert: Box::new(cert),
+                },
             })
             .await
             .map_err(|_| crate::Error::SendError)?;
@@ -566,7 +569,7 @@ impl<H: Handler> Handle<H> {
             .sender
             .send(Msg::Authenticate {
                 user,
-                method: Box::new(auth::Method::FuturePublicKey { key, hash_alg }),
+                method: auth::Method::FuturePublicKey { key, hash_alg },
             })
             .await
             .is_err()
@@ -587,7 +590,7 @@ impl<H: Handler> Handle<H> {
                     });
                 }
                 Some(Reply::SignRequest { key, data }) => {
-                    let data = signer.auth_sign(&(*key).into(), hash_alg, data).await;
+                    let data = signer.auth_sign(&key.into(), hash_alg, data).await;
                     let data = match data {
                         Ok(data) => data,
                         Err(e) => {
@@ -627,7 +630,7 @@ impl<H: Handler> Handle<H> {
             .sender
             .send(Msg::Authenticate {
                 user,
-                method: Box::new(auth::Method::GssapiWithMic { mechanism_oids }),
+                method: auth::Method::GssapiWithMic { mechanism_oids },
             })
             .await
             .is_err()
@@ -711,7 +714,10 @@ impl<H: Handler> Handle<H> {
             .sender
             .send(Msg::Authenticate {
                 user,
-                method: Box::new(auth::Method::FutureCertificate { cert, hash_alg }),
+                method: auth::Method::FutureCertificate {
+                    cert: Box::new(cert),
+                    hash_alg,
+                },
             })
             .await
             .is_err()
@@ -1313,12 +1319,24 @@ async fn start_reading<R: AsyncRead + Unpin>(
 }
 
 impl Session {
-    fn maybe_decompress(&mut self, buffer: &mut SSHBuffer) -> Result<IncomingSshPacket, Error> {
-        let decompress = match self.common.encrypted {
-            Some(ref mut enc) => &mut enc.decompress,
-            None => &mut crate::compression::Decompress::None,
-        };
-        IncomingSshPacket::open(buffer, decompress)
+    fn maybe_decompress(&mut self, buffer: &SSHBuffer) -> Result<IncomingSshPacket, Error> {
+        if let Some(ref mut enc) = self.common.encrypted {
+            let mut decomp = Vec::new();
+            Ok(IncomingSshPacket {
+                #[allow(clippy::indexing_slicing)] // length checked
+                buffer: enc.decompress.decompress(
+                    &buffer.buffer[5..],
+                    &mut decomp,
+                )?.into(),
+                seqn: buffer.seqn,
+            })
+        } else {
+            Ok(IncomingSshPacket {
+                #[allow(clippy::indexing_slicing)] // length checked
+                buffer: buffer.buffer[5..].into(),
+                seqn: buffer.seqn,
+            })
+        }
     }
 
     fn new(
@@ -1370,7 +1388,7 @@ impl Session {
         self.priority_receiver.close();
         self.inbound_channel_receiver.close();
         // A connection that the peer has reset cannot be shut down. The handler
-        // must hear of its end all the same.
+        // must still be told of its end.
         if let Err(e) = stream_write.shutdown().await {
             debug!("shutdown failed: {e:?}");
         }
@@ -1457,7 +1475,7 @@ impl Session {
                         break
                     }
 
-                    let mut pkt = self.maybe_decompress(&mut buffer)?;
+                    let mut pkt = self.maybe_decompress(&buffer)?;
                     if !pkt.buffer.is_empty() {
                         #[allow(clippy::indexing_slicing)] // length checked
                         if pkt.buffer[0] == crate::msg::DISCONNECT {
@@ -1466,6 +1484,7 @@ impl Session {
                         } else {
                             self.common.received_data = true;
                             let kex_was_active = self.kex.active();
+                            // In a box, so that an idle session keeps no room for it.
                             Box::pin(reply(self, handler, kex_done_signal, &mut pkt)).await?;
                             buffer.seqn = pkt.seqn; // TODO reply changes seqn internall, find cleaner way
 
@@ -1615,9 +1634,9 @@ impl Session {
         Ok(())
     }
 
-    /// Handles a message and those that wait behind it in the same queue, so
-    /// that they are written together: up to [`MAX_BATCH_BYTES`](crate::MAX_BATCH_BYTES)
-    /// of data, for the encryption of more would keep other tasks waiting.
+    /// Handles a message and those behind it in the same queue, so that they
+    /// are written together. Stops after [`MAX_BATCH_BYTES`](crate::MAX_BATCH_BYTES)
+    /// of data, since the encryption of more would keep other tasks waiting.
     fn handle_batch(
         &mut self,
         first: Msg,
@@ -1645,7 +1664,7 @@ impl Session {
     fn handle_msg(&mut self, msg: Msg) -> Result<(), crate::Error> {
         match msg {
             Msg::Authenticate { user, method } => {
-                self.write_auth_request_if_needed(&user, *method)?;
+                self.write_auth_request_if_needed(&user, method)?;
             }
             Msg::Signed { .. } | Msg::SignFailed => {}
             Msg::AuthInfoResponse { .. } => {}
@@ -1869,7 +1888,7 @@ impl Session {
                 let _ = self.send_global_request(reply_channel, &name, &data);
             }
             Msg::ServerChannelOpenReply { pending, result } => {
-                self.finalize_server_channel_open_reply(*pending, result)?;
+                self.finalize_server_channel_open_reply(pending, result)?;
             }
             msg => {
                 // should be unreachable, since the receiver only gets
@@ -2603,8 +2622,8 @@ mod tests {
         let mut session = authenticated_session();
         let mut handler = TestHandler;
         let mut kex_done_signal = None;
-        let mut buffer = incoming_packet(compressed_debug_payload(200 * 1024));
-        let mut pkt: IncomingSshPacket = session.maybe_decompress(&mut buffer).unwrap();
+        let buffer = incoming_packet(compressed_debug_payload(200 * 1024));
+        let mut pkt: IncomingSshPacket = session.maybe_decompress(&buffer).unwrap();
 
         super::reply(&mut session, &mut handler, &mut kex_done_signal, &mut pkt)
             .await
@@ -2618,9 +2637,9 @@ mod tests {
     fn oversized_compressed_debug_is_rejected_before_client_ignores_it() {
         let mut session = authenticated_session();
         let oversized = crate::cipher::MAXIMUM_DECOMPRESSED_PACKET_LEN + 1024;
-        let mut buffer = incoming_packet(compressed_debug_payload(oversized));
+        let buffer = incoming_packet(compressed_debug_payload(oversized));
 
-        let err = session.maybe_decompress(&mut buffer).unwrap_err();
+        let err = session.maybe_decompress(&buffer).unwrap_err();
         assert!(
             matches!(err, crate::Error::PacketSize(len) if len > crate::cipher::MAXIMUM_DECOMPRESSED_PACKET_LEN)
         );
@@ -2791,7 +2810,8 @@ pub struct Config {
     pub gex: GexParams,
     /// If active, invoke `set_nodelay(true)` on the ssh socket; disabled by default (i.e. Nagle's algorithm is active).
     pub nodelay: bool,
-    /// Who grants window and answers CHANNEL_CLOSE; the library by default.
+    /// Whether the library (the default) or the application grants window and
+    /// answers CHANNEL_CLOSE.
     pub channel_control: crate::ChannelControl,
 }
 
@@ -3211,9 +3231,10 @@ pub trait Handler: Sized + Send {
         async { Ok(()) }
     }
 
-    /// The server sends a channel request that the library does not know, such
-    /// as `eow@openssh.com`. Return whether it is known here; a server that
-    /// wants a reply is answered so.
+    /// Called when the server sends a channel request that the library does not
+    /// know, such as `eow@openssh.com`. `payload` is the encoded type-specific
+    /// data. Return whether the application handles the request; if the server
+    /// wants a reply, it is sent success or failure.
     #[allow(unused_variables)]
     fn custom_request(
         &mut self,

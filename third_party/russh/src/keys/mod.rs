@@ -277,7 +277,7 @@ fn is_base64_char(c: char) -> bool {
 }
 
 #[cfg(test)]
-mod test {
+pub(crate) mod test {
 
     #[cfg(unix)]
     use futures::Future;
@@ -307,7 +307,7 @@ sJWR7W+cGvJ/vLsw==
 -----END OPENSSH PRIVATE KEY-----";
 
     #[cfg(feature = "rsa")]
-    const RSA_KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----
+    pub(crate) const RSA_KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----
 b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAABFwAAAAdzc2gtcn
 NhAAAAAwEAAQAAAQEAuSvQ9m76zhRB4m0BUKPf17lwccj7KQ1Qtse63AOqP/VYItqEH8un
 rxPogXNBgrcCEm/ccLZZsyE3qgp3DRQkkqvJhZ6O8VBPsXxjZesRCqoFNCczy+Mf0R/Qmv

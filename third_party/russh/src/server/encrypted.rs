@@ -672,66 +672,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requested_algorithm_must_be_one_of_the_keys_type() {
-        /// Records by which algorithms keys are offered.
-        #[derive(Default)]
-        struct Offered(Vec<ssh_key::Algorithm>);
-
-        impl Handler for Offered {
-            type Error = Error;
-
-            async fn auth_publickey_offered(
-                &mut self,
-                _user: &str,
-                offer: PublicKeyOffer<'_>,
-            ) -> Result<Auth, Self::Error> {
-                self.0.push(offer.algorithm.clone());
-                Ok(Auth::Accept)
-            }
-        }
-
-        let point = ssh_key::public::Ed25519PublicKey([7; 32]);
-        let security_key = PublicKey::from(ssh_key::public::SkEd25519::new(point, "ssh:"));
-        let mut handler = Offered::default();
-        for announced in [
-            "rsa-sha2-512",
-            "rsa-sha2-256",
-            "ssh-ed25519",
-            "ecdsa-sha2-nistp256",
-            "sk-ecdsa-sha2-nistp256@openssh.com",
-            "sk-ssh-ed25519@openssh.com",
-        ] {
-            let mut session = test_auth_session();
-            let packet = publickey_probe_packet_as("alice", &security_key, announced);
-            session.process_packet(&mut handler, &packet).await.unwrap();
-        }
-        assert_eq!(handler.0, vec![ssh_key::Algorithm::SkEd25519]);
-    }
-
-    #[tokio::test]
-    async fn channel_of_unknown_type_is_refused_once() {
-        let mut session = test_authenticated_session();
-        let mut packet = vec![msg::CHANNEL_OPEN];
-        encode_string(&mut packet, b"unknown@example.com");
-        for number in [5u32, 1 << 20, 1 << 15] {
-            number.encode(&mut packet).unwrap();
-        }
-        let mut handler = ChannelCallbackProbe::default();
-        session.process_packet(&mut handler, &packet).await.unwrap();
-
-        assert!(session.common.encrypted.as_ref().unwrap().write.is_empty());
-        let reply = session.priority_receiver.try_recv().unwrap();
-        assert!(matches!(
-            reply,
-            Msg::ChannelOpenReply {
-                result: Err(ChannelOpenFailure::UnknownChannelType),
-                ..
-            }
-        ));
-        assert!(session.priority_receiver.try_recv().is_err());
-    }
-
-    #[tokio::test]
     async fn channel_request_for_unconfirmed_server_open_does_not_call_handler() {
         let mut session = test_authenticated_session();
         let channel = insert_unconfirmed_server_open(&mut session);
@@ -1213,13 +1153,12 @@ impl Encrypted {
                     }
                 };
 
-                // RFC 4252 §7: the request names the algorithm of the key. It
-                // must be one by which a key of this type signs, since how a
-                // signature is verified depends on the key's type alone: a
-                // security key's assertion that is labelled `rsa-sha2-512`
-                // would verify, although its label says that it has no flags
-                // (PROTOCOL.u2f of OpenSSH). For a certificate, the key is the
-                // one that it is for. OpenSSH refuses such a request, too.
+                // RFC 4252 §7: the algorithm of the request must be one by
+                // which a key of this type signs. Verification depends on the
+                // key's type alone: a security key's signature would verify
+                // under the label `rsa-sha2-512`, and be taken for one that
+                // has no flags (PROTOCOL.u2f of OpenSSH). For a certificate,
+                // the key is the certified one. OpenSSH does the same.
                 let algorithm = match requested_algo {
                     Ok(algo) if pubkey.algorithm().makes(&algo) => algo,
                     _ => {
@@ -2167,7 +2106,7 @@ impl Session {
         let reply = ChannelOpenHandle::new(
             self.sender.priority_sender.clone(),
             pending,
-            |pending, result| Msg::ChannelOpenReply { pending: Box::new(pending), result },
+            |pending, result| Msg::ChannelOpenReply { pending, result },
         );
 
         match &msg.typ {
@@ -2211,9 +2150,9 @@ impl Session {
                     .channel_open_direct_streamlocal(channel, &d.socket_path, reply, self)
                     .await
             }
-            // These are refused by the handle: a failure that is written here
-            // would be a second answer when it is dropped, and a peer that gets
-            // two ends the connection (RFC 4254 §5.1 knows one).
+            // `reply` sends the failure. One that is written here would be the
+            // first of two, since `reply` also sends one when it is dropped,
+            // and OpenSSH's client ends the connection at the second.
             ChannelType::ForwardedStreamLocal(_) | ChannelType::AgentForward => {
                 reply
                     .reject(ChannelOpenFailure::AdministrativelyProhibited)

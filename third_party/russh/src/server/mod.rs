@@ -99,7 +99,8 @@ pub struct Config {
     pub keepalive_max: usize,
     /// If active, invoke `set_nodelay(true)` on client sockets; disabled by default (i.e. Nagle's algorithm is active).
     pub nodelay: bool,
-    /// Who grants window and answers CHANNEL_CLOSE; the library by default.
+    /// Whether the library (the default) or the application grants window and
+    /// answers CHANNEL_CLOSE.
     pub channel_control: crate::ChannelControl,
 }
 
@@ -242,12 +243,13 @@ pub struct VerifiedPublicKey<'a> {
     /// algorithm named in the request (`ssh-rsa`, `rsa-sha2-256`,
     /// `ssh-ed25519`, ...).
     pub algorithm: &'a ssh_key::Algorithm,
-    /// What a security key says of its user, where the key is on one.
+    /// The flags of the signature, if the key is a security key.
     pub sk_flags: Option<SkFlags>,
 }
 
-/// A certificate whose signature, validity and key's ownership have been
-/// verified, passed to [`Handler::auth_openssh_certificate_verified`].
+/// A certificate whose signature and validity have been verified, and whose
+/// key the client has proven to own, passed to
+/// [`Handler::auth_openssh_certificate_verified`].
 ///
 /// Only russh creates values of this type.
 #[non_exhaustive]
@@ -255,17 +257,15 @@ pub struct VerifiedPublicKey<'a> {
 pub struct VerifiedCertificate<'a> {
     /// The verified certificate.
     pub certificate: &'a Certificate,
-    /// What a security key says of its user, where the certificate's key is
-    /// on one.
+    /// The flags of the signature, if the certified key is a security key.
     pub sk_flags: Option<SkFlags>,
 }
 
-/// What a security key (FIDO) vouches for with a signature (PROTOCOL.u2f of
-/// OpenSSH).
+/// The flags of a security key's (FIDO) signature, see OpenSSH's PROTOCOL.u2f.
 ///
-/// russh does not require either of the two; OpenSSH requires
-/// [`SkFlags::user_present`] unless a key has the option `no-touch-required`,
-/// and [`SkFlags::user_verified`] where it has `verify-required`.
+/// russh requires neither flag. OpenSSH requires [`SkFlags::user_present`]
+/// unless a key has the option `no-touch-required`, and
+/// [`SkFlags::user_verified`] if a key has the option `verify-required`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SkFlags(u8);
 
@@ -279,10 +279,10 @@ impl SkFlags {
     const USER_PRESENT: u8 = 0x01;
     const USER_VERIFIED: u8 = 0x04;
 
-    /// The flags of a verified signature, which its last five bytes hold
-    /// together with a counter (PROTOCOL.u2f); `None` when the key is not on a
-    /// security key. That depends on the key's type alone: how a signature is
-    /// labelled is the client's to choose.
+    /// Returns the flags of a verified signature, or `None` if the key is no
+    /// security key. The last five bytes of such a signature are the flags and
+    /// a counter (PROTOCOL.u2f). The key's type decides, since the client
+    /// chooses the signature's label.
     pub(crate) fn of(key: &ssh_key::PublicKey, signature: &ssh_key::Signature) -> Option<Self> {
         use ssh_key::Algorithm::{SkEcdsaSha2NistP256, SkEd25519};
         match key.algorithm() {
@@ -294,12 +294,12 @@ impl SkFlags {
         }
     }
 
-    /// Whether the user was present: the key was touched.
+    /// Returns whether the user was present, that is, touched the key.
     pub fn user_present(self) -> bool {
         self.0 & Self::USER_PRESENT != 0
     }
 
-    /// Whether the user was verified, by a PIN or a fingerprint.
+    /// Returns whether the key verified the user, by a PIN or a fingerprint.
     pub fn user_verified(self) -> bool {
         self.0 & Self::USER_VERIFIED != 0
     }
@@ -404,8 +404,9 @@ pub trait Handler: Sized {
         async { Ok(Auth::reject()) }
     }
 
-    /// The same with what a security key says of its user. The default is to
-    /// call [`Handler::auth_openssh_certificate`] without it.
+    /// Check authentication using an OpenSSH certificate, and the flags of its
+    /// security key. The default calls [`Handler::auth_openssh_certificate`],
+    /// which does not get the flags.
     fn auth_openssh_certificate_verified(
         &mut self,
         user: &str,
@@ -610,9 +611,10 @@ pub trait Handler: Sized {
         async { Ok(()) }
     }
 
-    /// The client sends a channel request that the library does not know, such
-    /// as `break` (RFC 4335) or `eow@openssh.com`. Return whether it is known
-    /// here; a client that wants a reply is answered so.
+    /// Called when the client sends a channel request that the library does not
+    /// know, such as `break` (RFC 4335) or `eow@openssh.com`. `payload` is the
+    /// encoded type-specific data. Return whether the application handles the
+    /// request; if the client wants a reply, it is sent success or failure.
     #[allow(unused_variables)]
     fn custom_request(
         &mut self,

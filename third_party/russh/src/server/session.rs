@@ -85,7 +85,7 @@ pub enum Msg {
     },
     Channel(ChannelId, ChannelMsg),
     ChannelOpenReply {
-        pending: Box<PendingChannelOpen>,
+        pending: PendingChannelOpen,
         result: Result<(), ChannelOpenFailure>,
     },
 }
@@ -482,12 +482,24 @@ impl Handle {
 }
 
 impl Session {
-    fn maybe_decompress(&mut self, buffer: &mut SSHBuffer) -> Result<IncomingSshPacket, Error> {
-        let decompress = match self.common.encrypted {
-            Some(ref mut enc) => &mut enc.decompress,
-            None => &mut crate::compression::Decompress::None,
-        };
-        IncomingSshPacket::open(buffer, decompress)
+    fn maybe_decompress(&mut self, buffer: &SSHBuffer) -> Result<IncomingSshPacket, Error> {
+        if let Some(ref mut enc) = self.common.encrypted {
+            let mut decomp = Vec::new();
+            Ok(IncomingSshPacket {
+                #[allow(clippy::indexing_slicing)] // length checked
+                buffer: enc.decompress.decompress(
+                    &buffer.buffer[5..],
+                    &mut decomp,
+                )?.into(),
+                seqn: buffer.seqn,
+            })
+        } else {
+            Ok(IncomingSshPacket {
+                #[allow(clippy::indexing_slicing)] // length checked
+                buffer: buffer.buffer[5..].into(),
+                seqn: buffer.seqn,
+            })
+        }
     }
 
     /// Dispatch a single message received on the session's internal channel
@@ -639,7 +651,7 @@ impl Session {
                     .disconnect(reason, &description, &language_tag)?;
             }
             Msg::ChannelOpenReply { pending, result } => {
-                self.finalize_channel_open_reply(*pending, result)?;
+                self.finalize_channel_open_reply(pending, result)?;
             }
             other => {
                 // should be unreachable, since the receiver only gets
@@ -748,7 +760,7 @@ impl Session {
                         break
                     }
 
-                    let mut pkt = self.maybe_decompress(&mut buffer)?;
+                    let mut pkt = self.maybe_decompress(&buffer)?;
 
                     match pkt.buffer.first() {
                         None => (),
@@ -763,6 +775,7 @@ impl Session {
                             std::mem::swap(&mut opening_cipher, &mut self.common.remote_to_local);
 
                             let kex_was_active = self.kex.active();
+                            // In a box, so that an idle session keeps no room for it.
                             match Box::pin(reply(&mut self, &mut handler, &mut pkt)).await {
                                 Ok(_) => {},
                                 Err(e) => return Err(e),
@@ -865,7 +878,7 @@ impl Session {
         }
         debug!("disconnected");
         // Shutdown. A connection that the client has reset cannot be shut down,
-        // and nothing more will come from it.
+        // and nothing more comes from it.
         if let Err(e) = stream_write.shutdown().await {
             debug!("shutdown failed: {e:?}");
             return Ok(());
@@ -1727,8 +1740,8 @@ mod tests {
     async fn compressed_debug_is_ignored_after_server_parses_it() {
         let mut session = authenticated_session();
         let mut handler = TestHandler;
-        let mut buffer = incoming_packet(compressed_debug_payload(200 * 1024));
-        let mut pkt: IncomingSshPacket = session.maybe_decompress(&mut buffer).unwrap();
+        let buffer = incoming_packet(compressed_debug_payload(200 * 1024));
+        let mut pkt: IncomingSshPacket = session.maybe_decompress(&buffer).unwrap();
 
         super::super::reply(&mut session, &mut handler, &mut pkt)
             .await
@@ -1740,11 +1753,11 @@ mod tests {
     #[test]
     fn oversized_compressed_debug_is_rejected_before_server_ignores_it() {
         let mut session = authenticated_session();
-        let mut buffer = incoming_packet(compressed_debug_payload(
+        let buffer = incoming_packet(compressed_debug_payload(
             crate::cipher::MAXIMUM_DECOMPRESSED_PACKET_LEN + 1024,
         ));
 
-        let err = session.maybe_decompress(&mut buffer).unwrap_err();
+        let err = session.maybe_decompress(&buffer).unwrap_err();
         assert!(
             matches!(err, crate::Error::PacketSize(len) if len > crate::cipher::MAXIMUM_DECOMPRESSED_PACKET_LEN)
         );
