@@ -41,6 +41,12 @@ e2e-test: tools chart-test alert-test russh-test ## Run the end-to-end and load 
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
 
+.PHONY: russh-test
+russh-test: ## Test the patches of the SSH library, and that it is made of them
+	@hack/vendor-russh --check
+	@cp Cargo.lock third_party/russh/
+	cargo test --quiet --manifest-path third_party/russh/Cargo.toml --lib tests::peer
+
 .PHONY: chart-test
 chart-test: ## Test how the chart renders, and which values it refuses
 	@hack/chart-test
