@@ -64,7 +64,7 @@ impl Ground {
         let directory = Arc::new(Directory::watch(client.clone(), NAMESPACE, &reports).await?);
         let current = CurrentInstance::new(watch::channel(Some(instance.clone())).1, stop.clone());
         let settings = Settings { namespace: NAMESPACE.to_owned(), ..settings };
-        let gateway = Parts { client, directory, redis: None, events, instance: current }.gateway(&settings, stop)?;
+        let gateway = Parts { client, directory, redis: None, events, instance: current }.gateway(&settings, None, None, stop)?;
         let config = Arc::new(Config { preferred: plain(), ..listener::config(host_key, settings.rekey_time) });
         Ok(Self { gateway: Arc::new(gateway), instance, config, grant })
     }

@@ -67,6 +67,8 @@ const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 /// When it cannot start, or could not write the ends of all sessions.
 pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let client = cluster::client(config.clone(), REQUEST_TIMEOUT)?;
+    let recordings = settings.recording_url.as_deref().map(Store::open).transpose().context("--recording-url")?;
+    let banner = settings.banner_file.as_deref().map(banner::read).transpose()?;
     let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
     let background = CancellationToken::new();
     let ready = Ready::of("gateway");
@@ -79,7 +81,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let (present, instance) = watch::channel(None);
     let instance = CurrentInstance::new(instance, stop.clone());
     let parts = Parts { client: client.clone(), directory: Arc::new(directory), redis, events, instance };
-    let gateway = Arc::new(parts.gateway(&settings, stop.clone())?);
+    let gateway = Arc::new(parts.gateway(&settings, recordings, banner, stop.clone())?);
 
     let observers = match settings.observe.clone() {
         Some(observe) => Some(ObserverServer::open(observe).await?),
@@ -158,9 +160,14 @@ struct Parts {
 }
 
 impl Parts {
-    fn gateway(&self, settings: &Settings, stop: CancellationToken) -> anyhow::Result<Gateway> {
+    fn gateway(
+        &self,
+        settings: &Settings,
+        recordings: Option<Store>,
+        banner: Option<String>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Gateway> {
         let (client, namespace, directory) = (&self.client, &settings.namespace, &self.directory);
-        let recordings = settings.recording_url.as_deref().map(Store::open).transpose().context("--recording-url")?;
         let session_limit = SessionLimit::new(Api::namespaced(client.clone(), namespace));
         let auth = AuthDeps {
             directory: directory.clone(),
@@ -192,7 +199,7 @@ impl Parts {
             sessions: Arc::new(sessions),
             pending: PendingUsers::default(),
             refusals: RefusalEvents::new(self.events.clone()),
-            banner: settings.banner_file.as_deref().map(banner::read).transpose()?,
+            banner,
             accept_env: settings.accept_env.clone(),
         })
     }

@@ -75,12 +75,12 @@ async fn a_gateway_that_is_started_again_in_its_pod_ends_what_the_one_before_lef
     assert_eq!(bastion.watch.phase(&again.session), Phase::Active);
 }
 
-/// All that the gateway does stands still but its supervisor, which has a thread and connections of its own.
+/// All that the gateway does stands still but its watchdog, which has a thread and connections of its own.
 #[tokio::test]
 async fn a_gateway_whose_tasks_are_stuck_cuts_its_sessions_off() {
     let bastion = Bastion::up().await;
     let mut open = bastion.open("alice").await;
-    bastion.gateway.process.hold_all_threads_but("supervisor").await;
+    bastion.gateway.process.hold_all_threads_but("watchdog").await;
     let end = bastion.watch.ended_within(LOST_GATEWAY, &open.session, Reason::Stale).await;
     let status = end.session.status.expect("a status");
     assert_eq!(status.observed_by, Some(ObservedBy::Gateway));
