@@ -416,13 +416,13 @@ impl From<Audit> for AuditSettings {
     }
 }
 
-impl From<LockOut> for gateway::LockOut {
+impl From<LockOut> for gateway::LockoutLimits {
     fn from(flags: LockOut) -> Self {
         Self {
-            of_user_at_address: flags.lock_out_after,
-            of_user: flags.lock_out_user_after,
-            of_address: flags.lock_out_address_after,
-            time: flags.lock_out_time,
+            per_user_and_address: flags.lock_out_after,
+            per_user: flags.lock_out_user_after,
+            per_address: flags.lock_out_address_after,
+            duration: flags.lock_out_time,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use bastion_operator::lifecycle::{RENEW_TIMEOUT, Suspect};
 use bastion_operator::redis::REDIS_TIMEOUT;
-use bastion_operator::redis::heartbeat::sign;
+use bastion_operator::redis::heartbeat::Heartbeat;
 
 use crate::controller::LateSwap;
 use crate::redis::{Key, REDIS_NOW};
@@ -44,7 +44,7 @@ fn hear(world: &mut World, c: usize, g: usize, key: Key, rules: &Rules) -> Optio
     if !rules.only_later_stamps_count {
         controller.observer.shift_stamps(|_| redis::FORGOTTEN);
     }
-    let sign = sign(key.stamp, REDIS_NOW, *NOW)?;
+    let sign = Heartbeat::from_stamp(key.stamp, REDIS_NOW, *NOW)?;
     let before = controller.observer.clone();
     let overdue = controller.observer.witnessed(objects::name(g), sign.stamp, sign.at, *NOW);
     if controller.observer != before {

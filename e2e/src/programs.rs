@@ -73,9 +73,8 @@ impl Gateway {
         let mut process = start_program(namespace, "bastion-gateway", pod, &arguments, &setting).await;
         let web =
             process.finds("the address of web terminals", |it| address_in(it, "listening for web terminals")).await;
-        let follow = process
-            .finds("the address of those who follow", |it| address_in(it, "listening for those who follow sessions"))
-            .await;
+        let follow =
+            process.finds("the address of those who follow", |it| address_in(it, "listening for observers")).await;
         let address =
             process.finds("the address it listens on for SSH", |it| address_in(it, "listening for SSH")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;

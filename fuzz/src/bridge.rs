@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bastion_operator::gateway::fuzzing::{Ground, Play};
-use bastion_operator::gateway::{LockOut, Settings};
+use bastion_operator::gateway::{LockoutLimits, Settings};
 use russh::keys::ssh_key::PrivateKey;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use tokio::runtime::{Builder, Runtime};
@@ -54,7 +54,7 @@ fn settings() -> Settings {
         accept_env: vec!["LANG".parse().expect("a name")],
         recording_url: None,
         redis: None,
-        lock_out: LockOut { of_user_at_address: 1, of_user: 1, of_address: 1, time: Duration::from_secs(1) },
+        lock_out: LockoutLimits { per_user_and_address: 1, per_user: 1, per_address: 1, duration: Duration::from_secs(1) },
         banner_file: None,
     }
 }

@@ -1,17 +1,17 @@
-//! What is asked of the history, and where a page of it ends.
+//! The filter, the page keys and the counts of the history.
 
 use std::collections::BTreeMap;
 
-use super::row::SessionRecord;
+use super::record::SessionRecord;
 
-/// Which sessions, newest first. What is `None` or empty does not matter.
+/// Selects sessions. A field that is `None` matches all sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryFilter {
     /// The namespace of the bastion.
     pub namespace: Option<String>,
     /// The name of the BastionUser.
     pub user: Option<String>,
-    /// The Kubernetes user name that the user stands for.
+    /// The Kubernetes user name of the BastionUser.
     pub subject: Option<String>,
     /// The name of the BastionTarget.
     pub target: Option<String>,
@@ -21,29 +21,29 @@ pub struct HistoryFilter {
     pub status: Option<String>,
     /// Why the session ended, such as `AdminTerminated`.
     pub reason: Option<String>,
-    /// The IP address that the user came from.
+    /// The client's IP address.
     pub client_address: Option<String>,
-    /// Started at or after this moment, in microseconds since the epoch.
+    /// The earliest start time, in microseconds since the epoch.
     pub since: Option<i64>,
-    /// Started before this moment, in microseconds since the epoch.
+    /// The end of the range of start times, exclusive, in microseconds since the epoch.
     pub until: Option<i64>,
-    /// Only what comes behind this place.
+    /// The last session of the previous page.
     pub after: Option<PageKey>,
 }
 
-/// What began and what ended in some time.
+/// The numbers of starts and ends in a period.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryCounts {
-    /// How many sessions began.
+    /// The number of sessions that began.
     pub starts: i64,
-    /// How many ended, by their reasons.
+    /// The number of sessions that ended, by reason.
     pub ends: BTreeMap<String, i64>,
 }
 
-/// The place of a session in the history: a page begins behind it, whatever was added or removed meanwhile.
+/// The position of a session in the history. The next page begins after it, even if rows were added or removed meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageKey {
-    /// When the session started, in microseconds since the epoch.
+    /// The session's start time, in microseconds since the epoch.
     pub start_time: i64,
     /// The uid of the session.
     pub session_id: String,

@@ -1,26 +1,29 @@
-//! The audit database: a projection of sessions, for history and never for "who is online".
+//! The audit database: the history of sessions. Whether a session is online is read from the cluster instead.
 //!
-//! A [`SessionRecord`] is what one session looks like as a row, the [`Store`] holds the rows, and [`mirror`] keeps
-//! them in step with the cluster. A session that has ended keeps the finalizer [`AUDIT_FINALIZER`] until its row is
-//! committed, so that no session can go away without having been recorded.
+//! A [`SessionRecord`] is a session as a row, the [`Store`] holds the rows, and the [`mirror`] writes them. An ended session
+//! keeps the finalizer [`AUDIT_FINALIZER`] until its row is committed, so that none is deleted without a record.
 //!
 //! [`AUDIT_FINALIZER`]: crate::api::AUDIT_FINALIZER
 
-mod failure;
+mod backoff;
+mod connection;
+mod continuity;
+mod error;
 mod history;
+mod migrations;
 pub mod mirror;
 mod pending;
-mod progress;
+mod pool;
+mod record;
 mod release;
-mod row;
 #[cfg(test)]
 pub(crate) mod samples;
 mod settings;
 pub mod statement;
 mod store;
 
-pub use failure::{Cause, StoreError};
+pub use error::{Cause, StoreError};
 pub use history::{HistoryCounts, HistoryFilter, PageKey};
-pub use row::SessionRecord;
+pub use record::SessionRecord;
 pub use settings::{AuditSettings, AuditTls, SettingsError};
 pub use store::Store;

@@ -1,58 +1,55 @@
-//! What is still to be done, one thing a session at most: the latest.
+//! A work queue with one value per session, the latest.
 
 use std::collections::{HashMap, VecDeque};
 
-/// Values that wait to be dealt with, keyed by the session's uid. A newer value takes the place of an older one, so
-/// there are never more of them than sessions. First come, first served: what is given back goes to the end,
-/// so that whatever cannot be done does not hold up the rest.
+/// A FIFO queue keyed by the session's uid. A newer value replaces an older one, so the queue is never longer than the
+/// number of sessions. Values that failed go back to the end, so that they do not block the others.
 ///
-/// Invariant: `turns` holds each key of `latest` exactly once, and no other.
+/// Invariant: `queue` contains each key of `latest` exactly once, and no other.
 #[derive(Debug)]
 pub struct Pending<T> {
     latest: HashMap<String, T>,
-    turns: VecDeque<String>,
+    queue: VecDeque<String>,
 }
 
 impl<T> Default for Pending<T> {
     fn default() -> Self {
-        Self { latest: HashMap::new(), turns: VecDeque::new() }
+        Self { latest: HashMap::new(), queue: VecDeque::new() }
     }
 }
 
 impl<T> Pending<T> {
-    /// How many sessions wait.
     pub fn len(&self) -> usize {
-        self.turns.len()
+        self.queue.len()
     }
 
-    /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.turns.is_empty()
+        self.queue.is_empty()
     }
 
-    /// All that waits, in no order.
+    /// Returns all values, in no order.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.latest.values()
     }
 
-    /// The latest about a session. Whatever waited for it is out of date; its turn stays.
-    pub fn apply(&mut self, uid: String, value: T) {
+    /// Enqueues the latest value of a session. It replaces an older one at the same position.
+    pub fn push(&mut self, uid: String, value: T) {
         if self.latest.insert(uid.clone(), value).is_none() {
-            self.turns.push_back(uid);
+            self.queue.push_back(uid);
         }
     }
 
-    /// Takes out up to `max` values, those that have waited longest first.
+    /// Removes and returns up to `max` values, the oldest first.
     pub fn take_batch(&mut self, max: usize) -> Vec<(String, T)> {
-        let turns = self.turns.drain(..max.min(self.turns.len()));
-        turns.filter_map(|uid| self.latest.remove_entry(&uid)).collect()
+        let uids = self.queue.drain(..max.min(self.queue.len()));
+        uids.filter_map(|uid| self.latest.remove_entry(&uid)).collect()
     }
 
-    /// Puts back what was taken and could not be dealt with, except where something newer has come meanwhile.
-    pub fn give_back(&mut self, batch: Vec<(String, T)>) {
+    /// Enqueues a failed batch again, except for sessions that have a newer value meanwhile.
+    pub fn put_back(&mut self, batch: Vec<(String, T)>) {
         for (uid, value) in batch {
             if !self.latest.contains_key(&uid) {
-                self.apply(uid, value);
+                self.push(uid, value);
             }
         }
     }
@@ -73,13 +70,13 @@ mod tests {
     fn pending(values: &[(&str, u32)]) -> Pending<u32> {
         let mut pending = Pending::default();
         for (uid, value) in batch(values) {
-            pending.apply(uid, value);
+            pending.push(uid, value);
         }
         pending
     }
 
     #[test]
-    fn the_latest_takes_the_place_and_the_turn_of_the_older() {
+    fn a_newer_value_replaces_the_older_at_its_position() {
         let mut pending = pending(&[("a", 1), ("b", 1), ("a", 2)]);
         assert_eq!(pending.len(), 2);
         assert_eq!(pending.take_batch(10), batch(&[("a", 2), ("b", 1)]));
@@ -87,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_no_larger_than_asked_and_the_rest_keeps_its_turn() {
+    fn a_batch_has_a_maximum_size_and_keeps_the_order() {
         let mut pending = pending(&[("c", 1), ("a", 1), ("b", 1)]);
         assert_eq!(pending.take_batch(2), batch(&[("c", 1), ("a", 1)]));
         assert_eq!(pending.take_batch(2), batch(&[("b", 1)]));
@@ -95,43 +92,43 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_waits_behind_the_rest() {
+    fn a_failed_value_goes_to_the_end() {
         let mut pending = pending(&[("a", 1), ("b", 1)]);
         let taken = pending.take_batch(1);
-        pending.give_back(taken);
+        pending.put_back(taken);
         assert_eq!(pending.take_batch(10), batch(&[("b", 1), ("a", 1)]));
     }
 
     #[test]
-    fn what_is_given_back_never_takes_the_place_of_something_newer() {
+    fn a_failed_value_never_replaces_a_newer_one() {
         let mut pending = pending(&[("a", 1), ("b", 1)]);
         let taken = pending.take_batch(10);
-        pending.apply("a".to_owned(), 2);
-        pending.give_back(taken);
+        pending.push("a".to_owned(), 2);
+        pending.put_back(taken);
         assert_eq!(pending.take_batch(10), batch(&[("a", 2), ("b", 1)]));
     }
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// Something new about a session.
-        Apply(u8),
-        /// A batch is taken and written.
+        /// Enqueues a new value of a session.
+        Push(u8),
+        /// Takes a batch and writes it.
         Write(usize),
-        /// A batch is taken and, after this much news, given back.
+        /// Takes a batch, enqueues these values, and puts the batch back.
         Fail(usize, Vec<u8>),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let uid = 0..6_u8;
         let step = prop_oneof![
-            3 => uid.clone().prop_map(Step::Apply),
+            3 => uid.clone().prop_map(Step::Push),
             1 => (0..5_usize).prop_map(Step::Write),
-            2 => (0..5_usize, prop::collection::vec(uid, 0..4)).prop_map(|(max, news)| Step::Fail(max, news)),
+            2 => (0..5_usize, prop::collection::vec(uid, 0..4)).prop_map(|(max, pushed)| Step::Fail(max, pushed)),
         ];
         prop::collection::vec(step, 0..60)
     }
 
-    /// Numbers what it applies, so that a higher number is newer.
+    /// Numbers the values, so that a higher number is newer.
     #[derive(Default)]
     struct World {
         pending: Pending<u32>,
@@ -141,10 +138,10 @@ mod tests {
     }
 
     impl World {
-        fn apply(&mut self, uid: u8) {
+        fn push(&mut self, uid: u8) {
             self.clock += 1;
             self.last.insert(uid.to_string(), self.clock);
-            self.pending.apply(uid.to_string(), self.clock);
+            self.pending.push(uid.to_string(), self.clock);
         }
 
         fn write(&mut self, max: usize) -> usize {
@@ -159,14 +156,14 @@ mod tests {
 
         fn step(&mut self, step: Step) {
             match step {
-                Step::Apply(uid) => self.apply(uid),
+                Step::Push(uid) => self.push(uid),
                 Step::Write(max) => drop(self.write(max)),
-                Step::Fail(max, news) => {
+                Step::Fail(max, pushed) => {
                     let batch = self.pending.take_batch(max);
-                    for uid in news {
-                        self.apply(uid);
+                    for uid in pushed {
+                        self.push(uid);
                     }
-                    self.pending.give_back(batch);
+                    self.pending.put_back(batch);
                 }
             }
         }
@@ -174,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_last_row_wins_and_nothing_is_lost(steps in steps()) {
+        fn the_latest_value_is_written_and_none_is_lost(steps in steps()) {
             let mut world = World::default();
             for step in steps {
                 world.step(step);

@@ -1,22 +1,22 @@
-//! When and how a session that is on record is let go.
+//! Decides when the audit finalizer of a session may be removed, and builds the patch that removes it.
 
 use serde_json::{Value, json};
 
 use crate::api::{AUDIT_FINALIZER, BastionSession};
 
-/// A session that has ended and that nothing but its audit holds: what it takes to let it go.
+/// The removal of the audit finalizer from one version of an ended session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     /// The name of the `BastionSession`.
     pub name: String,
     resource_version: String,
-    /// The finalizers of others.
+    /// The other finalizers, which stay.
     remaining: Vec<String>,
 }
 
 impl Release {
-    /// How to let this session go once this very state of it is on record. `None` while it is Active, and when the
-    /// audit does not hold it.
+    /// Returns the release to apply once this version of the session is on record. `None` while the session is active,
+    /// or if it does not have the audit finalizer.
     pub fn of(session: &BastionSession) -> Option<Self> {
         let meta = &session.metadata;
         let (held, remaining): (Vec<_>, Vec<_>) =
@@ -24,12 +24,12 @@ impl Release {
         if held.is_empty() || !session.phase().is_final() {
             return None;
         }
-        // The API server gives both to every object. Without a version the patch would apply to any state.
+        // Every object has both. Without a resource version, the patch would apply to any version.
         let (name, resource_version) = (meta.name.clone()?, meta.resource_version.clone()?);
         Some(Self { name, resource_version, remaining })
     }
 
-    /// The merge patch. The API server refuses it with 409 when the session has changed since.
+    /// Returns the merge patch. The API server refuses it with 409 if the session has changed.
     pub fn patch(&self) -> Value {
         json!({ "metadata": { "resourceVersion": self.resource_version, "finalizers": self.remaining } })
     }
@@ -48,21 +48,21 @@ mod tests {
     }
 
     #[rstest]
-    #[case::held_by_the_audit(&[AUDIT_FINALIZER], Some(json!([])))]
-    #[case::held_by_others_too(&["a/b", AUDIT_FINALIZER, "c/d"], Some(json!(["a/b", "c/d"])))]
-    #[case::held_by_others(&["a/b"], None)]
-    #[case::held_by_nobody(&[], None)]
-    fn only_the_own_finalizer_goes(#[case] finalizers: &[&str], #[case] remaining: Option<Value>) {
+    #[case::audit_finalizer(&[AUDIT_FINALIZER], Some(json!([])))]
+    #[case::audit_and_other_finalizers(&["a/b", AUDIT_FINALIZER, "c/d"], Some(json!(["a/b", "c/d"])))]
+    #[case::other_finalizers(&["a/b"], None)]
+    #[case::no_finalizers(&[], None)]
+    fn only_the_audit_finalizer_is_removed(#[case] finalizers: &[&str], #[case] remaining: Option<Value>) {
         let release = Release::of(&with_finalizers(ended("a"), finalizers));
         let patch = remaining.map(|left| json!({ "metadata": { "resourceVersion": "7", "finalizers": left } }));
         assert_eq!(release.map(|release| release.patch()), patch);
     }
 
     #[test]
-    fn an_active_session_is_never_let_go() {
+    fn an_active_session_keeps_its_finalizer() {
         let mut session = with_finalizers(active("a"), &[AUDIT_FINALIZER]);
         assert_eq!(Release::of(&session), None);
-        // `kubectl delete` of a live session: it is deleted only once it has ended and is on record.
+        // After `kubectl delete`, an active session stays until it has ended and is on record.
         session.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-02T03:04:05Z")).unwrap());
         assert_eq!(Release::of(&session), None);
         session.status = None;
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_without_a_version_is_never_let_go() {
+    fn a_session_without_a_resource_version_keeps_its_finalizer() {
         let mut session = with_finalizers(ended("a"), &[AUDIT_FINALIZER]);
         session.metadata.resource_version = None;
         assert_eq!(Release::of(&session), None);

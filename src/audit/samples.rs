@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use crate::api::{AUDIT_FINALIZER, BastionSession};
 
-/// A session that runs.
+/// Returns an active session.
 pub fn active(uid: &str) -> BastionSession {
     session(uid, json!({ "phase": "Active" }))
 }
 
-/// A session whose user has left.
+/// Returns a session that its user closed.
 pub fn ended(uid: &str) -> BastionSession {
     let end = "2026-01-02T04:04:05.250000Z";
     session(
@@ -19,7 +19,7 @@ pub fn ended(uid: &str) -> BastionSession {
     )
 }
 
-/// A session with this status.
+/// Returns a session with a status.
 pub fn session(uid: &str, status: Value) -> BastionSession {
     let mut object = json!({
         "apiVersion": "bastion.dev/v1alpha1",

@@ -1,5 +1,6 @@
-//! Where the audit database is, and how to get in.
+//! The settings of the audit database, and their validation.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -8,82 +9,94 @@ use url::{Host, Url};
 
 const MYSQL_PORT: u16 = 3306;
 
-/// Where the audit database is, as the command line says it.
+/// The settings of the audit database, as the command line gives them.
 #[derive(Clone, Debug)]
 pub struct AuditSettings {
     /// `sqlite:///PATH`, or `mysql://USER@HOST[:PORT]/DATABASE`.
     pub url: String,
-    /// A file with the password, which is read at each use.
+    /// A file with the password. It is read at each use.
     pub password_file: Option<PathBuf>,
-    /// Whether to speak TLS with the server.
+    /// Whether to use TLS with the server.
     pub tls: AuditTls,
-    /// A file with the certificates of the authorities that may have signed the server's.
+    /// A file with the CA certificates that the server's certificate is verified with, in PEM.
     pub ca_file: Option<PathBuf>,
 }
 
-/// Whether to speak TLS with a database server.
+/// Whether to use TLS with a database server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum AuditTls {
-    /// Speak TLS, and verify who signed the server's certificate and that it is made out to its host.
+    /// Use TLS, and verify the server's certificate and its host name.
     #[default]
     Verify,
-    /// Speak in the clear.
+    /// Use no encryption.
     Off,
 }
 
-/// What is wrong with the settings. No text of a URL that may hold a password is in it.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+/// Why the settings are invalid. The message does not quote the URL, which may contain a password.
+#[derive(Debug, Error)]
 pub enum SettingsError {
-    /// The URL is of no kind that is known.
+    /// The URL is malformed or has an unknown scheme.
     #[error(
         "--audit-url: write sqlite:// and the absolute path of a file, such as sqlite:///var/lib/bastion/audit.db, or \
          mysql://USER@HOST:PORT/DATABASE for MySQL or MariaDB"
     )]
     Url,
-    /// Anybody who lists the processes would see it.
-    #[error("--audit-url holds a password; put it into a file and name that in --audit-password-file")]
+    /// The URL contains a password, which the list of processes would show.
+    #[error("--audit-url contains a password; write it into a file and pass that as --audit-password-file")]
     Password,
-    /// A flag that this kind of database has no use for.
+    /// The flag does not apply to SQLite.
     #[error("{flag} is for mysql:// in --audit-url; leave it out for SQLite")]
-    Useless {
+    NotForSqlite {
         /// The flag.
         flag: &'static str,
     },
-    /// Two flags that contradict each other.
-    #[error("--audit-ca-file is of no use with --audit-tls=off; leave out one of the two")]
+    /// The CA file has no effect without TLS.
+    #[error("--audit-ca-file has no effect with --audit-tls=off; leave out one of the two")]
     CaWithoutTls,
-    /// A file that cannot be read.
-    #[error("{flag} {file}: {error}")]
+    /// The file cannot be read.
+    #[error("{flag} {}: {source}", .file.display())]
     File {
-        /// The flag that names it.
+        /// The flag that names the file.
         flag: &'static str,
-        /// Its path.
+        /// The file's path.
         file: PathBuf,
-        /// What the system said.
-        error: String,
+        /// The cause.
+        source: std::io::Error,
     },
 }
 
-/// Which database, and where.
+/// The kind and address of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Location {
     /// A file.
     Sqlite { path: PathBuf },
     /// A server.
     MySql { user: String, host: String, port: u16, database: String },
 }
 
+/// Writes the URL without a password.
+impl fmt::Display for Location {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite { path } => write!(formatter, "sqlite://{}", path.display()),
+            Self::MySql { user, host, port, database } => {
+                write!(formatter, "mysql://{user}@{host}:{port}/{database}")
+            }
+        }
+    }
+}
+
 impl AuditSettings {
-    /// Which database they lead to; looks at the files, and at nothing else.
+    /// Validates the settings and returns the database's location. Reads the files, but does not connect.
     ///
     /// # Errors
-    /// Which flag is wrong, and how to write it.
-    pub(super) fn place(&self) -> Result<Place, SettingsError> {
-        let place = read_url(&self.url)?;
-        if let Place::Sqlite { .. } = place {
+    /// When a flag is invalid. The message names it and shows the right form.
+    pub(super) fn location(&self) -> Result<Location, SettingsError> {
+        let location = parse_url(&self.url)?;
+        if let Location::Sqlite { .. } = location {
             let flags = [("--audit-password-file", &self.password_file), ("--audit-ca-file", &self.ca_file)];
-            let useless = flags.into_iter().find(|(_, file)| file.is_some());
-            return useless.map_or(Ok(place), |(flag, _)| Err(SettingsError::Useless { flag }));
+            let unused = flags.into_iter().find(|(_, file)| file.is_some());
+            return unused.map_or(Ok(location), |(flag, _)| Err(SettingsError::NotForSqlite { flag }));
         }
         if self.tls == AuditTls::Off && self.ca_file.is_some() {
             return Err(SettingsError::CaWithoutTls);
@@ -92,10 +105,10 @@ impl AuditSettings {
         if let Some(file) = &self.ca_file {
             read("--audit-ca-file", file)?;
         }
-        Ok(place)
+        Ok(location)
     }
 
-    /// The password as the file has it now.
+    /// Reads the password from its file; `None` without a file.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -106,19 +119,15 @@ impl AuditSettings {
 }
 
 fn read(flag: &'static str, file: &Path) -> Result<String, SettingsError> {
-    std::fs::read_to_string(file).map_err(|error| SettingsError::File {
-        flag,
-        file: file.to_owned(),
-        error: error.to_string(),
-    })
+    std::fs::read_to_string(file).map_err(|source| SettingsError::File { flag, file: file.to_owned(), source })
 }
 
-fn read_url(text: &str) -> Result<Place, SettingsError> {
+fn parse_url(text: &str) -> Result<Location, SettingsError> {
     if let Some(path) = text.strip_prefix("sqlite://") {
-        // Sessions are let go once they are on record, so SQLite's names for a database in memory, `:memory:`,
-        // `file:…` and the empty one, must not pass. None of them begins with a slash.
+        // Sessions are deleted once they are on record, so a database in memory must be refused. SQLite's names for it,
+        // `:memory:`, `file:…` and the empty one, do not begin with a slash.
         let is_file = path.starts_with('/') && !path.contains('?');
-        return is_file.then(|| Place::Sqlite { path: path.into() }).ok_or(SettingsError::Url);
+        return is_file.then(|| Location::Sqlite { path: path.into() }).ok_or(SettingsError::Url);
     }
     let url = Url::parse(text).map_err(|_| SettingsError::Url)?;
     if url.password().is_some() {
@@ -129,16 +138,16 @@ fn read_url(text: &str) -> Result<Place, SettingsError> {
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => address.to_string(),
     };
-    let (user, database) = (unescaped(url.username())?, unescaped(url.path().trim_start_matches('/'))?);
-    let bare = url.query().is_none() && url.fragment().is_none();
-    let named = !user.is_empty() && !database.is_empty() && !database.contains('/');
-    if url.scheme() != "mysql" || !bare || !named {
+    let (user, database) = (percent_decode(url.username())?, percent_decode(url.path().trim_start_matches('/'))?);
+    let has_options = url.query().is_some() || url.fragment().is_some();
+    let is_complete = !user.is_empty() && !database.is_empty() && !database.contains('/');
+    if url.scheme() != "mysql" || has_options || !is_complete {
         return Err(SettingsError::Url);
     }
-    Ok(Place::MySql { user, host, port: url.port().unwrap_or(MYSQL_PORT), database })
+    Ok(Location::MySql { user, host, port: url.port().unwrap_or(MYSQL_PORT), database })
 }
 
-fn unescaped(text: &str) -> Result<String, SettingsError> {
+fn percent_decode(text: &str) -> Result<String, SettingsError> {
     let text = percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| SettingsError::Url)?;
     Ok(text.into_owned())
 }
@@ -153,16 +162,16 @@ mod tests {
         AuditSettings { url: url.into(), password_file: None, tls: AuditTls::Verify, ca_file: None }
     }
 
-    fn server(user: &str, host: &str, port: u16, database: &str) -> Place {
-        Place::MySql { user: user.into(), host: host.into(), port, database: database.into() }
+    fn server(user: &str, host: &str, port: u16, database: &str) -> Location {
+        Location::MySql { user: user.into(), host: host.into(), port, database: database.into() }
     }
 
     #[rstest]
-    #[case("sqlite:///var/lib/bastion/audit.db", Place::Sqlite { path: "/var/lib/bastion/audit.db".into() })]
+    #[case("sqlite:///var/lib/bastion/audit.db", Location::Sqlite { path: "/var/lib/bastion/audit.db".into() })]
     #[case("mysql://bastion@db.example/audit", server("bastion", "db.example", 3306, "audit"))]
     #[case("mysql://bas%40tion@[2001:db8::1]:3307/audit", server("bas@tion", "2001:db8::1", 3307, "audit"))]
-    fn a_url_leads_somewhere(#[case] url: &str, #[case] place: Place) {
-        assert_eq!(settings(url).place(), Ok(place));
+    fn a_valid_url_is_parsed(#[case] url: &str, #[case] location: Location) {
+        assert_eq!(settings(url).location().unwrap(), location);
     }
 
     #[rstest]
@@ -181,9 +190,9 @@ mod tests {
     #[case("mysql://bastion@db/audit#x")]
     #[case("mysql://bastion@db:x/audit")]
     #[case("mysql://bastion%FF@db/audit")]
-    fn a_url_that_leads_nowhere_is_refused_with_examples(#[case] url: &str) {
-        let error = settings(url).place().unwrap_err();
-        assert_eq!(error, SettingsError::Url);
+    fn an_invalid_url_is_refused_with_examples(#[case] url: &str) {
+        let error = settings(url).location().unwrap_err();
+        assert!(matches!(error, SettingsError::Url), "{error}");
         assert!(error.to_string().contains("--audit-url: write sqlite:// and"), "{error}");
     }
 
@@ -192,29 +201,29 @@ mod tests {
     #[case("postgres://bastion:hunter2@db/audit")]
     #[case("mysql://bastion:hunter?2@db/audit")]
     fn a_password_in_the_url_is_refused_and_not_shown(#[case] url: &str) {
-        let error = settings(url).place().unwrap_err().to_string();
+        let error = settings(url).location().unwrap_err().to_string();
         assert!(error.contains("--audit-url") && !error.contains("hunter"), "{error}");
     }
 
     #[test]
-    fn flags_that_make_no_sense_are_named() {
+    fn errors_name_the_flag() {
         let file = || Some(PathBuf::from("/nowhere"));
         let sqlite = || settings("sqlite:///audit.db");
         let mysql = || settings("mysql://bastion@db/audit");
         for (settings, words) in [
             (AuditSettings { password_file: file(), ..sqlite() }, "--audit-password-file is for mysql://"),
             (AuditSettings { ca_file: file(), ..sqlite() }, "--audit-ca-file is for mysql://"),
-            (AuditSettings { ca_file: file(), tls: AuditTls::Off, ..mysql() }, "--audit-ca-file is of no use"),
+            (AuditSettings { ca_file: file(), tls: AuditTls::Off, ..mysql() }, "--audit-ca-file has no effect"),
             (AuditSettings { ca_file: file(), ..mysql() }, "--audit-ca-file /nowhere: No such file"),
             (AuditSettings { password_file: file(), ..mysql() }, "--audit-password-file /nowhere: No such file"),
         ] {
-            let error = settings.place().unwrap_err().to_string();
+            let error = settings.location().unwrap_err().to_string();
             assert!(error.starts_with(words), "{error}");
         }
     }
 
     #[test]
-    fn a_password_is_a_line_of_its_file() {
+    fn the_password_is_read_without_its_line_ending() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("password");
         let settings = AuditSettings { password_file: Some(file.clone()), ..settings("mysql://bastion@db/audit") };

@@ -1,10 +1,9 @@
-//! The statements that the audit database is sent: pure text and values, the same for all kinds of databases but for a
-//! few words.
+//! The SQL statements of the audit database, as text and values. Few differ between SQLite and MySQL.
 
 use super::history::HistoryFilter;
-use super::row::SessionRecord;
+use super::record::SessionRecord;
 
-/// What the words of a statement depend on.
+/// The SQL dialect of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// SQLite.
@@ -13,21 +12,21 @@ pub enum Dialect {
     MySql,
 }
 
-/// A statement and the values for its question marks.
+/// A statement with the values of its placeholders.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
-    /// SQL.
+    /// The SQL text, with a question mark for each value.
     pub sql: String,
-    /// In their order.
+    /// The values, in the order of the question marks.
     pub values: Vec<Value>,
 }
 
 /// A value of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Text, or NULL.
+    /// A text, or NULL.
     Text(Option<String>),
-    /// A whole number, or NULL.
+    /// An integer, or NULL.
     Number(Option<i64>),
 }
 
@@ -43,8 +42,8 @@ impl From<i64> for Value {
     }
 }
 
-/// What comes from the immutable part of a session's spec, and is written once.
-const FINAL_COLUMNS: [&str; 15] = [
+/// The columns from the immutable part of a session's spec. They are written once.
+const IMMUTABLE_COLUMNS: [&str; 15] = [
     "session_id",
     "namespace",
     "name",
@@ -62,8 +61,8 @@ const FINAL_COLUMNS: [&str; 15] = [
     "start_time",
 ];
 
-/// What follows the session. The last two decide which of two rows is the newer, and must stay the last.
-const LIVE_COLUMNS: [&str; 14] = [
+/// The columns that follow the session's changes. The last two decide which of two rows is newer, and must stay last.
+const MUTABLE_COLUMNS: [&str; 14] = [
     "status",
     "reason",
     "message",
@@ -80,8 +79,8 @@ const LIVE_COLUMNS: [&str; 14] = [
     "is_final",
 ];
 
-/// The values in the order of the columns.
-fn values(row: &SessionRecord) -> [Value; FINAL_COLUMNS.len() + LIVE_COLUMNS.len()] {
+/// Returns the values of a row in the order of the columns.
+fn values(row: &SessionRecord) -> [Value; IMMUTABLE_COLUMNS.len() + MUTABLE_COLUMNS.len()] {
     let text = |text: &Option<String>| Value::Text(text.clone());
     [
         row.session_id.as_str().into(),
@@ -117,31 +116,30 @@ fn values(row: &SessionRecord) -> [Value; FINAL_COLUMNS.len() + LIVE_COLUMNS.len
 }
 
 fn columns() -> String {
-    [FINAL_COLUMNS.as_slice(), LIVE_COLUMNS.as_slice()].concat().join(", ")
+    [IMMUTABLE_COLUMNS.as_slice(), MUTABLE_COLUMNS.as_slice()].concat().join(", ")
 }
 
-/// Writes rows, of which there must be one at least. A row that is there already is brought up to date, except that a
-/// final one never becomes active again and an older one never takes the place of a newer.
+/// Inserts or updates rows, at least one. A final row never becomes active again, and an older row never replaces a newer.
 pub fn upsert(dialect: Dialect, rows: &[SessionRecord]) -> Statement {
-    let marks = format!("({})", vec!["?"; FINAL_COLUMNS.len() + LIVE_COLUMNS.len()].join(", "));
-    let all_marks = vec![marks.as_str(); rows.len()].join(", ");
+    let placeholders = format!("({})", vec!["?"; IMMUTABLE_COLUMNS.len() + MUTABLE_COLUMNS.len()].join(", "));
+    let all_placeholders = vec![placeholders.as_str(); rows.len()].join(", ");
     let sql = format!(
-        "INSERT INTO session_records ({}) VALUES {all_marks} {}",
+        "INSERT INTO session_records ({}) VALUES {all_placeholders} {}",
         columns(),
-        where_it_is_there_already(dialect)
+        update_on_conflict(dialect)
     );
     Statement { sql, values: rows.iter().flat_map(values).collect() }
 }
 
-fn where_it_is_there_already(dialect: Dialect) -> String {
-    let each = |assign: &dyn Fn(&str) -> String| LIVE_COLUMNS.map(assign).join(", ");
+fn update_on_conflict(dialect: Dialect) -> String {
+    let each = |assign: &dyn Fn(&str) -> String| MUTABLE_COLUMNS.map(assign).join(", ");
     match dialect {
         Dialect::Sqlite => format!(
             "ON CONFLICT (session_id) DO UPDATE SET {} WHERE excluded.is_final > session_records.is_final OR \
              (excluded.is_final = session_records.is_final AND excluded.updated_at >= session_records.updated_at)",
             each(&|column| format!("{column} = excluded.{column}"))
         ),
-        // One assignment after the other, each sees what the ones before it have done: so those that decide come last.
+        // MySQL evaluates assignments in order, and each sees those before it. So the deciding columns come last.
         Dialect::MySql => format!(
             "ON DUPLICATE KEY UPDATE {}",
             each(&|column| match column {
@@ -155,8 +153,8 @@ fn where_it_is_there_already(dialect: Dialect) -> String {
     }
 }
 
-/// Counts one more batch.
-pub fn count_batch(dialect: Dialect) -> Statement {
+/// Increments the number of batches.
+pub fn increment_batches(dialect: Dialect) -> Statement {
     let sql = match dialect {
         Dialect::Sqlite => {
             "INSERT INTO mirror_progress (id, batches) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET batches = batches + 1"
@@ -168,30 +166,30 @@ pub fn count_batch(dialect: Dialect) -> Statement {
     Statement { sql: sql.to_owned(), values: Vec::new() }
 }
 
-/// How many batches were ever written.
+/// Selects the number of batches that were ever written.
 pub fn batches() -> Statement {
     Statement { sql: "SELECT batches FROM mirror_progress WHERE id = 1".to_owned(), values: Vec::new() }
 }
 
-/// The row of one session.
+/// Selects the row of one session.
 pub fn get(session_id: &str) -> Statement {
     let sql = format!("SELECT {} FROM session_records WHERE session_id = ?", columns());
     Statement { sql, values: vec![session_id.into()] }
 }
 
-/// How many sessions of a namespace began since a moment.
+/// Counts the sessions of a namespace that began since a time, in microseconds since the epoch.
 pub fn starts(namespace: &str, since: i64) -> Statement {
     let sql = "SELECT COUNT(*) FROM session_records WHERE start_time >= ? AND namespace = ?";
     Statement { sql: sql.to_owned(), values: vec![since.into(), namespace.into()] }
 }
 
-/// How many sessions of a namespace ended since a moment, by their reasons.
+/// Counts the sessions of a namespace that ended since a time, in microseconds since the epoch, by reason.
 pub fn ends_by_reason(namespace: &str, since: i64) -> Statement {
     let sql = "SELECT COALESCE(reason, ''), COUNT(*) FROM session_records WHERE end_time >= ? AND namespace = ? GROUP BY reason";
     Statement { sql: sql.to_owned(), values: vec![since.into(), namespace.into()] }
 }
 
-/// A page of the history, newest first.
+/// Selects a page of the history, newest first.
 pub fn history(filter: &HistoryFilter, limit: u32) -> Statement {
     let equals = [
         ("user_name = ?", &filter.user),
@@ -211,14 +209,14 @@ pub fn history(filter: &HistoryFilter, limit: u32) -> Statement {
             values.push(value.as_str().into());
         }
     }
-    for (condition, moment) in [("start_time >= ?", filter.since), ("start_time < ?", filter.until)] {
-        if let Some(moment) = moment {
+    for (condition, time) in [("start_time >= ?", filter.since), ("start_time < ?", filter.until)] {
+        if let Some(time) = time {
             conditions.push(condition);
-            values.push(moment.into());
+            values.push(time.into());
         }
     }
     if let Some(after) = &filter.after {
-        // `(start_time, session_id) < (?, ?)` says the same, but MySQL answers that from no index.
+        // Equivalent to `(start_time, session_id) < (?, ?)`, for which MySQL uses no index.
         conditions.push("start_time <= ? AND (start_time < ? OR session_id < ?)");
         values.extend([after.start_time.into(), after.start_time.into(), after.session_id.as_str().into()]);
     }
@@ -238,7 +236,7 @@ mod tests {
     use crate::audit::samples::active;
 
     #[test]
-    fn there_is_a_mark_for_each_value() {
+    fn each_value_has_a_placeholder() {
         let rows = [SessionRecord::of(&active("a")), SessionRecord::of(&active("b"))];
         for dialect in [Dialect::Sqlite, Dialect::MySql] {
             let statement = upsert(dialect, &rows);
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_decides_is_assigned_last() {
-        assert_eq!(LIVE_COLUMNS[LIVE_COLUMNS.len() - 2..], ["updated_at", "is_final"]);
+    fn the_deciding_columns_are_last() {
+        assert_eq!(MUTABLE_COLUMNS[MUTABLE_COLUMNS.len() - 2..], ["updated_at", "is_final"]);
     }
 }

@@ -1,36 +1,36 @@
-//! Whether the cluster lets somebody: rights are RBAC's to give.
+//! Authorizes callers by the cluster's RBAC.
 
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::Client;
 use kube::api::Api;
 
-use super::failure::Failure;
+use super::api_error::ApiError;
 use crate::cluster::Right;
 use crate::http;
 use crate::http::Caller;
 
 const SESSIONS: &str = "bastionsessions";
 
-/// Asks the API server what callers may. Nothing is remembered: a right that is withdrawn is of no use with the next request.
+/// Checks rights at the API server. Caches nothing, so that a revoked right has no effect from the next request on.
 #[derive(Clone)]
 pub struct Authorizer {
     rights: Api<LocalSubjectAccessReview>,
     namespace: String,
 }
 
-/// Which sessions somebody sees.
+/// The sessions that a caller may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Visibility {
-    /// Every one.
+    /// All sessions.
     All,
-    /// Those of the user who stands for this Kubernetes user name.
+    /// The sessions of this Kubernetes user.
     Own(String),
 }
 
 impl Visibility {
-    /// Whether the sessions of the user who stands for this Kubernetes user name are among them.
-    pub fn has(&self, subject: &str) -> bool {
+    /// Returns whether the caller may see the sessions of this Kubernetes user.
+    pub fn includes(&self, subject: &str) -> bool {
         match self {
             Self::All => true,
             Self::Own(own) => own == subject,
@@ -39,16 +39,16 @@ impl Visibility {
 }
 
 impl Authorizer {
-    /// For the bastion in `namespace`.
+    /// Creates an authorizer for the bastion in `namespace`.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { rights: Api::namespaced(client, namespace), namespace: namespace.to_owned() }
     }
 
-    /// Which sessions a caller sees: all, where they may list them, and else their own.
+    /// Returns which sessions a caller may see: all with the right to list them, and their own otherwise.
     ///
     /// # Errors
     /// When the API server does not answer.
-    pub async fn visibility(&self, caller: &Caller) -> Result<Visibility, Failure> {
+    pub async fn visibility(&self, caller: &Caller) -> Result<Visibility, ApiError> {
         Ok(if self.may(caller.user(), Right::to("list", SESSIONS)).await? {
             Visibility::All
         } else {
@@ -56,35 +56,40 @@ impl Authorizer {
         })
     }
 
-    /// Lets a caller see one session, whose user stands for `subject`, if there is one: their own, or any that they may get.
-    /// To others it does not tell whether there is one.
+    /// Requires that a caller may see one session: their own, or any with the right to get it. `subject` is the Kubernetes
+    /// user of the session, if it exists. The error does not reveal whether it does.
     ///
     /// # Errors
-    /// What they lack, or that the API server does not answer.
-    pub async fn let_see(&self, caller: &Caller, session: Option<&str>, subject: Option<&str>) -> Result<(), Failure> {
+    /// [`ApiError::Forbidden`], or when the API server does not answer.
+    pub async fn require_visible(
+        &self,
+        caller: &Caller,
+        session: Option<&str>,
+        subject: Option<&str>,
+    ) -> Result<(), ApiError> {
         if subject == Some(caller.name.as_str()) {
             return Ok(());
         }
         self.require(caller, Right { name: session, ..Right::to("get", SESSIONS) }).await
     }
 
-    /// Lets a caller through who has a right.
+    /// Requires that a caller has a right.
     ///
     /// # Errors
-    /// What they lack, or that the API server does not answer.
-    pub async fn require(&self, caller: &Caller, right: Right<'_>) -> Result<(), Failure> {
+    /// [`ApiError::Forbidden`], or when the API server does not answer.
+    pub async fn require(&self, caller: &Caller, right: Right<'_>) -> Result<(), ApiError> {
         if self.may(caller.user(), right).await? {
             return Ok(());
         }
-        let (who, namespace) = (caller.name.clone(), self.namespace.clone());
-        Err(Failure::Forbidden { who, verb: right.verb, resource: right.resource(), namespace })
+        let (user, namespace) = (caller.name.clone(), self.namespace.clone());
+        Err(ApiError::Forbidden { user, verb: right.verb, resource: right.resource(), namespace })
     }
 
-    /// Whether a user has a right.
+    /// Returns whether a user has a right.
     ///
     /// # Errors
     /// When the API server does not answer.
-    pub async fn may(&self, user: UserInfo, right: Right<'_>) -> Result<bool, Failure> {
-        Ok(http::may(&self.rights, &self.namespace, user, right).await?)
+    pub async fn may(&self, user: UserInfo, right: Right<'_>) -> Result<bool, ApiError> {
+        Ok(http::is_allowed(&self.rights, &self.namespace, user, right).await?)
     }
 }

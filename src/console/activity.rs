@@ -1,5 +1,4 @@
-//! What sessions do just now, from the hot state that gateways keep in Redis, where there is one. Pages that show the same
-//! session cost one question a second between them.
+//! Reads the activity of sessions that gateways publish in Redis. A cache limits this to one read per session a second.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +8,12 @@ use jiff::Timestamp;
 use redis::pipe;
 use serde::Serialize;
 
-use crate::redis::RedisLink;
+use crate::redis::RedisClient;
 
-/// How long an answer is good for all who ask.
-const GOOD_FOR: Duration = Duration::from_millis(900);
+/// How long a cached read is used.
+const CACHE_TTL: Duration = Duration::from_millis(900);
 
-/// What a session does.
+/// The activity of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Activity {
     /// Seconds since the last input.
@@ -25,71 +24,71 @@ pub struct Activity {
     pub bytes_out: i64,
 }
 
-/// When what was seen of a session, by its uid.
-type Known = HashMap<String, (Instant, Option<Seen>)>;
-/// What gateways say of a session.
-type Said = (Option<String>, Option<i64>, Option<i64>);
+/// The time and the result of the last read of each session, by uid.
+type Cache = HashMap<String, (Instant, Option<Reading>)>;
+/// The fields of a session's hash in Redis: last input, bytes in, bytes out.
+type Fields = (Option<String>, Option<i64>, Option<i64>);
 
-/// The sessions' hot state. Clones are the same.
+/// Reads the activity of sessions from Redis. Clones share one cache.
 #[derive(Clone)]
-pub struct HotState {
-    redis: Arc<RedisLink>,
-    known: Arc<Mutex<Known>>,
+pub struct ActivityReader {
+    redis: Arc<RedisClient>,
+    cache: Arc<Mutex<Cache>>,
 }
 
-/// What was last seen of a session.
+/// What a gateway last published of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Reading {
     last_input: Timestamp,
     bytes_in: i64,
     bytes_out: i64,
 }
 
-impl HotState {
-    /// The hot state in this Redis.
-    pub fn new(redis: RedisLink) -> Self {
-        Self { redis: Arc::new(redis), known: Arc::default() }
+impl ActivityReader {
+    /// Creates a reader with an empty cache.
+    pub fn new(redis: RedisClient) -> Self {
+        Self { redis: Arc::new(redis), cache: Arc::default() }
     }
 
-    /// What these sessions do, by their names; those are left out of which nothing is known.
-    pub async fn of(&self, sessions: &[(String, String)]) -> BTreeMap<String, Seen> {
-        let asked = self.unknown(sessions);
-        if !asked.is_empty() {
+    /// Returns the readings of sessions, given as name and uid, by name. Leaves out sessions that Redis does not have.
+    pub async fn read(&self, sessions: &[(String, String)]) -> BTreeMap<String, Reading> {
+        let stale = self.stale(sessions);
+        if !stale.is_empty() {
             let mut pipeline = pipe();
-            for uid in &asked {
+            for uid in &stale {
                 pipeline.cmd("HMGET").arg(format!("session:{uid}")).arg(&["lastInputTime", "bytesIn", "bytesOut"]);
             }
-            // What failed is counted and logged, and asked again.
-            if let Ok(said) = self.redis.ask::<Vec<Said>>("hot state", &pipeline).await {
-                self.learn(asked.into_iter().zip(said));
+            // The link counts and logs errors. The next call retries.
+            if let Ok(fields) = self.redis.query::<Vec<Fields>>("hot state", &pipeline).await {
+                self.update_cache(stale.into_iter().zip(fields));
             }
         }
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.iter().filter_map(|(name, uid)| Some((name.clone(), known.get(uid)?.1?))).collect()
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().filter_map(|(name, uid)| Some((name.clone(), cache.get(uid)?.1?))).collect()
     }
 
-    /// Of which of these nothing is known that is still good. What nobody asks for any more is forgotten.
-    fn unknown(&self, sessions: &[(String, String)]) -> Vec<String> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, (at, _)| at.elapsed() < 10 * GOOD_FOR);
-        let is_good = |uid: &str| known.get(uid).is_some_and(|(at, _)| at.elapsed() < GOOD_FOR);
-        sessions.iter().map(|(_, uid)| uid).filter(|uid| !is_good(uid)).cloned().collect()
+    /// Returns the uids without a fresh reading. Drops readings that were not requested for 9 s.
+    fn stale(&self, sessions: &[(String, String)]) -> Vec<String> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.retain(|_, (at, _)| at.elapsed() < 10 * CACHE_TTL);
+        let is_fresh = |uid: &str| cache.get(uid).is_some_and(|(at, _)| at.elapsed() < CACHE_TTL);
+        sessions.iter().map(|(_, uid)| uid).filter(|uid| !is_fresh(uid)).cloned().collect()
     }
 
-    fn learn(&self, answers: impl Iterator<Item = (String, Said)>) {
+    fn update_cache(&self, found: impl Iterator<Item = (String, Fields)>) {
         let now = Instant::now();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.extend(answers.map(|(uid, said)| (uid, (now, seen(said)))));
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.extend(found.map(|(uid, fields)| (uid, (now, parse(fields)))));
     }
 }
 
-fn seen(said: Said) -> Option<Seen> {
-    let (Some(last_input), Some(bytes_in), Some(bytes_out)) = said else { return None };
-    Some(Seen { last_input: last_input.parse().ok()?, bytes_in, bytes_out })
+fn parse(fields: Fields) -> Option<Reading> {
+    let (Some(last_input), Some(bytes_in), Some(bytes_out)) = fields else { return None };
+    Some(Reading { last_input: last_input.parse().ok()?, bytes_in, bytes_out })
 }
 
-impl Seen {
-    /// What it does by this time.
+impl Reading {
+    /// Returns the activity at this time.
     pub fn activity(self, now: Timestamp) -> Activity {
         let Self { last_input, bytes_in, bytes_out } = self;
         Activity { idle_seconds: now.duration_since(last_input).as_secs().max(0), bytes_in, bytes_out }
@@ -101,12 +100,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_gateways_say_is_understood_or_left_out() {
-        let whole = seen((Some("2026-01-02T03:04:05.000000Z".to_owned()), Some(7), Some(9))).unwrap();
-        let activity = whole.activity("2026-01-02T03:05:05Z".parse().unwrap());
+    fn readings_are_parsed_or_left_out() {
+        let reading = parse((Some("2026-01-02T03:04:05.000000Z".to_owned()), Some(7), Some(9))).unwrap();
+        let activity = reading.activity("2026-01-02T03:05:05Z".parse().unwrap());
         assert_eq!(activity, Activity { idle_seconds: 60, bytes_in: 7, bytes_out: 9 });
-        assert_eq!(whole.activity(Timestamp::UNIX_EPOCH).idle_seconds, 0, "clocks differ");
-        assert_eq!(seen((None, None, None)), None, "its gateway has no Redis, or it is gone");
-        assert_eq!(seen((Some("yesterday".to_owned()), Some(7), Some(9))), None);
+        assert_eq!(reading.activity(Timestamp::UNIX_EPOCH).idle_seconds, 0, "clocks differ");
+        assert_eq!(parse((None, None, None)), None, "the gateway has no Redis, or the session has ended");
+        assert_eq!(parse((Some("yesterday".to_owned()), Some(7), Some(9))), None);
     }
 }

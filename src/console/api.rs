@@ -1,4 +1,4 @@
-//! The REST API: each route asks whether the caller may, then the cluster or the audit database.
+//! The routes of the API and its OpenAPI description. Each handler first checks the caller's rights.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -6,7 +6,6 @@ use axum::http::HeaderMap;
 use axum::middleware::map_response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use kube::api::Api;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -14,14 +13,14 @@ use utoipa::{IntoParams, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::Visibility;
-use super::failure::{Failure, Refusals};
+use super::api_error::{ApiError, ErrorResponses};
 use super::query::{is_name, page, parse_query, phase_of, read_path};
 use super::view::{Session, SessionPage};
 use super::{Console, events, feed, history, me, observe, overview, recordings, sign_in, targets, termination};
 use crate::api::BastionSession;
-use crate::http::with_inline_styles;
+use crate::http::allow_inline_styles;
 
-type Answer<T> = Result<Json<T>, Failure>;
+type Answer<T> = Result<Json<T>, ApiError>;
 
 pub fn routes() -> Router<Console> {
     Router::new()
@@ -44,15 +43,15 @@ pub fn routes() -> Router<Console> {
         .merge(sign_in::routes())
         .merge(swagger_ui())
         .fallback(super::page::page)
-        .method_not_allowed_fallback(async || Failure::NoMethod)
+        .method_not_allowed_fallback(async || ApiError::NoMethod)
 }
 
 fn swagger_ui() -> Router<Console> {
     let page = SwaggerUi::new("/api/v1/docs").config(Config::from("/api/v1/openapi.json"));
-    Router::from(page).layer(map_response(with_inline_styles))
+    Router::from(page).layer(map_response(allow_inline_styles))
 }
 
-/// Which sessions of the cluster.
+/// Selects sessions in the cluster.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -63,58 +62,56 @@ struct SessionQuery {
     target: Option<String>,
     /// `active`, `closed`, `timeout` or `terminated`.
     status: Option<String>,
-    /// How many at most; 100 where it is not given, and no more than 1000.
+    /// The maximum number of sessions, 1 to 1000. The default is 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Where the page begins: `next` of the page before.
+    /// The `next` of the previous page.
     after: Option<String>,
 }
 
-/// The sessions that are open, and those that ended a moment ago, as the cluster has them. Who may not list them sees
-/// their own.
-#[utoipa::path(get, path = "/api/v1/sessions", params(SessionQuery), responses((status = 200, body = SessionPage), Refusals))]
+/// Returns the open and the recently ended sessions in the cluster. Callers who may not list sessions get their own.
+#[utoipa::path(get, path = "/api/v1/sessions", params(SessionQuery), responses((status = 200, body = SessionPage), ErrorResponses))]
 async fn sessions(
     State(console): State<Console>,
     headers: HeaderMap,
     query: Result<Query<SessionQuery>, QueryRejection>,
 ) -> Answer<SessionPage> {
     let caller = console.caller(&headers).await?;
-    let visibility = console.authorizer.visibility(&caller).await?;
+    let visibility = console.auth.authorizer.visibility(&caller).await?;
     let query = parse_query(query)?;
     let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(visibility)?);
-    let api = Api::namespaced(console.client.clone(), &console.namespace);
-    let (sessions, next) = console.listed::<BastionSession>(&api, &params).await?;
+    let (sessions, next) = console.list_page::<BastionSession>(&console.cluster.api(), &params).await?;
     Ok(Json(SessionPage { sessions: sessions.iter().map(|session| Session::from(&**session)).collect(), next }))
 }
 
-/// One session, as the cluster has it: the caller's own, or any that they may get.
+/// Returns one session in the cluster. Callers may get their own sessions, and others with the right to get them.
 #[utoipa::path(get, path = "/api/v1/sessions/{name}", params(("name" = String, Path, description = "The name of the BastionSession")),
-    responses((status = 200, body = Session), Refusals))]
+    responses((status = 200, body = Session), ErrorResponses))]
 async fn session(
     State(console): State<Console>,
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
 ) -> Answer<Session> {
     let caller = console.caller(&headers).await?;
-    Ok(Json(Session::from(&console.seen_by(&caller, read_path(name)?).await?)))
+    Ok(Json(Session::from(&console.visible_session(&caller, read_path(name)?).await?)))
 }
 
-/// The description of this API; it is everybody's.
+/// Returns the OpenAPI description of this API. Requires no credentials.
 #[utoipa::path(get, path = "/api/v1/openapi.json", security(()), responses((status = 200, body = Object)))]
 async fn description() -> Json<Value> {
     Json(openapi())
 }
 
 impl SessionQuery {
-    fn selector(self, visibility: Visibility) -> Result<String, Failure> {
+    fn selector(self, visibility: Visibility) -> Result<String, ApiError> {
         let phase = self.status.as_deref().map(phase_of).transpose()?;
         let own = match visibility {
             Visibility::All => None,
             Visibility::Own(subject) => Some(subject),
         };
         let fields = [
-            ("spec.user.name", named("user", self.user)?),
-            ("spec.target", named("target", self.target)?),
+            ("spec.user.name", check_name("user", self.user)?),
+            ("spec.target", check_name("target", self.target)?),
             ("status.phase", phase.map(|phase| phase.as_str().to_owned())),
             ("spec.user.subject", own),
         ];
@@ -123,17 +120,17 @@ impl SessionQuery {
     }
 }
 
-/// A name to look for; what can be none would be another part of the selector.
-fn named(parameter: &str, value: Option<String>) -> Result<Option<String>, Failure> {
+/// Rejects invalid names, which could otherwise inject further terms into the field selector.
+fn check_name(parameter: &str, value: Option<String>) -> Result<Option<String>, ApiError> {
     match value {
         Some(value) if !is_name(&value) => {
-            Err(Failure::Malformed(format!("{parameter}: {value:?} can be the name of none")))
+            Err(ApiError::Malformed(format!("{parameter}: {value:?} is not a valid name")))
         }
         value => Ok(value),
     }
 }
 
-/// A value in a field selector.
+/// Escapes a value in a field selector.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=")
 }
@@ -163,7 +160,7 @@ impl Modify for Bearer {
     }
 }
 
-/// The description of the API.
+/// Returns the OpenAPI description of the API.
 pub fn openapi() -> Value {
     serde_json::to_value(Description::openapi()).unwrap_or_default()
 }
@@ -172,13 +169,13 @@ pub fn openapi() -> Value {
 mod tests {
     use super::*;
 
-    fn selector(text: &str, visibility: Visibility) -> Result<String, Failure> {
+    fn selector(text: &str, visibility: Visibility) -> Result<String, ApiError> {
         let uri = format!("http://x/?{text}").parse().unwrap();
         parse_query(Query::<SessionQuery>::try_from_uri(&uri))?.selector(visibility)
     }
 
     #[test]
-    fn a_selector_cannot_be_added_to() {
+    fn a_parameter_cannot_inject_a_selector() {
         assert_eq!(
             selector("user=alice&status=timeout", Visibility::All).unwrap(),
             "spec.user.name=alice,status.phase=Timeout"
@@ -188,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn who_sees_their_own_asks_for_no_others() {
+    fn own_visibility_selects_by_subject() {
         let own = || Visibility::Own("cn=alice,o=x\\y".to_owned());
         let expected = r"spec.user.name=bob,spec.user.subject=cn\=alice\,o\=x\\y";
         assert_eq!(selector("user=bob", own()).unwrap(), expected);
     }
 
     #[test]
-    fn the_description_names_every_route_and_asks_for_a_token() {
+    fn the_description_has_the_routes_and_the_bearer_token() {
         let description = openapi();
         for path in [
             "/api/v1/sessions",

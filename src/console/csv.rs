@@ -1,4 +1,4 @@
-//! Sessions as lines of comma-separated values, for spreadsheets.
+//! Writes sessions as CSV (RFC 4180).
 
 use super::view::Session;
 
@@ -28,15 +28,15 @@ const COLUMNS: [&str; 23] = [
     "terminated_by",
 ];
 
-/// The first line.
+/// Returns the line with the column names.
 pub fn header() -> String {
     format!("{}\n", COLUMNS.join(","))
 }
 
-/// The line of a session.
+/// Returns the line of a session.
 ///
 /// # Errors
-/// When it cannot be written as JSON, which it can.
+/// When the session cannot be converted to JSON, which its type rules out.
 pub fn line(session: &Session) -> Result<String, serde_json::Error> {
     let session = serde_json::to_value(session)?;
     let fields = COLUMNS.map(|column| match &session[column] {
@@ -50,7 +50,7 @@ pub fn line(session: &Session) -> Result<String, serde_json::Error> {
     Ok(format!("{}\n", fields.join(",")))
 }
 
-/// As RFC 4180 has it. What a client calls itself must not become a formula in somebody's spreadsheet.
+/// Quotes a field. A text that a spreadsheet would run as a formula gets a leading apostrophe.
 fn field(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if formula { format!("'{text}") } else { text.to_owned() };
@@ -77,7 +77,7 @@ mod tests {
     #[case("a,b", "\"a,b\"")]
     #[case("=cmd()", "\"'=cmd()\"")]
     #[case("line\nbreak", "\"line\nbreak\"")]
-    fn fields(#[case] text: &str, #[case] expected: &str) {
+    fn fields_are_quoted(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(field(text), expected);
     }
 }

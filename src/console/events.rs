@@ -1,4 +1,4 @@
-//! The Events of one session, oldest first: the timeline of its life.
+//! The Events of one session, oldest first.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -12,55 +12,57 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Console;
-use super::failure::{Failure, Refusals};
+use super::api_error::{ApiError, ErrorResponses};
 use super::query::read_path;
-use crate::http::asked;
+use crate::http::with_api_timeout;
 
-/// A session has a handful; of recordings that are opened all day no more than this is shown.
-const MOST: u32 = 200;
+/// A session usually has a few Events. Each playback of its recordings adds one.
+const MAX_EVENTS: u32 = 200;
 
 /// The Events of a session.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Timeline {
-    events: Vec<Happening>,
+    /// The Events, oldest first, 200 at most.
+    events: Vec<SessionEvent>,
 }
 
 /// One Event.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Happening {
-    /// When it happened last, in RFC 3339, UTC.
+pub struct SessionEvent {
+    /// When the Event last occurred: RFC 3339, UTC.
     time: String,
     /// `Normal` or `Warning`.
     #[serde(rename = "type")]
     kind: String,
-    /// What, in one word.
+    /// The event in one word, such as `Started`.
     reason: String,
-    /// What, in a sentence.
+    /// The event in a sentence.
     message: String,
-    /// How often.
+    /// How often the Event occurred.
     count: i32,
 }
 
-/// The Events of one session that the cluster still has: the caller's own session, or any that they may get.
+/// Returns the Events of one session that the cluster still has. Callers may read those of their own sessions, and of others
+/// with the right to get them.
 #[utoipa::path(get, path = "/api/v1/sessions/{name}/events",
     params(("name" = String, Path, description = "The name of the BastionSession")),
-    responses((status = 200, body = Timeline), Refusals))]
+    responses((status = 200, body = Timeline), ErrorResponses))]
 pub async fn events(
     State(console): State<Console>,
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
-) -> Result<Json<Timeline>, Failure> {
+) -> Result<Json<Timeline>, ApiError> {
     let caller = console.caller(&headers).await?;
-    let session = console.seen_by(&caller, read_path(name)?).await?;
-    let api: Api<Event> = Api::namespaced(console.client, &console.namespace);
-    let of_it = format!("regarding.uid={}", session.uid().unwrap_or_default());
-    let found = asked(api.list(&ListParams::default().fields(&of_it).limit(MOST))).await?;
-    let mut events: Vec<_> = found.items.into_iter().map(Happening::from).collect();
+    let session = console.visible_session(&caller, read_path(name)?).await?;
+    let api: Api<Event> = console.cluster.api();
+    let selector = format!("regarding.uid={}", session.uid().unwrap_or_default());
+    let found = with_api_timeout(api.list(&ListParams::default().fields(&selector).limit(MAX_EVENTS))).await?;
+    let mut events: Vec<_> = found.items.into_iter().map(SessionEvent::from).collect();
     events.sort_by(|one, other| one.time.cmp(&other.time));
     Ok(Json(Timeline { events }))
 }
 
-impl From<Event> for Happening {
+impl From<Event> for SessionEvent {
     fn from(event: Event) -> Self {
         let (last, count) = match event.series {
             Some(series) => (Some(series.last_observed_time.0), series.count),
@@ -68,7 +70,7 @@ impl From<Event> for Happening {
         };
         let time = last.or_else(|| event.metadata.creation_timestamp.map(|time| time.0));
         Self {
-            // Of one width, so that the text sorts as the time does.
+            // A fixed number of digits makes the text sort like the time.
             time: format!("{:.6}", time.unwrap_or(Timestamp::UNIX_EPOCH)),
             kind: event.type_.unwrap_or_default(),
             reason: event.reason.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What was: the sessions of the audit database, in pages and as a file.
+//! The history: the sessions of the audit database, in pages and as CSV.
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -13,16 +13,16 @@ use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
 use super::access::Visibility;
-use super::failure::{Failure, Refusals};
+use super::api_error::{ApiError, ErrorResponses};
 use super::query::{limit_of, parse_query, phase_of, read_path};
-use super::view::{Session, SessionPage, is_id, read_key};
+use super::view::{Session, SessionPage, is_uid, read_key};
 use super::{Console, csv};
 use crate::audit::{HistoryFilter, PageKey, Store};
 
-/// How many records of a file are read at once.
-const AT_ONCE: u32 = 1000;
+/// How many records of an export are read at once.
+const EXPORT_BATCH: u32 = 1000;
 
-/// Which sessions of the audit database.
+/// Selects sessions of the audit database.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -35,99 +35,102 @@ pub struct HistoryQuery {
     login: Option<String>,
     /// `active`, `closed`, `timeout` or `terminated`.
     status: Option<String>,
-    /// Why it ended, such as `AdminTerminated`.
+    /// Why the session ended, such as `AdminTerminated`.
     reason: Option<String>,
-    /// The IP address that the user came from.
+    /// The client's IP address.
     client_address: Option<String>,
-    /// Started at or after this time, such as `2026-01-31T00:00:00Z`.
+    /// The earliest start time, such as `2026-01-31T00:00:00Z`.
     since: Option<String>,
-    /// Started before this time.
+    /// The end of the range of start times, exclusive.
     until: Option<String>,
-    /// How many at most; 100 where it is not given, and no more than 1000.
+    /// The maximum number of sessions, 1 to 1000. The default is 100, and all for CSV.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Where the page begins: `next` of the page before.
+    /// The `next` of the previous page.
     after: Option<String>,
 }
 
-/// The sessions that the audit database has, newest first. Who may not list sessions sees their own.
-#[utoipa::path(get, path = "/api/v1/history", params(HistoryQuery), responses((status = 200, body = SessionPage), Refusals))]
+/// Returns the sessions in the audit database, newest first. Callers who may not list sessions get their own.
+#[utoipa::path(get, path = "/api/v1/history", params(HistoryQuery), responses((status = 200, body = SessionPage), ErrorResponses))]
 pub async fn history(
     State(console): State<Console>,
     headers: HeaderMap,
     query: Result<Query<HistoryQuery>, QueryRejection>,
-) -> Result<Json<SessionPage>, Failure> {
+) -> Result<Json<SessionPage>, ApiError> {
     let caller = console.caller(&headers).await?;
-    let visibility = console.authorizer.visibility(&caller).await?;
+    let visibility = console.auth.authorizer.visibility(&caller).await?;
     let query = parse_query(query)?;
     let limit = limit_of(query.limit)?;
-    let filter = query.filter(&console.namespace, visibility)?;
+    let filter = query.filter(&console.cluster.namespace, visibility)?;
+    // One record more than the page shows whether another page follows.
     let records = console.store()?.history(&filter, limit + 1).await?;
     Ok(Json(SessionPage::of(records, usize::try_from(limit).unwrap_or(usize::MAX))))
 }
 
-/// One session, as the audit database has it: the caller's own, or any that they may get.
+/// Returns one session from the audit database. Callers may get their own sessions, and others with the right to get them.
 #[utoipa::path(get, path = "/api/v1/history/{id}", params(("id" = String, Path, description = "The uid of the BastionSession")),
-    responses((status = 200, body = Session), Refusals))]
+    responses((status = 200, body = Session), ErrorResponses))]
 pub async fn record(
     State(console): State<Console>,
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Session>, Failure> {
+) -> Result<Json<Session>, ApiError> {
     let caller = console.caller(&headers).await?;
     let id = read_path(id)?;
-    let found = if is_id(&id) { console.store()?.get(&id).await? } else { None };
-    let found = found.filter(|record| record.namespace == console.namespace);
+    let found = if is_uid(&id) { console.store()?.get(&id).await? } else { None };
+    let found = found.filter(|record| record.namespace == console.cluster.namespace);
     let (name, subject) = found.as_ref().map(|it| (it.name.as_str(), it.user_subject.as_str())).unzip();
-    console.authorizer.let_see(&caller, name, subject).await?;
-    Ok(Json(found.ok_or(Failure::Missing { what: "record of a session", name: id })?.into()))
+    console.auth.authorizer.require_visible(&caller, name, subject).await?;
+    Ok(Json(found.ok_or(ApiError::NotFound { kind: "record of a session", name: id })?.into()))
 }
 
-/// The sessions that the audit database has, newest first, as comma-separated values; all of them, where `limit` is not given.
-/// Times are UTC. Where the database fails in the midst of it, the answer breaks off. Who may not list sessions sees their own.
+/// Returns the sessions in the audit database as CSV (RFC 4180), newest first; all of them without `limit`. Times are UTC. The
+/// response breaks off if the database fails. Callers who may not list sessions get their own.
 #[utoipa::path(get, path = "/api/v1/history.csv", params(HistoryQuery),
-    responses((status = 200, description = "A line a session", content_type = "text/csv", body = String), Refusals))]
+    responses((status = 200, description = "One line per session", content_type = "text/csv", body = String), ErrorResponses))]
 pub async fn csv(
     State(console): State<Console>,
     headers: HeaderMap,
     query: Result<Query<HistoryQuery>, QueryRejection>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let caller = console.caller(&headers).await?;
-    let visibility = console.authorizer.visibility(&caller).await?;
+    let visibility = console.auth.authorizer.visibility(&caller).await?;
     let query = parse_query(query)?;
-    let left = query.limit.map(|limit| limit_of(Some(limit))).transpose()?;
-    let filter = query.filter(&console.namespace, visibility)?;
-    let place = console.exports.clone().try_acquire_owned().map_err(|_| Failure::TooMany)?;
-    let export = Export { store: console.store()?.clone(), filter, left, begun: false, over: false, _place: place };
+    let remaining = query.limit.map(|limit| limit_of(Some(limit))).transpose()?;
+    let filter = query.filter(&console.cluster.namespace, visibility)?;
+    let permit = console.limits.exports.clone().try_acquire_owned().map_err(|_| ApiError::TooMany)?;
+    let store = console.store()?.clone();
+    let export = Export { store, filter, remaining, has_header: false, is_done: false, _permit: permit };
     let kind = [(header::CONTENT_TYPE, "text/csv; charset=utf-8")];
     let name = [(header::CONTENT_DISPOSITION, "attachment; filename=\"bastion-history.csv\"")];
     Ok((kind, name, Body::from_stream(try_unfold(export, Export::next))).into_response())
 }
 
-/// A file that is being read.
+/// A CSV export in progress.
 struct Export {
     store: Store,
     filter: HistoryFilter,
-    left: Option<u32>,
-    begun: bool,
-    over: bool,
-    /// Among those who may read at once.
-    _place: OwnedSemaphorePermit,
+    /// How many records may follow; `None` without a limit.
+    remaining: Option<u32>,
+    has_header: bool,
+    is_done: bool,
+    /// Limits the number of exports at once.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Export {
-    /// The next lines; the first ones with the names of the columns.
+    /// Returns the next lines. The column names come first.
     async fn next(mut self) -> anyhow::Result<Option<(Bytes, Self)>> {
-        if self.over {
+        if self.is_done {
             return Ok(None);
         }
-        let many = self.left.map_or(AT_ONCE, |left| left.min(AT_ONCE));
-        let records = self.store.history(&self.filter, many).await?;
-        self.left = self.left.map(|left| left - many);
-        self.over = records.len() < many as usize || self.left == Some(0);
+        let batch = self.remaining.map_or(EXPORT_BATCH, |remaining| remaining.min(EXPORT_BATCH));
+        let records = self.store.history(&self.filter, batch).await?;
+        self.remaining = self.remaining.map(|remaining| remaining - batch);
+        self.is_done = records.len() < batch as usize || self.remaining == Some(0);
         self.filter.after = records.last().map(PageKey::from).or(self.filter.after);
-        let mut text = if self.begun { String::new() } else { csv::header() };
-        self.begun = true;
+        let mut text = if self.has_header { String::new() } else { csv::header() };
+        self.has_header = true;
         for record in records {
             text.push_str(&csv::line(&Session::from(record))?);
         }
@@ -136,25 +139,25 @@ impl Export {
 }
 
 impl Console {
-    /// The audit database.
+    /// Returns the audit database.
     ///
     /// # Errors
-    /// When there is none that the console could read.
-    pub fn store(&self) -> Result<&Store, Failure> {
-        self.store.as_ref().ok_or(Failure::NoHistory)
+    /// [`ApiError::NoHistory`] if the console cannot read it.
+    pub fn store(&self) -> Result<&Store, ApiError> {
+        self.store.as_ref().ok_or(ApiError::NoHistory)
     }
 }
 
 impl HistoryQuery {
-    fn filter(self, namespace: &str, visibility: Visibility) -> Result<HistoryFilter, Failure> {
+    fn filter(self, namespace: &str, visibility: Visibility) -> Result<HistoryFilter, ApiError> {
         let moment = |name: &str, text: Option<String>| {
-            let read = |text: String| text.parse::<Timestamp>().map(Timestamp::as_microsecond);
-            let wrong = |_| Failure::Malformed(format!("{name}: write a time such as 2026-01-31T00:00:00Z"));
-            text.map(read).transpose().map_err(wrong)
+            let parse = |text: String| text.parse::<Timestamp>().map(Timestamp::as_microsecond);
+            let malformed = |_| ApiError::Malformed(format!("{name}: write a time such as 2026-01-31T00:00:00Z"));
+            text.map(parse).transpose().map_err(malformed)
         };
         let key = |text: String| {
             read_key(&text)
-                .ok_or_else(|| Failure::Malformed("after: send `next` of the page before, as it is".to_owned()))
+                .ok_or_else(|| ApiError::Malformed("after: send `next` of the previous page unchanged".to_owned()))
         };
         Ok(HistoryFilter {
             namespace: Some(namespace.to_owned()),
@@ -184,14 +187,14 @@ mod tests {
 
     use super::*;
 
-    fn query(text: &str) -> Result<HistoryFilter, Failure> {
+    fn query(text: &str) -> Result<HistoryFilter, ApiError> {
         let uri = format!("http://x/?{text}").parse().unwrap();
         let query = Query::<HistoryQuery>::try_from_uri(&uri);
         parse_query(query)?.filter("n", Visibility::All)
     }
 
     #[test]
-    fn a_query_is_a_filter() {
+    fn a_query_becomes_a_filter() {
         let filter = query("user=alice&status=terminated&since=1970-01-01T00:00:01Z&after=5.u-1").unwrap();
         assert_eq!(filter.namespace.as_deref(), Some("n"));
         assert_eq!(
@@ -206,13 +209,13 @@ mod tests {
     #[case("status=Closed", "status: \"Closed\" is none of active, closed, timeout, terminated")]
     #[case("after=x", "after: send")]
     #[case("usr=alice", "unknown field `usr`")]
-    fn what_is_wrong_is_named(#[case] text: &str, #[case] words: &str) {
+    fn errors_name_the_parameter(#[case] text: &str, #[case] words: &str) {
         let error = query(text).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
 
     #[test]
-    fn who_sees_their_own_asks_for_no_others() {
+    fn own_visibility_filters_by_subject() {
         let uri = "http://x/?user=bob".parse().unwrap();
         let own = Visibility::Own("alice".to_owned());
         let filter = parse_query(Query::<HistoryQuery>::try_from_uri(&uri)).unwrap().filter("n", own).unwrap();

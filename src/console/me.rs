@@ -1,4 +1,4 @@
-//! Who asks, and what they may: what the page shows as enabled, and why not what it does not.
+//! The caller's identity and rights, by which the page enables and explains its controls.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,87 +9,87 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Console;
-use super::failure::{Failure, Refusals};
-use super::user_index::Stands;
+use super::api_error::{ApiError, ErrorResponses};
+use super::user_index::UserMatch;
 use crate::cluster::Right;
 use crate::http::Caller;
 
-/// Who asks, and what they may.
+/// The caller's identity and rights.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
-    /// The Kubernetes user name.
+    /// The caller's Kubernetes user name.
     user: String,
-    /// The Kubernetes groups.
+    /// The caller's Kubernetes groups.
     groups: Vec<String>,
-    /// Until when they are signed in; nothing where they sent a token.
+    /// When the sign-in expires; null if the request has a token.
     expires: Option<String>,
-    /// The BastionUser who stands for them; nothing where none does, or more than one.
+    /// The caller's BastionUser; null if there is none, or more than one.
     bastion_user: Option<String>,
     /// The namespace of the bastion.
     namespace: String,
-    /// Where the terminal is, where that is not on this host.
+    /// The origin of the web terminal; null if it is the console's.
     terminal_origin: Option<String>,
-    /// What they may.
+    /// The caller's rights.
     rights: Rights,
 }
 
-/// What somebody may, as `kubectl auth can-i` answers.
+/// The caller's rights, as `kubectl auth can-i` reports them.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Rights {
-    /// To see the sessions of others, open ones and past ones; who may not sees their own.
+    /// To see the sessions of all users. Without this right, callers see their own.
     list_sessions: Answer,
-    /// To end sessions of others; everybody may end their own.
+    /// To end the sessions of other users. Callers may always end their own.
     terminate_sessions: Answer,
-    /// To see all targets; who may not sees those that they may connect to.
+    /// To see all targets. Without this right, callers see the targets that they may connect to.
     list_targets: Answer,
-    /// To see what was.
+    /// To read the history.
     history: Answer,
-    /// To follow sessions of others, and to play recordings.
+    /// To observe the sessions of all users, and to play recordings.
     observe: Answer,
-    /// To have sessions; which targets are theirs is said with each target.
+    /// To open sessions. Each target says whether the caller may connect to it.
     connect: Answer,
-    /// To see how the bastion is.
+    /// To read the overview.
     overview: Answer,
 }
 
-/// Whether somebody may do something.
+/// Whether the caller has a right.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Answer {
-    /// Whether.
+    /// Whether the caller has the right.
     allowed: bool,
-    /// What they lack.
+    /// What is missing; null if the caller has the right.
     reason: Option<String>,
 }
 
 impl Answer {
-    fn lacking(reason: Option<String>) -> Self {
+    fn blocked_by(reason: Option<String>) -> Self {
         Self { allowed: reason.is_none(), reason }
     }
 }
 
-/// Who the caller is, and what they may.
-#[utoipa::path(get, path = "/api/v1/me", responses((status = 200, body = Me), Refusals))]
-pub async fn me(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Me>, Failure> {
+/// Returns the caller's identity and rights.
+#[utoipa::path(get, path = "/api/v1/me", responses((status = 200, body = Me), ErrorResponses))]
+pub async fn me(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Me>, ApiError> {
     let caller = console.caller(&headers).await?;
-    let stands = console.user_index.standing_for(&caller.name).await?;
+    let bastion_user = console.auth.users.find(&caller.name).await?;
     let origin = console.terminal_origin.as_ref().map(|url| url.origin().ascii_serialization());
     Ok(Json(Me {
         user: caller.name.clone(),
         groups: caller.groups().to_vec(),
         expires: caller.signed_in_until.map(|it| it.to_string()),
-        bastion_user: stands.one().map(|user| user.name_any()),
-        namespace: console.namespace.clone(),
+        bastion_user: bastion_user.unique().map(|user| user.name_any()),
+        namespace: console.cluster.namespace.clone(),
         terminal_origin: origin,
-        rights: Box::pin(console.rights(&caller, &stands)).await?,
+        rights: Box::pin(console.rights(&caller, &bastion_user)).await?,
     }))
 }
 
 impl Console {
-    async fn rights(&self, caller: &Caller, stands: &Stands) -> Result<Rights, Failure> {
-        let may = async |right| match self.authorizer.require(caller, right).await {
-            Ok(()) => Ok(Answer::lacking(None)),
-            Err(forbidden @ Failure::Forbidden { .. }) => Ok(Answer::lacking(Some(forbidden.to_string()))),
-            Err(failure) => Err(failure),
+    async fn rights(&self, caller: &Caller, bastion_user: &UserMatch) -> Result<Rights, ApiError> {
+        let may = async |right| match self.auth.authorizer.require(caller, right).await {
+            Ok(()) => Ok(Answer::blocked_by(None)),
+            Err(forbidden @ ApiError::Forbidden { .. }) => Ok(Answer::blocked_by(Some(forbidden.to_string()))),
+            Err(error) => Err(error),
         };
         let (list_sessions, terminate_sessions, list_targets, observe) = futures::try_join!(
             may(Right::to("list", "bastionsessions")),
@@ -102,9 +102,9 @@ impl Console {
             list_sessions,
             terminate_sessions,
             list_targets,
-            history: Answer::lacking(self.store().err().map(|failure| failure.to_string())),
+            history: Answer::blocked_by(self.store().err().map(|error| error.to_string())),
             observe,
-            connect: Answer::lacking(stands.lack(&caller.name, Timestamp::now())),
+            connect: Answer::blocked_by(bastion_user.connect_blocker(&caller.name, Timestamp::now())),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Following a session that goes on: passes on what its gateway shows, for as long as the person may see it.
+//! Live observation of a session: relays the terminal output from its gateway to a page while the user has the right.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -15,79 +15,80 @@ use tokio::time::{Instant, interval, timeout};
 use tokio_tungstenite::tungstenite;
 
 use super::Console;
-use super::failure::{Failure, Refusals};
+use super::api_error::{ApiError, ErrorResponses};
 use super::observe_client::GatewaySocket;
 use super::query::is_name;
 use super::rights_watch::RightsWatch;
 use crate::api::BastionSession;
 use crate::cluster::Right;
-use crate::gateway::{FROM_PAGE, PROTOCOL};
-use crate::http::websocket::{HEARTBEAT, PATIENCE, SILENCE, close};
-use crate::http::{Caller, Credentials, asked};
+use crate::gateway::{MAX_PAGE_MESSAGE, SUBPROTOCOL};
+use crate::http::websocket::{PEER_TIMEOUT, PING_INTERVAL, SEND_TIMEOUT, close_frame};
+use crate::http::{Caller, Credentials, with_api_timeout};
 
-/// Why a page is left.
-enum Bye {
-    /// It has left itself, or its network has.
-    Gone,
-    /// The console ends.
-    Leaving,
-    /// It answers nothing, or takes nothing.
-    Silent,
-    /// The gateway has said why.
-    EncodedDelta(Message),
-    /// The gateway is gone.
-    Lost,
-    /// The person may see it no longer.
-    Refused(Failure),
+/// Why a relay ends.
+enum CloseReason {
+    /// The page closed the WebSocket, or its network failed.
+    Disconnected,
+    /// The console shuts down.
+    Shutdown,
+    /// The page neither reads nor answers.
+    Unresponsive,
+    /// The gateway closed its WebSocket with this message.
+    FromGateway(Message),
+    /// The connection to the gateway failed.
+    GatewayLost,
+    /// The user's rights were revoked.
+    Forbidden(ApiError),
 }
 
-/// What a session's terminals show, as it comes, over a WebSocket that takes no input: text frames with JSON, and binary frames
-/// that begin with the number of a terminal, in four bytes. Who has the session is told, and its Events have it. Tokens come as
-/// for the feed, beside `follow.bastion.dev`.
+/// Observes a session live: a WebSocket with the output of its terminals. Text frames contain JSON. Binary frames begin with the
+/// terminal's number in four bytes. The session's user and its Events show that it is observed. The token is sent as for the
+/// feed, beside the subprotocol `follow.bastion.dev`.
 #[utoipa::path(get, path = "/api/v1/sessions/{session}/follow",
     params(("session" = String, Path, description = "The name of the BastionSession")),
-    responses((status = 101, description = "The session is followed"), Refusals))]
+    responses((status = 101, description = "The observation begins"), ErrorResponses))]
 pub async fn follow(
     State(console): State<Console>,
     headers: HeaderMap,
     session: Result<Path<String>, PathRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, Failure> {
-    let Path(session) = session.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
-    console.origins.check(&headers)?;
-    let credentials = Credentials::of_socket(&headers)?;
-    let caller = console.authenticator.known(&credentials).await?;
-    console.bound(&caller)?;
-    console.let_follow(&caller, &session).await?;
-    let instance = console.carrier(&session).await?;
-    let upgrade = upgrade.map_err(|rejection| Failure::NoSocket(rejection.body_text()))?;
-    let place = console.places.clone().try_acquire_owned().map_err(|_| Failure::Full)?;
-    let gateways = console.gateways.as_ref().ok_or(Failure::NoFollowing)?;
-    let gateway = gateways.follow(&session, &instance, caller.user()).await?;
-    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(FROM_PAGE).max_frame_size(FROM_PAGE);
+) -> Result<Response, ApiError> {
+    let Path(session) = session.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
+    console.auth.origins.check(&headers)?;
+    let credentials = Credentials::from_websocket(&headers)?;
+    let caller = console.auth.authenticator.verify(&credentials).await?;
+    console.limits.check_request(&caller)?;
+    console.require_observe(&caller, &session).await?;
+    let instance = console.instance_of(&session).await?;
+    let upgrade = upgrade.map_err(|rejection| ApiError::NotWebSocket(rejection.body_text()))?;
+    let permit = console.limits.sockets.clone().try_acquire_owned().map_err(|_| ApiError::Full)?;
+    let client = console.observe_client.as_ref().ok_or(ApiError::NoObserving)?;
+    let gateway = client.connect(&session, &instance, caller.user()).await?;
+    let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_PAGE_MESSAGE).max_frame_size(MAX_PAGE_MESSAGE);
     Ok(upgrade.on_upgrade(async move |socket| {
-        Following { page: socket, gateway, console, credentials, session }.run().await;
-        drop(place);
+        Relay { page: socket, gateway, console, credentials, session }.run().await;
+        drop(permit);
     }))
 }
 
 impl Console {
-    async fn let_follow(&self, caller: &Caller, session: &str) -> Result<(), Failure> {
-        self.authorizer.require(caller, Right { name: Some(session), ..Right::OBSERVE }).await
+    async fn require_observe(&self, caller: &Caller, session: &str) -> Result<(), ApiError> {
+        self.auth.authorizer.require(caller, Right { name: Some(session), ..Right::OBSERVE }).await
     }
 
-    /// The gateway instance that carries a session, which has not ended.
-    async fn carrier(&self, name: &str) -> Result<String, Failure> {
+    /// Returns the gateway instance of an open session.
+    async fn instance_of(&self, name: &str) -> Result<String, ApiError> {
         if !is_name(name) {
-            return Err(Failure::no_session(name));
+            return Err(ApiError::no_session(name));
         }
-        let sessions: Api<BastionSession> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found = asked(sessions.get_opt(name)).await?.ok_or_else(|| Failure::no_session(name))?;
-        if found.phase().is_final() { Err(Failure::ended(&found)) } else { Ok(found.spec.gateway.instance) }
+        let sessions: Api<BastionSession> = self.cluster.api();
+        let found = with_api_timeout(sessions.get_opt(name)).await?.ok_or_else(|| ApiError::no_session(name))?;
+        if found.phase().is_final() { Err(ApiError::ended(&found)) } else { Ok(found.spec.gateway.instance) }
     }
 }
 
-struct Following {
+/// Relays between a page and the gateway of the observed session.
+struct Relay {
     page: WebSocket,
     gateway: GatewaySocket,
     console: Console,
@@ -95,91 +96,96 @@ struct Following {
     session: String,
 }
 
-impl Following {
+impl Relay {
     async fn run(mut self) {
-        let Err(bye) = self.pass_on().await;
-        // The gateway stops showing it at once, whatever becomes of the page.
-        let _ = timeout(PATIENCE, self.gateway.close(None)).await;
-        let last = match bye {
-            Bye::Gone => return,
-            Bye::EncodedDelta(close) => close,
-            Bye::Leaving => close(close_code::AWAY, "this console ends; connect again".to_owned()),
-            Bye::Silent => close(close_code::AGAIN, "no sign of life; connect again".to_owned()),
-            Bye::Lost => close(close_code::AGAIN, "the session's gateway is gone".to_owned()),
-            Bye::Refused(failure) => close(close_code::POLICY, failure.to_string()),
+        let Err(reason) = self.relay().await;
+        // The gateway stops the observation at once, even if the page is unresponsive.
+        let _ = timeout(SEND_TIMEOUT, self.gateway.close(None)).await;
+        let last = match reason {
+            CloseReason::Disconnected => return,
+            CloseReason::FromGateway(close) => close,
+            CloseReason::Shutdown => close_frame(close_code::AWAY, "the console shuts down; connect again".to_owned()),
+            CloseReason::Unresponsive => {
+                close_frame(close_code::AGAIN, "the page did not respond; connect again".to_owned())
+            }
+            CloseReason::GatewayLost => close_frame(close_code::AGAIN, "the session's gateway is gone".to_owned()),
+            CloseReason::Forbidden(error) => close_frame(close_code::POLICY, error.to_string()),
         };
-        let _ = timeout(PATIENCE, self.page.send(last)).await;
+        let _ = timeout(SEND_TIMEOUT, self.page.send(last)).await;
     }
 
-    /// Passes everything on, until there is an end of it.
-    async fn pass_on(&mut self) -> Result<Infallible, Bye> {
+    async fn relay(&mut self) -> Result<Infallible, CloseReason> {
         let (console, credentials, session) = (self.console.clone(), self.credentials.clone(), self.session.clone());
         let stop = console.stop.clone();
-        let mut withdrawn = pin!(withdrawn(&console, &credentials, &session));
-        let (mut heartbeat, mut heard) = (interval(HEARTBEAT), Instant::now());
+        let mut revoked = pin!(revoked(&console, &credentials, &session));
+        let (mut heartbeat, mut last_received) = (interval(PING_INTERVAL), Instant::now());
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(Bye::Leaving),
-                failure = &mut withdrawn => return Err(Bye::Refused(failure)),
-                said = self.page.recv() => {
-                    heard = Instant::now();
-                    self.pass_to_gateway(said).await?;
+                () = stop.cancelled() => return Err(CloseReason::Shutdown),
+                error = &mut revoked => return Err(CloseReason::Forbidden(error)),
+                received = self.page.recv() => {
+                    last_received = Instant::now();
+                    self.relay_to_gateway(received).await?;
                 }
                 _ = heartbeat.tick() => {
-                    if heard.elapsed() > SILENCE {
-                        return Err(Bye::Silent);
+                    if last_received.elapsed() > PEER_TIMEOUT {
+                        return Err(CloseReason::Unresponsive);
                     }
-                    self.tell_page(Message::Ping(vec![].into())).await?;
+                    self.send_to_page(Message::Ping(vec![].into())).await?;
                 }
-                shown = self.gateway.next() => self.shown(shown).await?,
+                received = self.gateway.next() => self.relay_to_page(received).await?,
             }
         }
     }
 
-    async fn shown(&mut self, shown: Option<Result<tungstenite::Message, tungstenite::Error>>) -> Result<(), Bye> {
-        match shown {
-            Some(Ok(tungstenite::Message::Text(text))) => self.tell_page(Message::Text(text.as_str().into())).await,
-            Some(Ok(tungstenite::Message::Binary(bytes))) => self.tell_page(Message::Binary(bytes)).await,
-            Some(Ok(tungstenite::Message::Close(Some(told)))) => {
-                Err(Bye::EncodedDelta(close(told.code.into(), told.reason.as_str().to_owned())))
+    async fn relay_to_page(
+        &mut self,
+        received: Option<Result<tungstenite::Message, tungstenite::Error>>,
+    ) -> Result<(), CloseReason> {
+        match received {
+            Some(Ok(tungstenite::Message::Text(text))) => self.send_to_page(Message::Text(text.as_str().into())).await,
+            Some(Ok(tungstenite::Message::Binary(bytes))) => self.send_to_page(Message::Binary(bytes)).await,
+            Some(Ok(tungstenite::Message::Close(Some(frame)))) => {
+                Err(CloseReason::FromGateway(close_frame(frame.code.into(), frame.reason.as_str().to_owned())))
             }
-            Some(Ok(tungstenite::Message::Close(None)) | Err(_)) | None => Err(Bye::Lost),
-            // Pings are answered as the stream is read.
+            Some(Ok(tungstenite::Message::Close(None)) | Err(_)) | None => Err(CloseReason::GatewayLost),
+            // The library answers pings while the stream is read.
             Some(Ok(_)) => Ok(()),
         }
     }
 
-    /// What a page says is little; whether it may is for the gateway to say.
-    async fn pass_to_gateway(&mut self, said: Option<Result<Message, axum::Error>>) -> Result<(), Bye> {
-        let said = match said {
+    /// Relays a message of the page unchecked; the gateway validates it.
+    async fn relay_to_gateway(&mut self, received: Option<Result<Message, axum::Error>>) -> Result<(), CloseReason> {
+        let message = match received {
             Some(Ok(Message::Text(text))) => tungstenite::Message::text(text.as_str()),
             Some(Ok(Message::Binary(bytes))) => tungstenite::Message::Binary(bytes),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Bye::Gone),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(CloseReason::Disconnected),
         };
-        match timeout(PATIENCE, self.gateway.send(said)).await {
+        match timeout(SEND_TIMEOUT, self.gateway.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Bye::Lost),
+            Ok(Err(_)) | Err(_) => Err(CloseReason::GatewayLost),
         }
     }
 
-    async fn tell_page(&mut self, what: Message) -> Result<(), Bye> {
-        match timeout(PATIENCE, self.page.send(what)).await {
-            Ok(sent) => sent.map_err(|_| Bye::Gone),
-            Err(_) => Err(Bye::Silent),
+    async fn send_to_page(&mut self, message: Message) -> Result<(), CloseReason> {
+        match timeout(SEND_TIMEOUT, self.page.send(message)).await {
+            Ok(sent) => sent.map_err(|_| CloseReason::Disconnected),
+            Err(_) => Err(CloseReason::Unresponsive),
         }
     }
 }
 
-/// Waits until a person may follow a session no longer.
-async fn withdrawn(console: &Console, credentials: &Credentials, session: &str) -> Failure {
+/// Waits until the user may no longer observe the session.
+async fn revoked(console: &Console, credentials: &Credentials, session: &str) -> ApiError {
     let mut watch = RightsWatch::new();
     loop {
-        watch.pause().await;
-        let look = async { console.let_follow(&console.authenticator.known(credentials).await?, session).await };
-        if let Some(Err(failure)) = watch.consider(look.await.map(|()| None::<Infallible>)) {
-            return failure;
+        watch.wait().await;
+        let check =
+            async { console.require_observe(&console.auth.authenticator.verify(credentials).await?, session).await };
+        if let Some(Err(error)) = watch.evaluate(check.await.map(|()| None::<Infallible>)) {
+            return error;
         }
     }
 }

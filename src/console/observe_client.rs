@@ -1,5 +1,6 @@
-//! The console's side: a connection to the gateway that carries a session.
+//! Connects to the gateway of a session to observe it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,113 +18,115 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::cluster::LenientLease;
-use crate::gateway::{Endpoint, ImpersonatedUser, NAME, PATH, PROTOCOL, pinned};
-use crate::http::{AuthError, asked};
+use crate::gateway::{Endpoint, ImpersonatedUser, SERVER_NAME, SESSIONS_PATH, SUBPROTOCOL, pinned_client_config};
+use crate::http::{AuthError, with_api_timeout};
 
-/// How long a gateway may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection to a gateway may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A WebSocket to a gateway.
 pub type GatewaySocket = WebSocketStream<TlsStream<TcpStream>>;
 
-/// Connects to gateways.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Connects to the observe servers of gateways.
 #[derive(Clone)]
-pub struct Dialer {
+pub struct ObserveClient {
     leases: Api<LenientLease>,
     token_file: Arc<PathBuf>,
 }
 
-/// Why there is no connection.
+/// Why a session cannot be observed on its gateway.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// It is no longer there, or takes nobody who follows.
+    /// The instance has no Lease, or its Lease has no endpoint.
     #[error("gateway instance {0} does not say where its sessions can be followed")]
-    Unknown(String),
-    /// The API server does not say where it is.
+    NoEndpoint(String),
+    /// The Lease of the instance could not be read.
     #[error(transparent)]
     Cluster(#[from] AuthError),
-    /// The console's token is not there.
-    #[error("{path}: {why}")]
-    NoToken {
-        /// Where it should be.
-        path: String,
-        /// What is wrong with it.
-        why: String,
+    /// The console's token file is missing or malformed.
+    #[error("the token file {} cannot be used: {source}", .file.display())]
+    TokenFile {
+        /// The file's path.
+        file: PathBuf,
+        /// The cause.
+        source: BoxError,
     },
-    /// It cannot be reached, or is not who it should be.
-    #[error("its gateway at {place} cannot be reached: {why}")]
+    /// The connection failed, or the gateway's certificate is wrong.
+    #[error("its gateway at {address} cannot be reached: {source}")]
     Unreachable {
-        /// Where it should be.
-        place: String,
-        /// What is wrong.
-        why: String,
+        /// The gateway's address.
+        address: SocketAddr,
+        /// The cause.
+        source: BoxError,
     },
-    /// It says no.
-    #[error("its gateway answers {status}: {why}")]
+    /// The gateway answered with an HTTP error.
+    #[error("its gateway answers {status}: {message}")]
     Refused {
-        /// The status of HTTP.
+        /// The HTTP status.
         status: u16,
-        /// Its own words.
-        why: String,
+        /// The gateway's message.
+        message: String,
     },
 }
 
-impl Dialer {
-    /// For the bastion in `namespace`, with the ServiceAccount token in this file, which is read each time.
+impl ObserveClient {
+    /// Creates a client for the bastion in `namespace`. It reads the ServiceAccount token in the file at each connection.
     pub fn new(client: Client, namespace: &str, token_file: PathBuf) -> Self {
         Self { leases: Api::namespaced(client, namespace), token_file: Arc::new(token_file) }
     }
 
-    /// Follows a session, for this user, on the gateway instance that carries it.
+    /// Connects to a gateway instance to observe one of its sessions on behalf of a user.
     ///
     /// # Errors
-    /// When it cannot be followed there.
-    pub async fn follow(&self, session: &str, instance: &str, user: UserInfo) -> Result<GatewaySocket, ObserveError> {
-        let place = self.place(instance).await?;
-        let unreachable = |why: String| ObserveError::Unreachable { place: place.address.to_string(), why };
-        let config = pinned(place.certificate.clone()).map_err(|error| unreachable(error.to_string()))?;
-        let mut request = format!("wss://{NAME}{PATH}{session}")
+    /// When the instance has no endpoint, or the connection fails or takes longer than 5 s.
+    pub async fn connect(&self, session: &str, instance: &str, user: UserInfo) -> Result<GatewaySocket, ObserveError> {
+        let Endpoint { address, certificate } = self.endpoint(instance).await?;
+        let unreachable = |source: BoxError| ObserveError::Unreachable { address, source };
+        let config = pinned_client_config(certificate).map_err(|error| unreachable(error.into()))?;
+        let mut request = format!("wss://{SERVER_NAME}{SESSIONS_PATH}{session}")
             .into_client_request()
-            .map_err(|error| unreachable(error.to_string()))?;
+            .map_err(|error| unreachable(error.into()))?;
         let headers = request.headers_mut();
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         headers.insert(header::AUTHORIZATION, self.token().await?);
-        ImpersonatedUser { user }.write(headers).map_err(|error| unreachable(error.to_string()))?;
+        ImpersonatedUser { user }.write(headers).map_err(|error| unreachable(error.into()))?;
         let connecting = async {
-            let stream = TcpStream::connect(place.address).await.map_err(|error| unreachable(error.to_string()))?;
-            let name = ServerName::try_from(NAME).map_err(|error| unreachable(error.to_string()))?;
+            let stream = TcpStream::connect(address).await.map_err(|error| unreachable(error.into()))?;
+            let name = ServerName::try_from(SERVER_NAME).map_err(|error| unreachable(error.into()))?;
             let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-            let stream = stream.map_err(|error| unreachable(error.to_string()))?;
+            let stream = stream.map_err(|error| unreachable(error.into()))?;
             let (socket, _) = client_async(request, stream).await.map_err(|error| match error {
-                Error::Http(answer) => refused(&answer),
-                error => unreachable(error.to_string()),
+                Error::Http(response) => refused(&response),
+                error => unreachable(error.into()),
             })?;
             Ok(socket)
         };
-        timeout(PATIENCE, connecting).await.unwrap_or_else(|_| Err(unreachable("no answer in time".to_owned())))
+        timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(unreachable("no answer in time".into())))
     }
 
-    /// Where a gateway instance is.
-    async fn place(&self, instance: &str) -> Result<Endpoint, ObserveError> {
-        let lease = asked(self.leases.get_opt(instance)).await?;
+    /// Reads the endpoint of a gateway instance from its Lease.
+    async fn endpoint(&self, instance: &str) -> Result<Endpoint, ObserveError> {
+        let lease = with_api_timeout(self.leases.get_opt(instance)).await?;
         let annotations = lease.and_then(|lease| lease.0.metadata.annotations).unwrap_or_default();
-        Endpoint::of(&annotations).ok_or_else(|| ObserveError::Unknown(instance.to_owned()))
+        Endpoint::from_annotations(&annotations).ok_or_else(|| ObserveError::NoEndpoint(instance.to_owned()))
     }
 
-    /// Who this console is.
+    /// Reads the console's token.
     async fn token(&self) -> Result<HeaderValue, ObserveError> {
-        let no_token = |why: String| ObserveError::NoToken { path: self.token_file.display().to_string(), why };
-        let token = tokio::fs::read_to_string(&*self.token_file).await.map_err(|error| no_token(error.to_string()))?;
+        let unusable = |source: BoxError| ObserveError::TokenFile { file: self.token_file.to_path_buf(), source };
+        let token = tokio::fs::read_to_string(&*self.token_file).await.map_err(|error| unusable(error.into()))?;
         let value = HeaderValue::try_from(format!("Bearer {}", token.trim()));
-        let mut value = value.map_err(|_| no_token("it is no token".to_owned()))?;
+        let mut value = value.map_err(|error| unusable(error.into()))?;
         value.set_sensitive(true);
         Ok(value)
     }
 }
 
-fn refused(answer: &Response<Option<Vec<u8>>>) -> ObserveError {
+fn refused(response: &Response<Option<Vec<u8>>>) -> ObserveError {
     let body: serde_json::Value =
-        serde_json::from_slice(answer.body().as_deref().unwrap_or_default()).unwrap_or_default();
-    let why = body["error"].as_str().unwrap_or("nothing that could be read").to_owned();
-    ObserveError::Refused { status: answer.status().as_u16(), why }
+        serde_json::from_slice(response.body().as_deref().unwrap_or_default()).unwrap_or_default();
+    let message = body["error"].as_str().unwrap_or("an unreadable message").to_owned();
+    ObserveError::Refused { status: response.status().as_u16(), message }
 }

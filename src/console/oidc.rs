@@ -1,6 +1,7 @@
-//! Signing in with an OpenID Connect provider: the authorization code flow with PKCE. What is known between its two steps is in
-//! a sealed cookie, and so with the browser alone. Claims become a Kubernetes user as the API server's own flags of the same
-//! names make one, so that the same RoleBindings stand for the same people.
+//! Sign-in with an OpenID Connect provider, by the authorization code flow with PKCE (RFC 7636).
+//!
+//! An encrypted cookie in the browser holds the state between the two steps. Claims map to a Kubernetes user as the API
+//! server's `--oidc-*` flags map them, so that the same RoleBindings apply.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -22,74 +23,86 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 use url::Url;
 
-/// How long the provider may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// No answer of it is longer.
-const LONGEST_ANSWER: usize = 1024 * 1024;
-/// How long somebody may take to sign in with it.
-const MINUTES: i64 = 10;
-/// What everybody is in whom the API server knows.
+/// How long the provider may take for one response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum size of a response, in bytes.
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+/// How long a user may take to sign in at the provider, in seconds.
+const SIGN_IN_SECONDS: i64 = 10 * 60;
+/// The group of all authenticated users of the API server.
 const AUTHENTICATED: &str = "system:authenticated";
-/// What names and groups begin with that are Kubernetes' own.
-const RESERVED: &str = "system:";
+/// The prefix of names and groups that Kubernetes reserves.
+const RESERVED_PREFIX: &str = "system:";
 
-/// How people sign in with a provider.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The settings of an OpenID Connect provider.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What the page calls it.
+    /// The provider's name for people.
     pub name: String,
-    /// The provider, as it names itself.
+    /// The provider's issuer URL.
     pub issuer_url: IssuerUrl,
-    /// What the provider knows the console as.
+    /// The console's client id at the provider.
     pub client_id: String,
-    /// A file with the secret that goes with it, where there is one.
+    /// A file with the client secret; `None` for a public client.
     pub client_secret_file: Option<PathBuf>,
-    /// What is asked for besides `openid`.
+    /// The scopes to request besides `openid`.
     pub scopes: Vec<String>,
-    /// A file with the certificates of who vouches for the provider, besides those that the system trusts.
+    /// A file with further CA certificates for the provider, in PEM.
     pub ca_file: Option<PathBuf>,
-    /// How claims become a Kubernetes user.
+    /// How claims map to a Kubernetes user.
     pub claims: ClaimSettings,
 }
 
-/// How claims become a Kubernetes user.
+/// How claims map to a Kubernetes user.
 #[derive(Clone, Debug)]
 pub struct ClaimSettings {
-    /// The claim that is the name.
+    /// The claim with the user name.
     pub username: String,
-    /// What the name begins with in the cluster.
+    /// The prefix of the user name.
     pub username_prefix: String,
-    /// The claim that has the groups.
+    /// The claim with the groups.
     pub groups: String,
-    /// What each of them begins with in the cluster.
+    /// The prefix of each group.
     pub groups_prefix: String,
 }
 
-/// Why somebody cannot sign in with the provider.
+/// Why a user cannot sign in with the provider.
 #[derive(Debug, thiserror::Error)]
 pub enum OidcError {
-    /// The provider does not answer, or not as it should.
-    #[error("the provider {0}: {1}")]
-    Provider(&'static str, String),
-    /// A file is not there.
-    #[error("{0} cannot be used: {1}")]
-    File(PathBuf, String),
-    /// The provider, or the person there, has said no.
-    #[error("the provider said {0:?}")]
+    /// The provider does not answer, or its response is invalid.
+    #[error("the provider {failure}: {}", chain(.source.as_ref()))]
+    Provider {
+        /// What the provider failed to do.
+        failure: &'static str,
+        /// The cause.
+        source: BoxError,
+    },
+    /// A file cannot be read or parsed.
+    #[error("{} cannot be used: {source}", .file.display())]
+    File {
+        /// The file's path.
+        file: PathBuf,
+        /// The cause.
+        source: BoxError,
+    },
+    /// The provider or the user declined the sign-in.
+    #[error("the provider declined the sign-in: {0:?}")]
     Denied(String),
-    /// Nobody has begun to sign in with this browser, or too long ago.
-    #[error("nobody has begun to sign in with this browser, or too long ago")]
+    /// The browser has no pending sign-in, or it has expired.
+    #[error("this browser has no pending sign-in, or it has expired")]
     Late,
-    /// The person is nobody whom the cluster could know.
+    /// The claims do not map to a Kubernetes user.
     #[error("{0}")]
     Claims(String),
 }
 
 impl OidcError {
-    /// A bounded word, for the page.
+    /// Returns the outcome's label in the metrics and in the page's URL.
     pub const fn label(&self) -> &'static str {
         match self {
-            Self::Provider(..) | Self::File(..) => "provider",
+            Self::Provider { .. } | Self::File { .. } => "provider",
             Self::Denied(_) => "denied",
             Self::Late => "late",
             Self::Claims(_) => "claims",
@@ -97,27 +110,28 @@ impl OidcError {
     }
 }
 
-/// What is known between the two steps, in a sealed cookie.
+/// A sign-in that waits for the browser to return from the provider. Stored in an encrypted cookie.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Begun {
+pub struct PendingSignIn {
     state: String,
     nonce: String,
     verifier: String,
-    /// Where the person wanted to go.
-    pub to: String,
-    /// In seconds since 1970.
+    /// The path to return to after the sign-in.
+    #[serde(rename = "to")]
+    pub return_path: String,
+    /// When the sign-in expires, in seconds since the epoch.
     expires: i64,
 }
 
-/// What the provider sends the browser back with.
+/// The query that the provider adds to the callback URL (RFC 6749, section 4.1.2).
 #[derive(Deserialize)]
-pub struct Returned {
+pub struct CallbackQuery {
     code: Option<String>,
     state: Option<String>,
     error: Option<String>,
 }
 
-/// A provider.
+/// An OpenID Connect provider.
 #[derive(Clone)]
 pub struct Oidc {
     settings: Settings,
@@ -125,25 +139,25 @@ pub struct Oidc {
 }
 
 impl Oidc {
-    /// The provider, which sends browsers back to the console at this URL.
+    /// Creates the client of a provider, which redirects browsers back to the console's public URL.
     ///
     /// # Errors
-    /// When that can be no part of a URL.
+    /// When the public URL cannot be a base.
     pub fn new(settings: Settings, public: &Url) -> anyhow::Result<Self> {
         let redirect = RedirectUrl::from_url(public.join("/auth/oidc/callback")?);
         Ok(Self { settings, redirect })
     }
 
-    /// What the page calls it.
+    /// The provider's name for people.
     pub fn name(&self) -> &str {
         &self.settings.name
     }
 
-    /// Where to send a browser, and what to know when it comes back.
+    /// Starts a sign-in. Returns the URL to redirect the browser to, and the state to keep until it returns.
     ///
     /// # Errors
     /// When the provider does not answer.
-    pub async fn begin(&self, to: &str, now: Timestamp) -> Result<(Url, Begun), OidcError> {
+    pub async fn begin(&self, return_path: &str, now: Timestamp) -> Result<(Url, PendingSignIn), OidcError> {
         let http = self.http()?;
         let client = self.client(self.metadata(&http).await?)?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
@@ -153,52 +167,59 @@ impl Oidc {
             request = request.add_scope(Scope::new(scope.clone()));
         }
         let (url, state, nonce) = request.set_pkce_challenge(challenge).url();
-        let begun = Begun {
+        let pending = PendingSignIn {
             state: state.into_secret(),
             nonce: nonce.secret().clone(),
             verifier: verifier.into_secret(),
-            to: local(to).to_owned(),
-            expires: now.as_second().saturating_add(60 * MINUTES),
+            return_path: local_path(return_path).to_owned(),
+            expires: now.as_second().saturating_add(SIGN_IN_SECONDS),
         };
-        Ok((url, begun))
+        Ok((url, pending))
     }
 
-    /// Who has come back.
+    /// Finishes a sign-in: exchanges the code for an ID token, verifies it, and returns the Kubernetes user.
     ///
     /// # Errors
-    /// When that is nobody who has begun here, or whom the provider does not vouch for.
-    pub async fn finish(&self, begun: &Begun, returned: Returned, now: Timestamp) -> Result<UserInfo, OidcError> {
-        let known = returned.state.as_deref() == Some(&begun.state) && now.as_second() < begun.expires;
-        let code = match returned {
-            _ if !known => return Err(OidcError::Late),
-            Returned { error: Some(error), .. } => return Err(OidcError::Denied(error.chars().take(256).collect())),
-            Returned { code: None, .. } => return Err(OidcError::Late),
-            Returned { code: Some(code), .. } => AuthorizationCode::new(code),
+    /// When the sign-in did not start in this browser or has expired, the provider declines, or the token is invalid.
+    pub async fn finish(
+        &self,
+        pending: &PendingSignIn,
+        query: CallbackQuery,
+        now: Timestamp,
+    ) -> Result<UserInfo, OidcError> {
+        let is_valid = query.state.as_deref() == Some(&pending.state) && now.as_second() < pending.expires;
+        let code = match query {
+            _ if !is_valid => return Err(OidcError::Late),
+            CallbackQuery { error: Some(error), .. } => {
+                return Err(OidcError::Denied(error.chars().take(256).collect()));
+            }
+            CallbackQuery { code: None, .. } => return Err(OidcError::Late),
+            CallbackQuery { code: Some(code), .. } => AuthorizationCode::new(code),
         };
         let http = self.http()?;
         let client = self.client(self.metadata(&http).await?)?;
-        let provider = |error: String| OidcError::Provider("did not take the code", error);
-        let request = client.exchange_code(code).map_err(|error| provider(error.to_string()))?;
-        let request = request.set_pkce_verifier(PkceCodeVerifier::new(begun.verifier.clone()));
-        let tokens: CoreTokenResponse = in_time(request.request_async(&http)).await.map_err(provider)?;
-        let unfit = |error: String| OidcError::Provider("sent a token that is not good", error);
-        let token = tokens.id_token().ok_or_else(|| unfit("there is none".to_owned()))?;
-        let nonce = Nonce::new(begun.nonce.clone());
-        token.claims(&client.id_token_verifier(), &nonce).map_err(|error| unfit(chain(&error)))?;
-        let claims = payload(&token.to_string()).ok_or_else(|| unfit("its claims are no JSON".to_owned()))?;
+        let rejected = |source: BoxError| OidcError::Provider { failure: "rejected the authorization code", source };
+        let request = client.exchange_code(code).map_err(|error| rejected(error.into()))?;
+        let request = request.set_pkce_verifier(PkceCodeVerifier::new(pending.verifier.clone()));
+        let tokens: CoreTokenResponse = with_timeout(request.request_async(&http)).await.map_err(rejected)?;
+        let invalid = |source: BoxError| OidcError::Provider { failure: "sent an invalid ID token", source };
+        let token = tokens.id_token().ok_or_else(|| invalid("the response has none".into()))?;
+        let nonce = Nonce::new(pending.nonce.clone());
+        token.claims(&client.id_token_verifier(), &nonce).map_err(|error| invalid(error.into()))?;
+        let claims = decode_claims(&token.to_string()).ok_or_else(|| invalid("its claims are not JSON".into()))?;
         self.settings.claims.user(&claims)
     }
 
     async fn metadata(&self, http: &Http) -> Result<CoreProviderMetadata, OidcError> {
         let issuer = self.settings.issuer_url.clone();
-        let metadata = in_time(CoreProviderMetadata::discover_async(issuer, http)).await;
-        metadata.map_err(|error| OidcError::Provider("does not say what it can", error))
+        let metadata = with_timeout(CoreProviderMetadata::discover_async(issuer, http)).await;
+        metadata.map_err(|source| OidcError::Provider { failure: "does not serve its discovery document", source })
     }
 
     fn client(&self, metadata: CoreProviderMetadata) -> Result<Client, OidcError> {
         let secret = self.settings.client_secret_file.as_ref().map(|file| {
             let text = std::fs::read_to_string(file);
-            text.map(|text| ClientSecret::new(text.trim().to_owned())).map_err(|error| unusable(file, &error))
+            text.map(|text| ClientSecret::new(text.trim().to_owned())).map_err(|error| unusable(file, error))
         });
         let id = ClientId::new(self.settings.client_id.clone());
         let client = CoreClient::from_provider_metadata(metadata, id, secret.transpose()?);
@@ -206,14 +227,16 @@ impl Oidc {
     }
 
     fn http(&self) -> Result<Http, OidcError> {
-        // A provider that sends this program elsewhere could have it ask what only this program can reach.
-        let mut builder = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+        // Redirects are refused: they would let the provider reach hosts that only the console can reach.
+        let no_redirect = reqwest::redirect::Policy::none();
+        let mut builder = reqwest::Client::builder().timeout(RESPONSE_TIMEOUT).redirect(no_redirect);
         if let Some(file) = &self.settings.ca_file {
-            let text = std::fs::read(file).map_err(|error| unusable(file, &error))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&text).map_err(|error| unusable(file, &error))?;
+            let text = std::fs::read(file).map_err(|error| unusable(file, error))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&text).map_err(|error| unusable(file, error))?;
             builder = certificates.into_iter().fold(builder, reqwest::ClientBuilder::add_root_certificate);
         }
-        builder.build().map(Http).map_err(|error| OidcError::Provider("cannot be asked", chain(&error)))
+        let client = builder.build();
+        client.map(Http).map_err(|error| OidcError::Provider { failure: "cannot be reached", source: error.into() })
     }
 }
 
@@ -227,11 +250,11 @@ type Client = CoreClient<
 >;
 
 impl ClaimSettings {
-    /// The Kubernetes user.
+    /// Maps claims to a Kubernetes user.
     fn user(&self, claims: &Map<String, Value>) -> Result<UserInfo, OidcError> {
         let claim = &self.username;
         let name = claims.get(claim).and_then(Value::as_str).filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| OidcError::Claims(format!("the provider says no {claim} of who signs in")))?;
+        let name = name.ok_or_else(|| OidcError::Claims(format!("the ID token has no {claim} claim")))?;
         if claim == "email" && claims.get("email_verified").is_some_and(|verified| *verified != Value::Bool(true)) {
             return Err(OidcError::Claims(format!("the provider has not verified the address {name}")));
         }
@@ -242,78 +265,79 @@ impl ClaimSettings {
         };
         let name = format!("{}{name}", self.username_prefix);
         let mut groups: Vec<_> = groups.into_iter().map(|group| format!("{}{group}", self.groups_prefix)).collect();
-        if let Some(reserved) = groups.iter().chain([&name]).find(|it| it.starts_with(RESERVED)) {
-            return Err(OidcError::Claims(format!(
-                "{reserved:?} is a name of Kubernetes' own, which no provider gives"
-            )));
+        if let Some(reserved) = groups.iter().chain([&name]).find(|it| it.starts_with(RESERVED_PREFIX)) {
+            return Err(OidcError::Claims(format!("{reserved:?} is a name that Kubernetes reserves")));
         }
         groups.push(AUTHENTICATED.to_owned());
         Ok(UserInfo { username: Some(name), groups: Some(groups), ..UserInfo::default() })
     }
 }
 
-/// A path of this site's, and no other's.
-fn local(to: &str) -> &str {
-    let is_path = to.starts_with('/') && !to.starts_with("//") && !to.contains(['\\', '\n', '\r', '\t']);
-    if is_path { to } else { "/" }
+/// Returns the path if it stays on this site, and `/` otherwise.
+fn local_path(path: &str) -> &str {
+    let is_local = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\n', '\r', '\t']);
+    if is_local { path } else { "/" }
 }
 
-/// The claims of a token, which was found good.
-fn payload(token: &str) -> Option<Map<String, Value>> {
+/// Decodes the claims of a verified token.
+fn decode_claims(token: &str) -> Option<Map<String, Value>> {
     let part = token.split('.').nth(1)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-async fn in_time<T, E: std::error::Error + 'static>(request: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    match timeout(2 * PATIENCE, request).await {
-        Ok(answer) => answer.map_err(|error| chain(&error)),
-        Err(_) => Err(format!("no answer within {} s", 2 * PATIENCE.as_secs())),
+async fn with_timeout<T, E>(request: impl Future<Output = Result<T, E>>) -> Result<T, BoxError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match timeout(2 * RESPONSE_TIMEOUT, request).await {
+        Ok(response) => response.map_err(Into::into),
+        Err(_) => Err(format!("no response within {} s", 2 * RESPONSE_TIMEOUT.as_secs()).into()),
     }
 }
 
-/// Asks the provider.
+/// The HTTP client of the openidconnect crate, with a limit on the size of responses.
 struct Http(reqwest::Client);
 
 impl<'a> AsyncHttpClient<'a> for Http {
-    type Error = AnswerError;
-    type Future = BoxFuture<'a, Result<HttpResponse, AnswerError>>;
+    type Error = ResponseError;
+    type Future = BoxFuture<'a, Result<HttpResponse, ResponseError>>;
 
     fn call(&'a self, request: HttpRequest) -> Self::Future {
-        answer(&self.0, request).boxed()
+        send(&self.0, request).boxed()
     }
 }
 
-async fn answer(http: &reqwest::Client, request: HttpRequest) -> Result<HttpResponse, AnswerError> {
-    let mut answer = http.execute(request.try_into()?).await?;
+async fn send(http: &reqwest::Client, request: HttpRequest) -> Result<HttpResponse, ResponseError> {
+    let mut received = http.execute(request.try_into()?).await?;
     let mut response = axum::http::Response::new(vec![]);
-    *response.status_mut() = answer.status();
-    *response.headers_mut() = std::mem::take(answer.headers_mut());
-    while let Some(chunk) = answer.chunk().await? {
-        if response.body().len() + chunk.len() > LONGEST_ANSWER {
-            return Err(AnswerError::TooLong);
+    *response.status_mut() = received.status();
+    *response.headers_mut() = std::mem::take(received.headers_mut());
+    while let Some(chunk) = received.chunk().await? {
+        if response.body().len() + chunk.len() > MAX_RESPONSE_BYTES {
+            return Err(ResponseError::TooLong);
         }
         response.body_mut().extend_from_slice(&chunk);
     }
     Ok(response)
 }
 
-/// Why there is no answer.
+/// Why a response could not be read.
 #[derive(Debug, thiserror::Error)]
-enum AnswerError {
+enum ResponseError {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
-    #[error("the answer is longer than {LONGEST_ANSWER} bytes")]
+    #[error("the response is longer than {MAX_RESPONSE_BYTES} bytes")]
     TooLong,
 }
 
-fn unusable(file: &std::path::Path, error: &dyn std::fmt::Display) -> OidcError {
-    OidcError::File(file.to_owned(), error.to_string())
+fn unusable(file: &std::path::Path, error: impl Into<BoxError>) -> OidcError {
+    OidcError::File { file: file.to_owned(), source: error.into() }
 }
 
-/// An error with all that is behind it.
+/// Joins the texts of an error and its sources, 512 characters at most.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let all = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = all.map(ToString::to_string).collect();
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = errors.map(ToString::to_string).collect();
     texts.dedup();
     texts.join(": ").chars().take(512).collect()
 }
@@ -341,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_a_user_of_the_cluster() {
+    fn claims_map_to_a_kubernetes_user() {
         let claims = json!({"sub": "123", "email": "a@x.org", "email_verified": true, "groups": ["ops", "db"]});
         let groups = vec!["oidc:ops".to_owned(), "oidc:db".to_owned(), AUTHENTICATED.to_owned()];
         assert_eq!(user(&settings("email"), claims.clone()), Ok(("a@x.org".to_owned(), groups)));
@@ -356,14 +380,14 @@ mod tests {
     #[case("email", json!({"email": ""}), "no email")]
     #[case("email", json!({"email": "a@x.org", "email_verified": false}), "not verified")]
     #[case("email", json!({"email": "a@x.org", "email_verified": "true"}), "not verified")]
-    #[case("sub", json!({"sub": "system:admin"}), "Kubernetes' own")]
-    fn who_could_be_somebody_else_is_nobody(#[case] claim: &str, #[case] claims: Value, #[case] words: &str) {
+    #[case("sub", json!({"sub": "system:admin"}), "Kubernetes reserves")]
+    fn ambiguous_identities_are_refused(#[case] claim: &str, #[case] claims: Value, #[case] words: &str) {
         let error = user(&settings(claim), claims).unwrap_err();
         assert!(error.contains(words), "{error}");
     }
 
     #[test]
-    fn no_provider_makes_masters() {
+    fn a_provider_cannot_grant_system_masters() {
         let bare = ClaimSettings { groups_prefix: String::new(), ..settings("sub") };
         let error = user(&bare, json!({"sub": "1", "groups": ["ops", "system:masters"]})).unwrap_err();
         assert!(error.contains("system:masters"), "{error}");
@@ -375,7 +399,7 @@ mod tests {
     #[case("//evil.example", "/")]
     #[case("/\\evil.example", "/")]
     #[case("", "/")]
-    fn people_come_back_to_this_site(#[case] to: &str, #[case] expected: &str) {
-        assert_eq!(local(to), expected);
+    fn the_return_path_stays_on_this_site(#[case] path: &str, #[case] expected: &str) {
+        assert_eq!(local_path(path), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! How the bastion is: who is online, what ended and why, its gateways, and what is not on record yet.
+//! The state of the bastion in numbers: open sessions, recent ends, gateways, and the audit backlog.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,114 +18,119 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Console;
-use super::failure::{Failure, Refusals};
+use super::api_error::{ApiError, ErrorResponses};
 use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER};
 use crate::audit::HistoryCounts;
 use crate::cluster::{Guarded, LenientLease, Right};
-use crate::http::{Caller, asked};
+use crate::http::{Caller, with_api_timeout};
 
-/// Of which time starts and ends are counted.
-const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// How long a count stays good enough, so that many pages cost the database no more than one.
-const COUNTED_EVERY: Duration = Duration::from_secs(5);
-const SELECT_PODS: &str = "app.kubernetes.io/component=gateway";
+/// The period of the counts of starts and ends.
+const COUNT_PERIOD: SignedDuration = SignedDuration::from_hours(24);
+/// How long counts are cached, so that many pages cost the database no more than one.
+const COUNTS_TTL: Duration = Duration::from_secs(5);
+const GATEWAY_PODS: &str = "app.kubernetes.io/component=gateway";
 
-/// How the bastion is.
+/// The state of the bastion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Overview {
-    /// How many sessions are open.
+    /// The number of open sessions.
     pub online: usize,
-    /// Whether the console hears the API server, so that this is so now.
+    /// Whether the console's watch of sessions works, so that the numbers are current.
     pub live: bool,
-    /// How many sessions began within 24 h; nothing without a history.
+    /// The number of sessions that began within 24 h; null without a history.
     pub starts: Option<i64>,
-    /// How many ended within 24 h, by their reasons; nothing without a history.
+    /// The number of sessions that ended within 24 h, by reason; null without a history.
     pub ends_by_reason: Option<BTreeMap<String, i64>>,
-    /// Each instance of a gateway; nothing for those who may not list Leases.
+    /// The gateway instances; null if the caller may not list Leases.
     pub gateways: Option<Vec<GatewayState>>,
-    /// How many sessions have ended and are not yet in the audit database as ended.
+    /// The number of ended sessions whose end is not yet in the audit database.
     pub audit_backlog: usize,
-    /// How many seconds ago the first of them ended.
+    /// Seconds since the oldest of these ends.
     pub oldest_unwritten_end: Option<f64>,
 }
 
-/// One instance of a gateway.
+/// One gateway instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GatewayState {
-    /// Its Pod.
+    /// The name of the gateway's Pod.
     pub name: String,
-    /// This start of it.
+    /// The instance's name. Each start of a gateway is a new instance.
     pub instance: String,
-    /// How many seconds ago it gave its last sign of life, by the gateway's clock and the console's.
+    /// Seconds since the instance renewed its Lease. The clocks of gateway and console may differ.
     pub renewed_ago: Option<f64>,
-    /// Whether a controller has declared it lost.
+    /// Whether a controller has declared the instance lost.
     pub lost: bool,
-    /// How many sessions it carries.
+    /// The number of open sessions on the instance.
     pub sessions: usize,
-    /// Whether it takes no new sessions, because its Pod is going.
+    /// Whether the instance accepts no new sessions because its Pod is being deleted.
     pub draining: bool,
 }
 
-/// What was counted last, and when.
-pub type Counted = Arc<Mutex<Option<(Instant, HistoryCounts)>>>;
+/// The last counts, and when they were read.
+pub type CountsCache = Arc<Mutex<Option<(Instant, HistoryCounts)>>>;
 
-/// How the bastion is, for those who may list its sessions.
-#[utoipa::path(get, path = "/api/v1/overview", responses((status = 200, body = Overview), Refusals))]
-pub async fn overview(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Overview>, Failure> {
+/// Returns the state of the bastion. Requires the right to list sessions.
+#[utoipa::path(get, path = "/api/v1/overview", responses((status = 200, body = Overview), ErrorResponses))]
+pub async fn overview(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Overview>, ApiError> {
     let caller = console.caller(&headers).await?;
-    console.authorizer.require(&caller, Right::to("list", "bastionsessions")).await?;
+    console.auth.authorizer.require(&caller, Right::to("list", "bastionsessions")).await?;
     let now = Timestamp::now();
-    let sum = console.feed.sum();
-    let (counts, gateways) = futures::try_join!(console.counts(now), console.gateways(&caller, &sum.by_gateway, now))?;
+    let summary = console.feed.summary();
+    let (counts, gateways) =
+        futures::try_join!(console.history_counts(now), console.gateways(&caller, &summary.by_gateway, now))?;
     let (starts, ends_by_reason) = counts.map(|counts| (counts.starts, counts.ends)).unzip();
     Ok(Json(Overview {
-        online: sum.online,
-        live: sum.live,
+        online: summary.online,
+        live: summary.live,
         starts,
         ends_by_reason,
         gateways,
-        audit_backlog: sum.unrecorded,
-        oldest_unwritten_end: sum.oldest_unrecorded.map(|ended| seconds_since(ended, now)),
+        audit_backlog: summary.unrecorded,
+        oldest_unwritten_end: summary.oldest_unrecorded.map(|ended| seconds_since(ended, now)),
     }))
 }
 
 impl Console {
-    /// What began and ended within a day, where there is a history.
-    async fn counts(&self, now: Timestamp) -> Result<Option<HistoryCounts>, Failure> {
+    /// Returns the counts of the last 24 h, 5 s old at most; `None` without a history.
+    async fn history_counts(&self, now: Timestamp) -> Result<Option<HistoryCounts>, ApiError> {
         let Some(store) = &self.store else { return Ok(None) };
-        let mut counted = self.counted.lock().await;
-        if let Some((at, counts)) = &*counted
-            && at.elapsed() < COUNTED_EVERY
+        let mut cached = self.counts.lock().await;
+        if let Some((at, counts)) = &*cached
+            && at.elapsed() < COUNTS_TTL
         {
             return Ok(Some(counts.clone()));
         }
-        let since = now.saturating_sub(DAY).unwrap_or(Timestamp::MIN).as_microsecond();
-        let counts = store.counts(&self.namespace, since).await?;
-        *counted = Some((Instant::now(), counts.clone()));
+        let since = now.saturating_sub(COUNT_PERIOD).unwrap_or(Timestamp::MIN).as_microsecond();
+        let counts = store.counts(&self.cluster.namespace, since).await?;
+        *cached = Some((Instant::now(), counts.clone()));
         Ok(Some(counts))
     }
 
+    /// Returns the gateway instances; `None` if the caller may not list Leases.
     async fn gateways(
         &self,
         caller: &Caller,
         sessions: &BTreeMap<String, usize>,
         now: Timestamp,
-    ) -> Result<Option<Vec<GatewayState>>, Failure> {
+    ) -> Result<Option<Vec<GatewayState>>, ApiError> {
         let right = Right { group: "coordination.k8s.io", ..Right::to("list", "leases") };
-        if !self.authorizer.may(caller.user(), right).await? {
+        if !self.auth.authorizer.may(caller.user(), right).await? {
             return Ok(None);
         }
-        let leases: Api<LenientLease> = Api::namespaced(self.client.clone(), &self.namespace);
-        let pods: Api<Guarded<Pod>> = Api::namespaced(self.client.clone(), &self.namespace);
-        let of_gateways = ListParams::default().labels(&format!("{LEASE_LABEL}={LEASE_OF_GATEWAY}"));
-        let of_pods = ListParams::default().labels(SELECT_PODS);
-        let (leases, pods) = futures::try_join!(asked(leases.list(&of_gateways)), asked(pods.list(&of_pods)))?;
+        let leases: Api<LenientLease> = self.cluster.api();
+        let pods: Api<Guarded<Pod>> = self.cluster.api();
+        let gateway_leases = ListParams::default().labels(&format!("{LEASE_LABEL}={LEASE_OF_GATEWAY}"));
+        let gateway_pods = ListParams::default().labels(GATEWAY_PODS);
+        let (leases, pods) = futures::try_join!(
+            with_api_timeout(leases.list(&gateway_leases)),
+            with_api_timeout(pods.list(&gateway_pods))
+        )?;
         let states = leases.items.iter().map(|lease| state(&lease.0, &pods.items, sessions, now));
         Ok(Some(states.collect()))
     }
 }
 
-/// An instance is named after its Pod, with ten random characters behind it.
+/// Returns the Pod's name: an instance's name is the Pod's with a random suffix.
 fn pod_of(instance: &str) -> &str {
     instance.rsplit_once('-').map_or(instance, |(pod, _)| pod)
 }
@@ -134,20 +139,20 @@ fn state(lease: &Lease, pods: &[Guarded<Pod>], sessions: &BTreeMap<String, usize
     let instance = lease.name_any();
     let name = pod_of(&instance).to_owned();
     let spec = lease.spec.clone().unwrap_or_default();
-    let going = |pod: &Guarded<Pod>| pod.name_any() == name && pod.meta().deletion_timestamp.is_some();
+    let is_deleted = |pod: &Guarded<Pod>| pod.name_any() == name && pod.meta().deletion_timestamp.is_some();
     GatewayState {
         renewed_ago: spec.renew_time.map(|renewed| seconds_since(renewed.0, now)),
         lost: spec.holder_identity.as_deref() == Some(LOST_HOLDER),
         sessions: sessions.get(&name).copied().unwrap_or_default(),
-        draining: pods.iter().any(going),
+        draining: pods.iter().any(is_deleted),
         name,
         instance,
     }
 }
 
-/// Clocks differ: nothing was in the future.
-fn seconds_since(moment: Timestamp, now: Timestamp) -> f64 {
-    now.duration_since(moment).as_secs_f64().max(0.0)
+/// Never negative, because clocks differ.
+fn seconds_since(time: Timestamp, now: Timestamp) -> f64 {
+    now.duration_since(time).as_secs_f64().max(0.0)
 }
 
 #[cfg(test)]
@@ -157,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_is_what_its_lease_and_its_pod_say() {
+    fn the_state_of_a_gateway_comes_from_its_lease_and_its_pod() {
         let lease: Lease = serde_json::from_value(json!({
             "metadata": {"name": "bastion-gateway-7d-x-abcdefghij"},
             "spec": {"holderIdentity": "bastion-gateway-7d-x-abcdefghij", "renewTime": "2026-01-01T00:00:00.000000Z"},

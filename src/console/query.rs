@@ -4,46 +4,46 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query};
 use kube::api::ListParams;
 
-use super::failure::Failure;
+use super::api_error::ApiError;
 use crate::api::Phase;
 
 const DEFAULT_PAGE_SIZE: u32 = 100;
 const MAX_PAGE_SIZE: u32 = 1000;
 
 /// Returns the parameter in a path.
-pub fn read_path(path: Result<Path<String>, PathRejection>) -> Result<String, Failure> {
+pub fn read_path(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
     match path {
         Ok(Path(text)) => Ok(text),
-        Err(rejection) => Err(Failure::Malformed(rejection.body_text())),
+        Err(rejection) => Err(ApiError::Malformed(rejection.body_text())),
     }
 }
 
 /// Returns the parameters in a query.
-pub fn parse_query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
+pub fn parse_query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
     match query {
         Ok(Query(query)) => Ok(query),
-        Err(rejection) => Err(Failure::Malformed(rejection.body_text())),
+        Err(rejection) => Err(ApiError::Malformed(rejection.body_text())),
     }
 }
 
 /// Returns the phase that `status` names.
-pub fn phase_of(status: &str) -> Result<Phase, Failure> {
-    let meant = Phase::ALL.into_iter().find(|phase| phase.record_name() == status);
-    meant.ok_or_else(|| {
+pub fn phase_of(status: &str) -> Result<Phase, ApiError> {
+    let found = Phase::ALL.into_iter().find(|phase| phase.record_name() == status);
+    found.ok_or_else(|| {
         let names = Phase::ALL.map(Phase::record_name).join(", ");
-        Failure::Malformed(format!("status: {status:?} is none of {names}"))
+        ApiError::Malformed(format!("status: {status:?} is none of {names}"))
     })
 }
 
 /// Returns the size of a page: 1 to 1000, 100 by default.
-pub fn limit_of(limit: Option<u32>) -> Result<u32, Failure> {
+pub fn limit_of(limit: Option<u32>) -> Result<u32, ApiError> {
     let limit = limit.unwrap_or(DEFAULT_PAGE_SIZE);
     let fits = (1..=MAX_PAGE_SIZE).contains(&limit);
-    fits.then_some(limit).ok_or_else(|| Failure::Malformed(format!("limit: write a number from 1 to {MAX_PAGE_SIZE}")))
+    fits.then_some(limit).ok_or_else(|| ApiError::Malformed(format!("limit: write a number from 1 to {MAX_PAGE_SIZE}")))
 }
 
-/// Returns the parameters of a list: the size of the page, and the token of the page before.
-pub fn page(limit: Option<u32>, after: Option<&str>) -> Result<ListParams, Failure> {
+/// Returns the parameters of a Kubernetes list: the size of the page, and the continue token of the previous page.
+pub fn page(limit: Option<u32>, after: Option<&str>) -> Result<ListParams, ApiError> {
     let params = ListParams::default().limit(limit_of(limit)?);
     Ok(match after {
         Some(after) => params.continue_token(after),
@@ -67,7 +67,7 @@ mod tests {
     #[case(Some(1000), Some(1000))]
     #[case(Some(0), None)]
     #[case(Some(1001), None)]
-    fn pages_have_a_size(#[case] asked: Option<u32>, #[case] limit: Option<u32>) {
-        assert_eq!(limit_of(asked).ok(), limit);
+    fn the_page_size_has_a_default_and_bounds(#[case] requested: Option<u32>, #[case] limit: Option<u32>) {
+        assert_eq!(limit_of(requested).ok(), limit);
     }
 }

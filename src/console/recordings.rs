@@ -1,5 +1,6 @@
-//! Recordings for a player: which there are of a session, their text in parts, and where a word is shown. Whoever plays one
-//! is in the audit log and, while the session's object is there, among its Events.
+//! Serves recordings to a player: lists them, returns their pieces, and searches them.
+//!
+//! Each access is written to the audit log. Opening a session's recordings also creates an Event if its object still exists.
 
 use axum::Json;
 use axum::body::Body;
@@ -16,169 +17,172 @@ use tracing::info;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Console;
-use super::failure::{Failure, Refusals};
+use super::api_error::{ApiError, ErrorResponses};
 use super::query::{is_name, parse_query};
 use crate::api::BastionSession;
 use crate::cluster::{Right, regarding};
-use crate::http::{Caller, asked};
+use crate::http::{Caller, with_api_timeout};
 use crate::recording;
 use crate::recording::{Search, Store, StoredRecording};
 
-/// How many pieces are on their way from the store at once.
-const AHEAD: usize = 16;
-/// How long a word may be.
-const LONGEST_WORD: usize = 256;
+/// How many objects are read from the store at once.
+const READ_AHEAD: usize = 16;
+/// The maximum length of a search text, in bytes.
+const MAX_SEARCH_BYTES: usize = 256;
 
-/// The recordings of a session, one for each shell or command.
+/// The recordings of a session.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Recordings {
+    /// The recordings, one for each shell or command.
     recordings: Vec<Recording>,
 }
 
-/// One recording, or as much of it as is stored.
+/// The stored part of one recording.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Recording {
-    /// Counted from 1 in its session.
+    /// The recording's number in its session, from 1.
     number: u32,
-    /// Whether it was stored to its end.
+    /// Whether the whole recording is stored.
     complete: bool,
-    /// How long it is; nothing where it goes on, or broke off.
+    /// The recording's length in milliseconds; null if it is incomplete.
     milliseconds: Option<u64>,
-    /// When it began.
+    /// When the recording began: RFC 3339, UTC.
     began: Option<String>,
-    /// What it is of.
+    /// The recorded shell or command.
     title: Option<String>,
-    /// In their order; the first is the header alone.
+    /// The pieces, in order. The first has only the header.
     pieces: Vec<Piece>,
 }
 
-/// A part of a recording.
+/// A stored part of a recording.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Piece {
-    /// Milliseconds from the recording's beginning to its own.
+    /// Milliseconds from the start of the recording to the start of the piece.
     at: u64,
-    /// The terminal's width as it begins.
+    /// The terminal's width at the start of the piece, in columns.
     columns: u32,
-    /// The terminal's height as it begins.
+    /// The terminal's height at the start of the piece, in rows.
     rows: u32,
-    /// How long its text is.
+    /// The size of the piece, in bytes.
     bytes: u64,
 }
 
-/// Which pieces.
+/// Selects pieces of a recording.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TextQuery {
-    /// The first piece, counted from 0; that is also what it is where it is not given.
+    /// The index of the first piece, from 0. The default is 0.
     from: Option<usize>,
-    /// The piece behind the last; to the end where it is not given.
+    /// The index after the last piece. The default is the number of pieces.
     to: Option<usize>,
 }
 
-/// What to look for.
+/// A search in a recording.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct MatchQuery {
-    /// A word, or some, whatever their case.
+    /// The text to find, 1 to 256 bytes. Case does not matter.
     #[param(min_length = 1, max_length = 256)]
     text: String,
 }
 
-/// Where it is shown.
+/// The matches of a search.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Matches {
-    /// In the order of time, and no more than 200.
+    /// The matches by time, 200 at most.
     matches: Vec<Match>,
-    /// Whether there may be more.
+    /// Whether the recording may have more matches.
     more: bool,
 }
 
-/// One place.
+/// One match of a search.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Match {
-    /// Milliseconds since the beginning.
+    /// Milliseconds since the start of the recording.
     at: u64,
-    /// The line that it is in.
+    /// The terminal line that contains the text.
     line: String,
 }
 
-/// The recordings of a session that the store has, for who may observe it.
+/// Returns the stored recordings of a session. Requires the right to observe it.
 #[utoipa::path(get, path = "/api/v1/recordings/{session}",
     params(("session" = String, Path, description = "The name of the BastionSession")),
-    responses((status = 200, body = Recordings), Refusals))]
+    responses((status = 200, body = Recordings), ErrorResponses))]
 pub async fn recordings(
     State(console): State<Console>,
     headers: HeaderMap,
     session: Result<Path<String>, PathRejection>,
-) -> Result<Json<Recordings>, Failure> {
-    let Path(session) = session.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
+) -> Result<Json<Recordings>, ApiError> {
+    let Path(session) = session.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     let (caller, recording_set) = console.recording_set(&headers, &session).await?;
     let found = recording_set.recordings().await?;
     if found.is_empty() {
-        return Err(Failure::Missing { what: "recording of session", name: session });
+        return Err(ApiError::NotFound { kind: "recording of session", name: session });
     }
-    console.tell_of_playback(&caller, &session).await?;
-    let recordings = stream::iter(found).map(|found| recording_set.described(found)).buffered(AHEAD);
+    console.report_playback(&caller, &session).await?;
+    let recordings = stream::iter(found).map(|found| recording_set.describe(found)).buffered(READ_AHEAD);
     Ok(Json(Recordings { recordings: recordings.try_collect().await? }))
 }
 
-/// Pieces of a recording, joined: lines of asciicast v3, whose intervals count from the first piece's own beginning. All of
-/// them are the recording as a file. Where the store fails in the midst of it, the answer breaks off.
+/// Returns pieces of a recording as lines of asciicast v3. Intervals count from the start of the first returned piece. All
+/// pieces together are a complete asciicast file. The response breaks off if the store fails.
 #[utoipa::path(get, path = "/api/v1/recordings/{session}/{number}/text",
     params(("session" = String, Path, description = "The name of the BastionSession"),
-        ("number" = u32, Path, description = "Which of its recordings"), TextQuery),
-    responses((status = 200, description = "asciicast v3", content_type = "application/x-asciicast", body = String), Refusals))]
+        ("number" = u32, Path, description = "The recording's number in its session, from 1"), TextQuery),
+    responses((status = 200, description = "asciicast v3", content_type = "application/x-asciicast", body = String), ErrorResponses))]
 pub async fn text(
     State(console): State<Console>,
     headers: HeaderMap,
     path: Result<Path<(String, u32)>, PathRejection>,
     query: Result<Query<TextQuery>, QueryRejection>,
-) -> Result<Response, Failure> {
-    let (session, number) = of(path)?;
+) -> Result<Response, ApiError> {
+    let (session, number) = session_and_number(path)?;
     let TextQuery { from, to } = parse_query(query)?;
     let (caller, recording_set) = console.recording_set(&headers, &session).await?;
     let found = recording_set.recording(number).await?;
-    let (first, last) = (from.unwrap_or(0), to.unwrap_or(usize::MAX).min(found.pieces.len()));
+    let (first, last) = (from.unwrap_or(0), to.unwrap_or(usize::MAX).min(found.segments.len()));
     if first > last {
-        return Err(Failure::Malformed(format!("from: it has {} pieces, and to comes after from", found.pieces.len())));
+        let count = found.segments.len();
+        return Err(ApiError::Malformed(format!("from: the recording has {count} pieces; from must not exceed to")));
     }
-    log(&caller, &session, number, &format!("pieces {first} to {last}"));
-    let names: Vec<_> = found.pieces[first..last].iter().map(|piece| format!("{number}/{}", piece.name)).collect();
-    let text = stream::iter(names).map(move |name| recording_set.clone().get(name)).buffered(AHEAD);
+    log_access(&caller, &session, number, &format!("pieces {first} to {last}"));
+    let names: Vec<_> = found.segments[first..last].iter().map(|piece| format!("{number}/{}", piece.name)).collect();
+    let text = stream::iter(names).map(move |name| recording_set.clone().get(name)).buffered(READ_AHEAD);
     let kind = [(header::CONTENT_TYPE, "application/x-asciicast")];
     let name = [(header::CONTENT_DISPOSITION, format!("attachment; filename=\"{session}-{number}.cast\""))];
     Ok((kind, name, Body::from_stream(text)).into_response())
 }
 
-/// Where a recording shows a word.
+/// Searches a recording for a text that its terminal shows.
 #[utoipa::path(get, path = "/api/v1/recordings/{session}/{number}/matches",
     params(("session" = String, Path, description = "The name of the BastionSession"),
-        ("number" = u32, Path, description = "Which of its recordings"), MatchQuery),
-    responses((status = 200, body = Matches), Refusals))]
+        ("number" = u32, Path, description = "The recording's number in its session, from 1"), MatchQuery),
+    responses((status = 200, body = Matches), ErrorResponses))]
 pub async fn matches(
     State(console): State<Console>,
     headers: HeaderMap,
     path: Result<Path<(String, u32)>, PathRejection>,
     query: Result<Query<MatchQuery>, QueryRejection>,
-) -> Result<Json<Matches>, Failure> {
-    let (session, number) = of(path)?;
+) -> Result<Json<Matches>, ApiError> {
+    let (session, number) = session_and_number(path)?;
     let MatchQuery { text } = parse_query(query)?;
-    if text.is_empty() || text.len() > LONGEST_WORD {
-        return Err(Failure::Malformed(format!("text: write a word of 1 to {LONGEST_WORD} bytes")));
+    if text.is_empty() || text.len() > MAX_SEARCH_BYTES {
+        return Err(ApiError::Malformed(format!("text: write 1 to {MAX_SEARCH_BYTES} bytes")));
     }
     let (caller, recording_set) = console.recording_set(&headers, &session).await?;
     let found = recording_set.recording(number).await?;
-    log(&caller, &session, number, "search");
-    let _place = console.exports.clone().try_acquire_owned().map_err(|_| Failure::TooMany)?;
-    let places: Vec<_> = found.pieces.into_iter().map(|piece| (piece.at, format!("{number}/{}", piece.name))).collect();
-    let read = stream::iter(places).map(|(at, name)| {
+    log_access(&caller, &session, number, "search");
+    let _permit = console.limits.exports.clone().try_acquire_owned().map_err(|_| ApiError::TooMany)?;
+    let names: Vec<_> =
+        found.segments.into_iter().map(|piece| (piece.at, format!("{number}/{}", piece.name))).collect();
+    let pieces = stream::iter(names).map(|(at, name)| {
         let recording_set = recording_set.clone();
-        async move { Ok::<_, Failure>((at, recording_set.get(name).await?)) }
+        async move { Ok::<_, ApiError>((at, recording_set.get(name).await?)) }
     });
-    let (mut read, mut search, mut more) = (read.buffered(AHEAD), Search::new(&text), false);
-    while let Some((at, text)) = read.try_next().await? {
+    let (mut pieces, mut search, mut more) = (pieces.buffered(READ_AHEAD), Search::new(&text), false);
+    while let Some((at, text)) = pieces.try_next().await? {
         if !search.read(at, &text) {
             more = true;
             break;
@@ -188,8 +192,8 @@ pub async fn matches(
     Ok(Json(Matches { matches, more }))
 }
 
-fn of(path: Result<Path<(String, u32)>, PathRejection>) -> Result<(String, u32), Failure> {
-    path.map(|Path(of)| of).map_err(|rejection| Failure::Malformed(rejection.body_text()))
+fn session_and_number(path: Result<Path<(String, u32)>, PathRejection>) -> Result<(String, u32), ApiError> {
+    path.map(|Path(parts)| parts).map_err(|rejection| ApiError::Malformed(rejection.body_text()))
 }
 
 /// The recordings of one session.
@@ -200,57 +204,60 @@ struct RecordingSet {
 }
 
 impl Console {
-    /// The recordings of a session, for who may observe it.
-    async fn recording_set(&self, headers: &HeaderMap, session: &str) -> Result<(Caller, RecordingSet), Failure> {
+    /// Returns the recordings of a session if the caller may observe it.
+    async fn recording_set(&self, headers: &HeaderMap, session: &str) -> Result<(Caller, RecordingSet), ApiError> {
         let caller = self.caller(headers).await?;
-        self.authorizer.require(&caller, Right { name: Some(session), ..Right::OBSERVE }).await?;
-        let store = self.recordings.clone().ok_or(Failure::NoRecordings)?;
+        self.auth.authorizer.require(&caller, Right { name: Some(session), ..Right::OBSERVE }).await?;
+        let store = self.recordings.clone().ok_or(ApiError::NoRecordings)?;
         if !is_name(session) || session.starts_with('.') {
-            return Err(Failure::no_session(session));
+            return Err(ApiError::no_session(session));
         }
-        Ok((caller, RecordingSet { store, folder: format!("{}/{session}", self.namespace) }))
+        Ok((caller, RecordingSet { store, folder: format!("{}/{session}", self.cluster.namespace) }))
     }
 
-    /// Has it stand among the session's Events that somebody has opened its recordings.
-    async fn tell_of_playback(&self, caller: &Caller, session: &str) -> Result<(), Failure> {
+    /// Reports in the audit log, and as an Event of the session, that the caller opened its recordings.
+    async fn report_playback(&self, caller: &Caller, session: &str) -> Result<(), ApiError> {
         info!(target: "audit", session, who = caller.name, operation = "recordings_opened", "audit");
-        let api: Api<BastionSession> = Api::namespaced(self.client.clone(), &self.namespace);
-        if let Some(found) = asked(api.get_opt(session)).await? {
-            self.events.recordings_opened(regarding(&found), &caller.name);
+        let api: Api<BastionSession> = self.cluster.api();
+        if let Some(found) = with_api_timeout(api.get_opt(session)).await? {
+            self.cluster.events.recordings_opened(regarding(&found), &caller.name);
         }
         Ok(())
     }
 }
 
-/// A line of the audit log.
-fn log(caller: &Caller, session: &str, number: u32, what: &str) {
+/// Writes an access to a recording into the audit log.
+fn log_access(caller: &Caller, session: &str, number: u32, what: &str) {
     info!(target: "audit", session, who = caller.name, operation = "recording_read", number, what, "audit");
 }
 
 impl RecordingSet {
-    async fn recordings(&self) -> Result<Vec<StoredRecording>, Failure> {
-        Ok(recording::recordings(&self.store, &self.folder).await?)
+    async fn recordings(&self) -> Result<Vec<StoredRecording>, ApiError> {
+        Ok(recording::list_recordings(&self.store, &self.folder).await?)
     }
 
-    async fn recording(&self, number: u32) -> Result<StoredRecording, Failure> {
+    async fn recording(&self, number: u32) -> Result<StoredRecording, ApiError> {
         let found = self.recordings().await?.into_iter().find(|found| found.number == number);
-        found.ok_or_else(|| Failure::Missing { what: "recording", name: number.to_string() })
+        found.ok_or_else(|| ApiError::NotFound { kind: "recording", name: number.to_string() })
     }
 
-    /// What is in an object of the session's folder.
-    async fn get(self, name: String) -> Result<bytes::Bytes, recording::Failure> {
+    /// Reads an object in the session's folder.
+    async fn get(self, name: String) -> Result<bytes::Bytes, recording::RecordingError> {
         self.store.get(&format!("{}/{name}", self.folder)).await
     }
 
-    /// A recording with what its header and its manifest say.
-    async fn described(&self, found: StoredRecording) -> Result<Recording, Failure> {
-        let StoredRecording { number, complete, pieces } = found;
+    /// Adds to a recording the data of its header and its manifest.
+    async fn describe(&self, found: StoredRecording) -> Result<Recording, ApiError> {
+        let StoredRecording { number, complete, segments: pieces } = found;
         let header = match pieces.first() {
-            Some(first) => json(&self.clone().get(format!("{number}/{}", first.name)).await?),
+            Some(first) => first_line(&self.clone().get(format!("{number}/{}", first.name)).await?),
             None => Value::Null,
         };
-        let manifest =
-            if complete { json(&self.clone().get(format!("{number}/manifest.json")).await?) } else { Value::Null };
+        let manifest = if complete {
+            first_line(&self.clone().get(format!("{number}/manifest.json")).await?)
+        } else {
+            Value::Null
+        };
         let began = header["timestamp"].as_i64().and_then(|second| Timestamp::from_second(second).ok());
         let pieces =
             pieces.into_iter().map(|it| Piece { at: it.at, columns: it.columns, rows: it.rows, bytes: it.bytes });
@@ -265,8 +272,8 @@ impl RecordingSet {
     }
 }
 
-/// The first line, if it is JSON.
-fn json(text: &[u8]) -> Value {
+/// Parses the first line as JSON; null if it is none.
+fn first_line(text: &[u8]) -> Value {
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     serde_json::from_slice(line).unwrap_or_default()
 }

@@ -1,44 +1,43 @@
-//! Checks a person's rights periodically while their WebSocket is open.
+//! Checks a user's rights periodically while a WebSocket is open.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::failure::Failure;
+use super::api_error::ApiError;
 use crate::http::AuthError;
 
-/// From one look at the person's rights to the next.
-const RECHECK: Duration = Duration::from_secs(10);
-/// How long rights last that cannot be looked at.
-const UNCHECKED: Duration = Duration::from_mins(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// How long rights stay valid while the API server cannot be asked.
+const MAX_UNCHECKED: Duration = Duration::from_mins(1);
 
-/// Looks at a person's rights from time to time.
+/// Decides when to check a user's rights, and what the result of a check means.
 pub struct RightsWatch {
-    checked: Instant,
+    last_success: Instant,
 }
 
 impl RightsWatch {
-    /// They were looked at just now.
+    /// Starts with rights that were checked just now.
     pub fn new() -> Self {
-        Self { checked: Instant::now() }
+        Self { last_success: Instant::now() }
     }
 
-    /// Waits until it is time to look again.
-    pub async fn pause(&self) {
-        sleep(RECHECK).await;
+    /// Waits until the next check is due.
+    pub async fn wait(&self) {
+        sleep(CHECK_INTERVAL).await;
     }
 
-    /// What a look has shown: other rights, or the same ones; nothing is to be done about those, nor about a cluster that does
-    /// not answer for a while.
-    pub fn consider<T>(&mut self, look: Result<Option<T>, Failure>) -> Option<Result<T, Failure>> {
-        match look {
-            Ok(Some(now)) => Some(Ok(now)),
+    /// Evaluates a check: `Ok(Some)` has changed rights, `Ok(None)` unchanged ones. Returns `None` if nothing follows
+    /// from it. An API server that does not answer is tolerated for 1 min.
+    pub fn evaluate<T>(&mut self, check: Result<Option<T>, ApiError>) -> Option<Result<T, ApiError>> {
+        match check {
+            Ok(Some(changed)) => Some(Ok(changed)),
             Ok(None) => {
-                self.checked = Instant::now();
+                self.last_success = Instant::now();
                 None
             }
-            Err(Failure::Web(AuthError::Cluster(_))) if self.checked.elapsed() < UNCHECKED => None,
-            Err(failure) => Some(Err(failure)),
+            Err(ApiError::Auth(AuthError::ApiServer(_))) if self.last_success.elapsed() < MAX_UNCHECKED => None,
+            Err(error) => Some(Err(error)),
         }
     }
 }
@@ -48,16 +47,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn rights_that_cannot_be_looked_at_last_for_a_while() {
-        let (mut watch, begun) = (RightsWatch::new(), Instant::now());
-        let away = || Err::<Option<()>, _>(Failure::Web(AuthError::Cluster("away".to_owned())));
-        while watch.consider(away()).is_none() {
-            watch.pause().await;
+    async fn unchecked_rights_expire_after_a_while() {
+        let (mut watch, start) = (RightsWatch::new(), Instant::now());
+        let unavailable = || Err::<Option<()>, _>(ApiError::Auth(AuthError::api_server("unavailable".to_owned())));
+        while watch.evaluate(unavailable()).is_none() {
+            watch.wait().await;
         }
-        assert_eq!(begun.elapsed(), UNCHECKED);
-        assert!(watch.consider(Ok(None::<()>)).is_none());
-        assert!(watch.consider(away()).is_none());
-        assert!(matches!(watch.consider(Ok(Some(7))), Some(Ok(7))));
-        assert!(matches!(watch.consider(Err::<Option<()>, _>(Failure::TooMany)), Some(Err(_))));
+        assert_eq!(start.elapsed(), MAX_UNCHECKED);
+        assert!(watch.evaluate(Ok(None::<()>)).is_none());
+        assert!(watch.evaluate(unavailable()).is_none());
+        assert!(matches!(watch.evaluate(Ok(Some(7))), Some(Ok(7))));
+        assert!(matches!(watch.evaluate(Err::<Option<()>, _>(ApiError::TooMany)), Some(Err(_))));
     }
 }

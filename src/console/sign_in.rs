@@ -1,4 +1,4 @@
-//! Signing in with a browser, and out again: a token of the cluster's for a cookie that holds none.
+//! Browser sign-in and sign-out: exchanges a Kubernetes token, or an OpenID Connect sign-in, for an encrypted cookie.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use tracing::{info, warn};
 use utoipa::{IntoParams, ToSchema};
 use zeroize::Zeroizing;
 
-use super::failure::{Failure, Refusals};
-use super::oidc::{Begun, Oidc, OidcError, Returned};
+use super::api_error::{ApiError, ErrorResponses};
+use super::oidc::{CallbackQuery, Oidc, OidcError, PendingSignIn};
 use super::{Console, me};
-use crate::http::{AuthError, COOKIE, Purpose, SignedIn, cookie};
+use crate::http::{AuthError, Purpose, SIGN_IN_COOKIE, SignedInUser, cookie};
 use crate::metrics::{METRICS, SignInLabels};
 
-/// How long somebody is signed in at most.
-const SIGNED_IN: Duration = Duration::from_hours(8);
-/// How many may sign in each second; each of them is a question to the API server. A few more may come at once.
-const SIGN_INS_A_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// The maximum lifetime of a sign-in.
+const MAX_LIFETIME: Duration = Duration::from_hours(8);
+/// How many sign-ins all users may start a second, because each costs a request to the API server or the provider.
+const SIGN_INS_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
-/// What is known of a browser that has been sent to the provider.
-const BEGUN: &str = "__Host-bastion-oidc";
+/// The cookie of a browser that is signing in with the OpenID Connect provider.
+const OIDC_COOKIE: &str = "__Host-bastion-oidc";
 
-/// How many sign in.
-pub type SignIns = Arc<DefaultDirectRateLimiter>;
+/// Limits the rate of sign-ins.
+pub type SignInLimiter = Arc<DefaultDirectRateLimiter>;
 
 type SetCookie = AppendHeaders<[(HeaderName, String); 1]>;
 
-/// A bound on those who sign in.
-pub fn sign_ins() -> SignIns {
-    Arc::new(RateLimiter::direct(Quota::per_second(SIGN_INS_A_SECOND)))
+/// Creates the limiter of sign-ins.
+pub fn sign_in_limiter() -> SignInLimiter {
+    Arc::new(RateLimiter::direct(Quota::per_second(SIGN_INS_PER_SECOND)))
 }
 
 pub fn routes() -> Router<Console> {
@@ -53,19 +53,19 @@ pub fn routes() -> Router<Console> {
         .route("/api/v1/me", get(me::me))
 }
 
-/// How somebody can sign in with a browser.
+/// The ways to sign in with a browser.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Ways {
-    /// With the token of a Kubernetes user.
+pub struct SignInMethods {
+    /// Whether users can sign in with a Kubernetes token, at `/auth/token`.
     token: bool,
-    /// With an OpenID Connect provider, where there is one, at `/auth/oidc`.
+    /// The OpenID Connect provider, at `/auth/oidc`; null without one.
     oidc: Option<Provider>,
 }
 
 /// An OpenID Connect provider.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Provider {
-    /// What people call it.
+    /// The provider's name for people.
     name: String,
 }
 
@@ -73,133 +73,141 @@ pub struct Provider {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// As `kubectl create token` prints it.
+    /// The token, as `kubectl create token` prints it.
     #[schema(value_type = String)]
     token: Zeroizing<String>,
 }
 
-/// How somebody can sign in with a browser; it is everybody's.
-#[utoipa::path(get, path = "/auth/ways", security(()), responses((status = 200, body = Ways)))]
-pub async fn ways(State(console): State<Console>) -> Json<Ways> {
-    let oidc = console.oidc.as_ref().map(|oidc| Provider { name: oidc.name().to_owned() });
-    Json(Ways { token: console.authenticator.seal().is_ok(), oidc })
+/// Returns the ways to sign in with a browser. Requires no credentials.
+#[utoipa::path(get, path = "/auth/ways", security(()), responses((status = 200, body = SignInMethods)))]
+pub async fn ways(State(console): State<Console>) -> Json<SignInMethods> {
+    let oidc = console.auth.oidc.as_ref().map(|oidc| Provider { name: oidc.name().to_owned() });
+    Json(SignInMethods { token: console.auth.authenticator.cookie_cipher().is_ok(), oidc })
 }
 
-/// Signs in with the token of a Kubernetes user. The answer sets a cookie, which says who that is and holds no token; it is
-/// good for as long as the token is, and for 8 hours at most. Browsers alone need it.
-#[utoipa::path(post, path = "/auth/token", security(()), request_body = Token, responses((status = 204, description = "Signed in"), Refusals))]
+/// Signs in a browser with the token of a Kubernetes user. The response sets an encrypted cookie, which names the user and
+/// contains no token. The cookie expires with the token, after 8 hours at most. Other clients send the token itself.
+#[utoipa::path(post, path = "/auth/token", security(()), request_body = Token, responses((status = 204, description = "Signed in"), ErrorResponses))]
 pub async fn token(
     State(console): State<Console>,
     headers: HeaderMap,
     body: Result<Json<Token>, JsonRejection>,
-) -> Result<(StatusCode, SetCookie), Failure> {
-    console.origins.check_write(&headers)?;
-    let Json(Token { token }) = body.map_err(|rejection| Failure::Malformed(without_value(&rejection)))?;
-    console.sign_ins.check().map_err(|_| Failure::TooMany)?;
-    let caller = console.authenticator.reviewed(token.trim()).await?;
+) -> Result<(StatusCode, SetCookie), ApiError> {
+    console.auth.origins.check_write(&headers)?;
+    let Json(Token { token }) = body.map_err(|rejection| ApiError::Malformed(without_value(&rejection)))?;
+    console.limits.sign_ins.check().map_err(|_| ApiError::TooMany)?;
+    let authenticator = &console.auth.authenticator;
+    let caller = authenticator.verify_token(token.trim()).await?;
     let (now, name) = (Timestamp::now(), caller.name.clone());
     let until = expiry(token.trim(), now);
     let sealed =
-        console.authenticator.seal()?.seal(Purpose::SignedIn, &caller.signed_in(until)).map_err(AuthError::from)?;
+        authenticator.cookie_cipher()?.seal(Purpose::SignedIn, &caller.signed_in(until)).map_err(AuthError::from)?;
     METRICS.console_sign_ins.get_or_create(&SignInLabels { outcome: "token" }).inc();
-    info!(who = name, %until, "signed in with a browser");
+    info!(who = name, %until, "signed in a browser with a token");
     let seconds = until.as_second().saturating_sub(now.as_second()).max(0);
     Ok((StatusCode::NO_CONTENT, set_cookie(&sealed, seconds)))
 }
 
-/// Where somebody wants to go.
+/// The page to return to after the sign-in.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Wish {
-    /// A path of the console's.
+pub struct ReturnQuery {
+    /// A path of the console.
     #[serde(default, rename = "return")]
-    to: String,
+    path: String,
 }
 
-/// Sends a browser to the OpenID Connect provider, to sign in there.
-#[utoipa::path(get, path = "/auth/oidc", security(()), params(Wish), responses((status = 303, description = "To the provider"), Refusals))]
+/// Redirects a browser to the OpenID Connect provider.
+#[utoipa::path(get, path = "/auth/oidc", security(()), params(ReturnQuery), responses((status = 303, description = "To the provider"), ErrorResponses))]
 pub async fn oidc(
     State(console): State<Console>,
-    wish: Result<Query<Wish>, QueryRejection>,
-) -> Result<Response, Failure> {
-    let Some(oidc) = &console.oidc else { return Err(Failure::NoRoute) };
-    let seal = console.authenticator.seal()?;
-    console.sign_ins.check().map_err(|_| Failure::TooMany)?;
-    let Query(wish) = wish.unwrap_or_default();
-    Ok(match oidc.begin(&wish.to, Timestamp::now()).await {
-        Ok((url, begun)) => {
-            let sealed = seal.seal(Purpose::SigningIn, &begun).map_err(AuthError::from)?;
-            (StatusCode::SEE_OTHER, begun_cookie(&sealed, 600), AppendHeaders([(header::LOCATION, url.to_string())]))
+    query: Result<Query<ReturnQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Some(oidc) = &console.auth.oidc else { return Err(ApiError::NoRoute) };
+    let cipher = console.auth.authenticator.cookie_cipher()?;
+    console.limits.sign_ins.check().map_err(|_| ApiError::TooMany)?;
+    let Query(ReturnQuery { path }) = query.unwrap_or_default();
+    Ok(match oidc.begin(&path, Timestamp::now()).await {
+        Ok((url, pending)) => {
+            let sealed = cipher.seal(Purpose::SigningIn, &pending).map_err(AuthError::from)?;
+            (StatusCode::SEE_OTHER, oidc_cookie(&sealed, 600), AppendHeaders([(header::LOCATION, url.to_string())]))
                 .into_response()
         }
-        Err(error) => not_signed_in(&error),
+        Err(error) => redirect_with_error(&error),
     })
 }
 
-/// Takes a browser back from the provider.
-#[utoipa::path(get, path = "/auth/oidc/callback", security(()), responses((status = 303, description = "To where the person wanted to go"), Refusals))]
+/// Finishes the sign-in of a browser that returns from the OpenID Connect provider.
+#[utoipa::path(get, path = "/auth/oidc/callback", security(()), responses((status = 303, description = "To the page where the sign-in began"), ErrorResponses))]
 pub async fn oidc_callback(
     State(console): State<Console>,
     headers: HeaderMap,
-    returned: Result<Query<Returned>, QueryRejection>,
-) -> Result<Response, Failure> {
-    let Some(oidc) = &console.oidc else { return Err(Failure::NoRoute) };
-    console.sign_ins.check().map_err(|_| Failure::TooMany)?;
-    let begun = match cookie(&headers, BEGUN) {
-        Some(sealed) => console.authenticator.seal()?.open(Purpose::SigningIn, &sealed).map_err(AuthError::from)?,
+    query: Result<Query<CallbackQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Some(oidc) = &console.auth.oidc else { return Err(ApiError::NoRoute) };
+    console.limits.sign_ins.check().map_err(|_| ApiError::TooMany)?;
+    let pending = match cookie(&headers, OIDC_COOKIE) {
+        Some(sealed) => {
+            console.auth.authenticator.cookie_cipher()?.open(Purpose::SigningIn, &sealed).map_err(AuthError::from)?
+        }
         None => None,
     };
-    let (Some(begun), Ok(Query(returned))) = (begun, returned) else {
-        return Ok(not_signed_in(&OidcError::Late));
+    let (Some(pending), Ok(Query(query))) = (pending, query) else {
+        return Ok(redirect_with_error(&OidcError::Late));
     };
-    console.came_back(oidc, &begun, returned).await
+    console.finish_oidc(oidc, &pending, query).await
 }
 
 impl Console {
-    async fn came_back(&self, oidc: &Oidc, begun: &Begun, returned: Returned) -> Result<Response, Failure> {
+    async fn finish_oidc(
+        &self,
+        oidc: &Oidc,
+        pending: &PendingSignIn,
+        query: CallbackQuery,
+    ) -> Result<Response, ApiError> {
         let now = Timestamp::now();
-        let user = match oidc.finish(begun, returned, now).await {
+        let user = match oidc.finish(pending, query, now).await {
             Ok(user) => user,
-            Err(error) => return Ok(not_signed_in(&error)),
+            Err(error) => return Ok(redirect_with_error(&error)),
         };
         let name = user.username.clone().unwrap_or_default();
-        let until = now.saturating_add(SIGNED_IN).unwrap_or(Timestamp::MAX);
-        let who = SignedIn::new(name.clone(), user, until);
-        let sealed = self.authenticator.seal()?.seal(Purpose::SignedIn, &who).map_err(AuthError::from)?;
+        let until = now.saturating_add(MAX_LIFETIME).unwrap_or(Timestamp::MAX);
+        let signed_in = SignedInUser::new(name.clone(), user, until);
+        let sealed =
+            self.auth.authenticator.cookie_cipher()?.seal(Purpose::SignedIn, &signed_in).map_err(AuthError::from)?;
         METRICS.console_sign_ins.get_or_create(&SignInLabels { outcome: "oidc" }).inc();
-        info!(who = name, %until, "signed in with a browser, by the provider");
-        let (signed_in, over) = (set_cookie(&sealed, SIGNED_IN.as_secs().cast_signed()), begun_cookie("", 0));
-        Ok((signed_in, over, Redirect::to(&begun.to)).into_response())
+        info!(who = name, %until, "signed in a browser with the OpenID Connect provider");
+        let session_cookie = set_cookie(&sealed, MAX_LIFETIME.as_secs().cast_signed());
+        Ok((session_cookie, oidc_cookie("", 0), Redirect::to(&pending.return_path)).into_response())
     }
 }
 
-/// Sends a browser back to the page, which says that nobody has signed in. The word is one of few: what came from elsewhere is
-/// for the log.
-fn not_signed_in(error: &OidcError) -> Response {
+/// Redirects a browser to the page, which shows the error. The URL has only the error's label; the log has the details.
+fn redirect_with_error(error: &OidcError) -> Response {
     METRICS.console_sign_ins.get_or_create(&SignInLabels { outcome: error.label() }).inc();
-    warn!(%error, "nobody has signed in with the provider");
-    (begun_cookie("", 0), Redirect::to(&format!("/?sign_in={}", error.label()))).into_response()
+    warn!(%error, "sign-in with the OpenID Connect provider failed");
+    (oidc_cookie("", 0), Redirect::to(&format!("/?sign_in={}", error.label()))).into_response()
 }
 
-/// It must come with the browser when the provider's page sends it back.
-fn begun_cookie(value: &str, seconds: i64) -> SetCookie {
-    let cookie = format!("{BEGUN}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
+/// SameSite is Lax, because the browser must send this cookie when the provider redirects it back.
+fn oidc_cookie(value: &str, seconds: i64) -> SetCookie {
+    let cookie = format!("{OIDC_COOKIE}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
     AppendHeaders([(header::SET_COOKIE, cookie)])
 }
 
-/// Signs out: has the browser forget the cookie.
-#[utoipa::path(post, path = "/auth/out", security(()), responses((status = 204, description = "Signed out"), Refusals))]
-pub async fn out(State(console): State<Console>, headers: HeaderMap) -> Result<(StatusCode, SetCookie), Failure> {
-    console.origins.check_write(&headers)?;
+/// Signs out a browser: the response deletes its cookie.
+#[utoipa::path(post, path = "/auth/out", security(()), responses((status = 204, description = "Signed out"), ErrorResponses))]
+pub async fn out(State(console): State<Console>, headers: HeaderMap) -> Result<(StatusCode, SetCookie), ApiError> {
+    console.auth.origins.check_write(&headers)?;
     Ok((StatusCode::NO_CONTENT, set_cookie("", 0)))
 }
 
 fn set_cookie(value: &str, seconds: i64) -> SetCookie {
-    let cookie = format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
+    let cookie = format!("{SIGN_IN_COOKIE}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict");
     AppendHeaders([(header::SET_COOKIE, cookie)])
 }
 
-/// What is wrong with a body, without what it says: that may be a token.
+/// Describes what is wrong with a body without quoting it, because it may contain a token.
 fn without_value(rejection: &JsonRejection) -> String {
     match rejection {
         JsonRejection::MissingJsonContentType(_) => "send it as application/json".to_owned(),
@@ -207,19 +215,18 @@ fn without_value(rejection: &JsonRejection) -> String {
     }
 }
 
-/// Until when somebody is signed in who came with this token, which the API server has found good. A token may say itself
-/// how long it is.
+/// Returns when a sign-in with a verified token expires: with the token if that is a JWT with `exp`, after 8 hours at most.
 fn expiry(token: &str, now: Timestamp) -> Timestamp {
     #[derive(Deserialize)]
     struct Claims {
         exp: f64,
     }
-    let most = now.saturating_add(SIGNED_IN).unwrap_or(Timestamp::MAX);
+    let latest = now.saturating_add(MAX_LIFETIME).unwrap_or(Timestamp::MAX);
     let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let claims = claims.and_then(|text| serde_json::from_slice::<Claims>(&text).ok());
-    #[allow(clippy::cast_possible_truncation, reason = "no token is good for so long")]
-    let own = claims.and_then(|claims| Timestamp::from_second(claims.exp as i64).ok());
-    own.map_or(most, |own| own.min(most))
+    #[allow(clippy::cast_possible_truncation, reason = "an i64 of seconds exceeds every valid timestamp")]
+    let expires = claims.and_then(|claims| Timestamp::from_second(claims.exp as i64).ok());
+    expires.map_or(latest, |expires| expires.min(latest))
 }
 
 #[cfg(test)]
@@ -234,7 +241,7 @@ mod tests {
     #[case::long(r#"{"exp": 99999}"#, 1000 + 8 * 3600)]
     #[case::none(r#"{"sub": "x"}"#, 1000 + 8 * 3600)]
     #[case::no_json("?", 1000 + 8 * 3600)]
-    fn nobody_is_signed_in_for_longer_than_their_token_is_good(#[case] claims: &str, #[case] until: i64) {
+    fn a_sign_in_expires_with_its_token(#[case] claims: &str, #[case] until: i64) {
         let now = Timestamp::from_second(1000).unwrap();
         let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
         assert_eq!(expiry(&token, now).as_second(), until);
@@ -242,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_for_this_site_alone_and_for_no_script() {
+    fn the_cookie_is_hidden_from_scripts_and_other_sites() {
         let AppendHeaders([(_, cookie)]) = set_cookie("abc", 60);
         assert_eq!(cookie, "__Host-bastion=abc; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Strict");
     }

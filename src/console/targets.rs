@@ -1,4 +1,4 @@
-//! The targets, who may connect to them, and as whom.
+//! The targets, and which users may connect to them with which logins.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,142 +17,143 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Console;
 use super::access::Authorizer;
-use super::failure::{Failure, Refusals};
+use super::api_error::{ApiError, ErrorResponses};
 use super::query::{is_name, page, parse_query, read_path};
 use super::view::{Target, TargetPage};
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Login};
 use crate::cluster::{Right, asks_as};
-use crate::http::{Caller, asked};
+use crate::http::{Caller, with_api_timeout};
 
-/// How many questions to the API server one request has open at once.
-const AT_ONCE: usize = 16;
+/// How many access reviews one request sends at once.
+const REVIEW_CONCURRENCY: usize = 16;
 const TARGETS: &str = "bastiontargets";
 
-/// Which targets.
+/// Selects a page of targets.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TargetQuery {
-    /// How many at most; 100 where it is not given, and no more than 1000.
+    /// The maximum number of targets, 1 to 1000. The default is 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Where the page begins: `next` of the page before.
+    /// The `next` of the previous page.
     after: Option<String>,
 }
 
-/// A target, and who may connect to it.
+/// A target and its users.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TargetUsers {
     /// The target.
     pub target: Target,
-    /// Those of the bastion's users who may connect, by name; nothing for those who may not list BastionUsers.
+    /// The BastionUsers who may connect, by name; null if the caller may not list BastionUsers.
     pub users: Option<Vec<TargetUser>>,
 }
 
-/// Somebody who may connect to a target.
+/// A user who may connect to a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TargetUser {
     /// The name of the BastionUser.
     pub name: String,
-    /// As whom.
+    /// The login names that the user may connect with.
     pub logins: Vec<String>,
 }
 
-/// The targets, as the cluster has them. Who may not list them sees those that they may connect to, without their addresses.
-#[utoipa::path(get, path = "/api/v1/targets", params(TargetQuery), responses((status = 200, body = TargetPage), Refusals))]
+/// Returns the targets in the cluster. Callers who may not list them get the targets that they may connect to, without
+/// addresses.
+#[utoipa::path(get, path = "/api/v1/targets", params(TargetQuery), responses((status = 200, body = TargetPage), ErrorResponses))]
 pub async fn targets(
     State(console): State<Console>,
     headers: HeaderMap,
     query: Result<Query<TargetQuery>, QueryRejection>,
-) -> Result<Json<TargetPage>, Failure> {
+) -> Result<Json<TargetPage>, ApiError> {
     let caller = console.caller(&headers).await?;
     let TargetQuery { limit, after } = parse_query(query)?;
     let params = page(limit, after.as_deref())?;
-    let all = console.authorizer.may(caller.user(), Right::to("list", TARGETS)).await?;
-    let api = Api::namespaced(console.client.clone(), &console.namespace);
-    let (list, next) = console.listed::<BastionTarget>(&api, &params).await?;
-    let asker = console.asker_of(&caller).await?;
-    let with_logins = stream::iter(list).map(async |target| match &asker {
-        Some(asker) => asker.logins(&target).await.map(|logins| (target, Some(logins))),
+    let may_list = console.auth.authorizer.may(caller.user(), Right::to("list", TARGETS)).await?;
+    let (list, next) = console.list_page::<BastionTarget>(&console.cluster.api(), &params).await?;
+    let rights = console.connect_rights(&caller).await?;
+    let with_logins = stream::iter(list).map(async |target| match &rights {
+        Some(rights) => rights.logins(&target).await.map(|logins| (target, Some(logins))),
         None => Ok((target, None)),
     });
-    let targets: Vec<(Arc<BastionTarget>, Option<Vec<String>>)> = with_logins.buffered(AT_ONCE).try_collect().await?;
-    let shown = targets.into_iter().map(|(target, logins)| Target::of(Arc::unwrap_or_clone(target), logins));
-    let shown = if all { shown.collect() } else { shown.filter_map(Target::without_address).collect() };
-    Ok(Json(TargetPage { targets: shown, next }))
+    let targets: Vec<(Arc<BastionTarget>, Option<Vec<String>>)> =
+        with_logins.buffered(REVIEW_CONCURRENCY).try_collect().await?;
+    let targets = targets.into_iter().map(|(target, logins)| Target::of(Arc::unwrap_or_clone(target), logins));
+    let targets = if may_list { targets.collect() } else { targets.filter_map(Target::without_address).collect() };
+    Ok(Json(TargetPage { targets, next }))
 }
 
-/// One target, and who may connect to it: for those who may get it.
+/// Returns one target and the users who may connect to it. Requires the right to get it.
 #[utoipa::path(get, path = "/api/v1/targets/{name}", params(("name" = String, Path, description = "The name of the BastionTarget")),
-    responses((status = 200, body = TargetUsers), Refusals))]
+    responses((status = 200, body = TargetUsers), ErrorResponses))]
 pub async fn target(
     State(console): State<Console>,
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
-) -> Result<Json<TargetUsers>, Failure> {
+) -> Result<Json<TargetUsers>, ApiError> {
     let caller = console.caller(&headers).await?;
     let name = read_path(name)?;
-    console.authorizer.require(&caller, Right { name: Some(&name), ..Right::to("get", TARGETS) }).await?;
-    let found = if is_name(&name) { asked(console.target_objects().get_opt(&name)).await? } else { None };
-    let target = found.ok_or_else(|| Failure::Missing { what: "target", name: name.clone() })?;
-    let users = if console.authorizer.may(caller.user(), Right::to("list", "bastionusers")).await? {
+    console.auth.authorizer.require(&caller, Right { name: Some(&name), ..Right::to("get", TARGETS) }).await?;
+    let api: Api<BastionTarget> = console.cluster.api();
+    let found = if is_name(&name) { with_api_timeout(api.get_opt(&name)).await? } else { None };
+    let target = found.ok_or_else(|| ApiError::NotFound { kind: "target", name: name.clone() })?;
+    let users = if console.auth.authorizer.may(caller.user(), Right::to("list", "bastionusers")).await? {
         Some(console.users_of(&target).await?)
     } else {
         None
     };
-    let logins = match console.asker_of(&caller).await? {
-        Some(asker) => Some(asker.logins(&target).await?),
+    let logins = match console.connect_rights(&caller).await? {
+        Some(rights) => Some(rights.logins(&target).await?),
         None => None,
     };
     Ok(Json(TargetUsers { target: Target::of(target, logins), users }))
 }
 
 impl Console {
-    fn target_objects(&self) -> Api<BastionTarget> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// Asks in the name of the user who stands for a caller, if there is one who can have sessions.
-    async fn asker_of(&self, caller: &Caller) -> Result<Option<Asker<'_>>, Failure> {
-        let stands = self.user_index.standing_for(&caller.name).await?;
-        match stands.one() {
-            Some(user) if stands.lack(&caller.name, Timestamp::now()).is_none() => {
-                Ok(Some(Asker::new(&self.authorizer, user).await?))
+    /// Returns the rights of the caller's BastionUser; `None` without an active one.
+    async fn connect_rights(&self, caller: &Caller) -> Result<Option<ConnectRights<'_>>, ApiError> {
+        let found = self.auth.users.find(&caller.name).await?;
+        match found.unique() {
+            Some(user) if found.connect_blocker(&caller.name, Timestamp::now()).is_none() => {
+                Ok(Some(ConnectRights::new(&self.auth.authorizer, user).await?))
             }
             _ => Ok(None),
         }
     }
 
-    async fn users_of(&self, target: &BastionTarget) -> Result<Vec<TargetUser>, Failure> {
-        let users = self.user_index.who_may_sign_in().await?;
+    /// Returns the active users who may connect to a target.
+    async fn users_of(&self, target: &BastionTarget) -> Result<Vec<TargetUser>, ApiError> {
+        let users = self.auth.users.active_users().await?;
         let with_logins = stream::iter(users).map(async |user| {
-            let logins = Asker::new(&self.authorizer, &user).await?.logins(target).await?;
-            Ok::<_, Failure>(TargetUser { name: user.name_any(), logins })
+            let logins = ConnectRights::new(&self.auth.authorizer, &user).await?.logins(target).await?;
+            Ok::<_, ApiError>(TargetUser { name: user.name_any(), logins })
         });
-        let users: Vec<TargetUser> = with_logins.buffered(AT_ONCE).try_collect().await?;
+        let users: Vec<TargetUser> = with_logins.buffered(REVIEW_CONCURRENCY).try_collect().await?;
         Ok(users.into_iter().filter(|user| !user.logins.is_empty()).collect())
     }
 }
 
-/// Asks in the name of one user, as the gateways do, in as few questions as the grants allow.
-struct Asker<'a> {
+/// Checks the targets and logins of one user as gateways do. Checks broad grants first, to send fewer access reviews.
+struct ConnectRights<'a> {
     authorizer: &'a Authorizer,
     user: UserInfo,
-    everywhere: bool,
+    /// Whether the user may connect to all targets.
+    all_targets: bool,
+    /// Whether the user may connect to the targets of a group, by the group's name.
     groups: Mutex<HashMap<String, bool>>,
 }
 
-impl<'a> Asker<'a> {
-    async fn new(authorizer: &'a Authorizer, user: &BastionUser) -> Result<Self, Failure> {
+impl<'a> ConnectRights<'a> {
+    async fn new(authorizer: &'a Authorizer, user: &BastionUser) -> Result<Self, ApiError> {
         let user = asks_as(user);
-        let everywhere = authorizer.may(user.clone(), Right::to(CONNECT_VERB, TARGETS)).await?;
-        Ok(Self { authorizer, user, everywhere, groups: Mutex::default() })
+        let all_targets = authorizer.may(user.clone(), Right::to(CONNECT_VERB, TARGETS)).await?;
+        Ok(Self { authorizer, user, all_targets, groups: Mutex::default() })
     }
 
-    /// As whom the user may connect to a target.
-    async fn logins(&self, target: &BastionTarget) -> Result<Vec<String>, Failure> {
+    /// Returns the login names that the user may connect to a target with.
+    async fn logins(&self, target: &BastionTarget) -> Result<Vec<String>, ApiError> {
         let logins = target.spec.logins.iter().map(Login::as_str);
-        if self.everywhere || self.may_use_all_of(target).await? {
+        if self.all_targets || self.may_use_all_logins(target).await? {
             return Ok(logins.map(str::to_owned).collect());
         }
         let name = target.name_any();
@@ -166,7 +167,7 @@ impl<'a> Asker<'a> {
         Ok(granted)
     }
 
-    async fn may_use_all_of(&self, target: &BastionTarget) -> Result<bool, Failure> {
+    async fn may_use_all_logins(&self, target: &BastionTarget) -> Result<bool, ApiError> {
         for group in &target.spec.groups {
             if self.may_use_group(group.as_str()).await? {
                 return Ok(true);
@@ -176,7 +177,7 @@ impl<'a> Asker<'a> {
         self.may(Right { name: Some(&name), ..Right::to(CONNECT_VERB, TARGETS) }).await
     }
 
-    async fn may_use_group(&self, group: &str) -> Result<bool, Failure> {
+    async fn may_use_group(&self, group: &str) -> Result<bool, ApiError> {
         let known = self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(group).copied();
         if let Some(known) = known {
             return Ok(known);
@@ -186,7 +187,7 @@ impl<'a> Asker<'a> {
         Ok(may)
     }
 
-    async fn may(&self, right: Right<'_>) -> Result<bool, Failure> {
+    async fn may(&self, right: Right<'_>) -> Result<bool, ApiError> {
         self.authorizer.may(self.user.clone(), right).await
     }
 }

@@ -1,4 +1,4 @@
-//! The users of the bastion, kept in memory by a watch, and who of them stands for a Kubernetes user.
+//! Keeps the BastionUsers in memory and finds them by their Kubernetes user name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,40 +7,40 @@ use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt};
 use tokio::time::timeout;
 
-use super::failure::Failure;
+use super::api_error::ApiError;
 use crate::api::BastionUser;
 use crate::cluster::{ReadableStore, UnreadableReports};
 use crate::http::AuthError;
 
 /// How long a request waits for the first list of users.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The users of the bastion.
+/// The BastionUsers of a namespace.
 #[derive(Clone)]
 pub struct UserIndex(ReadableStore<BastionUser>);
 
-/// Who stands for a Kubernetes user.
+/// The BastionUsers of one Kubernetes user.
 #[derive(Clone, Debug)]
-pub enum Stands {
-    /// This user.
+pub enum UserMatch {
+    /// Exactly one BastionUser.
     One(Arc<BastionUser>),
-    /// No user.
-    Nobody,
-    /// More than one, of whom the person may be any.
+    /// No BastionUser.
+    None,
+    /// Several BastionUsers, so that none can be chosen.
     Several,
 }
 
 impl UserIndex {
-    /// Starts watching those of `namespace`.
+    /// Starts a watch of the BastionUsers in `namespace`.
     pub fn watch(client: Client, namespace: &str, reports: &UnreadableReports) -> Self {
         Self(reports.keep(Api::namespaced(client, namespace), || ()))
     }
 
-    /// Those who may sign in now, by name.
+    /// Returns the users who may sign in now, by name.
     ///
     /// # Errors
-    /// When the API server has not listed them yet.
-    pub async fn who_may_sign_in(&self) -> Result<Vec<Arc<BastionUser>>, Failure> {
+    /// When the API server has not listed the users yet.
+    pub async fn active_users(&self) -> Result<Vec<Arc<BastionUser>>, ApiError> {
         let now = Timestamp::now();
         let mut users = self.all().await?;
         users.retain(|user| may_sign_in(user, now));
@@ -48,48 +48,46 @@ impl UserIndex {
         Ok(users)
     }
 
-    /// Who stands for this Kubernetes user.
+    /// Finds the BastionUser of a Kubernetes user.
     ///
     /// # Errors
-    /// When the API server has not listed them yet.
-    pub async fn standing_for(&self, subject: &str) -> Result<Stands, Failure> {
+    /// When the API server has not listed the users yet.
+    pub async fn find(&self, subject: &str) -> Result<UserMatch, ApiError> {
         let mut users = self.all().await?;
         users.retain(|user| user.subject() == subject);
         Ok(match (users.pop(), users.is_empty()) {
-            (None, _) => Stands::Nobody,
-            (Some(user), true) => Stands::One(user),
-            (Some(_), false) => Stands::Several,
+            (None, _) => UserMatch::None,
+            (Some(user), true) => UserMatch::One(user),
+            (Some(_), false) => UserMatch::Several,
         })
     }
 
-    async fn all(&self) -> Result<Vec<Arc<BastionUser>>, Failure> {
-        match timeout(PATIENCE, self.0.wait_until_ready()).await {
+    async fn all(&self) -> Result<Vec<Arc<BastionUser>>, ApiError> {
+        match timeout(LIST_TIMEOUT, self.0.wait_until_ready()).await {
             Ok(Ok(())) => Ok(self.0.state()),
-            Ok(Err(_)) | Err(_) => Err(AuthError::Cluster("the users have not been listed yet".to_owned()).into()),
+            Ok(Err(_)) | Err(_) => Err(AuthError::api_server("the users have not been listed yet".to_owned()).into()),
         }
     }
 }
 
-impl Stands {
-    /// Why the person can have no session, if so.
-    pub fn lack(&self, subject: &str, now: Timestamp) -> Option<String> {
+impl UserMatch {
+    /// Returns why the Kubernetes user cannot open sessions; `None` if nothing prevents it.
+    pub fn connect_blocker(&self, subject: &str, now: Timestamp) -> Option<String> {
         match self {
             Self::One(user) if may_sign_in(user, now) => None,
             Self::One(user) => Some(format!("BastionUser {} is disabled or has expired", user.name_any())),
-            Self::Nobody => {
-                Some(format!("no BastionUser stands for {subject}; one whose spec.subject it is lets you in"))
-            }
+            Self::None => Some(format!("no BastionUser has spec.subject {subject}; create one to open sessions")),
             Self::Several => {
-                Some(format!("several BastionUsers stand for {subject}; give each a spec.subject of its own"))
+                Some(format!("several BastionUsers have spec.subject {subject}; give each a spec.subject of its own"))
             }
         }
     }
 
-    /// The user, if there is one alone.
-    pub fn one(&self) -> Option<&Arc<BastionUser>> {
+    /// Returns the BastionUser if there is exactly one.
+    pub fn unique(&self) -> Option<&Arc<BastionUser>> {
         match self {
             Self::One(user) => Some(user),
-            Self::Nobody | Self::Several => None,
+            Self::None | Self::Several => None,
         }
     }
 }
@@ -105,23 +103,23 @@ mod tests {
 
     use super::*;
 
-    fn user(spec: Value) -> Stands {
+    fn user(spec: Value) -> UserMatch {
         let mut user = json!({"apiVersion": "bastion.dev/v1alpha1", "kind": "BastionUser"});
         user["metadata"] = json!({"name": "alice"});
         user["spec"] = spec;
-        Stands::One(Arc::new(serde_json::from_value(user).unwrap()))
+        UserMatch::One(Arc::new(serde_json::from_value(user).unwrap()))
     }
 
     #[rstest]
-    #[case::in_order(user(json!({})), None)]
-    #[case::for_long(user(json!({"expires": "2026-01-02T00:00:00Z"})), None)]
+    #[case::active(user(json!({})), None)]
+    #[case::expires_later(user(json!({"expires": "2026-01-02T00:00:00Z"})), None)]
     #[case::expired(user(json!({"expires": "2026-01-01T00:00:00Z"})), Some("has expired"))]
     #[case::disabled(user(json!({"disabled": true})), Some("alice is disabled"))]
-    #[case::nobody(Stands::Nobody, Some("no BastionUser stands for me"))]
-    #[case::several(Stands::Several, Some("several BastionUsers"))]
-    fn who_can_have_no_session_is_told_why(#[case] stands: Stands, #[case] words: Option<&str>) {
-        let lack = stands.lack("me", "2026-01-01T00:00:00Z".parse().unwrap());
-        assert_eq!(lack.is_some(), words.is_some(), "{lack:?}");
-        assert!(lack.unwrap_or_default().contains(words.unwrap_or_default()));
+    #[case::none(UserMatch::None, Some("no BastionUser has spec.subject me"))]
+    #[case::several(UserMatch::Several, Some("several BastionUsers"))]
+    fn the_blocker_says_why_a_user_cannot_connect(#[case] found: UserMatch, #[case] words: Option<&str>) {
+        let blocker = found.connect_blocker("me", "2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(blocker.is_some(), words.is_some(), "{blocker:?}");
+        assert!(blocker.unwrap_or_default().contains(words.unwrap_or_default()));
     }
 }

@@ -1,4 +1,4 @@
-//! What the API says of things, in JSON: the same form for a session that is open and for one of years ago.
+//! The JSON objects of the API. Open and past sessions have the same form.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::api::{BastionSession, BastionTarget};
 use crate::audit::{PageKey, SessionRecord};
 
-/// One session, as it is or was; the names are those of the audit database. Times are UTC, in RFC 3339.
+/// One session, open or past. Fields are named as in the audit database. Times are UTC, in RFC 3339.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Session {
     /// The uid of the BastionSession.
@@ -17,9 +17,9 @@ pub struct Session {
     pub name: String,
     /// The name of the BastionUser.
     pub user: String,
-    /// The Kubernetes user name in which rights were asked.
+    /// The Kubernetes user name whose rights were checked.
     pub subject: String,
-    /// The groups in which rights were asked.
+    /// The Kubernetes groups whose rights were checked.
     pub groups: Vec<String>,
     /// The name of the BastionTarget.
     pub target: String,
@@ -27,71 +27,71 @@ pub struct Session {
     pub login: String,
     /// `SSH` or `Web`.
     pub protocol: String,
-    /// The IP address that the user came from.
+    /// The client's IP address.
     pub client_address: String,
-    /// The TCP port that the user came from.
+    /// The client's TCP port.
     pub client_port: i32,
-    /// What the client said that it is.
+    /// The client's identification string, such as `SSH-2.0-OpenSSH_9.9`.
     pub client_software: Option<String>,
-    /// The gateway's Pod.
+    /// The name of the gateway's Pod.
     pub gateway: String,
     /// `active`, `closed`, `timeout` or `terminated`.
     pub status: String,
-    /// Why it ended, in one word.
+    /// Why the session ended, in one word, such as `AdminTerminated`.
     pub reason: Option<String>,
-    /// Why it ended, in a sentence.
+    /// Why the session ended, in a sentence.
     pub message: Option<String>,
-    /// When the user had signed in.
+    /// When the session started, after the sign-in.
     pub start_time: String,
-    /// The last sign of life, where nobody saw the end itself.
+    /// The last known activity, if no gateway observed the end.
     pub last_seen_time: Option<String>,
-    /// When it ended.
+    /// When the session ended.
     pub end_time: Option<String>,
-    /// From start to end.
+    /// The time from start to end, in seconds.
     pub duration_seconds: Option<f64>,
     /// The exit status of the last command or shell.
     pub exit_code: Option<i64>,
-    /// The signal that killed the last command or shell, without SIG.
+    /// The signal that killed the last command or shell, without `SIG`.
     pub exit_signal: Option<String>,
     /// Bytes that the user sent to the target.
     pub bytes_in: Option<i64>,
     /// Bytes that the target sent to the user.
     pub bytes_out: Option<i64>,
-    /// The Kubernetes user who asked for the end.
+    /// The Kubernetes user who ended the session.
     pub terminated_by: Option<String>,
-    /// The end that was asked for, as the cluster has it; the history does not.
+    /// The request to end the session; absent in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
-    /// What ends it by itself, as the cluster has it; the history does not.
+    /// The time limits of the session; absent in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-    /// How and where it was recorded, and what became of it.
+    /// The mode, location and result of the recording.
     #[schema(value_type = Option<Object>)]
     pub recording: Option<Value>,
 }
 
-/// What ends a session by itself.
+/// The time limits of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Limits {
-    /// Seconds without input.
+    /// The session ends after this many seconds without input.
     pub idle_seconds: Option<i32>,
-    /// Seconds since its start.
+    /// The session ends this many seconds after its start.
     pub max_seconds: Option<i32>,
 }
 
-/// An end that somebody asked for.
+/// A request to end a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Termination {
-    /// The Kubernetes user who asks.
+    /// The Kubernetes user who sent the request.
     pub requested_by: String,
-    /// Why.
+    /// The reason that this user gave.
     pub reason: Option<String>,
 }
 
 impl From<&BastionSession> for Session {
     fn from(session: &BastionSession) -> Self {
-        let asked = session.spec.termination.clone();
-        let termination = asked.map(|it| Termination { requested_by: it.requested_by, reason: it.reason });
+        let termination = session.spec.termination.clone();
+        let termination = termination.map(|it| Termination { requested_by: it.requested_by, reason: it.reason });
         let limits = session.spec.limits.unwrap_or_default();
         let limits = Limits { idle_seconds: limits.idle_seconds, max_seconds: limits.max_seconds };
         Self { termination, limits: Some(limits), ..SessionRecord::of(session).into() }
@@ -100,7 +100,7 @@ impl From<&BastionSession> for Session {
 
 impl From<SessionRecord> for Session {
     fn from(record: SessionRecord) -> Self {
-        #[allow(clippy::cast_precision_loss, reason = "a session does not last for 285 years")]
+        #[allow(clippy::cast_precision_loss, reason = "exact up to 285 years")]
         let seconds = |micros: i64| micros as f64 / 1_000_000.0;
         Self {
             session_id: record.session_id,
@@ -118,9 +118,9 @@ impl From<SessionRecord> for Session {
             status: record.status,
             reason: record.reason,
             message: record.message,
-            start_time: moment(record.start_time),
-            last_seen_time: record.last_seen_time.map(moment),
-            end_time: record.end_time.map(moment),
+            start_time: rfc3339(record.start_time),
+            last_seen_time: record.last_seen_time.map(rfc3339),
+            end_time: record.end_time.map(rfc3339),
             duration_seconds: record.duration_micros.map(seconds),
             exit_code: record.exit_code,
             exit_signal: record.exit_signal,
@@ -134,22 +134,22 @@ impl From<SessionRecord> for Session {
     }
 }
 
-fn moment(micros: i64) -> String {
+fn rfc3339(micros: i64) -> String {
     Timestamp::from_microsecond(micros).unwrap_or_default().to_string()
 }
 
-/// Some of the sessions that were asked for.
+/// One page of a list of sessions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionPage {
-    /// Of the cluster, in the order of their names; of the history, newest first.
+    /// The sessions: of the cluster by name, of the history newest first.
     pub sessions: Vec<Session>,
-    /// Where the next page begins, as the parameter `after`; absent on the last.
+    /// The parameter `after` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
 impl SessionPage {
-    /// A page of history, of which one more was read than `limit`, to see whether there are more.
+    /// Returns the first `limit` records as a page. Pass one record more, if there is one, to show that a page follows.
     pub fn of(mut records: Vec<SessionRecord>, limit: usize) -> Self {
         let more = records.len() > limit;
         records.truncate(limit);
@@ -158,45 +158,45 @@ impl SessionPage {
     }
 }
 
-/// The key of a page as text.
+/// Encodes the key of a page: `START_TIME.UID`.
 fn write_key(key: &PageKey) -> String {
     format!("{}.{}", key.start_time, key.session_id)
 }
 
-/// The key in a text that [`write_key`] wrote.
+/// Decodes a text that [`write_key`] wrote.
 pub fn read_key(text: &str) -> Option<PageKey> {
-    let (start_time, session_id) = text.split_once('.').filter(|(_, id)| is_id(id))?;
+    let (start_time, session_id) = text.split_once('.').filter(|(_, id)| is_uid(id))?;
     Some(PageKey { start_time: start_time.parse().ok()?, session_id: session_id.to_owned() })
 }
 
-/// Whether something can be the uid of an object. The database has no words for what cannot.
-pub fn is_id(text: &str) -> bool {
+/// Returns whether a text can be the uid of an object. The database refuses some other texts, such as invalid UTF-8.
+pub fn is_uid(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// A server that users may be let connect to.
+/// An SSH server that users connect to through the bastion.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Target {
     /// The name of the BastionTarget.
     pub name: String,
-    /// Its host name or address; nothing for those who may not list targets.
+    /// The target's host name or IP address; null if the caller may not list targets.
     pub address: Option<String>,
-    /// Its port; nothing for those who may not list targets.
+    /// The target's TCP port; null if the caller may not list targets.
     pub port: Option<i32>,
-    /// The logins that users may ask for; the first is the usual one.
+    /// The login names on the target; the first is the default.
     pub logins: Vec<String>,
-    /// The groups of targets that it is in.
+    /// The target groups that the target belongs to.
     pub groups: Vec<String>,
-    /// What it is.
+    /// A description for people.
     pub description: Option<String>,
-    /// Whether the caller may connect to it; nothing where no BastionUser who may sign in stands for them.
+    /// Whether the caller may connect to the target; null if the caller has no active BastionUser.
     pub may_connect: Option<bool>,
-    /// The logins under which they may.
+    /// The login names that the caller may connect with.
     pub may_connect_as: Vec<String>,
 }
 
 impl Target {
-    /// A target, to which the caller may connect under these logins, if anybody can tell.
+    /// Converts a target. `may_connect_as` is `None` if the caller has no active BastionUser.
     pub fn of(target: BastionTarget, may_connect_as: Option<Vec<String>>) -> Self {
         let spec = target.spec;
         Self {
@@ -211,19 +211,20 @@ impl Target {
         }
     }
 
-    /// For somebody who may not list targets: one that they may connect to, with what is theirs to know of it.
+    /// Hides the address and the logins of others, for callers who may not list targets. Returns `None` if the caller
+    /// may not connect to the target.
     pub fn without_address(self) -> Option<Self> {
         let logins = self.may_connect_as.clone();
         (self.may_connect == Some(true)).then_some(Self { address: None, port: None, logins, ..self })
     }
 }
 
-/// Targets of the cluster.
+/// One page of the list of targets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TargetPage {
-    /// In the order of their names.
+    /// The targets, by name.
     pub targets: Vec<Target>,
-    /// Where the next page begins, as the parameter `after`; absent on the last.
+    /// The parameter `after` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -234,7 +235,7 @@ mod tests {
     use crate::audit::samples::{active, ended};
 
     #[test]
-    fn a_session_in_json() {
+    fn sessions_are_written_as_json() {
         let session = serde_json::to_value(Session::from(&ended("a"))).unwrap();
         assert_eq!(session["start_time"], "2026-01-02T03:04:05Z");
         assert_eq!((&session["status"], &session["duration_seconds"]), (&"closed".into(), &3600.25.into()));
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_says_where_the_next_begins_if_there_is_one() {
+    fn a_page_has_the_key_of_the_next_page() {
         let records = |count: usize| vec![SessionRecord::of(&ended("u-1")); count];
         assert_eq!(SessionPage::of(records(2), 2).next, None);
         let page = SessionPage::of(records(3), 2);

@@ -1,7 +1,7 @@
-//! Watches the Leases of the gateway instances, doubts itself by a Lease of its own, and declares losses.
+//! Detects lost gateway instances by their Leases, and checks by a Lease of its own that its watch works.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -15,69 +15,64 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::shared_detector::{SharedDetector, lock};
 use super::{Settings, pods, redis_heartbeats};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, watch};
-use crate::leases::{InstanceLease, LeaseError, declare_lost, forget, new_instance, seen};
-use crate::lifecycle::{FailureDetector, HEARTBEAT_EVERY, HEARTBEAT_TIMEOUT, LOST_LEASE_KEPT, Suspect, TICK};
+use crate::leases::{InstanceLease, LeaseError, declare_lost, delete_lost, new_instance_name, observe_lease};
+use crate::lifecycle::{HEARTBEAT_EVERY, HEARTBEAT_TIMEOUT, LOST_LEASE_KEPT, Suspect, TICK};
 use crate::metrics::METRICS;
-use crate::redis::RedisLink;
+use crate::redis::RedisClient;
 
-type Shared = Arc<Mutex<FailureDetector>>;
-
-/// Observes until `stop` is cancelled. The names of lost instances go into `losses`.
+/// Detects losses until `stop` is cancelled. Sends the name of each lost instance to `losses`.
 ///
 /// # Errors
-/// When the watch ends by itself.
+/// When a watch ends, which its retries should prevent.
 pub async fn run(
     client: Client,
     settings: Settings,
-    redis: Option<Arc<RedisLink>>,
-    observer: Shared,
+    redis: Option<Arc<RedisClient>>,
+    detector: SharedDetector,
     losses: mpsc::Sender<String>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let leases: Api<LenientLease> = Api::namespaced(client.clone(), &settings.namespace);
     let sessions = Api::namespaced(client.clone(), &settings.namespace);
-    let own = new_instance(&settings.pod);
+    let own = new_instance_name(&settings.pod);
     tokio::select! {
-        () = follow(leases.clone(), &own, &observer, &losses) => anyhow::bail!("the watch of the Leases has ended"),
-        () = beat(leases.clone(), &own, stop.clone()) => Ok(()),
-        () = judge(leases.clone(), sessions, &observer, &losses) => anyhow::bail!("nobody sweeps any more"),
-        () = pods::follow(client, &settings.namespace, &observer) => anyhow::bail!("the watch of the Pods has ended"),
-        () = redis_heartbeats::follow(leases.clone(), redis, &observer) => anyhow::bail!("nobody asks Redis any more"),
-        () = stay_awake(&observer) => Ok(()),
+        () = watch_leases(leases.clone(), &own, &detector, &losses) => anyhow::bail!("the watch of Leases ended"),
+        () = renew_own_lease(leases.clone(), &own, stop.clone()) => Ok(()),
+        () = check_suspects(leases.clone(), sessions, &detector, &losses) => anyhow::bail!("the check for lost instances ended"),
+        () = pods::watch(client, &settings.namespace, &detector) => anyhow::bail!("the watch of Pods ended"),
+        () = redis_heartbeats::poll(leases.clone(), redis, &detector) => anyhow::bail!("the polling of Redis ended"),
+        () = tick(&detector) => Ok(()),
     }
 }
 
-fn with<T>(observer: &Shared, use_it: impl FnOnce(&mut FailureDetector) -> T) -> T {
-    use_it(&mut observer.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Keeps the observer's view up to date.
-async fn follow(leases: Api<LenientLease>, own: &str, observer: &Shared, losses: &mpsc::Sender<String>) {
-    let of_the_bastion = watcher::Config::default().labels(LEASE_LABEL);
-    let mut events = std::pin::pin!(watch(leases, of_the_bastion));
+/// Feeds the watch of Leases into the failure detector.
+async fn watch_leases(leases: Api<LenientLease>, own: &str, detector: &SharedDetector, losses: &mpsc::Sender<String>) {
+    let bastion_leases = watcher::Config::default().labels(LEASE_LABEL);
+    let mut events = std::pin::pin!(watch(leases, bastion_leases));
     let mut listed = HashSet::new();
     while let Some(event) = events.next().await {
-        let news = match event {
+        let lost = match event {
             Event::Init => {
                 listed.clear();
                 vec![]
             }
             Event::InitApply(lease) => {
                 listed.insert(lease.name_any());
-                hear(&lease.0, own, observer, false)
+                observe(&lease.0, own, detector, Source::List)
             }
-            Event::InitDone => with(observer, |view| view.listed(&listed, Instant::now())),
-            Event::Apply(lease) => hear(&lease.0, own, observer, true),
+            Event::InitDone => lock(detector).listed(&listed, Instant::now()),
+            Event::Apply(lease) => observe(&lease.0, own, detector, Source::Watch),
             Event::Delete(lease) => {
-                with(observer, |view| view.lease_gone(&lease.name_any(), Instant::now()));
+                lock(detector).lease_gone(&lease.name_any(), Instant::now());
                 vec![lease.name_any()]
             }
         };
-        // Lost, or gone: the sessions that name it, if any, must be looked at.
-        for instance in news {
+        // The sessions of an instance that is lost, or that has no Lease, must be reconciled.
+        for instance in lost {
             if losses.send(instance).await.is_err() {
                 return;
             }
@@ -85,29 +80,35 @@ async fn follow(leases: Api<LenientLease>, own: &str, observer: &Shared, losses:
     }
 }
 
-/// Takes note of a Lease. `fresh`: it comes from the watch and not from a list, which alone shows that the watch
-/// works. Returns the instance if it is news that it is lost.
-fn hear(lease: &Lease, own: &str, observer: &Shared, fresh: bool) -> Vec<String> {
+/// How a Lease reached the controller. Only an event of the watch proves that the watch works.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    List,
+    Watch,
+}
+
+/// Records a Lease in the failure detector. Returns the instance if the Lease newly shows that it is lost.
+fn observe(lease: &Lease, own: &str, detector: &SharedDetector, source: Source) -> Vec<String> {
     let (name, now) = (lease.name_any(), Instant::now());
     if name == own {
-        if fresh {
-            with(observer, |view| view.heartbeat(now));
+        if source == Source::Watch {
+            lock(detector).heartbeat(now);
         }
-    } else if of_controller(lease) {
-        with(observer, |view| view.controller_lease(&name, seen(lease)));
-    } else if with(observer, |view| view.lease(&name, seen(lease), now)) {
+    } else if is_of_controller(lease) {
+        lock(detector).controller_lease(&name, observe_lease(lease));
+    } else if lock(detector).lease(&name, observe_lease(lease), now) {
         info!(instance = name, "instance is lost");
         return vec![name];
     }
     vec![]
 }
 
-fn of_controller(lease: &Lease) -> bool {
+fn is_of_controller(lease: &Lease) -> bool {
     lease.labels().get(LEASE_LABEL).is_some_and(|program| program == LEASE_OF_CONTROLLER)
 }
 
-/// Renews this controller's own Lease, by which it sees whether its watch works.
-async fn beat(leases: Api<LenientLease>, own: &str, stop: CancellationToken) {
+/// Renews this controller's own Lease. Its events prove that the watch works.
+async fn renew_own_lease(leases: Api<LenientLease>, own: &str, stop: CancellationToken) {
     let mut ticks = interval(HEARTBEAT_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lease: Option<InstanceLease> = None;
@@ -116,20 +117,20 @@ async fn beat(leases: Api<LenientLease>, own: &str, stop: CancellationToken) {
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
-        let beaten = timeout(HEARTBEAT_TIMEOUT, async {
+        let renewed = timeout(HEARTBEAT_TIMEOUT, async {
             if let Some(lease) = &mut lease {
                 return lease.renew().await;
             }
             lease = Some(InstanceLease::acquire(leases.clone(), own, LEASE_OF_CONTROLLER, BTreeMap::new()).await?);
             Ok(())
         });
-        if let Err(error) = beaten.await.unwrap_or(Err(LeaseError::Timeout)) {
+        if let Err(error) = renewed.await.unwrap_or(Err(LeaseError::Timeout)) {
             if matches!(error, LeaseError::Lost) {
-                // Cleared away during a long absence.
+                // Another controller deleted the Lease during a long absence.
                 lease = None;
             }
             METRICS.lease_renewals_failed.inc();
-            warn!(%error, "the controller's own heartbeat failed; it declares nobody lost meanwhile");
+            warn!(%error, "could not renew the controller's own Lease; it declares no instance lost until it can");
         }
     }
     if let Some(lease) = lease {
@@ -137,57 +138,73 @@ async fn beat(leases: Api<LenientLease>, own: &str, stop: CancellationToken) {
     }
 }
 
-/// Has the observer know that it runs, apart from the requests that it waits for.
-async fn stay_awake(observer: &Shared) {
+/// Tells the failure detector at every tick that this process runs, so that it notices its own pauses.
+async fn tick(detector: &SharedDetector) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        with(observer, |view| view.awake(Instant::now()));
+        lock(detector).awake(Instant::now());
     }
 }
 
-/// Looks for suspects, and declares lost those that have not shown themselves to the API server either.
-async fn judge(
+/// Declares suspects lost at every tick, and deletes Leases that are no longer needed.
+async fn check_suspects(
     leases: Api<LenientLease>,
     sessions: Api<Guarded<BastionSession>>,
-    observer: &Shared,
+    detector: &SharedDetector,
     losses: &mpsc::Sender<String>,
 ) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        METRICS.observing.set(with(observer, |view| view.sees(Instant::now())).into());
-        for suspect in with(observer, |view| view.suspects(Instant::now())) {
+        let (observing, suspects) = {
+            let mut detector = lock(detector);
+            (detector.sees(Instant::now()), detector.suspects(Instant::now()))
+        };
+        METRICS.observing.set(observing.into());
+        for suspect in suspects {
             if suspect.resource_version.is_none() && !has_active_sessions(&sessions, &suspect.instance).await {
-                with(observer, |view| view.forget(&suspect.instance));
-                continue;
-            }
-            // Others took their time; meanwhile it may have shown itself, through Redis too.
-            if !with(observer, |view| view.suspects(Instant::now())).contains(&suspect) {
-                continue;
-            }
-            match declare_lost(&leases, &suspect).await {
-                Ok(true) => {
-                    METRICS.instances_declared_lost.inc();
-                    warn!(instance = suspect.instance, "declared lost: no sign of life in time");
-                    with(observer, |view| view.declared_lost(&suspect.instance, Instant::now()));
-                    if losses.send(suspect.instance).await.is_err() {
-                        return;
-                    }
-                }
-                // Another controller did; the watch will say so.
-                Ok(false) => {}
-                Err(error) => doubt(&suspect, &error),
+                lock(detector).forget(&suspect.instance);
+            } else if try_declare_lost(&leases, &suspect, detector).await
+                && losses.send(suspect.instance).await.is_err()
+            {
+                return;
             }
         }
-        clear_away(&leases, observer).await;
+        delete_old_leases(&leases, detector).await;
     }
 }
 
-/// Whether there is anything to sweep behind an instance that has no Lease: a consistent read. Where it fails,
-/// the answer is yes: a Lease too many does no harm. A session that cannot be read counts as active.
+/// Declares a suspect lost, unless it has shown itself since. Returns whether this controller declared it.
+async fn try_declare_lost(leases: &Api<LenientLease>, suspect: &Suspect, detector: &SharedDetector) -> bool {
+    // The suspects before this one took time. A new Lease or Redis heartbeat may have come meanwhile.
+    if !lock(detector).suspects(Instant::now()).contains(suspect) {
+        return false;
+    }
+    match declare_lost(leases, suspect).await {
+        Ok(true) => {
+            METRICS.instances_declared_lost.inc();
+            warn!(instance = suspect.instance, "declared lost: no sign of life in time");
+            lock(detector).declared_lost(&suspect.instance, Instant::now());
+            true
+        }
+        // Another controller declared it lost; the watch delivers that.
+        Ok(false) => false,
+        Err(LeaseError::Kube(kube::Error::Api(status))) if status.code == 409 => {
+            info!(instance = suspect.instance, "the Lease changed; the instance runs, or another controller was first");
+            false
+        }
+        Err(error) => {
+            warn!(instance = suspect.instance, %error, "could not declare the instance lost; retrying");
+            false
+        }
+    }
+}
+
+/// Reads consistently whether an instance without a Lease has active sessions. A failed read counts as yes, because a
+/// superfluous Lease does no harm. An unreadable session counts as active.
 async fn has_active_sessions(sessions: &Api<Guarded<BastionSession>>, instance: &str) -> bool {
     let selector = format!("spec.gateway.instance={instance},status.phase=Active");
     let params = ListParams::default().fields(&selector).limit(1);
@@ -197,21 +214,13 @@ async fn has_active_sessions(sessions: &Api<Guarded<BastionSession>>, instance: 
     }
 }
 
-fn doubt(suspect: &Suspect, error: &LeaseError) {
-    match error {
-        LeaseError::Kube(kube::Error::Api(status)) if status.code == 409 => {
-            info!(instance = suspect.instance, "the suspect has shown itself, or another controller was first");
-        }
-        error => warn!(instance = suspect.instance, %error, "the suspect could not be declared lost"),
-    }
-}
-
-/// Deletes the Leases of instances that were lost long ago, and of controllers that are no more.
-async fn clear_away(leases: &Api<LenientLease>, observer: &Shared) {
+/// Deletes the Leases of instances that were lost long ago, and of controllers that are gone.
+async fn delete_old_leases(leases: &Api<LenientLease>, detector: &SharedDetector) {
     let Ok(before) = Timestamp::now().checked_sub(LOST_LEASE_KEPT) else { return };
-    for lost in with(observer, |view| view.left_behind(before)) {
-        if let Err(error) = forget(leases, &lost).await {
-            warn!(lease = lost.instance, %error, "a Lease that nobody needs could not be deleted");
+    let old = lock(detector).left_behind(before);
+    for lease in old {
+        if let Err(error) = delete_lost(leases, &lease).await {
+            warn!(lease = lease.instance, %error, "could not delete an old Lease; retrying");
         }
     }
 }

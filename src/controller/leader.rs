@@ -1,5 +1,4 @@
-//! Leader election among the controllers: the leader alone mirrors sessions into the audit database and deletes
-//! those that are on record.
+//! Leader election among the controllers. Only the leader writes the audit database and deletes finished sessions.
 
 use std::time::Instant;
 
@@ -14,36 +13,36 @@ use tracing::{info, warn};
 
 use crate::api::LEADER_LEASE;
 use crate::cluster::LenientLease;
-use crate::leases::LeaseError;
+use crate::leases::{LeaseError, new_instance_name};
 use crate::lifecycle::{CAMPAIGN_EVERY, Election, Move, RENEW_TIMEOUT, TAKE_AFTER};
 use crate::metrics::METRICS;
 
-/// Until when this controller leads. Whoever does what only the leader may looks at the clock before: one that was
-/// paused, or whose requests hang, has no other way to know in time that its reign is over.
+/// The time until which this controller leads. Check it before each action of a leader: after a pause, or while
+/// requests hang, the clock alone shows in time that the leadership has expired.
 #[derive(Clone)]
 pub struct LeadershipGuard(watch::Receiver<Option<Instant>>);
 
 impl LeadershipGuard {
-    /// One that its campaign tells of.
+    /// Creates a guard from the receiver of the channel that [`campaign`] sends to.
     pub const fn new(until: watch::Receiver<Option<Instant>>) -> Self {
         Self(until)
     }
 
-    /// Whether this controller leads.
+    /// Returns whether this controller leads now.
     pub fn holds(&self) -> bool {
-        is_now(*self.0.borrow())
+        is_ahead(*self.0.borrow())
     }
 
-    /// Returns when this controller leads; `false` when it never will any more.
+    /// Waits until this controller leads. Returns `false` if its campaign has ended.
     pub async fn begins(&mut self) -> bool {
-        self.0.wait_for(|until| is_now(*until)).await.is_ok()
+        self.0.wait_for(|until| is_ahead(*until)).await.is_ok()
     }
 
-    /// Returns when it leads no longer.
+    /// Waits until this controller no longer leads.
     pub async fn ends(&mut self) {
         loop {
             let until = *self.0.borrow_and_update();
-            let Some(until) = until.filter(|until| is_now(Some(*until))) else { return };
+            let Some(until) = until.filter(|until| is_ahead(Some(*until))) else { return };
             tokio::select! {
                 () = sleep_until(until.into()) => {}
                 changed = self.0.changed() => if changed.is_err() { return },
@@ -52,53 +51,54 @@ impl LeadershipGuard {
     }
 }
 
-fn is_now(until: Option<Instant>) -> bool {
+fn is_ahead(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() < until)
 }
 
-/// Campaigns until `stop` is cancelled, then gives the Lease back. `guard` says until when this controller leads, which
-/// is before anybody else can lead, even if the API server cannot be reached.
+/// Takes part in the election until `stop` is cancelled, then releases the Lease. Sends to `leads_until` the time until
+/// which this controller leads. That time is before another controller can lead, even without the API server.
 pub async fn campaign(
     leases: Api<LenientLease>,
-    pod: &str,
-    id: &str,
-    guard: watch::Sender<Option<Instant>>,
+    pod: String,
+    leads_until: watch::Sender<Option<Instant>>,
     stop: CancellationToken,
 ) {
-    let mut election = Election::new(pod, id);
+    let id = new_instance_name(&pod);
+    let mut election = Election::new(&pod, &id);
     while !stop.is_cancelled() {
-        if let Err(error) = round(&leases, id, &mut election).await {
+        if let Err(error) = acquire_or_renew(&leases, &id, &mut election).await {
             METRICS.lease_renewals_failed.inc();
-            warn!(%error, "the leader's Lease could not be looked at or renewed");
+            warn!(%error, "could not read or renew the leader's Lease; retrying");
         }
-        announce(&guard, election.leads_until(Instant::now()));
+        announce(&leads_until, election.leads_until(Instant::now()));
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(CAMPAIGN_EVERY) => {}
         }
     }
     let led = election.leads_until(Instant::now()).is_some();
-    announce(&guard, None);
+    announce(&leads_until, None);
     if led {
-        give_back(&leases, id).await;
+        release(&leases, &id).await;
     }
 }
 
-/// Says until when this controller leads. That it leads on is no news.
-fn announce(guard: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
+/// Publishes until when this controller leads. Wakes the receivers only when it becomes or stops being the leader.
+fn announce(leads_until: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
     METRICS.leader.set(i64::from(until.is_some()));
-    guard.send_if_modified(|known| {
+    leads_until.send_if_modified(|known| {
         let led = std::mem::replace(known, until);
-        match (is_now(led), until.is_some()) {
+        match (is_ahead(led), until.is_some()) {
             (false, true) => info!("this controller leads"),
-            (_, false) if led.is_some() => info!("this controller leads no longer"),
+            (_, false) if led.is_some() => info!("this controller no longer leads"),
             (_, false) | (true, true) => return false,
         }
         true
     });
 }
 
-async fn round(leases: &Api<LenientLease>, id: &str, election: &mut Election) -> Result<(), LeaseError> {
+/// Reads the leader's Lease once, and acquires or renews it if the election says so.
+async fn acquire_or_renew(leases: &Api<LenientLease>, id: &str, election: &mut Election) -> Result<(), LeaseError> {
     let current = timeout(RENEW_TIMEOUT, leases.get_opt(LEADER_LEASE)).await.map_err(|_| LeaseError::Timeout)??;
     let (holder, version) = match &current {
         Some(LenientLease(lease)) => (holder(lease), lease.metadata.resource_version.clone().unwrap_or_default()),
@@ -117,6 +117,7 @@ async fn round(leases: &Api<LenientLease>, id: &str, election: &mut Election) ->
     Ok(())
 }
 
+/// Writes this controller into the leader's Lease.
 async fn claim(
     leases: &Api<LenientLease>,
     current: Option<LenientLease>,
@@ -145,9 +146,9 @@ async fn claim(
     leases.replace(LEADER_LEASE, &PostParams::default(), &LenientLease(lease)).await
 }
 
-/// Leaves the Lease without a holder, so that another can lead at once.
-async fn give_back(leases: &Api<LenientLease>, id: &str) {
-    let given_back = async {
+/// Removes the holder from the Lease, so that another controller can lead at once.
+async fn release(leases: &Api<LenientLease>, id: &str) {
+    let released = async {
         let LenientLease(mut lease) = leases.get(LEADER_LEASE).await?;
         if holder(&lease) == id {
             lease.spec.get_or_insert_default().holder_identity = None;
@@ -155,8 +156,8 @@ async fn give_back(leases: &Api<LenientLease>, id: &str) {
         }
         Ok::<_, kube::Error>(())
     };
-    if let Ok(Err(error)) = timeout(RENEW_TIMEOUT, given_back).await {
-        warn!(%error, "the leader's Lease could not be given back; another controller waits until it has expired");
+    if let Ok(Err(error)) = timeout(RENEW_TIMEOUT, released).await {
+        warn!(%error, "could not release the leader's Lease; another controller waits until it expires");
     }
 }
 

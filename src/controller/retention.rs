@@ -1,21 +1,21 @@
-//! Which finished sessions are too many, whatever their age.
+//! Selects the finished sessions beyond the maximum number, whatever their age.
 
 use jiff::Timestamp;
 
 use crate::api::BastionSession;
 use crate::lifecycle::is_on_record;
 
-/// The finished sessions beyond the `max` that ended last, oldest first; only those whose record is safe.
-pub fn surplus<S: AsRef<BastionSession>>(sessions: Vec<S>, max: usize) -> Vec<S> {
+/// Returns the finished sessions beyond the `max` newest, oldest first. Leaves out sessions that are not on record.
+pub fn excess<S: AsRef<BastionSession>>(sessions: Vec<S>, max: usize) -> Vec<S> {
     let mut finished: Vec<_> = sessions.into_iter().filter(|session| session.as_ref().phase().is_final()).collect();
-    let too_many = finished.len().saturating_sub(max);
-    finished.sort_by_key(|session| ended(session.as_ref()));
-    finished.truncate(too_many);
+    let excess = finished.len().saturating_sub(max);
+    finished.sort_by_key(|session| end_time(session.as_ref()));
+    finished.truncate(excess);
     finished.retain(|session| is_on_record(session.as_ref()));
     finished
 }
 
-fn ended(session: &BastionSession) -> Option<Timestamp> {
+fn end_time(session: &BastionSession) -> Option<Timestamp> {
     session.status.as_ref().and_then(|status| status.end_time.as_ref()).map(|end| end.0)
 }
 
@@ -38,11 +38,11 @@ mod tests {
     }
 
     fn names(sessions: &[Arc<BastionSession>], max: usize) -> Vec<String> {
-        surplus(sessions.to_vec(), max).iter().map(|session| session.name_any()).collect()
+        excess(sessions.to_vec(), max).iter().map(|session| session.name_any()).collect()
     }
 
     #[test]
-    fn the_oldest_go_first_and_none_that_is_online_or_not_on_record() {
+    fn the_oldest_recorded_sessions_are_deleted_first() {
         let sessions = [
             session("newest", "Closed", 9, false),
             session("oldest", "Timeout", 1, false),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Parts;
-use super::access::{Directory, Grant, Opening};
+use super::access::{ChannelPolicy, Directory, Grant};
 use super::bridge::{Announcement, ChannelContext, ChannelEnd, Opened, channel, local_forward};
 use super::instance::{CurrentInstance, Instance, InstanceConfig};
 use super::net::listener;
@@ -31,7 +31,7 @@ use super::state::Gateway;
 use super::target::TargetConnection;
 use crate::api::{Allow, BastionTarget, BastionUser, RecordingMode};
 use crate::cluster::{EventSink, UnreadableReports};
-use crate::recording::{About, SessionRecording};
+use crate::recording::{SessionInfo, SessionRecording};
 
 const NAMESPACE: &str = "fuzz";
 /// Everything that the bridge can carry, but for commands, which are refused.
@@ -60,11 +60,12 @@ impl Ground {
         let annotations = InstanceConfig::lease_annotations(None, None);
         let instances =
             InstanceConfig { client: client.clone(), namespace, pod, annotations, reports: reports.clone() };
-        let (instance, _) = Instance::begin(&instances).await?;
+        let (instance, _) = Instance::start(&instances).await?;
         let directory = Arc::new(Directory::watch(client.clone(), NAMESPACE, &reports).await?);
         let current = CurrentInstance::new(watch::channel(Some(instance.clone())).1, stop.clone());
         let settings = Settings { namespace: NAMESPACE.to_owned(), ..settings };
-        let gateway = Parts { client, directory, redis: None, events, instance: current }.gateway(&settings, None, None, stop)?;
+        let gateway =
+            Parts { client, directory, redis: None, events, instance: current }.gateway(&settings, None, None, stop)?;
         let config = Arc::new(Config { preferred: plain(), ..listener::config(host_key, settings.rekey_time) });
         Ok(Self { gateway: Arc::new(gateway), instance, config, grant })
     }
@@ -76,12 +77,12 @@ impl Ground {
         let (gone, cut) = (CancellationToken::new(), CancellationToken::new());
         let peer = SocketAddr::from(([127, 0, 0, 1], 50_000));
         let activity = Arc::new(Activity::new(Instant::now()));
-        let opening = Opening { allow: ALLOW, audit: audit.clone() };
+        let opening = ChannelPolicy { allow: ALLOW, audit: audit.clone() };
         let (connection, opened) =
-            Connection::in_session(self.gateway.clone(), peer, (gone, cut), opening, activity.clone());
+            Connection::new(self.gateway.clone(), peer, gone, cut, None).with_session(opening, activity.clone());
         let served = run_stream(self.config.clone(), stream, Player(connection));
         let (announce, announcements) = watch::channel(Announcement::None);
-        let about = About {
+        let about = SessionInfo {
             namespace: NAMESPACE.to_owned(),
             session: "fuzz".to_owned(),
             user: "alice".to_owned(),
@@ -101,7 +102,7 @@ impl Ground {
             observers: Observers {
                 audit,
                 recording: Arc::new(recording),
-                stage: Arc::new(Broadcast::new(announce.clone())),
+                broadcast: Arc::new(Broadcast::new(announce.clone())),
             },
             activity,
             instance: self.instance.clone(),
@@ -144,7 +145,7 @@ impl Play {
         };
         let context = ChannelContext {
             activity: self.activity.clone(),
-            pause_detector: self.instance.pulse.clone(),
+            pause_detector: self.instance.pause_detector.clone(),
             announcements: self.announcements.clone(),
             cleanup_tasks: self.cleanup_tasks.clone(),
         };
@@ -192,8 +193,8 @@ impl Play {
 
 /// Somebody may have stopped the process for a while; no Lease of it was lost.
 fn assure(instance: &Instance) {
-    instance.pulse.is_sure();
-    instance.pulse.assure(Instant::now());
+    instance.pause_detector.is_confirmed();
+    instance.pause_detector.lease_renewed(Instant::now());
 }
 
 /// Without encryption, so that the fuzz target writes and reads packets as they are.
@@ -215,7 +216,7 @@ fn grant(host_key: &str) -> anyhow::Result<Grant> {
     Ok(Grant {
         user: Arc::new(user),
         proof: Proof::Secrets,
-        restrictions: KeyRestrictions::ALL,
+        restrictions: KeyRestrictions::UNRESTRICTED,
         target: Arc::new(target),
         login: "root".to_owned(),
     })

@@ -31,11 +31,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::cluster::{self, EventSink, REQUEST_TIMEOUT, SessionWriter, UnreadableReports};
-use crate::http::{self, Ready};
+use crate::http::{self, Readiness};
 use crate::lifecycle::Cause;
 use crate::metrics::METRICS;
 use crate::recording::Store;
-use crate::redis::RedisLink;
+use crate::redis::RedisClient;
 use access::{AccessDeps, Directory, RefusalEvents, SessionLimit, end_revoked_sessions};
 use instance::{CurrentInstance, InstanceConfig, activity_publisher, orphan_cleanup};
 use menu::PendingUsers;
@@ -48,10 +48,11 @@ use state::{Gateway, SessionDeps};
 use target::Dialer;
 
 pub use observe::{
-    AUDIENCE, Endpoint, FROM_PAGE, ImpersonatedUser, NAME, PATH, PROTOCOL, Settings as ObserveSettings, pinned,
+    Endpoint, ImpersonatedUser, MAX_PAGE_MESSAGE, SERVER_NAME, SESSIONS_PATH, SUBPROTOCOL, Settings as ObserveSettings,
+    TOKEN_AUDIENCE, pinned_client_config,
 };
 pub use settings::Settings;
-pub use sign_in::{LockOut, SignInName, hash_password};
+pub use sign_in::{LockoutLimits, SignInName, hash_password};
 pub use ssh::AcceptEnv;
 pub use web_terminal::Settings as WebTerminalSettings;
 
@@ -69,9 +70,9 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let client = cluster::client(config.clone(), REQUEST_TIMEOUT)?;
     let recordings = settings.recording_url.as_deref().map(Store::open).transpose().context("--recording-url")?;
     let banner = settings.banner_file.as_deref().map(banner::read).transpose()?;
-    let redis = settings.redis.clone().map(RedisLink::new).transpose()?.map(Arc::new);
+    let redis = settings.redis.clone().map(RedisClient::new).transpose()?.map(Arc::new);
     let background = CancellationToken::new();
-    let ready = Ready::of("gateway");
+    let ready = Readiness::new("gateway");
     let http = tokio::spawn(http::serve_probes(settings.http_listen, ready.clone(), background.clone()).await?);
     let (events, publishing) = EventSink::new(client.clone(), "bastion-gateway", &settings.pod, background.clone());
     let publishing = tokio::spawn(publishing);
@@ -84,21 +85,21 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let gateway = Arc::new(parts.gateway(&settings, recordings, banner, stop.clone())?);
 
     let observers = match settings.observe.clone() {
-        Some(observe) => Some(ObserverServer::open(observe).await?),
+        Some(observe) => Some(ObserverServer::bind(observe).await?),
         None => None,
     };
     let annotations =
-        InstanceConfig::lease_annotations(settings.pod_uid.clone(), observers.as_ref().map(ObserverServer::place));
+        InstanceConfig::lease_annotations(settings.pod_uid.clone(), observers.as_ref().map(ObserverServer::endpoint));
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
     let instances = InstanceConfig { client: client.clone(), namespace, pod, annotations, reports };
-    let Some((first, lease)) = instance::begin(&instances, &stop).await else { return Ok(()) };
+    let Some((first, lease)) = instance::start(&instances, &stop).await else { return Ok(()) };
     present.send_replace(Some(first.clone()));
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
     watchdog::start(gateway.sessions.watchdog.clone(), config, namespace, pod, background.clone())?;
     let mut companions = parts.spawn_background(&gateway, &settings, first.id.clone());
     let living = CancellationToken::new();
     let writer = gateway.sessions.writer.clone();
-    let lives = instance::live(instances, parts.redis.clone(), writer, present, first, lease, living.clone());
+    let lives = instance::run(instances, parts.redis.clone(), writer, present, first, lease, living.clone());
     let lives = tokio::spawn(lives);
     if let Some(observers) = observers {
         companions.spawn(observers.serve(parts.observe_deps(&gateway), client.clone(), background.clone()));
@@ -154,7 +155,7 @@ async fn prepare(
 struct Parts {
     client: Client,
     directory: Arc<Directory>,
-    redis: Option<Arc<RedisLink>>,
+    redis: Option<Arc<RedisClient>>,
     events: EventSink,
     instance: CurrentInstance,
 }
@@ -248,7 +249,7 @@ async fn drain(gateway: &Gateway) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::sign_in::LockOut;
+    use super::sign_in::LockoutLimits;
     use super::*;
     use std::net::SocketAddr;
 
@@ -269,7 +270,7 @@ mod tests {
             observe: None,
             recording_url: None,
             redis: None,
-            lock_out: LockOut { of_user_at_address: 1, of_user: 1, of_address: 1, time: Duration::ZERO },
+            lock_out: LockoutLimits { per_user_and_address: 1, per_user: 1, per_address: 1, duration: Duration::ZERO },
             rekey_time: Duration::from_hours(1),
             banner_file: None,
         }

@@ -1,4 +1,4 @@
-//! The settings of a gateway, as its command line gives them.
+//! The settings of a gateway, from its command line.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::sign_in::LockOut;
+use super::sign_in::LockoutLimits;
 use super::ssh::AcceptEnv;
 use super::{observe, web_terminal};
 use crate::redis::RedisSettings;
@@ -16,36 +16,36 @@ use crate::redis::RedisSettings;
 pub struct Settings {
     /// The namespace of the bastion.
     pub namespace: String,
-    /// The name of the Pod that the gateway runs in.
+    /// The name of the gateway's Pod.
     pub pod: String,
-    /// Its uid, where it is known.
+    /// The uid of the gateway's Pod, if known.
     pub pod_uid: Option<String>,
-    /// Where SSH clients connect.
+    /// The address for SSH clients.
     pub listen: SocketAddr,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    /// The address of `/metrics`, `/healthz` and `/readyz`.
     pub http_listen: SocketAddr,
-    /// How the web terminal is set up, where there is one.
+    /// The settings of the web terminal, if it is enabled.
     pub web: Option<web_terminal::Settings>,
-    /// How long live sessions may go on after SIGTERM.
+    /// How long sessions may continue after SIGTERM.
     pub grace_period: Duration,
-    /// How many sessions the gateway carries at most.
+    /// The most sessions that the gateway accepts.
     pub max_sessions: usize,
-    /// How many connections from one address may have no session yet.
+    /// The most connections without a session from one address.
     pub max_startups_per_address: usize,
-    /// The load balancers that say where clients are.
+    /// The load balancers that send the client's address in a PROXY protocol header.
     pub proxy_protocol_from: Vec<IpNet>,
-    /// Which variables of the clients' environment are passed on.
+    /// The environment variables that clients may set.
     pub accept_env: Vec<AcceptEnv>,
-    /// How sessions can be followed, where they can.
+    /// The settings of the server for observers, if it is enabled.
     pub observe: Option<observe::Settings>,
-    /// Where recordings go, where there are some.
+    /// The URL of the store for recordings, if there is one.
     pub recording_url: Option<String>,
-    /// The second witness, where there is one.
+    /// The settings of Redis, if it is configured.
     pub redis: Option<RedisSettings>,
-    /// How many wrong answers lock out.
-    pub lock_out: LockOut,
-    /// How long keys are in use.
+    /// How many wrong answers lock a user or address out, and for how long.
+    pub lock_out: LockoutLimits,
+    /// How long the keys of an SSH connection are in use before they are exchanged again (RFC 4253, section 9).
     pub rekey_time: Duration,
-    /// A file with what clients show before anybody signs in.
+    /// A file with the banner that clients show before authentication.
     pub banner_file: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! What the parts of a gateway depend on, in narrow structs: sign-in, access, and session tasks each get their own.
+//! The dependencies of a gateway's parts. Sign-in, access and session tasks each have a struct of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,44 +15,44 @@ use super::target::Dialer;
 use crate::cluster::SessionWriter;
 use crate::recording::Store;
 
-/// What the connections of one gateway share.
+/// The state that all connections of a gateway share.
 pub struct Gateway {
-    /// Authentication.
+    /// The dependencies of authentication.
     pub auth: Arc<AuthDeps>,
-    /// Admission of authenticated users to sessions.
+    /// The dependencies of admission, which gives authenticated users their sessions.
     pub access: Arc<AccessDeps>,
-    /// What session tasks need.
+    /// The dependencies of session tasks.
     pub sessions: Arc<SessionDeps>,
-    /// Users who are choosing a target.
+    /// Limits the users who choose a target in the menu.
     pub pending: PendingUsers,
-    /// Events of refused sign-ins.
+    /// Publishes Events of refused sign-ins.
     pub refusals: RefusalEvents,
-    /// What clients show before authentication (RFC 4252, section 5.4).
+    /// The banner that clients show before authentication (RFC 4252, section 5.4).
     pub banner: Option<String>,
     /// The environment variables that clients may set.
     pub accept_env: Vec<AcceptEnv>,
 }
 
-/// What the task of a session needs.
+/// The dependencies of session tasks.
 pub struct SessionDeps {
     /// The namespace of the bastion.
     pub namespace: String,
-    /// Targets as they are now.
+    /// The current targets.
     pub directory: Arc<Directory>,
-    /// Writes the session's start and end.
+    /// Writes the start and end of sessions.
     pub writer: SessionWriter,
     /// Connects to targets.
     pub dialer: Dialer,
-    /// Where recordings go, if anywhere.
+    /// The store for recordings, if there is one.
     pub recordings: Option<Store>,
     /// Finds sessions that exceed `maxSessions`.
     pub session_limit: SessionLimit,
     /// Ends sessions whose task is stuck.
     pub watchdog: Arc<Watchdog>,
-    /// The session tasks, and what is left to do after their end. A drain waits for all of them.
+    /// The session tasks and their cleanup tasks. A drain waits for all of them.
     pub tasks: TaskTracker,
     /// Cancelled when the gateway shuts down.
     pub stop: CancellationToken,
-    /// How long sessions may continue after `stop`.
+    /// How long sessions may continue after `stop` is cancelled.
     pub grace_period: Duration,
 }

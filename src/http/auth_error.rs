@@ -1,52 +1,57 @@
-//! Why it is not known who sends a request, or who has it sent.
+//! Why a request is not authenticated, or comes from another site's page.
 
 use axum::http::StatusCode;
 
 use super::cookie_cipher::CookieError;
 
-/// Why a request is answered before anybody asks what it is for.
+/// Why a request is refused before it is authorized.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// No token, or none that the cluster knows.
+    /// There is no token or cookie, or it is unknown or expired.
     #[error("{0}; send the token of a Kubernetes user as Authorization: Bearer TOKEN")]
-    Unknown(&'static str),
-    /// A page of another site's has it sent.
+    Unauthenticated(&'static str),
+    /// The `Origin` header names another site.
     #[error("this page is not the console's own; open the console itself")]
-    Origin,
+    ForeignOrigin,
     /// Browsers cannot sign in here.
     #[error("this console has no --cookie-key-file, and so no sign-in; send a token as Authorization: Bearer TOKEN")]
     NoSignIn,
-    /// The keys of the cookies are not there.
-    #[error("nobody can sign in: the console's key cannot be used; its log says why")]
-    CookieCipher(CookieError),
-    /// The person does not fit into a cookie.
-    #[error("{0}")]
+    /// The cookie keys cannot be used.
+    #[error("nobody can sign in: the console's cookie key cannot be used; its log says why")]
+    CookieCipher(#[source] CookieError),
+    /// The user does not fit into a cookie.
+    #[error(transparent)]
     TooLong(CookieError),
-    /// The API server does not do its part.
+    /// The API server did not answer, or answered with an error.
     #[error("the Kubernetes API does not answer; try again in a moment")]
-    Cluster(String),
+    ApiServer(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl AuthError {
-    /// The status of the answer.
+    /// Returns [`Self::ApiServer`] with its source.
+    pub fn api_server(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::ApiServer(source.into())
+    }
+
+    /// Returns the HTTP status of the response.
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Unknown(_) => StatusCode::UNAUTHORIZED,
-            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::NoSignIn => StatusCode::NOT_IMPLEMENTED,
             Self::TooLong(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::CookieCipher(_) | Self::Cluster(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CookieCipher(_) | Self::ApiServer(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// A bounded word for the metrics.
+    /// Returns the metric label.
     pub const fn label(&self) -> &'static str {
         match self {
-            Self::Unknown(_) => "unknown",
-            Self::Origin => "origin",
+            Self::Unauthenticated(_) => "unknown",
+            Self::ForeignOrigin => "origin",
             Self::NoSignIn => "no_sign_in",
             Self::CookieCipher(_) | Self::TooLong(_) => "cookie",
-            Self::Cluster(_) => "cluster",
+            Self::ApiServer(_) => "cluster",
         }
     }
 }
@@ -55,7 +60,9 @@ impl From<CookieError> for AuthError {
     fn from(error: CookieError) -> Self {
         match error {
             CookieError::TooLong => Self::TooLong(error),
-            CookieError::Unreadable(..) | CookieError::NoKey(_) | CookieError::Failed => Self::CookieCipher(error),
+            CookieError::Unreadable(..) | CookieError::InvalidKey(_) | CookieError::Encryption => {
+                Self::CookieCipher(error)
+            }
         }
     }
 }

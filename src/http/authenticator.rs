@@ -1,4 +1,4 @@
-//! Who sends a request, as the cluster or a cookie of ours says.
+//! Authenticates requests by TokenReview or sign-in cookie, and authorizes them by SubjectAccessReview.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,150 +12,153 @@ use kube::api::{Api, PostParams};
 use tokio::time::timeout;
 
 use super::auth_error::AuthError;
-use super::cookie_cipher::{CookieCipher, SignedIn};
+use super::cookie_cipher::{CookieCipher, SignedInUser};
 use super::credentials::Credentials;
-use crate::cluster::Right;
+use crate::cluster::{RequestError, Right};
 
-/// How long the API server may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the API server may take to answer one request.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Finds out who visits. Nothing is remembered: a token that is revoked is of no use with the next request. Who signed in with
-/// a browser is who they are until that is over.
+/// Authenticates callers. It caches nothing, so a revoked token fails with the next request. A sign-in cookie stays
+/// valid until it expires.
 #[derive(Clone)]
 pub struct Authenticator {
     tokens: Api<TokenReview>,
-    seal: Option<CookieCipher>,
+    cookie_cipher: Option<CookieCipher>,
 }
 
-/// Who sent a request.
+/// An authenticated user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Caller {
     /// The Kubernetes user name, never empty.
     pub name: String,
-    /// Until when they are signed in; a token says that for itself.
+    /// When the sign-in cookie expires; `None` for a token, which carries its own expiry.
     pub signed_in_until: Option<Timestamp>,
     user: UserInfo,
 }
 
 impl Caller {
-    /// The Kubernetes groups.
+    /// Returns the Kubernetes groups.
     pub fn groups(&self) -> &[String] {
         self.user.groups.as_deref().unwrap_or_default()
     }
 
-    /// The user, as a review of their rights takes it.
+    /// Returns the user, in the form that a SubjectAccessReview takes.
     pub fn user(&self) -> UserInfo {
         self.user.clone()
     }
 
-    /// The same person, as one who signs in until then.
-    pub fn signed_in(self, until: Timestamp) -> SignedIn {
-        SignedIn::new(self.name, self.user, until)
+    /// Returns the content of a sign-in cookie for this user that expires at `until`.
+    pub fn signed_in(self, until: Timestamp) -> SignedInUser {
+        SignedInUser::new(self.name, self.user, until)
     }
 }
 
-impl From<SignedIn> for Caller {
-    fn from(who: SignedIn) -> Self {
-        Self { name: who.name.clone(), signed_in_until: Some(who.expires()), user: who.user() }
+impl From<SignedInUser> for Caller {
+    fn from(signed_in: SignedInUser) -> Self {
+        let (name, expires) = (signed_in.name.clone(), signed_in.expires());
+        Self { name, signed_in_until: Some(expires), user: signed_in.user() }
     }
 }
 
 impl Authenticator {
-    /// Those whose tokens the cluster knows, and those who have a cookie that was sealed with these keys, where there are any.
-    pub fn new(client: Client, seal: Option<CookieCipher>) -> Self {
-        Self { tokens: Api::all(client), seal }
+    /// Returns an authenticator that takes tokens, and sign-in cookies if there is a cipher.
+    pub fn new(client: Client, cookie_cipher: Option<CookieCipher>) -> Self {
+        Self { tokens: Api::all(client), cookie_cipher }
     }
 
-    /// Who sent a request.
+    /// Authenticates a request by its headers.
     ///
     /// # Errors
-    /// When that is nobody who is known, or the API server does not answer.
-    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
-        self.known(&Credentials::of(headers)?).await
+    /// Missing, unknown or expired credentials, or no answer of the API server.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
+        self.verify(&Credentials::from_headers(headers)?).await
     }
 
-    /// Whose credentials they are.
+    /// Returns the user to whom the credentials belong.
     ///
     /// # Errors
-    /// When they are nobody's whom the cluster knows, or who is signed in still, or the API server does not answer.
-    pub async fn known(&self, credentials: &Credentials) -> Result<Caller, AuthError> {
+    /// Unknown or expired credentials, or no answer of the API server.
+    pub async fn verify(&self, credentials: &Credentials) -> Result<Caller, AuthError> {
         match credentials {
-            Credentials::Token(token) => self.reviewed(token).await,
-            Credentials::Cookie(sealed) => self.opened(sealed),
+            Credentials::Token(token) => self.verify_token(token).await,
+            Credentials::Cookie(sealed) => self.verify_cookie(sealed),
         }
     }
 
-    fn opened(&self, sealed: &str) -> Result<Caller, AuthError> {
-        let who = self.seal()?.signed_in(sealed, Timestamp::now())?;
-        who.map(Caller::from).ok_or(AuthError::Unknown("you are signed in no longer"))
+    fn verify_cookie(&self, sealed: &str) -> Result<Caller, AuthError> {
+        let signed_in = self.cookie_cipher()?.open_sign_in(sealed, Timestamp::now())?;
+        signed_in.map(Caller::from).ok_or(AuthError::Unauthenticated("you are no longer signed in"))
     }
 
-    /// Whose token it is, which is good for the API server.
+    /// Returns the user of a token whose audience is the API server.
     ///
     /// # Errors
-    /// When it is nobody's whom the cluster knows, or the API server does not answer.
-    pub async fn reviewed(&self, token: &str) -> Result<Caller, AuthError> {
-        self.review(token, None).await
+    /// An unknown token, or no answer of the API server.
+    pub async fn verify_token(&self, token: &str) -> Result<Caller, AuthError> {
+        self.review_token(token, None).await
     }
 
-    /// Whose token it is, which is good for this audience.
+    /// Returns the user of a token for this audience.
     ///
     /// # Errors
-    /// When it is nobody's whom the cluster knows, or is good elsewhere, or the API server does not answer.
-    pub async fn vouched(&self, token: &str, audience: &str) -> Result<Caller, AuthError> {
-        self.review(token, Some(audience)).await
+    /// An unknown token, a token for another audience, or no answer of the API server.
+    pub async fn verify_token_for(&self, token: &str, audience: &str) -> Result<Caller, AuthError> {
+        self.review_token(token, Some(audience)).await
     }
 
-    async fn review(&self, token: &str, audience: Option<&str>) -> Result<Caller, AuthError> {
-        const UNKNOWN: AuthError = AuthError::Unknown("the cluster does not know this token");
-        // The API server takes no empty one, as if the question were wrong.
+    async fn review_token(&self, token: &str, audience: Option<&str>) -> Result<Caller, AuthError> {
+        const UNKNOWN: AuthError = AuthError::Unauthenticated("the cluster does not know this token");
+        // The API server answers a review of an empty token with an error.
         if token.is_empty() {
             return Err(UNKNOWN);
         }
         let audiences = audience.map(|audience| vec![audience.to_owned()]);
         let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences };
         let review = TokenReview { spec, ..TokenReview::default() };
-        let status = asked(self.tokens.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
-        // Authenticators that know nothing of audiences name none, and mean the API server.
-        let good =
+        let created = with_api_timeout(self.tokens.create(&PostParams::default(), &review)).await?;
+        let status = created.status.unwrap_or_default();
+        // An authenticator that does not support audiences returns none: its tokens are for the API server alone.
+        let for_audience =
             audience.is_none_or(|audience| status.audiences.is_some_and(|all| all.iter().any(|it| it == audience)));
-        let user = status.user.filter(|_| good && status.authenticated == Some(true)).unwrap_or_default();
+        let authenticated = for_audience && status.authenticated == Some(true);
+        let user = status.user.filter(|_| authenticated).unwrap_or_default();
         let name = user.username.clone().filter(|name| !name.is_empty());
         let name = name.ok_or(UNKNOWN)?;
         Ok(Caller { name, signed_in_until: None, user })
     }
 
-    /// What seals what a browser is given whose person has signed in.
+    /// Returns the cipher of the sign-in cookies.
     ///
     /// # Errors
-    /// When nobody can.
-    pub fn seal(&self) -> Result<&CookieCipher, AuthError> {
-        self.seal.as_ref().ok_or(AuthError::NoSignIn)
+    /// [`AuthError::NoSignIn`] if none is configured.
+    pub fn cookie_cipher(&self) -> Result<&CookieCipher, AuthError> {
+        self.cookie_cipher.as_ref().ok_or(AuthError::NoSignIn)
     }
 }
 
-/// Returns whether a user has a right in `namespace`, which must be that of `rights`.
+/// Returns whether a user has a right in `namespace`, which must be that of `reviews`.
 ///
 /// # Errors
-/// When the API server does not answer.
-pub async fn may(
-    rights: &Api<LocalSubjectAccessReview>,
+/// No answer of the API server.
+pub async fn is_allowed(
+    reviews: &Api<LocalSubjectAccessReview>,
     namespace: &str,
     user: UserInfo,
     right: Right<'_>,
 ) -> Result<bool, AuthError> {
     let review = right.review(namespace, user);
-    let answer = asked(rights.create(&PostParams::default(), &review)).await?;
+    let answer = with_api_timeout(reviews.create(&PostParams::default(), &review)).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-/// An answer of the API server, in time.
+/// Awaits a request to the API server for at most 5 s.
 ///
 /// # Errors
-/// When there is none.
-pub async fn asked<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, AuthError> {
-    match timeout(PATIENCE, request).await {
-        Ok(answer) => answer.map_err(|error| AuthError::Cluster(error.to_string())),
-        Err(_) => Err(AuthError::Cluster(format!("no answer within {} s", PATIENCE.as_secs()))),
+/// [`AuthError::ApiServer`] if the request fails or times out.
+pub async fn with_api_timeout<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, AuthError> {
+    match timeout(API_TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(AuthError::api_server),
+        Err(_) => Err(AuthError::api_server(RequestError::Timeout(API_TIMEOUT))),
     }
 }

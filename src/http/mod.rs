@@ -2,21 +2,19 @@
 
 mod auth_error;
 mod authenticator;
-mod connections;
 mod cookie_cipher;
 mod credentials;
-mod headers;
 mod origin;
 mod probes;
+mod security_headers;
 mod server;
-mod tracked;
 pub(crate) mod websocket;
 
 pub use auth_error::AuthError;
-pub use authenticator::{Authenticator, Caller, asked, may};
-pub use cookie_cipher::{CookieCipher, CookieError, Purpose, SignedIn};
-pub use credentials::{COOKIE, Credentials, cookie};
-pub use headers::{Headers, with_inline_styles};
+pub use authenticator::{Authenticator, Caller, is_allowed, with_api_timeout};
+pub use cookie_cipher::{CookieCipher, CookieError, Purpose, SignedInUser};
+pub use credentials::{Credentials, SIGN_IN_COOKIE, cookie};
 pub use origin::Origins;
-pub use probes::{Ready, serve_probes};
+pub use probes::{Readiness, serve_probes};
+pub use security_headers::{SecurityHeaders, allow_inline_styles};
 pub use server::{Plain, Tls, Transport, serve};

@@ -1,53 +1,54 @@
-//! Whether a page of this site's has a request sent: a browser says which site's page it is.
+//! Protects against cross-site requests by the `Origin` header (RFC 6454), which browsers set.
 
 use axum::http::{HeaderMap, header};
 use url::{Origin, Url};
 
 use super::auth_error::AuthError;
-use super::credentials::bearer;
+use super::credentials::bearer_token;
 
-/// The site's own pages: those of the host that the request is for, and those of the public URL, where it has one and what
-/// is before it changes the host.
+/// The origins whose pages may send requests: that of the `Host` header, and that of the public URL if there is one. A
+/// reverse proxy may change the `Host` header.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     public: Option<Origin>,
 }
 
 impl Origins {
-    /// With the URL by which people know the site, if it has one.
+    /// Allows the public URL in addition to the `Host` header.
     pub fn new(public: Option<&Url>) -> Self {
         Self { public: public.map(Url::origin) }
     }
 
-    /// Lets through what a page of this site's has sent, or no page.
+    /// Accepts a request that has no `Origin` header, or one of this site.
     ///
     /// # Errors
-    /// When it is another site's.
+    /// [`AuthError::ForeignOrigin`] if the header names another site.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), AuthError> {
         match headers.get(header::ORIGIN) {
-            Some(origin) if origin.to_str().is_ok_and(|origin| self.has(origin, headers)) => Ok(()),
-            Some(_) => Err(AuthError::Origin),
+            Some(origin) if origin.to_str().is_ok_and(|origin| self.contains(origin, headers)) => Ok(()),
+            Some(_) => Err(AuthError::ForeignOrigin),
             None => Ok(()),
         }
     }
 
-    /// The same for what changes something, and may rely on a cookie, which a browser sends by itself: where nothing is
-    /// said of the site, it is not known to be this one.
+    /// Checks a request that changes something. It needs an `Origin` header of this site unless it carries a bearer
+    /// token, because a browser sends cookies with any site's request.
     ///
     /// # Errors
-    /// When it is not known to be this site's.
+    /// [`AuthError::ForeignOrigin`] if the header is missing or names another site.
     pub fn check_write(&self, headers: &HeaderMap) -> Result<(), AuthError> {
-        if bearer(headers).is_none() && headers.get(header::ORIGIN).is_none() {
-            return Err(AuthError::Origin);
+        if bearer_token(headers).is_none() && headers.get(header::ORIGIN).is_none() {
+            return Err(AuthError::ForeignOrigin);
         }
         self.check(headers)
     }
 
-    fn has(&self, origin: &str, headers: &HeaderMap) -> bool {
+    fn contains(&self, origin: &str, headers: &HeaderMap) -> bool {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let site = origin.split_once("://").map(|(_, site)| site);
-        let same = matches!((site, host), (Some(site), Some(host)) if site.eq_ignore_ascii_case(host));
-        same || self.public.as_ref().is_some_and(|public| Url::parse(origin).is_ok_and(|it| it.origin() == *public))
+        let same_host = matches!((site, host), (Some(site), Some(host)) if site.eq_ignore_ascii_case(host));
+        let is_public = |public: &Origin| Url::parse(origin).is_ok_and(|origin| origin.origin() == *public);
+        same_host || self.public.as_ref().is_some_and(is_public)
     }
 }
 
@@ -62,21 +63,25 @@ mod tests {
     #[case::this_site(Some("https://console.example"), true)]
     #[case::this_site_in_capitals(Some("https://Console.Example"), true)]
     #[case::the_public_site(Some("https://bastion.example.com"), true)]
-    #[case::the_public_site_in_the_clear(Some("http://bastion.example.com"), false)]
+    #[case::the_public_site_without_tls(Some("http://bastion.example.com"), false)]
     #[case::another_site(Some("https://evil.example"), false)]
     #[case::another_port(Some("https://console.example:8443"), false)]
     #[case::a_longer_name(Some("https://console.example.evil.example"), false)]
     #[case::a_file(Some("null"), false)]
-    fn a_page_of_another_site_is_refused(#[case] origin: Option<&'static str>, #[case] welcome: bool) {
+    fn a_page_of_another_site_is_refused(#[case] origin: Option<&'static str>, #[case] accepted: bool) {
         let origins = Origins::new(Some(&"https://bastion.example.com/".parse().unwrap()));
         let mut sent = HeaderMap::new();
         sent.insert(header::HOST, "console.example".parse().unwrap());
         if let Some(origin) = origin {
             sent.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        assert_eq!(origins.check(&sent).is_ok(), welcome);
-        assert_eq!(origins.check_write(&sent).is_ok(), welcome && origin.is_some(), "a program has a token");
+        assert_eq!(origins.check(&sent).is_ok(), accepted);
+        assert_eq!(
+            origins.check_write(&sent).is_ok(),
+            accepted && origin.is_some(),
+            "without an origin, a write needs a token"
+        );
         sent.insert(header::AUTHORIZATION, "Bearer xyz".parse().unwrap());
-        assert_eq!(origins.check_write(&sent).is_ok(), welcome);
+        assert_eq!(origins.check_write(&sent).is_ok(), accepted);
     }
 }

@@ -1,4 +1,4 @@
-//! The port for probes and metrics of each program: `/metrics`, `/healthz`, `/readyz`.
+//! The port for probes and metrics that each program has: `/healthz`, `/readyz` and `/metrics`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use tracing::info;
 use super::{Plain, serve};
 use crate::metrics::{BuildLabels, HttpPort, METRICS, ProgramLabels};
 
-/// Whether the program can do its work; false until it can, and again while it drains.
+/// The readiness of a program. It is false at the start, and again while the program drains.
 #[derive(Clone, Debug)]
-pub struct Ready {
+pub struct Readiness {
     program: &'static str,
     ready: Arc<AtomicBool>,
 }
 
-impl Ready {
-    /// Of a program that begins: it cannot yet. Its name is that of its subcommand.
-    pub fn of(program: &'static str) -> Self {
+impl Readiness {
+    /// Returns the readiness of a program that starts: false. `program` is the name of its subcommand.
+    pub fn new(program: &'static str) -> Self {
         let build = BuildLabels { program, version: env!("CARGO_PKG_VERSION") };
         METRICS.build_info.get_or_create(&build).set(1);
         let this = Self { program, ready: Arc::default() };
@@ -33,7 +33,7 @@ impl Ready {
         this
     }
 
-    /// Says whether the program can do its work.
+    /// Changes the readiness, for `/readyz` and the metric.
     pub fn set(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
         METRICS.ready.get_or_create(&ProgramLabels { program: self.program }).set(i64::from(ready));
@@ -44,13 +44,13 @@ impl Ready {
     }
 }
 
-/// Binds `address`. Returns the server, which runs until `stop` is cancelled.
+/// Binds `address` and returns the server, which runs until `stop` is cancelled.
 ///
 /// # Errors
-/// When the address cannot be bound.
+/// The address cannot be bound.
 pub async fn serve_probes(
     address: SocketAddr,
-    ready: Ready,
+    ready: Readiness,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let listener =
@@ -58,12 +58,12 @@ pub async fn serve_probes(
     info!(address = %listener.local_addr()?, "serving HTTP");
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(async move || readiness(ready.get())))
+        .route("/readyz", get(async move || readiness_response(ready.get())))
         .route("/metrics", get(metrics));
     Ok(serve(listener, HttpPort::Probes, Plain, routes, stop))
 }
 
-fn readiness(ready: bool) -> (StatusCode, &'static str) {
+fn readiness_response(ready: bool) -> (StatusCode, &'static str) {
     if ready { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
 }
 

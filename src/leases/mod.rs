@@ -1,6 +1,14 @@
-//! The witnesses of a gateway's life: the Lease, which it renews and the controllers watch, and a key in Redis where one
-//! is configured; and the orders to gateways that only Redis can reach.
+//! The Leases of gateway and controller instances: their holders renew them, and controllers declare silent gateways
+//! lost.
 
-mod lease;
+mod controller;
+mod instance_lease;
+mod names;
+mod object;
+#[cfg(test)]
+mod samples;
 
-pub use lease::{InstanceLease, LeaseError, declare_lost, forget, new_instance, random_name, seen, vouch};
+pub use controller::{confirm_alive, declare_lost, delete_lost};
+pub use instance_lease::InstanceLease;
+pub use names::{new_instance_name, random_name};
+pub use object::{LeaseError, observe_lease};

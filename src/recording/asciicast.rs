@@ -1,16 +1,16 @@
-//! asciicast v3, the format of recordings: a header, then one JSON array a line for each event. An event's time is the
-//! interval since the event before it. What the user types is never part of it: it would hold passwords.
+//! Encodes asciicast v3, the format of recordings: a header line, then one JSON array for each event. The time of an
+//! event is the interval since the previous one. Input is never recorded, because it contains passwords.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// The first line.
+/// The first line of a recording.
 #[derive(Clone, Debug, Serialize)]
 pub struct Header {
     version: u8,
     term: Term,
-    /// Seconds since the epoch at which it begins.
+    /// The start of the recording, in seconds since the Unix epoch.
     timestamp: i64,
     title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,7 +23,7 @@ struct Term {
     cols: u32,
     rows: u32,
     #[serde(rename = "type")]
-    kind: String,
+    term: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -32,18 +32,18 @@ struct Env {
     term: String,
 }
 
-/// The terminal that is recorded.
+/// A recorded terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terminal {
     /// The value of TERM.
-    pub kind: String,
-    /// Its width in characters.
+    pub term: String,
+    /// The width in characters.
     pub columns: u32,
-    /// Its height in rows.
+    /// The height in lines.
     pub rows: u32,
 }
 
-/// One of the two streams in which a program writes. Each has its own characters, which end in the middle of nothing.
+/// An output stream of a program. Characters do not continue from one stream to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -53,30 +53,31 @@ pub enum Stream {
 }
 
 impl Header {
-    /// The header of a recording that begins at `timestamp`, in seconds since the epoch.
+    /// Returns the header of a recording that starts at `timestamp`, in seconds since the Unix epoch.
     pub fn new(terminal: &Terminal, timestamp: i64, title: String, command: Option<String>) -> Self {
-        let Terminal { kind, columns, rows } = terminal;
-        let term = Term { cols: *columns, rows: *rows, kind: kind.clone() };
-        Self { version: 3, term, timestamp, title, command, env: Env { term: kind.clone() } }
+        let Terminal { term, columns, rows } = terminal;
+        let env = Env { term: term.clone() };
+        let term = Term { cols: *columns, rows: *rows, term: term.clone() };
+        Self { version: 3, term, timestamp, title, command, env }
     }
 }
 
-/// Turns what happens at a terminal into lines. Times are since the beginning of the recording.
+/// Encodes the events of a terminal as lines. Times are relative to the start of the recording.
 #[derive(Debug, Default)]
 pub struct Encoder {
-    /// The time of the last event, in whole milliseconds, so that intervals add up without drift.
+    /// The time of the last event, in whole milliseconds, so that rounding errors do not add up.
     last: u64,
     output: Incomplete,
     error: Incomplete,
 }
 
 impl Encoder {
-    /// The time of the last event, in milliseconds: what the next one's interval counts from.
+    /// Returns the time of the last event, in milliseconds. The interval of the next event counts from it.
     pub const fn time(&self) -> u64 {
         self.last
     }
 
-    /// A program wrote `bytes`. The beginning of a character whose rest is to come waits for it.
+    /// Encodes output. An incomplete UTF-8 character at its end waits for the rest.
     pub fn output(&mut self, now: Duration, stream: Stream, bytes: &[u8], lines: &mut Vec<u8>) {
         let text = match stream {
             Stream::Output => self.output.push(bytes),
@@ -87,21 +88,21 @@ impl Encoder {
         }
     }
 
-    /// The terminal has another size.
+    /// Encodes a resize.
     pub fn resized(&mut self, now: Duration, columns: u32, rows: u32, lines: &mut Vec<u8>) {
         self.event(now, "r", &format!("{columns}x{rows}"), lines);
     }
 
-    /// Something that whoever looks at the recording should know.
+    /// Encodes a marker, which players show.
     pub fn marker(&mut self, now: Duration, label: &str, lines: &mut Vec<u8>) {
         self.event(now, "m", label, lines);
     }
 
-    /// The program ended, with this exit status where it has one. Characters whose rest never came are shown as broken.
+    /// Encodes the end of the program and its exit status, if it has one. An incomplete character becomes U+FFFD.
     pub fn ended(&mut self, now: Duration, status: Option<u32>, lines: &mut Vec<u8>) {
-        let broken = format!("{}{}", self.output.give_up(), self.error.give_up());
-        if !broken.is_empty() {
-            self.event(now, "o", &broken, lines);
+        let incomplete = format!("{}{}", self.output.finish(), self.error.finish());
+        if !incomplete.is_empty() {
+            self.event(now, "o", &incomplete, lines);
         }
         if let Some(status) = status {
             self.event(now, "x", &status.to_string(), lines);
@@ -117,12 +118,12 @@ impl Encoder {
     }
 }
 
-/// The beginning of a character in UTF-8 whose rest is still to come: three bytes at most.
+/// The bytes of an incomplete UTF-8 character: three at most.
 #[derive(Debug, Default)]
 struct Incomplete(Vec<u8>);
 
 impl Incomplete {
-    /// The text that is complete with these bytes. What can be no character becomes U+FFFD.
+    /// Returns the text that these bytes complete. Invalid UTF-8 becomes U+FFFD.
     fn push(&mut self, bytes: &[u8]) -> String {
         let joined;
         let mut rest = if self.0.is_empty() {
@@ -152,8 +153,8 @@ impl Incomplete {
         text
     }
 
-    /// What was left of a character whose rest will not come.
-    fn give_up(&mut self) -> &'static str {
+    /// Returns U+FFFD if a character is incomplete.
+    fn finish(&mut self) -> &'static str {
         if std::mem::take(&mut self.0).is_empty() { "" } else { "\u{fffd}" }
     }
 }
@@ -184,8 +185,8 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_one_of_version_3() {
-        let terminal = Terminal { kind: "xterm-256color".into(), columns: 80, rows: 24 };
+    fn a_header_has_version_3() {
+        let terminal = Terminal { term: "xterm-256color".into(), columns: 80, rows: 24 };
         let header = Header::new(&terminal, 1_700_000_000, "alice".into(), Some("top".into()));
         let expected = json!({
             "version": 3, "term": {"cols": 80, "rows": 24, "type": "xterm-256color"}, "timestamp": 1_700_000_000,
@@ -197,11 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn times_are_intervals() {
+    fn event_times_are_intervals() {
         let (mut encoder, mut lines) = (Encoder::default(), Vec::new());
         encoder.output(1500 * MS, Stream::Output, b"a", &mut lines);
         encoder.resized(1501 * MS, 132, 50, &mut lines);
-        // A clock that went back, which it does not, would not make an interval negative.
+        // A time before the last event gives an interval of zero.
         encoder.output(1400 * MS, Stream::Error, b"\x1b\"\n", &mut lines);
         encoder.marker(62_501 * MS, "the end", &mut lines);
         encoder.ended(62_501 * MS, Some(3), &mut lines);
@@ -214,10 +215,10 @@ mod tests {
     #[rstest]
     #[case::a_split_character(&[&b"gr\xc3"[..], &b"\xbc\xc3\x9fe"[..]], "grüße")]
     #[case::byte_by_byte(&[&b"\xf0"[..], &b"\x9f"[..], &b"\xa6"[..], &b"\x80"[..]], "🦀")]
-    #[case::no_character(&[&b"a\xffb"[..], &b"\xc3("[..]], "a\u{fffd}b\u{fffd}(")]
-    #[case::its_rest_never_comes(&[&b"a\xe2\x82"[..]], "a\u{fffd}")]
-    #[case::another_begins_instead(&[&b"\xe2\x82"[..], &b"\xc3\xbc"[..]], "\u{fffd}ü")]
-    fn text_is_put_together(#[case] pieces: &[&[u8]], #[case] expected: &str) {
+    #[case::invalid_bytes(&[&b"a\xffb"[..], &b"\xc3("[..]], "a\u{fffd}b\u{fffd}(")]
+    #[case::an_incomplete_character(&[&b"a\xe2\x82"[..]], "a\u{fffd}")]
+    #[case::another_character_begins(&[&b"\xe2\x82"[..], &b"\xc3\xbc"[..]], "\u{fffd}ü")]
+    fn split_characters_are_joined(#[case] pieces: &[&[u8]], #[case] expected: &str) {
         let (mut encoder, mut lines) = (Encoder::default(), Vec::new());
         for piece in pieces {
             encoder.output(MS, Stream::Output, piece, &mut lines);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_characters_of_two_streams_do_not_mix() {
+    fn characters_of_two_streams_do_not_mix() {
         let (mut encoder, mut lines) = (Encoder::default(), Vec::new());
         encoder.output(MS, Stream::Output, b"\xc3", &mut lines);
         encoder.output(MS, Stream::Error, b"!", &mut lines);
@@ -236,9 +237,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the bytes and wherever they are split, a player shows what a terminal would have decoded.
+        /// A player decodes the same text as a terminal, for any bytes in any pieces.
         #[test]
-        fn what_is_read_back_is_what_went_in(
+        fn decoded_output_equals_the_input(
             bytes in prop_oneof![
                 any::<String>().prop_map(String::into_bytes),
                 prop::collection::vec(any::<u8>(), 0..200),

@@ -1,41 +1,28 @@
-//! Recordings of what users see at their terminals, in pieces that are stored while the session runs.
+//! Records what users see at their terminals, in segments that are stored while the session runs.
 //!
-//! A session's recordings are in `<namespace>/<session>/<number>/` of the store, one number a shell or command, counted
-//! from 1. Each is a text in asciicast v3, cut into objects
-//! `<number of the piece>-<milliseconds at its beginning>-<columns>x<rows>.cast`: their names are the index by which a
-//! player finds a moment, also where the gateway died; joined in the order of their names they are the text.
-//! `manifest.json` is there once the text is complete.
+//! A recording is in `<namespace>/<session>/<number>/` of the store. The number counts the shells and commands of the
+//! session, from 1. A recording is a text in asciicast v3, cut into objects with the names
+//!
+//! `<number of the segment>-<milliseconds at its start>-<columns>x<rows>.cast`
+//!
+//! In the order of their names, they form the text. A player finds a time by these names, even if the gateway died.
+//! `manifest.json` exists once the recording is complete.
 
-mod about;
 mod asciicast;
+mod error;
 mod playback;
 mod recorder;
+mod search;
 mod segments;
 mod session;
+mod session_info;
 mod store;
 
-pub use about::About;
 pub use asciicast::{Stream, Terminal};
-pub use playback::{Match, Search, StoredRecording, StoredSegment, recordings};
+pub use error::RecordingError;
+pub use playback::{StoredRecording, StoredSegment, list_recordings};
 pub use recorder::Recorder;
+pub use search::{Match, Search};
 pub use session::SessionRecording;
+pub use session_info::SessionInfo;
 pub use store::{Store, UrlError};
-
-use crate::text::printable_up_to;
-
-/// Why something is not recorded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
-pub struct Failure {
-    /// In one word, for the metrics.
-    pub label: &'static str,
-    /// In a sentence.
-    pub why: String,
-}
-
-impl Failure {
-    pub(crate) fn new(label: &'static str, why: impl Into<String>) -> Self {
-        let why: String = why.into();
-        Self { label, why: printable_up_to(&why, 512) }
-    }
-}

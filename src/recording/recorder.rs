@@ -1,115 +1,117 @@
-//! One recording that is going on: what happens at the terminal comes in, and a task stores it piece by piece.
+//! Records one shell or command: buffers its events, and stores them in segments.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::Failure;
-use super::about::About;
 use super::asciicast::{Header, Stream, Terminal};
+use super::error::RecordingError;
 use super::segments::{Due, Segment, Segments};
+use super::session_info::SessionInfo;
 use super::store::Store;
 use crate::api::RecordedChannel;
 use crate::metrics::{METRICS, RecordingLabels};
 
-/// Where and what is recorded.
+/// The configuration of a recording.
 #[derive(Clone, Debug)]
-pub struct Order {
-    /// Where it is stored.
+pub struct RecorderConfig {
+    /// The store.
     pub store: Store,
-    /// The session's folder there.
+    /// The session's folder in the store.
     pub folder: String,
-    /// Counted from 1 in its session.
+    /// The recording's number, counted from 1 within the session.
     pub number: i32,
-    /// Whether nothing may pass that is not recorded.
+    /// Whether output waits for the recording, and stops when it fails.
     pub required: bool,
-    /// Whose it is.
-    pub about: Arc<About>,
+    /// The recorded session.
+    pub session: Arc<SessionInfo>,
 }
 
-/// How far the storing has come.
+/// The progress of storing a recording.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// What is in the store. Once it is complete, or has failed, it stays as it is.
+    /// The stored part. It does not change after [`Self::is_over`].
     pub stored: RecordedChannel,
-    /// Whether the first piece is.
-    pub begun: bool,
-    /// Whether all is.
+    /// Whether the first segment is stored.
+    pub started: bool,
+    /// Whether everything is stored.
     pub complete: bool,
-    /// Why no more will be.
-    pub failure: Option<Failure>,
+    /// Why storing stopped.
+    pub error: Option<RecordingError>,
 }
 
 impl Progress {
-    /// Whether nothing will change any more.
+    /// Returns whether the recording is complete or has failed.
     pub const fn is_over(&self) -> bool {
-        self.complete || self.failure.is_some()
+        self.complete || self.error.is_some()
     }
 }
 
-/// A recording that is going on.
+/// A running recording.
 #[derive(Debug)]
 pub struct Recorder {
     required: bool,
-    begun: Instant,
-    pieces: Mutex<Segments>,
-    /// Something came that is to be stored.
+    started: Instant,
+    segments: Mutex<Segments>,
+    /// Notified when there is an event to store.
     arrived: Notify,
-    /// Something was stored, so there is room.
+    /// Notified when a segment is stored, which makes room for output.
     room: Notify,
     progress: watch::Sender<Progress>,
 }
 
 impl Recorder {
-    /// Begins a recording. What comes back beside it stores the pieces, and is to be run.
+    /// Begins a recording. Also returns the future that stores the segments; the caller must run it.
     pub fn begin(
-        order: Order,
+        config: RecorderConfig,
         terminal: &Terminal,
         command: Option<String>,
     ) -> (Arc<Self>, impl Future<Output = ()> + use<>) {
         let timestamp = jiff::Timestamp::now().as_second();
-        let header = Header::new(terminal, timestamp, order.about.title(), command);
-        let stored = RecordedChannel { number: order.number, ..RecordedChannel::default() };
+        let header = Header::new(terminal, timestamp, config.session.title(), command);
+        let stored = RecordedChannel { number: config.number, ..RecordedChannel::default() };
         let recorder = Arc::new(Self {
-            required: order.required,
-            begun: Instant::now(),
-            pieces: Mutex::new(Segments::new(terminal, &header)),
+            required: config.required,
+            started: Instant::now(),
+            segments: Mutex::new(Segments::new(terminal, &header)),
             arrived: Notify::new(),
             room: Notify::new(),
             progress: watch::Sender::new(Progress { stored, ..Progress::default() }),
         });
         let storing = recorder.clone();
-        (recorder, async move { storing.store(order).await })
+        (recorder, async move { storing.store(config).await })
     }
 
-    /// How far it has come.
+    /// Subscribes to the progress of storing.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
     }
 
-    /// A program wrote something. It may be passed on when this returns, and not before: where the recording is
-    /// required and has no room, this waits; once it has failed or ended, for ever.
+    /// Records output. The caller may pass the output on only after this returns.
+    ///
+    /// A required recording waits for room, and never returns once it has failed or ended. Another one fails when there
+    /// is no room.
     pub async fn output(&self, stream: Stream, bytes: &[u8]) {
         loop {
             let room = self.room.notified();
             {
-                let mut pieces = self.pieces();
-                let failed = self.progress.borrow().failure.is_some();
+                let mut segments = self.segments();
+                let failed = self.progress.borrow().error.is_some();
                 match () {
                     () if failed && !self.required => return,
-                    () if failed || pieces.is_ended() => {}
-                    () if !pieces.is_full() => {
-                        pieces.output(self.begun.elapsed(), stream, bytes);
+                    () if failed || segments.is_ended() => {}
+                    () if !segments.is_full() => {
+                        segments.output(self.started.elapsed(), stream, bytes);
                         self.arrived.notify_one();
                         return;
                     }
                     () if !self.required => {
-                        drop(pieces);
-                        self.fail(&Failure::new("slow", "the store does not keep up with what the session shows"));
+                        drop(segments);
+                        self.fail(&RecordingError::new("slow", "the store is slower than the session's output"));
                         return;
                     }
                     () => {}
@@ -119,81 +121,81 @@ impl Recorder {
         }
     }
 
-    /// The terminal has another size.
+    /// Records a resize.
     pub fn resized(&self, columns: u32, rows: u32) {
-        self.add(|pieces, now| pieces.resized(now, columns, rows));
+        self.add(|segments, now| segments.resized(now, columns, rows));
     }
 
-    /// Ends it: with the program's exit status, where it has one, and with a word on how it came about otherwise.
-    pub fn end(&self, status: Option<u32>, otherwise: Option<&str>) {
-        self.add(|pieces, now| {
-            if let Some(label) = otherwise {
-                pieces.marker(now, label);
+    /// Ends the recording, with the program's exit status if it has one. `marker` describes another end.
+    pub fn end(&self, status: Option<u32>, marker: Option<&str>) {
+        self.add(|segments, now| {
+            if let Some(label) = marker {
+                segments.marker(now, label);
             }
-            pieces.end(now, status);
+            segments.end(now, status);
         });
     }
 
-    fn add(&self, add: impl FnOnce(&mut Segments, std::time::Duration)) {
-        let mut pieces = self.pieces();
-        if !pieces.is_ended() && self.progress.borrow().failure.is_none() {
-            add(&mut pieces, self.begun.elapsed());
+    fn add(&self, add: impl FnOnce(&mut Segments, Duration)) {
+        let mut segments = self.segments();
+        if !segments.is_ended() && self.progress.borrow().error.is_none() {
+            add(&mut segments, self.started.elapsed());
             self.arrived.notify_one();
         }
     }
 
-    fn fail(&self, failure: &Failure) {
+    fn fail(&self, error: &RecordingError) {
         let first = self.progress.send_if_modified(|progress| {
             let first = !progress.is_over();
             if first {
-                progress.failure = Some(failure.clone());
+                progress.error = Some(error.clone());
             }
             first
         });
         if first {
-            METRICS.recordings_failed.get_or_create(&RecordingLabels { cause: failure.label }).inc();
+            METRICS.recordings_failed.get_or_create(&RecordingLabels { cause: error.label }).inc();
         }
         self.arrived.notify_one();
     }
 
-    /// Stores pieces until the recording has ended or failed.
-    async fn store(&self, order: Order) {
-        let folder = format!("{}/{}", order.folder, order.number);
+    /// Stores segments, and finally the manifest, until the recording has ended or failed.
+    async fn store(&self, config: RecorderConfig) {
+        let folder = format!("{}/{}", config.folder, config.number);
         let mut digest = Context::new(&SHA256);
-        while let Some(Segment { name, text }) = self.next_piece().await {
+        while let Some(Segment { name, text }) = self.next_segment().await {
             digest.update(&text);
             let bytes = text.len();
-            if let Err(failure) = order.store.put(&format!("{folder}/{name}"), text).await {
-                return self.fail(&failure);
+            if let Err(error) = config.store.put(&format!("{folder}/{name}"), text).await {
+                return self.fail(&error);
             }
             METRICS.recording_bytes.inc_by(bytes as u64);
             let sum = hexadecimal(digest.clone().finish().as_ref());
             self.progress.send_modify(|progress| {
-                progress.begun = true;
+                progress.started = true;
                 progress.stored.bytes += i64::try_from(bytes).unwrap_or(i64::MAX);
                 progress.stored.sha256 = sum;
             });
             self.room.notify_one();
         }
-        let Progress { stored, failure: None, .. } = self.progress.borrow().clone() else { return };
-        let manifest = self.manifest(&order, &stored);
-        match order.store.put(&format!("{folder}/manifest.json"), manifest).await {
-            Ok(()) => self.progress.send_modify(|progress| progress.complete = progress.failure.is_none()),
-            Err(failure) => self.fail(&failure),
+        let Progress { stored, error: None, .. } = self.progress.borrow().clone() else { return };
+        let manifest = self.manifest(&config, &stored);
+        match config.store.put(&format!("{folder}/manifest.json"), manifest).await {
+            Ok(()) => self.progress.send_modify(|progress| progress.complete = progress.error.is_none()),
+            Err(error) => self.fail(&error),
         }
     }
 
-    /// The next piece that is to be stored; none once the recording has ended, or failed.
-    async fn next_piece(&self) -> Option<Segment> {
+    /// Waits for the next segment to store. Returns `None` once the recording has ended or failed.
+    async fn next_segment(&self) -> Option<Segment> {
         loop {
             let due = {
-                let mut pieces = self.pieces();
-                if self.progress.borrow().failure.is_some() {
+                let mut segments = self.segments();
+                if self.progress.borrow().error.is_some() {
                     return None;
                 }
-                match pieces.due(self.begun.elapsed()) {
-                    Due::Now => return Some(pieces.take()),
-                    Due::Never if pieces.is_ended() => return None,
+                match segments.due(self.started.elapsed()) {
+                    Due::Now => return Some(segments.take()),
+                    Due::Never if segments.is_ended() => return None,
                     due => due,
                 }
             };
@@ -207,25 +209,25 @@ impl Recorder {
         }
     }
 
-    /// What is to be known of a complete recording.
-    fn manifest(&self, order: &Order, stored: &RecordedChannel) -> Vec<u8> {
-        let (pieces, milliseconds) = self.pieces().so_far();
+    /// Returns the manifest of a complete recording.
+    fn manifest(&self, config: &RecorderConfig, stored: &RecordedChannel) -> Vec<u8> {
+        let (segments, milliseconds) = self.segments().totals();
         let RecordedChannel { number, bytes, sha256 } = stored;
-        let mut manifest = serde_json::to_value(&*order.about).unwrap_or_default();
+        let mut manifest = serde_json::to_value(&*config.session).unwrap_or_default();
         if let Some(manifest) = manifest.as_object_mut() {
-            let own = json!({"format": "asciicast-v3", "number": number, "pieces": pieces, "milliseconds": milliseconds,
+            let own = json!({"format": "asciicast-v3", "number": number, "pieces": segments, "milliseconds": milliseconds,
                 "bytes": bytes, "sha256": sha256});
             manifest.extend(own.as_object().cloned().unwrap_or_default());
         }
         serde_json::to_vec(&manifest).unwrap_or_default()
     }
 
-    fn pieces(&self) -> MutexGuard<'_, Segments> {
-        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+    fn segments(&self) -> MutexGuard<'_, Segments> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns bytes as hexadecimal digits.
+/// Formats bytes as hexadecimal digits.
 fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {

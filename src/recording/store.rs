@@ -1,4 +1,4 @@
-//! Where recordings go: a folder, or a bucket of an S3-compatible store.
+//! The store of recordings: a folder, or a bucket of an S3-compatible object store.
 
 use std::error::Error;
 use std::path::Path as FilePath;
@@ -14,38 +14,47 @@ use object_store::{ClientConfigKey, ObjectMeta, ObjectStore, ObjectStoreExt, Ret
 use tokio::time::timeout;
 use url::Url;
 
-use super::Failure;
+use super::error::RecordingError;
 use crate::metrics::METRICS;
 
-/// How long one object may take to be stored, however often it is tried.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long one try may take.
-const ONE_TRY: &str = "5s";
-/// The environment variables in which AWS's own tools look for another endpoint than AWS's, too.
-const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+/// How long a request may take, with all retries.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one attempt may take.
+const ATTEMPT_TIMEOUT: &str = "5s";
+/// The environment variables of AWS tools that set another endpoint.
+const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 
-/// What is wrong with `--recording-url`.
+/// Why a `--recording-url` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
-    /// It is of no known kind.
+    /// The URL has an unknown form.
     #[error(
         "{0:?} is neither file:// with the absolute path of a folder, such as file:///var/lib/bastion/recordings, nor \
          s3://BUCKET/PREFIX; credentials, region and endpoint of a bucket come from the environment (AWS_ACCESS_KEY_ID, \
          AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL)"
     )]
-    Kind(String),
-    /// There is no such folder.
-    #[error("the folder {0} cannot be used: {1}; make it, and let the gateway write into it")]
-    Folder(String, std::io::Error),
-    /// The endpoint is one without TLS.
+    UnknownKind(String),
+    /// The folder does not exist, or is not accessible.
+    #[error("the folder {0} cannot be used: {1}; create it, and let the gateway write to it")]
+    Folder(String, #[source] std::io::Error),
+    /// The endpoint has no TLS, and `AWS_ALLOW_HTTP` is not set.
     #[error("{0} is {1}, which has no TLS; if that is what you want, set AWS_ALLOW_HTTP=true")]
     PlainHttp(&'static str, String),
-    /// The bucket cannot be used.
+    /// The configuration of the bucket is invalid.
     #[error("the bucket cannot be used: {0}")]
-    Bucket(object_store::Error),
+    Bucket(#[source] object_store::Error),
 }
 
-/// A place for recordings.
+/// An object in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredObject {
+    /// The path within the listed folder.
+    pub path: String,
+    /// The length in bytes.
+    pub bytes: u64,
+}
+
+/// A store of recordings.
 #[derive(Clone, Debug)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
@@ -54,91 +63,80 @@ pub struct Store {
 }
 
 impl Store {
-    /// The place at a URL. A bucket is not asked yet.
+    /// Opens the store at a URL. Sends no request to a bucket yet.
     ///
     /// # Errors
-    /// When it is no such URL, or there is no such folder.
+    /// The URL has an unknown form, or its folder does not exist.
     pub fn open(text: &str) -> Result<Self, UrlError> {
-        let kind = || UrlError::Kind(without_credentials(text));
-        let url = Url::parse(text).map_err(|_| kind())?;
+        let unknown = || UrlError::UnknownKind(without_credentials(text));
+        let url = Url::parse(text).map_err(|_| unknown())?;
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
-            return Err(kind());
+            return Err(unknown());
         }
         let (objects, prefix): (Arc<dyn ObjectStore>, _) = match url.scheme() {
-            "file" => (folder(&url.to_file_path().map_err(|()| kind())?)?, Path::default()),
-            "s3" if url.host_str().is_some() => (bucket(&url)?, Path::parse(url.path()).map_err(|_| kind())?),
-            _ => return Err(kind()),
+            "file" => (open_folder(&url.to_file_path().map_err(|()| unknown())?)?, Path::default()),
+            "s3" if url.host_str().is_some() => (open_bucket(&url)?, Path::parse(url.path()).map_err(|_| unknown())?),
+            _ => return Err(unknown()),
         };
         Ok(Self { objects, prefix, url: text.trim_end_matches('/').into() })
     }
 
-    /// The URL of something in it.
+    /// Returns the URL of an object or folder.
     pub fn location(&self, path: &str) -> String {
         format!("{}/{path}", self.url)
     }
 
-    /// Stores an object. When it returns, the object is whole and survives a loss of power.
+    /// Stores an object. When this returns, the object is complete and survives a loss of power.
     ///
     /// # Errors
-    /// When the store did not take it in time.
-    pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), Failure> {
-        let begun = Instant::now();
-        let path = self.whole(path);
-        let put = in_time(self.objects.put(&path, bytes.into())).await;
-        METRICS.recording_put_seconds.observe(begun.elapsed().as_secs_f64());
+    /// The store failed or did not answer within 10 s.
+    pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), RecordingError> {
+        let started = Instant::now();
+        let path = self.full_path(path);
+        let put = with_timeout(self.objects.put(&path, bytes.into())).await;
+        METRICS.recording_put_seconds.observe(started.elapsed().as_secs_f64());
         put.map(drop)
     }
-}
 
-/// An object that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// Its path in the folder that was asked about.
-    pub path: String,
-    /// How long it is.
-    pub bytes: u64,
-}
-
-impl Store {
-    /// What is in a folder, and in those below it.
+    /// Returns the objects in a folder and its subfolders.
     ///
     /// # Errors
-    /// When the store does not say in time.
-    pub async fn list(&self, folder: &str) -> Result<Vec<Stored>, Failure> {
-        let folder = self.whole(folder);
+    /// The store failed or did not answer within 10 s.
+    pub async fn list(&self, folder: &str) -> Result<Vec<StoredObject>, RecordingError> {
+        let folder = self.full_path(folder);
         let listing = self.objects.list(Some(&folder)).try_collect::<Vec<_>>();
-        let found = in_time(listing).await?;
-        Ok(found.into_iter().filter_map(|object| stored(&folder, &object)).collect())
+        let found = with_timeout(listing).await?;
+        Ok(found.into_iter().filter_map(|object| stored_object(&folder, &object)).collect())
     }
 
-    /// The bytes of an object.
+    /// Returns the content of an object.
     ///
     /// # Errors
-    /// When the store does not give it in time.
-    pub async fn get(&self, path: &str) -> Result<Bytes, Failure> {
-        let path = self.whole(path);
-        in_time(async { self.objects.get(&path).await?.bytes().await }).await
+    /// The store failed or did not answer within 10 s.
+    pub async fn get(&self, path: &str) -> Result<Bytes, RecordingError> {
+        let path = self.full_path(path);
+        with_timeout(async { self.objects.get(&path).await?.bytes().await }).await
     }
 
-    fn whole(&self, path: &str) -> Path {
+    fn full_path(&self, path: &str) -> Path {
         self.prefix.parts().chain(Path::from(path).parts()).collect()
     }
 }
 
-fn stored(folder: &Path, object: &ObjectMeta) -> Option<Stored> {
+fn stored_object(folder: &Path, object: &ObjectMeta) -> Option<StoredObject> {
     let parts = object.location.prefix_match(folder)?;
     let parts: Vec<_> = parts.map(|part| part.as_ref().to_owned()).collect();
-    Some(Stored { path: parts.join("/"), bytes: object.size })
+    Some(StoredObject { path: parts.join("/"), bytes: object.size })
 }
 
-async fn in_time<T>(request: impl Future<Output = object_store::Result<T>>) -> Result<T, Failure> {
-    match timeout(PATIENCE, request).await {
-        Ok(answer) => answer.map_err(|error| failure(&error)),
-        Err(_) => Err(Failure::new("timeout", format!("the store did not answer within {PATIENCE:?}"))),
+async fn with_timeout<T>(request: impl Future<Output = object_store::Result<T>>) -> Result<T, RecordingError> {
+    match timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(|error| recording_error(&error)),
+        Err(_) => Err(RecordingError::new("timeout", format!("the store did not answer within {REQUEST_TIMEOUT:?}"))),
     }
 }
 
-fn folder(path: &FilePath) -> Result<Arc<dyn ObjectStore>, UrlError> {
+fn open_folder(path: &FilePath) -> Result<Arc<dyn ObjectStore>, UrlError> {
     let unusable = |error| UrlError::Folder(path.display().to_string(), error);
     let metadata = std::fs::metadata(path).map_err(unusable)?;
     if !metadata.is_dir() {
@@ -148,39 +146,39 @@ fn folder(path: &FilePath) -> Result<Arc<dyn ObjectStore>, UrlError> {
     Ok(Arc::new(folder.with_fsync(true)))
 }
 
-fn bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, UrlError> {
+fn open_bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, UrlError> {
     let allowed = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|it| it.eq_ignore_ascii_case("true") || it == "1");
-    let plain = ENDPOINTS.into_iter().find_map(|name| {
+    let plain = ENDPOINT_VARIABLES.into_iter().find_map(|name| {
         let endpoint = std::env::var(name).ok()?;
         endpoint.to_ascii_lowercase().starts_with("http://").then_some((name, endpoint))
     });
     if let (Some((name, endpoint)), false) = (plain, allowed) {
         return Err(UrlError::PlainHttp(name, without_credentials(&endpoint)));
     }
-    let retry = RetryConfig { retry_timeout: PATIENCE, ..RetryConfig::default() };
+    let retry = RetryConfig { retry_timeout: REQUEST_TIMEOUT, ..RetryConfig::default() };
     let bucket = AmazonS3Builder::from_env()
         .with_url(url.as_str())
-        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), ONE_TRY)
-        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), ONE_TRY)
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), ATTEMPT_TIMEOUT)
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), ATTEMPT_TIMEOUT)
         .with_retry(retry);
     Ok(Arc::new(bucket.build().map_err(UrlError::Bucket)?))
 }
 
-/// Why it failed, in a word for the metrics and in a sentence.
-fn failure(error: &object_store::Error) -> Failure {
+/// Converts an error of the store. If an I/O error is among its sources, that one gives the label and message.
+fn recording_error(error: &object_store::Error) -> RecordingError {
     let mut sources = std::iter::successors(Some(error as &(dyn Error + 'static)), |error| Error::source(*error));
     if let Some(io) = sources.find_map(|error| error.downcast_ref::<std::io::Error>()) {
-        return Failure::new(kind_of(io), io.to_string());
+        return RecordingError::new(io_label(io), io.to_string());
     }
     let label = match error {
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => "denied",
         object_store::Error::NotFound { .. } => "not_found",
         _ => "error",
     };
-    Failure::new(label, error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    RecordingError::new(label, error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn kind_of(error: &std::io::Error) -> &'static str {
+fn io_label(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => "full",
@@ -191,7 +189,7 @@ fn kind_of(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// A URL as it may be shown.
+/// Removes user info and query from a URL, for error messages.
 fn without_credentials(url: &str) -> String {
     let url = url.split_once('?').map_or(url, |(url, _)| url);
     match url.split_once("://") {
@@ -213,19 +211,19 @@ mod tests {
     #[case("s3:///no-bucket")]
     #[case("s3://key:geheim@bucket/prefix")]
     #[case("s3://bucket/prefix?token=geheim")]
-    fn what_is_no_such_url_is_told_what_is(#[case] url: &str) {
+    fn an_unknown_url_is_refused_with_the_known_forms(#[case] url: &str) {
         let error = Store::open(url).unwrap_err().to_string();
         assert!(error.contains("s3://BUCKET/PREFIX") && !error.contains("geheim"), "{error}");
     }
 
     #[test]
-    fn a_folder_must_be_there() {
+    fn a_missing_folder_is_refused() {
         let error = Store::open("file:///nowhere/at/all").unwrap_err().to_string();
-        assert!(error.contains("/nowhere/at/all") && error.contains("make it"), "{error}");
+        assert!(error.contains("/nowhere/at/all") && error.contains("create it"), "{error}");
     }
 
     #[tokio::test]
-    async fn what_is_stored_is_a_file_in_the_folder() {
+    async fn an_object_is_a_file_in_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("file://{}/", folder.path().display())).unwrap();
         store.put("ns/session/1/0.cast", b"text".to_vec()).await.unwrap();
@@ -234,11 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_the_system_said() {
+    fn an_error_contains_the_message_of_the_system() {
         let full = std::io::Error::from_raw_os_error(28);
         let error = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(full) };
-        let failure = failure(&error);
-        assert_eq!(failure.label, "full");
-        assert!(failure.why.contains("No space left on device"), "{}", failure.why);
+        let error = recording_error(&error);
+        assert_eq!(error.label, "full");
+        assert!(error.message.contains("No space left on device"), "{}", error.message);
     }
 }

@@ -1,60 +1,64 @@
-//! The second witness of a gateway's life: a key in Redis for each instance. It holds the moment at which the instance
-//! showed itself, by Redis's own clock.
+//! The gateways' heartbeats in Redis: one key for each instance, with the time of its last heartbeat by Redis's clock.
 //!
-//! That moment is asked for first and set in a second step. A server that was frozen in between, and applies the
-//! step late, cannot make the instance look younger than it is.
+//! A gateway first asks for the time, and then sets its key. If Redis freezes between both and applies the write late,
+//! the heartbeat does not look younger than it is.
 
 use std::time::{Duration, Instant};
 
 use redis::pipe;
 
-use super::link::{RedisFailure, RedisLink};
+use super::client::{RedisClient, RedisError};
 
-/// How long a key stays behind whose instance shows itself no more, in milliseconds.
-const KEPT_MS: u64 = 30_000;
+/// How long Redis keeps the key of an instance without heartbeats, in milliseconds.
+const KEY_TTL_MS: u64 = 30_000;
 
-/// A sign of life, as Redis tells of it.
+/// A heartbeat of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sign {
-    /// When it was given, by Redis's clock, in milliseconds since 1970.
+pub struct Heartbeat {
+    /// Its time by Redis's clock, in milliseconds since the Unix epoch.
     pub stamp: u64,
-    /// When it was given, or a little before, by this process's own clock.
+    /// Its time by this process's clock, or a little before.
     pub at: Instant,
 }
 
-/// The gateway's side: shows that the instance is alive. Returns when this was begun.
+impl Heartbeat {
+    /// Returns the heartbeat with this stamp. `redis_now` is Redis's time in its answer to a request that began at
+    /// `started`.
+    ///
+    /// Redis read its clock after `started`. The heartbeat is therefore at least as old as the result says.
+    pub fn from_stamp(stamp: u64, redis_now: u64, started: Instant) -> Option<Self> {
+        let age = Duration::from_millis(redis_now.saturating_sub(stamp));
+        Some(Self { stamp, at: started.checked_sub(age)? })
+    }
+}
+
+/// Writes a heartbeat of a gateway instance. Returns when the write began.
 ///
 /// # Errors
-/// When Redis refused it or did not answer.
-pub async fn show(redis: &RedisLink, instance: &str) -> Result<Instant, RedisFailure> {
-    let begun = Instant::now();
-    let (time,): ((u64, u64),) = redis.ask("show", pipe().cmd("TIME")).await?;
+/// Redis failed or did not answer in time.
+pub async fn write(redis: &RedisClient, instance: &str) -> Result<Instant, RedisError> {
+    let started = Instant::now();
+    let (time,): ((u64, u64),) = redis.query("show", pipe().cmd("TIME")).await?;
     let stamp = milliseconds(time);
     let mut set = pipe();
-    set.cmd("SET").arg(key(instance)).arg(stamp).arg("PXAT").arg(stamp.saturating_add(KEPT_MS)).ignore();
-    let () = redis.ask("show", &set).await?;
-    Ok(begun)
+    set.cmd("SET").arg(key(instance)).arg(stamp).arg("PXAT").arg(stamp.saturating_add(KEY_TTL_MS)).ignore();
+    let () = redis.query("show", &set).await?;
+    Ok(started)
 }
 
-/// A controller's side: the last signs of life of these instances, without those that gave none.
+/// Reads the last heartbeats of these instances. Instances without one are left out.
 ///
 /// # Errors
-/// When Redis refused it or did not answer.
-pub async fn look(redis: &RedisLink, instances: Vec<String>) -> Result<Vec<(String, Sign)>, RedisFailure> {
-    let begun = Instant::now();
+/// Redis failed or did not answer in time.
+pub async fn read(redis: &RedisClient, instances: Vec<String>) -> Result<Vec<(String, Heartbeat)>, RedisError> {
+    let started = Instant::now();
     let keys: Vec<_> = instances.iter().map(|instance| key(instance)).collect();
-    let mut asked = pipe();
-    asked.cmd("TIME").cmd("MGET").arg(keys);
-    let (time, stamps): ((u64, u64), Vec<Option<u64>>) = redis.ask("look", &asked).await?;
-    let told = instances.into_iter().zip(stamps);
-    Ok(told.filter_map(|(instance, stamp)| Some((instance, sign(stamp?, milliseconds(time), begun)?))).collect())
-}
-
-/// What a stamp tells, that Redis gave at `redis_now`, by its own clock, to a request that was `begun` before. Redis took
-/// its time after that: the sign is at least as old as it looks from there.
-pub fn sign(stamp: u64, redis_now: u64, begun: Instant) -> Option<Sign> {
-    let age = Duration::from_millis(redis_now.saturating_sub(stamp));
-    Some(Sign { stamp, at: begun.checked_sub(age)? })
+    let mut request = pipe();
+    request.cmd("TIME").cmd("MGET").arg(keys);
+    let (time, stamps): ((u64, u64), Vec<Option<u64>>) = redis.query("look", &request).await?;
+    let now = milliseconds(time);
+    let stamps = instances.into_iter().zip(stamps);
+    Ok(stamps.filter_map(|(instance, stamp)| Some((instance, Heartbeat::from_stamp(stamp?, now, started)?))).collect())
 }
 
 const fn milliseconds((seconds, micros): (u64, u64)) -> u64 {
@@ -70,11 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sign_is_as_old_as_redis_says() {
-        let begun = Instant::now();
-        let age = |stamp, now| sign(stamp, now, begun).map(|sign| begun - sign.at);
+    fn the_age_of_a_heartbeat_is_counted_by_the_clock_of_redis() {
+        let started = Instant::now();
+        let age = |stamp, now| Heartbeat::from_stamp(stamp, now, started).map(|heartbeat| started - heartbeat.at);
         assert_eq!(age(10_000, 17_500), Some(Duration::from_millis(7_500)));
-        // A clock that was set back makes nothing younger than now.
+        // After Redis's clock was set back, a heartbeat is not in the future.
         assert_eq!(age(10_000, 2_000), Some(Duration::ZERO));
     }
 }

@@ -1,8 +1,8 @@
-//! The connection to Redis, the second witness of a gateway in it, and the orders that pass through it.
+//! The optional Redis: its client, the gateways' heartbeats in it, and the orders that pass through it.
 
+mod client;
 pub mod heartbeat;
-mod link;
 pub mod orders;
 
-pub use link::{REDIS_TIMEOUT, RedisFailure, RedisLink, RedisSettings};
+pub use client::{REDIS_TIMEOUT, RedisClient, RedisError, RedisSettings};
 pub use orders::{EndOrder, OrderedCause};

@@ -1,5 +1,5 @@
-//! Orders to end a session, which a controller sends through Redis to a gateway that may not see the API. An order
-//! that is lost is sent again; the object keeps what was asked for.
+//! Orders to end a session. A controller sends them through Redis to gateways that may not reach the API server. Orders
+//! may be lost: the session's object keeps the request, and the controller sends the order again.
 
 use futures::{Stream, StreamExt, future};
 use redis::pipe;
@@ -7,33 +7,33 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{interval, timeout};
 use tracing::warn;
 
-use super::link::{REDIS_TIMEOUT, RedisFailure, RedisLink};
+use super::client::{REDIS_TIMEOUT, RedisClient, RedisError};
 use crate::lifecycle::{Cause, ORDER_EVERY, RENEW_RETRY};
 
 /// An order to end one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EndOrder {
-    /// The session's name.
+    /// The name of the session.
     pub session: String,
-    /// Why.
+    /// The cause of its end.
     pub cause: OrderedCause,
 }
 
-/// For what somebody can ask that a session end.
+/// The causes that a user can request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
 pub enum OrderedCause {
-    /// Its own user asked for it.
+    /// The session's own user closed it.
     Closed { reason: Option<String> },
-    /// Somebody else did.
+    /// Another user terminated it.
     Terminated { by: String, reason: Option<String> },
-    /// Its object was deleted.
+    /// The session's object was deleted.
     Deleted,
 }
 
 impl OrderedCause {
-    /// The part of `cause` that can be ordered; `None` for what nobody asks for.
+    /// Returns the order for a cause; `None` if no user can request it.
     pub fn of(cause: &Cause) -> Option<Self> {
         match cause.clone() {
             Cause::ApiClosed { reason } => Some(Self::Closed { reason }),
@@ -54,36 +54,40 @@ impl From<OrderedCause> for Cause {
     }
 }
 
-/// Sends an order to an instance.
+/// Publishes an order to an instance. Success does not mean that the gateway received it.
 ///
 /// # Errors
-/// When Redis refused it or did not answer. (Whether the gateway heard it, the session's object will show.)
-pub async fn send(redis: &RedisLink, instance: &str, order: &EndOrder) -> Result<(), RedisFailure> {
+/// Redis failed or did not answer in time.
+pub async fn send(redis: &RedisClient, instance: &str, order: &EndOrder) -> Result<(), RedisError> {
     let Ok(order) = serde_json::to_string(order) else { return Ok(()) };
     let mut publish = pipe();
     publish.cmd("PUBLISH").arg(channel(instance)).arg(order).ignore();
-    redis.ask("order", &publish).await
+    redis.query("order", &publish).await
 }
 
-/// Hands each order for `instance` to `obey`, through all failures of Redis.
-pub async fn follow(redis: &RedisLink, instance: &str, obey: impl Fn(EndOrder)) {
+/// Calls `handle` with each order for `instance`. Never returns: it subscribes again after any failure of Redis.
+pub async fn receive(redis: &RedisClient, instance: &str, handle: impl Fn(EndOrder)) {
     loop {
         if let Ok((sink, messages)) = redis.subscribe(&channel(instance)).await {
-            let orders = messages.filter_map(|message| future::ready(order(message.get_payload_bytes())));
-            listen(sink, orders, &obey).await;
+            let orders = messages.filter_map(|message| future::ready(parse(message.get_payload_bytes())));
+            receive_from(sink, orders, &handle).await;
         }
         tokio::time::sleep(RENEW_RETRY).await;
     }
 }
 
-/// Listens until the connection is dead.
-async fn listen(mut sink: redis::aio::PubSubSink, orders: impl Stream<Item = EndOrder>, obey: &impl Fn(EndOrder)) {
+/// Receives orders until the connection is dead.
+async fn receive_from(
+    mut sink: redis::aio::PubSubSink,
+    orders: impl Stream<Item = EndOrder>,
+    handle: &impl Fn(EndOrder),
+) {
     let mut orders = std::pin::pin!(orders);
     let mut pings = interval(ORDER_EVERY);
     loop {
         tokio::select! {
             order = orders.next() => match order {
-                Some(order) => obey(order),
+                Some(order) => handle(order),
                 None => return,
             },
             _ = pings.tick() => {
@@ -95,8 +99,8 @@ async fn listen(mut sink: redis::aio::PubSubSink, orders: impl Stream<Item = End
     }
 }
 
-fn order(payload: &[u8]) -> Option<EndOrder> {
-    serde_json::from_slice(payload).inspect_err(|error| warn!(%error, "an order that cannot be read")).ok()
+fn parse(payload: &[u8]) -> Option<EndOrder> {
+    serde_json::from_slice(payload).inspect_err(|error| warn!(%error, "malformed order from Redis ignored")).ok()
 }
 
 fn channel(instance: &str) -> String {
@@ -108,17 +112,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_arrives_as_it_was_sent() {
+    fn an_order_round_trips() {
         for cause in [
             Cause::ApiClosed { reason: None },
             Cause::Terminated { by: "ops".into(), reason: Some("维护".into()) },
             Cause::Deleted,
         ] {
             let sent = EndOrder { session: "alice-web-1-abc".into(), cause: OrderedCause::of(&cause).unwrap() };
-            let heard = order(serde_json::to_string(&sent).unwrap().as_bytes()).unwrap();
-            assert_eq!((heard.session, Cause::from(heard.cause)), (sent.session, cause));
+            let received = parse(serde_json::to_string(&sent).unwrap().as_bytes()).unwrap();
+            assert_eq!((received.session, Cause::from(received.cause)), (sent.session, cause));
         }
         assert_eq!(OrderedCause::of(&Cause::GatewayLost), None);
-        assert_eq!(order(b"{}"), None);
+        assert_eq!(parse(b"{}"), None);
     }
 }

@@ -75,7 +75,7 @@ async fn a_browser_gets_a_cookie_for_a_token_and_every_console_knows_it() {
     let out = signed_in.post("/auth/out", json!({})).await;
     assert_eq!((out.status, cookie(&out.headers).as_str()), (StatusCode::NO_CONTENT, "__Host-bastion="));
     let forged = page_of(&one, "__Host-bastion=AAAA").await.get("/api/v1/me").await;
-    refused(&forged, StatusCode::UNAUTHORIZED, "you are signed in no longer");
+    refused(&forged, StatusCode::UNAUTHORIZED, "you are no longer signed in");
     for console in [&one, &another] {
         let log = console.process.stderr();
         assert!(!log.contains(&token) && !log.contains("__Host-bastion="), "no secret is logged");
@@ -141,7 +141,7 @@ async fn a_console_knows_the_pages_of_its_public_url_whatever_is_before_it_makes
     assert_eq!(me["terminal_origin"], "https://terminal.example.com:8443");
     assert_eq!((&me["bastion_user"], &me["rights"]["connect"]["allowed"]), (&Value::Null, &json!(false)));
     let reason = me["rights"]["connect"]["reason"].as_str().expect("a reason");
-    assert!(reason.contains("no BastionUser stands for"), "{reason}");
+    assert!(reason.contains("no BastionUser has spec.subject"), "{reason}");
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn an_end_that_the_api_server_refuses_is_not_asked_for(#[case] reason: &st
     let name = open.session.name_any();
     keep(namespace, &name, reason).await;
     let answer = browser(&console, &token).await.post(&termination_of(&open.session), json!({"reason": "noon"})).await;
-    refused(&answer, StatusCode::UNPROCESSABLE_ENTITY, &format!("the end of session {name} could not be asked for: "));
+    refused(&answer, StatusCode::UNPROCESSABLE_ENTITY, &format!("the end of session {name} could not be requested: "));
     assert!(answer.error().contains(KEPT), "{answer:?}");
     let failures = metric(console.http, "bastion_console_failures_total{reason=\"not_asked\"}").await;
     assert_eq!(failures, Some(1.0));

@@ -262,7 +262,7 @@ async fn a_program_whose_settings_are_wrong_names_the_flag_and_stops() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     for (url, file, words) in [
-        ("mysql://bastion:hunter2@db/audit", None, "--audit-url holds a password"),
+        ("mysql://bastion:hunter2@db/audit", None, "--audit-url contains a password"),
         ("mongodb://db/audit", None, "--audit-url: write sqlite:// and"),
         ("mysql://bastion@db/audit", Some("/nowhere"), "--audit-password-file /nowhere: No such file"),
     ] {

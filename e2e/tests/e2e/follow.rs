@@ -112,7 +112,7 @@ async fn who_follows_types_nothing() {
         follower.sees("before").await;
         follower.says(said).await;
         let close = follower.closed().await.expect("a close frame");
-        assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "a session that is followed takes no input"));
+        assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "an observed session takes no input"));
     }
     ssh.say("echo af''ter").await;
     ssh.shows("after").await;
@@ -204,9 +204,9 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
             bastion.namespace.token("bastion-controller", "bastion-gateway").await,
             Some(may.clone()),
             StatusCode::FORBIDDEN,
-            "consoles alone",
+            "only consoles may",
         ),
-        (good.clone(), None, StatusCode::BAD_REQUEST, "not said who"),
+        (good.clone(), None, StatusCode::BAD_REQUEST, "does not name the observer"),
         (good.clone(), Some(json!({"username": "somebody"})), StatusCode::FORBIDDEN, "may not get"),
         (good.clone(), Some(may), StatusCode::UPGRADE_REQUIRED, "WebSocket"),
     ] {

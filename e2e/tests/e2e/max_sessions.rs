@@ -9,7 +9,7 @@ use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::process::Process;
 use bastion_e2e::{Bastion, Gateway, PROMPT_BOUND, eventually, patience};
 
-const REFUSED: &str = "bastion: you have as many sessions as you may, 2; end one of them and try again";
+const REFUSED: &str = "bastion: you have reached your limit of sessions, 2; end one of them and try again";
 
 async fn bastion() -> (Bastion, Gateway) {
     let spec = json!({"groups": [PEOPLE], "maxSessions": 2});
@@ -57,7 +57,7 @@ async fn of_many_at_once_as_many_stay_as_may() {
             ssh.finish(PROMPT_BOUND).await;
         } else {
             assert!(
-                ssh.stdout().is_empty() && ssh.stderr().contains("as many sessions as you may, 2"),
+                ssh.stdout().is_empty() && ssh.stderr().contains("your limit of sessions, 2"),
                 "{}",
                 ssh.last_words()
             );

@@ -107,7 +107,7 @@ async fn a_load_balancer_that_does_not_tell_is_turned_away() {
     assert_eq!(counted, 1);
     let log = bastion.gateway.process.stderr();
     assert!(
-        log.contains("where they come from was not said") && log.contains("no header of the PROXY protocol"),
+        log.contains("the load balancer sent no client address") && log.contains("no header of the PROXY protocol"),
         "{log}"
     );
 }

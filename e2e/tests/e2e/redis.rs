@@ -152,7 +152,7 @@ async fn an_order_that_nobody_gave_in_the_cluster_is_ignored() {
         json!({"session": alice.session.name_any(), "cause": {"type": "terminated", "by": "admin"}}).to_string();
     eventually(patience(), "the gateway has heard the order", async || {
         let heard: i64 = redis.ask(&["PUBLISH", &channel, &forged]).await?;
-        let noticed = gateway.process.stderr().contains("that nobody gave in the cluster is ignored");
+        let noticed = gateway.process.stderr().contains("the session's object requests no end");
         if heard == 1 && noticed { Ok(()) } else { Err(format!("{heard} heard it, noticed: {noticed}")) }
     })
     .await;

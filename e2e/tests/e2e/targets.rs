@@ -372,7 +372,7 @@ async fn jump(bastion: &Bastion, by_way_of: &str, to: &str) -> Outcome {
 async fn who_takes_the_gateway_for_a_jump_host_reads_what_to_type() {
     let bastion = Bastion::with(async |namespace, _| namespace.user_with("stranger", json!({})).await).await;
     let (login, port) = (&bastion.sshd.login, bastion.sshd.port);
-    let instead = "bastion: this is no jump host, it signs in to targets itself; without -J, type: ssh ";
+    let instead = "bastion: this is not a jump host; it signs in to targets itself. Without -J, type: ssh ";
     for (by_way_of, to, words) in [
         ("alice@gateway", "root@web-1".to_owned(), format!("{instead}alice+{login}@web-1@GATEWAY")),
         ("alice@gateway", format!("ssh://127.0.0.1:{port}"), format!("{instead}alice+{login}@web-1@GATEWAY")),

@@ -243,7 +243,7 @@ async fn what_a_page_of_ours_would_not_do_is_refused() {
     let (mut page, session) = open(&bastion, WEB_1).await;
     page.says(json!({"type": "shell"})).await;
     let close = page.closed().await.expect("a close frame");
-    assert!(close.reason.contains("says what it cannot say"), "{close:?}");
+    assert!(close.reason.contains("sends an unknown message"), "{close:?}");
     bastion.watch.ended(&session, Reason::ClientDisconnected).await;
 }
 
@@ -307,7 +307,7 @@ async fn a_page_asks_for_the_factors_that_the_cluster_does_not_vouch_for() {
     let mut page = TerminalPage::open(bastion.gateway.web, WEB_1, &[token(&bastion.namespace)]).await;
     page.shows("code").await;
     page.types("000000").await;
-    page.shows("that is not it").await;
+    page.shows("wrong answer").await;
     assert!(!page.text().contains("000000"), "an answer is not shown: {}", page.text());
     page.types(&second_factors::code(0)).await;
     page.told("session").await;

@@ -1,32 +1,31 @@
-//! How many pages each person has open, so that nobody takes the places of all.
+//! Limits the pages that each user has open, so that no user takes the WebSockets of all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many pages somebody may have open.
-const MOST: usize = 250;
+const MAX_PAGES_PER_USER: usize = 250;
 
-/// Who has how many pages open. Clones are the same.
+/// The number of open pages of each user. Clones share the numbers.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionQuota(Arc<Mutex<HashMap<String, usize>>>);
 
 impl ConnectionQuota {
-    /// Somebody opens one more. Whether they may; then they have to leave it again.
-    pub fn enter(&self, who: &str) -> bool {
+    /// Counts one more page of a user. Returns `false` if the user has 250 already; otherwise call [`Self::release`] later.
+    pub fn try_acquire(&self, user: &str) -> bool {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pages = open.entry(who.to_owned()).or_default();
-        let may = *pages < MOST;
-        *pages += usize::from(may);
-        may
+        let pages = open.entry(user.to_owned()).or_default();
+        let acquired = *pages < MAX_PAGES_PER_USER;
+        *pages += usize::from(acquired);
+        acquired
     }
 
-    /// Somebody closes one.
-    pub fn leave(&self, who: &str) {
+    /// Counts one page less of a user.
+    pub fn release(&self, user: &str) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pages) = open.get_mut(who) {
+        if let Some(pages) = open.get_mut(user) {
             *pages -= 1;
             if *pages == 0 {
-                open.remove(who);
+                open.remove(user);
             }
         }
     }
@@ -37,18 +36,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_takes_the_places_of_all() {
+    fn each_user_has_a_limit_of_open_pages() {
         let quota = ConnectionQuota::default();
-        for _ in 0..MOST {
-            assert!(quota.enter("a"));
+        for _ in 0..MAX_PAGES_PER_USER {
+            assert!(quota.try_acquire("a"));
         }
-        assert!(!quota.enter("a") && quota.enter("b"));
-        quota.leave("a");
-        assert!(quota.enter("a") && !quota.enter("a"));
-        for _ in 0..MOST {
-            quota.leave("a");
+        assert!(!quota.try_acquire("a") && quota.try_acquire("b"));
+        quota.release("a");
+        assert!(quota.try_acquire("a") && !quota.try_acquire("a"));
+        for _ in 0..MAX_PAGES_PER_USER {
+            quota.release("a");
         }
-        quota.leave("b");
+        quota.release("b");
         assert!(quota.0.lock().unwrap().is_empty());
     }
 }

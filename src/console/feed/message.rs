@@ -1,4 +1,4 @@
-//! What a page is told, as text. It is written once for all pages; each adds only its own number.
+//! The messages of the feed. Deltas are serialized once for all pages; each page only adds its sequence number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use serde_json::json;
 
 use super::state::{Change, Delta};
 use crate::console::access::Visibility;
-use crate::console::activity::{Activity, Seen};
+use crate::console::activity::{Activity, Reading};
 use crate::console::view::Session;
 
-/// How many sessions are in one message of a snapshot. A slow page holds no more of it at a time.
-const PART: usize = 500;
+/// The maximum number of sessions in one message of a snapshot, which bounds what a slow page buffers.
+const PART_SIZE: usize = 500;
 
-/// A delta without its number.
+/// A serialized delta without its sequence number.
 #[derive(Clone, Debug)]
 pub struct EncodedDelta {
-    /// The Kubernetes user name that the session's user stands for.
+    /// The Kubernetes user name of the session's user.
     pub subject: String,
-    /// The message but for its beginning.
+    /// The message after its sequence number.
     rest: String,
 }
 
@@ -35,7 +35,7 @@ struct Message<'a> {
 }
 
 impl EncodedDelta {
-    /// A change, told at a moment.
+    /// Serializes a delta with a timestamp.
     pub fn new(delta: &Delta, now: Timestamp) -> Self {
         let kind = match delta.change {
             Change::Start => "session_start",
@@ -48,42 +48,43 @@ impl EncodedDelta {
         Self { subject: session.subject.clone(), rest: text.trim_start_matches('{').to_owned() }
     }
 
-    /// The whole message of a page to which this is the delta of this number since its snapshot.
+    /// Returns the message for a page to which this is delta number `sequence` since its snapshot.
     pub fn numbered(&self, sequence: u64) -> Utf8Bytes {
         format!("{{\"sequence\":{sequence},{}", self.rest).into()
     }
 }
 
-/// A snapshot, in as many messages as it takes. Deltas behind it are numbered from 1. It says whose sessions it would have, so
-/// that nobody takes one for ended that they see no longer.
+/// Returns the messages of a snapshot, at least one. The deltas that follow are numbered from 1. The messages name the user
+/// they are limited to, so that a page does not mistake hidden sessions for ended ones.
 pub fn snapshot(sessions: &[Arc<Session>], live: bool, visibility: &Visibility, now: Timestamp) -> Arc<[Utf8Bytes]> {
     let subject = match visibility {
         Visibility::All => None,
         Visibility::Own(subject) => Some(subject),
     };
-    let parts = sessions.len().div_ceil(PART).max(1);
+    let parts = sessions.len().div_ceil(PART_SIZE).max(1);
     let part = |number: usize| {
-        let from = (number * PART).min(sessions.len());
-        let sessions: Vec<&Session> = sessions[from..].iter().take(PART).map(Arc::as_ref).collect();
+        let from = (number * PART_SIZE).min(sessions.len());
+        let sessions: Vec<&Session> = sessions[from..].iter().take(PART_SIZE).map(Arc::as_ref).collect();
         json!({"type": "snapshot", "sequence": 0, "timestamp": now.to_string(),
             "data": {"live": live, "subject": subject, "part": number + 1, "parts": parts, "sessions": sessions}})
     };
     (0..parts).map(|number| part(number).to_string().into()).collect()
 }
 
-/// That all is well, and how many deltas there have been.
+/// Returns a heartbeat with the number of deltas so far.
 pub fn heartbeat(sequence: u64, now: Timestamp) -> Utf8Bytes {
     json!({"type": "heartbeat", "sequence": sequence, "timestamp": now.to_string()}).to_string().into()
 }
 
-/// That what the page shows may be old, until a snapshot comes.
+/// Returns the message that the page may be outdated until the next snapshot.
 pub fn stale(sequence: u64, now: Timestamp) -> Utf8Bytes {
     json!({"type": "stale", "sequence": sequence, "timestamp": now.to_string()}).to_string().into()
 }
 
-/// What sessions do just now.
-pub fn activity(sequence: u64, seen: &BTreeMap<String, Seen>, now: Timestamp) -> Utf8Bytes {
-    let activity: BTreeMap<_, Activity> = seen.iter().map(|(name, seen)| (name, seen.activity(now))).collect();
+/// Returns the message with the activity of sessions, by name.
+pub fn activity(sequence: u64, readings: &BTreeMap<String, Reading>, now: Timestamp) -> Utf8Bytes {
+    let activity: BTreeMap<_, Activity> =
+        readings.iter().map(|(name, reading)| (name, reading.activity(now))).collect();
     json!({"type": "activity", "sequence": sequence, "timestamp": now.to_string(), "data": activity}).to_string().into()
 }
 
@@ -95,10 +96,10 @@ mod tests {
     use crate::audit::samples::{active, ended};
 
     #[test]
-    fn a_delta_has_its_number_and_the_session() {
+    fn a_delta_has_its_sequence_number_and_the_session() {
         let delta = Delta { change: Change::End, session: Arc::new(Session::from(&ended("a"))) };
-        let told = EncodedDelta::new(&delta, "2026-01-02T04:04:06Z".parse().unwrap());
-        let message: Value = serde_json::from_str(&told.numbered(7)).unwrap();
+        let encoded = EncodedDelta::new(&delta, "2026-01-02T04:04:06Z".parse().unwrap());
+        let message: Value = serde_json::from_str(&encoded.numbered(7)).unwrap();
         assert_eq!(message["sequence"], 7);
         assert_eq!((&message["type"], &message["session_id"]), (&json!("session_end"), &json!("a")));
         assert_eq!(message["timestamp"], "2026-01-02T04:04:06Z");
@@ -108,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_says_whose_sessions_it_would_have() {
+    fn a_snapshot_names_the_user_it_is_limited_to() {
         let messages = snapshot(&[], true, &Visibility::Own("alice".to_owned()), Timestamp::UNIX_EPOCH);
         let message: Value = serde_json::from_str(&messages[0]).unwrap();
         assert_eq!(message["data"]["subject"], "alice");
     }
 
     #[test]
-    fn a_snapshot_comes_in_parts_that_are_the_whole() {
+    fn the_parts_of_a_snapshot_are_complete() {
         for (count, parts) in [(0, 1), (1, 1), (500, 1), (501, 2), (1200, 3)] {
             let sessions: Vec<_> = (0..count).map(|it| Arc::new(Session::from(&active(&it.to_string())))).collect();
             let messages = snapshot(&sessions, true, &Visibility::All, Timestamp::UNIX_EPOCH);

@@ -1,4 +1,4 @@
-//! One page: a WebSocket that is told what changes, for as long as its person may see it.
+//! One page of the feed: a WebSocket that receives the changes its user may see.
 
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
@@ -20,57 +20,57 @@ use tracing::debug;
 use super::{FeedEvent, message};
 use crate::console::Console;
 use crate::console::access::Visibility;
-use crate::console::activity::Seen;
-use crate::console::failure::{Failure, Refusals};
+use crate::console::activity::Reading;
+use crate::console::api_error::{ApiError, ErrorResponses};
 use crate::console::rights_watch::RightsWatch;
+use crate::console::state::Auth;
 use crate::http::Credentials;
-use crate::http::websocket::{HEARTBEAT, PATIENCE, SILENCE, close};
+use crate::http::websocket::{PEER_TIMEOUT, PING_INTERVAL, SEND_TIMEOUT, close_frame};
 use crate::metrics::{METRICS, SnapshotLabels};
 
-/// What the page says that it speaks, and is told that it does.
+/// The WebSocket subprotocol of the feed.
 const PROTOCOL: &str = "feed.bastion.dev";
-/// No page has more to say.
-const LONGEST_MESSAGE: usize = 64 * 1024;
-/// How many sessions a page may have on its screen.
-const MOST_WATCHED: usize = 200;
-/// From one look at what they do to the next.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The maximum size of a page's message, in bytes.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// How many sessions a page may watch the activity of.
+const MAX_WATCHED: usize = 200;
+const ACTIVITY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a page is left.
-enum Bye {
-    /// It has left itself, or its network has.
-    Gone,
-    /// The console ends.
-    Leaving,
-    /// It answers nothing, or takes nothing.
-    Silent,
-    /// The person has as many open as they may.
-    Crowded,
-    /// The person may see it no longer.
-    Refused(Failure),
+/// Why a page's WebSocket closes.
+enum CloseReason {
+    /// The page closed it, or its network failed.
+    Disconnected,
+    /// The console shuts down.
+    Shutdown,
+    /// The page neither reads nor answers.
+    Unresponsive,
+    /// The user has the maximum number of pages open.
+    TooManyPages,
+    /// The user's rights or credentials were revoked.
+    Forbidden(ApiError),
 }
 
-/// The sessions that are open, as they come and go, over a WebSocket: a snapshot, in one message or more, then deltas numbered
-/// from 1. A page that cannot follow, and every page after an interruption of the console's own watch, gets another snapshot.
-/// The token comes as in the other routes, or as Kubernetes takes it: as the WebSocket subprotocol
-/// `base64url.bearer.authorization.k8s.io.TOKEN`, the token in base64url without padding, beside `feed.bastion.dev`.
-#[utoipa::path(get, path = "/api/v1/feed", responses((status = 101, description = "The feed begins"), Refusals))]
+/// Sends the open sessions over a WebSocket: a snapshot in one or more messages, then deltas numbered from 1. A page that falls
+/// behind gets a new snapshot, and so does every page after the console's own watch was interrupted. The token is sent as for
+/// the other routes, or as for Kubernetes: as the WebSocket subprotocol `base64url.bearer.authorization.k8s.io.TOKEN`, with the
+/// token in base64url without padding, beside `feed.bastion.dev`.
+#[utoipa::path(get, path = "/api/v1/feed", responses((status = 101, description = "The feed begins"), ErrorResponses))]
 pub async fn feed(
     State(console): State<Console>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, Failure> {
-    console.origins.check(&headers)?;
-    let credentials = Credentials::of_socket(&headers)?;
-    let caller = console.authenticator.known(&credentials).await?;
-    let visibility = console.authorizer.visibility(&caller).await?;
-    let upgrade = upgrade.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
-    let place = console.places.clone().try_acquire_owned().map_err(|_| Failure::Full)?;
-    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(LONGEST_MESSAGE);
+) -> Result<Response, ApiError> {
+    console.auth.origins.check(&headers)?;
+    let credentials = Credentials::from_websocket(&headers)?;
+    let caller = console.auth.authenticator.verify(&credentials).await?;
+    let visibility = console.auth.authorizer.visibility(&caller).await?;
+    let upgrade = upgrade.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
+    let permit = console.limits.sockets.clone().try_acquire_owned().map_err(|_| ApiError::Full)?;
+    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(MAX_MESSAGE_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
         METRICS.console_pages.inc();
-        debug!(who = caller.name, "a page is open");
-        let quota = console.quota.clone();
+        debug!(who = caller.name, "opened a page of the feed");
+        let quota = console.limits.pages_per_user.clone();
         let page = Page {
             socket,
             console,
@@ -78,16 +78,16 @@ pub async fn feed(
             visibility,
             sequence: 0,
             watched: HashSet::new(),
-            told: BTreeMap::new(),
+            sent_activity: BTreeMap::new(),
         };
-        if quota.enter(&caller.name) {
+        if quota.try_acquire(&caller.name) {
             page.run().await;
-            quota.leave(&caller.name);
+            quota.release(&caller.name);
         } else {
-            page.part(Bye::Crowded).await;
+            page.close(CloseReason::TooManyPages).await;
         }
         METRICS.console_pages.dec();
-        drop(place);
+        drop(permit);
     }))
 }
 
@@ -98,153 +98,154 @@ struct Page {
     visibility: Visibility,
     /// How many deltas there were since the last snapshot.
     sequence: u64,
-    /// The names of the sessions that are on the screen.
+    /// The names of the sessions whose activity the page shows.
     watched: HashSet<String>,
-    /// What was last told of them.
-    told: BTreeMap<String, Seen>,
+    /// The activity that was sent last.
+    sent_activity: BTreeMap<String, Reading>,
 }
 
-/// What a page says.
+/// A message of a page.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Said {
-    /// What is on its screen, so that it is told what happens there.
+enum Request {
+    /// Subscribes to the activity of these sessions, instead of the previous ones.
     Watch { names: Vec<String> },
 }
 
 impl Page {
     async fn run(mut self) {
-        let Err(bye) = self.follow().await;
-        self.part(bye).await;
+        let Err(reason) = self.serve().await;
+        self.close(reason).await;
     }
 
-    /// Closes it, with the reason.
-    async fn part(mut self, bye: Bye) {
-        let (code, reason) = match bye {
-            Bye::Gone => return,
-            Bye::Leaving => (close_code::AWAY, "this console ends; connect again".to_owned()),
-            Bye::Silent => (close_code::AGAIN, "no sign of life; connect again".to_owned()),
-            Bye::Crowded => (close_code::AGAIN, "you have as many pages open as you may".to_owned()),
-            Bye::Refused(failure) => (close_code::POLICY, failure.to_string()),
+    async fn close(mut self, reason: CloseReason) {
+        let (code, text) = match reason {
+            CloseReason::Disconnected => return,
+            CloseReason::Shutdown => (close_code::AWAY, "the console shuts down; connect again".to_owned()),
+            CloseReason::Unresponsive => (close_code::AGAIN, "the page did not respond; connect again".to_owned()),
+            CloseReason::TooManyPages => (close_code::AGAIN, "you have the maximum number of pages open".to_owned()),
+            CloseReason::Forbidden(error) => (close_code::POLICY, error.to_string()),
         };
-        let _ = timeout(PATIENCE, self.socket.send(close(code, reason))).await;
+        let _ = timeout(SEND_TIMEOUT, self.socket.send(close_frame(code, text))).await;
     }
 
-    /// Tells the page everything, and listens to it, until there is an end of it.
-    async fn follow(&mut self) -> Result<Infallible, Bye> {
+    /// Sends the feed and handles the page's messages until the WebSocket must close.
+    async fn serve(&mut self) -> Result<Infallible, CloseReason> {
         let stop = self.console.stop.clone();
         let (console, credentials) = (self.console.clone(), self.credentials.clone());
-        let mut news = self.show("opened").await?;
-        let mut rights = pin!(another_sight(&console, &credentials, self.visibility.clone()));
-        let (mut heartbeat, mut looks) = (interval(HEARTBEAT), interval(LOOK_EVERY));
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut events = self.send_snapshot("opened").await?;
+        let mut rights = pin!(changed_visibility(&console, &credentials, self.visibility.clone()));
+        let (mut heartbeat, mut activity) = (interval(PING_INTERVAL), interval(ACTIVITY_INTERVAL));
+        activity.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_received = Instant::now();
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(Bye::Leaving),
-                said = self.socket.recv() => match said {
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Bye::Gone),
-                    Some(Ok(said)) => {
-                        heard = Instant::now();
-                        self.heed(&said);
+                () = stop.cancelled() => return Err(CloseReason::Shutdown),
+                received = self.socket.recv() => match received {
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(CloseReason::Disconnected),
+                    Some(Ok(message)) => {
+                        last_received = Instant::now();
+                        self.handle(&message);
                     }
                 },
                 visibility = &mut rights => {
-                    self.visibility = visibility.map_err(Bye::Refused)?;
-                    rights.set(another_sight(&console, &credentials, self.visibility.clone()));
-                    news = self.show("rights").await?;
+                    self.visibility = visibility.map_err(CloseReason::Forbidden)?;
+                    rights.set(changed_visibility(&console, &credentials, self.visibility.clone()));
+                    events = self.send_snapshot("rights").await?;
                 }
-                _ = looks.tick(), if !self.watched.is_empty() => self.look().await?,
+                _ = activity.tick(), if !self.watched.is_empty() => self.send_activity().await?,
                 _ = heartbeat.tick() => {
-                    if heard.elapsed() > SILENCE {
-                        return Err(Bye::Silent);
+                    if last_received.elapsed() > PEER_TIMEOUT {
+                        return Err(CloseReason::Unresponsive);
                     }
-                    let alive = message::heartbeat(self.sequence, Timestamp::now());
-                    self.send(vec![Message::Ping(vec![].into()), Message::Text(alive)]).await?;
+                    let heartbeat = message::heartbeat(self.sequence, Timestamp::now());
+                    self.send(vec![Message::Ping(vec![].into()), Message::Text(heartbeat)]).await?;
                 }
-                told = news.recv() => match told {
-                    Ok(FeedEvent::Changes(changes)) => self.tell(&changes).await?,
-                    Ok(FeedEvent::Stale) => self.say(message::stale(self.sequence, Timestamp::now())).await?,
-                    Ok(FeedEvent::Reset) => news = self.show("reset").await?,
-                    Err(RecvError::Lagged(_)) => news = self.show("slow").await?,
-                    Err(RecvError::Closed) => return Err(Bye::Leaving),
+                event = events.recv() => match event {
+                    Ok(FeedEvent::Changes(changes)) => self.send_changes(&changes).await?,
+                    Ok(FeedEvent::Stale) => self.send_text(message::stale(self.sequence, Timestamp::now())).await?,
+                    Ok(FeedEvent::Reset) => events = self.send_snapshot("reset").await?,
+                    Err(RecvError::Lagged(_)) => events = self.send_snapshot("slow").await?,
+                    Err(RecvError::Closed) => return Err(CloseReason::Shutdown),
                 },
             }
         }
     }
 
-    /// Shows all that the person may see. What comes is told after it.
-    async fn show(&mut self, cause: &'static str) -> Result<broadcast::Receiver<FeedEvent>, Bye> {
+    /// Sends a snapshot. Returns the receiver of the events after it.
+    async fn send_snapshot(&mut self, cause: &'static str) -> Result<broadcast::Receiver<FeedEvent>, CloseReason> {
         METRICS.console_snapshots.get_or_create(&SnapshotLabels { cause }).inc();
-        let (snapshot, news) = self.console.feed.open(&self.visibility);
+        let (snapshot, events) = self.console.feed.subscribe(&self.visibility);
         self.sequence = 0;
         for part in snapshot.iter() {
-            self.say(part.clone()).await?;
+            self.send_text(part.clone()).await?;
         }
-        Ok(news)
+        Ok(events)
     }
 
-    /// Takes note of what a page says. What it should not say is nothing.
-    fn heed(&mut self, said: &Message) {
-        let Message::Text(text) = said else { return };
-        if let (Some(_), Ok(Said::Watch { names })) = (&self.console.hot, serde_json::from_str(text)) {
-            self.watched = names.into_iter().take(MOST_WATCHED).collect();
-            self.told.clear();
+    /// Handles a message of the page. Ignores unknown messages.
+    fn handle(&mut self, message: &Message) {
+        let Message::Text(text) = message else { return };
+        if let (Some(_), Ok(Request::Watch { names })) = (&self.console.activity, serde_json::from_str(text)) {
+            self.watched = names.into_iter().take(MAX_WATCHED).collect();
+            self.sent_activity.clear();
         }
     }
 
-    /// Tells what the sessions on the screen do, where that is another than before.
-    async fn look(&mut self) -> Result<(), Bye> {
-        let Some(hot) = self.console.hot.clone() else { return Ok(()) };
-        let known = self.console.feed.known(&self.watched, &self.visibility);
-        let seen = hot.of(&known).await;
-        if seen == self.told {
+    /// Sends the activity of the watched sessions if it has changed.
+    async fn send_activity(&mut self) -> Result<(), CloseReason> {
+        let Some(reader) = self.console.activity.clone() else { return Ok(()) };
+        let visible = self.console.feed.visible(&self.watched, &self.visibility);
+        let activity = reader.read(&visible).await;
+        if activity == self.sent_activity {
             return Ok(());
         }
-        self.told = seen;
-        self.say(message::activity(self.sequence, &self.told, Timestamp::now())).await
+        self.sent_activity = activity;
+        self.send_text(message::activity(self.sequence, &self.sent_activity, Timestamp::now())).await
     }
 
-    async fn tell(&mut self, changes: &[message::EncodedDelta]) -> Result<(), Bye> {
+    /// Sends the changes that the user may see.
+    async fn send_changes(&mut self, changes: &[message::EncodedDelta]) -> Result<(), CloseReason> {
         let mut messages = Vec::new();
-        for told in changes.iter().filter(|told| self.visibility.has(&told.subject)) {
+        for delta in changes.iter().filter(|delta| self.visibility.includes(&delta.subject)) {
             self.sequence += 1;
-            messages.push(Message::Text(told.numbered(self.sequence)));
+            messages.push(Message::Text(delta.numbered(self.sequence)));
         }
         self.send(messages).await
     }
 
-    async fn say(&mut self, text: Utf8Bytes) -> Result<(), Bye> {
+    async fn send_text(&mut self, text: Utf8Bytes) -> Result<(), CloseReason> {
         self.send(vec![Message::Text(text)]).await
     }
 
-    async fn send(&mut self, messages: Vec<Message>) -> Result<(), Bye> {
+    async fn send(&mut self, messages: Vec<Message>) -> Result<(), CloseReason> {
         let sending = async {
             for message in messages {
                 self.socket.feed(message).await?;
             }
             self.socket.flush().await
         };
-        match timeout(PATIENCE, sending).await {
-            Ok(sent) => sent.map_err(|_| Bye::Gone),
-            Err(_) => Err(Bye::Silent),
+        match timeout(SEND_TIMEOUT, sending).await {
+            Ok(sent) => sent.map_err(|_| CloseReason::Disconnected),
+            Err(_) => Err(CloseReason::Unresponsive),
         }
     }
 }
 
-/// Waits until a person sees others.
-async fn another_sight(
+/// Waits until the user's visibility changes, and returns the new one.
+async fn changed_visibility(
     console: &Console,
     credentials: &Credentials,
     visibility: Visibility,
-) -> Result<Visibility, Failure> {
+) -> Result<Visibility, ApiError> {
     let mut watch = RightsWatch::new();
     loop {
-        watch.pause().await;
-        let now = async { console.authorizer.visibility(&console.authenticator.known(credentials).await?).await };
-        let other = now.await.map(|now| Some(now).filter(|now| *now != visibility));
-        if let Some(changed) = watch.consider(other) {
+        watch.wait().await;
+        let Auth { authenticator, authorizer, .. } = &console.auth;
+        let check = async { authorizer.visibility(&authenticator.verify(credentials).await?).await };
+        let check = check.await.map(|now| Some(now).filter(|now| *now != visibility));
+        if let Some(changed) = watch.evaluate(check) {
             return changed;
         }
     }

@@ -1,5 +1,4 @@
-//! What the pages show, and how that changes: pure. What the watch says waits until the next batch, so that many changes
-//! of one session within a moment are one.
+//! The sessions that pages show, and their changes. Changes wait for the next batch, which merges those of one session.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,74 +6,76 @@ use std::sync::Arc;
 use crate::console::access::Visibility;
 use crate::console::view::Session;
 
-/// The sessions that are open: as the pages show them, and what has changed since.
+/// The open sessions as pages show them, by uid, and the changes since.
 #[derive(Debug, Default)]
 pub struct FeedState {
     shown: BTreeMap<String, Arc<Session>>,
-    waiting: BTreeMap<String, Waiting>,
+    pending: BTreeMap<String, Pending>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Pending {
     session: Session,
     open: bool,
 }
 
-/// What becomes of a session on a page.
+/// How a session changes on a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It comes.
+    /// The session appears.
     Start,
-    /// It stays, and is not as it was.
+    /// The session stays, with other fields.
     Update,
-    /// It goes.
+    /// The session disappears.
     End,
 }
 
-/// One change of one session, which is as it is now.
+/// One change of one session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delta {
     pub change: Change,
+    /// The session after the change.
     pub session: Arc<Session>,
 }
 
 impl FeedState {
-    /// Begins anew, with all sessions that there are.
+    /// Replaces all sessions.
     pub fn reset(&mut self, sessions: Vec<Session>) {
-        self.waiting.clear();
+        self.pending.clear();
         let open = sessions.into_iter().filter(is_open);
         self.shown = open.map(|session| (session.session_id.clone(), Arc::new(session))).collect();
     }
 
-    /// Takes note of a session as it is now; `gone` says that its object is no more. Returns whether that may be news.
-    pub fn observe(&mut self, session: Session, gone: bool) -> bool {
-        let open = is_open(&session) && !gone;
-        // What ended before anybody looked is no news, however often its object still changes.
-        if !open && !self.shown.contains_key(&session.session_id) && !self.waiting.contains_key(&session.session_id) {
+    /// Records the current state of a session; `deleted` means that its object was deleted. Returns whether a change may
+    /// be pending.
+    pub fn observe(&mut self, session: Session, deleted: bool) -> bool {
+        let open = is_open(&session) && !deleted;
+        // The objects of sessions that ended earlier may still change; pages do not show them.
+        if !open && !self.shown.contains_key(&session.session_id) && !self.pending.contains_key(&session.session_id) {
             return false;
         }
-        self.waiting.insert(session.session_id.clone(), Waiting { session, open });
+        self.pending.insert(session.session_id.clone(), Pending { session, open });
         true
     }
 
-    /// Notes that the object of a session was deleted. Returns whether pages may have to be told.
-    pub fn gone(&mut self, id: &str) -> bool {
-        let waiting = self.waiting.get(id).map(|waiting| waiting.session.clone());
-        waiting.or_else(|| self.shown(id)).is_some_and(|session| self.observe(session, true))
+    /// Records that the object of a session was deleted. Returns whether a change may be pending.
+    pub fn delete(&mut self, id: &str) -> bool {
+        let pending = self.pending.get(id).map(|pending| pending.session.clone());
+        pending.or_else(|| self.shown(id)).is_some_and(|session| self.observe(session, true))
     }
 
-    /// Returns a session as pages were shown it last; `None` if they do not show it.
+    /// Returns a session as pages show it; `None` if they do not show it.
     pub fn shown(&self, id: &str) -> Option<Session> {
         self.shown.get(id).map(|session| session.as_ref().clone())
     }
 
-    /// Shows what has changed. A session that began and ended since the last batch is an end alone.
+    /// Applies the pending changes and returns them. A session that began and ended since the last batch yields only an end.
     pub fn flush(&mut self) -> Vec<Delta> {
-        let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_iter().filter_map(|(id, news)| self.show(id, news)).collect()
+        let pending = std::mem::take(&mut self.pending);
+        pending.into_iter().filter_map(|(id, pending)| self.apply(id, pending)).collect()
     }
 
-    fn show(&mut self, id: String, Waiting { session, open }: Waiting) -> Option<Delta> {
+    fn apply(&mut self, id: String, Pending { session, open }: Pending) -> Option<Delta> {
         let session = Arc::new(session);
         let before = if open { self.shown.insert(id, session.clone()) } else { self.shown.remove(&id) };
         let change = match (before, open) {
@@ -86,14 +87,14 @@ impl FeedState {
         Some(Delta { change, session })
     }
 
-    /// All that are shown.
+    /// Returns all shown sessions.
     pub fn all(&self) -> impl Iterator<Item = &Session> {
         self.shown.values().map(Arc::as_ref)
     }
 
-    /// What somebody's page shows.
+    /// Returns the sessions that a user with this visibility is shown.
     pub fn snapshot(&self, visibility: &Visibility) -> Vec<Arc<Session>> {
-        self.shown.values().filter(|session| visibility.has(&session.subject)).cloned().collect()
+        self.shown.values().filter(|session| visibility.includes(&session.subject)).cloned().collect()
     }
 }
 
@@ -131,12 +132,16 @@ mod tests {
     #[case::begins_and_ends(&[], &[(open("a"), false), (closed("a"), false)], &[(Change::End, "closed")])]
     #[case::ends_and_goes(&[open("a")], &[(closed("a"), false), (closed("a"), true)], &[(Change::End, "closed")])]
     #[case::ended_before(&[closed("a")], &[(closed("a"), false), (closed("a"), true)], &[])]
-    #[case::taken_away_by_force(&[open("a")], &[(open("a"), true)], &[(Change::End, "active")])]
-    fn changes(#[case] before: &[Session], #[case] seen: &[(Session, bool)], #[case] expected: &[(Change, &str)]) {
+    #[case::deleted_while_open(&[open("a")], &[(open("a"), true)], &[(Change::End, "active")])]
+    fn changes_become_deltas(
+        #[case] before: &[Session],
+        #[case] observed: &[(Session, bool)],
+        #[case] expected: &[(Change, &str)],
+    ) {
         let mut state = FeedState::default();
         state.reset(before.to_vec());
-        for (session, gone) in seen {
-            state.observe(session.clone(), *gone);
+        for (session, deleted) in observed {
+            state.observe(session.clone(), *deleted);
         }
         let deltas = state.flush();
         let found: Vec<_> = deltas.iter().map(|delta| (delta.change, delta.session.status.as_str())).collect();
@@ -145,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_is_shown_their_own() {
+    fn own_visibility_shows_own_sessions() {
         let mut state = FeedState::default();
         state.reset(vec![open("a"), Session { subject: "bob".to_owned(), ..open("b") }]);
         let ids = |visibility: Visibility| -> Vec<String> {
@@ -156,18 +161,18 @@ mod tests {
         assert_eq!(ids(Visibility::Own("eve".to_owned())), Vec::<String>::new());
     }
 
-    /// One thing that the watch may say: of which session, as which version of it, and whether a batch goes out then.
-    fn news() -> impl Strategy<Value = (u8, u8, bool)> {
+    /// One event of the watch: the session, its version, and whether a batch is flushed afterwards.
+    fn event() -> impl Strategy<Value = (u8, u8, bool)> {
         (0_u8..5, 0_u8..5, any::<bool>())
     }
 
     proptest! {
-        /// Whoever begins with any snapshot and heeds every change after it has what the cluster has.
+        /// A page that starts with any snapshot and applies every change after it shows what the cluster has.
         #[test]
-        fn a_snapshot_and_its_changes_are_the_truth(said in prop::collection::vec(news(), 0..60), joins in 0_usize..60) {
+        fn a_snapshot_and_its_changes_match_the_cluster(events in prop::collection::vec(event(), 0..60), joins in 0_usize..60) {
             let mut state = FeedState::default();
-            let (mut truth, mut page) = (BTreeMap::new(), None);
-            for (number, (id, version, flush)) in said.into_iter().enumerate() {
+            let (mut cluster, mut page) = (BTreeMap::new(), None);
+            for (number, (id, version, flush)) in events.into_iter().enumerate() {
                 let id = id.to_string();
                 let session = match version {
                     0 | 1 => closed(&id),
@@ -175,8 +180,8 @@ mod tests {
                     _ => open(&id),
                 };
                 match version {
-                    0 | 1 => truth.remove(&id),
-                    _ => truth.insert(id, session.clone()),
+                    0 | 1 => cluster.remove(&id),
+                    _ => cluster.insert(id, session.clone()),
                 };
                 state.observe(session, version == 1);
                 if number == joins {
@@ -190,12 +195,12 @@ mod tests {
             apply(page.as_mut(), state.flush());
             if let Some(page) = page {
                 let page: BTreeMap<_, _> = page.into_iter().map(|(id, session)| (id, (*session).clone())).collect();
-                prop_assert_eq!(page, truth);
+                prop_assert_eq!(page, cluster);
             }
         }
     }
 
-    /// What a page does with changes. It is never told of a start of what it has, or of a change of what it has not.
+    /// Applies changes as a page does. No session starts twice, and none is updated before its start.
     fn apply(page: Option<&mut BTreeMap<String, Arc<Session>>>, deltas: Vec<Delta>) {
         let Some(page) = page else { return };
         for Delta { change, session } in deltas {

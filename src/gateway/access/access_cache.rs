@@ -1,5 +1,4 @@
-//! Rights that were found a moment ago. Only what was allowed is remembered, and only for who comes in: whether those who
-//! are in still may be is always asked.
+//! A cache of granted rights. It serves new sessions only: for sessions that run, the API server is always asked.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,12 +7,12 @@ use kube::ResourceExt;
 
 use crate::api::{BastionTarget, BastionUser, Group};
 
-/// How long a right may have been withdrawn while somebody still comes in by it.
-const REMEMBERED: Duration = Duration::from_secs(10);
-/// How many are remembered at most.
-const MAX_REMEMBERED: usize = 4096;
+/// How long a withdrawn right still admits new sessions.
+const TTL: Duration = Duration::from_secs(10);
+/// The cache's capacity.
+const MAX_ENTRIES: usize = 4096;
 
-/// All that an answer depends on, but for RBAC itself.
+/// What an access review depends on, apart from the RBAC objects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccessKey {
     subject: String,
@@ -24,7 +23,7 @@ pub struct AccessKey {
 }
 
 impl AccessKey {
-    /// May this user connect to this target under this login?
+    /// Creates the key of one user, target and login.
     pub fn new(user: &BastionUser, target: &BastionTarget, login: &str) -> Self {
         Self {
             subject: user.subject(),
@@ -36,23 +35,23 @@ impl AccessKey {
     }
 }
 
-/// The questions that were answered with yes, and when they were asked.
+/// The rights that were granted, and when each was requested.
 #[derive(Debug, Default)]
 pub struct AccessCache(HashMap<AccessKey, Instant>);
 
 impl AccessCache {
-    /// Whether the answer was yes a moment ago.
-    pub fn holds(&self, question: &AccessKey, now: Instant) -> bool {
-        self.0.get(question).is_some_and(|asked| now.duration_since(*asked) < REMEMBERED)
+    /// Returns whether the right was granted within the last 10 s.
+    pub fn contains(&self, key: &AccessKey, now: Instant) -> bool {
+        self.0.get(key).is_some_and(|requested| now.duration_since(*requested) < TTL)
     }
 
-    /// The answer is yes.
-    pub fn remember(&mut self, question: AccessKey, asked: Instant) {
-        if self.0.len() >= MAX_REMEMBERED {
-            self.0.retain(|_, earlier| asked.saturating_duration_since(*earlier) < REMEMBERED);
+    /// Adds a right that was granted to a request sent at `requested`. A full cache of unexpired entries adds nothing.
+    pub fn insert(&mut self, key: AccessKey, requested: Instant) {
+        if self.0.len() >= MAX_ENTRIES {
+            self.0.retain(|_, earlier| requested.saturating_duration_since(*earlier) < TTL);
         }
-        if self.0.len() < MAX_REMEMBERED {
-            self.0.insert(question, asked);
+        if self.0.len() < MAX_ENTRIES {
+            self.0.insert(key, requested);
         }
     }
 }
@@ -61,31 +60,31 @@ impl AccessCache {
 mod tests {
     use super::*;
 
-    fn question(login: &str) -> AccessKey {
+    fn key(login: &str) -> AccessKey {
         let (groups, target_groups) = (vec!["people".into()], Vec::new());
         let (subject, target) = ("bastion:alice".into(), "web-1".into());
         AccessKey { subject, groups, target, target_groups, login: login.into() }
     }
 
     #[test]
-    fn a_right_is_remembered_for_ten_seconds() {
-        let (mut allowed, now) = (AccessCache::default(), Instant::now());
-        assert!(!allowed.holds(&question("root"), now));
-        allowed.remember(question("root"), now);
-        assert!(allowed.holds(&question("root"), now + Duration::from_millis(9_999)));
-        assert!(!allowed.holds(&question("root"), now + REMEMBERED));
-        assert!(!allowed.holds(&question("deploy"), now));
-        assert!(!allowed.holds(&AccessKey { groups: Vec::new(), ..question("root") }, now));
+    fn a_right_is_cached_for_ten_seconds() {
+        let (mut cache, now) = (AccessCache::default(), Instant::now());
+        assert!(!cache.contains(&key("root"), now));
+        cache.insert(key("root"), now);
+        assert!(cache.contains(&key("root"), now + Duration::from_millis(9_999)));
+        assert!(!cache.contains(&key("root"), now + TTL));
+        assert!(!cache.contains(&key("deploy"), now));
+        assert!(!cache.contains(&AccessKey { groups: Vec::new(), ..key("root") }, now));
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let (mut allowed, now) = (AccessCache::default(), Instant::now());
-        for number in 0..2 * MAX_REMEMBERED {
-            allowed.remember(question(&number.to_string()), now);
+    fn the_cache_is_bounded() {
+        let (mut cache, now) = (AccessCache::default(), Instant::now());
+        for number in 0..2 * MAX_ENTRIES {
+            cache.insert(key(&number.to_string()), now);
         }
-        assert_eq!(allowed.0.len(), MAX_REMEMBERED);
-        allowed.remember(question("later"), now + REMEMBERED);
-        assert!(allowed.holds(&question("later"), now + REMEMBERED));
+        assert_eq!(cache.0.len(), MAX_ENTRIES);
+        cache.insert(key("later"), now + TTL);
+        assert!(cache.contains(&key("later"), now + TTL));
     }
 }

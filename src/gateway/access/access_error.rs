@@ -1,82 +1,82 @@
-//! Why a user may not sign in, or may not stay.
+//! Errors of users who may not sign in or keep their sessions.
 
 use crate::gateway::sign_in::{PresenceError, UserCertificateError};
 
-/// Why somebody may not sign in, or not stay.
+/// Why a user may not sign in or keep a session. The comment of each variant names the field that decides.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// There is no such user.
+    /// No BastionUser has this name.
     #[error("there is no such user")]
     UnknownUser,
-    /// `spec.disabled`
+    /// `spec.disabled`.
     #[error("the user is disabled")]
     Disabled,
-    /// `spec.expires`
+    /// `spec.expires`.
     #[error("the user has expired")]
     Expired,
-    /// `spec.publicKeys`
+    /// `spec.publicKeys`.
     #[error("the key is not one of the user's")]
     UnknownKey,
-    /// `spec.publicKeys`, of a security key
+    /// `spec.publicKeys`, for a security key.
     #[error(transparent)]
-    PresenceError(#[from] PresenceError),
-    /// `spec.publicKeys`, the lines that begin with `cert-authority`
+    Presence(#[from] PresenceError),
+    /// `spec.publicKeys`, for the lines that begin with `cert-authority`.
     #[error(transparent)]
     Certificate(#[from] UserCertificateError),
-    /// `spec.authentication` asks for something else now.
-    #[error("another factor is due")]
-    OutOfTurn,
-    /// `spec.password`
+    /// `spec.authentication` requires another factor next.
+    #[error("another authentication factor is required next")]
+    UnexpectedFactor,
+    /// `spec.password`.
     #[error("the password is wrong")]
     WrongPassword,
-    /// `spec.totp`
+    /// `spec.totp`.
     #[error("the one-time code is wrong")]
     WrongCode,
-    /// A code is good once.
+    /// Each one-time code is accepted once (RFC 6238, section 5.2).
     #[error("the one-time code was used before")]
     UsedCode,
-    /// The Secret is missing, or holds nothing that could be used.
-    #[error("the user has no Secret that the answer could be checked with")]
+    /// The Secret is missing or holds no usable value.
+    #[error("the user has no usable Secret to check the answer with")]
     NoSecret,
-    /// Too many wrong answers.
+    /// Too many passwords or codes were wrong.
     #[error("too many passwords or codes were wrong; locked out for a while")]
     LockedOut,
-    /// `spec.authentication` asks for a key by now.
-    #[error("the user signed in without a key, which is asked for by now")]
-    KeyNeeded,
-    /// `spec.subject`
-    #[error("the user stands for another Kubernetes user by now")]
-    OtherSubject,
+    /// `spec.authentication` has required a key since the user signed in.
+    #[error("the user signed in without a key, and a key is required now")]
+    KeyRequired,
+    /// `spec.subject`.
+    #[error("the user now represents another Kubernetes user")]
+    SubjectChanged,
     /// The target was deleted.
-    #[error("the target is no longer there")]
-    NoTarget,
-    /// `spec.logins`
-    #[error("the login is no longer among the target's")]
-    NoLogin,
-    /// RBAC says no.
+    #[error("the target was deleted")]
+    TargetDeleted,
+    /// `spec.logins` of the target.
+    #[error("the login was removed from the target")]
+    LoginRemoved,
+    /// RBAC denies the verb `connect`.
     #[error("the right to connect was withdrawn")]
-    NoRight,
+    RightWithdrawn,
 }
 
 impl AccessError {
-    /// A bounded word for the metrics.
+    /// Returns the value of the metrics' label `reason`.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::UnknownUser => "unknown_user",
             Self::Disabled => "disabled",
             Self::Expired => "expired",
             Self::UnknownKey => "key",
-            Self::PresenceError(_) => "security_key",
+            Self::Presence(_) => "security_key",
             Self::Certificate(_) => "certificate",
-            Self::OutOfTurn => "out_of_turn",
+            Self::UnexpectedFactor => "out_of_turn",
             Self::WrongPassword => "password",
             Self::WrongCode => "code",
             Self::UsedCode => "used_code",
             Self::NoSecret => "no_secret",
             Self::LockedOut => "locked_out",
-            Self::KeyNeeded => "key_needed",
-            Self::OtherSubject => "other_subject",
-            Self::NoTarget | Self::NoLogin | Self::NoRight => "no_right",
+            Self::KeyRequired => "key_needed",
+            Self::SubjectChanged => "other_subject",
+            Self::TargetDeleted | Self::LoginRemoved | Self::RightWithdrawn => "no_right",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Admits authenticated users to sessions.
+//! Admission of authenticated users to sessions.
 
 use std::sync::Arc;
 
@@ -14,21 +14,21 @@ use crate::gateway::observe::AuditLog;
 use crate::gateway::session::session_name;
 use crate::gateway::sign_in::SignedIn;
 
-/// What admission depends on.
+/// The dependencies of admission.
 pub struct AccessDeps {
     /// Users, targets and rights.
     pub directory: Arc<Directory>,
-    /// `maxSessions` of users.
+    /// Checks `maxSessions` of users.
     pub session_limit: SessionLimit,
     /// One permit for each session that this gateway may carry.
     pub slots: Arc<Semaphore>,
-    /// The instance that will carry the session.
+    /// The instance that owns new sessions.
     pub instance: CurrentInstance,
-    /// Whether there is a store for recordings.
+    /// Whether the gateway has a store for recordings.
     pub has_recordings: bool,
 }
 
-/// A user who may have a session.
+/// A user who is admitted to a session.
 pub struct Admitted {
     /// The user, target and login.
     pub grant: Grant,
@@ -36,19 +36,19 @@ pub struct Admitted {
     pub audit: Arc<AuditLog>,
     /// Held while the session is online.
     pub slot: OwnedSemaphorePermit,
-    /// The instance that carries the session.
+    /// The instance that owns the session.
     pub instance: Arc<Instance>,
 }
 
 impl Admitted {
-    /// Returns what the user's connection needs to know of the session.
-    pub fn opening(&self) -> Opening {
-        Opening { allow: self.grant.target.spec.allow, audit: self.audit.clone() }
+    /// Returns the rules for the channels of the user's connection.
+    pub fn channel_policy(&self) -> ChannelPolicy {
+        ChannelPolicy { allow: self.grant.target.spec.allow, audit: self.audit.clone() }
     }
 }
 
-/// What a connection knows of its session.
-pub struct Opening {
+/// The rules for the channels of one session.
+pub struct ChannelPolicy {
     /// What the target allows.
     pub allow: Allow,
     /// The audit log of the session.
@@ -56,17 +56,17 @@ pub struct Opening {
 }
 
 impl AccessDeps {
-    /// Admits a user who has signed in under `sign_in_name`.
+    /// Admits a user who has signed in under `sign_in_name`. Waits up to 10 s for a confirmed instance.
     ///
     /// # Errors
-    /// The refusal that the user reads.
+    /// Returns the refusal that the user reads.
     pub async fn admit(&self, signed_in: SignedIn, sign_in_name: &str) -> Result<Admitted, Refusal> {
         let SignedIn { user, proof, restrictions } = signed_in;
         let grant = self.directory.grant(user, proof, restrictions, sign_in_name).await?;
-        self.session_limit.room_for(&grant.user).await?;
+        self.session_limit.check(&grant.user).await?;
         let target = &grant.target;
         if target.spec.recording == RecordingMode::Required && !self.has_recordings {
-            return Err(Refusal::NoPlaceForRecordings { target: target.name_any() });
+            return Err(Refusal::NoRecordingStore { target: target.name_any() });
         }
         let slot = self.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
         let instance = self.instance.confirmed().await.ok_or(Refusal::NotReady)?;

@@ -1,4 +1,4 @@
-//! The users and targets of the bastion, kept in memory by watches, and the question whether one may reach the other.
+//! The users and targets of the bastion, which watches keep in memory, and the rights between them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -15,27 +15,27 @@ use super::access_error::AccessError;
 use super::refusal::Refusal;
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
 use crate::cluster::{REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, ask, asks_as};
-use crate::gateway::sign_in::{KeyRestrictions, Proof, SignInName, takes_certificates};
+use crate::gateway::sign_in::{KeyRestrictions, Proof, SignInName, accepts_certificates};
 use crate::gateway::ssh::ResolvedTarget;
 
-/// What the gateway knows of users and targets.
+/// The gateway's view of users, targets and rights.
 pub struct Directory {
     namespace: String,
     users: ReadableStore<BastionUser>,
     targets: ReadableStore<BastionTarget>,
     changed: Arc<Notify>,
     reviews: Api<LocalSubjectAccessReview>,
-    allowed: Mutex<AccessCache>,
+    cache: Mutex<AccessCache>,
 }
 
-/// A user who may reach a target under a login.
+/// The right of a user to connect to a target under a login.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The user.
     pub user: Arc<BastionUser>,
-    /// What the user signed in with.
+    /// How the user authenticated.
     pub proof: Proof,
-    /// What that permits.
+    /// What the key or certificate permits.
     pub restrictions: KeyRestrictions,
     /// The target.
     pub target: Arc<BastionTarget>,
@@ -44,19 +44,19 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// What tells one grant from another.
+    /// Returns what distinguishes grants: the names of user, key, target and login.
     pub fn identity(&self) -> (String, String, String, String) {
         (self.user.name_any(), self.proof.identity(), self.target.name_any(), self.login.clone())
     }
 }
 
 impl Directory {
-    /// Starts watching the users and targets of `namespace`, and returns once both are known. An object that cannot be
-    /// read counts as absent, even if an earlier version could be read: nobody signs in by outdated data, and sessions
-    /// that rest on it end.
+    /// Starts to watch the users and targets of `namespace`, and returns after the first list of both. An object that does not
+    /// decode counts as absent, even if an earlier version did decode. Outdated data thus admits nobody, and sessions that rely on
+    /// the object end.
     ///
     /// # Errors
-    /// When a watch ends before its first list, which happens at the end of the program only.
+    /// A watch has ended before its first list. This happens only while the program exits.
     pub async fn watch(client: Client, namespace: &str, reports: &UnreadableReports) -> anyhow::Result<Self> {
         let changed = Arc::new(Notify::new());
         let notify = || {
@@ -68,20 +68,20 @@ impl Directory {
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);
-        Ok(Self { namespace: namespace.to_owned(), users, targets, changed, reviews, allowed: Mutex::default() })
+        Ok(Self { namespace: namespace.to_owned(), users, targets, changed, reviews, cache: Mutex::default() })
     }
 
-    /// Waits until a user or a target has changed since the last time.
+    /// Waits until a user or a target has changed since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// The user of this name, if they may sign in now.
+    /// Returns the user of this name if the user may sign in now.
     ///
     /// # Errors
-    /// Why not, which is for the log: strangers get one answer to everything.
-    pub fn user(&self, name: &str) -> Result<Arc<BastionUser>, AccessError> {
-        let user = self.known(name).ok_or(AccessError::UnknownUser)?;
+    /// Returns the reason for the log. Clients get the same answer for every reason.
+    pub fn active_user(&self, name: &str) -> Result<Arc<BastionUser>, AccessError> {
+        let user = self.find_user(name).ok_or(AccessError::UnknownUser)?;
         if user.spec.disabled {
             Err(AccessError::Disabled)
         } else if user.spec.expires.as_ref().is_some_and(|expires| expires.0 <= Timestamp::now()) {
@@ -91,53 +91,53 @@ impl Directory {
         }
     }
 
-    /// The user of this name, who may not be one who may sign in.
-    pub fn known(&self, name: &str) -> Option<Arc<BastionUser>> {
+    /// Returns the user of this name, even if the user may not sign in.
+    pub fn find_user(&self, name: &str) -> Option<Arc<BastionUser>> {
         self.users.get(name, &self.namespace)
     }
 
-    /// The users of the bastion who stand for a Kubernetes user, by name.
-    pub fn standing_for(&self, subject: &str) -> Vec<String> {
+    /// Returns the sorted names of the users with this Kubernetes identity.
+    pub fn users_of_subject(&self, subject: &str) -> Vec<String> {
         let users = self.users.state().into_iter().filter(|user| user.subject() == subject);
         let mut names: Vec<_> = users.map(|user| user.name_any()).collect();
         names.sort_unstable();
         names
     }
 
-    /// Whether anybody signs in with a password in place of a key.
-    pub fn begins_with_passwords(&self) -> bool {
+    /// Returns whether any user authenticates with a password first.
+    pub fn any_user_starts_with_password(&self) -> bool {
         self.users.state().iter().any(|user| user.spec.authentication.first() == Some(&Factor::Password))
     }
 
-    /// Whether anybody may sign in with a certificate.
-    pub fn takes_certificates(&self) -> bool {
-        self.users.state().iter().any(|user| takes_certificates(user))
+    /// Returns whether any user may sign in with a certificate.
+    pub fn any_user_accepts_certificates(&self) -> bool {
+        self.users.state().iter().any(|user| accepts_certificates(user))
     }
 
-    /// Whether what was granted would be granted still. Where the API server cannot be asked, it is: people repair
-    /// clusters through their bastion.
+    /// Checks that a grant still holds. It holds while the API server does not answer, since people repair clusters through
+    /// their bastion.
     ///
     /// # Errors
-    /// Why not.
-    pub async fn still_granted(&self, grant: &Grant) -> Result<(), AccessError> {
-        let user = self.user(&grant.user.name_any())?;
-        grant.proof.still_good(&user)?;
-        let target = self.targets.get(&grant.target.name_any(), &self.namespace).ok_or(AccessError::NoTarget)?;
+    /// Returns why the grant no longer holds.
+    pub async fn check_grant(&self, grant: &Grant) -> Result<(), AccessError> {
+        let user = self.active_user(&grant.user.name_any())?;
+        grant.proof.check(&user)?;
+        let target = self.targets.get(&grant.target.name_any(), &self.namespace).ok_or(AccessError::TargetDeleted)?;
         if !target.spec.logins.iter().any(|login| login.0 == grant.login) {
-            return Err(AccessError::NoLogin);
+            return Err(AccessError::LoginRemoved);
         }
         match self.may_connect(&user, &target, &grant.login).await {
-            Ok(false) => Err(AccessError::NoRight),
+            Ok(false) => Err(AccessError::RightWithdrawn),
             Ok(true) | Err(_) => Ok(()),
         }
     }
 
-    /// The target as it is now; as it was where it is no longer there.
-    pub fn present(&self, target: &Arc<BastionTarget>) -> Arc<BastionTarget> {
+    /// Returns the current version of the target, or `target` itself if it was deleted.
+    pub fn current_target(&self, target: &Arc<BastionTarget>) -> Arc<BastionTarget> {
         self.targets.get(&target.name_any(), &self.namespace).unwrap_or_else(|| target.clone())
     }
 
-    /// All targets that have shells, by name.
+    /// Returns all targets that allow shells, sorted by name.
     pub fn targets(&self) -> Vec<Arc<BastionTarget>> {
         let mut targets = self.targets.state();
         targets.retain(|target| target.spec.allow.shell);
@@ -145,10 +145,10 @@ impl Directory {
         targets
     }
 
-    /// What `user` may have under the sign-in name `text`.
+    /// Returns the grant for the target and login in the sign-in name `text`.
     ///
     /// # Errors
-    /// The refusal that the user is to read.
+    /// Returns the refusal that the user reads.
     pub async fn grant(
         &self,
         user: Arc<BastionUser>,
@@ -166,8 +166,8 @@ impl Directory {
         };
         let logins = target.spec.logins.iter().map(|login| login.0.clone());
         let login = name.login.or_else(|| logins.clone().next()).unwrap_or_default();
-        // The right first: the target's logins are for those to know who may use it.
-        if !self.may_connect_of_late(&user, &target, &login).await? {
+        // The right comes first: only users of the target may learn its logins.
+        if !self.may_connect_cached(&user, &target, &login).await? {
             return Err(Refusal::NoSuchTarget { target: target_name, exists: true });
         }
         if !logins.clone().any(|allowed| allowed == login) {
@@ -176,41 +176,41 @@ impl Directory {
         Ok(Grant { user, proof, restrictions, target, login })
     }
 
-    /// The same as [`Self::may_connect`], but for a right that was found within the last ten seconds.
-    async fn may_connect_of_late(
+    /// Returns whether the user may connect. A right that was granted within the last 10 s is not checked again.
+    async fn may_connect_cached(
         &self,
         user: &BastionUser,
         target: &BastionTarget,
         login: &str,
     ) -> Result<bool, Refusal> {
-        let question = AccessKey::new(user, target, login);
-        if self.allowed().holds(&question, Instant::now()) {
+        let key = AccessKey::new(user, target, login);
+        if self.cache().contains(&key, Instant::now()) {
             return Ok(true);
         }
-        let asked = Instant::now();
-        let may = self.may_connect(user, target, login).await?;
-        if may {
-            self.allowed().remember(question, asked);
+        let requested = Instant::now();
+        let is_allowed = self.may_connect(user, target, login).await?;
+        if is_allowed {
+            self.cache().insert(key, requested);
         }
-        Ok(may)
+        Ok(is_allowed)
     }
 
-    fn allowed(&self) -> std::sync::MutexGuard<'_, AccessCache> {
-        self.allowed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> std::sync::MutexGuard<'_, AccessCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The target that is meant by the name or address of a host, if the user may connect to it.
-    pub async fn meant(&self, user: &BastionUser, host: &str, port: u16) -> Option<ResolvedTarget> {
+    /// Returns the target with this name, or with this address and port, if the user may connect to its first login.
+    pub async fn resolve_host(&self, user: &BastionUser, host: &str, port: u16) -> Option<ResolvedTarget> {
         let target = self.targets.state().into_iter().find(|target| {
-            let of_address = target.spec.address.eq_ignore_ascii_case(host) && target.spec.port == i32::from(port);
-            of_address || target.name_any() == host
+            let has_address = target.spec.address.eq_ignore_ascii_case(host) && target.spec.port == i32::from(port);
+            has_address || target.name_any() == host
         })?;
         let login = target.spec.logins.first()?.0.clone();
         let allowed = self.may_connect(user, &target, &login).await.unwrap_or(false);
         allowed.then(|| ResolvedTarget { target: target.name_any(), login })
     }
 
-    /// Whether RBAC lets the user `connect`: on the target, on its login, or on one of its groups.
+    /// Returns whether RBAC grants the user `connect` on the target, on its login, or on one of its groups.
     async fn may_connect(&self, user: &BastionUser, target: &BastionTarget, login: &str) -> Result<bool, Refusal> {
         let name = target.name_any();
         let on_target = self.review(user, "bastiontargets", None, &name);
@@ -220,17 +220,17 @@ impl Directory {
         let (on_target, on_login, on_groups) =
             futures::join!(on_target, on_login, futures::future::join_all(on_groups));
         let answers: Vec<_> = [on_target, on_login].into_iter().chain(on_groups).collect();
-        // One clear yes is enough; without one, an answer that did not come is not a no.
+        // One granted right is enough. Without one, a review without an answer does not count as denied.
         if answers.iter().any(|answer| matches!(answer, Ok(true))) {
             return Ok(true);
         }
         answers.into_iter().collect::<Result<Vec<bool>, Refusal>>().map(|_| false)
     }
 
-    /// Whether RBAC lets the user `connect` to one thing; to all of its kind, where it has no name.
+    /// Returns whether RBAC grants the user `connect` on one object. An empty name means all objects of the resource.
     ///
     /// # Errors
-    /// When the API server does not answer.
+    /// Returns [`Refusal::RightsUnknown`] if the API server does not answer.
     pub async fn review(
         &self,
         user: &BastionUser,
@@ -244,7 +244,7 @@ impl Directory {
         match ask(REQUEST_TIMEOUT / 2, || self.reviews.create(&params, &review)).await {
             Ok(review) => Ok(review.status.is_some_and(|status| status.allowed)),
             Err(error) => {
-                warn!(user = user.name_any(), target = name, %error, "rights could not be checked");
+                warn!(user = user.name_any(), target = name, %error, "the user's right could not be checked; it counts as unknown");
                 Err(Refusal::RightsUnknown)
             }
         }

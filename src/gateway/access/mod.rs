@@ -1,4 +1,4 @@
-//! Who may connect where: users, targets, rights, session limits, and refusals.
+//! Access of users to targets: the directory, rights, session limits, revocation and refusals.
 
 mod access_cache;
 mod access_error;
@@ -10,7 +10,7 @@ mod revocation;
 mod session_limit;
 
 pub use access_error::AccessError;
-pub use admission::{AccessDeps, Admitted, Opening};
+pub use admission::{AccessDeps, Admitted, ChannelPolicy};
 pub use directory::{Directory, Grant};
 pub use refusal::Refusal;
 pub use refusal_events::RefusalEvents;

@@ -1,108 +1,106 @@
-//! Why somebody who has signed in gets no session. They read the text; the label is counted.
+//! The refusal of a session to an authenticated user.
 
 use std::net::SocketAddr;
 
 use kube::core::Status;
 use tracing::info;
 
-use crate::gateway::sign_in::Malformed;
+use crate::gateway::sign_in::SignInNameError;
 use crate::metrics::{METRICS, RefusalLabels};
 use crate::text::printable;
 
-/// A refusal of a session.
+/// Why an authenticated user gets no session. The user reads the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The sign-in name cannot be taken apart.
+    /// The sign-in name cannot be parsed.
     #[error("{0}")]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] SignInNameError),
     /// The sign-in name has no target.
     #[error("name a target: ssh {user}+TARGET@GATEWAY, or {user}+LOGIN@TARGET@GATEWAY")]
     NoTarget {
         /// The user who signed in.
         user: String,
     },
-    /// There is no such target, or the user may not connect to it. Which of the two is not for them to know.
-    #[error(
-        "there is no target {target:?} that you may use; sign in without a target to choose from those that there are"
-    )]
+    /// The target does not exist, or the user may not connect to it. The text does not tell which.
+    #[error("there is no target {target:?} that you may use; sign in without a target to choose from your targets")]
     NoSuchTarget {
-        /// As the user wrote it.
+        /// The target, as the user wrote it.
         target: String,
-        /// For the log alone.
+        /// Whether the target exists. Only the log and the metrics show it.
         exists: bool,
     },
-    /// The login is not one of the target's.
+    /// The target does not have the login.
     #[error("login {login:?} is not among the logins of target {target:?}: {}", logins.join(", "))]
     LoginNotAllowed {
-        /// As the user wrote it.
+        /// The login, as the user wrote it.
         login: String,
         /// The target.
         target: String,
-        /// What the target has.
+        /// The logins of the target.
         logins: Vec<String>,
     },
-    /// The user was disabled, or lost the key, while choosing a target.
+    /// The user was disabled, or lost the key, in the menu.
     #[error("you may no longer sign in to this bastion")]
     Withdrawn,
-    /// The API server could not be asked for the user's rights.
+    /// The API server did not answer a review of the user's rights.
     #[error("your rights cannot be checked right now, so no session is opened; try again in a moment")]
     RightsUnknown,
-    /// `maxSessions` of the user.
-    #[error("you have as many sessions as you may, {limit}; end one of them and try again")]
+    /// The user has `maxSessions` Active sessions.
+    #[error("you have reached your limit of sessions, {limit}; end one of them and try again")]
     TooManySessions {
-        /// How many that are.
+        /// `spec.maxSessions` of the user.
         limit: i32,
     },
-    /// The gateway carries all the sessions that it may.
+    /// The gateway has reached `--max-sessions`.
     #[error("this gateway is full; try again in a moment")]
     Full,
-    /// The gateway is stopping, or begins a new life.
-    #[error("this gateway takes no new sessions at the moment; sign in again to reach another")]
+    /// The gateway shuts down, or its new instance is not ready.
+    #[error("this gateway accepts no new sessions at the moment; sign in again to reach another gateway")]
     NotReady,
-    /// The target requires a recording, and the gateway has nowhere to put one.
+    /// The target requires recordings, and the gateway has no store for them.
     #[error(
-        "target {target:?} requires that sessions are recorded, and this gateway has no place for recordings; whoever runs \
-         the bastion starts it with --recording-url"
+        "target {target:?} requires that sessions are recorded, and this gateway has no place for recordings; ask an \
+         administrator of the bastion to set --recording-url"
     )]
-    NoPlaceForRecordings {
+    NoRecordingStore {
         /// The target.
         target: String,
     },
-    /// The ResourceQuota of sessions has no room for one more.
+    /// The ResourceQuota of sessions is used up.
     #[error(
-        "there are as many sessions as this cluster's quota allows, most of which have ended and wait to be put on record, so \
-         no session is opened; try again in a few minutes, and tell whoever runs the bastion"
+        "there are as many sessions as this cluster's quota allows, so no session is opened; most of them have ended and wait \
+         for the audit database. Try again in a few minutes, and tell an administrator of the bastion"
     )]
     OverQuota,
-    /// Nobody has counted the sessions for their ResourceQuota yet.
+    /// The cluster has not counted the sessions for their ResourceQuota yet.
     #[error(
-        "this cluster does not count sessions yet, as in the first half minute after the bastion was installed, so no session \
-         is opened; try again in a moment"
+        "this cluster does not count sessions yet, so no session is opened; it does within half a minute after the bastion was \
+         installed. Try again in a moment"
     )]
     QuotaUnknown,
-    /// The session's object could not be created. Why is for the log: it tells of the cluster's inside.
+    /// The session's object could not be created. Only the log has the reason, which tells about the inside of the cluster.
     #[error(
-        "the session cannot be put on record, so it is not opened; try again in a moment, or ask whoever runs the bastion, \
-         who can see why"
+        "the session cannot be registered in the cluster, so it is not opened; try again in a moment, or ask an administrator of \
+         the bastion, who can see why"
     )]
     NotRecorded,
 }
 
 impl Refusal {
-    /// Why the API server refused to create the session's object.
-    pub fn of_create(status: &Status) -> Self {
-        // They have no reason of their own, but these words, from the API server's quota plugin.
-        let quota_says = |words| status.code == 403 && status.message.contains(words);
-        if quota_says("exceeded quota: ") {
+    /// Returns the refusal for the API server's answer to the creation of the session's object.
+    pub fn from_create_status(status: &Status) -> Self {
+        // Quota errors have no reason of their own. The API server's quota plugin writes these words.
+        let is_quota = |words| status.code == 403 && status.message.contains(words);
+        if is_quota("exceeded quota: ") {
             Self::OverQuota
-        } else if quota_says("status unknown for quota: ") {
+        } else if is_quota("status unknown for quota: ") {
             Self::QuotaUnknown
         } else {
             Self::NotRecorded
         }
     }
 
-    /// A bounded word for the metrics and the log.
+    /// Returns the value of the metrics' label `reason`, which the log has too.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
@@ -115,20 +113,20 @@ impl Refusal {
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::Full => "full",
             Self::NotReady => "not_ready",
-            Self::NoPlaceForRecordings { .. } => "no_place_for_recordings",
+            Self::NoRecordingStore { .. } => "no_place_for_recordings",
             Self::OverQuota => "over_quota",
             Self::QuotaUnknown => "quota_unknown",
             Self::NotRecorded => "not_recorded",
         }
     }
 
-    /// Counts it, and writes it into the log.
+    /// Counts and logs the refusal.
     pub fn report(&self, sign_in_name: &str, client: SocketAddr) {
         info!(name = sign_in_name, %client, reason = self.label(), "sign-in refused: {self}");
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: self.label() }).inc();
     }
 
-    /// The line that the user reads.
+    /// Returns the line that the user reads.
     pub fn notice(&self) -> String {
         format!("bastion: {}", printable(&self.to_string()))
     }
@@ -149,14 +147,14 @@ mod tests {
     #[case(403, "x is forbidden: status unknown for quota: bastion-sessions, resources: n", "quota_unknown")]
     #[case(403, "sessions are created by gateways", "not_recorded")]
     #[case(422, "exceeded quota: not of the quota plugin", "not_recorded")]
-    fn a_quota_is_told_from_other_refusals(#[case] code: u16, #[case] message: &str, #[case] label: &str) {
-        let refusal = Refusal::of_create(&Status { code, ..Status::failure(message, "") });
+    fn quota_refusals_have_their_own_labels(#[case] code: u16, #[case] message: &str, #[case] label: &str) {
+        let refusal = Refusal::from_create_status(&Status { code, ..Status::failure(message, "") });
         assert_eq!(refusal.label(), label);
         assert!(refusal.notice().starts_with("bastion: "));
     }
 
     #[test]
-    fn no_refusal_steers_a_terminal() {
+    fn a_refusal_cannot_control_a_terminal() {
         let refusal = Refusal::LoginNotAllowed {
             login: "\u{1b}[2J".to_owned(),
             target: "web-1".to_owned(),

@@ -1,5 +1,4 @@
-//! Refused sign-ins of known users, as Events on their BastionUser: one a minute for each at most. Strangers are counted
-//! and logged, and never written to the cluster.
+//! Kubernetes Events of refused sign-ins: at most one per BastionUser and minute. Unknown users get none.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,49 +9,49 @@ use k8s_openapi::api::core::v1::ObjectReference;
 
 use crate::cluster::EventSink;
 
-/// How long a user's next Event waits.
-const QUIET: Duration = Duration::from_mins(1);
-/// Of how many users is known when they had their last one.
+/// The shortest time between two Events of one user.
+const MIN_INTERVAL: Duration = Duration::from_mins(1);
+/// The number of users whose last Event is remembered. Further users get no Event until one expires.
 const MAX_USERS: usize = 4096;
 
-/// Says that sign-ins were refused.
+/// Publishes Events of refused sign-ins, at a limited rate.
 pub struct RefusalEvents {
     events: EventSink,
-    last: Mutex<Last>,
+    last_events: Mutex<LastEvents>,
 }
 
 impl RefusalEvents {
-    /// In Events that go here.
+    /// Creates a publisher to `events`.
     pub fn new(events: EventSink) -> Self {
-        Self { events, last: Mutex::default() }
+        Self { events, last_events: Mutex::default() }
     }
 
-    /// A connection has ended on which a known user's sign-in was refused.
-    pub fn tell(&self, user: ObjectReference, client: SocketAddr, why: &str) {
+    /// Publishes that a sign-in of `user` was refused, unless the user had an Event within the last minute.
+    pub fn publish(&self, user: ObjectReference, client: SocketAddr, why: &str) {
         let name = user.name.clone().unwrap_or_default();
-        if self.last.lock().unwrap_or_else(PoisonError::into_inner).is_due(&name, Instant::now()) {
+        if self.last_events.lock().unwrap_or_else(PoisonError::into_inner).is_due(&name, Instant::now()) {
             self.events.sign_in_refused(user, &client.ip().to_canonical().to_string(), why);
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Last(HashMap<String, Instant>);
+struct LastEvents(HashMap<String, Instant>);
 
-impl Last {
+impl LastEvents {
     fn is_due(&mut self, user: &str, now: Instant) -> bool {
-        let quiet = |last: &Instant| now.duration_since(*last) < QUIET;
-        if self.0.get(user).is_some_and(quiet) {
+        let is_recent = |last: &Instant| now.duration_since(*last) < MIN_INTERVAL;
+        if self.0.get(user).is_some_and(is_recent) {
             return false;
         }
         if self.0.len() >= MAX_USERS {
-            self.0.retain(|_, last| quiet(last));
+            self.0.retain(|_, last| is_recent(last));
         }
-        let room = self.0.len() < MAX_USERS;
-        if room {
+        let has_room = self.0.len() < MAX_USERS;
+        if has_room {
             self.0.insert(user.to_owned(), now);
         }
-        room
+        has_room
     }
 }
 
@@ -61,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_has_one_event_a_minute() {
-        let (mut last, now) = (Last::default(), Instant::now());
+    fn a_user_gets_one_event_a_minute() {
+        let (mut last, now) = (LastEvents::default(), Instant::now());
         assert!(last.is_due("alice", now));
-        assert!(!last.is_due("alice", now + QUIET / 2));
+        assert!(!last.is_due("alice", now + MIN_INTERVAL / 2));
         assert!(last.is_due("bob", now));
-        assert!(last.is_due("alice", now + QUIET));
+        assert!(last.is_due("alice", now + MIN_INTERVAL));
         for number in 0..2 * MAX_USERS {
-            last.is_due(&number.to_string(), now + QUIET);
+            last.is_due(&number.to_string(), now + MIN_INTERVAL);
         }
         assert!(last.0.len() <= MAX_USERS);
     }

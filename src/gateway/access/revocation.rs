@@ -1,5 +1,4 @@
-//! Looks again and again whether those who are in still may be: when a user or a target changes, and now and then
-//! for RBAC, which tells nobody of its changes.
+//! Ends sessions whose access was revoked. It checks after each change of a user or target, and periodically for RBAC.
 
 use std::collections::HashMap;
 
@@ -12,27 +11,27 @@ use crate::gateway::instance::CurrentInstance;
 use crate::gateway::session::Registry;
 use crate::lifecycle::{ACCESS_LOOK_EVERY, Cause};
 
-/// Ends sessions whose access was revoked, for as long as it is polled.
+/// Checks the access of all sessions until it is dropped, and ends those whose access was revoked.
 pub async fn end_revoked_sessions(directory: &Directory, instance: &CurrentInstance) {
-    let mut next_look = Instant::now() + ACCESS_LOOK_EVERY;
+    let mut next_check = Instant::now() + ACCESS_LOOK_EVERY;
     loop {
         tokio::select! {
             () = directory.changed() => {}
-            () = sleep_until(next_look) => next_look = Instant::now() + ACCESS_LOOK_EVERY,
+            () = sleep_until(next_check) => next_check = Instant::now() + ACCESS_LOOK_EVERY,
         }
-        look(directory, instance).await;
+        check(directory, instance).await;
     }
 }
 
-/// Asks once for each user, key, target and login, however many sessions they have.
-async fn look(directory: &Directory, instance: &CurrentInstance) {
+/// Checks each combination of user, key, target and login once, for all its sessions.
+async fn check(directory: &Directory, instance: &CurrentInstance) {
     let Some(instance) = instance.now() else { return };
     let mut sessions: HashMap<_, (Grant, Vec<String>)> = HashMap::new();
     for (name, grant) in instance.registry.grants() {
         sessions.entry(grant.identity()).or_insert_with(|| (grant, Vec::new())).1.push(name);
     }
     for (grant, names) in sessions.into_values() {
-        if let Err(reason) = directory.still_granted(&grant).await {
+        if let Err(reason) = directory.check_grant(&grant).await {
             revoke(&instance.registry, &names, &reason);
         }
     }
@@ -40,7 +39,7 @@ async fn look(directory: &Directory, instance: &CurrentInstance) {
 
 fn revoke(registry: &Registry, names: &[String], reason: &AccessError) {
     for name in names {
-        info!(session = name, %reason, "access revoked");
+        info!(session = name, %reason, "access revoked; the session ends");
         registry.end(name, &Cause::AccessRevoked(reason.to_string()));
     }
 }

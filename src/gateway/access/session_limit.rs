@@ -1,4 +1,4 @@
-//! `maxSessions` of a user, over all gateways: the API server is asked, since it alone knows every session.
+//! `maxSessions` of a user, over all gateways. The API server counts the sessions, since no gateway knows all of them.
 
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -9,34 +9,34 @@ use crate::api::{BastionSession, BastionUser};
 use crate::cluster::{Guarded, REQUEST_TIMEOUT, RequestError, ask};
 use crate::lifecycle::Cause;
 
-/// Counts the sessions of users who have a limit.
+/// Checks the number of Active sessions of users who have a limit.
 #[derive(Clone)]
 pub struct SessionLimit {
     sessions: Api<Guarded<BastionSession>>,
 }
 
 impl SessionLimit {
-    /// Of the sessions that this API has.
+    /// Creates a limit for the sessions in the namespace of `sessions`.
     pub const fn new(sessions: Api<Guarded<BastionSession>>) -> Self {
         Self { sessions }
     }
 
-    /// Whether the user may have one session more. Of several who ask at once all may hear yes; [`Self::surplus`] finds
-    /// those who are too many.
+    /// Checks that the user may have one more session. Concurrent sign-ins may all pass; [`Self::excess`] then ends the sessions
+    /// beyond the limit.
     ///
     /// # Errors
-    /// What the user reads.
-    pub async fn room_for(&self, user: &BastionUser) -> Result<(), Refusal> {
+    /// Returns the refusal that the user reads.
+    pub async fn check(&self, user: &BastionUser) -> Result<(), Refusal> {
         let Some(limit) = user.spec.max_sessions else { return Ok(()) };
         let active = self.active(&user.name_any()).await.ok_or(Refusal::RightsUnknown)?;
         if active.len() < count(limit) { Ok(()) } else { Err(Refusal::TooManySessions { limit }) }
     }
 
-    /// Why a session that was just created must end, if it must: it is one too many.
-    pub async fn surplus(&self, user: &BastionUser, created: &BastionSession) -> Option<Cause> {
+    /// Returns why a session that was just created must end, if it exceeds the limit.
+    pub async fn excess(&self, user: &BastionUser, created: &BastionSession) -> Option<Cause> {
         let limit = user.spec.max_sessions?;
         match self.active(&user.name_any()).await {
-            Some(active) if is_surplus(created, &active, count(limit)) => {
+            Some(active) if is_excess(created, &active, count(limit)) => {
                 Some(Cause::AccessRevoked(Refusal::TooManySessions { limit }.to_string()))
             }
             Some(_) => None,
@@ -44,24 +44,23 @@ impl SessionLimit {
         }
     }
 
-    /// The user's Active sessions, as they are now. A session that cannot be read counts too: the API server selected it by
-    /// user and phase.
+    /// Lists the user's Active sessions. A session that does not decode counts too: the API server selected it by user and
+    /// phase. Returns `None` if the API server does not answer.
     async fn active(&self, user: &str) -> Option<Vec<Guarded<BastionSession>>> {
         let selected = ListParams::default().fields(&format!("spec.user.name={user},status.phase=Active"));
         let counted = ask(REQUEST_TIMEOUT / 2, || self.sessions.list(&selected)).await;
-        let failed = |error: &RequestError| warn!(user, %error, "the user's sessions could not be counted");
+        let failed = |error: &RequestError| warn!(user, %error, "the user's sessions could not be counted; the user gets no session");
         counted.inspect_err(failed).ok().map(|sessions| sessions.items)
     }
 }
 
-/// Whether there were `limit` sessions before this one. The API server's own order of writes decides, which is the same for
-/// whoever asks; start times are of several clocks, and one that is earlier may be seen later. A session that was written
-/// to since (somebody has asked for its end) counts no more.
-fn is_surplus(created: &BastionSession, active: &[Guarded<BastionSession>], limit: usize) -> bool {
-    let number = |version: Option<String>| version.and_then(|version| version.parse::<u64>().ok());
-    let own = number(created.resource_version());
+/// Returns whether `limit` sessions were created before this one. The resource version decides, since all gateways see the same
+/// order; start times come from different clocks. A session that was written to since does not count: its end was requested.
+fn is_excess(created: &BastionSession, active: &[Guarded<BastionSession>], limit: usize) -> bool {
+    let parse = |version: Option<String>| version.and_then(|version| version.parse::<u64>().ok());
+    let own = parse(created.resource_version());
     let before = |other: &&Guarded<BastionSession>| {
-        other.uid() != created.uid() && (own.is_none() || number(other.resource_version()) < own)
+        other.uid() != created.uid() && (own.is_none() || parse(other.resource_version()) < own)
     };
     active.iter().filter(before).count() >= limit
 }
@@ -94,22 +93,22 @@ mod tests {
     }
 
     proptest! {
-        /// However many are created at once, and whatever each of them sees of those created after it, exactly as many stay
-        /// as may.
+        /// Any number of sessions is created at once. Each sees all earlier sessions and some of the later ones. Exactly as many
+        /// as the limit allows remain.
         #[test]
-        fn of_a_race_as_many_stay_as_may(
+        fn a_race_leaves_as_many_sessions_as_the_limit(
             number in 1..12u64,
             limit in 1..12usize,
             seen_later in prop::collection::vec(any::<prop::sample::Index>(), 12),
         ) {
             let all: Vec<_> = (1..=number).map(|at| session(at * 10)).collect();
             let listed: Vec<_> = all.iter().map(|session| Guarded(Ok(Arc::new(session.clone())))).collect();
-            let stay = all.iter().enumerate().filter(|(at, own)| {
-                // Who lists after its own creation sees all that were created before, and some of the others.
+            let remaining = all.iter().enumerate().filter(|(at, own)| {
+                // A list after the own creation has all earlier sessions, and some of the later ones.
                 let later = at + 1 + seen_later[*at].index(all.len() - at);
-                !is_surplus(own, &listed[..later], limit)
+                !is_excess(own, &listed[..later], limit)
             });
-            prop_assert_eq!(stay.count(), limit.min(all.len()));
+            prop_assert_eq!(remaining.count(), limit.min(all.len()));
         }
     }
 }

@@ -172,7 +172,7 @@ impl Bridge {
         loop {
             let item = self.user.next().await;
             // What was typed into a process that was frozen may be typed into a session that has ended.
-            self.pause_detector.sure().await;
+            self.pause_detector.confirmed().await;
             let sent = match item {
                 Item::Data(data) => {
                     self.tap.to_target(&data);

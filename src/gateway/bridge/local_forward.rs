@@ -45,7 +45,7 @@ pub async fn join(
     let tell = |bytes, result: &str| audit.tunnel("local_forward", &host, u32::from(port), bytes, result);
     let open = async {
         // What a process was asked that was frozen may be done in a session that has ended.
-        pause_detector.sure().await;
+        pause_detector.confirmed().await;
         connection.open_forward(&forward.destination).await
     };
     let opened = tokio::select! {

@@ -76,7 +76,7 @@ impl Tunnel {
         loop {
             let item = self.user.next().await;
             // What was sent into a process that was frozen may be sent into a session that has ended.
-            self.pause_detector.sure().await;
+            self.pause_detector.confirmed().await;
             let sent = match item {
                 Item::Data(data) => {
                     self.activity.sent_to_target(data.len());

@@ -1,4 +1,4 @@
-//! The instance that carries new sessions.
+//! The current instance, which owns new sessions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,25 +9,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::lifetime::Instance;
 
-/// How long a new session waits until the gateway knows that its instance was not declared lost.
+/// How long a new session waits for its instance to be confirmed.
 const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The gateway's present instance. There is none while a new one begins.
+/// The gateway's current instance. There is none while a new one starts.
 #[derive(Clone)]
 pub struct CurrentInstance {
-    present: watch::Receiver<Option<Arc<Instance>>>,
+    current: watch::Receiver<Option<Arc<Instance>>>,
     stop: CancellationToken,
 }
 
 impl CurrentInstance {
-    /// Follows `present` until `stop` is cancelled.
-    pub const fn new(present: watch::Receiver<Option<Arc<Instance>>>, stop: CancellationToken) -> Self {
-        Self { present, stop }
+    /// Reads the current instance from `current`, until `stop` is cancelled.
+    pub const fn new(current: watch::Receiver<Option<Arc<Instance>>>, stop: CancellationToken) -> Self {
+        Self { current, stop }
     }
 
-    /// Returns the present instance, if there is one.
+    /// Returns the current instance, if there is one.
     pub fn now(&self) -> Option<Arc<Instance>> {
-        self.present.borrow().clone()
+        self.current.borrow().clone()
     }
 
     /// Returns whether the gateway shuts down.
@@ -35,22 +35,22 @@ impl CurrentInstance {
         self.stop.is_cancelled()
     }
 
-    /// Waits until the present instance is known not to have been declared lost during a pause or an outage. Returns `None`
-    /// after 10 s, and when the gateway shuts down.
+    /// Waits until the current instance is confirmed: it was not declared lost during a pause or an outage. Returns `None` after
+    /// 10 s, and when the gateway shuts down.
     pub async fn confirmed(&self) -> Option<Arc<Instance>> {
-        let mut present = self.present.clone();
+        let mut current = self.current.clone();
         let confirmed = async {
             loop {
-                let instance = present.borrow_and_update().clone();
-                let fresh = async {
+                let instance = current.borrow_and_update().clone();
+                let renewed = async {
                     match &instance {
-                        Some(instance) => instance.pulse.fresh().await,
+                        Some(instance) => instance.pause_detector.recently_renewed().await,
                         None => std::future::pending().await,
                     }
                 };
                 tokio::select! {
-                    () = fresh => return instance,
-                    changed = present.changed() => changed.ok()?,
+                    () = renewed => return instance,
+                    changed = current.changed() => changed.ok()?,
                 }
             }
         };

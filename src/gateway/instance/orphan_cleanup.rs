@@ -1,5 +1,4 @@
-//! What an earlier process in the same Pod left behind. This one runs, so that one is dead: its sessions are ended at
-//! once, before any controller can tell.
+//! Ends the sessions of earlier processes in the same Pod at once. Since this process runs, those are dead.
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -9,15 +8,15 @@ use tracing::{info, warn};
 
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_GATEWAY, ObservedBy};
 use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, SessionWriter, ask, regarding, split};
-use crate::leases::{declare_lost, seen};
+use crate::leases::{declare_lost, observe_lease};
 use crate::lifecycle::{Cause, End, Suspect};
 use crate::metrics::METRICS;
 
 /// How many ends are written at once.
-const CONCURRENCY: usize = 8;
+const MAX_CONCURRENT_WRITES: usize = 8;
 
-/// Ends the sessions of all earlier instances in this Pod, but for `own`. What fails here is left to the controllers,
-/// who would have ended them anyway.
+/// Ends the sessions of all instances in this Pod except `own`. Failures are left to the controllers, which end these sessions
+/// too.
 pub async fn end_sessions(
     client: Client,
     namespace: &str,
@@ -31,43 +30,48 @@ pub async fn end_sessions(
     let of_gateways = ListParams::default().labels(&format!("{LEASE_LABEL}={LEASE_OF_GATEWAY}"));
     let found = match ask(REQUEST_TIMEOUT, || leases.list(&of_gateways)).await {
         Ok(found) => found,
-        Err(error) => return warn!(%error, "the Leases of earlier instances could not be listed"),
+        Err(error) => {
+            return warn!(%error, "the Leases of earlier instances could not be listed; the controllers end their sessions");
+        }
     };
     for lease in found {
-        let (instance, lease) = (lease.name_any(), seen(&lease.0));
+        let (instance, lease) = (lease.name_any(), observe_lease(&lease.0));
         if instance == own || lease.lost || lease.pod_uid.as_ref() != Some(pod_uid) {
             continue;
         }
         let suspect = Suspect { instance: instance.clone(), resource_version: Some(lease.resource_version.clone()) };
-        // The same step by which a controller decides, so that whoever is not dead after all learns of it.
+        // Controllers declare a loss by the same step. An instance that is alive after all notices it.
         match declare_lost(&leases, &suspect).await {
             Ok(_) => {
                 METRICS.instances_declared_lost.inc();
                 info!(instance, "an earlier process in this Pod has ended; its sessions end");
-                sweep(&sessions, &instance, lease.renewed.map(|seen| seen.min(Timestamp::now())), writer).await;
+                end_sessions_of(&sessions, &instance, lease.renewed.map(|seen| seen.min(Timestamp::now())), writer)
+                    .await;
             }
-            Err(error) => warn!(instance, %error, "an earlier instance is left to the controllers"),
+            Err(error) => {
+                warn!(instance, %error, "an earlier instance could not be declared lost; it is left to the controllers");
+            }
         }
     }
 }
 
-async fn sweep(
+async fn end_sessions_of(
     sessions: &Api<Guarded<BastionSession>>,
     instance: &str,
     last_seen: Option<Timestamp>,
     writer: &SessionWriter,
 ) {
-    let left = ListParams::default().fields(&format!("spec.gateway.instance={instance},status.phase=Active"));
-    let left = match ask(REQUEST_TIMEOUT, || sessions.list(&left)).await {
-        Ok(left) => left,
+    let active = ListParams::default().fields(&format!("spec.gateway.instance={instance},status.phase=Active"));
+    let sessions = match ask(REQUEST_TIMEOUT, || sessions.list(&active)).await {
+        Ok(sessions) => sessions,
         Err(error) => {
-            return warn!(instance, %error, "its sessions could not be listed, and are left to the controllers");
+            return warn!(instance, %error, "the sessions of an earlier instance could not be listed; they are left to the controllers");
         }
     };
-    // The controllers end and report those that cannot be read.
-    let (left, _) = split(left);
-    stream::iter(left)
-        .for_each_concurrent(CONCURRENCY, async |session| {
+    // Controllers end and report sessions that do not decode.
+    let (sessions, _) = split(sessions);
+    stream::iter(sessions)
+        .for_each_concurrent(MAX_CONCURRENT_WRITES, async |session| {
             let end = End::unseen(Cause::GatewayLost, ObservedBy::Gateway, session.spec.start_time.0, last_seen);
             writer.end_until_final(&regarding(&session), &end).await;
         })

@@ -1,5 +1,4 @@
-//! Whether this process has been running all the time. One that was frozen does not know what was decided about it
-//! meanwhile, and must ask before it passes on what a user typed.
+//! Detects pauses of the process. After a pause, the instance must renew its Lease before any input passes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,111 +9,109 @@ use tracing::{info, warn};
 
 use crate::lifecycle::{MAYBE_LOST_AFTER, PAUSED_AFTER};
 
-/// How often the process takes its own pulse.
-const BEAT: Duration = Duration::from_millis(250);
+/// How often the process checks for a pause.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The pulse of one gateway instance.
+/// Detects pauses during one gateway instance, in which a controller may have declared it lost.
 #[derive(Debug)]
 pub struct PauseDetector {
     state: Mutex<State>,
-    doubted: Notify,
-    assured: Notify,
+    paused: Notify,
+    renewed: Notify,
 }
 
-/// One lock for both, so that nobody sees the beat after a pause without the doubt that it leaves.
+/// One lock guards all fields, so that no task sees the check after a pause without the pause.
 #[derive(Debug)]
 struct State {
-    last_beat: Instant,
-    /// The end of the last pause, while it is not known what happened in it.
-    doubt: Option<Instant>,
-    /// When the last renewal of the Lease was begun.
-    renewed: Instant,
+    last_check: Instant,
+    /// The end of the last pause, until a later renewal of the Lease.
+    unconfirmed_since: Option<Instant>,
+    /// When the last successful renewal of the Lease was sent.
+    last_renewal: Instant,
 }
 
 impl Default for PauseDetector {
     fn default() -> Self {
         let now = Instant::now();
-        let state = State { last_beat: now, doubt: None, renewed: now };
-        Self { state: Mutex::new(state), doubted: Notify::new(), assured: Notify::new() }
+        let state = State { last_check: now, unconfirmed_since: None, last_renewal: now };
+        Self { state: Mutex::new(state), paused: Notify::new(), renewed: Notify::new() }
     }
 }
 
 impl PauseDetector {
-    /// Beats for as long as it is polled.
-    pub async fn beat(&self) {
+    /// Checks for pauses until it is dropped.
+    pub async fn run(&self) {
         loop {
-            self.take(Instant::now());
-            sleep(BEAT).await;
+            self.check(Instant::now());
+            sleep(CHECK_INTERVAL).await;
         }
     }
 
-    /// Whether the process has been running all the time, or it is known that this instance was not declared lost in the
-    /// last pause.
-    pub fn is_sure(&self) -> bool {
-        self.take(Instant::now())
+    /// Returns whether the instance is confirmed: no pause has passed without a later renewal of the Lease.
+    pub fn is_confirmed(&self) -> bool {
+        self.check(Instant::now())
     }
 
-    /// Returns at once while the process has been running all the time; after a pause, when it is known that this
-    /// instance was not declared lost in it.
-    pub async fn sure(&self) {
+    /// Waits until the instance is confirmed. Returns at once unless the process was paused.
+    pub async fn confirmed(&self) {
         loop {
-            let assured = self.assured.notified();
-            if self.is_sure() {
+            let renewed = self.renewed.notified();
+            if self.is_confirmed() {
                 return;
             }
-            assured.await;
+            renewed.await;
         }
     }
 
-    /// Returns when whoever comes now may be let in: there is no doubt, and the Lease was renewed not long ago. After a
-    /// longer silence the instance may have been declared lost, which its next renewal will tell.
-    pub async fn fresh(&self) {
+    /// Waits until new sessions may start: the instance is confirmed, and its Lease was renewed within [`MAYBE_LOST_AFTER`]. After
+    /// a longer time a controller may have declared the instance lost.
+    pub async fn recently_renewed(&self) {
         loop {
-            let assured = self.assured.notified();
+            let renewed = self.renewed.notified();
             let now = Instant::now();
-            if self.take(now) && now.saturating_duration_since(self.lock().renewed) < MAYBE_LOST_AFTER {
+            if self.check(now) && now.saturating_duration_since(self.lock().last_renewal) < MAYBE_LOST_AFTER {
                 return;
             }
-            assured.await;
+            renewed.await;
         }
     }
 
-    /// Waits for a doubt, which only a renewal of the Lease can settle.
-    pub async fn doubted(&self) {
+    /// Waits for a pause. Returns at once if the instance is unconfirmed.
+    pub async fn paused(&self) {
         loop {
-            let doubted = self.doubted.notified();
-            if self.lock().doubt.is_some() {
+            let paused = self.paused.notified();
+            if self.lock().unconfirmed_since.is_some() {
                 return;
             }
-            doubted.await;
+            paused.await;
         }
     }
 
-    /// The Lease was renewed, by a request that was begun at `begun`. Begun before the end of a pause it settles
-    /// nothing: the Lease may have changed hands since.
-    pub fn assure(&self, begun: Instant) {
+    /// Records a renewal of the Lease by a request sent at `begun`. A request from before the end of a pause confirms nothing: the
+    /// Lease may have another holder since.
+    pub fn lease_renewed(&self, begun: Instant) {
         let mut state = self.lock();
-        state.renewed = begun;
-        if state.doubt.is_some_and(|doubt| begun >= doubt) {
-            state.doubt = None;
-            info!("the Lease was not touched during the pause");
+        state.last_renewal = begun;
+        if state.unconfirmed_since.is_some_and(|since| begun >= since) {
+            state.unconfirmed_since = None;
+            info!("the Lease is still held after the pause; input passes again");
         }
         drop(state);
-        self.assured.notify_waiters();
+        self.renewed.notify_waiters();
     }
 
-    /// Takes the pulse; whether there is no doubt.
-    fn take(&self, now: Instant) -> bool {
+    /// Checks for a pause that ended at `now`. Returns whether the instance is confirmed.
+    fn check(&self, now: Instant) -> bool {
         let mut state = self.lock();
-        let pause = now.saturating_duration_since(state.last_beat);
-        state.last_beat = now.max(state.last_beat);
+        let pause = now.saturating_duration_since(state.last_check);
+        state.last_check = now.max(state.last_check);
         if pause <= PAUSED_AFTER {
-            return state.doubt.is_none();
+            return state.unconfirmed_since.is_none();
         }
-        state.doubt = Some(now);
+        state.unconfirmed_since = Some(now);
         drop(state);
-        warn!(seconds = pause.as_secs(), "this process was paused; nothing is passed on before its Lease is verified");
-        self.doubted.notify_waiters();
+        warn!(seconds = pause.as_secs(), "this process was paused; no input passes until its Lease is renewed");
+        self.paused.notify_waiters();
         false
     }
 
@@ -128,42 +125,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_leaves_a_doubt_that_only_a_later_renewal_settles() {
-        let pulse = PauseDetector::default();
-        let start = pulse.lock().last_beat;
+    fn only_a_renewal_after_the_pause_confirms_the_instance() {
+        let detector = PauseDetector::default();
+        let start = detector.lock().last_check;
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(pulse.take(at(1)) && pulse.take(at(3)));
-        assert!(!pulse.take(at(40)), "after a pause");
-        pulse.assure(at(2));
-        assert!(!pulse.take(at(41)), "a renewal from before the pause");
-        pulse.assure(at(41));
-        assert!(pulse.take(at(42)));
-        assert!(!pulse.take(at(80)) && !pulse.take(at(120)));
-        pulse.assure(at(81));
-        assert!(!pulse.take(at(121)), "a renewal from before the second pause");
+        assert!(detector.check(at(1)) && detector.check(at(3)));
+        assert!(!detector.check(at(40)), "after a pause");
+        detector.lease_renewed(at(2));
+        assert!(!detector.check(at(41)), "a renewal from before the pause");
+        detector.lease_renewed(at(41));
+        assert!(detector.check(at(42)));
+        assert!(!detector.check(at(80)) && !detector.check(at(120)));
+        detector.lease_renewed(at(81));
+        assert!(!detector.check(at(121)), "a renewal from before the second pause");
     }
 
     #[tokio::test]
-    async fn nobody_comes_in_after_a_silence_before_the_lease_is_renewed() {
-        let pulse = PauseDetector::default();
-        pulse.fresh().await;
-        pulse.lock().renewed = Instant::now().checked_sub(MAYBE_LOST_AFTER).unwrap();
-        pulse.sure().await;
-        let mut coming_in = std::pin::pin!(pulse.fresh());
-        assert!(futures::poll!(&mut coming_in).is_pending());
-        pulse.assure(Instant::now());
-        coming_in.await;
+    async fn no_session_starts_after_a_long_silence_before_the_lease_is_renewed() {
+        let detector = PauseDetector::default();
+        detector.recently_renewed().await;
+        detector.lock().last_renewal = Instant::now().checked_sub(MAYBE_LOST_AFTER).unwrap();
+        detector.confirmed().await;
+        let mut starting = std::pin::pin!(detector.recently_renewed());
+        assert!(futures::poll!(&mut starting).is_pending());
+        detector.lease_renewed(Instant::now());
+        starting.await;
     }
 
     #[tokio::test]
-    async fn whoever_waits_is_let_go_when_the_doubt_is_settled() {
-        let pulse = PauseDetector::default();
-        pulse.lock().doubt = Some(Instant::now());
-        pulse.doubted().await;
-        let settle = async {
+    async fn waiting_tasks_continue_when_the_lease_is_renewed() {
+        let detector = PauseDetector::default();
+        detector.lock().unconfirmed_since = Some(Instant::now());
+        detector.paused().await;
+        let renew = async {
             tokio::task::yield_now().await;
-            pulse.assure(Instant::now() + Duration::from_secs(1));
+            detector.lease_renewed(Instant::now() + Duration::from_secs(1));
         };
-        tokio::join!(pulse.sure(), settle);
+        tokio::join!(detector.confirmed(), renew);
     }
 }

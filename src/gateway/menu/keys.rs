@@ -1,20 +1,20 @@
-//! Which keys the user pressed, from the bytes that a terminal sends for them.
+//! Decodes the bytes of a terminal into keys.
 
 use vte::{Params, Parser, Perform};
 
 use crate::text::is_unseen;
 
-/// A key that means something in a menu.
+/// A key that the menu handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// A character.
+    /// A printable character.
     Char(char),
     /// Enter.
     Enter,
     /// Backspace.
     Backspace,
-    /// Ctrl-U and Ctrl-W: the line is wiped.
-    Wipe,
+    /// Ctrl-U or Ctrl-W: clears the line.
+    ClearLine,
     /// Arrow up, or Ctrl-P.
     Up,
     /// Arrow down, or Ctrl-N.
@@ -27,110 +27,112 @@ pub enum Key {
     Home,
     /// End.
     End,
-    /// Ctrl-L: the screen is drawn anew.
+    /// Ctrl-L: redraws the screen.
     Redraw,
     /// Escape by itself.
     Escape,
-    /// Ctrl-C and Ctrl-D.
-    Leave,
+    /// Ctrl-C or Ctrl-D.
+    Quit,
 }
 
-/// Reads keys. Sequences may come in pieces; what is no known key is passed over.
+/// Decodes keys from bytes that may arrive in parts. Unknown sequences are ignored.
 #[derive(Default)]
-pub struct Keys {
+pub struct KeyDecoder {
     parser: Parser,
-    found: Found,
+    decoded: Decoded,
     /// A sequence has begun and not ended.
-    open: bool,
-    /// It consists of nothing but its Escape.
-    lone: bool,
+    in_sequence: bool,
+    /// The last byte was an Escape.
+    after_escape: bool,
 }
 
-impl Keys {
-    /// Takes one byte.
-    pub fn read(&mut self, byte: u8) -> Option<Key> {
-        self.found.dispatched = false;
-        self.parser.advance(&mut self.found, &[byte]);
-        self.lone = byte == ESCAPE;
-        self.open = self.lone || self.found.third || (self.open && !self.found.dispatched);
-        self.found.key.take()
+impl KeyDecoder {
+    /// Decodes one byte. Returns the key that it completes.
+    pub fn advance(&mut self, byte: u8) -> Option<Key> {
+        self.decoded.dispatched = false;
+        self.parser.advance(&mut self.decoded, &[byte]);
+        self.after_escape = byte == ESCAPE;
+        self.in_sequence =
+            self.after_escape || self.decoded.expects_ss3 || (self.in_sequence && !self.decoded.dispatched);
+        self.decoded.key.take()
     }
 
-    /// Whether more bytes may belong to what was read last.
-    pub const fn is_open(&self) -> bool {
-        self.open
+    /// Returns whether the last bytes may be the start of a longer sequence.
+    pub const fn is_in_sequence(&self) -> bool {
+        self.in_sequence
     }
 
-    /// No more bytes have come for a while: Escape was a key by itself, and of anything else the rest was lost.
-    pub fn settle(&mut self) -> Option<Key> {
-        let lone = self.lone;
+    /// Ends an incomplete sequence after a pause. A lone Escape is a key; any other start of a sequence is dropped.
+    pub fn end_sequence(&mut self) -> Option<Key> {
+        let after_escape = self.after_escape;
         *self = Self::default();
-        lone.then_some(Key::Escape)
+        after_escape.then_some(Key::Escape)
     }
 }
 
 const ESCAPE: u8 = 0x1b;
 
-/// What the parser came upon last.
+/// The parser's last result.
 #[derive(Default)]
-struct Found {
+struct Decoded {
     key: Option<Key>,
     dispatched: bool,
-    /// After ESC O, one character follows (SS3), as some terminals send it for arrows, Home and End.
-    third: bool,
+    /// ESC O (SS3) was read, and one letter follows. Some terminals send arrows, Home and End this way.
+    expects_ss3: bool,
 }
 
-impl Found {
-    fn is(&mut self, key: Option<Key>) {
+impl Decoded {
+    fn set(&mut self, key: Option<Key>) {
         self.dispatched = true;
-        self.third = false;
+        self.expects_ss3 = false;
         self.key = key;
     }
 }
 
-impl Perform for Found {
+impl Perform for Decoded {
     fn print(&mut self, c: char) {
-        self.is(match c {
-            c if self.third => of_letter(c),
+        self.set(match c {
+            c if self.expects_ss3 => from_final_letter(c),
             '\u{7f}' => Some(Key::Backspace),
-            // As is what is no UTF-8, which comes as U+FFFD.
+            // Invalid UTF-8 arrives as U+FFFD, which is unseen, too.
             c if is_unseen(c) => None,
             c => Some(Key::Char(c)),
         });
     }
 
     fn execute(&mut self, byte: u8) {
-        self.is(match byte {
-            0x03 | 0x04 => Some(Key::Leave),
+        self.set(match byte {
+            0x03 | 0x04 => Some(Key::Quit),
             0x08 => Some(Key::Backspace),
             b'\r' | b'\n' => Some(Key::Enter),
             0x0c => Some(Key::Redraw),
             0x0e => Some(Key::Down),
             0x10 => Some(Key::Up),
-            0x15 | 0x17 => Some(Key::Wipe),
+            0x15 | 0x17 => Some(Key::ClearLine),
             _ => None,
         });
     }
 
     fn csi_dispatch(&mut self, params: &Params, intermediates: &[u8], _: bool, action: char) {
         let first = params.iter().next().and_then(|values| values.first()).copied();
-        self.is(match (intermediates, action, first) {
+        self.set(match (intermediates, action, first) {
             ([], '~', Some(1 | 7)) => Some(Key::Home),
             ([], '~', Some(4 | 8)) => Some(Key::End),
             ([], '~', Some(5)) => Some(Key::PageUp),
             ([], '~', Some(6)) => Some(Key::PageDown),
-            ([], letter, _) => of_letter(letter),
+            ([], letter, _) => from_final_letter(letter),
             _ => None,
         });
     }
 
     fn esc_dispatch(&mut self, intermediates: &[u8], _: bool, byte: u8) {
-        self.is(None);
-        self.third = intermediates.is_empty() && byte == b'O';
+        self.set(None);
+        self.expects_ss3 = intermediates.is_empty() && byte == b'O';
     }
 }
 
-const fn of_letter(letter: char) -> Option<Key> {
+/// Returns the key of a CSI or SS3 sequence that ends in this letter.
+const fn from_final_letter(letter: char) -> Option<Key> {
     match letter {
         'A' => Some(Key::Up),
         'B' => Some(Key::Down),
@@ -148,9 +150,9 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8]) -> Vec<Key> {
-        let mut keys = Keys::default();
-        bytes.iter().filter_map(|byte| keys.read(*byte)).collect()
+    fn decode(bytes: &[u8]) -> Vec<Key> {
+        let mut decoder = KeyDecoder::default();
+        bytes.iter().filter_map(|byte| decoder.advance(*byte)).collect()
     }
 
     #[rstest]
@@ -160,46 +162,46 @@ mod tests {
     #[case(b"\x1b[5~\x1b[6~\x1b[H\x1b[F", &[Key::PageUp, Key::PageDown, Key::Home, Key::End])]
     #[case(b"\x1b[1~\x1b[4~\x1bOH\x1bOF", &[Key::Home, Key::End, Key::Home, Key::End])]
     #[case(b"\x1b[1;5A", &[Key::Up])]
-    #[case(b"\x03\x04\x15\x0c", &[Key::Leave, Key::Leave, Key::Wipe, Key::Redraw])]
+    #[case(b"\x03\x04\x15\x0c", &[Key::Quit, Key::Quit, Key::ClearLine, Key::Redraw])]
     #[case(b"\x1b[200~x\x1b[201~", &[Key::Char('x')])]
     #[case(b"\x1bx\x1b[3~\x1b[?1;2c\xff\x00y", &[Key::Char('y')])]
-    fn keys_are_known(#[case] bytes: &[u8], #[case] expected: &[Key]) {
-        assert_eq!(read(bytes), expected);
+    fn bytes_are_decoded_into_keys(#[case] bytes: &[u8], #[case] expected: &[Key]) {
+        assert_eq!(decode(bytes), expected);
     }
 
     #[test]
-    fn escape_is_a_key_when_nothing_follows() {
-        let mut keys = Keys::default();
-        assert_eq!((keys.read(ESCAPE), keys.is_open()), (None, true));
-        assert_eq!((keys.settle(), keys.is_open()), (Some(Key::Escape), false));
-        assert_eq!(keys.read(b'x'), Some(Key::Char('x')));
+    fn a_lone_escape_is_a_key() {
+        let mut decoder = KeyDecoder::default();
+        assert_eq!((decoder.advance(ESCAPE), decoder.is_in_sequence()), (None, true));
+        assert_eq!((decoder.end_sequence(), decoder.is_in_sequence()), (Some(Key::Escape), false));
+        assert_eq!(decoder.advance(b'x'), Some(Key::Char('x')));
     }
 
     #[rstest]
     #[case(b"\x1b[")]
     #[case(b"\x1bO")]
     #[case(b"\x1b]0;title")]
-    fn the_beginning_of_a_sequence_is_forgotten_when_nothing_follows(#[case] bytes: &[u8]) {
-        let mut keys = Keys::default();
+    fn an_incomplete_sequence_is_dropped_after_a_pause(#[case] bytes: &[u8]) {
+        let mut decoder = KeyDecoder::default();
         for byte in bytes {
-            assert_eq!(keys.read(*byte), None);
+            assert_eq!(decoder.advance(*byte), None);
         }
-        assert_eq!((keys.is_open(), keys.settle()), (true, None));
-        assert_eq!(keys.read(b'A'), Some(Key::Char('A')));
+        assert_eq!((decoder.is_in_sequence(), decoder.end_sequence()), (true, None));
+        assert_eq!(decoder.advance(b'A'), Some(Key::Char('A')));
     }
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic_and_it_always_comes_to_rest(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut keys = Keys::default();
+        fn any_input_is_decoded_and_every_sequence_ends(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut decoder = KeyDecoder::default();
             for byte in bytes {
-                if let Some(Key::Char(c)) = keys.read(byte) {
+                if let Some(Key::Char(c)) = decoder.advance(byte) {
                     prop_assert!(!c.is_control(), "{c:?}");
                 }
             }
-            keys.settle();
-            prop_assert!(!keys.is_open());
-            prop_assert_eq!(keys.read(b'x'), Some(Key::Char('x')));
+            decoder.end_sequence();
+            prop_assert!(!decoder.is_in_sequence());
+            prop_assert_eq!(decoder.advance(b'x'), Some(Key::Char('x')));
         }
     }
 }

@@ -1,33 +1,36 @@
-//! Limits on users who are signed in and choose a target.
+//! Limits for users who are authenticated and choose a target.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::rights::ALL_AT_ONCE;
+use super::rights::MAX_CONCURRENT_REVIEWS;
 use crate::gateway::access::Refusal;
 
-/// How many connections of a gateway may be choosing a target.
-const PLACES: usize = 256;
+/// The number of users who may choose a target at once, per gateway.
+const MAX_PENDING_USERS: usize = 256;
 
-/// What all who choose share.
+/// What all users who choose a target share.
 pub struct PendingUsers {
-    places: Arc<Semaphore>,
-    pub(super) questions: Semaphore,
+    permits: Arc<Semaphore>,
+    pub(super) review_permits: Semaphore,
 }
 
 impl Default for PendingUsers {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(PLACES)), questions: Semaphore::new(ALL_AT_ONCE) }
+        Self {
+            permits: Arc::new(Semaphore::new(MAX_PENDING_USERS)),
+            review_permits: Semaphore::new(MAX_CONCURRENT_REVIEWS),
+        }
     }
 }
 
 impl PendingUsers {
-    /// A place in it, which is held until a target is chosen.
+    /// Returns a permit, to be held until the user has chosen a target.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.places.clone().try_acquire_owned().map_err(|_| Refusal::Full)
+    /// [`Refusal::Full`] when all permits are held.
+    pub fn acquire(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.permits.clone().try_acquire_owned().map_err(|_| Refusal::Full)
     }
 }

@@ -1,33 +1,32 @@
-//! The menu on the whole screen of a terminal. It uses the alternate screen, so that what was on the terminal before is
-//! there again when it closes, and of what it shows it sends what has changed.
+//! The menu on a terminal's alternate screen. Only changed lines are sent.
 
 use std::fmt::Write;
 
 use super::keys::Key;
+use super::language::Language;
+use super::model::{Action, Choice, Entry, Progress};
 use super::picker::Picker;
-use super::text::{cut, fit, width};
-use super::words::Language;
-use super::{Action, Choice, Entry, Progress, candidate, details};
+use super::text::{fit, truncate, width};
 use crate::gateway::bridge::Size;
 use crate::text::printable;
 
-/// Opens the alternate screen and wipes it.
+/// Switches to the alternate screen and clears it.
 const OPEN: &str = "\x1b[?1049h\x1b[0m\x1b[H\x1b[2J";
-/// Wipes the screen, for terminals that have no alternate one, and leaves it.
+/// Clears the screen, for terminals without an alternate one, and switches back.
 pub const CLOSE: &[u8] = b"\x1b[0m\x1b[H\x1b[2J\x1b[?1049l";
 
-/// Where a terminal does not say its size, it is taken for one of this.
-const USUAL: (usize, usize) = (80, 24);
-/// No terminal is taken to be larger.
-const LARGEST: (usize, usize) = (400, 200);
-/// The name of a target gets no more than this, where there is more to tell of it.
-const NAME_COLUMNS: usize = 32;
-/// Its logins get no more than this.
-const LOGIN_COLUMNS: usize = 20;
-/// With fewer columns only names are shown.
-const NARROW: usize = 36;
+/// The size of a terminal that reports none, as columns and rows.
+const DEFAULT_SIZE: (usize, usize) = (80, 24);
+/// The largest size that is used, as columns and rows.
+const MAX_SIZE: (usize, usize) = (400, 200);
+/// The widest column for names, beside other columns.
+const MAX_NAME_WIDTH: usize = 32;
+/// The widest column for logins.
+const MAX_LOGINS_WIDTH: usize = 20;
+/// Terminals with fewer columns show only names.
+const MIN_TABLE_WIDTH: usize = 36;
 
-/// The menu's state and what of it the terminal shows.
+/// The menu's state, and the lines that the terminal shows.
 pub struct Screen {
     user: String,
     language: Language,
@@ -35,15 +34,15 @@ pub struct Screen {
     rows: usize,
     entries: Vec<Entry>,
     targets: Picker,
-    /// The target whose logins are to choose from, an index of the entries.
+    /// The target whose logins are listed, as an index into `entries`.
     chosen: Option<usize>,
     logins: Picker,
     progress: Option<Progress>,
     unchecked: usize,
     notice: Option<String>,
-    /// What the terminal shows; nothing before it was drawn, or when all of it must be drawn anew.
+    /// The lines on the terminal. `None` redraws all of it.
     shown: Option<Vec<Line>>,
-    opened: bool,
+    is_open: bool,
 }
 
 /// One line of the screen.
@@ -54,7 +53,7 @@ pub struct Line {
 }
 
 impl Screen {
-    /// An empty menu.
+    /// Returns a menu without entries.
     pub fn new(user: &str, language: Language, size: Size) -> Self {
         let mut screen = Self {
             user: user.to_owned(),
@@ -69,63 +68,63 @@ impl Screen {
             unchecked: 0,
             notice: None,
             shown: None,
-            opened: false,
+            is_open: false,
         };
         screen.resize(size);
         screen
     }
 
-    pub const fn checking(&mut self, progress: Progress) {
+    pub const fn set_progress(&mut self, progress: Progress) {
         self.progress = Some(progress);
     }
 
-    pub fn fill(&mut self, entries: Vec<Entry>, unchecked: usize) {
+    pub fn set_entries(&mut self, entries: Vec<Entry>, unchecked: usize) {
         self.progress = None;
         self.unchecked = unchecked;
-        self.targets.fill(entries.iter().map(candidate));
+        self.targets.set_candidates(entries.iter().map(Entry::search_text));
         self.entries = entries;
     }
 
     pub fn resize(&mut self, size: Size) {
-        let within = |given: u32, usual, largest| match usize::try_from(given).unwrap_or(usize::MAX) {
-            0 => usual,
-            given => given.min(largest),
+        let clamp = |reported: u32, default, max| match usize::try_from(reported).unwrap_or(usize::MAX) {
+            0 => default,
+            reported => reported.min(max),
         };
-        self.columns = within(size.columns, USUAL.0, LARGEST.0);
-        self.rows = within(size.rows, USUAL.1, LARGEST.1);
+        self.columns = clamp(size.columns, DEFAULT_SIZE.0, MAX_SIZE.0);
+        self.rows = clamp(size.rows, DEFAULT_SIZE.1, MAX_SIZE.1);
         self.shown = None;
     }
 
-    pub fn say(&mut self, notice: String) {
+    pub fn show_notice(&mut self, notice: String) {
         self.notice = Some(notice);
     }
 
-    pub fn press(&mut self, key: Key) -> Option<Action> {
+    pub fn handle_key(&mut self, key: Key) -> Option<Action> {
         self.notice = None;
         match (key, self.chosen) {
-            (Key::Leave, _) | (Key::Escape, None) => return Some(Action::Leave),
+            (Key::Quit, _) | (Key::Escape, None) => return Some(Action::Quit),
             (Key::Escape, Some(_)) => self.chosen = None,
             (Key::Redraw, _) => self.shown = None,
-            (Key::Enter, None) => return self.enter(),
+            (Key::Enter, None) => return self.choose(),
             (Key::Enter, Some(target)) => {
                 let login = self.logins.selected()?;
                 return self.connect(target, login);
             }
-            (key, None) => self.targets.press(key),
-            (key, Some(_)) => self.logins.press(key),
+            (key, None) => self.targets.handle_key(key),
+            (key, Some(_)) => self.logins.handle_key(key),
         }
         None
     }
 
-    /// A target with one login is connected to; of several logins, one is to choose.
-    fn enter(&mut self) -> Option<Action> {
+    /// Connects to a target with one login; lists the logins of a target with several.
+    fn choose(&mut self) -> Option<Action> {
         let target = self.targets.selected()?;
         let logins = &self.entries.get(target)?.logins;
         if logins.len() == 1 {
             return self.connect(target, 0);
         }
         self.logins = Picker::default();
-        self.logins.fill(logins.iter().cloned());
+        self.logins.set_candidates(logins.iter().cloned());
         self.chosen = Some(target);
         None
     }
@@ -136,12 +135,12 @@ impl Screen {
         Some(Action::Connect(Choice { target: entry.name.clone(), login }))
     }
 
-    /// What the terminal must be sent.
+    /// Returns the bytes that show what has changed.
     pub fn output(&mut self) -> Vec<u8> {
         let (lines, cursor) = self.lines();
         let mut out = String::new();
-        if !self.opened {
-            self.opened = true;
+        if !self.is_open {
+            self.is_open = true;
             out.push_str(OPEN);
         } else if self.shown.is_none() {
             out.push_str("\x1b[0m\x1b[H\x1b[2J");
@@ -150,8 +149,8 @@ impl Screen {
         let blank = Line::default();
         for (row, line) in lines.iter().enumerate() {
             if line != shown.get(row).unwrap_or(&blank) {
-                let (begin, end) = if line.selected { ("\x1b[7m", "\x1b[0m") } else { ("", "") };
-                let _ = write!(out, "\x1b[{};1H\x1b[K{begin}{}{end}", row + 1, line.text);
+                let (start, end) = if line.selected { ("\x1b[7m", "\x1b[0m") } else { ("", "") };
+                let _ = write!(out, "\x1b[{};1H\x1b[K{start}{}{end}", row + 1, line.text);
             }
         }
         self.shown = Some(lines);
@@ -160,8 +159,8 @@ impl Screen {
         out.into_bytes()
     }
 
-    /// The lines of the screen from top to bottom, and row and column of the cursor. The last column stays empty: what
-    /// terminals do behind it differs.
+    /// Returns the lines from top to bottom, and the cursor's row and column. The last column stays empty, because terminals
+    /// differ in how they wrap there.
     fn lines(&mut self) -> (Vec<Line>, (usize, usize)) {
         let columns = self.columns.saturating_sub(1);
         let mut lines = Vec::with_capacity(self.rows);
@@ -174,14 +173,15 @@ impl Screen {
         if self.rows >= 8 {
             lines.push(String::new());
         }
-        let foot = (self.rows >= 4 || (self.rows >= 2 && self.notice.is_some())).then(|| self.foot(columns));
-        let height = self.rows.saturating_sub(lines.len() + usize::from(foot.is_some()));
+        let footer = (self.rows >= 4 || (self.rows >= 2 && self.notice.is_some())).then(|| self.footer(columns));
+        let height = self.rows.saturating_sub(lines.len() + usize::from(footer.is_some()));
         let (mut rows, selected) = self.list(columns, height);
         rows.resize(height, String::new());
         let selected = selected.map(|row| row + lines.len());
         lines.extend(rows);
-        lines.extend(foot);
-        let line = |(row, text): (usize, String)| Line { text: cut(&text, columns), selected: selected == Some(row) };
+        lines.extend(footer);
+        let line =
+            |(row, text): (usize, String)| Line { text: truncate(&text, columns), selected: selected == Some(row) };
         (lines.into_iter().enumerate().map(line).collect(), (search_row, cursor))
     }
 
@@ -196,22 +196,22 @@ impl Screen {
         if self.chosen.is_some() { &self.logins } else { &self.targets }
     }
 
-    /// What is searched for, how many match, and the column behind the former.
+    /// Returns the line with the query and the number of matches, and the cursor's column.
     fn search_line(&self, columns: usize) -> (String, usize) {
         let picker = self.picker();
         let all =
             self.chosen.and_then(|target| self.entries.get(target)).map_or(self.entries.len(), |it| it.logins.len());
         let count = format!("  {}/{all}", picker.matches().len());
         let label = self.language.search();
-        let label = if columns < NARROW { "> " } else { label };
+        let label = if columns < MIN_TABLE_WIDTH { "> " } else { label };
         let room = columns.saturating_sub(width(label) + width(&count)).max(1);
-        let typed = tail(picker.query(), room);
-        let cursor = width(label) + width(&typed);
+        let query = tail(picker.query(), room);
+        let cursor = width(label) + width(&query);
         let count = if self.progress.is_some() { "" } else { &count };
-        (format!("{label}{}{count}", fit(&typed, room)), cursor.min(columns))
+        (format!("{label}{}{count}", fit(&query, room)), cursor.min(columns))
     }
 
-    /// The part of the list that is in view, and which row of it is selected.
+    /// Returns the visible rows of the list, and the selected one.
     fn list(&mut self, columns: usize, height: usize) -> (Vec<String>, Option<usize>) {
         let empty = |text: String| (vec![format!("  {text}")], None);
         if let Some(progress) = self.progress {
@@ -232,27 +232,27 @@ impl Screen {
         (texts.into_iter().enumerate().map(|(row, text)| mark(row, text)).collect(), Some(selected))
     }
 
-    /// Targets as rows of a table.
+    /// Returns targets as rows of a table.
     fn rows_of(&self, visible: &[usize], columns: usize) -> Vec<String> {
         let entries = || visible.iter().filter_map(|index| self.entries.get(*index));
         let names: Vec<String> = entries().map(|entry| printable(&entry.name)).collect();
-        if columns < NARROW {
+        if columns < MIN_TABLE_WIDTH {
             return names;
         }
-        let details: Vec<(String, String)> = entries().map(details).collect();
-        let widest = |most: usize, texts: &mut dyn Iterator<Item = &String>| {
-            texts.map(|text| width(text)).max().unwrap_or_default().min(most)
+        let details: Vec<(String, String)> = entries().map(Entry::details).collect();
+        let widest = |max: usize, texts: &mut dyn Iterator<Item = &String>| {
+            texts.map(|text| width(text)).max().unwrap_or_default().min(max)
         };
-        let name = widest(NAME_COLUMNS.min(columns / 2), &mut names.iter());
-        let logins = widest(LOGIN_COLUMNS, &mut details.iter().map(|(logins, _)| logins));
+        let name = widest(MAX_NAME_WIDTH.min(columns / 2), &mut names.iter());
+        let logins = widest(MAX_LOGINS_WIDTH, &mut details.iter().map(|(logins, _)| logins));
         let row = |(text, (of_logins, about)): (&String, &(String, String))| {
             format!("{}  {}  {about}", fit(text, name), fit(of_logins, logins))
         };
         names.iter().zip(&details).map(row).collect()
     }
 
-    /// The last line: what went wrong, or is missing, or what the keys do.
-    fn foot(&self, columns: usize) -> String {
+    /// Returns the last line: a notice, the number of unchecked targets, or key hints.
+    fn footer(&self, columns: usize) -> String {
         if let Some(notice) = &self.notice {
             return notice.clone();
         }
@@ -265,7 +265,7 @@ impl Screen {
     }
 }
 
-/// The end of the text, as much of it as fits.
+/// Returns the end of the text that fits into this many columns.
 fn tail(text: &str, columns: usize) -> String {
     let starts = text.char_indices().map(|(start, _)| start).chain([text.len()]);
     let fitting = starts.map(|start| &text[start..]).find(|tail| width(tail) <= columns);

@@ -1,5 +1,5 @@
-//! Between signing in and a session: those who name no target choose one from the menu. They have no session before, so
-//! nobody is shown as being anywhere, and how many may stay here, and how long, is limited.
+//! Lets an authenticated user without a target choose one from the menu. Until then there is no session, and the number of
+//! such users and their time are limited.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -11,129 +11,128 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::language::Language;
+use super::model::{Action, Choice};
+use super::pending_requests::{ChannelClosed, PendingRequests};
 use super::rights::{RightsQuery, Usable};
-use super::{Action, Choice, Language, Menu};
+use super::terminal_menu::Menu;
 use crate::api::{Allow, BastionUser};
-use crate::gateway::access::{Admitted, Grant, Opening, Refusal};
-use crate::gateway::bridge::{FromUser, Item, NOT_RUN, Opened, PtyRequest, Request, UserChannel, channel};
-use crate::gateway::observe::AuditLog;
+use crate::gateway::access::{Admitted, ChannelPolicy, Grant, Refusal};
+use crate::gateway::bridge::{NOT_RUN, Opened, PtyRequest, UserChannel, channel};
 use crate::gateway::session::{Activity, ClientSide, CloseReason, task};
-use crate::gateway::sign_in::{KeyRestrictions, SignInName, SignedIn};
+use crate::gateway::sign_in::{SignInName, SignedIn};
 use crate::gateway::state::Gateway;
 use crate::metrics::{METRICS, MenuLabels};
 use crate::text::printable;
 
-/// What a connection may ask for before it has a target.
+/// What a connection may request before it has a target: the menu is a shell.
 pub const ALLOW: Allow =
     Allow { shell: true, exec: false, sftp: false, local_forward: false, remote_forward: false, agent_forward: false };
 
-/// How long the user may do nothing.
-pub const IDLE: Duration = Duration::from_mins(2);
-/// How long the user may take in all.
-const LONGEST: Duration = Duration::from_mins(15);
-/// How soon the rest of a key's sequence must follow its Escape.
-const ESCAPE_ALONE: Duration = Duration::from_millis(100);
-/// How often the checking of rights shows how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// How long the user's client may take to read what is shown.
-const READ: Duration = Duration::from_secs(10);
-/// The exit status of those who leave the menu, as `fzf` and a shell after Ctrl-C have it.
-const LEFT: u32 = 130;
-/// As much of what a client asks for before its shell is kept for the target.
-const KEPT_REQUESTS: usize = 128;
-/// The same in bytes.
-const KEPT_BYTES: usize = 64 * 1024;
-/// As many notices are kept for after the menu.
-const KEPT_NOTICES: usize = 16;
+/// The time without input after which the menu closes.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
+/// The time after which the menu closes in any case.
+const MAX_DURATION: Duration = Duration::from_mins(15);
+/// The time within which the rest of an escape sequence must follow. After it, Escape is a key of its own.
+const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(100);
+/// The interval at which the progress of the rights check is shown.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// The time within which the user's client must accept output.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The exit status when the user quits the menu; the same as `fzf`, and as a shell after Ctrl-C.
+const EXIT_STATUS_QUIT: u32 = 130;
 
-/// Somebody who has signed in and named no target.
+/// An authenticated user whose sign-in name has no target.
 pub struct PendingUser {
-    /// Who, and by what.
+    /// The user and the proof of identity.
     pub signed_in: SignedIn,
-    /// A place in the lobby.
-    pub place: OwnedSemaphorePermit,
+    /// Held until the user has chosen a target.
+    pub permit: OwnedSemaphorePermit,
 }
 
-/// Why somebody leaves without a session.
+/// The selection ended without a session.
 enum SelectionError {
-    /// By their own choice.
-    Left,
-    /// They closed the channel, or their connection is gone.
-    Gone,
-    /// There was nothing for them.
-    Nothing(Language),
-    /// They chose nothing for too long.
-    TooLong(Language),
-    /// For another reason.
+    /// The user quit.
+    Quit,
+    /// The client closed the channel or the connection.
+    Disconnected,
+    /// The user may use no target.
+    NoTargets(Language),
+    /// The user chose no target in time.
+    TimedOut(Language),
+    /// The user was refused a session.
     Refused(Refusal),
 }
 
-/// Has the guest choose a target, and runs the session on it. `target` is set when there is one.
+/// Lets the user choose a target, and runs the session on it. `target` is set once it is chosen.
 pub async fn run(
     gateway: Arc<Gateway>,
     pending_user: PendingUser,
     mut client: ClientSide,
-    target: Arc<OnceLock<Opening>>,
+    target: Arc<OnceLock<ChannelPolicy>>,
     activity: Arc<Activity>,
 ) {
-    let PendingUser { signed_in, place } = pending_user;
+    let PendingUser { signed_in, permit } = pending_user;
     METRICS.menus_open.inc();
-    let selection = Selection { gateway: gateway.clone(), signed_in, until: Instant::now() + LONGEST };
-    let end = selection.run(&mut client).await;
+    let selection = Selection { gateway: gateway.clone(), signed_in, deadline: Instant::now() + MAX_DURATION };
+    let selected = selection.run(&mut client).await;
     METRICS.menus_open.dec();
-    drop(place);
-    let outcome = MenuLabels { outcome: end.as_ref().err().map_or("session", SelectionError::label) };
+    drop(permit);
+    let outcome = MenuLabels { outcome: selected.as_ref().err().map_or("session", SelectionError::label) };
     METRICS.menus.get_or_create(&outcome).inc();
-    match end {
+    match selected {
         Ok((channel, admitted)) => {
-            let _ = target.set(admitted.opening());
-            activity.input();
+            let _ = target.set(admitted.channel_policy());
+            activity.record_input();
             client.first = Some(Opened::Session(channel));
             task::run(gateway.sessions.clone(), admitted, client, activity).await;
         }
-        Err(leave) => client.leave(leave.notice().map_or(CloseReason::Left, CloseReason::Refused)).await,
+        Err(error) => client.disconnect(error.notice().map_or(CloseReason::Left, CloseReason::Refused)).await,
     }
 }
 
 struct Selection {
     gateway: Arc<Gateway>,
     signed_in: SignedIn,
-    until: Instant,
+    deadline: Instant,
 }
 
 impl Selection {
     async fn run(&self, client: &mut ClientSide) -> Result<(UserChannel, Admitted), SelectionError> {
-        let (channel, mut asked, pty) = self.await_shell(client).await?;
-        let language = Language::of(|name| asked.variable(name));
+        let (channel, mut requests, pty) = self.await_shell(client).await?;
+        let language = Language::from_environment(|name| requests.variable(name));
         let mut menu = Menu::new(&self.signed_in.user.name_any(), &pty.term, pty.size, language);
-        let chosen = self.choose(client, &channel, &mut asked, &mut menu).await;
-        if !matches!(chosen, Err(SelectionError::Gone)) {
-            show(&channel, menu.close().to_vec()).await?;
+        let chosen = self.choose(client, &channel, &mut requests, &mut menu).await;
+        if !matches!(chosen, Err(SelectionError::Disconnected)) {
+            write(&channel, menu.close().to_vec()).await?;
         }
         match chosen {
             Ok(admitted) => {
                 let Grant { target, login, restrictions, .. } = &admitted.grant;
                 let connecting = format!("{}\r\n", printable(&language.connecting(login, &target.name_any())));
-                show(&channel, connecting.into_bytes()).await?;
-                let items = asked.into_items(restrictions, target.spec.allow, &admitted.audit);
+                write(&channel, connecting.into_bytes()).await?;
+                let items = requests.into_items(restrictions, target.spec.allow, &admitted.audit);
                 channel.inbox().put_back(items);
                 Ok((channel, admitted))
             }
-            Err(leave) => {
-                let status = if matches!(leave, SelectionError::Left) { LEFT } else { NOT_RUN };
-                channel::close(&channel, leave.notice().as_deref(), status).await;
-                Err(leave)
+            Err(error) => {
+                let status = if matches!(error, SelectionError::Quit) { EXIT_STATUS_QUIT } else { NOT_RUN };
+                channel::close(&channel, error.notice().as_deref(), status).await;
+                Err(error)
             }
         }
     }
 
-    /// Waits for a shell on a terminal. Whatever else is asked for needs a target, and is told so.
-    async fn await_shell(&self, client: &mut ClientSide) -> Result<(UserChannel, Asked, PtyRequest), SelectionError> {
-        let (idle, gone) = (Instant::now() + IDLE, client.gone.clone());
+    /// Waits for a shell on a terminal. All other requests need a target, and are refused with that notice.
+    async fn await_shell(
+        &self,
+        client: &mut ClientSide,
+    ) -> Result<(UserChannel, PendingRequests, PtyRequest), SelectionError> {
+        let (idle, gone) = (Instant::now() + IDLE_TIMEOUT, client.gone.clone());
         loop {
             let opened = tokio::select! {
                 Some(opened) = client.opened.recv() => opened,
-                leave = self.interrupted(&gone, idle, Language::default()) => return Err(leave),
+                error = self.interrupted(&gone, idle, Language::default()) => return Err(error),
             };
             let channel = match opened {
                 Opened::Session(channel) => channel,
@@ -142,60 +141,60 @@ impl Selection {
                     continue;
                 }
             };
-            let asked = tokio::select! {
-                asked = Asked::read(&channel) => asked,
-                leave = self.interrupted(&gone, idle, Language::default()) => return Err(leave),
+            let requests = tokio::select! {
+                requests = PendingRequests::read(&channel) => requests,
+                error = self.interrupted(&gone, idle, Language::default()) => return Err(error),
             };
-            match asked.map(|asked| (asked.pty.clone(), asked)) {
-                Some((Some(pty), asked)) => return Ok((channel, asked, pty)),
+            match requests.map(|requests| (requests.pty.clone(), requests)) {
+                Some((Some(pty), requests)) => return Ok((channel, requests, pty)),
                 Some((None, _)) => channel::refuse(&channel, &self.no_target(client).notice()).await,
                 None => {}
             }
         }
     }
 
-    /// Shows the menu until a target is chosen that the user gets.
+    /// Shows the menu until the user has chosen a target and is admitted to it.
     async fn choose(
         &self,
         client: &mut ClientSide,
         channel: &UserChannel,
-        asked: &mut Asked,
+        requests: &mut PendingRequests,
         menu: &mut Menu,
     ) -> Result<Admitted, SelectionError> {
         let done = Arc::new(AtomicUsize::new(0));
-        let mut checking = self.check_rights(done.clone());
-        let mut progress = interval(PROGRESS_EVERY);
-        let (mut idle, gone) = (Instant::now() + IDLE, client.gone.clone());
+        let mut rights_check = self.check_rights(done.clone());
+        let mut progress = interval(PROGRESS_INTERVAL);
+        let (mut idle, gone) = (Instant::now() + IDLE_TIMEOUT, client.gone.clone());
         loop {
-            show(channel, menu.output()).await?;
-            let unchecked = !checking.is_empty();
-            let wish = tokio::select! {
-                Some(usable) = checking.join_next() => {
-                    fill(menu, usable.unwrap_or(Err(Refusal::RightsUnknown)))?;
+            write(channel, menu.output()).await?;
+            let is_checking = !rights_check.is_empty();
+            let action = tokio::select! {
+                Some(usable) = rights_check.join_next() => {
+                    set_entries(menu, usable.unwrap_or(Err(Refusal::RightsUnknown)))?;
                     None
                 }
-                _ = progress.tick(), if unchecked => {
-                    menu.checking(self.asker(&done).progress());
+                _ = progress.tick(), if is_checking => {
+                    menu.set_progress(self.rights_query(&done).progress());
                     None
                 }
                 item = channel.next() => {
-                    idle = Instant::now() + IDLE;
-                    asked.heed(item, menu)?
+                    idle = Instant::now() + IDLE_TIMEOUT;
+                    requests.handle(item, menu).map_err(|ChannelClosed| SelectionError::Disconnected)?
                 }
-                () = sleep(ESCAPE_ALONE), if menu.is_open() => menu.settle(),
+                () = sleep(SEQUENCE_TIMEOUT), if menu.is_in_sequence() => menu.end_sequence(),
                 Some(opened) = client.opened.recv() => {
                     opened.refuse(&self.no_target(client).notice()).await;
                     None
                 }
-                leave = self.interrupted(&gone, idle, menu.language()) => return Err(leave),
+                error = self.interrupted(&gone, idle, menu.language()) => return Err(error),
             };
-            match wish {
-                Some(Action::Leave) => return Err(SelectionError::Left),
+            match action {
+                Some(Action::Quit) => return Err(SelectionError::Quit),
                 Some(Action::Connect(choice)) => match self.admit(&choice).await {
                     Ok(admitted) => return Ok(admitted),
                     Err(refusal) => {
                         refusal.report(&self.signed_in.user.name_any(), client.peer);
-                        menu.say(&refusal.notice());
+                        menu.show_notice(&refusal.notice());
                     }
                 },
                 None => {}
@@ -203,12 +202,12 @@ impl Selection {
         }
     }
 
-    /// Opens the way to what was chosen, as if it had been named at signing in.
+    /// Admits the user to the chosen target, as if the sign-in name had named it.
     async fn admit(&self, Choice { target, login }: &Choice) -> Result<Admitted, Refusal> {
         let name = self.signed_in.user.name_any();
-        // Since signing in, minutes may have passed.
-        let user = self.gateway.access.directory.user(&name).map_err(|_| Refusal::Withdrawn)?;
-        self.signed_in.proof.still_good(&user).map_err(|_| Refusal::Withdrawn)?;
+        // The user may have been changed or deleted since authentication.
+        let user = self.gateway.access.directory.active_user(&name).map_err(|_| Refusal::Withdrawn)?;
+        self.signed_in.proof.check(&user).map_err(|_| Refusal::Withdrawn)?;
         let signed_in = SignedIn { user, ..self.signed_in.clone() };
         let chosen = SignInName::new(name, Some(login), Some(target));
         self.gateway.access.admit(signed_in, &chosen.to_string()).await
@@ -216,21 +215,21 @@ impl Selection {
 
     fn check_rights(&self, done: Arc<AtomicUsize>) -> JoinSet<Result<Usable, Refusal>> {
         let (gateway, user) = (self.gateway.clone(), self.signed_in.user.clone());
-        let mut checking = JoinSet::new();
-        checking.spawn(async move { asker(&gateway, &user, &done).usable().await });
-        checking
+        let mut rights_check = JoinSet::new();
+        rights_check.spawn(async move { rights_query(&gateway, &user, &done).usable().await });
+        rights_check
     }
 
-    fn asker<'a>(&'a self, done: &'a AtomicUsize) -> RightsQuery<'a> {
-        asker(&self.gateway, &self.signed_in.user, done)
+    fn rights_query<'a>(&'a self, done: &'a AtomicUsize) -> RightsQuery<'a> {
+        rights_query(&self.gateway, &self.signed_in.user, done)
     }
 
-    /// Whatever ends a visit from outside.
+    /// Waits for the first event that ends the selection: a disconnect, a shutdown, or a timeout.
     async fn interrupted(&self, gone: &CancellationToken, idle: Instant, language: Language) -> SelectionError {
         tokio::select! {
-            () = gone.cancelled() => SelectionError::Gone,
+            () = gone.cancelled() => SelectionError::Disconnected,
             () = self.gateway.sessions.stop.cancelled() => SelectionError::Refused(Refusal::NotReady),
-            () = sleep_until(idle.min(self.until)) => SelectionError::TooLong(language),
+            () = sleep_until(idle.min(self.deadline)) => SelectionError::TimedOut(language),
         }
     }
 
@@ -241,158 +240,52 @@ impl Selection {
     }
 }
 
-fn asker<'a>(gateway: &'a Gateway, user: &'a BastionUser, done: &'a AtomicUsize) -> RightsQuery<'a> {
-    RightsQuery { directory: &gateway.access.directory, user, questions: &gateway.pending.questions, done }
+fn rights_query<'a>(gateway: &'a Gateway, user: &'a BastionUser, done: &'a AtomicUsize) -> RightsQuery<'a> {
+    RightsQuery { directory: &gateway.access.directory, user, permits: &gateway.pending.review_permits, done }
 }
 
-/// Gives the menu what there is to choose from.
-fn fill(menu: &mut Menu, usable: Result<Usable, Refusal>) -> Result<(), SelectionError> {
+/// Shows the result of the rights check in the menu.
+fn set_entries(menu: &mut Menu, usable: Result<Usable, Refusal>) -> Result<(), SelectionError> {
     let Usable { entries, unchecked } = usable.map_err(SelectionError::Refused)?;
     match (entries.is_empty(), unchecked) {
-        (true, 0) => Err(SelectionError::Nothing(menu.language())),
+        (true, 0) => Err(SelectionError::NoTargets(menu.language())),
         (true, _) => Err(SelectionError::Refused(Refusal::RightsUnknown)),
         (false, _) => {
-            menu.fill(entries, unchecked);
+            menu.set_entries(entries, unchecked);
             Ok(())
         }
     }
 }
 
-/// Sends something to the user's terminal, who may be slow to read, but not at a standstill.
-async fn show(channel: &UserChannel, output: Vec<u8>) -> Result<(), SelectionError> {
+/// Writes to the user's terminal, within [`WRITE_TIMEOUT`].
+async fn write(channel: &UserChannel, output: Vec<u8>) -> Result<(), SelectionError> {
     if output.is_empty() {
         return Ok(());
     }
-    match timeout(READ, channel.send(None, output.into())).await {
+    match timeout(WRITE_TIMEOUT, channel.send(None, output.into())).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(SelectionError::Gone),
-    }
-}
-
-/// What the user's client asked for on a channel, to be asked of the target.
-#[derive(Default)]
-struct Asked {
-    pty: Option<PtyRequest>,
-    env: Vec<(String, String)>,
-    bytes: usize,
-    /// Whether the target may ask the user's agent, if it allows that.
-    agent: bool,
-    /// What the user is to be told on the way.
-    notices: Vec<&'static str>,
-    /// What was typed after a target was chosen.
-    typed: Vec<u8>,
-}
-
-impl Asked {
-    /// Reads up to the request for a shell; `None` when the channel was closed before. Without a terminal, or where a
-    /// command or a subsystem was asked for, there is no `pty`.
-    async fn read(channel: &UserChannel) -> Option<Self> {
-        let mut asked = Self::default();
-        loop {
-            match channel.next().await {
-                Item::Said(FromUser::Request(Request::Shell)) => return Some(asked),
-                Item::Said(FromUser::Refused(_) | FromUser::Request(Request::Exec(_) | Request::Subsystem(_))) => {
-                    return Some(Self::default());
-                }
-                Item::Said(FromUser::Request(request)) => asked.keep(request),
-                Item::Said(FromUser::Close) => return None,
-                Item::Said(FromUser::Eof) | Item::Data(_) | Item::Extended(..) => {}
-            }
-        }
-    }
-
-    fn keep(&mut self, request: Request) {
-        match request {
-            Request::Pty(pty) => self.pty = Some(pty),
-            Request::WindowChange(size) => {
-                if let Some(pty) = &mut self.pty {
-                    pty.size = size;
-                }
-            }
-            Request::Env { name, value } => {
-                let bytes = self.bytes + name.len() + value.len();
-                if bytes <= KEPT_BYTES && self.env.len() < KEPT_REQUESTS {
-                    self.bytes = bytes;
-                    self.env.push((name, value));
-                }
-            }
-            Request::AgentForward => self.agent = true,
-            Request::Notice(notice) => {
-                if self.notices.len() < KEPT_NOTICES {
-                    self.notices.push(notice);
-                }
-            }
-            // There is nothing yet that could take a signal or a break, and one channel runs one thing.
-            Request::Signal(_) | Request::Break(_) | Request::Shell | Request::Exec(_) | Request::Subsystem(_) => {}
-        }
-    }
-
-    fn variable(&self, name: &str) -> Option<&str> {
-        self.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Does in the menu what comes from the user.
-    fn heed(&mut self, item: Item<FromUser>, menu: &mut Menu) -> Result<Option<Action>, SelectionError> {
-        match item {
-            Item::Data(bytes) => {
-                let wish = bytes.iter().enumerate().find_map(|(at, byte)| Some((at, menu.read(*byte)?)));
-                let Some((at, wish)) = wish else { return Ok(None) };
-                self.typed = bytes.slice(at + 1..).to_vec();
-                Ok(Some(wish))
-            }
-            Item::Extended(..) | Item::Said(FromUser::Refused(_)) => Ok(None),
-            Item::Said(FromUser::Request(request)) => {
-                if let Request::WindowChange(size) = &request {
-                    menu.resize(*size);
-                }
-                self.keep(request);
-                Ok(None)
-            }
-            Item::Said(FromUser::Eof) => Ok(Some(Action::Leave)),
-            Item::Said(FromUser::Close) => Err(SelectionError::Gone),
-        }
-    }
-
-    /// The same requests for the target, with the size that the terminal has now.
-    fn into_items(self, restrictions: &KeyRestrictions, allow: Allow, audit: &AuditLog) -> Vec<Item<FromUser>> {
-        let agent = self.agent.then(|| match restrictions.agent(allow) {
-            Ok(()) => Request::AgentForward,
-            Err(denied) => {
-                audit.tunnel("agent_forward", "", 0, None, denied.result);
-                Request::Notice(denied.notice)
-            }
-        });
-        let notices = self.notices.into_iter().map(Request::Notice).chain(agent);
-        let env = self.env.into_iter().map(|(name, value)| Request::Env { name, value });
-        // The target may allow no shell by now.
-        let shell: Vec<_> = match restrictions.pass(allow, Request::Shell) {
-            Ok(requests) => requests.into_iter().map(FromUser::Request).collect(),
-            Err(notice) => vec![FromUser::Refused(notice)],
-        };
-        let before = notices.chain(self.pty.map(Request::Pty)).chain(env).map(FromUser::Request);
-        let typed = (!self.typed.is_empty()).then(|| Item::Data(self.typed.into()));
-        before.chain(shell).map(Item::Said).chain(typed).collect()
+        Ok(Err(_)) | Err(_) => Err(SelectionError::Disconnected),
     }
 }
 
 impl SelectionError {
-    /// A bounded word for the metrics.
+    /// Returns the metric label; the number of labels is bounded.
     const fn label(&self) -> &'static str {
         match self {
-            Self::Left => "left",
-            Self::Gone => "gone",
-            Self::Nothing(_) => "nothing",
-            Self::TooLong(_) => "too_long",
+            Self::Quit => "left",
+            Self::Disconnected => "gone",
+            Self::NoTargets(_) => "nothing",
+            Self::TimedOut(_) => "too_long",
             Self::Refused(refusal) => refusal.label(),
         }
     }
 
-    /// The line that the user reads.
+    /// Returns the line that the user reads.
     fn notice(&self) -> Option<String> {
         match self {
-            Self::Left | Self::Gone => None,
-            Self::Nothing(language) => Some(language.nothing().to_owned()),
-            Self::TooLong(language) => Some(language.too_long(IDLE.as_secs() / 60)),
+            Self::Quit | Self::Disconnected => None,
+            Self::NoTargets(language) => Some(language.no_targets().to_owned()),
+            Self::TimedOut(language) => Some(language.timed_out(IDLE_TIMEOUT.as_secs() / 60)),
             Self::Refused(refusal) => Some(refusal.notice()),
         }
     }

@@ -1,38 +1,38 @@
-//! Text, measured and cut in the columns of a terminal.
+//! Measures and truncates text in columns of a terminal.
 
 use unicode_width::UnicodeWidthChar;
 
-/// What stands for the rest of a text that was cut off.
-const REST: char = '…';
+/// Ends a truncated text.
+const ELLIPSIS: char = '…';
 
-/// How many columns of a terminal the text takes.
+/// Returns the number of columns that the text occupies.
 pub fn width(text: &str) -> usize {
-    text.chars().map(columns).sum()
+    text.chars().map(char_width).sum()
 }
 
-/// The text, cut to this many columns.
-pub fn cut(text: &str, most: usize) -> String {
-    if width(text) <= most {
+/// Truncates the text to at most this many columns.
+pub fn truncate(text: &str, max_columns: usize) -> String {
+    if width(text) <= max_columns {
         return text.to_owned();
     }
-    let Some(room) = most.checked_sub(1) else { return String::new() };
+    let Some(room) = max_columns.checked_sub(1) else { return String::new() };
     let mut taken = 0;
     let fits = |c: &char| {
-        taken += columns(*c);
+        taken += char_width(*c);
         taken <= room
     };
-    text.chars().take_while(fits).chain([REST]).collect()
+    text.chars().take_while(fits).chain([ELLIPSIS]).collect()
 }
 
-/// The text, cut or filled up to exactly this many columns.
-pub fn fit(text: &str, exactly: usize) -> String {
-    let mut cut = cut(text, exactly);
-    let missing = exactly.saturating_sub(width(&cut));
-    cut.extend(std::iter::repeat_n(' ', missing));
-    cut
+/// Truncates the text, or pads it with spaces, to exactly this many columns.
+pub fn fit(text: &str, columns: usize) -> String {
+    let mut fitted = truncate(text, columns);
+    let missing = columns.saturating_sub(width(&fitted));
+    fitted.extend(std::iter::repeat_n(' ', missing));
+    fitted
 }
 
-fn columns(c: char) -> usize {
+fn char_width(c: char) -> usize {
     c.width().unwrap_or(0)
 }
 
@@ -58,7 +58,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_fitted_fits(text in "\\PC{0,40}", columns in 0_usize..50) {
+        fn fitted_text_has_the_given_width(text in "\\PC{0,40}", columns in 0_usize..50) {
             prop_assert_eq!(width(&fit(&text, columns)), columns);
         }
     }

@@ -1,4 +1,4 @@
-//! The front door: it accepts TCP connections and gives each to the SSH library.
+//! Accepts TCP connections and serves SSH on each.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -15,10 +15,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::preauth_limits::{PreauthLimits, PreauthPermit, TooMany};
-use super::proxy_protocol::ProxyHeaderError;
-use super::tcp_stream::Socket;
-use super::{preauth_limits, proxy_protocol};
+use super::preauth_limits::{MAX_PREAUTH_CONNECTIONS, PreauthLimitError, PreauthLimits, PreauthPermit};
+use super::proxy_protocol::{self, ProxyHeaderError};
+use super::tcp_stream::AbortableStream;
 use crate::gateway::bridge::WINDOW;
 use crate::gateway::ssh::{Connection, algorithms};
 use crate::gateway::state::Gateway;
@@ -26,12 +25,15 @@ use crate::lifecycle::KEEPALIVE_EVERY;
 use crate::metrics::{METRICS, RefusalLabels};
 use crate::telemetry::LogLimiter;
 
-/// How long a connection has to sign in.
-pub const SIGN_IN_GRACE: Duration = Duration::from_mins(1);
-/// What one failed attempt costs, whatever was wrong with it.
-pub const REJECTION_TIME: Duration = Duration::from_secs(1);
+/// The time that a client has for the identification exchange, and again from there to its session. Compare `LoginGraceTime`
+/// of sshd.
+pub const LOGIN_GRACE_TIME: Duration = Duration::from_mins(1);
+/// The delay before a failed authentication attempt is answered, whatever its reason.
+pub const AUTH_REJECTION_DELAY: Duration = Duration::from_secs(1);
+/// The delay after a failed `accept`, which mostly means that file descriptors have run out.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `stop` is cancelled. Those from `load_balancers` say first where they come from.
+/// Accepts connections until `stop` is cancelled. Those from `load_balancers` must begin with a PROXY protocol header.
 pub async fn run(
     gateway: Arc<Gateway>,
     listener: TcpListener,
@@ -41,41 +43,40 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let config = Arc::new(config);
-    let mut introductions = FuturesUnordered::new();
-    let (mut turned_away, mut unintroduced) = (LogLimiter::default(), LogLimiter::default());
+    let mut proxied = FuturesUnordered::new();
+    let (mut limit_log, mut header_log) = (LogLimiter::default(), LogLimiter::default());
     loop {
         let (stream, client) = tokio::select! {
-            accepted = listener.accept(), if introductions.len() < preauth_limits::MOST => match accepted {
+            accepted = listener.accept(), if proxied.len() < MAX_PREAUTH_CONNECTIONS => match accepted {
                 Ok((stream, peer)) if proxy_protocol::is_load_balancer(load_balancers, peer) => {
-                    introductions.push(introduce(stream, peer));
+                    proxied.push(read_proxy_header(stream, peer));
                     continue;
                 }
-                Ok(arrived) => arrived,
+                Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, as a rule: it passes when connections end.
-                    warn!(%error, "a connection could not be accepted");
-                    sleep(Duration::from_millis(100)).await;
+                    warn!(%error, "cannot accept a connection; retrying in {} ms", ACCEPT_RETRY_DELAY.as_millis());
+                    sleep(ACCEPT_RETRY_DELAY).await;
                     continue;
                 }
             },
-            Some(introduced) = introductions.next() => match introduced {
-                Ok(arrived) => arrived,
+            Some(read) = proxied.next() => match read {
+                Ok(accepted) => accepted,
                 Err((load_balancer, error)) => {
-                    complain(load_balancer, &error, &mut unintroduced);
+                    report_header_error(load_balancer, &error, &mut header_log);
                     continue;
                 }
             },
             () = stop.cancelled() => return,
         };
         match limits.admit(client.ip()) {
-            Ok(startup) => begin(gateway.clone(), config.clone(), stream, client, startup),
-            Err(too_many) => turn_away(&stream, client, too_many, &mut turned_away),
+            Ok(permit) => spawn_connection(gateway.clone(), config.clone(), stream, client, permit),
+            Err(error) => turn_away(&stream, client, error, &mut limit_log),
         }
     }
 }
 
-/// Has a load balancer say where a connection comes from.
-async fn introduce(
+/// Reads the client's address from a load balancer's header.
+async fn read_proxy_header(
     mut stream: TcpStream,
     load_balancer: SocketAddr,
 ) -> Result<(TcpStream, SocketAddr), (SocketAddr, ProxyHeaderError)> {
@@ -85,68 +86,73 @@ async fn introduce(
     }
 }
 
-/// Tells of a load balancer that did not.
-fn complain(load_balancer: SocketAddr, error: &ProxyHeaderError, unintroduced: &mut LogLimiter) {
+fn report_header_error(load_balancer: SocketAddr, error: &ProxyHeaderError, log: &mut LogLimiter) {
     METRICS.connections_refused.get_or_create(&RefusalLabels { reason: "proxy_header" }).inc();
-    if let Some(connections) = unintroduced.count(Instant::now()) {
-        warn!(%load_balancer, %error, connections, "connections are turned away: where they come from was not said");
+    if let Some(connections) = log.count(Instant::now()) {
+        warn!(%load_balancer, %error, connections, "connections are turned away: the load balancer sent no client address");
     }
 }
 
-/// Serves one connection in a task of its own, and tells of its refusals when it has ended.
-fn begin(gateway: Arc<Gateway>, config: Arc<Config>, stream: TcpStream, peer: SocketAddr, startup: PreauthPermit) {
-    let cut = CancellationToken::new();
-    let gone = CancellationToken::new();
-    let connection = Connection::new(gateway.clone(), peer, gone.clone(), cut.clone(), startup);
-    let refusals = connection.refusals();
-    let served = serve(config, stream, peer, connection, cut, gone);
+/// Serves a connection in a task of its own. Writes an Event of its last refusal after its end.
+fn spawn_connection(
+    gateway: Arc<Gateway>,
+    config: Arc<Config>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: PreauthPermit,
+) {
+    let abort = CancellationToken::new();
+    let closed = CancellationToken::new();
+    let connection = Connection::new(gateway.clone(), peer, closed.clone(), abort.clone(), Some(permit));
+    let last_refusal = connection.last_refusal();
+    let served = serve(config, stream, peer, connection, abort, closed);
     tokio::spawn(async move {
         served.await;
-        let refused = refusals.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((user, why)) = refused {
-            gateway.refusals.tell(user, peer, &why);
+        let refusal = last_refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((user, reason)) = refusal {
+            gateway.refusals.publish(user, peer, &reason);
         }
     });
 }
 
-/// Says why, as far as the client reads that at all, and closes the connection.
-fn turn_away(stream: &TcpStream, peer: SocketAddr, too_many: TooMany, turned_away: &mut LogLimiter) {
-    let reason = too_many.label();
+/// Writes the reason to the client, as far as its receive window has room, and closes the connection.
+fn turn_away(stream: &TcpStream, peer: SocketAddr, error: PreauthLimitError, log: &mut LogLimiter) {
+    let reason = error.label();
     METRICS.connections_refused.get_or_create(&RefusalLabels { reason }).inc();
-    if let Some(connections) = turned_away.count(Instant::now()) {
+    if let Some(connections) = log.count(Instant::now()) {
         warn!(client = %peer, reason, connections, "connections are turned away: too many have no session yet");
     }
-    let _ = stream.try_write(too_many.notice().as_bytes());
+    let _ = stream.try_write(format!("{error}\r\n").as_bytes());
 }
 
-/// Serves one connection to its end, whatever the end.
+/// Serves one connection to its end.
 async fn serve(
     config: Arc<Config>,
     stream: TcpStream,
     peer: SocketAddr,
     mut connection: Connection,
-    cut: CancellationToken,
-    gone: CancellationToken,
+    abort: CancellationToken,
+    closed: CancellationToken,
 ) {
     let signed_in = connection.signed_in();
     let _ = stream.set_nodelay(true);
-    let (socket, health) = Socket::new(stream, cut.clone());
+    let (stream, health) = AbortableStream::new(stream, abort.clone());
     connection.watch_health(health);
     METRICS.connections_pending.inc();
-    let begun = timeout(SIGN_IN_GRACE, run_stream(config, socket, connection)).await;
-    let ended = match begun {
+    let started = timeout(LOGIN_GRACE_TIME, run_stream(config, stream, connection)).await;
+    let ended = match started {
         Ok(Ok(mut running)) => {
-            let early = tokio::select! {
+            let before_session = tokio::select! {
                 ended = &mut running => Some(ended),
                 () = signed_in.cancelled() => None,
-                () = sleep(SIGN_IN_GRACE) => {
-                    debug!(client = %peer, "did not sign in in time");
-                    cut.cancel();
+                () = sleep(LOGIN_GRACE_TIME) => {
+                    debug!(client = %peer, "no session within {} s; closing the connection", LOGIN_GRACE_TIME.as_secs());
+                    abort.cancel();
                     None
                 }
             };
             METRICS.connections_pending.dec();
-            match early {
+            match before_session {
                 Some(ended) => ended,
                 None => running.await,
             }
@@ -163,10 +169,10 @@ async fn serve(
     if let Err(error) = ended {
         debug!(client = %peer, %error, "connection ended");
     }
-    gone.cancel();
+    closed.cancel();
 }
 
-/// Returns the configuration of the SSH library, with this host key and this longest time between key exchanges.
+/// Returns the configuration of the SSH library. Keys are exchanged again after `rekey_time` at the latest.
 pub fn config(host_key: PrivateKey, rekey_time: Duration) -> Config {
     Config {
         limits: algorithms::rekey_limits(rekey_time),
@@ -176,14 +182,14 @@ pub fn config(host_key: PrivateKey, rekey_time: Duration) -> Config {
         preferred: algorithms::preferred(algorithms::all_signatures()),
         window_size: WINDOW,
         channel_control: ChannelControl::Application,
-        auth_rejection_time: REJECTION_TIME,
-        // OpenSSH asks with method "none" first, which is no attempt at anything.
+        auth_rejection_time: AUTH_REJECTION_DELAY,
+        // OpenSSH begins with the method `none` to list the others; that is not an attempt.
         auth_rejection_time_initial: Some(Duration::ZERO),
         max_auth_attempts: 6,
         nodelay: true,
-        // Whether a session is idle or lost is for the session to judge.
+        // The session task decides when a session is idle.
         inactivity_timeout: None,
-        // Questions only: whether an answer is overdue is for the session to judge.
+        // Keepalives are sent without a limit: the session task decides when a peer is lost.
         keepalive_interval: Some(KEEPALIVE_EVERY),
         keepalive_max: 0,
         ..Config::default()

@@ -7,7 +7,7 @@ mod rate_limit_key;
 mod tcp_options;
 mod tcp_stream;
 
-pub use listener::{REJECTION_TIME, SIGN_IN_GRACE};
+pub use listener::{AUTH_REJECTION_DELAY, LOGIN_GRACE_TIME};
 pub use preauth_limits::{PreauthLimits, PreauthPermit};
-pub use rate_limit_key::source;
-pub use tcp_stream::{Health, Socket};
+pub use rate_limit_key::rate_limit_key;
+pub use tcp_stream::{AbortableStream, ConnectionHealth};

@@ -1,80 +1,72 @@
-//! Connections that have no session yet: how many there may be, in all and from one address, so that whoever opens many
-//! leaves room for others.
+//! Limits connections without a session, in total and per address, like `MaxStartups` and `PerSourceMaxStartups` of sshd.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::rate_limit_key::source;
+use super::rate_limit_key::rate_limit_key;
 
-/// How many there may be in all.
-pub const MOST: usize = 512;
+/// The number of connections without a session, in total.
+pub const MAX_PREAUTH_CONNECTIONS: usize = 512;
 
-/// A connection's place among them, to be held until it has a session or is over.
+/// Counts as one connection. To be held until the connection has a session or has ended.
 #[derive(Debug)]
 pub struct PreauthPermit {
-    _in_all: Arc<()>,
-    _from_source: Arc<()>,
+    _total: Arc<()>,
+    _of_address: Arc<()>,
 }
 
-/// Those that there are. Whoever holds a place shares what is here, so that the number of owners is theirs and one.
+/// Counts unauthenticated connections. Each permit holds clones of the `Arc`s, so an `Arc`'s strong count is the number of
+/// permits plus one.
 #[derive(Debug)]
 pub struct PreauthLimits {
-    in_all: Arc<()>,
-    from_source: HashMap<IpAddr, Arc<()>>,
-    most_from_source: usize,
+    total: Arc<()>,
+    by_address: HashMap<IpAddr, Arc<()>>,
+    max_per_address: usize,
 }
 
-/// Why there is no room for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TooMany {
-    /// [`MOST`] have none.
-    InAll,
-    /// As many from its address as may come from one.
-    FromAddress,
+/// A connection exceeds a limit. The text is sent to the client in place of the identification; `ssh -v` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PreauthLimitError {
+    /// [`MAX_PREAUTH_CONNECTIONS`] are open.
+    #[error("bastion: too many connections have not signed in yet; try again in a minute")]
+    Total,
+    /// The limit of the client's address is reached.
+    #[error("bastion: too many connections from your address have not signed in yet; try again in a minute")]
+    Address,
 }
 
 impl PreauthLimits {
-    /// None yet, and at most so many from one address.
-    pub fn new(most_from_source: usize) -> Self {
-        Self { in_all: Arc::default(), from_source: HashMap::new(), most_from_source }
+    /// Returns limits without connections; `max_per_address` may be open per address.
+    pub fn new(max_per_address: usize) -> Self {
+        Self { total: Arc::default(), by_address: HashMap::new(), max_per_address }
     }
 
-    /// A place for a connection from `address`.
+    /// Returns a permit for a connection from `address`.
     ///
     /// # Errors
-    /// Why there is none.
-    pub fn admit(&mut self, address: IpAddr) -> Result<PreauthPermit, TooMany> {
-        if Arc::strong_count(&self.in_all) > MOST {
-            return Err(TooMany::InAll);
+    /// The limit that is reached.
+    pub fn admit(&mut self, address: IpAddr) -> Result<PreauthPermit, PreauthLimitError> {
+        if Arc::strong_count(&self.total) > MAX_PREAUTH_CONNECTIONS {
+            return Err(PreauthLimitError::Total);
         }
-        if self.from_source.len() > 2 * MOST {
-            self.from_source.retain(|_, startups| Arc::strong_count(startups) > 1);
+        if self.by_address.len() > 2 * MAX_PREAUTH_CONNECTIONS {
+            self.by_address.retain(|_, permits| Arc::strong_count(permits) > 1);
         }
-        let from_source = self.from_source.entry(source(address)).or_default();
-        if Arc::strong_count(from_source) > self.most_from_source {
-            return Err(TooMany::FromAddress);
+        let of_address = self.by_address.entry(rate_limit_key(address)).or_default();
+        if Arc::strong_count(of_address) > self.max_per_address {
+            return Err(PreauthLimitError::Address);
         }
-        Ok(PreauthPermit { _in_all: self.in_all.clone(), _from_source: from_source.clone() })
+        Ok(PreauthPermit { _total: self.total.clone(), _of_address: of_address.clone() })
     }
 }
 
-impl TooMany {
-    /// A bounded word for the metrics.
+impl PreauthLimitError {
+    /// Returns the metric label; the number of labels is bounded.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::InAll => "all",
-            Self::FromAddress => "address",
-        }
-    }
-
-    /// The line that a client gets in place of the gateway's identification; `ssh -v` shows it.
-    pub const fn notice(self) -> &'static str {
-        match self {
-            Self::InAll => "bastion: too many connections have not signed in yet; try again in a minute\r\n",
-            Self::FromAddress => {
-                "bastion: too many connections from your address have not signed in yet; try again in a minute\r\n"
-            }
+            Self::Total => "all",
+            Self::Address => "address",
         }
     }
 }
@@ -83,40 +75,40 @@ impl TooMany {
 mod tests {
     use super::*;
 
-    fn from(startups: &mut PreauthLimits, address: &str, number: usize) -> Vec<PreauthPermit> {
-        (0..number).map_while(|_| startups.admit(address.parse().unwrap()).ok()).collect()
+    fn admit(limits: &mut PreauthLimits, address: &str, number: usize) -> Vec<PreauthPermit> {
+        (0..number).map_while(|_| limits.admit(address.parse().unwrap()).ok()).collect()
     }
 
     #[test]
-    fn one_address_leaves_room_for_others() {
-        let mut startups = PreauthLimits::new(3);
-        let mut held = from(&mut startups, "192.0.2.1", 9);
+    fn each_address_has_its_own_limit() {
+        let mut limits = PreauthLimits::new(3);
+        let mut held = admit(&mut limits, "192.0.2.1", 9);
         assert_eq!(held.len(), 3);
-        assert_eq!(startups.admit("192.0.2.1".parse().unwrap()).unwrap_err(), TooMany::FromAddress);
-        assert_eq!(from(&mut startups, "192.0.2.2", 2).len(), 2);
+        assert_eq!(limits.admit("192.0.2.1".parse().unwrap()).unwrap_err(), PreauthLimitError::Address);
+        assert_eq!(admit(&mut limits, "192.0.2.2", 2).len(), 2);
         held.pop();
-        assert_eq!(from(&mut startups, "::ffff:192.0.2.1", 9).len(), 1, "a place that was left");
+        assert_eq!(admit(&mut limits, "::ffff:192.0.2.1", 9).len(), 1, "a released permit");
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_address() {
-        let mut startups = PreauthLimits::new(3);
-        let _held = (from(&mut startups, "2001:db8::1", 2), from(&mut startups, "2001:db8::2", 1));
-        assert_eq!(startups.admit("2001:db8::3".parse().unwrap()).unwrap_err(), TooMany::FromAddress);
-        assert!(startups.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
+    fn an_ipv6_network_counts_as_one_address() {
+        let mut limits = PreauthLimits::new(3);
+        let _held = (admit(&mut limits, "2001:db8::1", 2), admit(&mut limits, "2001:db8::2", 1));
+        assert_eq!(limits.admit("2001:db8::3".parse().unwrap()).unwrap_err(), PreauthLimitError::Address);
+        assert!(limits.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
     }
 
     #[test]
-    fn there_is_room_for_so_many_in_all_and_what_is_kept_is_bounded() {
-        let mut startups = PreauthLimits::new(MOST);
-        for number in 0..9 * u32::try_from(MOST).unwrap() {
-            assert!(startups.admit(IpAddr::from(number.to_be_bytes())).is_ok());
+    fn the_total_is_limited_and_the_map_is_bounded() {
+        let mut limits = PreauthLimits::new(MAX_PREAUTH_CONNECTIONS);
+        for number in 0..9 * u32::try_from(MAX_PREAUTH_CONNECTIONS).unwrap() {
+            assert!(limits.admit(IpAddr::from(number.to_be_bytes())).is_ok());
         }
-        assert!(startups.from_source.len() <= 2 * MOST + 1, "{}", startups.from_source.len());
-        let held = from(&mut startups, "192.0.2.1", MOST);
-        assert_eq!(held.len(), MOST);
-        assert_eq!(startups.admit("192.0.2.2".parse().unwrap()).unwrap_err(), TooMany::InAll);
+        assert!(limits.by_address.len() <= 2 * MAX_PREAUTH_CONNECTIONS + 1, "{}", limits.by_address.len());
+        let held = admit(&mut limits, "192.0.2.1", MAX_PREAUTH_CONNECTIONS);
+        assert_eq!(held.len(), MAX_PREAUTH_CONNECTIONS);
+        assert_eq!(limits.admit("192.0.2.2".parse().unwrap()).unwrap_err(), PreauthLimitError::Total);
         drop(held);
-        assert!(startups.admit("192.0.2.2".parse().unwrap()).is_ok());
+        assert!(limits.admit("192.0.2.2".parse().unwrap()).is_ok());
     }
 }

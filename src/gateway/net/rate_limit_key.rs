@@ -1,10 +1,10 @@
-//! Where connections come from: what counts as one place when something is counted by address.
+//! The key under which clients are counted by address.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The network that an address stands for. That of an IPv6 address has 64 bits, since anybody has plenty of addresses in
-/// theirs; an IPv4 address stands for itself, however it is written.
-pub fn source(address: IpAddr) -> IpAddr {
+/// Returns the key for an address. An IPv6 address counts as its /64 network, because one client may use all addresses of it.
+/// An IPv4 address counts as itself, also when it is mapped into IPv6.
+pub fn rate_limit_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -24,7 +24,7 @@ mod tests {
     #[case("192.0.2.1", "192.0.2.1")]
     #[case("::ffff:192.0.2.1", "192.0.2.1")]
     #[case("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::")]
-    fn an_address_stands_for_what_one_party_has(#[case] address: &str, #[case] expected: &str) {
-        assert_eq!(source(address.parse().unwrap()).to_string(), expected);
+    fn an_address_counts_as_its_network(#[case] address: &str, #[case] expected: &str) {
+        assert_eq!(rate_limit_key(address.parse().unwrap()).to_string(), expected);
     }
 }

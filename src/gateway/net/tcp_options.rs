@@ -1,4 +1,4 @@
-//! What the kernel knows of a TCP connection, and may be told: the options that no library at hand has.
+//! TCP socket options that tokio and socket2 do not offer.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 /// `TCP_RTO_MAX_MS` of linux/tcp.h.
 const TCP_RTO_MAX_MS: libc::c_int = 44;
-/// `TCP_CLOSE` of net/tcp_states.h: the state of a connection that has ended, for example by a reset.
+/// `TCP_CLOSE` of net/tcp_states.h: the connection has ended, for example by a reset.
 pub const TCP_CLOSE: u8 = 7;
 
-/// What the kernel knows of a TCP connection.
+/// Returns the kernel's `TCP_INFO` of a connection.
 ///
 /// # Errors
-/// When the socket is no TCP socket.
+/// Fails when the socket is not a TCP socket.
 #[allow(unsafe_code)]
 pub fn tcp_info(socket: &impl AsFd) -> io::Result<libc::tcp_info> {
     let socket = socket.as_fd().as_raw_fd();
@@ -26,14 +26,14 @@ pub fn tcp_info(socket: &impl AsFd) -> io::Result<libc::tcp_info> {
     if result == 0 { Ok(info) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Sets how long the kernel waits at most before it sends, or asks for room, once more.
+/// Sets the kernel's longest interval between retransmissions, and between zero-window probes.
 ///
 /// # Errors
-/// When the kernel is older than Linux 6.15, or the socket is no TCP socket.
+/// Fails when the kernel is older than Linux 6.15, or the socket is not a TCP socket.
 #[allow(unsafe_code)]
-pub fn retry_within(socket: &impl AsFd, longest: Duration) -> io::Result<()> {
+pub fn set_max_retransmission_interval(socket: &impl AsFd, interval: Duration) -> io::Result<()> {
     let socket = socket.as_fd().as_raw_fd();
-    let milliseconds = libc::c_int::try_from(longest.as_millis()).map_err(io::Error::other)?;
+    let milliseconds = libc::c_int::try_from(interval.as_millis()).map_err(io::Error::other)?;
     let size = libc::socklen_t::try_from(size_of_val(&milliseconds)).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open for as long as it is borrowed, and `size` is the size of `milliseconds`.
     let result =
@@ -46,12 +46,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_known_to_be_up() {
+    fn tcp_info_reports_an_established_connection() {
         const ESTABLISHED: u8 = 1;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert_eq!(tcp_info(&stream).unwrap().tcpi_state, ESTABLISHED);
         assert!(tcp_info(&std::fs::File::open("/dev/null").unwrap()).is_err());
-        assert!(retry_within(&std::fs::File::open("/dev/null").unwrap(), Duration::from_secs(5)).is_err());
+        assert!(
+            set_max_retransmission_interval(&std::fs::File::open("/dev/null").unwrap(), Duration::from_secs(5))
+                .is_err()
+        );
     }
 }

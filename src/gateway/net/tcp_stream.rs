@@ -1,5 +1,4 @@
-//! A TCP connection that ends when we say so, and not when the SSH library does; and what its kernel knows of the
-//! other side.
+//! A TCP stream that can be aborted from outside, and whose health can be observed.
 
 use std::io;
 use std::net::Shutdown;
@@ -15,41 +14,40 @@ use tokio::net::TcpStream;
 use tokio::task::coop;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::tcp_options::{TCP_CLOSE, retry_within, tcp_info};
+use super::tcp_options::{TCP_CLOSE, set_max_retransmission_interval, tcp_info};
 use crate::lifecycle::{KEEPALIVE_EVERY, TcpHealth};
 
-/// How much is read at once where the library asks for less: of every packet it asks for the length first, and a call of
-/// the kernel for each would cost more than the packet's decryption.
-const AHEAD: usize = 128 * 1024;
-/// What is asked for at once from here on is read where it is wanted.
-const ENOUGH: usize = 16 * 1024;
-/// How many bytes cost a task one unit of its cooperative budget. The runtime grants 128 units a poll, so a bulk
-/// transfer moves 32 KiB, less than 0.05 ms of work, before its worker polls other connections.
+/// The size of the read-ahead buffer, in bytes. The SSH library reads each packet's length first; without the buffer, the
+/// system calls would cost more than the decryption.
+const READ_AHEAD_SIZE: usize = 128 * 1024;
+/// Reads of at least this many bytes bypass the read-ahead buffer.
+const DIRECT_READ_SIZE: usize = 16 * 1024;
+/// The number of bytes that cost a task one unit of its cooperative budget. The runtime grants 128 units per poll. So a bulk
+/// transfer moves 32 KiB, in less than 0.05 ms, before its worker polls other connections.
 const BYTES_PER_BUDGET_UNIT: usize = 256;
 
-/// A TCP stream that can be cut off from outside, whatever the library is waiting for.
-pub struct Socket {
+/// A TCP stream that can be aborted from outside while the SSH library waits on it.
+pub struct AbortableStream {
     stream: Arc<TcpStream>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    abort: Pin<Box<WaitForCancellationFutureOwned>>,
     reads_ahead: bool,
-    /// What was read and not asked for yet. It has no room while nothing comes, for most sessions are idle.
-    ahead: BytesMut,
+    /// Bytes that were read ahead. Its memory is released while no data arrives, because most sessions are idle.
+    buffer: BytesMut,
 }
 
-/// A look at a connection from outside, for as long as it is open.
+/// Observes a connection from outside, while its owner holds it.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Weak<TcpStream>);
+pub struct ConnectionHealth(Weak<TcpStream>);
 
-impl Socket {
-    /// Wraps `stream`; cancelling `cut` ends every read and write with an error.
-    pub fn new(stream: TcpStream, cut: CancellationToken) -> (Self, Health) {
-        // Nothing but the kernel's own question reaches a side that has no room, and left to itself the kernel asks at
-        // ever longer intervals, up to two minutes: for so long nobody would know whether that side is still there.
-        // An older kernel does not let itself be told, and then a loss in this state takes that long to be seen.
-        let _ = retry_within(&stream, KEEPALIVE_EVERY);
+impl AbortableStream {
+    /// Wraps `stream`; cancelling `abort` ends every read and write with an error.
+    pub fn new(stream: TcpStream, abort: CancellationToken) -> (Self, ConnectionHealth) {
+        // Only the kernel's zero-window probes reach a peer that does not read. By default their interval grows to two
+        // minutes, and a lost peer stays unnoticed for as long. Kernels before Linux 6.15 keep that default.
+        let _ = set_max_retransmission_interval(&stream, KEEPALIVE_EVERY);
         let stream = Arc::new(stream);
-        let health = Health(Arc::downgrade(&stream));
-        (Self { stream, cut: Box::pin(cut.cancelled_owned()), reads_ahead: true, ahead: BytesMut::new() }, health)
+        let health = ConnectionHealth(Arc::downgrade(&stream));
+        (Self { stream, abort: Box::pin(abort.cancelled_owned()), reads_ahead: true, buffer: BytesMut::new() }, health)
     }
 
     /// Returns the stream without its read-ahead buffer, which would exceed the limits of an HTTP server's own buffer.
@@ -57,20 +55,20 @@ impl Socket {
         Self { reads_ahead: false, ..self }
     }
 
-    /// Reads ahead what there is.
+    /// Reads the available bytes into the buffer.
     fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.ahead.reserve(AHEAD);
-        let Self { stream, ahead, .. } = self;
-        let read = poll_io(cx, |cx| stream.poll_read_ready(cx), || stream.try_read_buf(ahead));
-        // A spent budget does not say whether anything has arrived.
+        self.buffer.reserve(READ_AHEAD_SIZE);
+        let Self { stream, buffer, .. } = self;
+        let read = poll_io(cx, |cx| stream.poll_read_ready(cx), || stream.try_read_buf(buffer));
+        // With a spent budget, `Pending` does not mean that no data has arrived.
         if read.is_pending() && coop::has_budget_remaining() {
-            self.ahead = BytesMut::new();
+            self.buffer = BytesMut::new();
         }
         read.map_ok(drop)
     }
 
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.cut.as_mut().poll(cx) {
+    fn check_abort(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.abort.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Pending => Ok(()),
         }
@@ -88,7 +86,7 @@ fn charge(cx: &mut Context<'_>, bytes: usize) {
     }
 }
 
-/// Does something with the kernel as soon as it can be done at once.
+/// Repeats `act` when the stream is ready, until it succeeds or fails with another error than `WouldBlock`.
 fn poll_io(
     cx: &mut Context<'_>,
     mut ready: impl FnMut(&mut Context<'_>) -> Poll<io::Result<()>>,
@@ -103,9 +101,9 @@ fn poll_io(
     }
 }
 
-impl Health {
-    /// What the kernel knows of the connection; `None` when it is closed, or the kernel does not say.
-    pub fn look(&self) -> Option<TcpHealth> {
+impl ConnectionHealth {
+    /// Returns the kernel's view of the connection, or `None` when the connection is closed.
+    pub fn tcp_health(&self) -> Option<TcpHealth> {
         let info = tcp_info(&*self.0.upgrade()?).ok()?;
         let ago = |milliseconds: u32| Duration::from_millis(u64::from(milliseconds));
         Some(TcpHealth {
@@ -121,19 +119,19 @@ impl Health {
         self.0.upgrade().is_some_and(|stream| !tcp_info(&*stream).is_ok_and(|info| info.tcpi_state == TCP_CLOSE))
     }
 
-    /// Ends the connection in the kernel, whoever holds it.
+    /// Shuts the connection down in the kernel, in both directions.
     pub fn shut_down(&self) {
         if let Some(stream) = self.0.upgrade() {
-            // It is at its end already, then.
+            // It fails only if the connection has already ended.
             let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
         }
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for AbortableStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.check(cx)?;
-        if self.ahead.is_empty() && (!self.reads_ahead || buf.remaining() >= ENOUGH) {
+        self.check_abort(cx)?;
+        if self.buffer.is_empty() && (!self.reads_ahead || buf.remaining() >= DIRECT_READ_SIZE) {
             let stream = &self.stream;
             let unfilled = buf.initialize_unfilled();
             let read = ready!(poll_io(cx, |cx| stream.poll_read_ready(cx), || stream.try_read(unfilled)))?;
@@ -141,29 +139,29 @@ impl AsyncRead for Socket {
             charge(cx, read);
             return Poll::Ready(Ok(()));
         }
-        if self.ahead.is_empty() {
+        if self.buffer.is_empty() {
             ready!(self.poll_read_ahead(cx))?;
         }
-        // What costs no call of the kernel takes turns with other connections all the same.
+        // Buffered data costs no system call, but must also yield to other connections.
         ready!(coop::poll_proceed(cx)).made_progress();
-        let wanted = self.ahead.len().min(buf.remaining());
-        buf.put_slice(&self.ahead[..wanted]);
-        self.ahead.advance(wanted);
-        charge(cx, wanted);
+        let count = self.buffer.len().min(buf.remaining());
+        buf.put_slice(&self.buffer[..count]);
+        self.buffer.advance(count);
+        charge(cx, count);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for AbortableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
+        self.check_abort(cx)?;
         let written = ready!(poll_io(cx, |cx| self.stream.poll_write_ready(cx), || self.stream.try_write(buf)))?;
         charge(cx, written);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The kernel has everything as soon as it is written.
+        // Writes go straight to the kernel.
         Poll::Ready(Ok(()))
     }
 
@@ -181,16 +179,16 @@ mod tests {
 
     use super::*;
 
-    async fn pair() -> (Socket, TcpStream) {
+    async fn pair() -> (AbortableStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (socket, _) = Socket::new(listener.accept().await.unwrap().0, CancellationToken::new());
-        (socket, peer)
+        let (stream, _) = AbortableStream::new(listener.accept().await.unwrap().0, CancellationToken::new());
+        (stream, peer)
     }
 
     #[tokio::test]
-    async fn what_comes_is_read_in_order_whatever_is_asked_for_at_once() {
-        let (mut socket, mut peer) = pair().await;
+    async fn reads_of_any_size_keep_the_order() {
+        let (mut stream, mut peer) = pair().await;
         let sent: Vec<u8> = (0_u32..1_000_000).flat_map(u32::to_le_bytes).collect();
         let sending = tokio::spawn({
             let sent = sent.clone();
@@ -198,9 +196,12 @@ mod tests {
         });
         let mut read = vec![0; sent.len()];
         let mut at = 0;
-        for size in [4, 32 * 1024, 1, ENOUGH, ENOUGH - 1, 4, AHEAD, 2 * AHEAD].into_iter().cycle() {
+        for size in [4, 32 * 1024, 1, DIRECT_READ_SIZE, DIRECT_READ_SIZE - 1, 4, READ_AHEAD_SIZE, 2 * READ_AHEAD_SIZE]
+            .into_iter()
+            .cycle()
+        {
             let end = sent.len().min(at + size);
-            socket.read_exact(&mut read[at..end]).await.unwrap();
+            stream.read_exact(&mut read[at..end]).await.unwrap();
             at = end;
             if at == sent.len() {
                 break;
@@ -208,14 +209,14 @@ mod tests {
         }
         assert!(read == sent);
         sending.await.unwrap().unwrap();
-        assert_eq!(socket.read(&mut [0; 4]).await.unwrap(), 0, "the peer has closed it");
+        assert_eq!(stream.read(&mut [0; 4]).await.unwrap(), 0, "the peer has closed the connection");
     }
 
     #[tokio::test]
     async fn a_bulk_transfer_lets_other_tasks_run() {
         const TURN: usize = 128 * BYTES_PER_BUDGET_UNIT;
-        let (mut socket, _peer) = pair().await;
-        socket.ahead = BytesMut::zeroed(16 * TURN);
+        let (mut stream, _peer) = pair().await;
+        stream.buffer = BytesMut::zeroed(16 * TURN);
         let turns = Arc::new(AtomicUsize::new(0));
         let counted = turns.clone();
         tokio::spawn(async move {
@@ -224,22 +225,22 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        let mut piece = vec![0; TURN / 4];
+        let mut chunk = vec![0; TURN / 4];
         for _ in 0..4 * 16 {
-            socket.read_exact(&mut piece).await.unwrap();
+            stream.read_exact(&mut chunk).await.unwrap();
         }
         let turns = turns.load(Ordering::Relaxed);
         assert!(turns >= 15, "another task had {turns} turns during 16 of the transfer");
     }
 
     #[tokio::test]
-    async fn a_connection_without_traffic_keeps_no_room() {
-        let (mut socket, mut peer) = pair().await;
+    async fn an_idle_connection_keeps_no_buffer() {
+        let (mut stream, mut peer) = pair().await;
         peer.write_all(b"four").await.unwrap();
         let mut four = [0; 4];
-        socket.read_exact(&mut four).await.unwrap();
-        assert!(socket.ahead.capacity() > 0);
-        assert!(futures::poll!(Box::pin(socket.read(&mut four))).is_pending());
-        assert_eq!(socket.ahead.capacity(), 0);
+        stream.read_exact(&mut four).await.unwrap();
+        assert!(stream.buffer.capacity() > 0);
+        assert!(futures::poll!(Box::pin(stream.read(&mut four))).is_pending());
+        assert_eq!(stream.buffer.capacity(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! The audit log: what a session's user does, one line each, under the log target `audit`.
+//! The audit log: one line for each action of a session's user, under the log target `audit`.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use super::sftp::Operation;
 use crate::gateway::access::Grant;
 use kube::ResourceExt;
 
-/// What is kept of a command or an address.
+/// The bytes kept of a command or an address.
 const MAX_TEXT: usize = 4096;
 
-/// Writes what the user of one session does.
+/// Writes the audit log of one session.
 #[derive(Debug)]
 pub struct AuditLog {
     /// The session's name.
@@ -21,7 +21,7 @@ pub struct AuditLog {
     login: String,
 }
 
-/// One line. `bytes_in` go from the user to the target.
+/// The fields of a line in addition to the session's. `bytes` counts the bytes to the target, and to the user.
 #[derive(Debug, Default)]
 struct Line<'a> {
     operation: &'a str,
@@ -37,26 +37,26 @@ struct Line<'a> {
 }
 
 impl AuditLog {
-    /// The audit log of the session of this name.
+    /// Returns the audit log of the session with this name.
     pub fn new(session: Arc<str>, grant: &Grant) -> Self {
         let (user, target, login) = (grant.user.name_any(), grant.target.name_any(), grant.login.clone());
         Self { session, user, target, login }
     }
 
-    /// A shell, a command (`exec`) or a subsystem is started.
+    /// Logs the start of a shell, a command (`exec`) or a subsystem.
     pub fn started(&self, operation: &str, command: Option<&str>, terminal: bool, recorded: bool) {
         let (terminal, recorded) = (Some(terminal), Some(recorded));
-        let command = command.map(beginning);
+        let command = command.map(cut);
         self.write(Line { operation, command, terminal, recorded, result: "started", ..Line::default() });
     }
 
-    /// It is over.
+    /// Logs the end of a shell, a command or a subsystem.
     pub fn ended(&self, operation: &str, command: Option<&str>, bytes: (u64, u64), result: &str) {
-        let command = command.map(beginning);
+        let command = command.map(cut);
         self.write(Line { operation, command, bytes: Some(bytes), result, ..Line::default() });
     }
 
-    /// Something was done over SFTP.
+    /// Logs an SFTP operation.
     pub fn sftp(&self, operation: &Operation) {
         let Operation { name, path, to, read, written, result } = operation;
         let name = format!("sftp_{name}");
@@ -64,19 +64,20 @@ impl AuditLog {
         self.write(Line { operation: &name, path: Some(path), to: to.as_deref(), bytes, result, ..Line::default() });
     }
 
-    /// Somebody has begun to follow the session, or does so no more.
-    pub fn followed(&self, who: &str, result: &str) {
-        self.write(Line { operation: "followed", who: Some(who), result, ..Line::default() });
+    /// Logs that an observer joined (`started`) or left (`ended`).
+    pub fn observed(&self, observer: &str, result: &str) {
+        self.write(Line { operation: "followed", who: Some(observer), result, ..Line::default() });
     }
 
-    /// The names of the session, its user and target, and the login on it.
-    pub fn about(&self) -> [&str; 4] {
+    /// Returns the names of the session, its user, its target and the login there.
+    pub fn names(&self) -> [&str; 4] {
         [&self.session, &self.user, &self.target, &self.login]
     }
 
-    /// A forward, or the way to the user's agent, was opened, refused (then `result` says why) or closed (then there are `bytes`).
+    /// Logs that a forward or agent connection was opened, refused or closed. `bytes` are present once it is closed;
+    /// `result` holds the reason of a refusal.
     pub fn tunnel(&self, operation: &str, host: &str, port: u32, bytes: Option<(u64, u64)>, result: &str) {
-        let address = (!host.is_empty()).then(|| format!("{}:{port}", beginning(host)));
+        let address = (!host.is_empty()).then(|| format!("{}:{port}", cut(host)));
         self.write(Line { operation, address, bytes, result, ..Line::default() });
     }
 
@@ -91,7 +92,7 @@ impl AuditLog {
     }
 }
 
-/// As much of a text as a line of the log has room for.
-fn beginning(text: &str) -> &str {
+/// Cuts a text to [`MAX_TEXT`] bytes.
+fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT)]
 }

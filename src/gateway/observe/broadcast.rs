@@ -1,4 +1,4 @@
-//! What the terminals of a session show, for those who follow it.
+//! The live output of a session's terminals, for its observers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use tokio::sync::{broadcast, watch};
 use crate::gateway::bridge::Announcement;
 use crate::lifecycle::Cause;
 
-/// How much is kept of what a terminal showed last, for who comes later.
-const RECENT: usize = 16 * 1024;
-/// How many things may wait for somebody who follows; who is slower misses some.
-const WAITING: usize = 64;
+/// The bytes kept of each terminal's recent output, for observers that join later.
+const MAX_RECENT: usize = 16 * 1024;
+/// The most events that wait for an observer. A slower observer skips some.
+const MAX_WAITING: usize = 64;
 
 /// The terminals of one session.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub struct Broadcast {
 #[derive(Debug, Default)]
 struct State {
     terminals: BTreeMap<u32, Terminal>,
-    /// How many there were.
+    /// The number of the terminal opened last.
     last: u32,
-    /// Set from when somebody follows for the first time.
-    audience: Option<broadcast::Sender<TerminalEvent>>,
-    over: Option<Cause>,
+    /// Sends to the observers; `None` until the first one joins.
+    observers: Option<broadcast::Sender<TerminalEvent>>,
+    ended: Option<Cause>,
 }
 
 #[derive(Debug)]
@@ -38,107 +38,108 @@ struct Terminal {
     recent: VecDeque<u8>,
 }
 
-/// Something that is to be seen.
+/// An event that observers see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TerminalEvent {
-    /// A terminal is there, or has another size now.
+    /// A terminal was opened or resized.
     Terminal {
-        /// Counted from 1 in its session.
+        /// The terminal's number, counted from 1 within the session.
         number: u32,
-        /// In characters.
+        /// The width in characters.
         columns: u32,
-        /// In lines.
+        /// The height in lines.
         rows: u32,
     },
-    /// It shows something.
+    /// A terminal received output.
     Output {
-        /// Which terminal.
+        /// The terminal's number.
         number: u32,
-        /// What it was sent.
+        /// The output, which may begin or end within a character.
         bytes: Bytes,
     },
-    /// It is closed.
+    /// A terminal was closed.
     Closed {
-        /// Which.
+        /// The terminal's number.
         number: u32,
     },
-    /// The session is over.
-    Over(Cause),
+    /// The session ended. This is the last event.
+    SessionEnded(Cause),
 }
 
-/// What there is to be seen, and then what comes.
-pub struct View {
-    /// What there is.
-    pub now: Vec<TerminalEvent>,
-    /// What comes.
-    pub then: broadcast::Receiver<TerminalEvent>,
+/// The current state of the terminals, and the events after it.
+pub struct Subscription {
+    /// The terminals, with their recent output.
+    pub snapshot: Vec<TerminalEvent>,
+    /// The events after the snapshot.
+    pub events: broadcast::Receiver<TerminalEvent>,
 }
 
 impl Broadcast {
-    /// Without a terminal yet. Who has the session is told by `announce` of those who follow it.
+    /// Returns a broadcast without terminals. `announce` shows a line to the session's user.
     pub fn new(announce: watch::Sender<Announcement>) -> Self {
         Self { announce, state: Mutex::default() }
     }
 
-    /// A terminal is there. Returns its number.
+    /// Adds a terminal and returns its number.
     pub fn open(&self, columns: u32, rows: u32) -> u32 {
         let mut state = self.lock();
         state.last += 1;
         let number = state.last;
         state.terminals.insert(number, Terminal { columns, rows, recent: VecDeque::new() });
-        state.show(|| TerminalEvent::Terminal { number, columns, rows });
+        state.send(|| TerminalEvent::Terminal { number, columns, rows });
         number
     }
 
-    /// A terminal has another size.
-    pub fn resized(&self, number: u32, columns: u32, rows: u32) {
+    /// Resizes a terminal.
+    pub fn resize(&self, number: u32, columns: u32, rows: u32) {
         let mut state = self.lock();
         if let Some(terminal) = state.terminals.get_mut(&number) {
             (terminal.columns, terminal.rows) = (columns, rows);
-            state.show(|| TerminalEvent::Terminal { number, columns, rows });
+            state.send(|| TerminalEvent::Terminal { number, columns, rows });
         }
     }
 
-    /// A terminal shows something.
+    /// Sends a terminal's output to the observers, and keeps its end.
     pub fn output(&self, number: u32, bytes: &[u8]) {
         let mut state = self.lock();
         if let Some(terminal) = state.terminals.get_mut(&number) {
             terminal.keep(bytes);
-            state.show(|| TerminalEvent::Output { number, bytes: Bytes::copy_from_slice(bytes) });
+            state.send(|| TerminalEvent::Output { number, bytes: Bytes::copy_from_slice(bytes) });
         }
     }
 
-    /// A terminal is closed.
-    pub fn closed(&self, number: u32) {
+    /// Removes a terminal.
+    pub fn close(&self, number: u32) {
         let mut state = self.lock();
         if state.terminals.remove(&number).is_some() {
-            state.show(|| TerminalEvent::Closed { number });
+            state.send(|| TerminalEvent::Closed { number });
         }
     }
 
-    /// The session is over; whoever comes from now on is told that too.
-    pub fn over(&self, cause: &Cause) {
+    /// Ends the session for present and later observers.
+    pub fn end_session(&self, cause: &Cause) {
         let mut state = self.lock();
-        state.over = Some(cause.clone());
-        state.show(|| TerminalEvent::Over(cause.clone()));
+        state.ended = Some(cause.clone());
+        state.send(|| TerminalEvent::SessionEnded(cause.clone()));
     }
 
-    /// Everything that there is to be seen.
-    pub fn view(&self) -> View {
+    /// Adds an observer.
+    pub fn subscribe(&self) -> Subscription {
         let mut state = self.lock();
-        let then = state.audience.get_or_insert_with(|| broadcast::channel(WAITING).0).subscribe();
-        let terminals = state.terminals.iter().flat_map(|(number, terminal)| terminal.shown(*number));
-        View { now: terminals.chain(state.over.clone().map(TerminalEvent::Over)).collect(), then }
+        let events = state.observers.get_or_insert_with(|| broadcast::channel(MAX_WAITING).0).subscribe();
+        let terminals = state.terminals.iter().flat_map(|(number, terminal)| terminal.snapshot(*number));
+        let snapshot = terminals.chain(state.ended.clone().map(TerminalEvent::SessionEnded)).collect();
+        Subscription { snapshot, events }
     }
 
-    /// Has those who sit at its terminals read something, unless the session is over.
-    pub fn tell(&self, text: String) {
+    /// Shows a line at the session's terminals, unless the session has ended.
+    pub fn announce(&self, text: String) {
         self.announce.send_if_modified(|announced| {
-            let goes_on = !matches!(announced, Announcement::Over(_));
-            if goes_on {
+            let running = !matches!(announced, Announcement::Over(_));
+            if running {
                 *announced = Announcement::Warning(text.into());
             }
-            goes_on
+            running
         });
     }
 
@@ -148,23 +149,23 @@ impl Broadcast {
 }
 
 impl State {
-    fn show(&self, what: impl FnOnce() -> TerminalEvent) {
-        if let Some(audience) = self.audience.as_ref().filter(|audience| audience.receiver_count() > 0) {
-            // Somebody follows, or has left this moment.
-            let _ = audience.send(what());
+    fn send(&self, event: impl FnOnce() -> TerminalEvent) {
+        if let Some(observers) = self.observers.as_ref().filter(|observers| observers.receiver_count() > 0) {
+            // It fails only if the last observer has just left.
+            let _ = observers.send(event());
         }
     }
 }
 
 impl Terminal {
     fn keep(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[bytes.len().saturating_sub(RECENT)..];
-        let surplus = (self.recent.len() + bytes.len()).saturating_sub(RECENT);
-        self.recent.drain(..surplus);
+        let bytes = &bytes[bytes.len().saturating_sub(MAX_RECENT)..];
+        let excess = (self.recent.len() + bytes.len()).saturating_sub(MAX_RECENT);
+        self.recent.drain(..excess);
         self.recent.extend(bytes);
     }
 
-    fn shown(&self, number: u32) -> [TerminalEvent; 2] {
+    fn snapshot(&self, number: u32) -> [TerminalEvent; 2] {
         let bytes = self.recent.iter().copied().collect();
         [
             TerminalEvent::Terminal { number, columns: self.columns, rows: self.rows },
@@ -177,7 +178,7 @@ impl Terminal {
 mod tests {
     use super::*;
 
-    fn stage() -> (Broadcast, watch::Receiver<Announcement>) {
+    fn broadcast() -> (Broadcast, watch::Receiver<Announcement>) {
         let (announce, announced) = watch::channel(Announcement::None);
         (Broadcast::new(announce), announced)
     }
@@ -187,56 +188,60 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_later_sees_what_was_shown_last_and_then_what_comes() {
-        let (stage, _announced) = stage();
-        let (one, two) = (stage.open(80, 24), stage.open(100, 30));
-        stage.output(one, b"one");
-        stage.output(two, b"two");
-        stage.resized(two, 120, 40);
-        let mut view = stage.view();
+    fn a_new_observer_receives_recent_output_and_then_events() {
+        let (broadcast, _announced) = broadcast();
+        let (one, two) = (broadcast.open(80, 24), broadcast.open(100, 30));
+        broadcast.output(one, b"one");
+        broadcast.output(two, b"two");
+        broadcast.resize(two, 120, 40);
+        let mut subscription = broadcast.subscribe();
         let (first, second) = (
             TerminalEvent::Terminal { number: one, columns: 80, rows: 24 },
             TerminalEvent::Terminal { number: two, columns: 120, rows: 40 },
         );
-        assert_eq!(view.now, [first, output(one, b"one"), second, output(two, b"two")]);
-        stage.output(one, b" more");
-        stage.closed(two);
-        stage.output(two, b"nobody's");
-        stage.over(&Cause::TabClosed);
-        let then: Vec<_> = std::iter::from_fn(|| view.then.try_recv().ok()).collect();
+        assert_eq!(subscription.snapshot, [first, output(one, b"one"), second, output(two, b"two")]);
+        broadcast.output(one, b" more");
+        broadcast.close(two);
+        broadcast.output(two, b"after the close");
+        broadcast.end_session(&Cause::TabClosed);
+        let events: Vec<_> = std::iter::from_fn(|| subscription.events.try_recv().ok()).collect();
         assert_eq!(
-            then,
-            [output(one, b" more"), TerminalEvent::Closed { number: two }, TerminalEvent::Over(Cause::TabClosed)]
+            events,
+            [
+                output(one, b" more"),
+                TerminalEvent::Closed { number: two },
+                TerminalEvent::SessionEnded(Cause::TabClosed)
+            ]
         );
-        let late = stage.view().now;
-        assert_eq!(late.last(), Some(&TerminalEvent::Over(Cause::TabClosed)));
+        let late = broadcast.subscribe().snapshot;
+        assert_eq!(late.last(), Some(&TerminalEvent::SessionEnded(Cause::TabClosed)));
         assert!(late.contains(&output(one, b"one more")), "{late:?}");
     }
 
     #[test]
-    fn what_is_kept_and_what_waits_is_bounded() {
-        let (stage, _announced) = stage();
-        let number = stage.open(80, 24);
-        let mut view = stage.view();
-        stage.output(number, &vec![b'a'; 3 * RECENT]);
-        for piece in 0..2 * WAITING {
-            stage.output(number, format!("{piece:08}").as_bytes());
+    fn kept_output_and_waiting_events_are_limited() {
+        let (broadcast, _announced) = broadcast();
+        let number = broadcast.open(80, 24);
+        let mut subscription = broadcast.subscribe();
+        broadcast.output(number, &vec![b'a'; 3 * MAX_RECENT]);
+        for piece in 0..2 * MAX_WAITING {
+            broadcast.output(number, format!("{piece:08}").as_bytes());
         }
-        assert!(matches!(view.then.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
-        let now = stage.view().now;
-        let Some(TerminalEvent::Output { bytes, .. }) = now.last() else { panic!("{now:?}") };
-        assert_eq!(bytes.len(), RECENT);
-        assert!(bytes.ends_with(format!("{:08}", 2 * WAITING - 1).as_bytes()));
+        assert!(matches!(subscription.events.try_recv(), Err(tokio::sync::broadcast::error::TryRecvError::Lagged(_))));
+        let snapshot = broadcast.subscribe().snapshot;
+        let Some(TerminalEvent::Output { bytes, .. }) = snapshot.last() else { panic!("{snapshot:?}") };
+        assert_eq!(bytes.len(), MAX_RECENT);
+        assert!(bytes.ends_with(format!("{:08}", 2 * MAX_WAITING - 1).as_bytes()));
     }
 
     #[test]
-    fn who_has_the_session_is_told_while_it_goes_on() {
+    fn announcements_stop_with_the_session() {
         let (announce, announced) = watch::channel(Announcement::None);
-        let stage = Broadcast::new(announce.clone());
-        stage.tell("carol is here".to_owned());
+        let broadcast = Broadcast::new(announce.clone());
+        broadcast.announce("carol is here".to_owned());
         assert!(matches!(&*announced.borrow(), Announcement::Warning(text) if &**text == "carol is here"));
         announce.send_replace(Announcement::Over(None));
-        stage.tell("carol is gone".to_owned());
+        broadcast.announce("carol is gone".to_owned());
         assert!(matches!(&*announced.borrow(), Announcement::Over(None)));
     }
 }

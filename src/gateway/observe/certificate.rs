@@ -1,4 +1,5 @@
-//! The certificate of a gateway instance: made as it begins, kept in its memory alone, and known by its fingerprint.
+//! The self-signed certificate of a gateway instance. It is generated at the start, stays in memory, and is pinned by
+//! consoles.
 
 use std::sync::Arc;
 
@@ -16,9 +17,9 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, ServerConfig, SignatureScheme,
 };
 
-use super::protocol::NAME;
+use super::protocol::SERVER_NAME;
 
-/// The SHA-256 of a certificate.
+/// The SHA-256 digest of a certificate in DER.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
@@ -29,24 +30,24 @@ impl Fingerprint {
         Self(fingerprint)
     }
 
-    /// As base64.
-    pub fn to_text(&self) -> String {
+    /// Returns the digest in base64.
+    pub fn to_base64(&self) -> String {
         STANDARD.encode(self.0)
     }
 
-    /// Of base64.
-    pub fn of_text(text: &str) -> Option<Self> {
+    /// Parses a digest in base64. Returns `None` if it is not 32 bytes long.
+    pub fn from_base64(text: &str) -> Option<Self> {
         STANDARD.decode(text).ok()?.try_into().ok().map(Self)
     }
 }
 
-/// A new certificate and its key, for serving, and by what it is known.
+/// Generates a certificate and its key. Returns a TLS 1.3 server configuration and the certificate's fingerprint.
 ///
 /// # Errors
-/// When the system gives no randomness.
-pub fn new() -> anyhow::Result<(Arc<ServerConfig>, Fingerprint)> {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed([NAME.to_owned()]).context("no certificate for those who follow sessions")?;
+/// The system provides no randomness.
+pub fn generate() -> anyhow::Result<(Arc<ServerConfig>, Fingerprint)> {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([SERVER_NAME.to_owned()])
+        .context("generating the certificate of the observer server")?;
     let (certificate, key) = (cert.der().clone(), PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
     let fingerprint = Fingerprint::of(&certificate);
     let config = ServerConfig::builder_with_provider(provider())
@@ -56,13 +57,13 @@ pub fn new() -> anyhow::Result<(Arc<ServerConfig>, Fingerprint)> {
     Ok((Arc::new(config), fingerprint))
 }
 
-/// For connecting to whom has this certificate, and to nobody else.
+/// Returns a TLS 1.3 client configuration that accepts only the certificate with this fingerprint.
 ///
 /// # Errors
-/// When TLS cannot be had at all.
-pub fn pinned(fingerprint: Fingerprint) -> Result<ClientConfig, Error> {
+/// The cryptography provider does not support TLS 1.3.
+pub fn pinned_client_config(fingerprint: Fingerprint) -> Result<ClientConfig, Error> {
     let provider = provider();
-    let verifier = Pinned { fingerprint, algorithms: provider.signature_verification_algorithms };
+    let verifier = PinnedVerifier { fingerprint, algorithms: provider.signature_verification_algorithms };
     let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13])?;
     Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
@@ -71,14 +72,14 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(default_provider())
 }
 
-/// Takes one certificate, and has its key proven as usual.
+/// Accepts one certificate by its fingerprint. The handshake still proves that the server has its key.
 #[derive(Debug)]
-struct Pinned {
+struct PinnedVerifier {
     fingerprint: Fingerprint,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for PinnedVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -100,7 +101,7 @@ impl ServerCertVerifier for Pinned {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // It is not offered.
+        // The client configuration offers only TLS 1.3.
         Err(PeerIncompatible::Tls12NotOffered.into())
     }
 
@@ -127,23 +128,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_text() {
-        let (_, fingerprint) = new().unwrap();
-        assert_eq!(Fingerprint::of_text(&fingerprint.to_text()), Some(fingerprint));
-        assert_eq!(Fingerprint::of_text("c2hvcnQ="), None);
-        assert_eq!(Fingerprint::of_text("no base64"), None);
+    fn a_fingerprint_round_trips_through_base64() {
+        let (_, fingerprint) = generate().unwrap();
+        assert_eq!(Fingerprint::from_base64(&fingerprint.to_base64()), Some(fingerprint));
+        assert_eq!(Fingerprint::from_base64("c2hvcnQ="), None);
+        assert_eq!(Fingerprint::from_base64("not base64"), None);
     }
 
     async fn connects(expected: Fingerprint, server: Arc<ServerConfig>) -> bool {
-        let (here, there) = duplex(16 * 1024);
+        let (client_side, server_side) = duplex(16 * 1024);
         let serving = tokio::spawn(async move {
-            let mut stream = TlsAcceptor::from(server).accept(there).await?;
+            let mut stream = TlsAcceptor::from(server).accept(server_side).await?;
             stream.write_all(b"x").await?;
             stream.shutdown().await
         });
-        let connector = TlsConnector::from(Arc::new(pinned(expected).unwrap()));
+        let connector = TlsConnector::from(Arc::new(pinned_client_config(expected).unwrap()));
         let connected = async {
-            let mut stream = connector.connect(ServerName::try_from(NAME).unwrap(), here).await?;
+            let mut stream = connector.connect(ServerName::try_from(SERVER_NAME).unwrap(), client_side).await?;
             stream.read_u8().await
         };
         let connected = connected.await.is_ok();
@@ -152,8 +153,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_certificate_is_taken_and_no_other() {
-        let ((server, fingerprint), (_, other)) = (new().unwrap(), new().unwrap());
+    async fn only_the_pinned_certificate_is_accepted() {
+        let ((server, fingerprint), (_, other)) = (generate().unwrap(), generate().unwrap());
         assert!(connects(fingerprint, server.clone()).await);
         assert!(!connects(other, server).await);
     }

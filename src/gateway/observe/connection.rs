@@ -1,5 +1,5 @@
-//! Somebody follows a session: its user is told, the audit log and the session's Events have it, and what its terminals show
-//! goes out, until the session or the one who follows has had enough.
+//! Streams a session's terminals to one observer. The session's user, the audit log and the session's Events learn of
+//! it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,136 +11,135 @@ use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::audit_log::AuditLog;
-use super::broadcast::{Broadcast, TerminalEvent, View};
-use super::message;
-use super::message::{FromPage, ToPage};
-use crate::http::websocket::{HEARTBEAT, PATIENCE, SILENCE, close};
+use super::broadcast::{Broadcast, Subscription, TerminalEvent};
+use super::message::{FromPage, ToPage, event_frame};
+use crate::http::websocket::{PEER_TIMEOUT, PING_INTERVAL, SEND_TIMEOUT, close_frame};
 use crate::metrics::METRICS;
 
-/// Why it is over.
+/// Why a connection ends.
 enum CloseReason {
-    /// The session is over, and they know.
-    Over,
-    /// They have left, or their network has.
-    Gone,
-    /// They answer nothing, or take nothing.
-    Silent,
-    /// They say what nobody says who only looks.
-    Spoke,
-    /// The gateway ends.
-    Leaving,
+    /// The session ended, and the observer was told.
+    SessionEnded,
+    /// The observer closed the connection, or it broke.
+    Disconnected,
+    /// The observer answers no pings, or does not read.
+    TimedOut,
+    /// The observer sent something other than a ping.
+    UnexpectedMessage,
+    /// The gateway shuts down.
+    Shutdown,
 }
 
 /// A session that can be observed.
 pub struct ObservedSession {
-    /// What its terminals show.
-    pub stage: Arc<Broadcast>,
-    /// Where observers are noted.
+    /// The session's terminals.
+    pub broadcast: Arc<Broadcast>,
+    /// The session's audit log.
     pub audit: Arc<AuditLog>,
-    /// The name and uid of its object.
+    /// The name and uid of the session's object.
     pub reference: ObjectReference,
 }
 
-/// Somebody who follows a session.
+/// The WebSocket of an observer.
 pub struct ObserverConnection {
-    /// The session.
-    pub staged: ObservedSession,
-    /// The Kubernetes user name.
-    pub who: String,
-    /// The way to them.
+    /// The observed session.
+    pub session: ObservedSession,
+    /// The observer's Kubernetes user name.
+    pub observer: String,
+    /// The WebSocket.
     pub socket: WebSocket,
-    /// Is cancelled when the gateway ends.
+    /// Cancelled when the gateway shuts down.
     pub stop: CancellationToken,
 }
 
 impl ObserverConnection {
-    /// Shows the session until that is over.
+    /// Streams the session until it ends or the observer leaves.
     pub async fn run(mut self) {
         METRICS.followers.inc();
-        self.staged.stage.tell(format!("bastion: {} is watching this session", self.who));
-        self.staged.audit.followed(&self.who, "started");
-        let Err(reason) = self.show().await;
-        self.staged.audit.followed(&self.who, "ended");
-        self.staged.stage.tell(format!("bastion: {} is no longer watching this session", self.who));
+        self.session.broadcast.announce(format!("bastion: {} is watching this session", self.observer));
+        self.session.audit.observed(&self.observer, "started");
+        let Err(reason) = self.stream().await;
+        self.session.audit.observed(&self.observer, "ended");
+        self.session.broadcast.announce(format!("bastion: {} is no longer watching this session", self.observer));
         METRICS.followers.dec();
-        self.part(&reason).await;
+        self.close(&reason).await;
     }
 
-    async fn part(mut self, reason: &CloseReason) {
+    async fn close(mut self, reason: &CloseReason) {
         let (code, reason) = match reason {
-            CloseReason::Gone => return,
-            CloseReason::Over => (close_code::NORMAL, ""),
-            CloseReason::Silent => (close_code::AGAIN, "no sign of life; connect again"),
-            CloseReason::Spoke => (close_code::POLICY, "a session that is followed takes no input"),
-            CloseReason::Leaving => (close_code::AWAY, "this gateway ends"),
+            CloseReason::Disconnected => return,
+            CloseReason::SessionEnded => (close_code::NORMAL, ""),
+            CloseReason::TimedOut => (close_code::AGAIN, "no sign of life; connect again"),
+            CloseReason::UnexpectedMessage => (close_code::POLICY, "an observed session takes no input"),
+            CloseReason::Shutdown => (close_code::AWAY, "this gateway shuts down"),
         };
-        let _ = timeout(PATIENCE, self.socket.send(close(code, reason.to_owned()))).await;
+        let _ = timeout(SEND_TIMEOUT, self.socket.send(close_frame(code, reason.to_owned()))).await;
     }
 
-    async fn show(&mut self) -> Result<Infallible, CloseReason> {
-        let audit = self.staged.audit.clone();
-        let [session, user, target, login] = audit.about();
-        self.say(ToPage::Following { session, user, target, login }.frame()).await?;
-        let (stop, mut view) = (self.stop.clone(), self.view(false).await?);
-        let (mut heartbeat, mut heard) = (interval(HEARTBEAT), Instant::now());
+    async fn stream(&mut self) -> Result<Infallible, CloseReason> {
+        let audit = self.session.audit.clone();
+        let [session, user, target, login] = audit.names();
+        self.send(ToPage::Following { session, user, target, login }.frame()).await?;
+        let (stop, mut subscription) = (self.stop.clone(), self.subscribe(false).await?);
+        let (mut pings, mut last_received) = (interval(PING_INTERVAL), Instant::now());
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(CloseReason::Leaving),
-                said = self.socket.recv() => {
-                    heard = Instant::now();
-                    self.heed(said).await?;
+                () = stop.cancelled() => return Err(CloseReason::Shutdown),
+                message = self.socket.recv() => {
+                    last_received = Instant::now();
+                    self.handle(message).await?;
                 }
-                _ = heartbeat.tick() => {
-                    if heard.elapsed() > SILENCE {
-                        return Err(CloseReason::Silent);
+                _ = pings.tick() => {
+                    if last_received.elapsed() > PEER_TIMEOUT {
+                        return Err(CloseReason::TimedOut);
                     }
-                    self.say(Message::Ping(vec![].into())).await?;
+                    self.send(Message::Ping(vec![].into())).await?;
                 }
-                what = view.then.recv() => match what {
-                    Ok(what) => self.shown(&what).await?,
-                    Err(RecvError::Lagged(_)) => view = self.view(true).await?,
-                    // It says that it is over before it goes.
-                    Err(RecvError::Closed) => return Err(CloseReason::Over),
+                event = subscription.events.recv() => match event {
+                    Ok(event) => self.send_event(&event).await?,
+                    Err(RecvError::Lagged(_)) => subscription = self.subscribe(true).await?,
+                    // The broadcast sends `SessionEnded` before it is dropped.
+                    Err(RecvError::Closed) => return Err(CloseReason::SessionEnded),
                 },
             }
         }
     }
 
-    /// Shows what there is. Whoever could not keep up learns of each terminal that something of it is left out.
-    async fn view(&mut self, again: bool) -> Result<View, CloseReason> {
-        let view = self.staged.stage.view();
-        for what in &view.now {
-            self.shown(what).await?;
-            if let (true, TerminalEvent::Terminal { number, .. }) = (again, what) {
+    /// Subscribes and sends the snapshot. After a lag, also sends that output of each terminal was skipped.
+    async fn subscribe(&mut self, lagged: bool) -> Result<Subscription, CloseReason> {
+        let subscription = self.session.broadcast.subscribe();
+        for event in &subscription.snapshot {
+            self.send_event(event).await?;
+            if let (true, TerminalEvent::Terminal { number, .. }) = (lagged, event) {
                 METRICS.followers_skipped.inc();
-                self.say(ToPage::Skipped { number: *number }.frame()).await?;
+                self.send(ToPage::Skipped { number: *number }.frame()).await?;
             }
         }
-        Ok(view)
+        Ok(subscription)
     }
 
-    async fn shown(&mut self, what: &TerminalEvent) -> Result<(), CloseReason> {
-        self.say(message::shown(what)).await?;
-        if matches!(what, TerminalEvent::Over(_)) { Err(CloseReason::Over) } else { Ok(()) }
+    async fn send_event(&mut self, event: &TerminalEvent) -> Result<(), CloseReason> {
+        self.send(event_frame(event)).await?;
+        if matches!(event, TerminalEvent::SessionEnded(_)) { Err(CloseReason::SessionEnded) } else { Ok(()) }
     }
 
-    async fn heed(&mut self, said: Option<Result<Message, axum::Error>>) -> Result<(), CloseReason> {
-        match said {
+    async fn handle(&mut self, received: Option<Result<Message, axum::Error>>) -> Result<(), CloseReason> {
+        match received {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
-                Ok(FromPage::Ping) => self.say(ToPage::Pong.frame()).await,
-                Err(_) => Err(CloseReason::Spoke),
+                Ok(FromPage::Ping) => self.send(ToPage::Pong.frame()).await,
+                Err(_) => Err(CloseReason::UnexpectedMessage),
             },
-            Some(Ok(Message::Binary(_))) => Err(CloseReason::Spoke),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(CloseReason::Gone),
+            Some(Ok(Message::Binary(_))) => Err(CloseReason::UnexpectedMessage),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(CloseReason::Disconnected),
         }
     }
 
-    async fn say(&mut self, what: Message) -> Result<(), CloseReason> {
-        match timeout(PATIENCE, self.socket.send(what)).await {
-            Ok(sent) => sent.map_err(|_| CloseReason::Gone),
-            Err(_) => Err(CloseReason::Silent),
+    async fn send(&mut self, message: Message) -> Result<(), CloseReason> {
+        match timeout(SEND_TIMEOUT, self.socket.send(message)).await {
+            Ok(sent) => sent.map_err(|_| CloseReason::Disconnected),
+            Err(_) => Err(CloseReason::TimedOut),
         }
     }
 }

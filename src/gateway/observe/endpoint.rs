@@ -1,33 +1,33 @@
-//! Where a gateway instance lets sessions be followed, as its Lease says it.
+//! The address and certificate of a gateway instance's observer server, as annotations of its Lease.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::certificate::Fingerprint;
 
-/// The annotations of the Lease.
-const ADDRESS: &str = "bastion.dev/follow-address";
-const CERTIFICATE: &str = "bastion.dev/follow-certificate";
+const ADDRESS_ANNOTATION: &str = "bastion.dev/follow-address";
+const CERTIFICATE_ANNOTATION: &str = "bastion.dev/follow-certificate";
 
-/// Where it is, and who it must be.
+/// Where consoles connect, and the certificate that they accept there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The address, within the cluster.
+    /// The address within the cluster.
     pub address: SocketAddr,
-    /// The certificate.
+    /// The fingerprint of the certificate.
     pub certificate: Fingerprint,
 }
 
 impl Endpoint {
-    /// As annotations.
+    /// Returns the annotations that publish the endpoint.
     pub fn annotations(&self) -> BTreeMap<String, String> {
-        [(ADDRESS.to_owned(), self.address.to_string()), (CERTIFICATE.to_owned(), self.certificate.to_text())].into()
+        let (address, certificate) = (self.address.to_string(), self.certificate.to_base64());
+        [(ADDRESS_ANNOTATION.to_owned(), address), (CERTIFICATE_ANNOTATION.to_owned(), certificate)].into()
     }
 
-    /// As annotations say it; nothing where they say nothing, or nothing that makes sense.
-    pub fn of(annotations: &BTreeMap<String, String>) -> Option<Self> {
-        let address = annotations.get(ADDRESS)?.parse().ok()?;
-        let certificate = Fingerprint::of_text(annotations.get(CERTIFICATE)?)?;
+    /// Parses the annotations of a Lease. Returns `None` if they are missing or invalid.
+    pub fn from_annotations(annotations: &BTreeMap<String, String>) -> Option<Self> {
+        let address = annotations.get(ADDRESS_ANNOTATION)?.parse().ok()?;
+        let certificate = Fingerprint::from_base64(annotations.get(CERTIFICATE_ANNOTATION)?)?;
         Some(Self { address, certificate })
     }
 }
@@ -38,10 +38,10 @@ mod tests {
     use crate::gateway::observe::certificate;
 
     #[test]
-    fn a_lease_says_it() {
-        let (_, certificate) = certificate::new().unwrap();
-        let place = Endpoint { address: "[2001:db8::1]:8443".parse().unwrap(), certificate };
-        assert_eq!(Endpoint::of(&place.annotations()), Some(place));
-        assert_eq!(Endpoint::of(&BTreeMap::new()), None);
+    fn an_endpoint_is_read_from_its_annotations() {
+        let (_, certificate) = certificate::generate().unwrap();
+        let endpoint = Endpoint { address: "[2001:db8::1]:8443".parse().unwrap(), certificate };
+        assert_eq!(Endpoint::from_annotations(&endpoint.annotations()), Some(endpoint));
+        assert_eq!(Endpoint::from_annotations(&BTreeMap::new()), None);
     }
 }

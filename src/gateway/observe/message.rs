@@ -1,5 +1,5 @@
-//! What is said about a session that is followed: who follows it, in a header of the request, then text frames with JSON. The
-//! output of its terminals comes in binary frames, which begin with the terminal's number in four bytes, the highest first.
+//! The messages of an observer's WebSocket. Text frames hold JSON. Binary frames hold output, behind the terminal's
+//! number as a big-endian `u32`. A header of the request names the observer.
 
 use axum::extract::ws::{Message, Utf8Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -12,99 +12,99 @@ use serde::{Deserialize, Serialize};
 use super::broadcast::TerminalEvent;
 use crate::lifecycle::Cause;
 
-/// Says who follows: a Kubernetes user, as JSON in base64.
-const PERSON: HeaderName = HeaderName::from_static("bastion-person");
+/// The header with the observer: a Kubernetes user, as JSON in base64.
+const USER_HEADER: HeaderName = HeaderName::from_static("bastion-person");
 
-/// Who follows, as a console says it.
+/// The user on whose behalf a console observes a session.
 pub struct ImpersonatedUser {
     /// The Kubernetes user.
     pub user: UserInfo,
 }
 
 impl ImpersonatedUser {
-    /// Puts them among the headers of a request.
+    /// Adds the user to the headers of a request.
     ///
     /// # Errors
-    /// When they are not to be written.
+    /// The user cannot be encoded.
     pub fn write(&self, headers: &mut HeaderMap) -> anyhow::Result<()> {
         let text = STANDARD.encode(serde_json::to_vec(&self.user)?);
-        headers.insert(PERSON, HeaderValue::try_from(text)?);
+        headers.insert(USER_HEADER, HeaderValue::try_from(text)?);
         Ok(())
     }
 
-    /// As a request's headers say it, if they do.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let text = STANDARD.decode(headers.get(PERSON)?).ok()?;
+    /// Returns the user in the headers of a request. Returns `None` if the header is missing or malformed.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let text = STANDARD.decode(headers.get(USER_HEADER)?).ok()?;
         Some(Self { user: serde_json::from_slice(&text).ok()? })
     }
 }
 
-/// What a page says.
+/// A message from the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromPage {
-    /// A sign of life, which is answered.
+    /// Asks for a [`ToPage::Pong`].
     Ping,
 }
 
-/// What a page is told.
+/// A message to the page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToPage<'a> {
-    /// What is followed.
+    /// The observed session. This is the first message.
     Following {
         /// The session's name.
         session: &'a str,
-        /// Whose it is: a BastionUser.
+        /// The name of the session's BastionUser.
         user: &'a str,
-        /// The target.
+        /// The name of the target.
         target: &'a str,
         /// The login on the target.
         login: &'a str,
     },
-    /// A terminal is there, or has another size now.
+    /// A terminal was opened or resized.
     Terminal {
-        /// Counted from 1 in its session.
+        /// The terminal's number, counted from 1 within the session.
         number: u32,
-        /// In characters.
+        /// The width in characters.
         cols: u32,
-        /// In lines.
+        /// The height in lines.
         rows: u32,
     },
-    /// It is closed.
+    /// A terminal was closed.
     TerminalEnd {
-        /// Which.
+        /// The terminal's number.
         number: u32,
     },
-    /// Some of its output came faster than it could be passed on, and is left out.
+    /// Some output of a terminal was skipped, because the observer was too slow.
     Skipped {
-        /// Which.
+        /// The terminal's number.
         number: u32,
     },
-    /// The answer to a ping.
+    /// Answers a [`FromPage::Ping`].
     Pong,
-    /// The session is over.
+    /// The session ended. This is the last message.
     End {
         /// `closed`, `timeout` or `terminated`.
         status: &'a str,
-        /// As in the BastionSession's status.
+        /// The reason in the BastionSession's status.
         reason: &'a str,
-        /// How it ended, in words.
+        /// A sentence on how the session ended.
         message: &'a str,
     },
 }
 
 impl ToPage<'_> {
-    /// As a frame.
+    /// Returns the message as a text frame.
     pub fn frame(&self) -> Message {
-        // Strings and numbers can always be written.
+        // The serialization of strings and numbers cannot fail.
         Message::Text(Utf8Bytes::from(serde_json::to_string(self).unwrap_or_default()))
     }
 }
 
-/// What is shown, as a frame.
-pub fn shown(what: &TerminalEvent) -> Message {
-    match what {
+/// Returns the frame of an event.
+pub fn event_frame(event: &TerminalEvent) -> Message {
+    match event {
         TerminalEvent::Terminal { number, columns, rows } => {
             ToPage::Terminal { number: *number, cols: *columns, rows: *rows }.frame()
         }
@@ -115,11 +115,11 @@ pub fn shown(what: &TerminalEvent) -> Message {
             Message::Binary(frame.freeze())
         }
         TerminalEvent::Closed { number } => ToPage::TerminalEnd { number: *number }.frame(),
-        TerminalEvent::Over(cause) => end(cause),
+        TerminalEvent::SessionEnded(cause) => end_frame(cause),
     }
 }
 
-fn end(cause: &Cause) -> Message {
+fn end_frame(cause: &Cause) -> Message {
     let reason = cause.reason();
     ToPage::End { status: reason.phase().record_name(), reason: reason.as_str(), message: &cause.message() }.frame()
 }
@@ -137,39 +137,39 @@ mod tests {
     #[case(TerminalEvent::Terminal { number: 3, columns: 80, rows: 24 }, json!({"type": "terminal", "number": 3, "cols": 80, "rows": 24}))]
     #[case(TerminalEvent::Closed { number: 3 }, json!({"type": "terminal_end", "number": 3}))]
     #[case(
-        TerminalEvent::Over(Cause::UserExit(Exit { code: Some(3), signal: None })),
+        TerminalEvent::SessionEnded(Cause::UserExit(Exit { code: Some(3), signal: None })),
         json!({"type": "end", "status": "closed", "reason": "UserExit", "message": "exit status 3"})
     )]
-    fn a_page_is_told(#[case] what: TerminalEvent, #[case] expected: Value) {
-        let Message::Text(text) = shown(&what) else { panic!("{what:?} is text") };
-        let told: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(told["type"], expected["type"]);
+    fn events_are_encoded(#[case] event: TerminalEvent, #[case] expected: Value) {
+        let Message::Text(text) = event_frame(&event) else { panic!("{event:?} is text") };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(message["type"], expected["type"]);
         for (key, value) in expected.as_object().unwrap().iter().filter(|(key, _)| *key != "message") {
-            assert_eq!(told[key], *value, "{told}");
+            assert_eq!(message[key], *value, "{message}");
         }
     }
 
     #[test]
-    fn a_person_is_read_as_written() {
+    fn a_user_round_trips_through_the_header() {
         let (username, groups) = (Some("oidc:j\u{fc}rgen".to_owned()), Some(vec!["a, b".to_owned()]));
         let user = UserInfo { username, groups, ..UserInfo::default() };
         let mut headers = HeaderMap::new();
-        assert!(ImpersonatedUser::of(&headers).is_none());
+        assert!(ImpersonatedUser::from_headers(&headers).is_none());
         ImpersonatedUser { user: user.clone() }.write(&mut headers).unwrap();
-        assert_eq!(ImpersonatedUser::of(&headers).map(|person| person.user), Some(user));
+        assert_eq!(ImpersonatedUser::from_headers(&headers).map(|observer| observer.user), Some(user));
     }
 
     #[test]
-    fn output_begins_with_its_terminal() {
-        let what = TerminalEvent::Output { number: 258, bytes: Bytes::from_static(b"out") };
-        assert_eq!(shown(&what), Message::Binary(Bytes::from_static(b"\0\0\x01\x02out")));
+    fn output_begins_with_the_number_of_its_terminal() {
+        let event = TerminalEvent::Output { number: 258, bytes: Bytes::from_static(b"out") };
+        assert_eq!(event_frame(&event), Message::Binary(Bytes::from_static(b"\0\0\x01\x02out")));
     }
 
     #[test]
-    fn a_page_says_little() {
-        let said = |text: &str| serde_json::from_str::<FromPage>(text).ok();
-        assert_eq!(said(r#"{"type":"ping"}"#), Some(FromPage::Ping));
-        assert_eq!(said(r#"{"type":"resize","cols":80,"rows":24}"#), None);
-        assert_eq!(said("ls\r"), None);
+    fn a_page_may_only_ping() {
+        let parse = |text: &str| serde_json::from_str::<FromPage>(text).ok();
+        assert_eq!(parse(r#"{"type":"ping"}"#), Some(FromPage::Ping));
+        assert_eq!(parse(r#"{"type":"resize","cols":80,"rows":24}"#), None);
+        assert_eq!(parse("ls\r"), None);
     }
 }

@@ -1,8 +1,8 @@
-//! What sees sessions: channel observers, the audit log, and the server through which consoles show live terminals.
+//! Observes sessions: channel observers, the audit log, and the server through which consoles show live terminals.
 //!
-//! The console of somebody with the right to it connects to the session's own gateway. Each gateway instance has a
-//! certificate of its own, whose fingerprint stands in its Lease beside its address; the console shows a ServiceAccount
-//! token that is good for gateways alone.
+//! The console of a user with the right to observe connects to the session's own gateway. Each gateway instance
+//! generates a certificate, and publishes its fingerprint and address in its Lease. The console authenticates with a
+//! ServiceAccount token whose audience is the gateways.
 
 mod audit_log;
 mod broadcast;
@@ -10,6 +10,7 @@ mod certificate;
 mod channel_observer;
 mod connection;
 mod endpoint;
+mod error;
 mod message;
 mod protocol;
 mod server;
@@ -18,10 +19,10 @@ mod traffic;
 
 pub use audit_log::AuditLog;
 pub use broadcast::Broadcast;
-pub use certificate::pinned;
+pub use certificate::pinned_client_config;
 pub use channel_observer::{ChannelObserver, Observers};
 pub use endpoint::Endpoint;
 pub use message::ImpersonatedUser;
-pub use protocol::{AUDIENCE, FROM_PAGE, NAME, PATH, PROTOCOL};
+pub use protocol::{MAX_PAGE_MESSAGE, SERVER_NAME, SESSIONS_PATH, SUBPROTOCOL, TOKEN_AUDIENCE};
 pub use server::{ObserveDeps, ObserverServer, Settings};
 pub use traffic::Traffic;

@@ -1,8 +1,8 @@
-//! How many bytes have passed each way.
+//! Counts the bytes of a channel or session.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter for each direction.
+/// A byte counter for each direction.
 #[derive(Debug, Default)]
 pub struct Traffic {
     to_target: AtomicU64,
@@ -10,17 +10,17 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Bytes were passed from the user to the target.
+    /// Counts bytes from the user to the target.
     pub fn sent_to_target(&self, bytes: usize) {
         self.to_target.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes were passed from the target to the user.
+    /// Counts bytes from the target to the user.
     pub fn sent_to_user(&self, bytes: usize) {
         self.to_user.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes from the user to the target, and back.
+    /// Returns the bytes sent to the target, and those sent to the user.
     pub fn bytes(&self) -> (u64, u64) {
         (self.to_target.load(Ordering::Relaxed), self.to_user.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! The user's connection, as its session sees it: an SSH client's, or the WebSocket of a page.
+//! The user's connection, as its session sees it: an SSH client or a web terminal.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -11,75 +11,74 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::Protocol;
 use crate::gateway::bridge::{Opened, UserConnection};
-use crate::gateway::net::Health;
+use crate::gateway::net::ConnectionHealth;
 use crate::lifecycle::Cause;
 use crate::text::printable;
 
-/// How long the user's side has for each step of taking its leave, before its socket is cut.
-pub const GOODBYE: Duration = Duration::from_secs(1);
+/// How long each step of closing the user's connection may take before its socket is cut off.
+pub const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The user's connection.
 pub struct ClientSide {
-    /// Where the user came from.
+    /// The client's IP address and TCP port.
     pub peer: SocketAddr,
-    /// What the client says that it is.
+    /// The client's software version: from its SSH identification string (RFC 4253, section 4.2) or its `User-Agent` header.
     pub software: String,
-    /// The way to send to it.
-    pub connection: Connected,
+    /// Sends to the client.
+    pub connection: ClientConnection,
     /// Cancelled when the connection has ended.
     pub gone: CancellationToken,
-    /// Cancelling it cuts the connection off.
+    /// Cuts the connection off when cancelled.
     pub cut: CancellationToken,
-    /// A look at its health.
-    pub health: Health,
-    /// Channels that the user opens.
+    /// The state of the TCP connection.
+    pub health: ConnectionHealth,
+    /// The channels that the user opens.
     pub opened: mpsc::Receiver<Opened>,
-    /// A channel that was opened before there was a session.
+    /// A channel that the user opened before the session began.
     pub first: Option<Opened>,
 }
 
-/// The way to send to the user's client, by what it speaks.
-pub enum Connected {
-    /// SSH.
+/// Sends to the user's client.
+pub enum ClientConnection {
+    /// An SSH client.
     Ssh(UserConnection),
-    /// The web terminal.
-    Web(Page),
+    /// A web terminal.
+    Web(WebPage),
 }
 
-/// The page of a web terminal, as its session sees it. That it has left, as `gone` says, does not mean that it reads nothing
-/// more: it is told of the end still.
-pub struct Page {
-    /// Takes what the page is told.
-    pub news: mpsc::Sender<ClientEvent>,
-    /// How it left, where that is known.
-    pub left: Arc<OnceLock<Cause>>,
-    /// Cancelled when nothing more can be told.
+/// The page of a web terminal. It still reads the session's end after [`ClientSide::gone`] is cancelled.
+pub struct WebPage {
+    /// Sends events to the page.
+    pub events: mpsc::Sender<ClientEvent>,
+    /// Why the page closed its connection, if that is known.
+    pub close_cause: Arc<OnceLock<Cause>>,
+    /// Cancelled when the page reads no more events.
     pub closed: CancellationToken,
 }
 
-/// What a page is told of its session.
+/// What a page learns about its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
-    /// The session is on record, under this name and uid.
-    Opened(Arc<str>, String),
-    /// There is no session, or no more.
-    Over(CloseReason),
+    /// The session's object exists, with this name and uid.
+    Started(Arc<str>, String),
+    /// The session was refused or has ended.
+    Closed(CloseReason),
 }
 
-/// Why a client is left.
+/// Why the gateway closes the user's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The user wanted to leave.
+    /// The user left the menu.
     Left,
-    /// There is no session for the user, who reads why.
+    /// The user gets no session, and reads this text.
     Refused(String),
     /// The session has ended.
     Ended(Cause),
 }
 
 impl CloseReason {
-    /// What the user reads; nothing where the user's side is gone or knows.
-    pub fn words(&self) -> Option<String> {
+    /// Returns the text that the user reads, or `None` if the user is gone or knows the reason.
+    pub fn notice(&self) -> Option<String> {
         match self {
             Self::Left => None,
             Self::Refused(why) => Some(printable(why)),
@@ -89,49 +88,49 @@ impl CloseReason {
 }
 
 impl ClientSide {
-    /// What the user's client speaks.
+    /// Returns the protocol of the user's client.
     pub const fn protocol(&self) -> Protocol {
         match self.connection {
-            Connected::Ssh(_) => Protocol::SSH,
-            Connected::Web(_) => Protocol::Web,
+            ClientConnection::Ssh(_) => Protocol::SSH,
+            ClientConnection::Web(_) => Protocol::Web,
         }
     }
 
-    /// The IP address that the user came from.
+    /// Returns the client's IP address. An IPv4 address that is mapped to IPv6 is shown as IPv4.
     pub fn address(&self) -> String {
         self.peer.ip().to_canonical().to_string()
     }
 
-    /// How the client left, where it said so, or its silence did.
-    pub fn left(&self) -> Option<Cause> {
+    /// Returns why the client closed its connection, if it gave a reason or fell silent.
+    pub fn close_cause(&self) -> Option<Cause> {
         match &self.connection {
-            Connected::Ssh(_) => None,
-            Connected::Web(page) => page.left.get().cloned(),
+            ClientConnection::Ssh(_) => None,
+            ClientConnection::Web(page) => page.close_cause.get().cloned(),
         }
     }
 
-    /// Tells a page that its session is on record.
-    pub fn recorded(&self, name: &Arc<str>, uid: String) {
-        if let Connected::Web(page) = &self.connection {
-            // There is room for the few things that are told.
-            let _ = page.news.try_send(ClientEvent::Opened(name.clone(), uid));
+    /// Sends the name and uid of the session to a web terminal.
+    pub fn notify_started(&self, name: &Arc<str>, uid: String) {
+        if let ClientConnection::Web(page) = &self.connection {
+            // The channel has room for all events of a session.
+            let _ = page.events.try_send(ClientEvent::Started(name.clone(), uid));
         }
     }
 
-    /// Ends the connection, with a word why, and cuts it off where the client does not go.
-    pub async fn leave(&mut self, parting: CloseReason) {
+    /// Closes the connection with a reason, and cuts it off if the client does not close it in time.
+    pub async fn disconnect(&mut self, reason: CloseReason) {
         match &self.connection {
-            Connected::Ssh(connection) => {
-                // Most clients leave by themselves when their channels are closed.
-                let _ = timeout(GOODBYE, self.gone.cancelled()).await;
-                let words = parting.words().unwrap_or_else(|| "session ended".to_owned());
-                let farewell = connection.handle.disconnect(Disconnect::ByApplication, words, "en".to_owned());
-                let _ = timeout(GOODBYE, farewell).await;
-                let _ = timeout(GOODBYE, self.gone.cancelled()).await;
+            ClientConnection::Ssh(connection) => {
+                // Most clients disconnect by themselves once their channels are closed.
+                let _ = timeout(DISCONNECT_TIMEOUT, self.gone.cancelled()).await;
+                let text = reason.notice().unwrap_or_else(|| "session ended".to_owned());
+                let disconnect = connection.handle.disconnect(Disconnect::ByApplication, text, "en".to_owned());
+                let _ = timeout(DISCONNECT_TIMEOUT, disconnect).await;
+                let _ = timeout(DISCONNECT_TIMEOUT, self.gone.cancelled()).await;
             }
-            Connected::Web(page) => {
-                let _ = page.news.try_send(ClientEvent::Over(parting));
-                let _ = timeout(2 * GOODBYE, page.closed.cancelled()).await;
+            ClientConnection::Web(page) => {
+                let _ = page.events.try_send(ClientEvent::Closed(reason));
+                let _ = timeout(2 * DISCONNECT_TIMEOUT, page.closed.cancelled()).await;
             }
         }
         self.cut.cancel();

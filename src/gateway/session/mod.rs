@@ -1,14 +1,24 @@
 //! One task per session, from its object to its written end.
 
 mod activity;
+mod channels;
 mod client;
+mod closing;
+mod deadlines;
+mod dial_queue;
+mod incoming_queue;
 mod object;
+mod outcome;
 mod registry;
+#[cfg(test)]
+mod samples;
+mod span;
+mod target_links;
 pub mod task;
 pub mod watchdog;
 
-pub use activity::{Activity, Snapshot};
-pub use client::{ClientEvent, ClientSide, CloseReason, Connected, GOODBYE, Page};
+pub use activity::{Activity, ActivitySnapshot};
+pub use client::{ClientConnection, ClientEvent, ClientSide, CloseReason, DISCONNECT_TIMEOUT, WebPage};
 pub use object::session_name;
 pub use registry::Registry;
 pub use watchdog::Watchdog;

@@ -1,4 +1,4 @@
-//! The BastionSession object of a new session.
+//! Builds the BastionSession object of a new session.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionSpec, Client, Ga
 use crate::gateway::access::Grant;
 use crate::gateway::instance::Instance;
 use crate::leases::random_name;
-use crate::recording::{About, SessionRecording};
+use crate::recording::{SessionInfo, SessionRecording};
 use crate::text::printable_up_to;
 
 /// The longest `spec.client.software` that the schema accepts, in characters.
-const MAX_SOFTWARE: usize = 255;
+const MAX_SOFTWARE_CHARS: usize = 255;
 
-/// Returns what a recording says about its session.
-pub fn about(namespace: &str, name: &str, grant: &Grant, client: &ClientSide) -> About {
-    About {
+/// Returns the header of the session's recordings.
+pub fn about(namespace: &str, name: &str, grant: &Grant, client: &ClientSide) -> SessionInfo {
+    SessionInfo {
         namespace: namespace.to_owned(),
         session: name.to_owned(),
         user: grant.user.name_any(),
@@ -30,7 +30,7 @@ pub fn about(namespace: &str, name: &str, grant: &Grant, client: &ClientSide) ->
     }
 }
 
-/// Returns the object of a new session.
+/// Returns the object of a new session, with the finalizer of the audit.
 pub fn object(
     name: &str,
     grant: &Grant,
@@ -50,7 +50,7 @@ pub fn object(
             client: Client {
                 address: client.address(),
                 port: i32::from(client.peer.port()),
-                software: Some(printable_up_to(&client.software, MAX_SOFTWARE)),
+                software: Some(printable_up_to(&client.software, MAX_SOFTWARE_CHARS)),
             },
             gateway: Gateway { name: instance.pod.clone(), instance: instance.id.clone() },
             start_time: MicroTime(start),
@@ -63,14 +63,14 @@ pub fn object(
     session
 }
 
-/// Returns a new name, `<user>-<target>-<random>`, of at most 253 characters.
+/// Returns a new object name, `<user>-<target>-<random>`, of at most 253 characters.
 pub fn session_name(grant: &Grant) -> Arc<str> {
     name_of(&grant.user.name_any(), &grant.target.name_any()).into()
 }
 
 fn name_of(user: &str, target: &str) -> String {
-    let head: String = format!("{user}-{target}").chars().take(240).collect();
-    format!("{}-{}", head.trim_end_matches(['-', '.']), random_name(8))
+    let prefix: String = format!("{user}-{target}").chars().take(240).collect();
+    format!("{}-{}", prefix.trim_end_matches(['-', '.']), random_name(8))
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_fit_and_differ() {
+    fn names_are_unique_and_at_most_253_characters_long() {
         let name = name_of("alice", "web-1");
         assert!(name.starts_with("alice-web-1-"), "{name}");
         assert_ne!(name, name_of("alice", "web-1"));

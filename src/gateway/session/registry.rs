@@ -1,4 +1,4 @@
-//! The sessions that this gateway instance carries, by name, and the orders to end them.
+//! The sessions of one gateway instance, by name, and the signals that end them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::activity::{Activity, Snapshot};
+use super::activity::{Activity, ActivitySnapshot};
 use crate::gateway::access::Grant;
 use crate::gateway::observe::{AuditLog, Broadcast};
 use crate::lifecycle::Cause;
 
-/// An order to end a session. The first one counts.
+/// Receives the cause that ends a session. The first cause counts.
 pub type EndSignal = watch::Receiver<Option<Cause>>;
 
-/// The sessions of one instance. A session is in it from before its object is created until its end is written.
+/// The sessions of one instance. A session is registered before its object is created, and removed after its end is written.
 #[derive(Debug, Default)]
 pub struct Registry {
     inner: Mutex<Inner>,
@@ -23,89 +23,89 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Inner {
     sessions: HashMap<String, Entry>,
-    /// Why every session must end, also one that is entered later.
-    all: Option<Cause>,
+    /// Why every session must end, including sessions that are registered later.
+    end_all: Option<Cause>,
 }
 
-/// What a session is.
+/// The parts of a session that other tasks use.
 #[derive(Clone, Debug)]
 pub struct SessionHandle {
-    /// What it rests on.
+    /// The user, target and login.
     pub grant: Grant,
-    /// What its user does.
+    /// The activity counters.
     pub activity: Arc<Activity>,
-    /// Where it is said what happens in it.
+    /// The audit log.
     pub audit: Arc<AuditLog>,
-    /// What its terminals show.
-    pub stage: Arc<Broadcast>,
+    /// The output of the terminals, for observers.
+    pub broadcast: Arc<Broadcast>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    order: watch::Sender<Option<Cause>>,
-    carried: SessionHandle,
-    /// Its uid and start, once its object exists.
-    record: Option<(String, Timestamp)>,
+    end_signal: watch::Sender<Option<Cause>>,
+    handle: SessionHandle,
+    /// The uid and start time, once the object exists.
+    created: Option<(String, Timestamp)>,
 }
 
 impl Registry {
-    /// Enters a session. What comes back tells it when it must end.
-    pub fn enter(&self, name: &str, carried: SessionHandle) -> EndSignal {
+    /// Registers a session. Returns the signal that ends it.
+    pub fn register(&self, name: &str, handle: SessionHandle) -> EndSignal {
         let mut inner = self.lock();
-        let (order, ordered) = watch::channel(inner.all.clone());
-        inner.sessions.insert(name.to_owned(), Entry { order, carried, record: None });
-        ordered
+        let (end_signal, receiver) = watch::channel(inner.end_all.clone());
+        inner.sessions.insert(name.to_owned(), Entry { end_signal, handle, created: None });
+        receiver
     }
 
-    /// The session's object exists.
-    pub fn recorded(&self, name: &str, uid: String, start: Timestamp) {
+    /// Records that the session's object exists.
+    pub fn set_created(&self, name: &str, uid: String, start: Timestamp) {
         if let Some(entry) = self.lock().sessions.get_mut(name) {
-            entry.record = Some((uid, start));
+            entry.created = Some((uid, start));
         }
     }
 
-    /// The session and its uid, if its object exists.
+    /// Returns the session and its uid if its object exists.
     pub fn find(&self, name: &str) -> Option<(SessionHandle, String)> {
         let inner = self.lock();
         let entry = inner.sessions.get(name)?;
-        Some((entry.carried.clone(), entry.record.as_ref()?.0.clone()))
+        Some((entry.handle.clone(), entry.created.as_ref()?.0.clone()))
     }
 
-    /// What there is to tell of each session whose object exists, by uid.
-    pub fn snapshots(&self) -> HashMap<String, Snapshot> {
+    /// Returns the activity of each session whose object exists, by uid.
+    pub fn snapshots(&self) -> HashMap<String, ActivitySnapshot> {
         let inner = self.lock();
-        let recorded =
-            inner.sessions.values().filter_map(|entry| Some((entry.record.as_ref()?, &entry.carried.activity)));
-        recorded.map(|((uid, start), activity)| (uid.clone(), activity.snapshot(*start))).collect()
+        let created =
+            inner.sessions.values().filter_map(|entry| Some((entry.created.as_ref()?, &entry.handle.activity)));
+        created.map(|((uid, start), activity)| (uid.clone(), activity.snapshot(*start))).collect()
     }
 
-    /// Takes a session out whose end is written.
-    pub fn leave(&self, name: &str) {
+    /// Removes a session whose end is written.
+    pub fn remove(&self, name: &str) {
         self.lock().sessions.remove(name);
     }
 
-    /// Orders the end of one session. Returns whether there is such a session.
+    /// Signals one session to end. Returns whether the session is registered.
     pub fn end(&self, name: &str, cause: &Cause) -> bool {
-        self.lock().sessions.get(name).map(|entry| send_end(&entry.order, cause)).is_some()
+        self.lock().sessions.get(name).map(|entry| send_end(&entry.end_signal, cause)).is_some()
     }
 
-    /// Whether the session is in the books.
+    /// Returns whether the session is registered.
     pub fn contains(&self, name: &str) -> bool {
         self.lock().sessions.contains_key(name)
     }
 
-    /// What each session rests on.
+    /// Returns the grant of each session, by name.
     pub fn grants(&self) -> Vec<(String, Grant)> {
-        self.lock().sessions.iter().map(|(name, entry)| (name.clone(), entry.carried.grant.clone())).collect()
+        self.lock().sessions.iter().map(|(name, entry)| (name.clone(), entry.handle.grant.clone())).collect()
     }
 
-    /// Orders the end of every session, and of whichever is entered from now on.
+    /// Signals every session to end, including sessions that are registered later.
     pub fn end_all(&self, cause: &Cause) {
         let mut inner = self.lock();
         for entry in inner.sessions.values() {
-            send_end(&entry.order, cause);
+            send_end(&entry.end_signal, cause);
         }
-        inner.all.get_or_insert_with(|| cause.clone());
+        inner.end_all.get_or_insert_with(|| cause.clone());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -113,13 +113,23 @@ impl Registry {
     }
 }
 
-fn send_end(order: &watch::Sender<Option<Cause>>, cause: &Cause) {
-    order.send_if_modified(|first| {
-        let send_end = first.is_none();
-        if send_end {
-            *first = Some(cause.clone());
+/// Waits for the cause that ends the session.
+pub async fn end_requested(end_signal: &mut EndSignal) -> Cause {
+    match end_signal.wait_for(Option::is_some).await.map(|cause| cause.clone()) {
+        Ok(Some(cause)) => cause,
+        // The registry keeps the sender until the session is removed from it.
+        _ => std::future::pending().await,
+    }
+}
+
+/// Sends the cause unless another was sent before.
+fn send_end(end_signal: &watch::Sender<Option<Cause>>, cause: &Cause) {
+    end_signal.send_if_modified(|current| {
+        let is_first = current.is_none();
+        if is_first {
+            *current = Some(cause.clone());
         }
-        send_end
+        is_first
     });
 }
 
@@ -127,52 +137,47 @@ fn send_end(order: &watch::Sender<Option<Cause>>, cause: &Cause) {
 mod tests {
     use std::time::Instant;
 
-    use russh::keys::ssh_key::{Algorithm, PrivateKey};
-    use serde_json::json;
+    use futures::FutureExt;
+    use rstest::rstest;
 
+    use super::super::samples::grant;
     use super::*;
     use crate::gateway::bridge::Announcement;
-    use crate::gateway::sign_in::{KeyRestrictions, Proof};
 
-    fn carried() -> SessionHandle {
+    fn handle() -> SessionHandle {
         let grant = grant();
         let audit = Arc::new(AuditLog::new("a".into(), &grant));
-        let stage = Arc::new(Broadcast::new(watch::channel(Announcement::None).0));
-        SessionHandle { grant, activity: Arc::new(Activity::new(Instant::now())), audit, stage }
-    }
-
-    fn grant() -> Grant {
-        let user = json!({ "metadata": { "name": "alice" }, "spec": {} });
-        let target = json!({ "metadata": { "name": "web-1" }, "spec": {
-            "address": "192.0.2.1", "hostKeys": [], "logins": ["root"],
-            "credentials": { "privateKey": { "name": "web-1" } },
-        }});
-        let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
-        Grant {
-            user: Arc::new(object("BastionUser", user)),
-            proof: Proof::Key(key.public_key().clone()),
-            restrictions: KeyRestrictions::ALL,
-            target: Arc::new(object("BastionTarget", target)),
-            login: "root".into(),
-        }
-    }
-
-    fn object<K: serde::de::DeserializeOwned>(kind: &str, mut object: serde_json::Value) -> K {
-        object["apiVersion"] = json!("bastion.dev/v1alpha1");
-        object["kind"] = json!(kind);
-        serde_json::from_value(object).unwrap()
+        let broadcast = Arc::new(Broadcast::new(watch::channel(Announcement::None).0));
+        SessionHandle { grant, activity: Arc::new(Activity::new(Instant::now())), audit, broadcast }
     }
 
     #[test]
-    fn the_first_order_counts() {
+    fn the_first_cause_counts() {
         let registry = Registry::default();
-        let order = registry.enter("a", carried());
+        let end_signal = registry.register("a", handle());
         assert!(registry.end("a", &Cause::Deleted));
         registry.end_all(&Cause::GatewayShutdown);
-        assert_eq!(*order.borrow(), Some(Cause::Deleted));
+        assert_eq!(*end_signal.borrow(), Some(Cause::Deleted));
         assert!(!registry.end("b", &Cause::Deleted));
-        registry.leave("a");
+        registry.remove("a");
         assert!(!registry.end("a", &Cause::Deleted));
-        assert_eq!(*registry.enter("late", carried()).borrow(), Some(Cause::GatewayShutdown));
+        assert_eq!(*registry.register("late", handle()).borrow(), Some(Cause::GatewayShutdown));
+    }
+
+    #[rstest]
+    #[case::closed_by_its_own_user(Cause::ApiClosed { reason: None })]
+    #[case::terminated(Cause::Terminated { by: "bob".into(), reason: None })]
+    #[case::deleted(Cause::Deleted)]
+    #[case::access_revoked(Cause::AccessRevoked("the user is disabled".into()))]
+    #[case::gateway_shutdown(Cause::GatewayShutdown)]
+    #[case::gateway_lost(Cause::GatewayLost)]
+    #[case::cut_off(Cause::CutOff)]
+    #[tokio::test]
+    async fn a_session_receives_the_cause(#[case] cause: Cause) {
+        let registry = Registry::default();
+        let mut end_signal = registry.register("a", handle());
+        assert_eq!(end_requested(&mut end_signal).now_or_never(), None);
+        registry.end("a", &cause);
+        assert_eq!(end_requested(&mut end_signal).await, cause);
     }
 }

@@ -1,5 +1,4 @@
-//! Sees to it that no session's task is stuck, on a thread and with connections of its own, since what holds up the
-//! task may hold up everything else.
+//! Ends sessions whose task is stuck. It has its own thread and API connections, since the cause may block all other tasks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,82 +14,84 @@ use tracing::error;
 use crate::api::ObservedBy;
 use crate::cluster;
 use crate::cluster::{EventSink, REQUEST_TIMEOUT, SessionWriter};
-use crate::gateway::net::Health;
+use crate::gateway::net::ConnectionHealth;
 use crate::lifecycle::{Cause, End, PAUSED_AFTER, STUCK_AFTER, TICK};
 
-/// The sessions under supervision, by name.
+/// The watched sessions, by name.
 #[derive(Debug, Default)]
 pub struct Watchdog {
-    sessions: Mutex<HashMap<String, Supervised>>,
+    sessions: Mutex<HashMap<String, WatchedSession>>,
 }
 
 #[derive(Clone, Debug)]
-struct Supervised {
+struct WatchedSession {
     session: ObjectReference,
     start: Timestamp,
-    /// The user's, and those to the target.
-    connections: Vec<Health>,
-    /// When its task last moved.
-    moved: Instant,
-    since: Instant,
+    /// The connections to the user and to the target.
+    connections: Vec<ConnectionHealth>,
+    last_heartbeat: Instant,
+    watched_since: Instant,
 }
 
 impl Watchdog {
-    /// Takes a session under supervision. Its task has to say often that it moves, until it is let go.
-    pub fn enter(&self, name: &str, session: ObjectReference, start: Timestamp, connection: Health) {
+    /// Watches a session until [`Self::remove`]. Its task must call [`Self::heartbeat`] more often than [`STUCK_AFTER`].
+    pub fn watch(&self, name: &str, session: ObjectReference, start: Timestamp, connection: ConnectionHealth) {
         let now = Instant::now();
-        let supervised = Supervised { session, start, connections: vec![connection], moved: now, since: now };
-        self.lock().insert(name.to_owned(), supervised);
+        let connections = vec![connection];
+        let watched = WatchedSession { session, start, connections, last_heartbeat: now, watched_since: now };
+        self.lock().insert(name.to_owned(), watched);
     }
 
-    /// The session has one more connection.
-    pub fn joined(&self, name: &str, connection: Health) {
+    /// Adds a connection of the session. It is cut off if the session is stuck.
+    pub fn add_connection(&self, name: &str, connection: ConnectionHealth) {
         if let Some(session) = self.lock().get_mut(name) {
-            session.connections.retain(Health::is_open);
+            session.connections.retain(ConnectionHealth::is_open);
             session.connections.push(connection);
         }
     }
 
-    /// The session's task moves.
-    pub fn moves(&self, name: &str) {
+    /// Records that the session's task makes progress.
+    pub fn heartbeat(&self, name: &str) {
         if let Some(session) = self.lock().get_mut(name) {
-            session.moved = Instant::now();
+            session.last_heartbeat = Instant::now();
         }
     }
 
-    /// Lets a session go whose end has come.
-    pub fn leave(&self, name: &str) {
+    /// Stops watching a session that ends.
+    pub fn remove(&self, name: &str) {
         self.lock().remove(name);
     }
 
-    /// Takes out the sessions that have not moved for too long.
-    fn take_stuck(&self, now: Instant) -> Vec<Supervised> {
-        let stuck = |_: &String, session: &mut Supervised| now.saturating_duration_since(session.moved) >= STUCK_AFTER;
+    /// Removes and returns the sessions without a heartbeat for [`STUCK_AFTER`].
+    fn take_stuck(&self, now: Instant) -> Vec<WatchedSession> {
+        let stuck = |_: &String, session: &mut WatchedSession| {
+            now.saturating_duration_since(session.last_heartbeat) >= STUCK_AFTER
+        };
         self.lock().extract_if(stuck).map(|(_, session)| session).collect()
     }
 
-    /// After a pause of the whole process nobody has moved.
-    fn forgive(&self, now: Instant) {
-        self.lock().values_mut().for_each(|session| session.moved = now);
+    /// Restarts the time of every session after a pause of the whole process, in which no task could run.
+    fn reset(&self, now: Instant) {
+        self.lock().values_mut().for_each(|session| session.last_heartbeat = now);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Supervised>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, WatchedSession>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Supervised {
-    /// The end of a session that is stuck, at the last moment in which it moved.
+impl WatchedSession {
+    /// Returns the end of a stuck session, at its last heartbeat.
     fn end(&self) -> End {
-        let moved = self.start.checked_add(self.moved.saturating_duration_since(self.since)).ok();
-        End::unseen(Cause::Stuck, ObservedBy::Gateway, self.start, moved)
+        let age = self.last_heartbeat.saturating_duration_since(self.watched_since);
+        End::unseen(Cause::Stuck, ObservedBy::Gateway, self.start, self.start.checked_add(age).ok())
     }
 }
 
-/// Starts the thread, which supervises until `stop` is cancelled.
+/// Starts the thread. It runs until `stop` is cancelled.
 ///
 /// # Errors
-/// When the thread cannot be started.
+/// The runtime or the thread cannot be created.
 pub fn start(
     watchdog: Arc<Watchdog>,
     config: kube::Config,
@@ -99,16 +100,19 @@ pub fn start(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let run = move || {
-        if let Err(error) = runtime.block_on(supervise(&watchdog, config, &namespace, &pod, stop)) {
-            error!(%error, "sessions are not supervised");
+    let thread = move || {
+        if let Err(error) = runtime.block_on(run(&watchdog, config, &namespace, &pod, stop)) {
+            error!(%error, "the watchdog cannot start; stuck sessions are not ended");
         }
     };
-    std::thread::Builder::new().name("watchdog".to_owned()).spawn(run).context("the watchdog's thread")?;
+    std::thread::Builder::new()
+        .name("watchdog".to_owned())
+        .spawn(thread)
+        .context("cannot start the watchdog's thread")?;
     Ok(())
 }
 
-async fn supervise(
+async fn run(
     watchdog: &Watchdog,
     config: kube::Config,
     namespace: &str,
@@ -120,27 +124,31 @@ async fn supervise(
     let writer = SessionWriter::new(client, namespace, "bastion-gateway", events);
     tokio::select! {
         () = publishing => {}
-        () = look(watchdog, &writer) => {}
+        () = end_stuck_sessions(watchdog, &writer) => {}
         () = stop.cancelled() => {}
     }
     Ok(())
 }
 
-/// Looks for sessions that are stuck: cuts them off, and writes their end.
-async fn look(watchdog: &Watchdog, writer: &SessionWriter) {
+/// Polls for stuck sessions, cuts off their connections, and writes their end.
+async fn end_stuck_sessions(watchdog: &Watchdog, writer: &SessionWriter) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut looked = Instant::now();
+    let mut last_poll = Instant::now();
     loop {
         ticks.tick().await;
         let now = Instant::now();
-        if now.duration_since(std::mem::replace(&mut looked, now)) > PAUSED_AFTER {
-            watchdog.forgive(now);
+        if now.duration_since(std::mem::replace(&mut last_poll, now)) > PAUSED_AFTER {
+            watchdog.reset(now);
         }
         for stuck in watchdog.take_stuck(now) {
             let name = stuck.session.name.as_deref().unwrap_or_default();
-            error!(session = name, seconds = STUCK_AFTER.as_secs(), "the session's task has not moved; it is cut off");
-            stuck.connections.iter().for_each(Health::shut_down);
+            error!(
+                session = name,
+                seconds = STUCK_AFTER.as_secs(),
+                "the session's task is stuck; the session is cut off and ends"
+            );
+            stuck.connections.iter().for_each(ConnectionHealth::shut_down);
             let (writer, end) = (writer.clone(), stuck.end());
             tokio::spawn(async move { writer.end_until_final(&stuck.session, &end).await });
         }
@@ -151,26 +159,26 @@ async fn look(watchdog: &Watchdog, writer: &SessionWriter) {
 mod tests {
     use super::*;
 
-    fn names(sessions: Vec<Supervised>) -> Vec<String> {
+    fn names(sessions: Vec<WatchedSession>) -> Vec<String> {
         sessions.into_iter().filter_map(|it| it.session.name).collect()
     }
 
     #[test]
-    fn a_session_that_does_not_move_is_taken_out_once() {
+    fn a_session_without_heartbeats_is_returned_once() {
         let watchdog = Watchdog::default();
         let start = Timestamp::from_second(1_800_000_000).unwrap();
-        for name in ["moves", "stuck", "ended"] {
+        for name in ["alive", "stuck", "ended"] {
             let session = ObjectReference { name: Some(name.to_owned()), ..ObjectReference::default() };
-            watchdog.enter(name, session, start, Health::default());
+            watchdog.watch(name, session, start, ConnectionHealth::default());
         }
         let now = Instant::now();
         assert_eq!(names(watchdog.take_stuck(now)), [""; 0]);
-        watchdog.leave("ended");
-        watchdog.lock().get_mut("moves").unwrap().moved = now + STUCK_AFTER;
+        watchdog.remove("ended");
+        watchdog.lock().get_mut("alive").unwrap().last_heartbeat = now + STUCK_AFTER;
         let stuck = watchdog.take_stuck(now + STUCK_AFTER);
         assert_eq!((stuck[0].end().cause, stuck[0].end().time), (Cause::Stuck, start));
         assert_eq!(names(stuck), ["stuck"]);
-        watchdog.forgive(now + 10 * STUCK_AFTER);
+        watchdog.reset(now + 10 * STUCK_AFTER);
         assert_eq!(names(watchdog.take_stuck(now + 10 * STUCK_AFTER)), [""; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! One connection's authentication, from its first request to a user (RFC 4252).
+//! Authenticates one connection (RFC 4252).
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -14,61 +14,63 @@ use russh::{MethodKind, MethodSet};
 use tracing::info;
 use zeroize::Zeroizing;
 
+use super::certificate;
+use super::failure_counters::Attempt;
+use super::key_restrictions::KeyRestrictions;
 use super::login_name::SignInName;
+use super::presence::{Assertion, PresenceRequirement};
+use super::progress::Progress;
+use super::proof::{self, Proof};
+use super::second_factor::SecondFactors;
+use super::throttle::Throttle;
 use crate::api::{BastionUser, Factor};
 use crate::gateway::access::{AccessError, Directory, Refusal};
 use crate::gateway::ssh::algorithms;
 use crate::metrics::{METRICS, RefusalLabels};
 
-use super::certificate;
-use super::key_restrictions::KeyRestrictions;
-use super::presence::{Assertion, Presence};
-use super::progress::Progress;
-use super::proof::{self, Proof};
-use super::second_factor::SecondFactors;
-use super::throttle::{Attempt, Throttle};
-
-/// What authentication depends on.
+/// The dependencies of authentication.
 pub struct AuthDeps {
     /// The users.
     pub directory: Arc<Directory>,
     /// Locks out after wrong passwords and codes.
     pub throttle: Throttle,
-    /// Checks passwords and codes.
+    /// Verifies passwords and codes.
     pub second_factors: SecondFactors,
 }
 
-/// Somebody who has shown who they are.
+/// An authenticated user.
 #[derive(Clone, Debug)]
 pub struct SignedIn {
     /// The user.
     pub user: Arc<BastionUser>,
-    /// By what.
+    /// The proof of identity.
     pub proof: Proof,
-    /// What that permits.
+    /// What the key or certificate permits.
     pub restrictions: KeyRestrictions,
 }
 
-/// One connection's way in.
+/// The state of one connection's authentication.
 pub struct SignIn {
     auth: Arc<AuthDeps>,
     peer: SocketAddr,
-    /// The sign-in name that was used last, and what was shown under it.
+    /// The sign-in name of the last request.
     name: String,
+    /// The factors verified under that name.
     progress: Progress,
-    shown: Option<(Proof, KeyRestrictions)>,
-    /// The question that the client was asked and has not answered.
-    question: Option<Factor>,
-    done: Option<SignedIn>,
-    refusals: LastRefusal,
+    /// The key, certificate or Kubernetes user verified under that name.
+    proof: Option<(Proof, KeyRestrictions)>,
+    /// The prompt that the client has not answered.
+    pending_prompt: Option<Factor>,
+    signed_in: Option<SignedIn>,
+    last_refusal: LastRefusal,
 }
 
-/// The last refusal on a connection that was a known user's: told in an Event when the connection ends, since a client may
-/// well offer keys in vain before it signs in.
+/// The last refusal of a known user on a connection, with its reason. It becomes an Event only when the connection ends,
+/// because clients often offer several keys before one is accepted.
 pub type LastRefusal = Arc<Mutex<Option<(ObjectReference, String)>>>;
 
 impl SignIn {
-    /// The beginning of it.
+    /// Returns the state before the first request.
     pub fn new(auth: Arc<AuthDeps>, peer: SocketAddr) -> Self {
         let progress = Progress::default();
         Self {
@@ -76,54 +78,55 @@ impl SignIn {
             peer,
             name: String::new(),
             progress,
-            shown: None,
-            question: None,
-            done: None,
-            refusals: LastRefusal::default(),
+            proof: None,
+            pending_prompt: None,
+            signed_in: None,
+            last_refusal: LastRefusal::default(),
         }
     }
 
-    /// What there is to tell when the connection has ended.
-    pub fn refusals(&self) -> LastRefusal {
-        self.refusals.clone()
+    /// Returns the last refusal, for the Event after the connection's end.
+    pub fn last_refusal(&self) -> LastRefusal {
+        self.last_refusal.clone()
     }
 
-    /// Somebody who has signed in gets no session.
-    pub fn refused(&self, refusal: &Refusal) {
-        if let Some(SignedIn { user, .. }) = &self.done {
-            self.remember(Some((user.object_ref(&()), refusal.to_string())));
+    /// Records that the authenticated user gets no session.
+    pub fn record_refusal(&self, refusal: &Refusal) {
+        if let Some(SignedIn { user, .. }) = &self.signed_in {
+            self.set_last_refusal(Some((user.object_ref(&()), refusal.to_string())));
         }
     }
 
-    fn remember(&self, refusal: Option<(ObjectReference, String)>) {
-        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    fn set_last_refusal(&self, refusal: Option<(ObjectReference, String)>) {
+        *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
 
-    /// The sign-in name that was used last.
+    /// Returns the sign-in name of the last request.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Who has signed in, if anybody has.
-    pub fn done(&self) -> Option<SignedIn> {
-        self.done.clone()
+    /// Returns the authenticated user, once there is one.
+    pub fn signed_in(&self) -> Option<SignedIn> {
+        self.signed_in.clone()
     }
 
-    /// The client asks what it may try.
-    pub fn methods(&mut self, name: &str) -> Auth {
-        self.bind(name);
+    /// Handles the method `none`, with which clients ask for the available methods.
+    pub fn list_methods(&mut self, name: &str) -> Auth {
+        self.set_name(name);
         self.reject()
     }
 
-    /// Whether the client is to sign with this key. The library does not say whether it offers the key or a certificate of
-    /// it, so where anybody may use certificates, everybody may go on with every key: one that is let in is looked at
-    /// again, and nobody learns from a public key whose it is.
-    pub fn offered(&mut self, name: &str, key: &PublicKey, algorithm: &Algorithm) -> Auth {
-        self.bind(name);
-        if !algorithms::takes_signature(&key.algorithm(), algorithm) {
+    /// Handles a `publickey` request without a signature. `Accept` asks the client to sign.
+    ///
+    /// The library does not tell whether the client offers the key or a certificate of it. So once any user may use
+    /// certificates, every key is accepted here and checked after the signature. This also hides whose key it is.
+    pub fn key_offered(&mut self, name: &str, key: &PublicKey, algorithm: &Algorithm) -> Auth {
+        self.set_name(name);
+        if !algorithms::accepts_signature(&key.algorithm(), algorithm) {
             return self.reject();
         }
-        if self.auth.directory.takes_certificates() {
+        if self.auth.directory.any_user_accepts_certificates() {
             return Auth::Accept;
         }
         match self.user_with_key(key) {
@@ -132,137 +135,146 @@ impl SignIn {
         }
     }
 
-    /// Somebody has shown that this key is theirs.
-    pub fn with_key(&mut self, name: &str, shown: VerifiedPublicKey<'_>) -> Auth {
-        self.bind(name);
-        let key = shown.public_key;
+    /// Handles a `publickey` request whose signature the library has verified.
+    pub fn key_verified(&mut self, name: &str, verified: VerifiedPublicKey<'_>) -> Auth {
+        self.set_name(name);
+        let key = verified.public_key;
         let user = self.user_with_key(key).and_then(|(user, presence)| {
-            presence.check(Assertion::of(&key.algorithm(), shown.sk_flags)?)?;
+            presence.check(Assertion::of(&key.algorithm(), verified.sk_flags)?)?;
             Ok(user)
         });
         match user {
-            Ok(user) => self.show(user, Factor::Publickey, Some((Proof::Key(key.clone()), KeyRestrictions::ALL))),
+            Ok(user) => self.complete_factor(
+                user,
+                Factor::Publickey,
+                Some((Proof::Key(key.clone()), KeyRestrictions::UNRESTRICTED)),
+            ),
             Err(reason) => self.refuse(&reason),
         }
     }
 
-    /// Somebody has shown that this certificate is for a key of theirs.
-    pub fn with_certificate(&mut self, name: &str, shown: VerifiedCertificate<'_>) -> Auth {
-        self.bind(name);
-        let certificate = shown.certificate;
-        match self.user_with_certificate(certificate, shown.sk_flags) {
+    /// Handles a `publickey` request with a certificate whose signature the library has verified.
+    pub fn certificate_verified(&mut self, name: &str, verified: VerifiedCertificate<'_>) -> Auth {
+        self.set_name(name);
+        let certificate = verified.certificate;
+        match self.user_with_certificate(certificate, verified.sk_flags) {
             Ok((user, restrictions)) => {
                 let proof = Proof::Certificate(Arc::new(certificate.clone()));
-                self.show(user, Factor::Publickey, Some((proof, restrictions)))
+                self.complete_factor(user, Factor::Publickey, Some((proof, restrictions)))
             }
             Err(reason) => self.refuse(&reason),
         }
     }
 
-    /// The cluster has said that a page's person is `subject`. That stands for a key, and for nothing else: what is asked of the
-    /// user beside a key is asked on the page. To be called until the answer is neither a question nor a refusal.
-    pub fn with_cluster(&mut self, name: &str, subject: &Arc<str>) -> Auth {
-        self.bind(name);
+    /// Handles a web terminal whose Kubernetes user `subject` the API server has authenticated. That replaces a key, and no
+    /// other factor: passwords and codes are still prompted for. To be called until the result is `Accept`.
+    pub fn kubernetes_user_verified(&mut self, name: &str, subject: &Arc<str>) -> Auth {
+        self.set_name(name);
         let user = match self.user() {
             Ok(user) if user.subject() == **subject => user,
-            Ok(_) => return self.refuse(&AccessError::OtherSubject),
+            Ok(_) => return self.refuse(&AccessError::SubjectChanged),
             Err(reason) => return self.refuse(&reason),
         };
-        let shown = (Proof::Cluster(subject.clone()), KeyRestrictions::ALL);
-        match self.progress.due(&user.spec.authentication) {
-            Some(Factor::Publickey) => self.show(user, Factor::Publickey, Some(shown)),
-            Some(question) => {
-                self.shown = Some(shown);
-                self.ask(question)
+        let proof = (Proof::KubernetesUser(subject.clone()), KeyRestrictions::UNRESTRICTED);
+        match self.progress.next(&user.spec.authentication) {
+            Some(Factor::Publickey) => self.complete_factor(user, Factor::Publickey, Some(proof)),
+            Some(factor) => {
+                self.proof = Some(proof);
+                self.prompt(factor)
             }
-            None => self.refuse(&AccessError::OutOfTurn),
+            None => self.refuse(&AccessError::UnexpectedFactor),
         }
     }
 
-    /// The client wants to be asked (keyboard-interactive), or has answered. Whoever cannot be asked anything is asked for a
-    /// password all the same.
-    pub async fn asked(&mut self, name: &str, answer: Option<Zeroizing<Vec<u8>>>) -> Auth {
-        self.bind(name);
-        if !self.offers_questions() {
+    /// Handles a `keyboard-interactive` request (RFC 4256) or the answer to its prompt. Always prompts, for unknown users too,
+    /// so that accounts cannot be enumerated.
+    pub async fn keyboard_interactive(&mut self, name: &str, answer: Option<Zeroizing<Vec<u8>>>) -> Auth {
+        self.set_name(name);
+        if !self.offers_prompts() {
             return self.reject();
         }
         let user = self.user();
-        let (Some(answer), Some(question)) = (answer, self.question.take()) else {
-            self.progress.fall_back();
-            return self.ask(self.due(&user).unwrap_or(Factor::Password));
+        let (Some(answer), Some(factor)) = (answer, self.pending_prompt.take()) else {
+            self.progress.reset_to_key();
+            return self.prompt(self.next_prompt(&user).unwrap_or(Factor::Password));
         };
-        let in_turn = self.due(&user) == Some(question);
-        let attempt = self.attempt(in_turn);
-        match self.check(user, question, in_turn, answer, &attempt).await {
+        let is_due = self.next_prompt(&user) == Some(factor);
+        let attempt = self.attempt(is_due);
+        match self.check_answer(user, factor, is_due, answer, &attempt).await {
             Ok(user) => {
-                let auth = self.show(user, question, None);
-                self.auth.throttle.passed(&attempt, auth == Auth::Accept).await;
+                let auth = self.complete_factor(user, factor, None);
+                self.auth.throttle.succeed(&attempt, auth == Auth::Accept).await;
                 auth
             }
             Err(reason) => {
-                self.progress.fall_back();
+                self.progress.reset_to_key();
                 self.refuse(&reason)
             }
         }
     }
 
-    /// Looks at an answer. Whatever the reason why it cannot be good, it is looked at for as long as one that could be.
-    async fn check(
+    /// Checks an answer. Answers that cannot be right take the same time as others, so that timing reveals nothing.
+    async fn check_answer(
         &self,
         user: Result<Arc<BastionUser>, AccessError>,
-        question: Factor,
-        in_turn: bool,
+        factor: Factor,
+        is_due: bool,
         answer: Zeroizing<Vec<u8>>,
         attempt: &Attempt,
     ) -> Result<Arc<BastionUser>, AccessError> {
-        let heard = self.auth.throttle.begin(attempt).await;
-        let askable = user.as_ref().ok().filter(|_| heard && in_turn);
+        let is_allowed = self.auth.throttle.begin(attempt).await;
+        let checkable = user.as_ref().ok().filter(|_| is_allowed && is_due);
         let factors = &self.auth.second_factors;
-        let checked = match (question, askable) {
-            (Factor::Totp, Some(user)) => factors.code(user, &String::from_utf8_lossy(&answer)).await,
-            (_, askable) => factors.password(askable.map(AsRef::as_ref), answer).await,
+        let checked = match (factor, checkable) {
+            (Factor::Totp, Some(user)) => factors.verify_code(user, &String::from_utf8_lossy(&answer)).await,
+            (_, checkable) => factors.verify_password(checkable.map(AsRef::as_ref), answer).await,
         };
         let user = user?;
-        if !heard {
+        if !is_allowed {
             return Err(AccessError::LockedOut);
         }
-        if !in_turn {
-            return Err(AccessError::OutOfTurn);
+        if !is_due {
+            return Err(AccessError::UnexpectedFactor);
         }
         checked.map(|()| user)
     }
 
-    /// The question that is due, where there is a user of whom to ask one.
-    fn due(&self, user: &Result<Arc<BastionUser>, AccessError>) -> Option<Factor> {
-        let due = user.as_ref().ok().and_then(|user| self.progress.due(&user.spec.authentication));
-        due.filter(|due| *due != Factor::Publickey)
+    /// Returns the factor to prompt a known user for, if the next factor is not a key.
+    fn next_prompt(&self, user: &Result<Arc<BastionUser>, AccessError>) -> Option<Factor> {
+        let next = user.as_ref().ok().and_then(|user| self.progress.next(&user.spec.authentication));
+        next.filter(|factor| *factor != Factor::Publickey)
     }
 
-    /// Whose failure it would be: the user's if they were asked, and else nobody's.
-    fn attempt(&self, in_turn: bool) -> Attempt {
-        let attempt = if in_turn { Attempt::by_user } else { Attempt::out_of_turn };
+    /// Returns the attempt to count. Its failure counts against the user only if the answer is due.
+    fn attempt(&self, is_due: bool) -> Attempt {
+        let attempt = if is_due { Attempt::for_user } else { Attempt::unattributed };
         attempt(self.user_name(), self.peer.ip())
     }
 
-    fn ask(&mut self, question: Factor) -> Auth {
-        self.question = Some(question);
-        let prompt = if question == Factor::Totp { "One-time code: " } else { "Password: " };
+    fn prompt(&mut self, factor: Factor) -> Auth {
+        self.pending_prompt = Some(factor);
+        let prompt = if factor == Factor::Totp { "One-time code: " } else { "Password: " };
         let prompts = vec![(Cow::Borrowed(prompt), false)];
         Auth::Partial { name: "".into(), instructions: "".into(), prompts: prompts.into() }
     }
 
-    /// A factor was shown: that is all, or the next one is due.
-    fn show(&mut self, user: Arc<BastionUser>, factor: Factor, shown: Option<(Proof, KeyRestrictions)>) -> Auth {
-        self.shown = shown.or_else(|| self.shown.take());
-        if self.progress.show(factor, &user.spec.authentication) {
-            let (proof, restrictions) = self.shown.clone().unwrap_or((Proof::Secrets, KeyRestrictions::ALL));
-            self.done = Some(SignedIn { user, proof, restrictions });
-            self.remember(None);
+    /// Adds a verified factor. Accepts the user after the last one, and otherwise asks for the next.
+    fn complete_factor(
+        &mut self,
+        user: Arc<BastionUser>,
+        factor: Factor,
+        proof: Option<(Proof, KeyRestrictions)>,
+    ) -> Auth {
+        self.proof = proof.or_else(|| self.proof.take());
+        if self.progress.add(factor, &user.spec.authentication) {
+            let (proof, restrictions) = self.proof.clone().unwrap_or((Proof::Secrets, KeyRestrictions::UNRESTRICTED));
+            self.signed_in = Some(SignedIn { user, proof, restrictions });
+            self.set_last_refusal(None);
             return Auth::Accept;
         }
-        match self.progress.due(&user.spec.authentication) {
-            Some(question) if question != Factor::Publickey && factor != Factor::Publickey => self.ask(question),
-            _ => Auth::Reject { proceed_with_methods: Some(self.offer()), partial_success: true },
+        match self.progress.next(&user.spec.authentication) {
+            Some(next) if next != Factor::Publickey && factor != Factor::Publickey => self.prompt(next),
+            _ => Auth::Reject { proceed_with_methods: Some(self.methods()), partial_success: true },
         }
     }
 
@@ -271,22 +283,22 @@ impl SignIn {
     }
 
     fn user(&self) -> Result<Arc<BastionUser>, AccessError> {
-        self.auth.directory.user(self.user_name())
+        self.auth.directory.active_user(self.user_name())
     }
 
-    /// The user, if a key is due.
-    fn user_to_show_a_key(&self) -> Result<Arc<BastionUser>, AccessError> {
+    /// Returns the user, if the next factor is a key.
+    fn user_with_key_due(&self) -> Result<Arc<BastionUser>, AccessError> {
         let user = self.user()?;
-        match self.progress.due(&user.spec.authentication) {
+        match self.progress.next(&user.spec.authentication) {
             Some(Factor::Publickey) => Ok(user),
-            _ => Err(AccessError::OutOfTurn),
+            _ => Err(AccessError::UnexpectedFactor),
         }
     }
 
-    /// The user whose key it is, and what a security key must say.
-    fn user_with_key(&self, key: &PublicKey) -> Result<(Arc<BastionUser>, Presence), AccessError> {
-        let user = self.user_to_show_a_key()?;
-        let presence = proof::own_key(&user, key).ok_or(AccessError::UnknownKey)?;
+    /// Returns the user, if the key is theirs, and what its signature must assert.
+    fn user_with_key(&self, key: &PublicKey) -> Result<(Arc<BastionUser>, PresenceRequirement), AccessError> {
+        let user = self.user_with_key_due()?;
+        let presence = proof::requirement_for_key(&user, key).ok_or(AccessError::UnknownKey)?;
         Ok((user, presence))
     }
 
@@ -295,33 +307,34 @@ impl SignIn {
         certificate: &Certificate,
         flags: Option<SkFlags>,
     ) -> Result<(Arc<BastionUser>, KeyRestrictions), AccessError> {
-        let user = self.user_to_show_a_key()?;
+        let user = self.user_with_key_due()?;
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
         let authorities = proof::authorities(&user);
         let restrictions = certificate::check(certificate, flags, &user.name_any(), &authorities, self.peer.ip(), now)?;
         Ok((user, restrictions))
     }
 
-    /// What was shown under another name does not count.
-    fn bind(&mut self, name: &str) {
+    /// Sets the sign-in name. A new name discards all factors verified under the old one (RFC 4252, section 5).
+    fn set_name(&mut self, name: &str) {
         if self.name != name {
             name.clone_into(&mut self.name);
             self.progress = Progress::default();
-            self.shown = None;
-            self.question = None;
+            self.proof = None;
+            self.pending_prompt = None;
         }
     }
 
-    /// What the client may go on with. At the beginning that is the same for every name, whether it is anybody's or not.
-    fn offer(&self) -> MethodSet {
-        let due = |user: &Arc<BastionUser>| self.progress.due(&user.spec.authentication);
-        let methods: &[MethodKind] = if self.progress.is_at_the_beginning() {
-            if self.auth.directory.begins_with_passwords() {
+    /// Returns the methods that can continue. Before the first factor they are the same for every name, so that accounts
+    /// cannot be enumerated.
+    fn methods(&self) -> MethodSet {
+        let next = |user: &Arc<BastionUser>| self.progress.next(&user.spec.authentication);
+        let methods: &[MethodKind] = if self.progress.is_empty() {
+            if self.auth.directory.any_user_starts_with_password() {
                 &[MethodKind::PublicKey, MethodKind::KeyboardInteractive]
             } else {
                 &[MethodKind::PublicKey]
             }
-        } else if self.user().ok().as_ref().and_then(due) == Some(Factor::Publickey) {
+        } else if self.user().ok().as_ref().and_then(next) == Some(Factor::Publickey) {
             &[MethodKind::PublicKey]
         } else {
             &[MethodKind::KeyboardInteractive]
@@ -329,23 +342,23 @@ impl SignIn {
         methods.into()
     }
 
-    fn offers_questions(&self) -> bool {
-        self.offer().contains(&MethodKind::KeyboardInteractive)
+    fn offers_prompts(&self) -> bool {
+        self.methods().contains(&MethodKind::KeyboardInteractive)
     }
 
-    /// One answer to everything that is refused, and the reason to the log.
+    /// Logs the reason, and sends the client an answer without one.
     fn refuse(&self, reason: &AccessError) -> Auth {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: reason.label() }).inc();
-        // What somebody typed who is nobody may be anything, a password too.
+        // An unknown name is not logged: it may be a password that was typed by mistake.
         let user = if *reason == AccessError::UnknownUser { "" } else { self.user_name() };
         info!(user, client = %self.peer, %reason, "sign-in refused");
-        if let Some(user) = self.auth.directory.known(self.user_name()) {
-            self.remember(Some((user.object_ref(&()), reason.to_string())));
+        if let Some(user) = self.auth.directory.find_user(self.user_name()) {
+            self.set_last_refusal(Some((user.object_ref(&()), reason.to_string())));
         }
         self.reject()
     }
 
     fn reject(&self) -> Auth {
-        Auth::Reject { proceed_with_methods: Some(self.offer()), partial_success: false }
+        Auth::Reject { proceed_with_methods: Some(self.methods()), partial_success: false }
     }
 }

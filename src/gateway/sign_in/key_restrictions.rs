@@ -1,37 +1,39 @@
-//! What somebody may do who has signed in: what the target allows, less what their certificate does not permit.
+//! Combines what a target allows with what the user's certificate permits.
 
 use crate::api::Allow;
 
 use crate::gateway::bridge::Request;
 
-/// What a sign-in permits. A key of the user's own permits everything.
+/// What a key or a certificate permits. The user's own keys are unrestricted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRestrictions {
-    /// The one command that runs, whatever is asked for.
+    /// `force-command`: the only command that runs.
     pub command: Option<String>,
-    /// A terminal.
+    /// Permits a terminal.
     pub pty: bool,
-    /// Forwards, local and remote.
+    /// Permits local and remote forwards.
     pub port_forwarding: bool,
-    /// Forwarding of the agent.
+    /// Permits agent forwarding.
     pub agent_forwarding: bool,
 }
 
-/// As a forced command it stands for the sftp subsystem, as it does for sshd.
-const SFTP: &str = "internal-sftp";
+/// The forced command that stands for the sftp subsystem, as in sshd.
+const INTERNAL_SFTP: &str = "internal-sftp";
 
 impl KeyRestrictions {
-    /// Everything.
-    pub const ALL: Self = Self { command: None, pty: true, port_forwarding: true, agent_forwarding: true };
+    /// Permits everything.
+    pub const UNRESTRICTED: Self = Self { command: None, pty: true, port_forwarding: true, agent_forwarding: true };
 
-    /// What is passed to the target for a shell, a command or a subsystem.
+    /// Returns the requests to send to the target for a shell, a command or a subsystem.
     ///
     /// # Errors
-    /// What the user reads when it is refused.
-    pub fn pass(&self, allow: Allow, asked: Request) -> Result<Vec<Request>, &'static str> {
-        let passed = match (self.command.as_deref(), asked) {
-            (Some(SFTP), Request::Subsystem(name)) if name == "sftp" => vec![Request::Subsystem(name)],
-            (Some(SFTP), _) => return Err("bastion: your certificate permits sftp and nothing else (force-command)"),
+    /// The notice that the user reads when the request is denied.
+    pub fn filter(&self, allow: Allow, request: Request) -> Result<Vec<Request>, &'static str> {
+        let requests = match (self.command.as_deref(), request) {
+            (Some(INTERNAL_SFTP), Request::Subsystem(name)) if name == "sftp" => vec![Request::Subsystem(name)],
+            (Some(INTERNAL_SFTP), _) => {
+                return Err("bastion: your certificate permits sftp and nothing else (force-command)");
+            }
             (Some(_), Request::Subsystem(_)) => {
                 return Err("bastion: your certificate permits one command and no sftp (force-command)");
             }
@@ -41,57 +43,57 @@ impl KeyRestrictions {
                 vec![original, Request::Exec(command.as_bytes().to_vec())]
             }
             (Some(command), _) => vec![Request::Exec(command.as_bytes().to_vec())],
-            (None, asked) => vec![asked],
+            (None, request) => vec![request],
         };
-        match passed.iter().find_map(|request| refused_by_target(allow, request)) {
+        match requests.iter().find_map(|request| denied_by_target(allow, request)) {
             Some(notice) => Err(notice),
-            None => Ok(passed),
+            None => Ok(requests),
         }
     }
 
-    /// Whether the target may connect to somewhere for the user.
+    /// Checks that the user may open local forwards.
     ///
     /// # Errors
-    /// Who does not allow it.
-    pub const fn local_forward(&self, allow: Allow) -> Result<(), Denied> {
+    /// The denial by the target or the certificate.
+    pub const fn local_forward(&self, allow: Allow) -> Result<(), ForwardDenied> {
         match (allow.local_forward, self.port_forwarding) {
-            (false, _) => Err(NO_LOCAL_FORWARD),
-            (true, false) => Err(NO_FORWARD_PERMITTED),
+            (false, _) => Err(LOCAL_BY_TARGET),
+            (true, false) => Err(PORTS_BY_CERTIFICATE),
             (true, true) => Ok(()),
         }
     }
 
-    /// Whether the target may listen for the user.
+    /// Checks that the target may listen for the user.
     ///
     /// # Errors
-    /// Who does not allow it.
-    pub const fn remote_forward(&self, allow: Allow) -> Result<(), Denied> {
+    /// The denial by the target or the certificate.
+    pub const fn remote_forward(&self, allow: Allow) -> Result<(), ForwardDenied> {
         match (allow.remote_forward, self.port_forwarding) {
-            (false, _) => Err(NO_REMOTE_FORWARD),
-            (true, false) => Err(NO_FORWARD_PERMITTED),
+            (false, _) => Err(REMOTE_BY_TARGET),
+            (true, false) => Err(PORTS_BY_CERTIFICATE),
             (true, true) => Ok(()),
         }
     }
 
-    /// Whether programs on the target may ask the user's agent.
+    /// Checks that programs on the target may use the user's agent.
     ///
     /// # Errors
-    /// Who does not allow it.
-    pub const fn agent(&self, allow: Allow) -> Result<(), Denied> {
+    /// The denial by the target or the certificate.
+    pub const fn agent_forward(&self, allow: Allow) -> Result<(), ForwardDenied> {
         match (allow.agent_forward, self.agent_forwarding) {
-            (false, _) => Err(NO_AGENT),
-            (true, false) => Err(NO_AGENT_PERMITTED),
+            (false, _) => Err(AGENT_BY_TARGET),
+            (true, false) => Err(AGENT_BY_CERTIFICATE),
             (true, true) => Ok(()),
         }
     }
 
-    /// What both permit.
+    /// Returns what both permit.
     ///
     /// # Errors
-    /// Two different commands are forced, so that neither can run.
-    pub fn both(&self, other: &Self) -> Result<Self, TwoCommands> {
+    /// Fails when the two force different commands, so that neither can run.
+    pub fn intersect(&self, other: &Self) -> Result<Self, ConflictingCommands> {
         let command = match (&self.command, &other.command) {
-            (Some(one), Some(two)) if one != two => return Err(TwoCommands),
+            (Some(one), Some(two)) if one != two => return Err(ConflictingCommands),
             (one, two) => one.clone().or_else(|| two.clone()),
         };
         Ok(Self {
@@ -103,47 +105,48 @@ impl KeyRestrictions {
     }
 }
 
-/// A forward that somebody does not allow.
+/// A forward that the target or the certificate denies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denied {
-    /// What the user reads.
+pub struct ForwardDenied {
+    /// The line that the user reads.
     pub notice: &'static str,
-    /// What the audit log says.
+    /// The `result` in the audit log.
     pub result: &'static str,
 }
 
-const NO_LOCAL_FORWARD: Denied = Denied {
+const LOCAL_BY_TARGET: ForwardDenied = ForwardDenied {
     notice: "bastion: this target allows no local forwards (spec.allow.localForward)",
     result: "refused: spec.allow.localForward",
 };
-const NO_REMOTE_FORWARD: Denied = Denied {
+const REMOTE_BY_TARGET: ForwardDenied = ForwardDenied {
     notice: "bastion: this target allows no remote forwards (spec.allow.remoteForward)",
     result: "refused: spec.allow.remoteForward",
 };
-const NO_FORWARD_PERMITTED: Denied = Denied {
+const PORTS_BY_CERTIFICATE: ForwardDenied = ForwardDenied {
     notice: "bastion: your certificate permits no forwards (permit-port-forwarding)",
     result: "refused: permit-port-forwarding",
 };
-const NO_AGENT: Denied = Denied {
+const AGENT_BY_TARGET: ForwardDenied = ForwardDenied {
     notice: "bastion: this target allows no agent forwarding (spec.allow.agentForward)",
     result: "refused: spec.allow.agentForward",
 };
-const NO_AGENT_PERMITTED: Denied = Denied {
+const AGENT_BY_CERTIFICATE: ForwardDenied = ForwardDenied {
     notice: "bastion: your certificate permits no agent forwarding (permit-agent-forwarding)",
     result: "refused: permit-agent-forwarding",
 };
 
-/// The line and the certificate force different commands.
+/// The certificate and its `cert-authority` line force different commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TwoCommands;
+pub struct ConflictingCommands;
 
-fn refused_by_target(allow: Allow, request: &Request) -> Option<&'static str> {
+/// Returns the notice for a request that the target does not allow.
+fn denied_by_target(allow: Allow, request: &Request) -> Option<&'static str> {
     let (allowed, notice) = match request {
         Request::Shell => (allow.shell, "bastion: this target allows no shell (spec.allow.shell)"),
         Request::Exec(_) => (allow.exec, "bastion: this target allows no commands (spec.allow.exec)"),
         Request::Subsystem(name) => (
             allow.sftp && name == "sftp",
-            "bastion: this target allows no such subsystem (spec.allow.sftp is for sftp, and there are no others)",
+            "bastion: this target allows no such subsystem (only sftp exists, with spec.allow.sftp)",
         ),
         _ => return None,
     };
@@ -165,9 +168,9 @@ mod tests {
         agent_forward: false,
     };
 
-    fn passed(command: Option<&str>, allow: Allow, asked: Request) -> Result<String, &'static str> {
-        let restrictions = KeyRestrictions { command: command.map(Into::into), ..KeyRestrictions::ALL };
-        restrictions.pass(allow, asked).map(|requests| format!("{requests:?}"))
+    fn filtered(command: Option<&str>, allow: Allow, request: Request) -> Result<String, &'static str> {
+        let restrictions = KeyRestrictions { command: command.map(Into::into), ..KeyRestrictions::UNRESTRICTED };
+        restrictions.filter(allow, request).map(|requests| format!("{requests:?}"))
     }
 
     fn exec(command: &str) -> Request {
@@ -181,47 +184,47 @@ mod tests {
     #[case(Some("date"), exec("id"), Ok(vec![
         Request::Env { name: "SSH_ORIGINAL_COMMAND".into(), value: "id".into() }, exec("date")]))]
     #[case(Some("date"), Request::Subsystem("sftp".into()), Err("no sftp"))]
-    #[case(Some(SFTP), Request::Subsystem("sftp".into()), Ok(vec![Request::Subsystem("sftp".into())]))]
-    #[case(Some(SFTP), Request::Shell, Err("sftp and nothing else"))]
-    #[case(Some(SFTP), exec("id"), Err("sftp and nothing else"))]
+    #[case(Some(INTERNAL_SFTP), Request::Subsystem("sftp".into()), Ok(vec![Request::Subsystem("sftp".into())]))]
+    #[case(Some(INTERNAL_SFTP), Request::Shell, Err("sftp and nothing else"))]
+    #[case(Some(INTERNAL_SFTP), exec("id"), Err("sftp and nothing else"))]
     #[case(None, Request::Subsystem("netconf".into()), Err("spec.allow.sftp"))]
-    fn a_forced_command_takes_the_place_of_what_is_asked(
+    fn a_forced_command_replaces_the_request(
         #[case] command: Option<&str>,
-        #[case] asked: Request,
+        #[case] request: Request,
         #[case] expected: Result<Vec<Request>, &str>,
     ) {
-        match (passed(command, ALLOW, asked), expected) {
-            (Ok(passed), Ok(expected)) => assert_eq!(passed, format!("{expected:?}")),
+        match (filtered(command, ALLOW, request), expected) {
+            (Ok(requests), Ok(expected)) => assert_eq!(requests, format!("{expected:?}")),
             (Err(notice), Err(words)) => assert!(notice.contains(words), "{notice}"),
-            (passed, expected) => panic!("{passed:?}, but expected {expected:?}"),
+            (requests, expected) => panic!("{requests:?}, but expected {expected:?}"),
         }
     }
 
     #[test]
-    fn what_the_target_does_not_allow_stays_refused() {
+    fn the_target_denies_what_it_does_not_allow() {
         let none = Allow { shell: false, exec: false, sftp: false, ..ALLOW };
-        for asked in [Request::Shell, exec("id"), Request::Subsystem("sftp".into())] {
-            assert!(passed(None, none, asked).unwrap_err().contains("this target allows no"));
+        for request in [Request::Shell, exec("id"), Request::Subsystem("sftp".into())] {
+            assert!(filtered(None, none, request).unwrap_err().contains("this target allows no"));
         }
-        // A forced command is a command, also where a shell was asked for.
+        // A forced command needs `exec`, even if the client requests a shell.
         let no_exec = Allow { exec: false, ..ALLOW };
-        assert!(passed(Some("date"), no_exec, Request::Shell).unwrap_err().contains("spec.allow.exec"));
+        assert!(filtered(Some("date"), no_exec, Request::Shell).unwrap_err().contains("spec.allow.exec"));
     }
 
     #[test]
-    fn of_two_the_narrower_holds() {
-        let line = KeyRestrictions { pty: false, ..KeyRestrictions::ALL };
+    fn an_intersection_permits_what_both_permit() {
+        let line = KeyRestrictions { pty: false, ..KeyRestrictions::UNRESTRICTED };
         let certificate =
-            KeyRestrictions { command: Some("date".into()), port_forwarding: false, ..KeyRestrictions::ALL };
+            KeyRestrictions { command: Some("date".into()), port_forwarding: false, ..KeyRestrictions::UNRESTRICTED };
         let both = KeyRestrictions {
             command: Some("date".into()),
             pty: false,
             port_forwarding: false,
             agent_forwarding: true,
         };
-        assert_eq!(line.both(&certificate), Ok(both));
-        let other = KeyRestrictions { command: Some("id".into()), ..KeyRestrictions::ALL };
-        assert_eq!(certificate.both(&other), Err(TwoCommands));
-        assert!(certificate.both(&certificate).is_ok());
+        assert_eq!(line.intersect(&certificate), Ok(both));
+        let other = KeyRestrictions { command: Some("id".into()), ..KeyRestrictions::UNRESTRICTED };
+        assert_eq!(certificate.intersect(&other), Err(ConflictingCommands));
+        assert!(certificate.intersect(&certificate).is_ok());
     }
 }

@@ -1,61 +1,60 @@
-//! The user name that clients send: user, login and target in one, as in `ssh alice+root@web-1@gateway`.
+//! Parses sign-in names: user, login and target in one SSH user name, as in `ssh alice+root@web-1@gateway`.
 //!
-//! The first `+` or `:` ends the user, and the last `@` after it begins the target. Users and targets are names of
-//! Kubernetes objects, which hold none of these characters, and a login holds no `:` or `@`. So a login may hold a `+`,
-//! and each name has one reading. The documentation uses `+`, because scp, sftp, rsync and git read a `:` as the end of
-//! the host.
+//! The first `+` or `:` ends the user, and the last `@` after it starts the target. Users and targets are names of
+//! Kubernetes objects, which contain none of these characters. A login contains no `:` or `@`, but may contain a `+`. So
+//! each name has one reading. The documentation uses `+`, because scp, sftp, rsync and git take a `:` for the end of the
+//! host.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What ends the user in a sign-in name.
+/// The characters that end the user in a sign-in name.
 const SEPARATORS: [char; 2] = ['+', ':'];
 
 /// A parsed sign-in name. `Display` formats it with `+`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignInName {
-    /// The BastionUser.
+    /// The name of the BastionUser.
     pub user: String,
-    /// The login on the target; the target's first where none is given.
+    /// The login on the target. The default is the target's first login.
     pub login: Option<String>,
-    /// The BastionTarget, where one is named.
+    /// The name of the BastionTarget. Without it, the user chooses one in the menu.
     pub target: Option<String>,
 }
 
-/// Why a sign-in name cannot be taken apart. The text says what to type instead.
+/// A sign-in name cannot be parsed. The text tells the user what to type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// No user before the separator.
-    #[error("the sign-in name begins with no user; write user+target or user+login@target")]
+pub enum SignInNameError {
+    /// The user before the separator is empty.
+    #[error("the sign-in name has no user before the separator; write user+target or user+login@target")]
     NoUser,
-    /// Characters that no user's name has.
-    #[error("the user's name may hold lower-case letters, digits, '-' and '.' only")]
+    /// The user contains characters that object names do not.
+    #[error("the user's name may contain only lower-case letters, digits, '-' and '.'")]
     BadUser,
-    /// An `@` without a separator before it.
+    /// An `@` has no separator before it.
     #[error("the sign-in name has no '+'; write user+target or user+login@target")]
     NoSeparator,
-    /// Nothing before the `@`.
-    #[error("the sign-in name has no login before the '@'; leave out the '@' to take the target's first login")]
+    /// The login before the `@` is empty.
+    #[error("the sign-in name has no login before the '@'; omit the '@' to use the target's first login")]
     NoLogin,
-    /// Characters that no login has.
-    #[error("the login may hold no ':', '@' or white space")]
+    /// The login contains forbidden characters.
+    #[error("the login must not contain ':', '@' or white space")]
     BadLogin,
-    /// Nothing behind the separator or the `@`.
-    #[error("the sign-in name ends with no target; write user+target or user+login@target")]
+    /// The target after the separator or the `@` is empty.
+    #[error("the sign-in name has no target at its end; write user+target or user+login@target")]
     NoTarget,
-    /// Characters that no target's name has.
-    #[error("the target's name may hold lower-case letters, digits, '-' and '.' only")]
+    /// The target contains characters that object names do not.
+    #[error("the target's name may contain only lower-case letters, digits, '-' and '.'")]
     BadTarget,
 }
 
 impl SignInName {
-    /// Returns the sign-in name of a user, with a target and a login where they are given.
+    /// Returns the sign-in name of a user, with an optional login and target.
     pub fn new(user: impl Into<String>, login: Option<&str>, target: Option<&str>) -> Self {
         Self { user: user.into(), login: login.map(str::to_owned), target: target.map(str::to_owned) }
     }
 
-    /// The user in a name that may be malformed behind it, so that the user can be told what is wrong after they
-    /// have shown who they are.
+    /// Returns the user in a name whose rest may be malformed. So the user can authenticate and then read what is wrong.
     pub fn user_of(text: &str) -> &str {
         text.split(['+', ':', '@']).next().unwrap_or_default()
     }
@@ -73,19 +72,19 @@ impl fmt::Display for SignInName {
 }
 
 impl FromStr for SignInName {
-    type Err = Malformed;
+    type Err = SignInNameError;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
+    fn from_str(text: &str) -> Result<Self, SignInNameError> {
         let (user, rest) = match text.split_once(SEPARATORS) {
             Some((user, rest)) => (user, Some(rest)),
-            None if text.contains('@') => return Err(Malformed::NoSeparator),
+            None if text.contains('@') => return Err(SignInNameError::NoSeparator),
             None => (text, None),
         };
         if user.is_empty() {
-            return Err(Malformed::NoUser);
+            return Err(SignInNameError::NoUser);
         }
         if !is_object_name(user) {
-            return Err(Malformed::BadUser);
+            return Err(SignInNameError::BadUser);
         }
         let Some(rest) = rest else {
             return Ok(Self { user: user.to_owned(), login: None, target: None });
@@ -95,23 +94,23 @@ impl FromStr for SignInName {
             None => (None, rest),
         };
         match login {
-            Some("") => return Err(Malformed::NoLogin),
+            Some("") => return Err(SignInNameError::NoLogin),
             Some(login) if login.contains([':', '@']) || login.contains(char::is_whitespace) => {
-                return Err(Malformed::BadLogin);
+                return Err(SignInNameError::BadLogin);
             }
             _ => {}
         }
         if target.is_empty() {
-            return Err(Malformed::NoTarget);
+            return Err(SignInNameError::NoTarget);
         }
         if !is_object_name(target) {
-            return Err(Malformed::BadTarget);
+            return Err(SignInNameError::BadTarget);
         }
         Ok(Self { user: user.to_owned(), login: login.map(str::to_owned), target: Some(target.to_owned()) })
     }
 }
 
-/// Whether Kubernetes could have an object of this name.
+/// Returns whether a Kubernetes object could have this name: at most 253 characters, as in DNS subdomains (RFC 1123).
 fn is_object_name(name: &str) -> bool {
     name.len() <= 253 && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
 }
@@ -132,24 +131,24 @@ mod tests {
     #[case("alice+CORP\\bob@web-1.dc2", Ok(SignInName::new("alice", Some("CORP\\bob"), Some("web-1.dc2"))))]
     #[case("alice+ro+ot@web-1", Ok(SignInName::new("alice", Some("ro+ot"), Some("web-1"))))]
     #[case("alice:+root@web-1", Ok(SignInName::new("alice", Some("+root"), Some("web-1"))))]
-    #[case("", Err(Malformed::NoUser))]
-    #[case(":web-1", Err(Malformed::NoUser))]
-    #[case("+web-1", Err(Malformed::NoUser))]
-    #[case("Alice+web-1", Err(Malformed::BadUser))]
-    #[case("root@web-1", Err(Malformed::NoSeparator))]
-    #[case("root@web-1+alice", Err(Malformed::BadUser))]
-    #[case("alice:", Err(Malformed::NoTarget))]
-    #[case("alice+", Err(Malformed::NoTarget))]
-    #[case("alice+root@", Err(Malformed::NoTarget))]
-    #[case("alice+@web-1", Err(Malformed::NoLogin))]
-    #[case("alice+a@b@web-1", Err(Malformed::BadLogin))]
-    #[case("alice:ro:ot@web-1", Err(Malformed::BadLogin))]
-    #[case("alice+ro:ot@web-1", Err(Malformed::BadLogin))]
-    #[case("alice+ro ot@web-1", Err(Malformed::BadLogin))]
-    #[case("alice+root@Web_1", Err(Malformed::BadTarget))]
-    #[case("alice+web-1+root", Err(Malformed::BadTarget))]
-    #[case("alice:web-1\n", Err(Malformed::BadTarget))]
-    fn is_taken_apart(#[case] text: &str, #[case] expected: Result<SignInName, Malformed>) {
+    #[case("", Err(SignInNameError::NoUser))]
+    #[case(":web-1", Err(SignInNameError::NoUser))]
+    #[case("+web-1", Err(SignInNameError::NoUser))]
+    #[case("Alice+web-1", Err(SignInNameError::BadUser))]
+    #[case("root@web-1", Err(SignInNameError::NoSeparator))]
+    #[case("root@web-1+alice", Err(SignInNameError::BadUser))]
+    #[case("alice:", Err(SignInNameError::NoTarget))]
+    #[case("alice+", Err(SignInNameError::NoTarget))]
+    #[case("alice+root@", Err(SignInNameError::NoTarget))]
+    #[case("alice+@web-1", Err(SignInNameError::NoLogin))]
+    #[case("alice+a@b@web-1", Err(SignInNameError::BadLogin))]
+    #[case("alice:ro:ot@web-1", Err(SignInNameError::BadLogin))]
+    #[case("alice+ro:ot@web-1", Err(SignInNameError::BadLogin))]
+    #[case("alice+ro ot@web-1", Err(SignInNameError::BadLogin))]
+    #[case("alice+root@Web_1", Err(SignInNameError::BadTarget))]
+    #[case("alice+web-1+root", Err(SignInNameError::BadTarget))]
+    #[case("alice:web-1\n", Err(SignInNameError::BadTarget))]
+    fn a_sign_in_name_is_parsed(#[case] text: &str, #[case] expected: Result<SignInName, SignInNameError>) {
         assert_eq!(text.parse(), expected);
     }
 
@@ -173,7 +172,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_makes_it_panic(text in "[a-z+:@]{0,12}|.*") {
+        fn no_text_makes_the_parser_panic(text in "[a-z+:@]{0,12}|.*") {
             let _ = text.parse::<SignInName>();
             let _ = SignInName::user_of(&text);
         }

@@ -1,8 +1,8 @@
-//! Signing in: one connection's way from a name that anybody may type to a user who has shown who they are. Whatever is
-//! refused is refused in one way; why is for the log.
+//! Authenticates users (RFC 4252). Clients get one answer to every failure; the log has the reason.
 
 mod authentication;
 mod certificate;
+mod failure_counters;
 mod key_line;
 mod key_restrictions;
 mod login_name;
@@ -14,11 +14,12 @@ mod throttle;
 
 pub use authentication::{AuthDeps, LastRefusal, SignIn, SignedIn};
 pub use certificate::UserCertificateError;
+pub use failure_counters::LockoutLimits;
 #[cfg(fuzzing)]
 pub use key_line::KeyLine;
-pub use key_restrictions::KeyRestrictions;
-pub use login_name::{Malformed, SignInName};
+pub use key_restrictions::{ForwardDenied, KeyRestrictions};
+pub use login_name::{SignInName, SignInNameError};
 pub use presence::PresenceError;
-pub use proof::{Proof, takes_certificates};
+pub use proof::{Proof, accepts_certificates};
 pub use second_factor::{SecondFactors, hash_password};
-pub use throttle::{LockOut, Throttle};
+pub use throttle::Throttle;

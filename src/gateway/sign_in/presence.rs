@@ -1,67 +1,65 @@
-//! What a security key (FIDO) must say of its user beside signing, as OpenSSH asks for it: that it was touched, unless that is
-//! done without, and that a PIN or a fingerprint was asked for, where that is wanted.
+//! Checks the user presence and verification flags in signatures of FIDO security keys, as OpenSSH does.
 
 use russh::keys::ssh_key::Algorithm;
 use russh::server::SkFlags;
 
-/// What a verified signature says of its user's presence.
+/// What a verified signature asserts about its user's presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assertion {
-    /// Nothing: the key is no security key.
+    /// The key is not a security key, so its signature asserts nothing.
     OrdinaryKey,
     /// The flags of a security key's signature.
     SecurityKey(SkFlags),
 }
 
 impl Assertion {
-    /// Returns the assertion of a signature by a key of this type. The key's type decides, not the label of the signature.
+    /// Returns the assertion of a signature by a key of this type. The key's type decides, not the signature's label.
     ///
     /// # Errors
-    /// When a security key's signature has no flags, or when the key's type is unknown, since it may be a security key's.
+    /// Fails when a security key's signature has no flags, or when the key's type is unknown and may be a security key's.
     pub fn of(key: &Algorithm, flags: Option<SkFlags>) -> Result<Self, PresenceError> {
         match (key, flags) {
             (Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256, Some(flags)) => Ok(Self::SecurityKey(flags)),
             (Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256, None) => Err(PresenceError::NoFlags),
             (Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. }, _) => Ok(Self::OrdinaryKey),
-            // Dsa, Other, and what a later version of the library adds.
+            // Dsa, Other, and variants that later versions of the library add.
             _ => Err(PresenceError::UnknownKeyType),
         }
     }
 }
 
-/// What must be said.
+/// What a signature must assert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Presence {
-    /// The key was touched. `no-touch-required` does without.
+pub struct PresenceRequirement {
+    /// The security key was touched. The option `no-touch-required` clears it.
     pub touch: bool,
-    /// A PIN or a fingerprint was asked for: `verify-required`. A key that cannot say so is refused, also one that is in no
-    /// security key.
+    /// The security key verified a PIN or a fingerprint. The option `verify-required` sets it; ordinary keys then fail.
     pub verification: bool,
 }
 
-/// What was not said.
+/// A signature does not assert what is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PresenceError {
-    /// Nobody touched it.
-    #[error("the security key was not touched (the key's line has no no-touch-required)")]
+    /// The key was not touched.
+    #[error("the security key was not touched, and its line has no no-touch-required")]
     NoTouch,
-    /// It did not ask for a PIN.
+    /// No PIN or fingerprint was verified.
     #[error("no security key asked for a PIN or a fingerprint (verify-required)")]
     NoVerification,
-    /// A security key's signature without flags.
-    #[error("the security key's signature does not say whether the key was touched")]
+    /// A security key's signature has no flags.
+    #[error("the security key's signature has no flags, so it does not assert a touch")]
     NoFlags,
     /// The gateway does not know the key's type.
     #[error("the key's type is unknown, so it may be a security key")]
     UnknownKeyType,
 }
 
-impl Presence {
-    /// Where nothing else is said.
+impl PresenceRequirement {
+    /// The requirement of a line without options: a touch.
     pub const DEFAULT: Self = Self { touch: true, verification: false };
 
-    /// Heeds an option of a line or a certificate. Returns whether it is one of these.
-    pub fn take(&mut self, option: &str) -> bool {
+    /// Applies an option of a line or a certificate. Returns whether the option is known.
+    pub fn apply(&mut self, option: &str) -> bool {
         match option {
             "no-touch-required" => self.touch = false,
             "verify-required" => self.verification = true,
@@ -70,18 +68,18 @@ impl Presence {
         true
     }
 
-    /// What both ask for.
-    pub const fn both(self, other: Self) -> Self {
+    /// Returns the requirement of both.
+    pub const fn union(self, other: Self) -> Self {
         Self { touch: self.touch || other.touch, verification: self.verification || other.verification }
     }
 
-    /// Compares a signature's assertion with what is required.
+    /// Checks that a signature asserts what is required.
     ///
     /// # Errors
-    /// What is missing.
+    /// The first assertion that is missing.
     pub fn check(self, assertion: Assertion) -> Result<(), PresenceError> {
         let (touched, verified) = match assertion {
-            // A touch is required of security keys only; a PIN or a fingerprint, of every key.
+            // A touch is required of security keys only; a verified user is required of every key.
             Assertion::OrdinaryKey => (true, false),
             Assertion::SecurityKey(flags) => (flags.user_present(), flags.user_verified()),
         };
@@ -115,7 +113,7 @@ mod tests {
     #[case("ssh-rsa", None, Ok(Assertion::OrdinaryKey))]
     #[case("ssh-dss", None, Err(UnknownKeyType))]
     #[case("webauthn-sk-ecdsa-sha2-nistp256@openssh.com", Some(5), Err(UnknownKeyType))]
-    fn the_keys_type_says_whether_there_are_flags(
+    fn the_key_type_determines_the_assertion(
         #[case] key: &str,
         #[case] flags: Option<u8>,
         #[case] expected: Result<Assertion, PresenceError>,
@@ -136,22 +134,22 @@ mod tests {
     #[case(&["verify-required"], Some(5), Ok(()))]
     #[case(&["no-touch-required", "verify-required"], Some(4), Ok(()))]
     #[case(&["no-touch-required", "verify-required"], Some(0), Err(NoVerification))]
-    fn a_key_must_say_what_its_line_asks_for(
+    fn a_signature_must_assert_what_the_line_requires(
         #[case] options: &[&str],
         #[case] flags: Option<u8>,
         #[case] expected: Result<(), PresenceError>,
     ) {
-        let mut presence = Presence::DEFAULT;
-        assert!(options.iter().all(|option| presence.take(option)));
+        let mut presence = PresenceRequirement::DEFAULT;
+        assert!(options.iter().all(|option| presence.apply(option)));
         let assertion = flags.map_or(Assertion::OrdinaryKey, |flags| Assertion::SecurityKey(flags.into()));
         assert_eq!(presence.check(assertion), expected);
     }
 
     #[test]
-    fn of_two_the_stricter_holds() {
-        let without_touch = Presence { touch: false, verification: false };
-        let verified = Presence { touch: false, verification: true };
-        assert_eq!(without_touch.both(Presence::DEFAULT), Presence::DEFAULT);
-        assert_eq!(without_touch.both(verified), verified);
+    fn a_union_has_both_requirements() {
+        let without_touch = PresenceRequirement { touch: false, verification: false };
+        let verified = PresenceRequirement { touch: false, verification: true };
+        assert_eq!(without_touch.union(PresenceRequirement::DEFAULT), PresenceRequirement::DEFAULT);
+        assert_eq!(without_touch.union(verified), verified);
     }
 }

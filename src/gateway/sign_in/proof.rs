@@ -1,4 +1,4 @@
-//! What somebody has signed in with, which a session rests on for as long as it lasts.
+//! The proof of identity that a session depends on until it ends.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use russh::keys::ssh_key::{Certificate, HashAlg, PublicKey};
 
 use super::certificate;
 use super::key_line::{Authority, KeyLine};
-use super::presence::Presence;
+use super::presence::PresenceRequirement;
 use crate::api::{BastionUser, Factor};
 use crate::gateway::access::AccessError;
 
-/// What somebody signed in with.
+/// What a user signed in with.
 #[derive(Clone, Debug)]
 pub enum Proof {
-    /// A key of the user's own.
+    /// One of the user's keys.
     Key(PublicKey),
-    /// A certificate.
+    /// An OpenSSH user certificate.
     Certificate(Arc<Certificate>),
-    /// Neither: a password.
+    /// Passwords or one-time codes alone.
     Secrets,
-    /// What the cluster said of a page's person: the Kubernetes user name, which the user stands for.
-    Cluster(Arc<str>),
+    /// A Kubernetes user name that the API server has authenticated, for the web terminal.
+    KubernetesUser(Arc<str>),
 }
 
 impl Proof {
-    /// What tells one from another.
+    /// Returns a text that is the same for equal proofs: two sessions with one identity are checked together.
     pub fn identity(&self) -> String {
         match self {
             Self::Key(key) => key.fingerprint(HashAlg::Sha256).to_string(),
@@ -34,45 +34,45 @@ impl Proof {
                 format!("{signer} {}", certificate.valid_principals().join(","))
             }
             Self::Secrets => String::new(),
-            Self::Cluster(subject) => format!("cluster {subject}"),
+            Self::KubernetesUser(subject) => format!("cluster {subject}"),
         }
     }
 
-    /// Whether the user has what it rests on still. That the time of a certificate has passed meanwhile does not matter: it
-    /// is for signing in.
+    /// Checks that the user may still sign in with this proof. The validity period of a certificate is not checked: it
+    /// limits signing in, and a session may outlast it.
     ///
     /// # Errors
-    /// Why it is not good any more.
-    pub fn still_good(&self, user: &BastionUser) -> Result<(), AccessError> {
+    /// The reason why the user may not.
+    pub fn check(&self, user: &BastionUser) -> Result<(), AccessError> {
         match self {
-            Self::Key(key) => own_key(user, key).map(|_| ()).ok_or(AccessError::UnknownKey),
+            Self::Key(key) => requirement_for_key(user, key).map(|_| ()).ok_or(AccessError::UnknownKey),
             Self::Certificate(certificate) => {
                 certificate::authority_of(certificate, &user.name_any(), &authorities(user))?;
                 Ok(())
             }
-            Self::Secrets if user.spec.authentication.contains(&Factor::Publickey) => Err(AccessError::KeyNeeded),
+            Self::Secrets if user.spec.authentication.contains(&Factor::Publickey) => Err(AccessError::KeyRequired),
             Self::Secrets => Ok(()),
-            Self::Cluster(subject) if user.subject() == **subject => Ok(()),
-            Self::Cluster(_) => Err(AccessError::OtherSubject),
+            Self::KubernetesUser(subject) if user.subject() == **subject => Ok(()),
+            Self::KubernetesUser(_) => Err(AccessError::SubjectChanged),
         }
     }
 }
 
-/// Whether the user may sign in with certificates.
-pub fn takes_certificates(user: &BastionUser) -> bool {
+/// Returns whether the user may sign in with certificates.
+pub fn accepts_certificates(user: &BastionUser) -> bool {
     user.spec.public_keys.iter().any(|line| line.as_str().starts_with("cert-authority"))
 }
 
-/// What the first line asks for that has this key, if it is one of the user's own.
-pub fn own_key(user: &BastionUser, key: &PublicKey) -> Option<Presence> {
-    let own = |line| match line {
+/// Returns what the user's first line with this key requires, or `None` if no line has the key.
+pub fn requirement_for_key(user: &BastionUser, key: &PublicKey) -> Option<PresenceRequirement> {
+    let requirement = |line| match line {
         KeyLine::Own(own, presence) => (own.key_data() == key.key_data()).then_some(presence),
         KeyLine::Authority(_) => None,
     };
-    user.spec.public_keys.iter().filter_map(|line| KeyLine::parse(line.as_str())).find_map(own)
+    user.spec.public_keys.iter().filter_map(|line| KeyLine::parse(line.as_str())).find_map(requirement)
 }
 
-/// The authorities whose certificates the user may sign in with.
+/// Returns the authorities whose certificates the user may sign in with.
 pub fn authorities(user: &BastionUser) -> Vec<Authority> {
     let lines = user.spec.public_keys.iter().filter_map(|line| KeyLine::parse(line.as_str()));
     let authority = |line| match line {

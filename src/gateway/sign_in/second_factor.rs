@@ -1,4 +1,4 @@
-//! Passwords and one-time codes: the Secrets that they are checked against, and the work of it.
+//! Verifies passwords and one-time codes against the Secrets that users refer to.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,75 +17,91 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::api::{BastionUser, SecretValueRef, credentials_namespace};
-use crate::cluster::{REQUEST_TIMEOUT, ask};
+use crate::cluster::{REQUEST_TIMEOUT, RequestError, ask};
 use crate::gateway::access::AccessError;
 use crate::leases::random_name;
-use crate::redis::RedisLink;
+use crate::redis::RedisClient;
 
-/// How many passwords are looked at at once; each takes some 20 MB and a core for some hundredths of a second.
-const HASHERS: usize = 2;
-/// No password is longer.
-const MAX_ANSWER: usize = 1024;
-/// Steps of a one-time code that are good: the present one, and one before and after.
+/// The number of passwords that are hashed at once. Each takes about 20 MB, and a core for some 10 ms.
+const MAX_CONCURRENT_HASHES: usize = 2;
+/// The longest password, in bytes.
+const MAX_PASSWORD_LENGTH: usize = 1024;
+/// The number of time steps before and after the current one whose codes are accepted (RFC 6238, section 5.2).
 const SKEW: u16 = 1;
-/// The length of a step in seconds.
-const STEP: u64 = 30;
+/// The length of a time step, in seconds.
+const STEP_SECONDS: u64 = 30;
 
-/// Checks passwords and codes.
+/// A value of a Secret cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum SecretError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("the Secret does not contain this key")]
+    NoKey,
+    /// The conversion error is dropped, because it would carry the secret value.
+    #[error("the value is not UTF-8")]
+    NotText,
+}
+
+/// Verifies passwords and one-time codes.
 pub struct SecondFactors {
     secrets: Api<Secret>,
-    hashers: Arc<Semaphore>,
-    /// What the password of somebody is looked at with who has none, so that this takes as long.
-    dummy: Arc<str>,
-    used: Mutex<UsedCodes>,
-    redis: Option<Arc<RedisLink>>,
+    hash_permits: Arc<Semaphore>,
+    /// The hash that stands in for a missing one, so that a missing password takes as long to refuse as a wrong one.
+    dummy_hash: Arc<str>,
+    used_codes: Mutex<UsedCodes>,
+    redis: Option<Arc<RedisClient>>,
 }
 
 impl SecondFactors {
-    /// With the Secrets beside `namespace`.
+    /// Returns a verifier that reads the Secrets of the bastion in `namespace`.
     ///
     /// # Errors
-    /// When no password can be hashed.
-    pub fn new(client: Client, namespace: &str, redis: Option<Arc<RedisLink>>) -> anyhow::Result<Self> {
+    /// Fails when no password can be hashed.
+    pub fn new(client: Client, namespace: &str, redis: Option<Arc<RedisClient>>) -> anyhow::Result<Self> {
         Ok(Self {
             secrets: Api::namespaced(client, &credentials_namespace(namespace)),
-            hashers: Arc::new(Semaphore::new(HASHERS)),
-            dummy: hash_password(&random_name(20).into_bytes())?.into(),
-            used: Mutex::default(),
+            hash_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_HASHES)),
+            dummy_hash: hash_password(&random_name(20).into_bytes())?.into(),
+            used_codes: Mutex::default(),
             redis,
         })
     }
 
-    /// Whether the password is the user's. Without a user, nobody's is, and finding that out takes as long.
+    /// Verifies a user's password. Without a user it fails after the same time.
     ///
     /// # Errors
-    /// Why not.
-    pub async fn password(&self, user: Option<&BastionUser>, answer: Zeroizing<Vec<u8>>) -> Result<(), AccessError> {
-        let wanted = user.and_then(|user| Some((user, user.spec.password.as_ref()?)));
-        let hash = match wanted {
+    /// The reason why the password is refused.
+    pub async fn verify_password(
+        &self,
+        user: Option<&BastionUser>,
+        answer: Zeroizing<Vec<u8>>,
+    ) -> Result<(), AccessError> {
+        let reference = user.and_then(|user| Some((user, user.spec.password.as_ref()?)));
+        let hash = match reference {
             Some((user, reference)) => self.value(user, reference).await,
             None => None,
         };
-        let known = hash.is_some();
-        let hash = hash.map_or_else(|| self.dummy.clone(), |hash| hash.trim().into());
-        let Ok(hasher) = self.hashers.clone().acquire_owned().await else { return Err(AccessError::NoSecret) };
+        let has_hash = hash.is_some();
+        let hash = hash.map_or_else(|| self.dummy_hash.clone(), |hash| hash.trim().into());
+        let Ok(permit) = self.hash_permits.clone().acquire_owned().await else { return Err(AccessError::NoSecret) };
         let checked = tokio::task::spawn_blocking(move || {
-            let good = answer.len() <= MAX_ANSWER && verify(&answer, &hash);
-            drop(hasher);
-            good
+            let is_correct = answer.len() <= MAX_PASSWORD_LENGTH && verify(&answer, &hash);
+            drop(permit);
+            is_correct
         });
-        match (checked.await, known) {
+        match (checked.await, has_hash) {
             (Ok(true), true) => Ok(()),
             (_, true) => Err(AccessError::WrongPassword),
             (_, false) => Err(AccessError::NoSecret),
         }
     }
 
-    /// Whether the code is the user's, and was not used before.
+    /// Verifies a user's one-time code, and marks it as used.
     ///
     /// # Errors
-    /// Why not.
-    pub async fn code(&self, user: &BastionUser, answer: &str) -> Result<(), AccessError> {
+    /// The reason why the code is refused.
+    pub async fn verify_code(&self, user: &BastionUser, answer: &str) -> Result<(), AccessError> {
         let reference = user.spec.totp.as_ref().ok_or(AccessError::NoSecret)?;
         let secret = self.value(user, reference).await.ok_or(AccessError::NoSecret)?;
         let Some(totp) = totp(&secret) else {
@@ -101,51 +117,60 @@ impl SecondFactors {
         if self.is_first_use(&user.name_any(), step, now).await { Ok(()) } else { Err(AccessError::UsedCode) }
     }
 
-    /// Each code is good once, at this gateway always, and at all of them while Redis answers.
+    /// Marks a code as used. Returns whether this is its first use: at this gateway, and at all gateways while Redis
+    /// answers.
     async fn is_first_use(&self, user: &str, step: u64, now: u64) -> bool {
-        let own = self.used.lock().unwrap_or_else(PoisonError::into_inner).take(user, step, now / STEP);
-        let Some(redis) = self.redis.as_ref().filter(|_| own) else { return own };
+        let first_here =
+            self.used_codes.lock().unwrap_or_else(PoisonError::into_inner).add(user, step, now / STEP_SECONDS);
+        let Some(redis) = self.redis.as_ref().filter(|_| first_here) else { return first_here };
         let mut request = pipe();
-        let outlived = STEP * (2 * u64::from(SKEW) + 2);
-        request.cmd("SET").arg(format!("sign-in:code:{user}:{step}")).arg(1).arg("NX").arg("EX").arg(outlived);
-        // What failed is counted and logged.
-        redis.ask("use code", &request).await.map_or(true, |(set,): (Option<String>,)| set.is_some())
+        let lifetime = STEP_SECONDS * (2 * u64::from(SKEW) + 2);
+        request.cmd("SET").arg(format!("sign-in:code:{user}:{step}")).arg(1).arg("NX").arg("EX").arg(lifetime);
+        // The Redis link counts and logs failures. Without Redis, the local check stands.
+        redis.query("use code", &request).await.map_or(true, |(set,): (Option<String>,)| set.is_some())
     }
 
-    /// One value of a Secret, read anew each time: it may have been changed.
+    /// Reads one value of a Secret. Nothing is cached, so a changed Secret takes effect at once. Failures are logged.
     async fn value(&self, user: &BastionUser, reference: &SecretValueRef) -> Option<Zeroizing<String>> {
         let SecretValueRef { name, key } = reference;
-        let error = match ask(REQUEST_TIMEOUT / 2, || self.secrets.get(name)).await {
-            Ok(mut secret) => match secret.data.as_mut().and_then(|data| data.remove(key)) {
-                Some(value) => match String::from_utf8(value.0) {
-                    Ok(text) => return Some(Zeroizing::new(text)),
-                    Err(_) => "its value is not text".to_owned(),
-                },
-                None => "it has no such key".to_owned(),
-            },
-            Err(error) => error.to_string(),
-        };
-        warn!(user = user.name_any(), secret = name, key, error, "a Secret that the user refers to cannot be used");
-        None
+        match self.try_value(reference).await {
+            Ok(value) => Some(value),
+            Err(error) => {
+                warn!(
+                    user = user.name_any(),
+                    secret = name,
+                    key,
+                    %error,
+                    "a Secret that the user refers to cannot be used; the sign-in is refused"
+                );
+                None
+            }
+        }
+    }
+
+    async fn try_value(&self, SecretValueRef { name, key }: &SecretValueRef) -> Result<Zeroizing<String>, SecretError> {
+        let mut secret = ask(REQUEST_TIMEOUT / 2, || self.secrets.get(name)).await?;
+        let value = secret.data.as_mut().and_then(|data| data.remove(key)).ok_or(SecretError::NoKey)?;
+        String::from_utf8(value.0).map(Zeroizing::new).map_err(|_| SecretError::NotText)
     }
 }
 
-/// The codes that were used and could be good still: by user, the steps.
+/// Used codes that are still in their time window, as pairs of user and time step.
 #[derive(Debug, Default)]
 struct UsedCodes(HashSet<(String, u64)>);
 
 impl UsedCodes {
-    /// Takes a code for used. Returns whether it was not.
-    fn take(&mut self, user: &str, step: u64, now: u64) -> bool {
+    /// Adds a code, and forgets codes outside their window. Returns whether the code is new.
+    fn add(&mut self, user: &str, step: u64, now: u64) -> bool {
         self.0.retain(|(_, used)| used + u64::from(SKEW) >= now);
         self.0.insert((user.to_owned(), step))
     }
 }
 
-/// The hash of a password, as `spec.password` wants it.
+/// Hashes a password with Argon2id, for the Secret that `spec.password` refers to.
 ///
 /// # Errors
-/// When it is too long.
+/// Fails when the password is too long for Argon2.
 pub fn hash_password(password: &[u8]) -> anyhow::Result<String> {
     let salt: [u8; 16] = rand::random();
     let hash: PasswordHash =
@@ -157,11 +182,11 @@ fn verify(password: &[u8], hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
 }
 
-/// Six digits, thirty seconds, SHA-1, as every authenticator has it.
+/// Returns the code generator for a base32 secret: six digits, 30 s, SHA-1, which every authenticator app supports.
 fn totp(secret: &str) -> Option<Totp> {
     let letters: String = secret.chars().filter(|it| !it.is_whitespace() && *it != '=').collect();
     let secret = totp_rs::Secret::try_from_base32(letters.to_ascii_uppercase()).ok()?;
-    Builder::new().with_secret(secret).with_digits(6).with_skew(SKEW).with_step_duration(STEP).build().ok()
+    Builder::new().with_secret(secret).with_digits(6).with_skew(SKEW).with_step_duration(STEP_SECONDS).build().ok()
 }
 
 #[cfg(test)]
@@ -182,12 +207,12 @@ mod tests {
     #[case(20_000_000_000, "353130", Some(666_666_666))]
     #[case(59, "287083", None)]
     #[case(59, "", None)]
-    fn codes_are_those_of_the_rfc(#[case] now: u64, #[case] code: &str, #[case] step: Option<u64>) {
+    fn codes_match_the_test_vectors_of_the_rfc(#[case] now: u64, #[case] code: &str, #[case] step: Option<u64>) {
         assert_eq!(totp(SECRET).unwrap().check(code, now), step);
     }
 
     #[test]
-    fn secrets_may_be_written_as_people_do() {
+    fn a_secret_may_contain_spaces_and_lower_case() {
         let code = totp(SECRET).unwrap().generate(59).to_string();
         let spaced = "gezd gnbv gy3t qojq gezd gnbv gy3t qojq\n";
         assert_eq!(totp(spaced).unwrap().generate(59).to_string(), code);
@@ -196,24 +221,24 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_good_once() {
+    fn a_code_is_accepted_once() {
         let mut used = UsedCodes::default();
-        assert!(used.take("alice", 100, 100));
-        assert!(!used.take("alice", 100, 101));
-        assert!(used.take("bob", 100, 101));
-        assert!(used.take("alice", 101, 101));
-        used.take("carol", 200, 200);
-        assert_eq!(used.0.len(), 1, "what cannot be good any more is forgotten");
+        assert!(used.add("alice", 100, 100));
+        assert!(!used.add("alice", 100, 101));
+        assert!(used.add("bob", 100, 101));
+        assert!(used.add("alice", 101, 101));
+        used.add("carol", 200, 200);
+        assert_eq!(used.0.len(), 1, "codes outside their window are forgotten");
     }
 
     #[test]
-    fn a_password_is_good_with_its_hash_alone() {
+    fn a_password_matches_only_its_hash() {
         let hash = hash_password(b"correct horse").unwrap();
         assert!(hash.starts_with("$argon2id$"), "{hash}");
         assert!(verify(b"correct horse", &hash));
         assert!(!verify(b"correct horse ", &hash));
         assert!(!verify(b"", &hash));
-        assert!(!verify(b"correct horse", "correct horse"), "a password is no hash");
+        assert!(!verify(b"correct horse", "correct horse"), "a password is not a hash");
         assert!(!verify(b"", ""));
     }
 }

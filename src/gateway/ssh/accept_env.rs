@@ -1,36 +1,41 @@
-//! Which of the variables that a client sends are passed to targets, as `AcceptEnv` has it for sshd.
+//! Patterns for the environment variables that are passed to targets, like `AcceptEnv` of sshd.
 
 use std::str::FromStr;
 
-/// The name of a variable, or with a `*` behind it the beginning of names.
+/// A pattern for variable names: a name, or a prefix followed by `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AcceptEnv {
-    /// A name.
+    /// Matches this name.
     Name(String),
-    /// What names begin with.
-    Beginning(String),
+    /// Matches names that begin with this prefix.
+    Prefix(String),
 }
 
 impl AcceptEnv {
-    /// Whether a variable of this name is passed on.
+    /// Returns whether a variable of this name is passed on.
     pub fn accepts(&self, name: &str) -> bool {
         match self {
-            Self::Name(own) => name == own,
-            Self::Beginning(beginning) => name.starts_with(beginning.as_str()),
+            Self::Name(accepted) => name == accepted,
+            Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
         }
     }
 }
 
-impl FromStr for AcceptEnv {
-    type Err = String;
+/// The text is not a pattern for variable names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a variable name, or a prefix followed by *, such as LC_*")]
+pub struct AcceptEnvError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for AcceptEnv {
+    type Err = AcceptEnvError;
+
+    fn from_str(text: &str) -> Result<Self, AcceptEnvError> {
         let name = text.strip_suffix('*').unwrap_or(text);
-        let usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if name.is_empty() || !name.bytes().all(usual) {
-            return Err("must be the name of a variable, with a * behind it if the name goes on: LC_*".to_owned());
+        let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if name.is_empty() || !name.bytes().all(is_name_byte) {
+            return Err(AcceptEnvError);
         }
-        Ok(if name.len() < text.len() { Self::Beginning(name.to_owned()) } else { Self::Name(name.to_owned()) })
+        Ok(if name.len() < text.len() { Self::Prefix(name.to_owned()) } else { Self::Name(name.to_owned()) })
     }
 }
 
@@ -45,8 +50,8 @@ mod tests {
     #[case("LANG", "LANGUAGE", false)]
     #[case("LC_*", "LC_ALL", true)]
     #[case("LC_*", "LD_PRELOAD", false)]
-    fn passes_what_is_listed(#[case] pattern: &str, #[case] name: &str, #[case] passes: bool) {
-        assert_eq!(pattern.parse::<AcceptEnv>().unwrap().accepts(name), passes);
+    fn a_pattern_accepts_matching_names(#[case] pattern: &str, #[case] name: &str, #[case] accepted: bool) {
+        assert_eq!(pattern.parse::<AcceptEnv>().unwrap().accepts(name), accepted);
     }
 
     #[rstest]
@@ -54,7 +59,7 @@ mod tests {
     #[case("*")]
     #[case("L*NG")]
     #[case("A=B")]
-    fn takes_nothing_else(#[case] pattern: &str) {
-        assert!(pattern.parse::<AcceptEnv>().unwrap_err().contains("LC_*"));
+    fn other_text_is_not_a_pattern(#[case] pattern: &str) {
+        assert!(pattern.parse::<AcceptEnv>().unwrap_err().to_string().contains("LC_*"));
     }
 }

@@ -1,4 +1,4 @@
-//! The algorithms that the gateway speaks, on both sides: no SHA-1, no CBC, no finite-field groups.
+//! The algorithms of SSH connections from users and to targets: no SHA-1, no CBC, no finite-field groups.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,17 +15,19 @@ const KEX: &[kex::Name] = &[
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
-// AES-256-GCM first: it is the faster by far where the processor helps.
+// AES-256-GCM comes first: it is by far the faster with hardware support.
 const CIPHERS: &[cipher::Name] = &[cipher::AES_256_GCM, cipher::CHACHA20_POLY1305];
 const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM];
 
-/// How the gateway introduces itself, on both sides. OpenSSH tells only programs whose name begins like its own when it reads
-/// no more of a channel; without that, `ssh … 'cat big' | head` would run until the file ends.
+/// Returns the identification string for both sides (RFC 4253, section 4.2).
+///
+/// It begins with `OpenSSH`, because OpenSSH sends `eow@openssh.com` only to such peers. Without that request,
+/// `ssh … 'cat big' | head` would run until the file ends.
 pub fn identification() -> SshId {
     SshId::Standard(concat!("SSH-2.0-OpenSSH_compatible_Bastion_", env!("CARGO_PKG_VERSION")).into())
 }
 
-/// The signatures that the gateway takes from users, and, where it has such a key, gives itself.
+/// Returns the signature algorithms that the gateway accepts from users and uses with its own keys.
 pub fn all_signatures() -> Vec<Algorithm> {
     use russh::keys::EcdsaCurve::{NistP256, NistP384, NistP521};
     let ecdsa = [NistP256, NistP384, NistP521].map(|curve| Algorithm::Ecdsa { curve });
@@ -36,13 +38,14 @@ pub fn all_signatures() -> Vec<Algorithm> {
     all
 }
 
-/// Returns whether the gateway accepts a signature of the algorithm `signature` by a key of the algorithm `key`. Without a
-/// look at the key's, a security key's signature under another label would need no flags, and so no touch.
-pub fn takes_signature(key: &Algorithm, signature: &Algorithm) -> bool {
+/// Returns whether the gateway accepts a signature of the algorithm `signature` by a key of the algorithm `key`.
+///
+/// Both must match: a security key's signature under another label would carry no flags, and so need no touch.
+pub fn accepts_signature(key: &Algorithm, signature: &Algorithm) -> bool {
     all_signatures().contains(signature) && signatures(key.clone()).contains(signature)
 }
 
-/// What the gateway offers, with these signature algorithms in this order.
+/// Returns the algorithms that the gateway offers, with these host key algorithms in this order.
 pub fn preferred(host_keys: Vec<Algorithm>) -> Preferred {
     Preferred {
         kex: Cow::Borrowed(KEX),
@@ -54,7 +57,7 @@ pub fn preferred(host_keys: Vec<Algorithm>) -> Preferred {
     }
 }
 
-/// The signature algorithms for a key: RSA is used with SHA-2 only.
+/// Returns the signature algorithms for a key. RSA is used with SHA-2 only (RFC 8332).
 pub fn signatures(key: Algorithm) -> Vec<Algorithm> {
     match key {
         Algorithm::Rsa { .. } => {
@@ -64,7 +67,7 @@ pub fn signatures(key: Algorithm) -> Vec<Algorithm> {
     }
 }
 
-/// New keys after this time, and after 1 GiB in one direction, which RFC 4253, section 9, recommends.
+/// Returns the limits after which keys are exchanged again: `time`, or 1 GiB in one direction (RFC 4253, section 9).
 pub fn rekey_limits(time: Duration) -> Limits {
     Limits { rekey_time_limit: time, ..Limits::default() }
 }
@@ -89,21 +92,21 @@ mod tests {
     ];
 
     #[test]
-    fn a_signature_is_accepted_under_a_label_of_its_keys_type_only() {
+    fn a_signature_is_accepted_only_under_a_label_of_its_key_type() {
         for key in LABELS {
-            let taken: Vec<&str> = LABELS.into_iter().filter(|label| takes(key, label)).collect();
+            let accepted: Vec<&str> = LABELS.into_iter().filter(|label| accepts(key, label)).collect();
             match key {
-                "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512" => assert_eq!(taken, ["rsa-sha2-256", "rsa-sha2-512"]),
+                "ssh-rsa" | "rsa-sha2-256" | "rsa-sha2-512" => assert_eq!(accepted, ["rsa-sha2-256", "rsa-sha2-512"]),
                 "ssh-dss" | "webauthn-sk-ecdsa-sha2-nistp256@openssh.com" | "other@example.com" => {
-                    assert!(taken.is_empty(), "{key}: {taken:?}");
+                    assert!(accepted.is_empty(), "{key}: {accepted:?}");
                 }
-                key => assert_eq!(taken, [key]),
+                key => assert_eq!(accepted, [key]),
             }
         }
     }
 
-    fn takes(key: &str, label: &str) -> bool {
+    fn accepts(key: &str, label: &str) -> bool {
         let [key, label] = [key, label].map(|name| Algorithm::new(name).expect("an algorithm"));
-        takes_signature(&key, &label)
+        accepts_signature(&key, &label)
     }
 }

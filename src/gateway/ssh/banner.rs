@@ -1,19 +1,19 @@
-//! What clients show before anybody signs in (SSH_MSG_USERAUTH_BANNER).
+//! The banner that clients show before authentication (RFC 4252, section 5.4).
 
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-/// No packet that every client takes is longer.
-const MAX_BANNER: usize = 16 * 1024;
+/// The longest banner, in bytes. Every client accepts a packet of this size (RFC 4253, section 6.1).
+const MAX_BANNER_SIZE: usize = 16 * 1024;
 
-/// Reads the banner, and has it end its last line.
+/// Reads the banner. Each line of the result ends in CRLF.
 ///
 /// # Errors
-/// When there is no such file, or it holds no text or too much of it.
+/// Fails when the file cannot be read, is not UTF-8, or is longer than [`MAX_BANNER_SIZE`].
 pub fn read(file: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(file).with_context(|| format!("--banner-file {}", file.display()))?;
-    ensure!(text.len() <= MAX_BANNER, "--banner-file {}: at most {MAX_BANNER} bytes", file.display());
+    ensure!(text.len() <= MAX_BANNER_SIZE, "--banner-file {}: at most {MAX_BANNER_SIZE} bytes", file.display());
     Ok(text.trim_end().lines().flat_map(|line| [line, "\r\n"]).collect())
 }
 
@@ -22,12 +22,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_is_ended_as_terminals_want_it() {
+    fn every_line_ends_in_crlf() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("banner");
         std::fs::write(&file, "Keep out.\n\nThis is watched.").unwrap();
         assert_eq!(read(&file).unwrap(), "Keep out.\r\n\r\nThis is watched.\r\n");
-        std::fs::write(&file, "x".repeat(MAX_BANNER + 1)).unwrap();
+        std::fs::write(&file, "x".repeat(MAX_BANNER_SIZE + 1)).unwrap();
         assert!(read(&file).unwrap_err().to_string().contains("at most"));
         assert!(read(&dir.path().join("none")).unwrap_err().to_string().contains("--banner-file"));
     }

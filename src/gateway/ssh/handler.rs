@@ -1,6 +1,5 @@
-//! The thin side of the SSH library: its callbacks become items in an inbox, and none of them waits for a target.
+//! Handles the SSH library's callbacks: it queues what channels receive and never waits for a target's data.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -11,320 +10,280 @@ use russh::server::{
     VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+#[cfg(fuzzing)]
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::channel_policy::{self, AgentForward, LocalForward, Phase, Program, RemoteForward, SessionChannel};
+use super::channels::Channels;
 use super::jump_host;
-use crate::api::Allow;
-use crate::gateway::access::{Opening, Refusal};
+use super::session_link::{MAX_CHANNELS, SessionLink};
+#[cfg(fuzzing)]
+use crate::gateway::access::ChannelPolicy;
+use crate::gateway::access::Refusal;
 use crate::gateway::bridge;
 use crate::gateway::bridge::{
-    BREAK, Destination, END_OF_WRITE, Forward, FromUser, Inboxes, LISTEN_TIMEOUT, Listening, Opened, PtyRequest,
-    Request, Size, SshChannel, UserChannel, UserConnection, listened_at,
+    BREAK, Destination, END_OF_WRITE, Forward, FromUser, Listening, Opened, PtyRequest, Request, Size, SshChannel,
+    UserChannel, UserConnection, listened_at,
 };
 use crate::gateway::menu::target_selection;
 use crate::gateway::menu::target_selection::PendingUser;
-use crate::gateway::net::{Health, PreauthPermit};
-use crate::gateway::session::{Activity, ClientSide, Connected, task};
-use crate::gateway::sign_in::{KeyRestrictions, LastRefusal, SignIn, SignInName};
+use crate::gateway::net::{ConnectionHealth, PreauthPermit};
+use crate::gateway::session::{Activity, ClientConnection, ClientSide, task};
+#[cfg(fuzzing)]
+use crate::gateway::sign_in::KeyRestrictions;
+use crate::gateway::sign_in::{LastRefusal, SignIn, SignInName};
 use crate::gateway::state::Gateway;
 
-/// How many channels a connection may have open at once.
-const MAX_CHANNELS: usize = 64;
-/// How many channels somebody may open who gets no session.
-const MAX_REFUSED_CHANNELS: usize = 8;
-/// The length of the longest host name that there can be.
-const MAX_HOST: usize = 255;
-/// How many wishes for remote forwards may wait for the target.
-const MAX_LISTENING: usize = 16;
+/// The longest host name, in bytes (RFC 1035).
+const MAX_HOST_LENGTH: usize = 255;
+/// The exit status of a program that was not started; `ssh` uses the same for its own failures.
+const EXIT_STATUS_REFUSED: u32 = 255;
+/// `SSH_EXTENDED_DATA_STDERR` (RFC 4254, section 5.2).
+const STDERR: u32 = 1;
 
 /// One client's connection.
 pub struct Connection {
     gateway: Arc<Gateway>,
     peer: SocketAddr,
-    gone: CancellationToken,
-    cut: CancellationToken,
-    /// Held until there is a session.
-    startup: Option<PreauthPermit>,
-    health: Health,
-    /// Cancelled when there is a session.
+    /// Cancelled when the connection has ended.
+    closed: CancellationToken,
+    /// Cancelling it ends the connection.
+    abort: CancellationToken,
+    /// Held until the user has a session.
+    preauth_permit: Option<PreauthPermit>,
+    health: ConnectionHealth,
+    /// Cancelled once the user has a session.
     signed_in: CancellationToken,
     sign_in: SignIn,
     state: State,
-    inboxes: Arc<Inboxes<FromUser>>,
-    /// Channels that the target opened.
-    begun_on_target: HashSet<ChannelId>,
-    /// Channels that have had their shell, command or subsystem: only one of these may succeed (RFC 4254, section 6.5).
-    begun_by_user: HashSet<ChannelId>,
-    /// Channels of somebody who gets no session, which are opened to say why.
-    refused_channels: usize,
-    /// What the user's client was refused before it had a channel to read it on.
-    notices: Vec<&'static str>,
+    channels: Channels,
 }
 
 enum State {
-    /// Not signed in.
-    Before,
-    /// Signed in, without a session.
+    /// Authentication has not succeeded.
+    Unauthenticated,
+    /// The user is authenticated and gets no session.
     Refused(Refusal),
-    /// Signed in, with a session.
-    Session(Link),
+    /// The user has a session, or the menu.
+    Session(SessionLink),
 }
 
-/// What ties the connection to its session's task.
-struct Link {
-    restrictions: KeyRestrictions,
-    /// Set once there is a target.
-    target: Arc<OnceLock<Opening>>,
-    activity: Arc<Activity>,
-    opened: mpsc::Sender<Opened>,
-    /// The way to whoever has the target listen, once there is somebody.
-    listening: Option<mpsc::Sender<Listening>>,
-}
-
-impl Link {
-    /// Passes a wish on, and waits for the answer. The answers to a client's global requests must come in their order
-    /// (RFC 4254, section 4), so nothing else on the connection goes on meanwhile; the wait is bounded where the wish is
-    /// fulfilled.
-    async fn ask(&mut self, wish: impl FnOnce(oneshot::Sender<Option<u32>>) -> Listening) -> Option<u32> {
-        // Whoever had the target listen may have lost it.
-        if self.listening.as_ref().is_none_or(mpsc::Sender::is_closed) {
-            let (listening, wishes) = mpsc::channel(MAX_LISTENING);
-            self.opened.try_send(Opened::Listening(wishes)).ok()?;
-            self.listening = Some(listening);
+impl State {
+    fn phase(&self) -> Phase<'_> {
+        match self {
+            Self::Unauthenticated => Phase::Unauthenticated,
+            Self::Refused(refusal) => Phase::Refused(refusal),
+            Self::Session(link) => match link.allow() {
+                None => Phase::SelectingTarget(&link.restrictions),
+                Some(allow) => Phase::Session(&link.restrictions, allow),
+            },
         }
-        let (answer, answered) = oneshot::channel();
-        self.listening.as_ref()?.try_send(wish(answer)).ok()?;
-        timeout(LISTEN_TIMEOUT, answered).await.ok()?.ok()?
     }
 
-    fn allow(&self) -> Allow {
-        self.target.get().map_or(target_selection::ALLOW, |opening| opening.allow)
-    }
-
-    fn has_target(&self) -> bool {
-        self.target.get().is_some()
-    }
-
-    fn audit_forward(&self, operation: &str, host: &str, port: u32, result: &str) {
-        if let Some(opening) = self.target.get() {
-            opening.audit.tunnel(operation, host, port, None, result);
+    const fn link(&self) -> Option<&SessionLink> {
+        match self {
+            Self::Session(link) => Some(link),
+            Self::Unauthenticated | Self::Refused(_) => None,
         }
     }
 }
 
 impl Connection {
-    /// A connection from `peer`. `gone` is cancelled when it has ended; cancelling `cut` ends it.
+    /// Returns the handler of a connection from `peer`. `closed` is cancelled when the connection has ended; cancelling
+    /// `abort` ends it.
     pub fn new(
         gateway: Arc<Gateway>,
         peer: SocketAddr,
-        gone: CancellationToken,
-        cut: CancellationToken,
-        startup: PreauthPermit,
+        closed: CancellationToken,
+        abort: CancellationToken,
+        preauth_permit: Option<PreauthPermit>,
     ) -> Self {
         Self {
             sign_in: SignIn::new(gateway.auth.clone(), peer),
             gateway,
             peer,
-            gone,
-            cut,
-            startup: Some(startup),
-            health: Health::default(),
+            closed,
+            abort,
+            preauth_permit,
+            health: ConnectionHealth::default(),
             signed_in: CancellationToken::new(),
-            state: State::Before,
-            inboxes: Arc::default(),
-            begun_on_target: HashSet::new(),
-            begun_by_user: HashSet::new(),
-            refused_channels: 0,
-            notices: Vec::new(),
+            state: State::Unauthenticated,
+            channels: Channels::default(),
         }
     }
 
-    /// A connection that has a session, and who hears of its channels: a fuzz target.
+    /// Puts the connection into a session without authentication, for fuzz targets. Returns the receiver of its channels.
     #[cfg(fuzzing)]
-    pub fn in_session(
-        gateway: Arc<Gateway>,
-        peer: SocketAddr,
-        (gone, cut): (CancellationToken, CancellationToken),
-        opening: Opening,
-        activity: Arc<Activity>,
-    ) -> (Self, mpsc::Receiver<Opened>) {
-        let (opened, channels) = mpsc::channel(MAX_CHANNELS);
+    pub fn with_session(mut self, opening: ChannelPolicy, activity: Arc<Activity>) -> (Self, mpsc::Receiver<Opened>) {
         let target = Arc::new(OnceLock::from(opening));
-        let link = Link { restrictions: KeyRestrictions::ALL, target, activity, opened, listening: None };
-        let connection = Self {
-            sign_in: SignIn::new(gateway.auth.clone(), peer),
-            gateway,
-            peer,
-            gone,
-            cut,
-            startup: None,
-            health: Health::default(),
-            signed_in: CancellationToken::new(),
-            state: State::Session(link),
-            inboxes: Arc::default(),
-            begun_on_target: HashSet::new(),
-            begun_by_user: HashSet::new(),
-            refused_channels: 0,
-            notices: Vec::new(),
-        };
-        (connection, channels)
+        let (link, channels) = SessionLink::new(KeyRestrictions::UNRESTRICTED, target, activity);
+        self.state = State::Session(link);
+        (self, channels)
     }
 
-    /// Is cancelled when the connection has a session; without one its time is limited.
+    /// Returns a token that is cancelled once the user has a session.
     pub fn signed_in(&self) -> CancellationToken {
         self.signed_in.clone()
     }
 
-    /// Has what there is to tell of refusals when the connection has ended.
-    pub fn refusals(&self) -> LastRefusal {
-        self.sign_in.refusals()
+    /// Returns the last refusal, for the Event that is written after the connection's end.
+    pub fn last_refusal(&self) -> LastRefusal {
+        self.sign_in.last_refusal()
     }
 
-    /// Says how the connection's health can be looked at.
-    pub fn watch_health(&mut self, health: Health) {
+    /// Sets the TCP connection whose health is watched.
+    pub fn watch_health(&mut self, health: ConnectionHealth) {
         self.health = health;
     }
 
-    /// Opens the session of somebody who has signed in, or the menu where they named no target, or says why there is
-    /// neither.
-    async fn open_session(&self, handle: Handle, software: String) -> Result<Link, Refusal> {
+    /// Starts the session of an authenticated user, or the menu if the sign-in name has no target.
+    async fn open_session(&self, handle: Handle, software: String) -> Result<SessionLink, Refusal> {
         let gateway = &self.gateway;
-        let signed_in = self.sign_in.done().ok_or(Refusal::RightsUnknown)?;
+        let signed_in = self.sign_in.signed_in().ok_or(Refusal::RightsUnknown)?;
         let admitted = match gateway.access.admit(signed_in.clone(), self.sign_in.name()).await {
             Err(Refusal::NoTarget { .. }) => {
-                Err(PendingUser { signed_in: signed_in.clone(), place: gateway.pending.enter()? })
+                Err(PendingUser { signed_in: signed_in.clone(), permit: gateway.pending.acquire()? })
             }
             admitted => Ok(admitted?),
         };
-        let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         let activity = Arc::new(Activity::new(Instant::now()));
-        let restrictions = signed_in.restrictions;
-        let link = Link { restrictions, target: Arc::default(), activity: activity.clone(), opened, listening: None };
+        let target = Arc::new(OnceLock::new());
+        let (link, opened) = SessionLink::new(signed_in.restrictions, target.clone(), activity.clone());
         let client = ClientSide {
             peer: self.peer,
             software,
-            connection: Connected::Ssh(UserConnection { handle, inboxes: self.inboxes.clone() }),
-            gone: self.gone.clone(),
-            cut: self.cut.clone(),
+            connection: ClientConnection::Ssh(UserConnection { handle, inboxes: self.channels.inboxes.clone() }),
+            gone: self.closed.clone(),
+            cut: self.abort.clone(),
             health: self.health.clone(),
-            opened: channels,
+            opened,
             first: None,
         };
         match admitted {
             Ok(admitted) => {
-                let _ = link.target.set(admitted.opening());
+                let _ = target.set(admitted.channel_policy());
                 gateway.sessions.tasks.spawn(task::run(gateway.sessions.clone(), admitted, client, activity));
             }
             Err(pending_user) => {
-                let target = link.target.clone();
-                gateway.sessions.tasks.spawn(target_selection::run(
-                    gateway.clone(),
-                    pending_user,
-                    client,
-                    target,
-                    activity,
-                ));
+                let selection = target_selection::run(gateway.clone(), pending_user, client, target, activity);
+                gateway.sessions.tasks.spawn(selection);
             }
         }
         Ok(link)
     }
 
-    /// Hands a channel to the session's task, or gives it back if there are too many.
-    fn hand_over(&mut self, channel: ChannelId, opened: Opened) -> Result<(), Opened> {
-        let given_back = match &self.state {
-            State::Session(link) if self.inboxes.len() <= MAX_CHANNELS => {
-                link.opened.try_send(opened).map_err(mpsc::error::TrySendError::into_inner)
-            }
+    /// Hands a channel over to the session task, or returns it if the connection has too many.
+    fn hand_over(&self, channel: ChannelId, opened: Opened) -> Result<(), Opened> {
+        let handed_over = match self.state.link() {
+            Some(link) if self.channels.inboxes.len() <= MAX_CHANNELS => link.hand_over(opened),
             _ => Err(opened),
         };
-        if given_back.is_err() {
-            self.inboxes.remove(channel);
+        if handed_over.is_err() {
+            self.channels.inboxes.remove(channel);
         }
-        given_back
+        handed_over
     }
 
-    /// The target that the user means by a host that they want to be connected to.
-    async fn meant(&self, host: &str, port: u16) -> Option<jump_host::ResolvedTarget> {
-        let signed_in = self.sign_in.done()?;
-        self.gateway.access.directory.meant(&signed_in.user, host, port).await
+    fn user_connection(&self, session: &Session) -> UserConnection {
+        UserConnection { handle: session.handle(), inboxes: self.channels.inboxes.clone() }
     }
 
-    fn connection(&self, session: &Session) -> UserConnection {
-        UserConnection { handle: session.handle(), inboxes: self.inboxes.clone() }
+    fn record_input(&self) {
+        if let Some(link) = self.state.link() {
+            link.activity.record_input();
+        }
     }
 
-    fn resized(&self, columns: u32, rows: u32) {
-        if let State::Session(link) = &self.state {
+    fn record_size(&self, columns: u32, rows: u32) {
+        if let Some(link) = self.state.link() {
             link.activity.resized(columns, rows);
         }
     }
 
-    fn put(&self, channel: ChannelId, said: FromUser) -> Result<(), russh::Error> {
-        let bytes = said.size();
-        Ok(self.inboxes.put(channel, said, bytes)?)
+    fn audit_denial(&self, operation: &str, host: &str, port: u32, result: &str) {
+        if let Some(link) = self.state.link() {
+            link.audit_forward(operation, host, port, result);
+        }
     }
 
     fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) -> Result<(), russh::Error> {
-        let State::Session(link) = &self.state else { return Ok(()) };
-        // What answers the target, an agent or a forwarded server, is no user at work.
-        if !data.is_empty() && !self.begun_on_target.contains(&channel) {
-            link.activity.input();
+        if self.state.link().is_none() {
+            return Ok(());
         }
-        Ok(self.inboxes.put_data(channel, stream, data)?)
-    }
-
-    /// Keeps what the user is to be told on the first channel, once however often it was asked for.
-    fn note(&mut self, notice: &'static str) {
-        self.notices.push(notice);
-        self.notices.dedup();
-    }
-
-    /// Has the user told, on this channel, of what was refused before there was one.
-    fn give_notices(&mut self, channel: ChannelId) -> Result<(), russh::Error> {
-        for notice in std::mem::take(&mut self.notices) {
-            self.put(channel, FromUser::Request(Request::Notice(notice)))?;
+        // Replies of an agent or a forwarded server are not the user's input.
+        if !data.is_empty() && !self.channels.is_opened_by_target(channel) {
+            self.record_input();
         }
-        Ok(())
+        Ok(self.channels.inboxes.put_data(channel, stream, data)?)
     }
 
-    /// Passes a shell, a command or a subsystem on if it is allowed. It is answered here and now, so that answers come in
-    /// the order of the requests: the library has one flag a channel for them. A target that refuses says so on
-    /// standard error.
-    fn run(&mut self, channel: ChannelId, asked: Request, session: &mut Session) -> Result<(), russh::Error> {
-        if !self.begun_by_user.insert(channel) {
+    /// Passes a shell, a command or a subsystem on if it is allowed.
+    ///
+    /// The reply is sent before the target's, because the library keeps one reply flag per channel and replies must keep
+    /// the order of the requests. A target that refuses is reported on standard error.
+    fn start_program(
+        &mut self,
+        channel: ChannelId,
+        request: Request,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if !self.channels.start(channel) {
             return session.channel_failure(channel);
         }
-        match &self.state {
-            State::Before => Ok(()),
-            State::Refused(refusal) => {
-                session.channel_success(channel)?;
-                session.extended_data(channel, 1, format!("{}\r\n", refusal.notice()).into_bytes())?;
-                session.exit_status_request(channel, 255)?;
-                session.eof(channel)?;
-                session.close(channel)
-            }
-            State::Session(link) => {
-                match link.restrictions.pass(link.allow(), asked) {
-                    Ok(requests) => {
-                        link.activity.input();
-                        for request in requests {
-                            self.put(channel, FromUser::Request(request))?;
-                        }
-                    }
-                    Err(notice) => self.put(channel, FromUser::Refused(notice))?,
+        match channel_policy::program(self.state.phase(), request) {
+            Program::Ignore => return Ok(()),
+            Program::ShowRefusal(notice) => return show_refusal(channel, &notice, session),
+            Program::Run(requests) => {
+                self.record_input();
+                for request in requests {
+                    self.channels.put(channel, FromUser::Request(request))?;
                 }
-                session.channel_success(channel)
             }
+            Program::Deny(notice) => self.channels.put(channel, FromUser::Refused(notice))?,
         }
+        session.channel_success(channel)
     }
 
-    /// Whether the user's certificate keeps the user from having a terminal.
-    fn no_terminal(&self) -> bool {
-        matches!(&self.state, State::Session(link) if !link.restrictions.pty)
+    /// Returns whether the user's certificate permits no terminal.
+    fn is_terminal_denied(&self) -> bool {
+        self.state.link().is_some_and(|link| !link.restrictions.pty)
     }
+
+    /// Returns the reason for rejecting a forward before a target is chosen. It tells users of `ssh -J` what to type.
+    async fn no_target_reason(&self, host: &str, port: u16) -> String {
+        let target = match self.sign_in.signed_in() {
+            Some(signed_in) => self.gateway.access.directory.resolve_host(&signed_in.user, host, port).await,
+            None => None,
+        };
+        jump_host::without_target(SignInName::user_of(self.sign_in.name()), host, target.as_ref())
+    }
+
+    async fn open_local_forward(
+        &self,
+        channel: Channel<Msg>,
+        destination: Destination,
+        reply: ChannelOpenHandle,
+        connection: UserConnection,
+    ) {
+        self.record_input();
+        let id = channel.id();
+        let forward =
+            Forward { user: connection.side(channel), destination, reply, inboxes: self.channels.inboxes.clone() };
+        if let Err(Opened::Forward(forward)) = self.hand_over(id, Opened::Forward(Box::new(forward))) {
+            forward.refuse(ChannelOpenFailure::ResourceShortage).await;
+        }
+    }
+}
+
+/// Shows why no program runs: writes the notice to standard error, and closes the channel.
+fn show_refusal(channel: ChannelId, notice: &str, session: &mut Session) -> Result<(), russh::Error> {
+    session.channel_success(channel)?;
+    session.extended_data(channel, STDERR, format!("{notice}\r\n").into_bytes())?;
+    session.exit_status_request(channel, EXIT_STATUS_REFUSED)?;
+    session.eof(channel)?;
+    session.close(channel)
 }
 
 impl server::Handler for Connection {
@@ -335,7 +294,7 @@ impl server::Handler for Connection {
     }
 
     async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.methods(user))
+        Ok(self.sign_in.list_methods(user))
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -346,15 +305,15 @@ impl server::Handler for Connection {
     ) -> Result<Auth, Self::Error> {
         let first = |mut answers: Response<'a>| answers.next().map(|answer| answer.to_vec()).unwrap_or_default();
         let answer = response.map(|answers| Zeroizing::new(first(answers)));
-        Ok(self.sign_in.asked(user, answer).await)
+        Ok(self.sign_in.keyboard_interactive(user, answer).await)
     }
 
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.offered(user, offer.public_key, offer.algorithm))
+        Ok(self.sign_in.key_offered(user, offer.public_key, offer.algorithm))
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.with_key(user, key))
+        Ok(self.sign_in.key_verified(user, key))
     }
 
     async fn auth_openssh_certificate_verified(
@@ -362,21 +321,21 @@ impl server::Handler for Connection {
         user: &str,
         certificate: VerifiedCertificate<'_>,
     ) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.with_certificate(user, certificate))
+        Ok(self.sign_in.certificate_verified(user, certificate))
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
         let software = String::from_utf8_lossy(session.remote_sshid()).into_owned();
-        // In a box of its own: a connection would keep the room for it to its end.
+        // Boxed, so that the handler's future does not keep room for it after it has run.
         self.state = match Box::pin(self.open_session(session.handle(), software)).await {
             Ok(link) => {
-                self.startup = None;
+                self.preauth_permit = None;
                 self.signed_in.cancel();
                 State::Session(link)
             }
             Err(refusal) => {
                 refusal.report(self.sign_in.name(), self.peer);
-                self.sign_in.refused(&refusal);
+                self.sign_in.record_refusal(&refusal);
                 State::Refused(refusal)
             }
         };
@@ -389,21 +348,19 @@ impl server::Handler for Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        match &self.state {
-            State::Before => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
-            State::Refused(_) if self.refused_channels >= MAX_REFUSED_CHANNELS => {
-                reply.reject(ChannelOpenFailure::ResourceShortage).await;
-            }
-            State::Refused(_) => {
-                self.refused_channels += 1;
+        match channel_policy::session_channel(self.state.phase(), self.channels.refused) {
+            SessionChannel::Reject(failure) => reply.reject(failure).await,
+            SessionChannel::ShowRefusal => {
+                self.channels.refused += 1;
                 reply.accept().await;
             }
-            State::Session(_) => {
+            SessionChannel::HandOver => {
                 let id = channel.id();
-                let opened = SshChannel { side: self.connection(session).side(channel), handle: session.handle() };
+                let side = self.user_connection(session).side(channel);
+                let opened = SshChannel { side, handle: session.handle() };
                 match self.hand_over(id, Opened::Session(UserChannel::Ssh(opened))) {
                     Ok(()) => {
-                        self.give_notices(id)?;
+                        self.channels.send_notices(id)?;
                         reply.accept().await;
                     }
                     Err(_) => reply.reject(ChannelOpenFailure::ResourceShortage).await,
@@ -423,40 +380,27 @@ impl server::Handler for Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let port = u16::try_from(port).ok().filter(|_| host.len() <= MAX_HOST);
-        let refused = match (&self.state, port) {
-            (State::Before, _) => ChannelOpenFailure::AdministrativelyProhibited,
-            (State::Refused(refusal), _) => bridge::prohibited(&refusal.notice()),
-            (State::Session(_), None) => bridge::connect_failed("bastion: there is no such destination"),
-            (State::Session(link), Some(port)) if !link.has_target() => {
-                let user = SignInName::user_of(self.sign_in.name());
-                bridge::prohibited(&jump_host::without_target(user, host, self.meant(host, port).await.as_ref()))
-            }
-            (State::Session(link), Some(port)) => {
-                if let Err(denied) = link.restrictions.local_forward(link.allow()) {
-                    link.audit_forward("local_forward", host, u32::from(port), denied.result);
-                    let refused = match port {
-                        jump_host::SSH_PORT if !link.allow().local_forward => {
-                            jump_host::with_target(self.sign_in.name())
-                        }
-                        _ => denied.notice.to_owned(),
-                    };
-                    reply.reject(bridge::prohibited(&refused)).await;
-                    return Ok(());
+        let port = u16::try_from(port).ok().filter(|_| host.len() <= MAX_HOST_LENGTH);
+        let failure = match channel_policy::local_forward(self.state.phase(), port) {
+            LocalForward::Reject(failure) => failure,
+            LocalForward::NoTarget { port } => bridge::prohibited(&self.no_target_reason(host, port).await),
+            LocalForward::Deny { denied, port, is_jump } => {
+                self.audit_denial("local_forward", host, u32::from(port), denied.result);
+                if is_jump {
+                    bridge::prohibited(&jump_host::with_target(self.sign_in.name()))
+                } else {
+                    bridge::prohibited(denied.notice)
                 }
-                link.activity.input();
+            }
+            LocalForward::Open { port } => {
                 let (host, originator) = (host.to_owned(), originator.to_owned());
                 let destination = Destination { host, port, originator, originator_port };
-                let id = channel.id();
-                let (user, inboxes) = (self.connection(session).side(channel), self.inboxes.clone());
-                let forward = Forward { user, destination, reply, inboxes };
-                if let Err(Opened::Forward(forward)) = self.hand_over(id, Opened::Forward(Box::new(forward))) {
-                    forward.refuse(ChannelOpenFailure::ResourceShortage).await;
-                }
+                let connection = self.user_connection(session);
+                self.open_local_forward(channel, destination, reply, connection).await;
                 return Ok(());
             }
         };
-        reply.reject(refused).await;
+        reply.reject(failure).await;
         Ok(())
     }
 
@@ -481,20 +425,16 @@ impl server::Handler for Connection {
         _: u32,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        // What comes on it next must find an inbox.
-        self.inboxes.expect(channel);
-        self.begun_on_target.insert(channel);
+        self.channels.confirm(channel);
         Ok(())
     }
 
     async fn channel_eof(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
-        self.put(channel, FromUser::Eof)
+        self.channels.put(channel, FromUser::Eof)
     }
 
     async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
-        self.begun_on_target.remove(&channel);
-        self.begun_by_user.remove(&channel);
-        self.inboxes.close(channel, FromUser::Close);
+        self.channels.close(channel);
         Ok(())
     }
 
@@ -509,14 +449,15 @@ impl server::Handler for Connection {
         modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if self.no_terminal() {
-            // OpenSSH says so, and shows nothing more.
+        if self.is_terminal_denied() {
+            // OpenSSH prints that the terminal was refused; a notice of ours would repeat it.
             return session.channel_failure(channel);
         }
-        self.resized(columns, rows);
+        self.record_size(columns, rows);
         let size = Size { columns, rows, width, height };
         let modes = modes.iter().copied().filter(|(mode, _)| *mode != Pty::TTY_OP_END).collect();
-        self.put(channel, FromUser::Request(Request::Pty(PtyRequest { term: term.to_owned(), size, modes })))?;
+        self.channels
+            .put(channel, FromUser::Request(Request::Pty(PtyRequest { term: term.to_owned(), size, modes })))?;
         session.channel_success(channel)
     }
 
@@ -529,11 +470,11 @@ impl server::Handler for Connection {
         _: u32,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if matches!(self.state, State::Session(_)) {
-            let notice = "bastion: X11 is not forwarded (-X, -Y); the rest goes on";
-            self.put(channel, FromUser::Request(Request::Notice(notice)))?;
+        if self.state.link().is_some() {
+            let notice = "bastion: X11 forwarding (-X, -Y) is not supported; the session continues without it";
+            self.channels.put(channel, FromUser::Request(Request::Notice(notice)))?;
         }
-        // Without an answer, the client would take the next one for it.
+        // A missing reply would shift all later replies on the channel.
         session.channel_failure(channel)
     }
 
@@ -547,12 +488,13 @@ impl server::Handler for Connection {
         if !self.gateway.accept_env.iter().any(|accepted| accepted.accepts(name)) {
             return session.channel_failure(channel);
         }
-        self.put(channel, FromUser::Request(Request::Env { name: name.to_owned(), value: value.to_owned() }))?;
+        self.channels
+            .put(channel, FromUser::Request(Request::Env { name: name.to_owned(), value: value.to_owned() }))?;
         session.channel_success(channel)
     }
 
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
-        self.run(channel, Request::Shell, session)
+        self.start_program(channel, Request::Shell, session)
     }
 
     async fn exec_request(
@@ -561,7 +503,7 @@ impl server::Handler for Connection {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.run(channel, Request::Exec(command.to_vec()), session)
+        self.start_program(channel, Request::Exec(command.to_vec()), session)
     }
 
     async fn subsystem_request(
@@ -570,7 +512,7 @@ impl server::Handler for Connection {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.run(channel, Request::Subsystem(name.to_owned()), session)
+        self.start_program(channel, Request::Subsystem(name.to_owned()), session)
     }
 
     async fn window_change_request(
@@ -582,29 +524,25 @@ impl server::Handler for Connection {
         height: u32,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.resized(columns, rows);
-        self.put(channel, FromUser::Request(Request::WindowChange(Size { columns, rows, width, height })))
+        self.record_size(columns, rows);
+        self.channels.put(channel, FromUser::Request(Request::WindowChange(Size { columns, rows, width, height })))
     }
 
     async fn signal(&mut self, channel: ChannelId, signal: Sig, _: &mut Session) -> Result<(), Self::Error> {
-        self.put(channel, FromUser::Request(Request::Signal(signal)))
+        self.channels.put(channel, FromUser::Request(Request::Signal(signal)))
     }
 
     async fn agent_request(&mut self, channel: ChannelId, _: &mut Session) -> Result<bool, Self::Error> {
-        let request = match &self.state {
-            // Where the target is still to be chosen, the lobby says whether it allows it.
-            State::Session(link) if !link.has_target() => Request::AgentForward,
-            State::Session(link) => match link.restrictions.agent(link.allow()) {
-                Ok(()) => Request::AgentForward,
-                Err(denied) => {
-                    link.audit_forward("agent_forward", "", 0, denied.result);
-                    Request::Notice(denied.notice)
-                }
-            },
-            State::Before | State::Refused(_) => return Ok(false),
+        let request = match channel_policy::agent_forward(self.state.phase()) {
+            AgentForward::Reject => return Ok(false),
+            AgentForward::Deny(denied) => {
+                self.audit_denial("agent_forward", "", 0, denied.result);
+                Request::Notice(denied.notice)
+            }
+            AgentForward::Pass => Request::AgentForward,
         };
         let allowed = matches!(request, Request::AgentForward);
-        self.put(channel, FromUser::Request(request))?;
+        self.channels.put(channel, FromUser::Request(request))?;
         Ok(allowed)
     }
 
@@ -617,14 +555,14 @@ impl server::Handler for Connection {
     ) -> Result<bool, Self::Error> {
         match name {
             END_OF_WRITE => {
-                if let Some(inbox) = self.inboxes.get(channel) {
+                if let Some(inbox) = self.channels.inboxes.get(channel) {
                     inbox.stop_reading();
                 }
                 Ok(true)
             }
-            // A length in milliseconds.
+            // The payload is the break's length in milliseconds, a uint32 (RFC 4335, section 3).
             BREAK if payload.len() == 4 => {
-                self.put(channel, FromUser::Request(Request::Break(Bytes::copy_from_slice(payload))))?;
+                self.channels.put(channel, FromUser::Request(Request::Break(Bytes::copy_from_slice(payload))))?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -632,29 +570,35 @@ impl server::Handler for Connection {
     }
 
     async fn tcpip_forward(&mut self, address: &str, port: &mut u32, _: &mut Session) -> Result<bool, Self::Error> {
+        match channel_policy::remote_forward(self.state.phase()) {
+            RemoteForward::Reject => return Ok(false),
+            RemoteForward::NoTarget => {
+                let notice = "bastion: -R needs a target in the sign-in name; the menu opens too late for it";
+                self.channels.add_notice(notice);
+                return Ok(false);
+            }
+            RemoteForward::Deny(denied) => {
+                self.audit_denial("remote_listen", listened_at(address), *port, denied.result);
+                self.channels.add_notice(denied.notice);
+                return Ok(false);
+            }
+            RemoteForward::Listen => {}
+        }
         let State::Session(link) = &mut self.state else { return Ok(false) };
-        if !link.has_target() {
-            self.note("bastion: -R needs a target in the sign-in name; chosen in the menu, it comes too late");
-            return Ok(false);
+        let (address, requested) = (address.to_owned(), *port);
+        let bound = link.request_listening(|answer| Listening::Begin { address, port: requested, answer }).await;
+        *port = bound.unwrap_or_default();
+        if bound.is_none() {
+            let notice =
+                "bastion: the target does not listen for -R: the port is in use, or its sshd permits no forwards";
+            self.channels.add_notice(notice);
         }
-        if let Err(denied) = link.restrictions.remote_forward(link.allow()) {
-            link.audit_forward("remote_listen", listened_at(address), *port, denied.result);
-            self.note(denied.notice);
-            return Ok(false);
-        }
-        let (address, asked) = (address.to_owned(), *port);
-        let listening = link.ask(|answer| Listening::Begin { address, port: asked, answer }).await;
-        *port = listening.unwrap_or_default();
-        if listening.is_none() {
-            self.notices.push("bastion: the target does not listen for -R; the port is taken, or its sshd allows none");
-            self.notices.dedup();
-        }
-        Ok(listening.is_some())
+        Ok(bound.is_some())
     }
 
     async fn cancel_tcpip_forward(&mut self, address: &str, port: u32, _: &mut Session) -> Result<bool, Self::Error> {
         let State::Session(link) = &mut self.state else { return Ok(false) };
         let address = address.to_owned();
-        Ok(link.ask(|answer| Listening::Stop { address, port, answer }).await.is_some())
+        Ok(link.request_listening(|answer| Listening::Stop { address, port, answer }).await.is_some())
     }
 }

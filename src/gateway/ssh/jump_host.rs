@@ -1,42 +1,41 @@
-//! What somebody reads who takes the gateway for a jump host (`ssh -J GATEWAY HOST`), which asks it for a TCP connection
-//! where it would sign in by itself.
+//! Explains to users of `ssh -J GATEWAY HOST` that the gateway is not a jump host, and what to type.
 
 use crate::gateway::sign_in::SignInName;
 
-/// The port by which a forward is taken for a jump.
+/// A local forward to this port is probably a jump.
 pub const SSH_PORT: u16 = 22;
 
-/// How much of a host's name is repeated.
-const LONGEST_HOST: usize = 64;
+/// The number of characters of a host name that the notice repeats.
+const MAX_HOST_SHOWN: usize = 64;
 
-/// A target that somebody means by a host's name or address.
+/// The target that a host name or address stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedTarget {
-    /// The target.
+    /// The target's name.
     pub target: String,
-    /// A login of it.
+    /// One of the target's logins.
     pub login: String,
 }
 
-/// For a user who named no target: which one is it, as far as the host tells?
-pub fn without_target(user: &str, host: &str, meant: Option<&ResolvedTarget>) -> String {
-    if let Some(ResolvedTarget { target, login }) = meant {
-        return instead(&SignInName::new(user, Some(login), Some(target)).to_string());
+/// Returns the notice for a user without a target. `resolved` is the target that `host` stands for, if there is one.
+pub fn without_target(user: &str, host: &str, resolved: Option<&ResolvedTarget>) -> String {
+    if let Some(ResolvedTarget { target, login }) = resolved {
+        return notice(&SignInName::new(user, Some(login), Some(target)).to_string());
     }
-    let host: String = host.chars().take(LONGEST_HOST).collect();
-    let other = instead(&SignInName::new(user, Some("LOGIN"), Some("TARGET")).to_string());
-    format!("{other} (there is no target {host:?} that you may use)")
+    let host: String = host.chars().take(MAX_HOST_SHOWN).collect();
+    let notice = notice(&SignInName::new(user, Some("LOGIN"), Some("TARGET")).to_string());
+    format!("{notice} (there is no target {host:?} that you may use)")
 }
 
-/// Returns the words for a user who has a session, and so a sign-in name with a target.
+/// Returns the notice for a user whose sign-in name has a target.
 pub fn with_target(sign_in_name: &str) -> String {
-    let taught = sign_in_name.parse::<SignInName>().map(|name| name.to_string());
-    instead(taught.as_deref().unwrap_or(sign_in_name))
+    let normalized = sign_in_name.parse::<SignInName>().map(|name| name.to_string());
+    notice(normalized.as_deref().unwrap_or(sign_in_name))
 }
 
-fn instead(sign_in_name: &str) -> String {
+fn notice(sign_in_name: &str) -> String {
     format!(
-        "bastion: this is no jump host, it signs in to targets itself; without -J, type: ssh {sign_in_name}@GATEWAY"
+        "bastion: this is not a jump host; it signs in to targets itself. Without -J, type: ssh {sign_in_name}@GATEWAY"
     )
 }
 
@@ -45,9 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_reads_what_to_type() {
-        let meant = ResolvedTarget { target: "web-1".to_owned(), login: "root".to_owned() };
-        assert!(without_target("alice", "192.0.2.7", Some(&meant)).ends_with("type: ssh alice+root@web-1@GATEWAY"));
+    fn the_notice_names_the_command_to_type() {
+        let resolved = ResolvedTarget { target: "web-1".to_owned(), login: "root".to_owned() };
+        assert!(without_target("alice", "192.0.2.7", Some(&resolved)).ends_with("type: ssh alice+root@web-1@GATEWAY"));
         for typed in ["alice+web-1", "alice:web-1"] {
             assert!(with_target(typed).ends_with("type: ssh alice+web-1@GATEWAY"));
         }
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_has_room_for_it() {
+    fn the_notice_fits_into_a_channel_open_failure() {
         let unknown = without_target("alice", &"x".repeat(255), None);
         assert!(unknown.len() <= 255, "{}", unknown.len());
     }

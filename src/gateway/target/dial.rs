@@ -23,7 +23,7 @@ use super::request::DialRequest;
 use super::unreachable::Unreachable;
 use crate::api::{BastionTarget, LegacyAlgorithm, credentials_namespace};
 use crate::gateway::bridge::{Destination, FromTarget, Inboxes, TargetSide, WINDOW};
-use crate::gateway::net::{Health, Socket};
+use crate::gateway::net::{AbortableStream, ConnectionHealth};
 use crate::gateway::ssh::algorithms as ssh_algorithms;
 use crate::lifecycle::KEEPALIVE_EVERY;
 
@@ -45,7 +45,7 @@ pub struct Dialer {
 /// what runs on the target ends with the channel it runs for.
 pub struct TargetConnection {
     handle: client::Handle<TargetHandler>,
-    health: Health,
+    health: ConnectionHealth,
     inboxes: Arc<Inboxes<FromTarget>>,
     end: ConnectionEnd,
     /// Why the target did not open the channel.
@@ -104,7 +104,7 @@ impl Dialer {
 
 impl TargetConnection {
     /// A look at the health of the connection.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> ConnectionHealth {
         self.health.clone()
     }
 
@@ -186,7 +186,7 @@ async fn sign_in(
     let legacy = target.spec.legacy_algorithms.clone();
     let config = Arc::new(client::Config { limits, ..config(&trust, &legacy) });
     let cut = CancellationToken::new();
-    let (socket, health) = Socket::new(stream, cut.clone());
+    let (socket, health) = AbortableStream::new(stream, cut.clone());
     let cut = cut.drop_guard();
     let (refused, refusal) = oneshot::channel();
     let host_key_error = Arc::new(OnceLock::new());

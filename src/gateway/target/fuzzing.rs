@@ -12,7 +12,7 @@ use super::handler::{Host, TargetHandler};
 use super::host_trust::HostTrust;
 use crate::api::BastionTarget;
 use crate::gateway::bridge::{Inboxes, Incoming};
-use crate::gateway::net::Health;
+use crate::gateway::net::ConnectionHealth;
 
 impl TargetConnection {
     /// Signs in to what speaks SSH there in these algorithms, and asks for no credential.
@@ -36,6 +36,6 @@ impl TargetConnection {
         let end = announce_end(&handle, inboxes.clone());
         handle.authenticate_none("root").await?;
         let cut = CancellationToken::new().drop_guard();
-        Ok(Self { handle, health: Health::default(), inboxes, end, refusal, _cut: cut })
+        Ok(Self { handle, health: ConnectionHealth::default(), inboxes, end, refusal, _cut: cut })
     }
 }

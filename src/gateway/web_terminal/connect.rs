@@ -1,4 +1,4 @@
-//! A page asks for a terminal: who asks, and whether it is a page of ours.
+//! The handler of a request for a terminal: authenticates it and upgrades it to a WebSocket.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,56 +10,59 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 
-use super::error::Failure;
-use super::handshake::{ConnectQuery, Handshake};
+use super::error::TerminalError;
+use super::forwarded;
+use super::handshake::Handshake;
 use super::listener::Peer;
-use super::{Terminal, forwarded};
+use super::query::ConnectQuery;
+use super::state::ServerState;
 use crate::http::Credentials;
 
-/// What the page says that it speaks, and is told that it does.
-const PROTOCOL: &str = "terminal.bastion.dev";
-/// No message of a page is longer: it sends more in pieces.
-const LONGEST_MESSAGE: usize = 256 * 1024;
-/// As much is kept of what a browser says that it is.
-const LONGEST_SOFTWARE: usize = 255;
+/// The WebSocket subprotocol.
+const SUBPROTOCOL: &str = "terminal.bastion.dev";
+/// The longest message of a page, in bytes. Pages send more data in several messages.
+const MAX_MESSAGE: usize = 256 * 1024;
+/// The characters kept of a `User-Agent` header.
+const MAX_USER_AGENT: usize = 255;
 
-/// Opens the WebSocket. Whatever else is to say of the session is said there, where the page can read it.
+/// Opens the WebSocket. Later refusals are sent over it, because pages cannot read the HTTP response.
 pub async fn connect(
-    State(terminal): State<Terminal>,
+    State(state): State<ServerState>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
     query: Result<Query<ConnectQuery>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, Failure> {
-    let credentials = Credentials::of_socket(&headers)?;
+) -> Result<Response, TerminalError> {
+    let credentials = Credentials::from_websocket(&headers)?;
     match &credentials {
-        // A browser sends a cookie by itself, whichever site's page asks; with a WebSocket it says which.
-        Credentials::Cookie(_) if upgrade.is_ok() => terminal.origins.check_write(&headers)?,
-        Credentials::Cookie(_) | Credentials::Token(_) => terminal.origins.check(&headers)?,
+        // A browser sends its cookie with any site's request. For a WebSocket it always sends the origin, too.
+        Credentials::Cookie(_) if upgrade.is_ok() => state.origins.check_write(&headers)?,
+        Credentials::Cookie(_) | Credentials::Token(_) => state.origins.check(&headers)?,
     }
-    let caller = terminal.authenticator.known(&credentials).await?;
-    let Query(query) = query.map_err(|rejection| Failure::Malformed(rejection.body_text()))?;
-    let upgrade = upgrade.map_err(|rejection| Failure::NoSocket(rejection.body_text()))?;
-    if terminal.gateway.access.instance.is_stopping() {
-        return Err(Failure::Stopping);
+    let caller = state.authenticator.verify(&credentials).await?;
+    let Query(query) = query?;
+    let upgrade = upgrade?;
+    if state.gateway.access.instance.is_stopping() {
+        return Err(TerminalError::Stopping);
     }
-    let address = forwarded::client(peer.address.ip(), &headers, &terminal.proxies);
+    let address = forwarded::client(peer.address.ip(), &headers, &state.proxies);
     let port = if address == peer.address.ip().to_canonical() { peer.address.port() } else { 0 };
-    let software = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let user_agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let handshake = Handshake {
-        gateway: terminal.gateway.clone(),
+        gateway: state.gateway.clone(),
         subject: Arc::from(caller.name),
         client: SocketAddr::new(address, port),
         proxied: is_proxied(&headers),
-        software: software.unwrap_or_default().chars().take(LONGEST_SOFTWARE).collect(),
+        user_agent: user_agent.unwrap_or_default().chars().take(MAX_USER_AGENT).collect(),
         peer,
         query,
     };
-    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(LONGEST_MESSAGE).max_frame_size(LONGEST_MESSAGE);
+    let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
     Ok(upgrade.on_upgrade(async move |socket| handshake.run(socket).await))
 }
 
-/// Whether something is between the page and this gateway. Who says so without need is asked more often, and nothing else.
+/// Returns whether a proxy is between the page and the gateway. A client that claims so without one only gets stricter
+/// keepalives.
 fn is_proxied(headers: &HeaderMap) -> bool {
     ["x-forwarded-for", "forwarded", "via", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
 }

@@ -1,40 +1,43 @@
-//! Why a request gets no terminal, as an answer of HTTP. Pages cannot read one to a WebSocket, so whatever their person can do
-//! something about is told on the WebSocket.
+//! Why a request gets no terminal, as an HTTP response. Pages cannot read the HTTP response to a WebSocket, so that a
+//! refusal that the user can act on comes over the WebSocket instead.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tracing::info;
 
 use crate::http::AuthError;
 use crate::metrics::{METRICS, RefusalLabels};
 
-/// Why there is no terminal.
+/// Why a request for a terminal is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// It is not known who sends it, or another site's page has it sent.
+pub enum TerminalError {
+    /// The request is not authenticated, or comes from another site's page.
     #[error(transparent)]
-    Web(#[from] AuthError),
-    /// The query lacks something.
-    #[error("{0}; ask for /terminal/v1/connect?target=TARGET&login=LOGIN&cols=80&rows=24")]
-    Malformed(String),
-    /// It is no WebSocket.
-    #[error("this is a WebSocket: {0}")]
-    NoSocket(String),
-    /// The gateway is being stopped.
+    Auth(#[from] AuthError),
+    /// The query is malformed.
+    #[error("{}; ask for /terminal/v1/connect?target=TARGET&login=LOGIN&cols=80&rows=24", .0.body_text())]
+    Malformed(#[from] QueryRejection),
+    /// The request is not a WebSocket upgrade.
+    #[error("this is a WebSocket: {}", .0.body_text())]
+    NotAWebSocket(#[from] WebSocketUpgradeRejection),
+    /// The gateway shuts down.
     #[error("this gateway takes no new sessions at the moment; try again to reach another")]
     Stopping,
-    /// There is nothing else here.
+    /// The path is unknown.
     #[error("there is no such page; terminals are at /terminal/v1/connect")]
     NotFound,
 }
 
-impl Failure {
+impl TerminalError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Web(refusal) => refusal.status(),
+            Self::Auth(error) => error.status(),
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::NoSocket(_) => StatusCode::UPGRADE_REQUIRED,
+            Self::NotAWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
             Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
@@ -42,18 +45,18 @@ impl Failure {
 
     const fn label(&self) -> &'static str {
         match self {
-            Self::Web(refusal) => refusal.label(),
-            Self::Malformed(_) | Self::NoSocket(_) => "malformed",
+            Self::Auth(error) => error.label(),
+            Self::Malformed(_) | Self::NotAWebSocket(_) => "malformed",
             Self::Stopping => "not_ready",
             Self::NotFound => "missing",
         }
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for TerminalError {
     fn into_response(self) -> Response {
         METRICS.terminals_refused.get_or_create(&RefusalLabels { reason: self.label() }).inc();
-        tracing::info!(reason = self.label(), "a web terminal is refused: {self}");
+        info!(reason = self.label(), error = %self, "web terminal refused");
         (self.status(), Json(json!({ "error": self.to_string() }))).into_response()
     }
 }

@@ -1,4 +1,4 @@
-//! The connections of web terminals, which a session can watch and cut off.
+//! The connections of web terminals, whose health a session observes, and which it can cut.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,31 +6,31 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::net::{Health, Socket};
+use crate::gateway::net::{AbortableStream, ConnectionHealth};
 use crate::http::Transport;
 
-/// HTTP on a [`Socket`], which can be cut off.
+/// HTTP over a [`AbortableStream`] that can be cut.
 #[derive(Clone, Copy, Debug)]
-pub struct Cancellable;
+pub struct CancellableTransport;
 
-/// What a request knows of its connection.
+/// The connection of a request.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The other side's address.
+    /// The address of the client, or of the proxy before it.
     pub address: SocketAddr,
-    /// The connection's health.
-    pub health: Health,
-    /// Cancelling it cuts the connection off.
+    /// The TCP health of the connection.
+    pub health: ConnectionHealth,
+    /// Cancelled to cut the connection.
     pub cut: CancellationToken,
 }
 
-impl Transport for Cancellable {
-    type Stream = Socket;
+impl Transport for CancellableTransport {
+    type Stream = AbortableStream;
     type Peer = Peer;
 
-    async fn open(&self, stream: TcpStream, address: SocketAddr) -> io::Result<(Socket, Peer)> {
+    async fn open(&self, stream: TcpStream, address: SocketAddr) -> io::Result<(AbortableStream, Peer)> {
         let cut = CancellationToken::new();
-        let (socket, health) = Socket::new(stream, cut.clone());
+        let (socket, health) = AbortableStream::new(stream, cut.clone());
         Ok((socket.without_read_ahead(), Peer { address, health, cut }))
     }
 }

@@ -1,5 +1,5 @@
-//! What a page and its gateway say to one another: text frames with JSON, and binary frames, whose first byte is the channel
-//! that the others are of.
+//! The messages of a web terminal's WebSocket. Text frames hold JSON. Binary frames hold data behind the channel's
+//! number, one byte.
 
 use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,12 +13,12 @@ use crate::lifecycle::Cause;
 pub enum Channel {
     /// The terminal.
     Shell,
-    /// SFTP, as an SSH client speaks it: the bytes are the protocol's.
+    /// SFTP, for file transfers.
     Files,
 }
 
 impl Channel {
-    /// As the first byte of a binary frame.
+    /// Returns the first byte of the channel's binary frames.
     pub const fn number(self) -> u8 {
         match self {
             Self::Shell => 0,
@@ -26,8 +26,8 @@ impl Channel {
         }
     }
 
-    /// The channel of a binary frame, and its bytes.
-    pub fn of(frame: &[u8]) -> Option<(Self, &[u8])> {
+    /// Splits a binary frame into its channel and data. Returns `None` for an unknown channel.
+    pub fn split(frame: &[u8]) -> Option<(Self, &[u8])> {
         match frame {
             [0, bytes @ ..] => Some((Self::Shell, bytes)),
             [1, bytes @ ..] => Some((Self::Files, bytes)),
@@ -36,109 +36,109 @@ impl Channel {
     }
 }
 
-/// What a page says.
+/// A message from the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromPage {
-    /// The terminal has another size.
+    /// Resizes the terminal.
     Resize {
-        /// In characters.
+        /// The width in characters.
         cols: u16,
-        /// In lines.
+        /// The height in lines.
         rows: u16,
     },
-    /// So many bytes more of a channel were taken, so that as many more may be sent.
+    /// Acknowledges output of a channel.
     Ack {
-        /// Which.
+        /// The channel.
         channel: Channel,
-        /// Without the first of each frame.
+        /// The further bytes of data that the page has processed.
         bytes: u64,
     },
-    /// The person wants the target's files, besides the shell.
+    /// Opens the channel for files.
     OpenFiles,
-    /// And wants them no more.
+    /// Closes the channel for files.
     CloseFiles,
-    /// A sign of life, which is answered.
+    /// Asks for a [`ToPage::Pong`].
     Ping,
 }
 
-/// What a page is told.
+/// A message to the page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToPage<'a> {
-    /// There is a session.
+    /// The session has started.
     Session {
-        /// Its name.
+        /// The session's name.
         name: &'a str,
-        /// Its uid.
+        /// The session's uid.
         id: &'a str,
-        /// Whom it belongs to: a BastionUser.
+        /// The name of the BastionUser.
         user: &'a str,
-        /// The target.
+        /// The name of the target.
         target: &'a str,
         /// The login on the target.
         login: &'a str,
-        /// Whether the person may have the target's files.
+        /// Whether the user may transfer files.
         files: bool,
     },
-    /// So many bytes more of a channel were passed on to the target, so that as many more may be sent.
+    /// Acknowledges input of a channel.
     Ack {
-        /// Which.
+        /// The channel.
         channel: Channel,
-        /// Without the first of each frame.
+        /// The further bytes of data that were passed on to the target.
         bytes: u64,
     },
-    /// The target's files are to be had no more, or were not.
+    /// The channel for files is closed, or was refused.
     FilesClosed {
-        /// What the person may read, if there is anything to say.
+        /// The reason for the user; may be empty.
         message: &'a str,
     },
-    /// The answer to a ping.
+    /// Answers a [`FromPage::Ping`].
     Pong,
-    /// A line of the bastion's own.
+    /// A line of the bastion itself.
     Notice {
-        /// It begins with `bastion: `.
+        /// The line, which begins with `bastion: `.
         text: &'a str,
     },
-    /// There is no session, or no more.
+    /// The session ended or was refused. This is the last message.
     End {
-        /// `closed`, `timeout`, `terminated`, or `refused` where there was none.
+        /// `closed`, `timeout`, `terminated` or `refused`.
         status: &'a str,
-        /// As in the BastionSession's status.
+        /// The reason in the BastionSession's status, or `Refused`.
         reason: &'a str,
-        /// What the person may read.
+        /// A sentence for the user.
         message: &'a str,
-        /// The exit status of the shell, where that has ended the session.
+        /// The exit status of the shell, if it ended the session.
         #[serde(rename = "exitCode", skip_serializing_if = "Option::is_none")]
         exit_code: Option<u32>,
     },
 }
 
 impl ToPage<'_> {
-    /// As a frame.
+    /// Returns the message as the content of a text frame.
     pub fn frame(&self) -> Utf8Bytes {
-        // Strings and numbers can always be written.
+        // The serialization of strings and numbers cannot fail.
         serde_json::to_string(self).unwrap_or_default().into()
     }
 }
 
-/// The frame that says why it is over.
-pub fn end(parting: &CloseReason) -> Utf8Bytes {
-    let message = parting.words().unwrap_or_default();
-    match parting {
+/// Returns the content of the last text frame.
+pub fn end_frame(reason: &CloseReason) -> Utf8Bytes {
+    let message = reason.notice().unwrap_or_default();
+    match reason {
         CloseReason::Refused(_) | CloseReason::Left => {
             ToPage::End { status: "refused", reason: "Refused", message: &message, exit_code: None }.frame()
         }
         CloseReason::Ended(cause) => {
-            let (reason, exit) = (cause.reason(), cause.exit());
-            let message = if message.is_empty() { told(cause) } else { message };
-            let (status, exit_code) = (reason.phase().record_name(), exit.code);
-            ToPage::End { status, reason: reason.as_str(), message: &message, exit_code }.frame()
+            let (end_reason, exit) = (cause.reason(), cause.exit());
+            let message = if message.is_empty() { end_notice(cause) } else { message };
+            let (status, exit_code) = (end_reason.phase().record_name(), exit.code);
+            ToPage::End { status, reason: end_reason.as_str(), message: &message, exit_code }.frame()
         }
     }
 }
 
-fn told(cause: &Cause) -> String {
+fn end_notice(cause: &Cause) -> String {
     format!("bastion: session ended: {}", cause.message())
 }
 
@@ -161,36 +161,36 @@ mod tests {
     #[case(r#"{"type":"resize","cols":70000,"rows":24}"#, None)]
     #[case(r#"{"type":"shell"}"#, None)]
     #[case("ping", None)]
-    fn a_page_is_understood(#[case] text: &str, #[case] expected: Option<FromPage>) {
+    fn messages_of_a_page_are_parsed(#[case] text: &str, #[case] expected: Option<FromPage>) {
         assert_eq!(serde_json::from_str(text).ok(), expected);
     }
 
     #[rstest]
     #[case(Channel::Shell)]
     #[case(Channel::Files)]
-    fn a_frame_is_of_its_channel(#[case] channel: Channel) {
-        assert_eq!(Channel::of(&[channel.number(), 7, 8]), Some((channel, &[7, 8][..])));
-        assert_eq!(Channel::of(&[channel.number()]), Some((channel, &[][..])));
+    fn a_frame_is_split_by_its_channel(#[case] channel: Channel) {
+        assert_eq!(Channel::split(&[channel.number(), 7, 8]), Some((channel, &[7, 8][..])));
+        assert_eq!(Channel::split(&[channel.number()]), Some((channel, &[][..])));
     }
 
     #[test]
-    fn a_frame_of_no_channel_is_none() {
-        assert_eq!(Channel::of(&[2, 7]), None);
-        assert_eq!(Channel::of(&[]), None);
+    fn a_frame_of_an_unknown_channel_is_rejected() {
+        assert_eq!(Channel::split(&[2, 7]), None);
+        assert_eq!(Channel::split(&[]), None);
     }
 
     #[test]
-    fn an_end_says_who_and_why() {
+    fn an_end_names_its_status_reason_and_cause() {
         let exit = Cause::UserExit(Exit { code: Some(3), signal: None });
-        let frame = end(&CloseReason::Ended(exit));
+        let frame = end_frame(&CloseReason::Ended(exit));
         assert!(
             frame.contains(r#""status":"closed","reason":"UserExit""#) && frame.contains(r#""exitCode":3"#),
             "{frame}"
         );
         let by = Cause::Terminated { by: "bob".to_owned(), reason: Some("maintenance".to_owned()) };
-        let frame = end(&CloseReason::Ended(by));
+        let frame = end_frame(&CloseReason::Ended(by));
         assert!(frame.contains(r#""status":"terminated","reason":"AdminTerminated""#), "{frame}");
         assert!(frame.contains("bastion: session terminated by bob: maintenance"), "{frame}");
-        assert!(end(&CloseReason::Refused("bastion: no".to_owned())).contains(r#""status":"refused""#));
+        assert!(end_frame(&CloseReason::Refused("bastion: no".to_owned())).contains(r#""status":"refused""#));
     }
 }

@@ -1,45 +1,45 @@
-//! A line that somebody types who is asked for a password or a code: it is not shown, and kept no longer than needed.
+//! Reads the answer to a prompt for a password or code. It is not echoed, and zeroed after use.
 
 use zeroize::Zeroizing;
 
-/// No answer is longer.
-const LONGEST: usize = 1024;
+/// The longest answer, in bytes. Further characters are ignored.
+const MAX_ANSWER: usize = 1024;
 
-/// A line that is being typed.
+/// The line typed so far.
 #[derive(Debug, Default)]
 pub struct Prompt(Zeroizing<Vec<u8>>);
 
-/// What has come of it.
+/// The result of typed bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PromptInput {
-    /// It goes on.
-    More,
-    /// It is done.
-    Done(Zeroizing<Vec<u8>>),
-    /// Nobody wants to answer: Ctrl+C, or Ctrl+D on an empty line.
-    Left,
+    /// The line is not complete.
+    Incomplete,
+    /// The line is complete.
+    Answer(Zeroizing<Vec<u8>>),
+    /// The user typed Ctrl+C, or Ctrl+D on an empty line.
+    Cancelled,
 }
 
 impl Prompt {
-    /// Takes what was typed; what is behind the end of the line is dropped.
-    pub fn take(&mut self, bytes: &[u8]) -> PromptInput {
+    /// Processes typed bytes. Bytes behind the end of the line are dropped.
+    pub fn input(&mut self, bytes: &[u8]) -> PromptInput {
         for byte in bytes {
             match byte {
-                b'\r' | b'\n' => return PromptInput::Done(std::mem::take(&mut self.0)),
-                0x03 => return PromptInput::Left,
-                0x04 if self.0.is_empty() => return PromptInput::Left,
+                b'\r' | b'\n' => return PromptInput::Answer(std::mem::take(&mut self.0)),
+                0x03 => return PromptInput::Cancelled,
+                0x04 if self.0.is_empty() => return PromptInput::Cancelled,
                 // Backspace, and Ctrl+U.
-                0x08 | 0x7f => self.rub_out(),
+                0x08 | 0x7f => self.backspace(),
                 0x15 => self.0.clear(),
-                _ if self.0.len() < LONGEST => self.0.push(*byte),
+                _ if self.0.len() < MAX_ANSWER => self.0.push(*byte),
                 _ => {}
             }
         }
-        PromptInput::More
+        PromptInput::Incomplete
     }
 
-    /// Takes the last character away, of however many bytes it is in UTF-8.
-    fn rub_out(&mut self) {
+    /// Removes the last character: its UTF-8 continuation bytes and its first byte.
+    fn backspace(&mut self) {
         while self.0.pop().is_some_and(|byte| byte & 0b1100_0000 == 0b1000_0000) {}
     }
 }
@@ -58,23 +58,23 @@ mod tests {
     #[case(b"wrong\x15right\rrest", Some("right"))]
     #[case(b"12\x03", None)]
     #[case(b"\x04", None)]
-    fn a_line_is_read(#[case] typed: &[u8], #[case] expected: Option<&str>) {
-        let mut line = Prompt::default();
+    fn a_line_is_edited_and_read(#[case] typed: &[u8], #[case] expected: Option<&str>) {
+        let mut prompt = Prompt::default();
         let (last, all) = typed.split_last().unwrap();
-        let mut read = line.take(all);
-        if read == PromptInput::More {
-            read = line.take(&[*last]);
+        let mut read = prompt.input(all);
+        if read == PromptInput::Incomplete {
+            read = prompt.input(&[*last]);
         }
         match expected {
-            Some(text) => assert_eq!(read, PromptInput::Done(Zeroizing::new(text.as_bytes().to_vec()))),
-            None => assert_eq!(read, PromptInput::Left),
+            Some(text) => assert_eq!(read, PromptInput::Answer(Zeroizing::new(text.as_bytes().to_vec()))),
+            None => assert_eq!(read, PromptInput::Cancelled),
         }
     }
 
     #[test]
-    fn a_line_has_an_end() {
-        let mut line = Prompt::default();
-        assert_eq!(line.take(&vec![b'x'; 10 * LONGEST]), PromptInput::More);
-        assert!(matches!(line.take(b"\r"), PromptInput::Done(all) if all.len() == LONGEST));
+    fn a_line_has_a_maximum_length() {
+        let mut prompt = Prompt::default();
+        assert_eq!(prompt.input(&vec![b'x'; 10 * MAX_ANSWER]), PromptInput::Incomplete);
+        assert!(matches!(prompt.input(b"\r"), PromptInput::Answer(all) if all.len() == MAX_ANSWER));
     }
 }

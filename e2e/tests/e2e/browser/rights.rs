@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bastion_operator::http::{CookieCipher, Purpose, SignedIn};
+use bastion_operator::http::{CookieCipher, Purpose, SignedInUser};
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -118,7 +118,7 @@ async fn a_page_is_signed_out_when_its_cookie_expires() {
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "cookie");
     let name = format!("system:serviceaccount:{}:administrator", namespace.name);
-    let who = SignedIn::new(name, UserInfo::default(), Timestamp::now() + SIGNED_IN);
+    let who = SignedInUser::new(name, UserInfo::default(), Timestamp::now() + SIGNED_IN);
     scenario.answer(&CookieCipher::new(key).seal(Purpose::SignedIn, &who).expect("a cookie")).await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
     scenario.is_over().await;

@@ -1,42 +1,43 @@
-//! Packets of the SFTP protocol, found in a stream that comes in pieces: four bytes of length, a byte of type, the rest.
-//! Of the rest only the beginning is kept, so that a file may be of any size.
+//! Splits a byte stream into SFTP packets: a length of four bytes, a type of one byte, and a body. Only the head of a
+//! body is kept, so that memory does not depend on the size of files.
 
-/// The stream is not one of packets.
+/// The stream does not consist of SFTP packets, or exceeds a limit of the parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Desync;
 
-/// The beginning of one packet.
+/// A packet, of which the fields are read one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// Its type.
+    /// The type of the packet.
     pub kind: u8,
-    /// What follows the type, as far as it is kept.
+    /// The kept part of the body that is not read yet.
     head: &'a [u8],
-    /// How long that is as a whole.
+    /// The length of the body that is not read yet, in bytes, with the part that is not kept.
     length: usize,
 }
 
-/// Takes a stream apart.
+/// Splits a stream into packets.
 #[derive(Debug, Default)]
 pub struct Packets {
+    /// The bytes of the current packet's length field.
     length: Vec<u8>,
-    /// The packet's type and the beginning of the rest.
+    /// The current packet's type and the kept part of its body.
     head: Vec<u8>,
-    /// Bytes of the present packet that have come.
-    seen: usize,
+    /// The bytes of the current packet received so far, without the length field.
+    received: usize,
 }
 
 impl Packets {
-    /// The next bytes of the stream. Each packet that they complete is shown to `see`; what `keep` says of its type is
-    /// how much of its rest is kept.
+    /// Reads the next bytes of the stream, and calls `handle` with each packet that they complete. `keep` returns how
+    /// many bytes of the body to keep for a type of packet.
     ///
     /// # Errors
-    /// When the bytes are no packets, or `see` makes nothing of one.
+    /// The bytes are not SFTP, or `handle` rejects a packet.
     pub fn feed(
         &mut self,
         mut bytes: &[u8],
         keep: impl Fn(u8) -> usize,
-        mut see: impl FnMut(Packet<'_>) -> Result<(), Desync>,
+        mut handle: impl FnMut(Packet<'_>) -> Result<(), Desync>,
     ) -> Result<(), Desync> {
         while !bytes.is_empty() {
             if self.length.len() < 4 {
@@ -45,36 +46,36 @@ impl Packets {
                 bytes = rest;
                 continue;
             }
-            let length = self.announced();
+            let length = self.packet_length();
             if length == 0 {
                 return Err(Desync);
             }
-            let (more, rest) = bytes.split_at(bytes.len().min(length - self.seen));
+            let (more, rest) = bytes.split_at(bytes.len().min(length - self.received));
             let kind = self.head.first().or(more.first()).copied().unwrap_or_default();
             let wanted = (1 + keep(kind)).saturating_sub(self.head.len());
             self.head.extend_from_slice(&more[..wanted.min(more.len())]);
-            self.seen += more.len();
+            self.received += more.len();
             bytes = rest;
-            if self.seen == length {
-                see(Packet { kind, head: self.head.get(1..).unwrap_or_default(), length: length - 1 })?;
+            if self.received == length {
+                handle(Packet { kind, head: self.head.get(1..).unwrap_or_default(), length: length - 1 })?;
                 self.length.clear();
                 self.head.clear();
-                self.seen = 0;
+                self.received = 0;
             }
         }
         Ok(())
     }
 
-    fn announced(&self) -> usize {
+    fn packet_length(&self) -> usize {
         self.length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
     }
 }
 
 impl<'a> Packet<'a> {
-    /// Reads a number.
+    /// Reads a `uint32`.
     ///
     /// # Errors
-    /// When the packet is at its end before.
+    /// The packet, or its kept part, is too short.
     pub fn number(&mut self) -> Result<u32, Desync> {
         let (number, rest) = self.head.split_first_chunk().ok_or(Desync)?;
         self.head = rest;
@@ -82,20 +83,20 @@ impl<'a> Packet<'a> {
         Ok(u32::from_be_bytes(*number))
     }
 
-    /// Passes over so many bytes.
+    /// Skips this many bytes.
     ///
     /// # Errors
-    /// When the packet is at its end before.
+    /// The packet is too short.
     pub fn skip(&mut self, bytes: usize) -> Result<(), Desync> {
         self.length = self.length.checked_sub(bytes).ok_or(Desync)?;
         self.head = self.head.get(bytes..).unwrap_or_default();
         Ok(())
     }
 
-    /// Reads a string; of a very long one its beginning.
+    /// Reads a `string`, cut to the part that is kept.
     ///
     /// # Errors
-    /// When the packet is at its end before.
+    /// The packet is too short.
     pub fn string(&mut self) -> Result<&'a [u8], Desync> {
         let length = self.number()? as usize;
         let string = &self.head[..length.min(self.head.len())];
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_read_beyond_the_packet() {
+    fn reading_past_the_end_fails() {
         let bytes = packet(3, &[0, 0, 0, 9, b'a']);
         let read = Packets::default().feed(&bytes, |_| 100, |mut packet| packet.string().map(drop));
         assert_eq!(read, Err(Desync));
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_string_is_read_as_far_as_it_is_kept() {
+    fn a_long_string_is_cut() {
         let body = [&8_u32.to_be_bytes()[..], b"abcdefgh", &7_u32.to_be_bytes()[..]].concat();
         let mut seen = 0;
         let fed = Packets::default().feed(
@@ -133,7 +134,7 @@ mod tests {
             |mut packet| {
                 seen += 1;
                 assert_eq!(packet.string()?, b"ab");
-                assert_eq!(packet.number(), Err(Desync), "what was not kept cannot be read");
+                assert_eq!(packet.number(), Err(Desync), "the number is not kept");
                 Ok(())
             },
         );
@@ -142,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn wherever_the_stream_is_split_the_packets_are_the_same(
+        fn packets_do_not_depend_on_how_the_stream_is_split(
             packets in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..60)), 0..10),
             size in 1..40_usize,
             kept in 0..70_usize,

@@ -1,14 +1,15 @@
 use proptest::prelude::*;
 
+use super::state::{MAX_PATH, MAX_PENDING, packet};
 use super::*;
 
-/// What one side says.
+/// Bytes that one side sends.
 #[derive(Clone, Debug)]
-enum Said {
+enum Sent {
     Client(Vec<u8>),
     Target(Vec<u8>),
 }
-use Said::{Client, Target};
+use Sent::{Client, Target};
 
 fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 1).unwrap();
@@ -23,32 +24,32 @@ fn string(text: &str) -> Vec<u8> {
     [number(u32::try_from(text.len()).unwrap()), text.as_bytes().to_vec()].concat()
 }
 
-fn client(kind: u8, parts: &[Vec<u8>]) -> Said {
+fn client(kind: u8, parts: &[Vec<u8>]) -> Sent {
     Client(packet(kind, &parts.concat()))
 }
 
-fn target(kind: u8, parts: &[Vec<u8>]) -> Said {
+fn target(kind: u8, parts: &[Vec<u8>]) -> Sent {
     Target(packet(kind, &parts.concat()))
 }
 
-fn status(id: u32, code: u32) -> Said {
-    target(packet::STATUS, &[number(id), number(code), string("as it is"), string("en")])
+fn status(id: u32, code: u32) -> Sent {
+    target(packet::STATUS, &[number(id), number(code), string("message"), string("en")])
 }
 
-/// Feeds a conversation in pieces of this size, and returns what was told.
-fn follow(conversation: &[Said], size: usize) -> Vec<Operation> {
-    let (mut follower, mut told) = (Follower::default(), Vec::new());
-    for said in conversation {
-        match said {
-            Client(bytes) => bytes.chunks(size).for_each(|piece| follower.request(piece, &mut told)),
-            Target(bytes) => bytes.chunks(size).for_each(|piece| follower.reply(piece, &mut told)),
+/// Parses a conversation in pieces of this size, and returns the operations.
+fn parse(conversation: &[Sent], size: usize) -> Vec<Operation> {
+    let (mut parser, mut operations) = (SftpParser::default(), Vec::new());
+    for sent in conversation {
+        match sent {
+            Client(bytes) => bytes.chunks(size).for_each(|piece| parser.request(piece, &mut operations)),
+            Target(bytes) => bytes.chunks(size).for_each(|piece| parser.reply(piece, &mut operations)),
         }
     }
-    follower.finish(&mut told);
-    told
+    parser.finish(&mut operations);
+    operations
 }
 
-fn transfer() -> Vec<Said> {
+fn transfer() -> Vec<Sent> {
     let write = [number(2), string("h"), vec![0; 8], number(40_000), vec![7; 40_000]];
     let rename = [number(4), string("posix-rename@openssh.com"), string("/a"), string("/b")];
     vec![
@@ -76,7 +77,7 @@ fn transfer() -> Vec<Said> {
     ]
 }
 
-fn told() -> Vec<Operation> {
+fn expected_operations() -> Vec<Operation> {
     let operation = Operation::new;
     vec![
         operation("open", "/a", None, "ok"),
@@ -92,58 +93,58 @@ fn told() -> Vec<Operation> {
 }
 
 #[test]
-fn a_conversation_is_told() {
-    assert_eq!(follow(&transfer(), usize::MAX), told());
+fn operations_are_parsed() {
+    assert_eq!(parse(&transfer(), usize::MAX), expected_operations());
 }
 
 #[test]
-fn what_is_no_sftp_is_said_to_be_so_once() {
-    let lost = [Operation::new("lost", "", None, "not_followed")];
-    assert_eq!(follow(&[Client(b"\0\0\0\x05hello".to_vec()), Client(vec![0; 100]), Target(vec![0; 100])], 3), lost);
-    let says_nothing =
+fn a_stream_that_is_not_sftp_is_reported_once() {
+    let desynced = [Operation::new("lost", "", None, "not_followed")];
+    assert_eq!(parse(&[Client(b"\0\0\0\x05hello".to_vec()), Client(vec![0; 100]), Target(vec![0; 100])], 3), desynced);
+    let shell_text =
         [client(packet::INIT, &[number(3)]), Target(b"This account is currently not available.\n".to_vec())];
-    // Its first four bytes are the length of a packet that never ends.
-    assert_eq!(follow(&says_nothing, 7), []);
+    // The first four bytes are the length of a packet that never ends.
+    assert_eq!(parse(&shell_text, 7), []);
 }
 
 #[test]
-fn a_flood_is_not_followed_without_end() {
+fn too_many_pending_requests_stop_the_parser() {
     let remove = |id| client(packet::REMOVE, &[number(id), string("/x")]);
     let mut flood = vec![client(packet::INIT, &[number(3)])];
-    flood.extend((0..=u32::try_from(MAX_ASKED).unwrap()).map(remove));
-    let told = follow(&flood, usize::MAX);
-    assert_eq!(told.iter().filter(|it| it.name == "lost").count(), 1);
-    assert_eq!(told.len(), MAX_ASKED + 2, "what was asked is told, too");
+    flood.extend((0..=u32::try_from(MAX_PENDING).unwrap()).map(remove));
+    let operations = parse(&flood, usize::MAX);
+    assert_eq!(operations.iter().filter(|it| it.name == "lost").count(), 1);
+    assert_eq!(operations.len(), MAX_PENDING + 2, "pending changes are reported");
 }
 
 #[test]
-fn a_path_of_any_length_is_told_by_its_beginning() {
+fn a_long_path_is_cut() {
     let long = "x".repeat(20_000);
     let rename = client(packet::RENAME, &[number(1), string(&long), string("/b")]);
-    // Its second path lies beyond what is kept.
-    let told = follow(&[client(packet::INIT, &[number(3)]), rename], usize::MAX);
-    assert_eq!(told.last().unwrap().name, "lost");
+    // The second path is not in the kept part of the packet.
+    let operations = parse(&[client(packet::INIT, &[number(3)]), rename], usize::MAX);
+    assert_eq!(operations.last().unwrap().name, "lost");
     let remove = client(packet::REMOVE, &[number(1), string(&long)]);
-    let told = follow(&[client(packet::INIT, &[number(3)]), remove, status(1, 0)], usize::MAX);
-    assert_eq!(told, [Operation::new("remove", &long[..MAX_PATH], None, "ok")]);
+    let operations = parse(&[client(packet::INIT, &[number(3)]), remove, status(1, 0)], usize::MAX);
+    assert_eq!(operations, [Operation::new("remove", &long[..MAX_PATH], None, "ok")]);
 }
 
 proptest! {
     #[test]
-    fn it_tells_the_same_wherever_the_streams_are_split(size in 1..2_000_usize) {
-        prop_assert_eq!(follow(&transfer(), size), told());
+    fn operations_do_not_depend_on_how_the_streams_are_split(size in 1..2_000_usize) {
+        prop_assert_eq!(parse(&transfer(), size), expected_operations());
     }
 
-    /// Whatever comes, it takes it, and says at most once that it cannot follow.
+    /// The parser accepts any bytes, and reports at most once that it lost track.
     #[test]
-    fn it_takes_anything(
+    fn any_bytes_are_accepted(
         garbage in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..300)), 0..20),
         after in 0..22_usize,
         size in 1..50_usize,
     ) {
-        let mut conversation: Vec<Said> = transfer().into_iter().take(after).collect();
+        let mut conversation: Vec<Sent> = transfer().into_iter().take(after).collect();
         conversation.extend(garbage.into_iter().map(|(up, bytes)| if up { Client(bytes) } else { Target(bytes) }));
-        let told = follow(&conversation, size);
-        prop_assert!(told.iter().filter(|it| it.name == "lost").count() <= 1);
+        let operations = parse(&conversation, size);
+        prop_assert!(operations.iter().filter(|it| it.name == "lost").count() <= 1);
     }
 }

@@ -1,0 +1,105 @@
+//! Starts the console and serves until shutdown.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+use tracing::info;
+
+use super::access::Authorizer;
+use super::activity::ActivityReader;
+use super::feed::Feed;
+use super::observe_client::ObserveClient;
+use super::oidc::Oidc;
+use super::overview::CountsCache;
+use super::state::{Auth, Cluster, Console, Limits, MAX_SOCKETS};
+use super::user_index::UserIndex;
+use super::{Settings, api};
+use crate::audit::Store;
+use crate::cluster::{EventSink, UnreadableReports};
+use crate::http::{Authenticator, CookieCipher, Origins, Plain, Readiness, SecurityHeaders};
+use crate::metrics::HttpPort;
+use crate::redis::RedisClient;
+use crate::{http, recording};
+
+/// How long shutdown waits for WebSockets to close, and then for Events to be written.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs a console until `stop` is cancelled.
+///
+/// # Errors
+/// When the console cannot start, or can no longer serve.
+pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<()> {
+    let (listen, http_listen) = (settings.listen, settings.http_listen);
+    let headers = SecurityHeaders::new(settings.public_url.as_ref(), settings.terminal_origin.as_ref());
+    // Events of the last requests are written after `stop`.
+    let stop_events = CancellationToken::new();
+    let (events, publish_events) =
+        EventSink::new(client.clone(), "bastion-console", &settings.pod_name, stop_events.clone());
+    let publish_events = tokio::spawn(publish_events);
+    let console = build(client, settings, events, stop.clone())?;
+    let watching = console.feed.clone().run(console.cluster.api(), console.cluster.reports.clone());
+    let sockets = console.limits.sockets.clone();
+    let ready = Readiness::new("console");
+    let probes = http::serve_probes(http_listen, ready.clone(), stop.clone()).await?;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen} cannot be bound"))?;
+    info!(address = %listener.local_addr()?, "serving the API");
+    let serving = serve(console, listener, headers, stop);
+    ready.set(true);
+    tokio::select! {
+        ((), ()) = async { tokio::join!(probes, serving) } => {}
+        never = watching => match never {},
+    }
+    // The server does not wait for WebSockets, which are closing now.
+    let _ = timeout(SHUTDOWN_TIMEOUT, sockets.acquire_many(MAX_SOCKETS)).await;
+    stop_events.cancel();
+    let _ = timeout(SHUTDOWN_TIMEOUT, publish_events).await;
+    Ok(())
+}
+
+fn serve(
+    console: Console,
+    listener: TcpListener,
+    headers: SecurityHeaders,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> {
+    let routes: Router = api::routes()
+        .with_state(console)
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(headers, SecurityHeaders::add));
+    http::serve(listener, HttpPort::Console, Plain, routes, stop)
+}
+
+fn build(client: Client, settings: Settings, events: EventSink, stop: CancellationToken) -> Result<Console> {
+    let Settings { namespace, audit, cookie_key_file, oidc, public_url, redis, recording_url, .. } = settings;
+    let reports = UnreadableReports::new(events.clone());
+    let recordings = recording_url.map(|url| recording::Store::open(&url)).transpose().context("--recording-url")?;
+    let oidc = oidc.zip(public_url.as_ref()).map(|(oidc, public)| Oidc::new(oidc, public)).transpose()?;
+    let auth = Auth {
+        authenticator: Authenticator::new(client.clone(), cookie_key_file.map(CookieCipher::new)),
+        authorizer: Authorizer::new(client.clone(), &namespace),
+        origins: Origins::new(public_url.as_ref()),
+        users: UserIndex::watch(client.clone(), &namespace, &reports),
+        oidc,
+    };
+    Ok(Console {
+        auth,
+        limits: Limits::new(),
+        feed: Feed::new(),
+        store: audit.map(Store::new).transpose()?,
+        counts: CountsCache::default(),
+        activity: redis.map(RedisClient::new).transpose()?.map(ActivityReader::new),
+        recordings,
+        observe_client: settings.gateway_token_file.map(|file| ObserveClient::new(client.clone(), &namespace, file)),
+        terminal_origin: settings.terminal_origin,
+        cluster: Cluster { client, namespace, events, reports },
+        stop,
+    })
+}

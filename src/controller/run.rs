@@ -1,0 +1,118 @@
+//! Starts the controller's tasks and waits for them.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use anyhow::Result;
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::leader::LeadershipGuard;
+use super::sessions::Reconciler;
+use super::{Settings, failure_detector, leader, quota};
+use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
+use crate::http::Readiness;
+use crate::lifecycle::FailureDetector;
+use crate::redis::RedisClient;
+use crate::{audit, http};
+
+/// The name under which the controller writes objects and Events.
+const MANAGER: &str = "bastion-controller";
+/// How many lost instances may wait for the reconciler.
+const LOSSES_CAPACITY: usize = 64;
+
+/// Runs a controller until `stop` is cancelled.
+///
+/// # Errors
+/// When the controller cannot start, or one of its tasks fails.
+pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<()> {
+    let ready = Readiness::new("controller");
+    let mut tasks = JoinSet::new();
+    let probes = http::serve_probes(settings.http_listen, ready.clone(), stop.clone()).await?;
+    tasks.spawn(infallible(probes));
+    spawn_tasks(&mut tasks, client, settings, &stop)?;
+
+    info!("controller is running");
+    ready.set(true);
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+        anyhow::ensure!(stop.is_cancelled(), "a task of the controller ended before shutdown");
+    }
+    Ok(())
+}
+
+fn spawn_tasks(
+    tasks: &mut JoinSet<Result<()>>,
+    client: Client,
+    settings: Settings,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let redis = settings.redis.clone().map(RedisClient::new).transpose()?.map(Arc::new);
+    let store = audit::Store::new(settings.audit.clone())?;
+    let (events, publish_events) = EventSink::new(client.clone(), MANAGER, &settings.pod, stop.clone());
+    let reports = UnreadableReports::new(events.clone());
+    let writer = SessionWriter::new(client.clone(), &settings.namespace, MANAGER, events);
+    let detector = Arc::new(Mutex::new(FailureDetector::new(Instant::now())));
+    // Only names are queued: the reconciler finds the sessions of each lost instance in its own store.
+    let (losses, lost) = mpsc::channel(LOSSES_CAPACITY);
+    let (leads_until, leading) = watch::channel(None);
+    let guard = LeadershipGuard::new(leading);
+
+    tasks.spawn(infallible(publish_events));
+    tasks.spawn(failure_detector::run(
+        client.clone(),
+        settings.clone(),
+        redis.clone(),
+        detector.clone(),
+        losses,
+        stop.clone(),
+    ));
+    let leases = Api::namespaced(client.clone(), &settings.namespace);
+    tasks.spawn(infallible(leader::campaign(leases, settings.pod.clone(), leads_until, stop.clone())));
+    tasks.spawn(infallible(quota::run(client.clone(), settings.namespace.clone(), stop.clone())));
+    let mirror = mirror_while_leading(
+        client.clone(),
+        settings.namespace.clone(),
+        store,
+        reports.clone(),
+        guard.clone(),
+        stop.clone(),
+    );
+    tasks.spawn(infallible(mirror));
+    let reconciler = Reconciler { client, settings, redis, detector, writer, reports, guard };
+    tasks.spawn(infallible(reconciler.run(lost, stop.clone())));
+    Ok(())
+}
+
+async fn infallible(task: impl Future<Output = ()>) -> Result<()> {
+    task.await;
+    Ok(())
+}
+
+/// Mirrors sessions into the audit database whenever this controller leads, until `stop` is cancelled.
+async fn mirror_while_leading(
+    client: Client,
+    namespace: String,
+    store: audit::Store,
+    reports: UnreadableReports,
+    mut guard: LeadershipGuard,
+    stop: CancellationToken,
+) {
+    let mirroring = async {
+        while guard.begins().await {
+            // The mirror may be cancelled at any point.
+            let mirror = audit::mirror::run(client.clone(), &namespace, store.clone(), reports.clone(), stop.clone());
+            tokio::select! {
+                biased;
+                () = guard.ends() => {}
+                () = mirror => {}
+            }
+            audit::mirror::reset_metrics();
+        }
+    };
+    stop.run_until_cancelled(Box::pin(mirroring)).await;
+}

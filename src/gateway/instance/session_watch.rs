@@ -1,0 +1,90 @@
+//! The watch of an instance's sessions: ends what the cluster has ended or wants ended.
+
+use backon::Retryable;
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, ResourceExt};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::lifetime::{Instance, InstanceConfig};
+use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionStatus, ObservedBy, Reason};
+use crate::cluster::{Guarded, SessionWriter, regarding, retry_pace};
+use crate::lifecycle::{Cause, End, STALE_AFTER};
+use crate::metrics::{EndLabels, METRICS};
+
+impl Instance {
+    /// Watches the objects of this instance's sessions. Ends each session whose end was requested or written, and each object
+    /// without a session. A session whose object does not decode continues: its end can be written without decoding the object.
+    pub async fn watch_sessions(&self, config: &InstanceConfig, writer: SessionWriter) {
+        let api = config.sessions();
+        let own = watcher::Config::default().fields(&format!("spec.gateway.instance={}", self.id));
+        let mut events = std::pin::pin!(config.reports.watch(api.clone(), own));
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Apply(session) => {
+                    if let Ok(session) = &session.0 {
+                        observe_end(session);
+                    }
+                    self.reconcile(&session, api.clone(), writer.clone());
+                }
+                Event::InitApply(session) => self.reconcile(&session, api.clone(), writer.clone()),
+                // The finalizer was removed by force, so no object is left to write the end to.
+                Event::Delete(session) => drop(self.registry.end(&session.name_any(), &Cause::Deleted)),
+                Event::Init | Event::InitDone => {}
+            }
+        }
+    }
+
+    /// Compares an object with the registry.
+    fn reconcile(&self, session: &Guarded<BastionSession>, api: Api<Guarded<BastionSession>>, writer: SessionWriter) {
+        let name = session.name_any();
+        if session.has_ended() {
+            // Another writer wrote the end, or this gateway did; in the second case the signal has no effect.
+            self.registry.end(&name, &session.asked_to_end().unwrap_or(Cause::GatewayLost));
+        } else if let Some(cause) = session.asked_to_end() {
+            if !self.registry.end(&name, &cause) {
+                tokio::spawn(end_orphan(api, name, cause, writer));
+            }
+        } else if !self.registry.contains(&name) {
+            tokio::spawn(end_orphan(api, name, Cause::Stale, writer));
+        }
+    }
+}
+
+/// Ends an Active object without a session in the registry, if it is still Active after [`STALE_AFTER`]. The delay is for
+/// sessions that ended so soon that the watch still reports their start.
+async fn end_orphan(api: Api<Guarded<BastionSession>>, name: String, cause: Cause, writer: SessionWriter) {
+    sleep(STALE_AFTER).await;
+    let get = async || api.get_opt(&name).await;
+    let found = get.retry(retry_pace()).notify(|error, _| {
+        warn!(session = name, %error, "an Active session without a connection could not be read; trying again");
+    });
+    let (reference, start) = match found.await {
+        Ok(Some(Guarded(Ok(session)))) if !session.phase().is_final() => {
+            (regarding(&session), session.spec.start_time.0)
+        }
+        Ok(Some(Guarded(Err(unreadable)))) if unreadable.is_active() => {
+            let start = unreadable.session.start.unwrap_or_else(Timestamp::now);
+            (unreadable.reference::<BastionSession>(), start)
+        }
+        Ok(Some(_) | None) | Err(_) => return,
+    };
+    warn!(session = name, "an Active session of this instance has no connection; it ends");
+    writer.end_until_final(&reference, &End::unseen(cause, ObservedBy::Gateway, start, None)).await;
+}
+
+/// Measures the time from a session's end until the watch shows it, for ends that this gateway observed. Other ends are found
+/// later than they happen.
+fn observe_end(session: &BastionSession) {
+    // Once the audit has removed its finalizer, an event no longer reports the end.
+    let is_recent = session.finalizers().iter().any(|finalizer| finalizer == AUDIT_FINALIZER);
+    let is_own = |status: &&BastionSessionStatus| is_recent && status.observed_by == Some(ObservedBy::Gateway);
+    let Some(status) = session.status.as_ref().filter(is_own) else { return };
+    let reason = Reason::ALL.into_iter().find(|reason| Some(reason.as_str()) == status.reason.as_deref());
+    if let (Some(reason), Some(end)) = (reason, &status.end_time) {
+        let seconds = Timestamp::now().duration_since(end.0).as_secs_f64().max(0.0);
+        METRICS.end_seen_seconds.get_or_create(&EndLabels::of(reason)).observe(seconds);
+    }
+}

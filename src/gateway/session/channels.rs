@@ -1,0 +1,108 @@
+//! The open channels of one session. Each runs in a task of its own.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument;
+
+use super::outcome::ChannelOutcome;
+use crate::gateway::bridge::{
+    ChannelContext, ChannelEnd, Incoming, Opened, UserConnection, channel, local_forward, remote_forward,
+};
+use crate::gateway::observe::{ChannelObserver, Observers};
+use crate::gateway::target::TargetConnection;
+use crate::lifecycle::Cause;
+
+/// How many channels a session may have open at once, opened by either side.
+pub const MAX_CHANNELS: usize = 128;
+
+/// Runs the channels of one session, and keeps their outcome.
+pub struct Channels {
+    tasks: JoinSet<ChannelEnd>,
+    outcome: ChannelOutcome,
+    observers: Observers,
+    context: ChannelContext,
+}
+
+impl Channels {
+    /// Creates an empty set of channels.
+    pub fn new(observers: Observers, context: ChannelContext) -> Self {
+        Self { tasks: JoinSet::new(), outcome: ChannelOutcome::default(), observers, context }
+    }
+
+    /// Joins a channel of the user to a connection to the target.
+    pub fn join(&mut self, channel: Opened, connection: TargetConnection) {
+        let (audit, context) = (self.observers.audit.clone(), self.context.clone());
+        match channel {
+            Opened::Session(user) => self.spawn(channel::join(user, connection, self.observer(), context)),
+            Opened::Companion(user) => {
+                let join = channel::join(user, connection, self.observer(), context);
+                self.spawn(join.map(|_| ChannelEnd::Dependent));
+            }
+            Opened::Forward(forward) => self.spawn(local_forward::join(*forward, connection, audit, context)),
+            Opened::Listening(requests) => self.spawn(remote_forward::listen(requests, connection, audit, context)),
+        }
+    }
+
+    /// Joins a channel that the target opens to the user's connection.
+    pub fn join_incoming(&mut self, incoming: Incoming, user: UserConnection) {
+        let (audit, context) = (self.observers.audit.clone(), self.context.clone());
+        self.spawn(remote_forward::join(incoming, user, audit, context));
+    }
+
+    /// Waits for the next channel to end. Returns `None` if none is open.
+    pub async fn next_end(&mut self) -> Option<Result<ChannelEnd, JoinError>> {
+        self.tasks.join_next().await
+    }
+
+    /// Records the end of a channel. Returns the cause if this ends the session.
+    pub fn record(&mut self, end: ChannelEnd) -> Option<Cause> {
+        let is_last = self.is_empty();
+        self.outcome.record(end, is_last)
+    }
+
+    /// Waits for the end of all channels after the user's connection has ended. Returns why the session ends. `is_waiting` and
+    /// `reported` are those of [`ChannelOutcome::client_gone`].
+    pub async fn client_gone(&mut self, is_waiting: bool, reported: Option<Cause>) -> Cause {
+        let mut open = Vec::new();
+        while let Some(end) = self.next_end().await {
+            // A channel whose task failed did not close in order.
+            open.push(end.unwrap_or(ChannelEnd::Interrupted));
+        }
+        self.outcome.client_gone(open, is_waiting, reported)
+    }
+
+    /// Waits for the end of all channels.
+    pub async fn join_all(&mut self) {
+        while self.next_end().await.is_some() {}
+    }
+
+    /// Returns whether a channel has ended in order.
+    pub const fn has_exit(&self) -> bool {
+        self.outcome.has_exit()
+    }
+
+    /// Returns the number of open channels.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Returns whether no channel is open.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Returns whether [`MAX_CHANNELS`] are open.
+    pub fn is_full(&self) -> bool {
+        self.len() >= MAX_CHANNELS
+    }
+
+    fn observer(&self) -> Arc<ChannelObserver> {
+        Arc::new(ChannelObserver::new(self.observers.clone()))
+    }
+
+    fn spawn(&mut self, channel: impl Future<Output = ChannelEnd> + Send + 'static) {
+        self.tasks.spawn(channel.in_current_span());
+    }
+}

@@ -1,0 +1,69 @@
+//! The end of a session: the user reads why, both connections close, and the end is written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::ObjectReference;
+use tokio::time::timeout;
+use tracing::{Instrument, warn};
+
+use super::client::{ClientSide, CloseReason};
+use super::task::Session;
+use crate::api::RecordingState;
+use crate::gateway::access::Refusal;
+use crate::gateway::bridge::Announcement;
+use crate::lifecycle::End;
+use crate::metrics::{METRICS, RefusalLabels};
+
+/// How long a session that ends before its first channel waits for one. The user reads the reason there.
+const FIRST_CHANNEL_TIMEOUT: Duration = Duration::from_millis(500);
+
+impl Session {
+    /// Writes the end, and meanwhile closes both connections.
+    pub(super) async fn finish(&mut self, client: &mut ClientSide, session: ObjectReference, mut end: End) {
+        let (writer, recording) = (self.deps.writer.clone(), self.observers.recording.clone());
+        let reason = CloseReason::Ended(end.cause.clone());
+        self.observers.broadcast.end_session(&end.cause);
+        let write = async {
+            end.recording = recording.close(end.cause.reason().as_str()).await;
+            writer.end_until_final(&session, &end).await;
+        };
+        tokio::join!(write, self.close(client, reason));
+        if end.recording.is_some_and(|recording| recording.state == RecordingState::Unfinished) {
+            let write_result = async move {
+                if let Some(result) = recording.wait_until_stored().await {
+                    writer.recorded(&session, &result).await;
+                }
+            };
+            self.deps.tasks.spawn(write_result.in_current_span());
+        }
+    }
+
+    /// Closes a session whose object was not created: a session that is not recorded must not pass any data.
+    pub(super) async fn reject(&mut self, client: &mut ClientSide, refusal: Refusal, error: String) {
+        warn!(error, "session not opened: its object cannot be created");
+        METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
+        self.close(client, CloseReason::Refused(refusal.notice())).await;
+    }
+
+    /// Shows the reason on every channel, then closes the connections on both sides.
+    async fn close(&mut self, client: &mut ClientSide, reason: CloseReason) {
+        let notice: Option<Arc<str>> = reason.notice().map(Into::into);
+        self.dial_queue.abort();
+        // A client opens its first channel right after authentication, and there the user reads the notice best.
+        if notice.is_some() && self.channels.is_empty() && self.dial_queue.is_empty() && !self.channels.has_exit() {
+            let opened = timeout(FIRST_CHANNEL_TIMEOUT, client.opened.recv()).await;
+            opened.ok().flatten().into_iter().for_each(|channel| self.dial_queue.push(channel));
+        }
+        self.announce.send_replace(Announcement::Over(notice.clone()));
+        if let Some(notice) = &notice {
+            join_all(self.dial_queue.drain().map(async |channel| channel.refuse(notice).await)).await;
+        }
+        self.channels.join_all().await;
+        if let Some(spare) = self.target_links.take_spare() {
+            spare.disconnect().await;
+        }
+        client.disconnect(reason).await;
+    }
+}

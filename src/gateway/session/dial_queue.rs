@@ -1,0 +1,122 @@
+//! The user's channels that wait for a connection to the target, and the connections that are being made.
+
+use std::collections::VecDeque;
+
+use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument;
+
+use crate::gateway::bridge::Opened;
+use crate::gateway::target::{DialRequest, Dialer, TargetConnection, Unreachable};
+use crate::lifecycle::Cause;
+
+/// How many connections are made to the target at once. By default, sshd refuses connections beyond ten that are not
+/// authenticated (`MaxStartups`).
+const MAX_CONCURRENT_DIALS: usize = 8;
+
+/// What became of one attempt to connect to the target.
+pub type Dialled = Result<Result<TargetConnection, Unreachable>, JoinError>;
+
+/// Makes one connection to the target for each waiting channel.
+#[derive(Default)]
+pub struct DialQueue {
+    waiting: VecDeque<Opened>,
+    dials: JoinSet<Result<TargetConnection, Unreachable>>,
+    /// Whether a connection to the target was made before.
+    has_connected: bool,
+}
+
+impl DialQueue {
+    /// Starts with the channel that the client opened before the session, if it did.
+    pub fn new(first: Option<Opened>) -> Self {
+        Self { waiting: first.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Starts one attempt to connect.
+    pub fn dial(&mut self, dialer: Dialer, request: DialRequest) {
+        self.dials.spawn(dialer.dial(request).in_current_span());
+    }
+
+    /// Returns how many more attempts the waiting channels need.
+    pub fn missing(&self) -> usize {
+        missing(self.waiting.len(), self.dials.len())
+    }
+
+    /// Waits for the next attempt to finish. Returns `None` if none is under way.
+    pub async fn next(&mut self) -> Option<Dialled> {
+        self.dials.join_next().await
+    }
+
+    /// Stops all attempts.
+    pub fn abort(&mut self) {
+        self.dials.abort_all();
+    }
+
+    /// Records that an attempt has succeeded. Returns the channel that gets the connection, if one waits.
+    pub fn connected(&mut self) -> Option<Opened> {
+        self.has_connected = true;
+        self.pop()
+    }
+
+    /// Returns the cause if a failed attempt ends the session: only the first connection does. Without a later one, its channel
+    /// fails alone.
+    pub fn cause_of_failure(&self, failure: &Unreachable) -> Option<Cause> {
+        let cause = || Cause::TargetUnreachable { why: failure.to_string(), told: failure.told() };
+        (!self.has_connected).then(cause)
+    }
+
+    /// Adds a channel of the user.
+    pub fn push(&mut self, channel: Opened) {
+        self.waiting.push_back(channel);
+    }
+
+    /// Takes out the channel that has waited longest.
+    pub fn pop(&mut self) -> Option<Opened> {
+        self.waiting.pop_front()
+    }
+
+    /// Takes out all channels.
+    pub fn drain(&mut self) -> impl Iterator<Item = Opened> {
+        self.waiting.drain(..)
+    }
+
+    /// Returns the number of waiting channels.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Returns whether no channel waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+fn missing(waiting: usize, dials: usize) -> usize {
+    waiting.min(MAX_CONCURRENT_DIALS).saturating_sub(dials)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::no_channel(0, 1, 0)]
+    #[case::the_dial_of_the_start_serves_the_first_channel(1, 1, 0)]
+    #[case::one_dial_for_each_channel(3, 1, 2)]
+    #[case::as_many_as_the_target_accepts(100, 3, MAX_CONCURRENT_DIALS - 3)]
+    #[case::all_under_way(100, MAX_CONCURRENT_DIALS, 0)]
+    fn waiting_channels_need_dials(#[case] waiting: usize, #[case] dials: usize, #[case] expected: usize) {
+        assert_eq!(missing(waiting, dials), expected);
+    }
+
+    #[test]
+    fn only_the_first_connection_ends_the_session_if_it_fails() {
+        let failure = Unreachable::Slow { target: "web-1".into(), address: "192.0.2.1:22".into(), seconds: 20 };
+        let mut queue = DialQueue::new(None);
+        let cause = Cause::TargetUnreachable { why: failure.to_string(), told: failure.told() };
+        assert_eq!(queue.cause_of_failure(&failure), Some(cause));
+        assert!(queue.connected().is_none());
+        assert_eq!(queue.cause_of_failure(&failure), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! The channels that the target opens, until the session has room for them.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::gateway::bridge::{Incoming, MAX_INCOMING};
+
+/// How long a channel that the target opens may wait for room.
+pub const MAX_INCOMING_WAIT: Duration = Duration::from_secs(30);
+
+/// A bounded queue of channels that the target opens.
+pub struct IncomingQueue {
+    sender: mpsc::Sender<Incoming>,
+    receiver: mpsc::Receiver<Incoming>,
+    /// The channel that has waited longest, taken out of `receiver`.
+    next: Option<Incoming>,
+}
+
+impl IncomingQueue {
+    /// Creates an empty queue.
+    pub fn new() -> Self {
+        let (sender, receiver) = mpsc::channel(MAX_INCOMING);
+        Self { sender, receiver, next: None }
+    }
+
+    /// Returns the sender for a connection to the target.
+    pub fn sender(&self) -> mpsc::Sender<Incoming> {
+        self.sender.clone()
+    }
+
+    /// Waits for a channel, unless one waits already.
+    pub async fn receive(&mut self) {
+        if self.next.is_none() {
+            self.next = self.receiver.recv().await;
+        }
+        if self.next.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns whether a channel waits for room.
+    pub const fn has_next(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Takes out the next channel if there is room for it, or if it has waited for [`MAX_INCOMING_WAIT`].
+    pub fn take_due(&mut self, is_full: bool) -> Option<Incoming> {
+        self.next.take_if(|next| is_due(is_full, next.since.elapsed()))
+    }
+}
+
+fn is_due(is_full: bool, waited: Duration) -> bool {
+    !is_full || waited >= MAX_INCOMING_WAIT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_waits_for_room_for_thirty_seconds() {
+        assert!(is_due(false, Duration::ZERO));
+        assert!(!is_due(true, Duration::from_millis(29_999)));
+        assert!(is_due(true, Duration::from_secs(30)));
+    }
+}

@@ -1,0 +1,64 @@
+//! The tracing span of one session: it puts the session's name on every log line of the session's task.
+
+use std::net::SocketAddr;
+
+use kube::ResourceExt;
+use tracing::{Span, error_span};
+
+use crate::gateway::access::Grant;
+
+/// Returns the span of a session. Its level is the highest, so that every filter that lets a log line pass has the span too.
+pub fn session_span(name: &str, grant: &Grant, client: SocketAddr) -> Span {
+    error_span!("session", session = name, user = grant.user.name_any(), target = grant.target.name_any(), %client)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::{Value, json};
+    use tracing::{Instrument, warn};
+    use tracing_subscriber::EnvFilter;
+
+    use super::super::samples::grant;
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn each_log_line_of_a_session_and_of_its_tasks_names_the_session() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_env_filter(EnvFilter::new("warn"))
+            .with_writer(move || writer.clone())
+            .finish();
+        let _default = tracing::subscriber::set_default(subscriber);
+        let session = async {
+            warn!("of the session");
+            tokio::spawn(async { warn!("of a channel") }.in_current_span()).await.unwrap();
+        };
+        session.instrument(session_span("alice-web-1-x", &grant(), SocketAddr::from(([192, 0, 2, 7], 40_000)))).await;
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let spans: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["span"].clone()).collect();
+        let expected = json!({
+            "name": "session", "session": "alice-web-1-x", "user": "alice", "target": "web-1", "client": "192.0.2.7:40000",
+        });
+        assert_eq!(spans, [expected.clone(), expected]);
+    }
+}

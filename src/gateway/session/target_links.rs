@@ -1,0 +1,139 @@
+//! The connections of one session to its target, and whether the target is lost.
+
+use std::time::{Duration, Instant};
+
+use crate::gateway::net::ConnectionHealth;
+use crate::gateway::target::{ConnectionEnd, TargetConnection};
+use crate::lifecycle::{NetworkWatch, TargetConnections, TargetWatch};
+
+/// Observes the session's connections to its target.
+#[derive(Default)]
+pub struct TargetLinks {
+    /// Each connection, until its channels were told of its end.
+    links: Vec<Link>,
+    /// A connection that no channel uses yet.
+    spare: Option<TargetConnection>,
+    /// Whether the end of a connection interrupted a channel.
+    interrupted: bool,
+    watch: TargetWatch,
+}
+
+/// What the session observes of one connection.
+struct Link {
+    health: ConnectionHealth,
+    network: NetworkWatch,
+    end: ConnectionEnd,
+}
+
+impl TargetLinks {
+    /// Adds a new connection.
+    pub fn add(&mut self, connection: &TargetConnection) {
+        let (health, end) = (connection.health(), connection.end());
+        self.links.push(Link { health, network: NetworkWatch::default(), end });
+    }
+
+    /// Keeps a connection for the next channel.
+    pub fn set_spare(&mut self, connection: TargetConnection) {
+        self.spare = Some(connection);
+    }
+
+    /// Takes the connection that no channel uses, if there is one.
+    pub fn take_spare(&mut self) -> Option<TargetConnection> {
+        self.spare.take()
+    }
+
+    /// Waits until the connection that no channel uses has ended. Waits forever if there is none.
+    pub async fn spare_closed(&self) {
+        match &self.spare {
+            Some(connection) => connection.end().announced().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns whether the network of any connection is lost.
+    pub fn is_network_lost(&mut self, now: Instant) -> bool {
+        let mut is_lost = false;
+        // Every watch needs every look, so this does not stop at the first loss.
+        for Link { health, network, .. } in &mut self.links {
+            is_lost |= health.tcp_health().is_some_and(|health| network.is_lost(health, now));
+        }
+        is_lost
+    }
+
+    /// Returns whether channels wait for a target to which no connection is left. `passed` counts the bytes that were passed to
+    /// the user.
+    pub fn is_target_lost(&mut self, has_channels: bool, passed: u64, now: Instant) -> bool {
+        let interrupted = &mut self.interrupted;
+        self.links.retain(|link| {
+            let has_ended = !link.health.is_open() && link.end.is_announced();
+            *interrupted |= has_ended && link.end.has_interrupted();
+            !has_ended
+        });
+        let is_needed = has_channels || self.spare.is_some();
+        self.interrupted &= is_needed;
+        let state = Connections {
+            any_open: self.links.iter().any(|link| link.health.is_open()),
+            any_unannounced: !self.links.is_empty(),
+            interrupted: self.interrupted,
+        };
+        self.watch.is_lost(state.summary(is_needed), passed, now)
+    }
+
+    /// Returns how long to wait before the next check of the connections.
+    pub const fn check_interval(&self) -> Duration {
+        self.watch.next_look()
+    }
+}
+
+/// What is known of all connections at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Connections {
+    /// Whether a connection is open.
+    any_open: bool,
+    /// Whether a connection is open, or its end was not announced to its channels.
+    any_unannounced: bool,
+    /// Whether the end of a connection interrupted a channel.
+    interrupted: bool,
+}
+
+impl Connections {
+    /// Summarizes the state. `is_needed` tells whether a channel uses a connection, or will use one.
+    const fn summary(self, is_needed: bool) -> TargetConnections {
+        match self {
+            _ if !is_needed || self.any_open => TargetConnections::Open,
+            Self { any_unannounced: true, .. } => TargetConnections::Vanished,
+            Self { interrupted: true, .. } => TargetConnections::Interrupted,
+            Self { interrupted: false, .. } => TargetConnections::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::TargetConnections::{Closed, Interrupted, Open, Vanished};
+    use super::*;
+
+    #[rstest]
+    #[case::no_channel_needs_one([false, false, true, true], Open)]
+    #[case::open([true, true, true, false], Open)]
+    #[case::one_of_two_open([true, true, true, true], Open)]
+    #[case::socket_gone_before_the_channels_were_told([true, false, true, false], Vanished)]
+    #[case::another_was_interrupted_before([true, false, true, true], Vanished)]
+    #[case::interrupted([true, false, false, true], Interrupted)]
+    #[case::closed_in_order([true, false, false, false], Closed)]
+    fn connections_are_summarized(#[case] state: [bool; 4], #[case] expected: TargetConnections) {
+        let [is_needed, any_open, any_unannounced, interrupted] = state;
+        let connections = Connections { any_open, any_unannounced, interrupted };
+        assert_eq!(connections.summary(is_needed), expected);
+    }
+
+    #[test]
+    fn a_session_without_connections_has_not_lost_its_target() {
+        let (mut links, start) = (TargetLinks::default(), Instant::now());
+        for minutes in 0..3 {
+            assert!(!links.is_target_lost(true, 0, start + Duration::from_mins(minutes)));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Connects an SSH connection to the task of its session.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::api::Allow;
+use crate::gateway::access::ChannelPolicy;
+use crate::gateway::bridge::{LISTEN_TIMEOUT, Listening, Opened};
+use crate::gateway::session::Activity;
+use crate::gateway::sign_in::KeyRestrictions;
+
+/// The number of channels that one connection may have open at once.
+pub const MAX_CHANNELS: usize = 64;
+/// The number of `tcpip-forward` requests that may wait for the target.
+const MAX_PENDING_FORWARDS: usize = 16;
+
+/// A connection's handle on its session task.
+pub struct SessionLink {
+    /// What the user's key or certificate permits.
+    pub restrictions: KeyRestrictions,
+    /// Counts the user's input.
+    pub activity: Arc<Activity>,
+    /// Set once a target is chosen.
+    target: Arc<OnceLock<ChannelPolicy>>,
+    opened: mpsc::Sender<Opened>,
+    /// Sender to the remote-forward task, once one runs.
+    remote_forwards: Option<mpsc::Sender<Listening>>,
+}
+
+impl SessionLink {
+    /// Returns a link, and the receiver of the channels that it hands over.
+    pub fn new(
+        restrictions: KeyRestrictions,
+        target: Arc<OnceLock<ChannelPolicy>>,
+        activity: Arc<Activity>,
+    ) -> (Self, mpsc::Receiver<Opened>) {
+        let (opened, channels) = mpsc::channel(MAX_CHANNELS);
+        (Self { restrictions, activity, target, opened, remote_forwards: None }, channels)
+    }
+
+    /// Hands a channel over to the session task.
+    ///
+    /// # Errors
+    /// Returns the channel when the task's queue is full or the task has ended.
+    pub fn hand_over(&self, opened: Opened) -> Result<(), Opened> {
+        self.opened.try_send(opened).map_err(mpsc::error::TrySendError::into_inner)
+    }
+
+    /// Sends a global request to the remote-forward task, and returns the port, or `None` when the target refuses.
+    ///
+    /// Replies to global requests must keep their order (RFC 4254, section 4), so the connection handles nothing else
+    /// until the reply, for at most [`LISTEN_TIMEOUT`].
+    pub async fn request_listening(
+        &mut self,
+        request: impl FnOnce(oneshot::Sender<Option<u32>>) -> Listening,
+    ) -> Option<u32> {
+        // The task ends with the connection to the target, and a new one is started.
+        if self.remote_forwards.as_ref().is_none_or(mpsc::Sender::is_closed) {
+            let (sender, receiver) = mpsc::channel(MAX_PENDING_FORWARDS);
+            self.opened.try_send(Opened::Listening(receiver)).ok()?;
+            self.remote_forwards = Some(sender);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.remote_forwards.as_ref()?.try_send(request(answer)).ok()?;
+        timeout(LISTEN_TIMEOUT, answered).await.ok()?.ok()?
+    }
+
+    /// Returns what the target allows, or `None` while the user chooses one.
+    pub fn allow(&self) -> Option<Allow> {
+        self.target.get().map(|opening| opening.allow)
+    }
+
+    /// Writes a forward to the session's audit log.
+    pub fn audit_forward(&self, operation: &str, host: &str, port: u32, result: &str) {
+        if let Some(opening) = self.target.get() {
+            opening.audit.tunnel(operation, host, port, None, result);
+        }
+    }
+}
