@@ -1,4 +1,4 @@
-//! The command line: a subcommand a program; each flag can be given as an environment variable too.
+//! The command line: one subcommand for each program. Each flag has an environment variable.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -20,20 +20,20 @@ use crate::{console, controller, drain, gateway, self_test};
 #[derive(Debug, Parser)]
 #[command(name = "bastion", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to run.
+    /// The program to run.
     #[command(subcommand)]
     pub command: Command,
     #[command(flatten)]
     pub log: Log,
 }
 
-/// How to log.
+/// The log's format and filter.
 #[derive(Debug, Args)]
 pub struct Log {
-    /// How log lines look.
+    /// The format of log lines.
     #[arg(long, env = "BASTION_LOG_FORMAT", hide_env_values = true, value_enum, default_value = "text", global = true)]
     pub log_format: LogFormat,
-    /// What is logged, in the syntax of RUST_LOG.
+    /// The log filter, in the syntax of RUST_LOG.
     #[arg(
         long,
         env = "BASTION_LOG",
@@ -44,38 +44,37 @@ pub struct Log {
     pub log: String,
 }
 
-/// What to run.
+/// The program to run.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The SSH front door.
+    /// Accepts SSH connections and connects users to targets.
     Gateway(Box<Gateway>),
-    /// Ends what no gateway can end any more, mirrors sessions into the audit database, and clears away.
+    /// Ends sessions of lost gateways, writes sessions to the audit database, and deletes finished ones.
     Controller(Controller),
-    /// Serves sessions, history and targets over HTTP to those whom the cluster lets see them.
+    /// Serves sessions, history and targets over HTTP to users with the right to see them.
     Console(Box<Console>),
     /// Prints the CustomResourceDefinitions.
     Crds,
-    /// Stops the gateways, ends the open sessions, and waits until all are on record; `helm uninstall` runs it first.
+    /// Stops the gateways, ends all sessions, and waits until the audit database has them. `helm uninstall` runs it first.
     Drain(Drain),
     /// Reads a password from standard input and prints its hash, for the Secret that a BastionUser's spec.password names.
     HashPassword,
-    /// Brings the audit database to this version's schema.
+    /// Migrates the audit database to this version's schema.
     Migrate(Migrate),
-    /// Opens a session through the gateways, from a user of its own to a target of its own, and sees it end; `helm test`
-    /// runs it.
+    /// Opens a session through the gateways with a temporary user and target, and checks that it ends. `helm test` runs it.
     SelfTest(SelfTest),
 }
 
-/// What every program in the cluster needs to know.
+/// Flags of the programs that run in a Pod.
 #[derive(Debug, Args)]
-pub struct Place {
+pub struct PodFlags {
     /// The namespace of the bastion.
     #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
     pub namespace: String,
     /// The name of the Pod that this program runs in.
     #[arg(long, env = "POD_NAME", hide_env_values = true)]
     pub pod_name: String,
-    /// Where /metrics, /healthz and /readyz are served.
+    /// The address and port of /metrics, /healthz and /readyz.
     #[arg(long, env = "BASTION_HTTP_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080")]
     pub http_listen: SocketAddr,
 }
@@ -84,36 +83,36 @@ pub struct Place {
 #[derive(Debug, Args)]
 pub struct Gateway {
     #[command(flatten)]
-    pub place: Place,
-    /// The uid of the Pod that this gateway runs in. With it, controllers learn of its death from its container, about a
-    /// second after it, rather than from its silence.
+    pub pod: PodFlags,
+    /// The uid of the Pod that this gateway runs in. With it, controllers detect the gateway's death from the state of its
+    /// container, within about a second. Without it, they detect it from missing heartbeats.
     #[arg(long, env = "POD_UID", hide_env_values = true)]
     pub pod_uid: Option<String>,
-    /// Where SSH clients connect.
+    /// The address and port on which SSH clients connect.
     #[arg(long, env = "BASTION_LISTEN", hide_env_values = true, default_value = "0.0.0.0:2222")]
     pub listen: SocketAddr,
     #[command(flatten)]
-    pub web: Web,
+    pub web: WebTerminal,
     #[command(flatten)]
-    pub follow: Follow,
-    /// How long live sessions may go on after SIGTERM, such as 90s or 1h.
+    pub observe: Observe,
+    /// How long live sessions may continue after SIGTERM, such as 90s or 1h.
     #[arg(long, env = "BASTION_GRACE_PERIOD", hide_env_values = true, default_value = "0s", value_parser = duration)]
     pub grace_period: Duration,
-    /// How many sessions this gateway carries at most.
+    /// The most sessions that this gateway carries at once.
     #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
     pub max_sessions: usize,
-    /// How many connections from one address may be open that have not signed in, or have no session yet, as with sshd's
-    /// PerSourceMaxStartups; 512 may in all. An IPv6 address counts as its network of 64 bits. Where a load balancer
-    /// hides the clients' addresses, 512 is the value that turns this off.
+    /// The most connections from one address without a session, like sshd's PerSourceMaxStartups. The limit for all addresses
+    /// together is 512. An IPv6 address counts as its /64 network. If a load balancer hides the clients' addresses, 512 turns
+    /// this limit off.
     #[arg(long, env = "BASTION_MAX_STARTUPS_PER_ADDRESS", hide_env_values = true, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_startups_per_address: u16,
-    /// The load balancers that send a header of the PROXY protocol, version 2, before what a client sends: their
-    /// addresses or networks, such as 10.0.0.0/24, separated by commas. Clients are then known by the addresses in those
-    /// headers. What comes from there without one is turned away; what comes from elsewhere has none.
+    /// The addresses or networks of load balancers that send a PROXY protocol header (version 2), such as 10.0.0.0/24,
+    /// separated by commas. The gateway takes the client's address from the header, and refuses connections from there
+    /// without one. From other addresses it expects no header.
     #[arg(long, env = "BASTION_PROXY_PROTOCOL_FROM", hide_env_values = true, value_delimiter = ',', value_parser = network)]
     pub proxy_protocol_from: Vec<IpNet>,
-    /// Which variables of the client's environment are passed to targets, as in sshd's AcceptEnv; separated by commas, and with
-    /// a * behind what several begin with. What else a client sends is dropped, and the target's own sshd may drop more.
+    /// The environment variables of clients that are passed to targets, like sshd's AcceptEnv, separated by commas. A * at the
+    /// end matches any suffix. Other variables are dropped, and the target's sshd may drop more.
     #[arg(
         long,
         env = "BASTION_ACCEPT_ENV",
@@ -122,19 +121,18 @@ pub struct Gateway {
         default_value = "LANG,LANGUAGE,LC_*,TZ,COLORTERM,NO_COLOR,GIT_PROTOCOL"
     )]
     pub accept_env: Vec<gateway::AcceptEnv>,
-    /// A file whose text clients show before anybody signs in.
+    /// A file with the banner that clients show before sign-in.
     #[arg(long, env = "BASTION_BANNER_FILE", hide_env_values = true)]
     pub banner_file: Option<PathBuf>,
-    /// How long keys are in use until new ones are agreed on, such as 1h, on the connections to clients and to targets; after
-    /// 1 GiB they are in any case. The two are sshd's RekeyLimit.
+    /// How long the keys of a connection are used before a new key exchange, such as 1h, at least 1s, like sshd's RekeyLimit.
+    /// It holds for clients and targets. A new key exchange also comes after 1 GiB.
     #[arg(long, env = "BASTION_REKEY_TIME", hide_env_values = true, default_value = "1h", value_parser = rekey_time)]
     pub rekey_time: Duration,
     #[command(flatten)]
     pub lock_out: LockOut,
-    /// Where sessions are recorded of targets that ask for it: the URL of a folder, such as
-    /// file:///var/lib/bastion/recordings, or s3://BUCKET/PREFIX. A bucket's credentials, region and endpoint come from the
-    /// usual variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL; for an endpoint without
-    /// TLS, set AWS_ALLOW_HTTP=true.
+    /// The URL where recordings are stored: a folder, such as file:///var/lib/bastion/recordings, or s3://BUCKET/PREFIX. A
+    /// bucket's credentials, region and endpoint come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
+    /// AWS_ENDPOINT_URL. For an endpoint without TLS, set AWS_ALLOW_HTTP=true.
     #[arg(long, env = "BASTION_RECORDING_URL", hide_env_values = true)]
     pub recording_url: Option<String>,
     #[command(flatten)]
@@ -143,67 +141,68 @@ pub struct Gateway {
 
 /// The web terminal.
 #[derive(Debug, Args)]
-pub struct Web {
-    /// Where the web terminal is served, in the clear, such as 0.0.0.0:8082: put what speaks TLS before it, under the
-    /// console's own host. Without it there is none.
+pub struct WebTerminal {
+    /// The address and port of the web terminal, such as 0.0.0.0:8082. It does not speak TLS: put a proxy with TLS in front of
+    /// it, under the console's host name. Without this flag there is no web terminal.
     #[arg(long, env = "BASTION_WEB_LISTEN", hide_env_values = true)]
     pub web_listen: Option<SocketAddr>,
-    /// A file with the keys of the console's cookies, the consoles' own --cookie-key-file. Without it only those have
-    /// terminals who send a token.
+    /// A file with the keys of the console's cookies, the same as the consoles' --cookie-key-file. Without it, only requests
+    /// with a token get a web terminal.
     #[arg(long, env = "BASTION_COOKIE_KEY_FILE", hide_env_values = true)]
     pub cookie_key_file: Option<PathBuf>,
-    /// The URL by which people know the console, such as https://bastion.example.com: its pages may have terminals, besides
-    /// those of the host that a request is for.
+    /// The public URL of the console, such as https://bastion.example.com. Its pages may open web terminals, as may pages of
+    /// the host that a request names.
     #[arg(long, env = "BASTION_PUBLIC_URL", hide_env_values = true, value_parser = web_url)]
     pub public_url: Option<Url>,
-    /// What is before the web terminal, such as an Ingress, and says in X-Forwarded-For where a request comes from: addresses or
-    /// networks, such as 10.0.0.0/24, separated by commas. What others say there does not count.
+    /// The addresses or networks of proxies in front of the web terminal, such as 10.0.0.0/24, separated by commas. Only their
+    /// X-Forwarded-For header is trusted.
     #[arg(long, env = "BASTION_WEB_PROXIES", hide_env_values = true, value_delimiter = ',', value_parser = network)]
     pub web_proxies: Vec<IpNet>,
 }
 
-impl From<Web> for Option<WebTerminalSettings> {
-    fn from(flags: Web) -> Self {
-        let Web { web_listen, cookie_key_file, public_url, web_proxies } = flags;
+impl From<WebTerminal> for Option<WebTerminalSettings> {
+    fn from(flags: WebTerminal) -> Self {
+        let WebTerminal { web_listen, cookie_key_file, public_url, web_proxies } = flags;
         web_listen.map(|listen| WebTerminalSettings { listen, cookie_key_file, public_url, proxies: web_proxies })
     }
 }
 
-/// Following live sessions.
+/// Observing live sessions.
 #[derive(Debug, Args)]
-pub struct Follow {
-    /// Where consoles connect for those who follow sessions that go on, over TLS, such as 0.0.0.0:8443. Without it nobody does.
+pub struct Observe {
+    /// The address and port on which consoles connect over TLS to observe live sessions, such as 0.0.0.0:8443. Without this
+    /// flag live sessions cannot be observed.
     #[arg(long, env = "BASTION_FOLLOW_LISTEN", hide_env_values = true, requires = "console_user")]
     pub follow_listen: Option<SocketAddr>,
-    /// The address of this Pod, by which consoles connect.
+    /// The IP address of this Pod, to which consoles connect.
     #[arg(long, env = "POD_IP", hide_env_values = true)]
     pub pod_ip: Option<IpAddr>,
-    /// The Kubernetes user that the consoles are, such as system:serviceaccount:bastion-system:bastion-console.
+    /// The Kubernetes user name of the consoles, such as system:serviceaccount:bastion-system:bastion-console.
     #[arg(long, env = "BASTION_CONSOLE_USER", hide_env_values = true)]
     pub console_user: Option<String>,
 }
 
-impl From<Follow> for Option<ObserveSettings> {
-    fn from(flags: Follow) -> Self {
-        let Follow { follow_listen, pod_ip, console_user } = flags;
+impl From<Observe> for Option<ObserveSettings> {
+    fn from(flags: Observe) -> Self {
+        let Observe { follow_listen, pod_ip, console_user } = flags;
         follow_listen.zip(console_user).map(|(listen, console)| ObserveSettings { listen, pod_ip, console })
     }
 }
 
-/// When wrong passwords and one-time codes lock out.
+/// Lock-out after wrong passwords and one-time codes.
 #[derive(Debug, Args)]
 pub struct LockOut {
-    /// How many wrong passwords and one-time codes for one user from one address lock the two out.
+    /// The number of wrong passwords and one-time codes for one user from one address that lock out the user at that address.
     #[arg(long, env = "BASTION_LOCK_OUT_AFTER", hide_env_values = true, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub lock_out_after: u32,
-    /// How many for one user, from whatever addresses, lock that user out, but for addresses from which the user has signed
-    /// in within a week.
+    /// The number for one user, from all addresses together, that lock out the user. Addresses from which the user has signed
+    /// in within a week are exempt.
     #[arg(long, env = "BASTION_LOCK_OUT_USER_AFTER", hide_env_values = true, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub lock_out_user_after: u32,
-    /// How many from one address, for whatever users, lock that address out.
+    /// The number from one address, for all users together, that lock out the address.
     #[arg(long, env = "BASTION_LOCK_OUT_ADDRESS_AFTER", hide_env_values = true, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub lock_out_address_after: u32,
-    /// How long a lock-out lasts, and how long a wrong answer counts, such as 10m.
+    /// How long a lock-out lasts, and how long a wrong answer is counted, such as 10m.
     #[arg(long, env = "BASTION_LOCK_OUT_TIME", hide_env_values = true, default_value = "10m", value_parser = duration)]
     pub lock_out_time: Duration,
 }
@@ -212,14 +211,14 @@ pub struct LockOut {
 #[derive(Debug, Args)]
 pub struct Controller {
     #[command(flatten)]
-    pub place: Place,
+    pub pod: PodFlags,
     #[command(flatten)]
     pub audit: Audit,
-    /// How long finished sessions stay in the cluster once they have ended and are on record, such as 10m. For as long, they
-    /// are recorded anew if the audit database is restored from a back-up.
+    /// How long a finished session stays in the cluster after the audit database has it, such as 10m. During this time it is
+    /// written again if the audit database is restored from a backup.
     #[arg(long, env = "BASTION_RETENTION", hide_env_values = true, default_value = "10m", value_parser = duration)]
     pub retention: Duration,
-    /// How many finished sessions stay in the cluster at most; the oldest go first.
+    /// The most finished sessions that stay in the cluster. The oldest are deleted first.
     #[arg(long, env = "BASTION_MAX_FINISHED", hide_env_values = true, default_value_t = 5000)]
     pub max_finished: usize,
     #[command(flatten)]
@@ -232,31 +231,33 @@ pub struct Console {
     /// The namespace of the bastion.
     #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
     pub namespace: String,
-    /// Where the API is served, in the clear: put what speaks TLS before it, since tokens are sent there.
+    /// The address and port of the page and the API. They do not speak TLS: put a proxy with TLS in front, since requests
+    /// carry tokens.
     #[arg(long, env = "BASTION_CONSOLE_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8081")]
     pub listen: SocketAddr,
-    /// Where /metrics, /healthz and /readyz are served.
+    /// The address and port of /metrics, /healthz and /readyz.
     #[arg(long, env = "BASTION_HTTP_LISTEN", hide_env_values = true, default_value = "0.0.0.0:8080")]
     pub http_listen: SocketAddr,
-    /// A file with the keys of the cookies that those get who sign in with a browser: 32 bytes in base64 a line, the same for
-    /// all consoles. The first seals, and each of them opens. Without it nobody can sign in with a browser.
+    /// A file with the keys of the cookies for users who sign in with a browser: 32 bytes in base64 on each line, the same for
+    /// all consoles. The first key encrypts; all keys decrypt. Without it, users cannot sign in with a browser.
     #[arg(long, env = "BASTION_COOKIE_KEY_FILE", hide_env_values = true)]
     pub cookie_key_file: Option<PathBuf>,
-    /// The URL by which people know the console, such as https://bastion.example.com. Of one with https, browsers are told to
-    /// ask for nothing in the clear. What is before the console may change the Host of requests where this is given.
+    /// The public URL of the console, such as https://bastion.example.com. With https, browsers are told to use only TLS (HSTS).
+    /// With this flag, a proxy in front of the console may change the Host header.
     #[arg(long, env = "BASTION_PUBLIC_URL", hide_env_values = true, value_parser = web_url)]
     pub public_url: Option<Url>,
-    /// Where the page finds the gateways' terminal, such as http://127.0.0.1:8082, where that is not on the console's own
-    /// host, as behind an Ingress it is.
+    /// The URL of the gateways' web terminal, such as http://127.0.0.1:8082, if it is not on the console's own host. Behind an
+    /// Ingress it usually is.
     #[arg(long, env = "BASTION_TERMINAL_ORIGIN", hide_env_values = true, value_parser = web_url)]
     pub terminal_origin: Option<Url>,
     #[command(flatten)]
     pub oidc: Oidc,
-    /// Where the gateways put recordings, their own --recording-url, so that those can play them who may. It is only read.
+    /// The URL where the gateways store recordings, the same as their --recording-url. The console only reads from it, to play
+    /// recordings.
     #[arg(long, env = "BASTION_RECORDING_URL", hide_env_values = true)]
     pub recording_url: Option<String>,
-    /// A file with the ServiceAccount token that this console shows to gateways, for the audience bastion-gateway, which is read
-    /// each time. Without it nobody follows sessions that go on.
+    /// A file with this console's ServiceAccount token for the audience bastion-gateway. It is read at each use. Without it,
+    /// live sessions cannot be observed.
     #[arg(long, env = "BASTION_GATEWAY_TOKEN_FILE", hide_env_values = true)]
     pub gateway_token_file: Option<PathBuf>,
     /// The name of this Pod, for Events.
@@ -264,33 +265,33 @@ pub struct Console {
     pub pod_name: String,
     #[command(flatten)]
     pub redis: Redis,
-    /// Says that no audit database can be read from here, as where it is a file of the controller's.
+    /// Turns the history off. Use it if the console cannot reach the audit database, such as a SQLite file of the controller.
     #[arg(long, env = "BASTION_NO_HISTORY", hide_env_values = true)]
     pub no_history: bool,
     #[command(flatten)]
     pub audit: Audit,
 }
 
-/// Signing in with an OpenID Connect provider. Claims become a Kubernetes user as with the API server's flags of the same names.
+/// Sign-in with an OpenID Connect provider. Claims become a Kubernetes user as with the API server's flags of the same names.
 #[derive(Debug, Args)]
 pub struct Oidc {
-    /// The OpenID Connect provider with which people sign in, such as https://id.example.com; its registration of the console
-    /// names PUBLIC_URL/auth/oidc/callback. Without it they sign in with tokens.
+    /// The issuer URL of the OpenID Connect provider, such as https://id.example.com. Register the redirect URI
+    /// PUBLIC_URL/auth/oidc/callback there. Without this flag, users sign in with tokens.
     #[arg(long, env = "BASTION_OIDC_ISSUER_URL", hide_env_values = true, value_parser = issuer, requires_all = ["oidc_client_id", "public_url", "cookie_key_file"])]
     pub oidc_issuer_url: Option<IssuerUrl>,
-    /// What the provider knows the console as.
+    /// The client id of the console at the provider.
     #[arg(long, env = "BASTION_OIDC_CLIENT_ID", hide_env_values = true)]
     pub oidc_client_id: Option<String>,
-    /// A file with the secret that goes with it, which is read at each sign-in; none for a public client.
+    /// A file with the client secret. It is read at each sign-in. A public client has none.
     #[arg(long, env = "BASTION_OIDC_CLIENT_SECRET_FILE", hide_env_values = true)]
     pub oidc_client_secret_file: Option<PathBuf>,
-    /// A file with the certificates (PEM) of who vouches for the provider, besides those that the system trusts.
+    /// A file with CA certificates (PEM) for the provider, in addition to those that the system trusts.
     #[arg(long, env = "BASTION_OIDC_CA_FILE", hide_env_values = true)]
     pub oidc_ca_file: Option<PathBuf>,
-    /// What the page calls the provider.
+    /// The provider's name on the sign-in page.
     #[arg(long, env = "BASTION_OIDC_NAME", hide_env_values = true, default_value = "single sign-on")]
     pub oidc_name: String,
-    /// What is asked for besides openid, separated by commas.
+    /// The scopes to request besides openid, separated by commas.
     #[arg(
         long,
         env = "BASTION_OIDC_SCOPES",
@@ -299,16 +300,16 @@ pub struct Oidc {
         default_value = "profile,email"
     )]
     pub oidc_scopes: Vec<String>,
-    /// The claim that is a person's Kubernetes user name. Where it is email, an address must be verified.
+    /// The claim with the user's Kubernetes user name. If it is email, the address must be verified.
     #[arg(long, env = "BASTION_OIDC_USERNAME_CLAIM", hide_env_values = true, default_value = "sub")]
     pub oidc_username_claim: String,
-    /// What their Kubernetes user name begins with, such as oidc:.
+    /// A prefix of the Kubernetes user name, such as oidc:.
     #[arg(long, env = "BASTION_OIDC_USERNAME_PREFIX", hide_env_values = true, default_value = "")]
     pub oidc_username_prefix: String,
-    /// The claim that has their groups.
+    /// The claim with the user's groups.
     #[arg(long, env = "BASTION_OIDC_GROUPS_CLAIM", hide_env_values = true, default_value = "groups")]
     pub oidc_groups_claim: String,
-    /// What their Kubernetes groups begin with, such as oidc:.
+    /// A prefix of the Kubernetes groups, such as oidc:.
     #[arg(long, env = "BASTION_OIDC_GROUPS_PREFIX", hide_env_values = true, default_value = "")]
     pub oidc_groups_prefix: String,
 }
@@ -332,14 +333,14 @@ impl From<Oidc> for Option<oidc::Settings> {
     }
 }
 
-/// Redis or Valkey, 6.2 or newer: optional, as the second witness of the gateways' life.
+/// Redis or Valkey, 6.2 or newer: an optional second channel for the gateways' heartbeats.
 #[derive(Debug, Args)]
 pub struct Redis {
-    /// Redis, such as redis://redis:6379/0, or rediss:// for TLS; without it the gateways' Leases are the only witnesses
-    /// of their life.
+    /// The URL of Redis or Valkey, 6.2 or newer, such as redis://redis:6379/0, or rediss:// for TLS. Without it, gateways send
+    /// heartbeats only through their Leases.
     #[arg(long, env = "BASTION_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
-    /// A file with the password for it, which is read at each connection.
+    /// A file with the password of Redis. It is read at each connection.
     #[arg(long, env = "BASTION_REDIS_PASSWORD_FILE", hide_env_values = true, requires = "redis_url")]
     pub redis_password_file: Option<PathBuf>,
 }
@@ -356,7 +357,7 @@ pub struct Drain {
     /// The namespace of the bastion.
     #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
     pub namespace: String,
-    /// What users read whose sessions are ended.
+    /// The reason that users of ended sessions see.
     #[arg(long, default_value = "the bastion is being uninstalled")]
     pub reason: String,
 }
@@ -367,10 +368,10 @@ pub struct SelfTest {
     /// The namespace of the bastion.
     #[arg(long, env = "BASTION_NAMESPACE", hide_env_values = true, default_value = "bastion-system")]
     pub namespace: String,
-    /// Where the gateways are.
+    /// The gateways, as HOST:PORT.
     #[arg(long, default_value = "bastion-gateway:22")]
     pub gateway: String,
-    /// The address at which the gateways reach this program, which is the target.
+    /// The IP address of this program. The gateways connect to it as a target.
     #[arg(long, env = "POD_IP", hide_env_values = true)]
     pub address: String,
 }
@@ -393,14 +394,13 @@ pub struct Audit {
         default_value = "sqlite:///var/lib/bastion/audit.db"
     )]
     pub audit_url: String,
-    /// A file with the password for it, which is read at each use, so that it can be changed without a restart.
+    /// A file with the password of the database. It is read at each connection, so that it can change without a restart.
     #[arg(long, env = "BASTION_AUDIT_PASSWORD_FILE", hide_env_values = true)]
     pub audit_password_file: Option<PathBuf>,
-    /// Whether to speak TLS with the server, and verify who signed its certificate and that it is made out to the host.
+    /// Whether to use TLS, and to verify the server's certificate and host name.
     #[arg(long, env = "BASTION_AUDIT_TLS", hide_env_values = true, value_enum, default_value = "verify")]
     pub audit_tls: AuditTls,
-    /// A file with the certificates, in PEM, of the authorities that may have signed the server's, besides those of the
-    /// public web; it is read at each connection.
+    /// A file with CA certificates (PEM) for the server, in addition to the public ones. It is read at each connection.
     #[arg(long, env = "BASTION_AUDIT_CA_FILE", hide_env_values = true)]
     pub audit_ca_file: Option<PathBuf>,
 }
@@ -430,13 +430,13 @@ impl From<LockOut> for gateway::LockoutLimits {
 impl From<Gateway> for gateway::Settings {
     fn from(flags: Gateway) -> Self {
         Self {
-            namespace: flags.place.namespace,
-            pod: flags.place.pod_name,
+            namespace: flags.pod.namespace,
+            pod: flags.pod.pod_name,
             pod_uid: flags.pod_uid,
             listen: flags.listen,
-            http_listen: flags.place.http_listen,
+            http_listen: flags.pod.http_listen,
             web: flags.web.into(),
-            observe: flags.follow.into(),
+            observe: flags.observe.into(),
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
             max_startups_per_address: flags.max_startups_per_address.into(),
@@ -485,45 +485,46 @@ impl From<SelfTest> for self_test::Settings {
 impl From<Controller> for controller::Settings {
     fn from(flags: Controller) -> Self {
         Self {
-            namespace: flags.place.namespace,
-            pod: flags.place.pod_name,
+            namespace: flags.pod.namespace,
+            pod: flags.pod.pod_name,
             audit: flags.audit.into(),
             retention: flags.retention,
             max_finished: flags.max_finished,
             redis: flags.redis.into(),
-            http_listen: flags.place.http_listen,
+            http_listen: flags.pod.http_listen,
         }
     }
 }
 
-/// A number of seconds, minutes or hours.
+/// Parses a duration with units, such as `90s`, `10m` or `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|_| "write a duration such as 90s, 10m or 1h".to_owned())?;
     Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
-/// An address, or a network of them.
+/// Parses an IP address or a network in CIDR notation.
 fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     network.ok_or_else(|| "write an address such as 10.0.0.1, or a network such as 10.0.0.0/24".to_owned())
 }
 
-/// The URL of a site.
+/// Parses an http or https URL without a path.
 fn web_url(text: &str) -> Result<Url, String> {
     let url = text.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/");
     url.ok_or_else(|| "write a URL without a path, such as https://bastion.example.com".to_owned())
 }
 
+/// Parses the URL of an OpenID Connect provider.
 fn issuer(text: &str) -> Result<IssuerUrl, String> {
     let is_web = text.starts_with("https://") || text.starts_with("http://");
     let url = IssuerUrl::new(text.to_owned()).ok().filter(|_| is_web);
-    url.ok_or_else(|| "write the provider's URL as it names itself, such as https://id.example.com".to_owned())
+    url.ok_or_else(|| "write the issuer URL of the provider, such as https://id.example.com".to_owned())
 }
 
-/// Keys that are exchanged all the time leave none for data.
+/// Parses the rekey time, at least one second. With a shorter time, key exchanges would leave no time for data.
 fn rekey_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
-    if time < Duration::from_secs(1) { Err("keys are in use for 1s at least".to_owned()) } else { Ok(time) }
+    if time < Duration::from_secs(1) { Err("the time must be at least 1s".to_owned()) } else { Ok(time) }
 }
 
 #[cfg(test)]
@@ -537,14 +538,14 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_addresses_with_and_without_a_mask() {
+    fn a_network_is_an_address_with_or_without_a_prefix_length() {
         assert_eq!(network("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
         assert_eq!(network("fd00::/64").unwrap().to_string(), "fd00::/64");
         assert!(network("balancer").is_err());
     }
 
     #[test]
-    fn a_site_has_no_path() {
+    fn a_web_url_has_no_path() {
         assert!(web_url("https://bastion.example.com").is_ok() && web_url("http://127.0.0.1:8081/").is_ok());
         for wrong in ["bastion.example.com", "ftp://x", "https://x/y"] {
             assert!(web_url(wrong).is_err(), "{wrong}");

@@ -1,7 +1,7 @@
 //! An SSH bastion for Kubernetes whose list of online sessions is always true.
 //!
-//! Read on in [`api`] for what a session is, in [`lifecycle`] for how it lives and ends, and then in the program
-//! that interests you.
+//! Start with [`api`], which defines a session, and [`lifecycle`], which decides when it ends. The programs are [`gateway`],
+//! [`controller`] and [`console`].
 
 pub mod api;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! The one binary of the bastion: it reads the command line and starts the program that is asked for.
+//! The binary `bastion`: parses the command line and runs the program that it names.
 
 use anyhow::Context;
 use bastion_operator::cli::{Cli, Command};
@@ -6,8 +6,8 @@ use bastion_operator::{api, audit, cluster, console, controller, drain, gateway,
 use clap::Parser;
 use zeroize::Zeroizing;
 
-/// After how many polls of tasks a worker polls the kernel for events. With Tokio's default of 61, a keystroke would
-/// wait for as many polls of bulk transfers.
+/// The number of task polls after which a worker polls the kernel for events. With Tokio's default of 61, a keystroke waits
+/// for up to 61 polls of bulk transfers.
 const EVENT_INTERVAL: u32 = 2;
 
 fn main() -> anyhow::Result<()> {
@@ -41,7 +41,7 @@ fn hash_password() -> anyhow::Result<()> {
     let mut line = Zeroizing::new(String::new());
     std::io::stdin().read_line(&mut line).context("standard input")?;
     let password = line.trim_end_matches(['\r', '\n']);
-    anyhow::ensure!(!password.is_empty(), "write the password on standard input, in one line");
+    anyhow::ensure!(!password.is_empty(), "no password; write it to standard input, in one line");
     println!("{}", gateway::hash_password(password.as_bytes())?);
     Ok(())
 }
@@ -53,5 +53,5 @@ async fn client() -> anyhow::Result<kube::Client> {
 async fn config() -> anyhow::Result<kube::Config> {
     cluster::config()
         .await
-        .context("no way to the Kubernetes API; in a Pod its ServiceAccount leads there, elsewhere KUBECONFIG")
+        .context("no configuration of the Kubernetes API; run in a Pod with a ServiceAccount, or set KUBECONFIG")
 }

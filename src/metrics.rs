@@ -1,4 +1,4 @@
-//! What each program counts; `/metrics` prints it. Labels have few values, never a session's or a user's name.
+//! The metrics of every program, served on `/metrics`. Labels have few values, never the name of a session or user.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,12 @@ use prometheus_client::registry::Registry;
 use crate::api::Reason;
 
 /// The metrics of this process.
+///
+/// They are global because a process has one `/metrics` page, and nearly every part of it counts something. Handing them to
+/// each part would add a parameter to some ninety places, and no decision or test depends on a metric.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::default);
 
-/// Phase and reason of an end.
+/// The phase and reason of an end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EndLabels {
     phase: &'static str,
@@ -25,145 +28,144 @@ pub struct EndLabels {
 }
 
 impl EndLabels {
-    /// The labels of an end for this reason.
+    /// Returns the labels of an end for this reason.
     pub fn of(reason: Reason) -> Self {
         Self { phase: reason.phase().as_str(), reason: reason.as_str() }
     }
 }
 
-/// A program, whose name is that of its subcommand.
+/// The program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProgramLabels {
     /// gateway, controller or console.
     pub program: &'static str,
 }
 
-/// Which build of a program runs.
+/// The program and its version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BuildLabels {
     /// gateway, controller or console.
     pub program: &'static str,
-    /// That of the package.
+    /// The version of the package.
     pub version: &'static str,
 }
 
-/// In which phase a session is.
+/// The phase of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PhaseLabels {
     /// Active, Closed, Timeout or Terminated.
     pub phase: &'static str,
 }
 
-/// A kind of custom resource.
+/// The kind of a custom resource.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KindLabels {
     /// BastionSession, BastionTarget or BastionUser.
     pub kind: String,
 }
 
-/// Why a sign-in or a connection was refused.
+/// The reason of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
-    /// One of the labels in `gateway::directory`, `gateway::refusal` or `gateway::startups`.
+    /// One of the reasons in this file, or a reason of a refused TCP connection: all, address or proxy_header.
     pub reason: &'static str,
 }
 
-/// On which port, and by which limit, an HTTP connection was closed.
+/// The port of a closed HTTP connection, and the limit that closed it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpLabels {
     /// One of the labels of [`HttpPort`].
     pub port: &'static str,
-    /// One of `HTTP_CLOSE_REASONS`.
+    /// One of [`HTTP_CLOSE_REASONS`].
     pub reason: &'static str,
 }
 
-/// How a visit to the menu ended.
+/// The outcome of a menu.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MenuLabels {
-    /// session, left, gone, nothing, too_long, or one of the labels in `gateway::refusal`.
+    /// session, left, gone, nothing, too_long, or a reason of a refused sign-in.
     pub outcome: &'static str,
 }
 
-/// Why a write was tried again.
+/// The cause of a retried write.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RetryLabels {
     /// forbidden, conflict, invalid, throttled, error, unreachable or timeout.
     pub cause: &'static str,
 }
 
-/// An algorithm that a target asks for.
+/// A legacy algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AlgorithmLabels {
-    /// One of those that `spec.legacyAlgorithms` may have.
+    /// The name of a [`crate::api::LegacyAlgorithm`].
     pub algorithm: &'static str,
 }
 
-/// Why a target was not reached.
+/// The reason of a failed connection to a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct UnreachableLabels {
-    /// One of the labels in `gateway::target::unreachable`.
+    /// name, address, slow, no_ssh, host_key, algorithms, credentials, login or ssh.
     pub reason: &'static str,
 }
 
-/// What Redis did not do.
+/// The failed operation of Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RedisLabels {
     /// show, look, order, subscribe, hot state, forget, begin sign-in, signed in or use code.
     pub operation: &'static str,
 }
 
-/// Why something was not recorded.
+/// The cause of a failed recording.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RecordingLabels {
     /// full, denied, not_found, unreachable, timeout, slow, no_store, too_many or error.
     pub cause: &'static str,
 }
 
-/// Why a request to the console was not answered.
+/// The reason of an error response of the console.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ConsoleLabels {
-    /// As docs/operations.md has them.
+    /// One of the reasons in docs/operations.md.
     pub reason: &'static str,
 }
 
-/// What came of somebody's sign-in with a browser.
+/// The outcome of a sign-in with a browser.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SignInLabels {
-    /// token or oidc; or, where the provider led to nothing, provider, denied, late or claims.
+    /// token or oidc for a success; provider, denied, late or claims for a failure with the provider.
     pub outcome: &'static str,
 }
 
-/// Why a page of the console's feed was shown everything.
+/// The cause of a full snapshot for a page of the live feed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SnapshotLabels {
     /// opened, reset, slow or rights.
     pub cause: &'static str,
 }
 
-/// Why sessions were not put on record.
+/// The cause of a failure of the audit database.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AuditLabels {
-    /// One of the labels in `audit::Cause`, or finalizer.
+    /// One of the causes in this file. `finalizer` is a finalizer that could not be removed.
     pub cause: &'static str,
 }
 
-/// How long ago a moment of the day was, in seconds; zero without one.
+/// The age of a point in time, in seconds; zero if none is set.
 #[derive(Clone, Debug, Default)]
 pub struct Age(Arc<Mutex<Option<i64>>>);
 
 impl Age {
-    /// The moment, in microseconds since the epoch.
-    pub fn set(&self, moment: Option<i64>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = moment;
+    /// Sets the point in time, in microseconds since the Unix epoch.
+    pub fn set(&self, time: Option<i64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
     }
 }
 
 impl EncodeMetric for Age {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let moment = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = jiff::Timestamp::now().as_microsecond();
-        let age =
-            moment.and_then(|moment| u64::try_from(now - moment).ok()).map_or(Duration::ZERO, Duration::from_micros);
+        let age = time.and_then(|time| u64::try_from(now - time).ok()).map_or(Duration::ZERO, Duration::from_micros);
         encoder.encode_gauge(&age.as_secs_f64())
     }
 
@@ -172,22 +174,22 @@ impl EncodeMetric for Age {
     }
 }
 
-/// How long ago the oldest of several things began that are not yet over, in seconds.
+/// The age of the oldest of several running operations, in seconds; zero if none runs.
 #[derive(Clone, Debug, Default)]
 pub struct OldestAge(Arc<Mutex<BTreeMap<u64, Instant>>>);
 
 impl OldestAge {
-    /// Something begins. What comes back is for [`Self::over`].
-    pub fn begin(&self) -> u64 {
-        let mut begun = self.lock();
-        let next = begun.last_key_value().map_or(0, |(last, _)| last + 1);
-        begun.insert(next, Instant::now());
-        next
+    /// Records the start of an operation. Returns its id, for [`Self::finish`].
+    pub fn start(&self) -> u64 {
+        let mut running = self.lock();
+        let id = running.last_key_value().map_or(0, |(last, _)| last + 1);
+        running.insert(id, Instant::now());
+        id
     }
 
-    /// It is over.
-    pub fn over(&self, begun: u64) {
-        self.lock().remove(&begun);
+    /// Records the end of an operation.
+    pub fn finish(&self, id: u64) {
+        self.lock().remove(&id);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
@@ -197,7 +199,7 @@ impl OldestAge {
 
 impl EncodeMetric for OldestAge {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let age = self.lock().first_key_value().map_or(0.0, |(_, begun)| begun.elapsed().as_secs_f64());
+        let age = self.lock().first_key_value().map_or(0.0, |(_, started)| started.elapsed().as_secs_f64());
         encoder.encode_gauge(&age)
     }
 
@@ -206,9 +208,9 @@ impl EncodeMetric for OldestAge {
     }
 }
 
-/// A counter for each label, which is there, at zero, before anything was counted: Prometheus sees no increase in a
-/// first sample.
-fn counted<T, L: Clone + Eq + std::hash::Hash>(
+/// Creates a counter at zero for each label. Prometheus sees no increase in the first sample of a counter, so each must exist
+/// before its first increment.
+fn counters<T, L: Clone + Eq + std::hash::Hash>(
     labels: impl IntoIterator<Item = T>,
     of: fn(T) -> L,
 ) -> Family<L, Counter> {
@@ -219,15 +221,15 @@ fn counted<T, L: Clone + Eq + std::hash::Hash>(
     family
 }
 
-/// Of requests for a web terminal: as of those of the console, and by what for.
+/// The reasons of `bastion_terminals_refused_total`.
 const TERMINAL_REFUSALS: [&str; 8] =
     ["unknown", "origin", "no_sign_in", "cookie", "cluster", "malformed", "not_ready", "missing"];
 
-/// Of consoles that want to follow a session for somebody: as of those requests, and by what for.
+/// The reasons of `bastion_follows_refused_total`.
 const FOLLOW_REFUSALS: [&str; 7] =
     ["unknown", "cluster", "not_the_console", "malformed", "forbidden", "missing", "full"];
 
-/// Of the console's answers that are errors: by who asks, by what for, and by what does not do its part.
+/// The reasons of `bastion_console_failures_total`.
 const CONSOLE_FAILURES: [&str; 18] = [
     "unknown",
     "origin",
@@ -249,13 +251,14 @@ const CONSOLE_FAILURES: [&str; 18] = [
     "recordings",
 ];
 
-const SNAPSHOTS: [&str; 4] = ["opened", "reset", "slow", "rights"];
+/// The causes of `bastion_console_snapshots_total`.
+const SNAPSHOT_CAUSES: [&str; 4] = ["opened", "reset", "slow", "rights"];
 
-/// Of sign-ins with browsers.
-const SIGN_INS: [&str; 6] = ["token", "oidc", "provider", "denied", "late", "claims"];
+/// The outcomes of `bastion_console_sign_ins_total`.
+const SIGN_IN_OUTCOMES: [&str; 6] = ["token", "oidc", "provider", "denied", "late", "claims"];
 
-/// Of sign-ins that are refused: by who signs in, by what for, and by the gateway's own state.
-const REFUSALS: [&str; 28] = [
+/// The reasons of `bastion_sign_ins_refused_total`.
+const SIGN_IN_REFUSALS: [&str; 28] = [
     "unknown_user",
     "disabled",
     "expired",
@@ -285,13 +288,20 @@ const REFUSALS: [&str; 28] = [
     "quota_unknown",
     "not_recorded",
 ];
-/// Why a channel that a target opens is refused: it waited too long for room, or too many were waiting.
+
+/// The reasons of `bastion_remote_opens_refused_total`.
 const REMOTE_OPEN_REFUSALS: [&str; 2] = ["waited", "queue_full"];
-const UNREACHABLE: [&str; 9] =
+
+/// The reasons of `bastion_targets_unreachable_total`.
+const UNREACHABLE_REASONS: [&str; 9] =
     ["name", "address", "slow", "no_ssh", "host_key", "algorithms", "credentials", "login", "ssh"];
+
+/// The causes of `bastion_recordings_failed_total`.
 const RECORDING_FAILURES: [&str; 9] =
     ["full", "denied", "not_found", "unreachable", "timeout", "slow", "no_store", "too_many", "error"];
-const AUDIT_CAUSES: [&str; 13] = [
+
+/// The causes of `bastion_audit_failures_total`.
+const AUDIT_FAILURES: [&str; 13] = [
     "unreachable",
     "timeout",
     "tls",
@@ -306,22 +316,27 @@ const AUDIT_CAUSES: [&str; 13] = [
     "error",
     "finalizer",
 ];
+
+/// The operations of `bastion_redis_failures_total`.
 const REDIS_OPERATIONS: [&str; 9] =
     ["show", "look", "order", "subscribe", "hot state", "forget", "begin sign-in", "signed in", "use code"];
+
+/// The kinds of `bastion_objects_unreadable_total`.
 const KINDS: [&str; 3] = ["BastionSession", "BastionTarget", "BastionUser"];
+
+/// The causes of `bastion_end_write_retries_total`.
 const RETRY_CAUSES: [&str; 7] = ["forbidden", "conflict", "invalid", "throttled", "error", "unreachable", "timeout"];
 
-/// All label sets of closed HTTP connections: every reason on every port.
 /// An HTTP port of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpPort {
-    /// Probes and metrics of each program.
+    /// The probes and metrics of each program.
     Probes,
     /// The console's page and API.
     Console,
     /// A gateway's web terminal.
     Terminal,
-    /// A gateway's port for consoles that observe sessions, over TLS.
+    /// A gateway's TLS port on which consoles observe sessions.
     Observers,
 }
 
@@ -343,21 +358,22 @@ impl HttpPort {
 /// The reasons of `bastion_http_connections_closed_total`.
 pub const HTTP_CLOSE_REASONS: [&str; 5] = ["all", "unfinished", "handshake", "header_timeout", "header_size"];
 
+/// Returns the label sets of closed HTTP connections: every reason on every port.
 fn http_labels() -> impl Iterator<Item = HttpLabels> {
     HttpPort::ALL
         .into_iter()
         .flat_map(|port| HTTP_CLOSE_REASONS.map(|reason| HttpLabels { port: port.label(), reason }))
 }
 
-/// From 2 ms to a minute.
+/// Creates a histogram of seconds, with buckets from 2 ms to 65 s.
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.002, 2.0, 16))
 }
 
-/// Each metric once: its field, its type as a user of Prometheus knows it, how it begins, and what it means.
+/// Defines each metric once: its field and Rust type, its Prometheus type and labels, its initial value, and its help text.
 macro_rules! metrics {
     ($($name:ident: $type:ty, $kind:literal, $new:expr, $help:literal;)*) => {
-        /// Every metric of the bastion. A program leaves at zero what it has no part in.
+        /// Every metric of the bastion. Metrics that a program does not use stay at zero.
         #[derive(Debug)]
         pub struct Metrics {
             $(#[doc = $help] pub $name: $type,)*
@@ -376,7 +392,7 @@ macro_rules! metrics {
                 registry
             }
 
-            /// Name, type and meaning of each metric, as `/metrics` has them.
+            /// Returns the name, type and help text of each metric.
             pub fn descriptions() -> Vec<(String, &'static str, &'static str)> {
                 vec![$((
                     format!("bastion_{}{}", stringify!($name), if $kind.starts_with("counter") { "_total" } else { "" }),
@@ -389,67 +405,67 @@ macro_rules! metrics {
 }
 
 metrics! {
-    build_info: Family<BuildLabels, Gauge>, "gauge by program, version", Family::default(), "One, for the program and version that runs.";
-    ready: Family<ProgramLabels, Gauge>, "gauge by program", Family::default(), "One while the program can do its work: `/readyz`. Zero until then, and while a gateway drains.";
+    build_info: Family<BuildLabels, Gauge>, "gauge by program, version", Family::default(), "The program and version that runs. The value is 1.";
+    ready: Family<ProgramLabels, Gauge>, "gauge by program", Family::default(), "1 while the program is ready, as on `/readyz`. 0 before that, and while a gateway drains.";
     connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
-    connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(["all", "address", "proxy_header"], |reason| RefusalLabels { reason }), "Connections turned away because too many had no session yet, in all or from their address, or because a load balancer did not say where they come from.";
-    http_connections_closed: Family<HttpLabels, Counter>, "counter by port and reason", counted(http_labels(), |labels| labels), "HTTP connections closed by a limit: the one that was idle longest on a port with too many (all); the oldest without a complete request header where too many have none (unfinished); one whose TLS handshake failed or took too long (handshake); one whose request header took too long (header_timeout) or was too long (header_size).";
-    sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused; each key that a client offers in vain counts.";
-    targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counted(UNREACHABLE, |reason| UnreachableLabels { reason }), "Connections to targets that could not be made or signed in.";
-    remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels opened by a target (`ssh -R`, `ssh -A`) that were refused: no room within 30 s (waited), or too many waiting (queue_full).";
-    legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Key exchanges that came to an algorithm that only some targets ask for; one may count several.";
-    terminals_open: Gauge, "gauge", Gauge::default(), "Web terminals that are open, with a session or about to have one.";
-    terminals_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(TERMINAL_REFUSALS, |reason| RefusalLabels { reason }), "Requests for a web terminal that were answered with an error; who may have no session is counted with the sign-ins.";
-    followers: Gauge, "gauge", Gauge::default(), "People who follow sessions that this gateway carries.";
-    followers_skipped: Counter, "counter", Counter::default(), "Times that somebody who follows a session could not keep up with a terminal, and some of its output was left out.";
-    follows_refused: Family<RefusalLabels, Counter>, "counter by reason", counted(FOLLOW_REFUSALS, |reason| RefusalLabels { reason }), "Requests of consoles to follow a session that were answered with an error.";
-    menus_open: Gauge, "gauge", Gauge::default(), "Connections that have signed in and have yet to choose a target.";
-    menus: Family<MenuLabels, Counter>, "counter by outcome", Family::default(), "Connections that had a target to choose, by what came of it.";
+    connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(["all", "address", "proxy_header"], |reason| RefusalLabels { reason }), "TCP connections refused. Too many connections had no session yet, together (all) or from one address (address), or the PROXY protocol header was missing or invalid (proxy_header).";
+    http_connections_closed: Family<HttpLabels, Counter>, "counter by port and reason", counters(http_labels(), |labels| labels), "HTTP connections closed by a limit. The port had too many, and this one was idle longest (all); too many had no complete request header, and this one was the oldest (unfinished); its TLS handshake failed or timed out (handshake); its request header timed out (header_timeout) or was too large (header_size).";
+    sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(SIGN_IN_REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused. Each refused key of a client counts.";
+    targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counters(UNREACHABLE_REASONS, |reason| UnreachableLabels { reason }), "Connections to targets that failed, or failed to sign in.";
+    remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels from targets (`ssh -R`, `ssh -A`) that were refused. No channel became free within 30 s (waited), or too many were waiting (queue_full).";
+    legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Legacy algorithms that were negotiated with targets. One key exchange may count several.";
+    terminals_open: Gauge, "gauge", Gauge::default(), "Open web terminals, with or without a session yet.";
+    terminals_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(TERMINAL_REFUSALS, |reason| RefusalLabels { reason }), "Requests for a web terminal that got an error. A user without access is counted in `bastion_sign_ins_refused_total`.";
+    followers: Gauge, "gauge", Gauge::default(), "Users who observe sessions of this gateway.";
+    followers_skipped: Counter, "counter", Counter::default(), "Times that terminal output was skipped for an observer that was too slow.";
+    follows_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(FOLLOW_REFUSALS, |reason| RefusalLabels { reason }), "Requests of consoles to observe a session that got an error.";
+    menus_open: Gauge, "gauge", Gauge::default(), "Connections whose user is in the menu, before choosing a target.";
+    menus: Family<MenuLabels, Counter>, "counter by outcome", Family::default(), "Connections that went through the menu, by outcome.";
     sessions_active: Gauge, "gauge", Gauge::default(), "Sessions that this gateway carries.";
     sessions_started: Counter, "counter", Counter::default(), "Sessions that this gateway has started.";
-    sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", counted(Reason::ALL, EndLabels::of), "Ends that this program has written.";
+    sessions_ended: Family<EndLabels, Counter>, "counter by phase, reason", counters(Reason::ALL, EndLabels::of), "Ends of sessions that this program has written.";
     session_in_bytes: Counter, "counter", Counter::default(), "Bytes from users to targets.";
     session_out_bytes: Counter, "counter", Counter::default(), "Bytes from targets to users.";
-    late_ends_refused: Counter, "counter", Counter::default(), "Ends that came after another writer's.";
+    late_ends_refused: Counter, "counter", Counter::default(), "Ends that were not written because another program had written one before.";
     unwritten_ends: Gauge, "gauge", Gauge::default(), "Ends that are not yet written.";
-    oldest_unwritten_end_seconds: OldestAge, "gauge", OldestAge::default(), "Seconds since the oldest of the ends that are not yet written; zero without one.";
-    end_write_retries: Family<RetryLabels, Counter>, "counter by cause", counted(RETRY_CAUSES, |cause| RetryLabels { cause }), "Attempts to write an end that failed.";
-    end_written_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being written.";
-    end_seen_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end to its being seen by this gateway's own watch.";
-    events_dropped: Counter, "counter", Counter::default(), "Events that were not published.";
+    oldest_unwritten_end_seconds: OldestAge, "gauge", OldestAge::default(), "Seconds since the oldest end that is not yet written. 0 if there is none.";
+    end_write_retries: Family<RetryLabels, Counter>, "counter by cause", counters(RETRY_CAUSES, |cause| RetryLabels { cause }), "Attempts to write an end that failed.";
+    end_written_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end until it was written.";
+    end_seen_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end until this gateway's own watch showed it.";
+    events_dropped: Counter, "counter", Counter::default(), "Kubernetes Events that were not published.";
     watch_interruptions: Counter, "counter", Counter::default(), "Interruptions of watches.";
-    objects_unreadable: Family<KindLabels, Counter>, "counter by kind", counted(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Objects that this program could not read and left out; each version of an object counts once.";
+    objects_unreadable: Family<KindLabels, Counter>, "counter by kind", counters(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Objects that this program could not read and ignored. Each version of an object counts once.";
     lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
     instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";
     instances_declared_lost: Counter, "counter", Counter::default(), "Gateway instances that this controller declared lost.";
-    sweeps: Counter, "counter", Counter::default(), "Times that this controller began to end the sessions of a lost instance that were left.";
-    fences: Counter, "counter", Counter::default(), "Times that this gateway was cut off from the API server and Redis and ended its sessions.";
-    vouchers: Counter, "counter", Counter::default(), "Times that this controller vouched for a gateway that only Redis could hear.";
+    sweeps: Counter, "counter", Counter::default(), "Times that this controller started to end the sessions of a lost instance.";
+    fences: Counter, "counter", Counter::default(), "Times that this gateway reached neither the API server nor Redis and ended its sessions.";
+    vouchers: Counter, "counter", Counter::default(), "Times that this controller vouched on the Lease for a gateway whose heartbeats came only through Redis.";
     orders_sent: Counter, "counter", Counter::default(), "Orders to end a session that this controller sent through Redis.";
-    redis_failures: Family<RedisLabels, Counter>, "counter by operation", counted(REDIS_OPERATIONS, |operation| RedisLabels { operation }), "Requests that Redis refused or did not answer.";
-    recordings_started: Counter, "counter", Counter::default(), "Recordings that this gateway has begun.";
-    recordings_failed: Family<RecordingLabels, Counter>, "counter by cause", counted(RECORDING_FAILURES, |cause| RecordingLabels { cause }), "Recordings that could not be begun or failed; what is required then ends the session.";
-    recording_bytes: Counter, "counter", Counter::default(), "Bytes of recordings that were stored.";
-    recording_put_seconds: Histogram, "histogram", seconds(), "Seconds that the store of recordings took for one piece.";
-    leader: Gauge, "gauge", Gauge::default(), "One where this controller leads: it alone writes to the audit database and deletes what is on record.";
-    observing: Gauge, "gauge", Gauge::default(), "One where this controller can tell which gateways are alive: its own heartbeat comes back through its watch.";
+    redis_failures: Family<RedisLabels, Counter>, "counter by operation", counters(REDIS_OPERATIONS, |operation| RedisLabels { operation }), "Requests to Redis that failed or timed out.";
+    recordings_started: Counter, "counter", Counter::default(), "Recordings that this gateway has started.";
+    recordings_failed: Family<RecordingLabels, Counter>, "counter by cause", counters(RECORDING_FAILURES, |cause| RecordingLabels { cause }), "Recordings that failed. If the target requires a recording, the session ends.";
+    recording_bytes: Counter, "counter", Counter::default(), "Bytes of recordings that this gateway has stored.";
+    recording_put_seconds: Histogram, "histogram", seconds(), "Seconds that the store took for one segment of a recording.";
+    leader: Gauge, "gauge", Gauge::default(), "1 on the leading controller. Only it writes to the audit database and deletes finished sessions.";
+    observing: Gauge, "gauge", Gauge::default(), "1 while this controller can detect lost gateways: its own heartbeat comes back through its watch.";
     session_objects: Family<PhaseLabels, Gauge>, "gauge by phase", Family::default(), "BastionSession objects in the cluster, as this controller sees them.";
-    reconcile_failures: Counter, "counter", Counter::default(), "Sessions that a controller could not see to, and tried again.";
-    sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that were deleted.";
-    quota_count_failures: Counter, "counter", Counter::default(), "Attempts of this controller to count the sessions for a quota without a count that failed.";
+    reconcile_failures: Counter, "counter", Counter::default(), "Reconciliations of sessions that failed and are retried.";
+    sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that this controller has deleted.";
+    quota_count_failures: Counter, "counter", Counter::default(), "Failed attempts of this controller to set the initial count of the sessions' ResourceQuota.";
     audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
-    audit_failures: Family<AuditLabels, Counter>, "counter by cause", counted(AUDIT_CAUSES, |cause| AuditLabels { cause }), "Batches that the audit database did not take, looks at it in vain, and finalizers that could not be taken off.";
-    audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database or to be let go; zero where another controller leads.";
-    audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database; zero without one, and where another controller leads.";
-    console_failures: Family<ConsoleLabels, Counter>, "counter by reason", counted(CONSOLE_FAILURES, |reason| ConsoleLabels { reason }), "Requests to the console that got an error.";
-    console_sign_ins: Family<SignInLabels, Counter>, "counter by outcome", counted(SIGN_INS, |outcome| SignInLabels { outcome }), "Sign-ins with browsers: by token or oidc; with the provider in vain because it did not do its part (provider), said no (denied), took too long (late) or named nobody whom the cluster could know (claims).";
-    console_pages: Gauge, "gauge", Gauge::default(), "Pages of the console's live feed that are open.";
-    console_snapshots: Family<SnapshotLabels, Counter>, "counter by cause", counted(SNAPSHOTS, |cause| SnapshotLabels { cause }), "Snapshots that pages were given: opened, after an interruption of the watch (reset), too late for what came (slow), or because the person's rights have changed (rights).";
-    audit_restores: Counter, "counter", Counter::default(), "Times that the audit database turned out to be an older copy of itself, and all sessions were recorded anew.";
+    audit_failures: Family<AuditLabels, Counter>, "counter by cause", counters(AUDIT_FAILURES, |cause| AuditLabels { cause }), "Failed writes and reads of the audit database, and finalizers that could not be removed.";
+    audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database, or for the removal of their finalizer. 0 if another controller leads.";
+    audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database. 0 if there is none, or if another controller leads.";
+    console_failures: Family<ConsoleLabels, Counter>, "counter by reason", counters(CONSOLE_FAILURES, |reason| ConsoleLabels { reason }), "Requests to the console that got an error.";
+    console_sign_ins: Family<SignInLabels, Counter>, "counter by outcome", counters(SIGN_IN_OUTCOMES, |outcome| SignInLabels { outcome }), "Sign-ins with a browser. They succeeded with a token (token) or the OpenID Connect provider (oidc), or the provider failed (provider), refused (denied) or was too slow (late), or its claims named no Kubernetes user (claims).";
+    console_pages: Gauge, "gauge", Gauge::default(), "Open pages of the console's live feed.";
+    console_snapshots: Family<SnapshotLabels, Counter>, "counter by cause", counters(SNAPSHOT_CAUSES, |cause| SnapshotLabels { cause }), "Full snapshots that were sent to pages. The page was opened (opened), the watch was interrupted (reset), the page was too slow (slow), or the user's rights changed (rights).";
+    audit_restores: Counter, "counter", Counter::default(), "Times that the audit database was found restored from an older backup, and all sessions were written again.";
 }
 
 impl Metrics {
-    /// All metrics in the text format of OpenMetrics.
+    /// Returns all metrics in the OpenMetrics text format.
     ///
     /// # Errors
     /// When a metric cannot be formatted.
@@ -465,7 +481,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_every_metric_that_is_described() {
+    fn the_page_has_every_described_metric() {
         METRICS.build_info.get_or_create(&BuildLabels { program: "gateway", version: "0.1.0" }).set(1);
         METRICS.ready.get_or_create(&ProgramLabels { program: "gateway" }).set(1);
         METRICS.session_objects.get_or_create(&PhaseLabels { phase: "Active" }).set(1);
@@ -483,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_counted_is_there_at_zero() {
+    fn counters_start_at_zero() {
         let page = Metrics::default().encode().unwrap();
         for sample in [
             r#"bastion_sessions_ended_total{phase="Timeout",reason="Stale"} 0"#,

@@ -1,4 +1,4 @@
-//! Writes docs/reference.md: every resource field, reason, flag and metric, from the code itself.
+//! Generates docs/reference.md from the code: every resource field, reason, flag and metric.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 
-/// `make generate` sets GENERATE, and the file is written.
+/// Writes the file instead if `GENERATE` is set, as `make generate` does.
 #[test]
 fn docs_reference_is_up_to_date() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md");
@@ -100,18 +100,17 @@ fn kind(field: &JSONSchemaProps) -> String {
     }
 }
 
-/// Whether a rule reads the string as a time.
+/// Returns whether a CEL rule reads the string as a time.
 fn is_time(field: &JSONSchemaProps) -> bool {
     field.x_kubernetes_validations.iter().flatten().any(|rule| rule.rule.contains("timestamp(self)"))
 }
 
-/// What the API server says to those who break a rule of the schema.
+/// Writes the messages of a schema's CEL rules.
 fn rules(out: &mut String, schema: &JSONSchemaProps) {
     let mut messages = Vec::new();
     collect(schema, &mut messages);
     if !messages.is_empty() {
-        writeln!(out, "The API server refuses, beside wrong types and lengths, what breaks one of these rules:\n")
-            .unwrap();
+        writeln!(out, "Besides types and lengths, the API server checks these rules:\n").unwrap();
         for message in messages {
             writeln!(out, "- {message}").unwrap();
         }
@@ -135,7 +134,7 @@ fn collect(schema: &JSONSchemaProps, messages: &mut Vec<String>) {
 fn reasons(out: &mut String) {
     writeln!(
         out,
-        "## Reasons\n\nWhy a session ended: `status.reason`, the reason of its Event, and a label of the metrics.\n"
+        "## Reasons\n\nThe reason of a session's end is in `status.reason`, in its Event, and in a label of the metrics.\n"
     )
     .unwrap();
     writeln!(out, "| Reason | Phase | Meaning |\n|---|---|---|").unwrap();
@@ -163,7 +162,7 @@ fn commands_of(out: &mut String, program: &str, command: clap::Command) {
 
 fn metrics(out: &mut String) {
     writeln!(out,
-        "## Metrics\n\nOn `/metrics` of each program, in the OpenMetrics text format. A program leaves at zero what it has no part in.\n"
+        "## Metrics\n\nOn `/metrics` of each program, in the OpenMetrics text format. Metrics that a program does not use stay at zero.\n"
     ).unwrap();
     writeln!(out, "| Metric | Type | Meaning |\n|---|---|---|").unwrap();
     for (name, kind, help) in Metrics::descriptions() {

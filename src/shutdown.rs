@@ -1,11 +1,11 @@
-//! Stopping in an orderly way: SIGTERM or SIGINT cancels a token that every task listens to.
+//! Graceful shutdown: SIGTERM or SIGINT cancels a token that every task awaits.
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// A token that the first SIGTERM or SIGINT cancels.
+/// Returns a token that the first SIGTERM or SIGINT cancels.
 ///
 /// # Errors
 /// When the signal handlers cannot be installed.

@@ -1,4 +1,4 @@
-//! Logging: one line an event on standard error, as text for people or as JSON for machines.
+//! Logging: each event is one line on standard error, as text for people or as JSON for machines.
 
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Write as _};
@@ -12,24 +12,24 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::text::{is_unseen, printable};
+use crate::text::{is_invisible, printable};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object on each line, for machines.
     Json,
 }
 
-/// What users do is logged, whatever else is not, unless somebody names it.
-const AUDIT: &str = "audit=info";
+/// The filter of the audit log. It is on at every log level, unless the filter names the target `audit`.
+const AUDIT_FILTER: &str = "audit=info";
 
 /// The shortest time between two lines of a [`LogLimiter`].
 const MIN_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Counts events of which at most one a minute is logged, so that a flood of them does not flood the log.
+/// Limits the log lines of frequent events to one a minute, and counts the events between two lines.
 #[derive(Debug, Default)]
 pub struct LogLimiter {
     unlogged: u64,
@@ -37,7 +37,7 @@ pub struct LogLimiter {
 }
 
 impl LogLimiter {
-    /// Counts an event. Returns how many there were since the last line, if it is time for another.
+    /// Counts an event. If a line is due, returns the number of events since the last line.
     pub fn count(&mut self, now: Instant) -> Option<u64> {
         self.unlogged += 1;
         if self.logged.is_some_and(|logged| now.duration_since(logged) < MIN_LOG_INTERVAL) {
@@ -53,12 +53,12 @@ impl LogLimiter {
 /// # Errors
 /// When the filter cannot be parsed or logging was started before.
 pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(format!("{AUDIT},{filter}"))?;
+    let filter = EnvFilter::try_new(format!("{AUDIT_FILTER},{filter}"))?;
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     let started = match format {
         LogFormat::Text => log.fmt_fields(PrintableFields).try_init(),
-        LogFormat::Json => log.json().with_writer(|| JsonWriter(io::stderr())).try_init(),
+        LogFormat::Json => log.json().with_span_list(false).with_writer(|| JsonWriter(io::stderr())).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
@@ -83,7 +83,7 @@ struct Line<'writer> {
 
 impl Visit for Line<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        // Records of the crate `log` hold their file and line there; `tracing-subscriber`'s own format omits them too.
+        // Records of the crate `log` keep their file and line in these fields. tracing-subscriber's own format omits them too.
         if field.name().starts_with("log.") {
             return;
         }
@@ -97,13 +97,13 @@ impl Visit for Line<'_> {
     }
 }
 
-/// Writes JSON text with the characters escaped that could steer a terminal or mislead its reader. `serde_json` escapes
-/// control characters below U+0020 only; in JSON text the others can only stand in strings, where an escape means the same.
+/// Writes JSON text and escapes the characters that could control a terminal or mislead its reader. `serde_json` escapes only
+/// control characters below U+0020. The others can occur only in JSON strings, where an escape means the same.
 struct JsonWriter<W>(W);
 
 impl<W: io::Write> io::Write for JsonWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // An event's line comes in one piece, so no character is cut.
+        // Each event is written in one call, so no character is cut.
         self.0.write_all(escape(&String::from_utf8_lossy(bytes)).as_bytes())?;
         Ok(bytes.len())
     }
@@ -113,9 +113,9 @@ impl<W: io::Write> io::Write for JsonWriter<W> {
     }
 }
 
-/// Returns JSON text with each unseen character as `\u` and four digits of each of its UTF-16 units, as RFC 8259 has it.
+/// Returns JSON text with each invisible character as `\u` escapes of its UTF-16 code units (RFC 8259, section 7).
 fn escape(json: &str) -> Cow<'_, str> {
-    let is_escaped = |c: char| c >= '\u{7f}' && is_unseen(c);
+    let is_escaped = |c: char| c >= '\u{7f}' && is_invisible(c);
     if !json.contains(is_escaped) {
         return json.into();
     }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_forges_no_line_and_steers_no_terminal() {
+    fn untrusted_text_forges_no_line_and_controls_no_terminal() {
         let written = Log::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -177,18 +177,22 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_steers_no_terminal_in_json_and_is_not_lost() {
+    fn untrusted_text_in_json_controls_no_terminal_and_is_kept() {
         let written = Log::default();
         let writer = written.clone();
-        let subscriber =
-            tracing_subscriber::fmt().json().with_writer(move || JsonWriter(writer.clone())).without_time().finish();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_span_list(false)
+            .with_writer(move || JsonWriter(writer.clone()))
+            .without_time()
+            .finish();
         let evil = "\u{1b}[2J\u{7f}\u{9b}2J\n\u{202e}txt\u{2066}\u{fffe}\u{ffff}\u{e0041} 数据库 \u{1f600} \\\"";
         tracing::subscriber::with_default(subscriber, || {
             tracing::info_span!("session", user = evil).in_scope(|| tracing::info!(shown = %evil, "{evil}"));
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let line = text.strip_suffix('\n').unwrap();
-        let raw = |c: char| is_unseen(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
+        let raw = |c: char| is_invisible(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
         assert!(!line.contains(raw), "{line:?}");
         assert!(line.contains("数据库 \u{1f600}"), "{line}");
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_logged_in_a_line_a_minute() {
+    fn a_flood_of_events_is_logged_once_a_minute() {
         let (mut limiter, start) = (LogLimiter::default(), Instant::now());
         assert_eq!(limiter.count(start), Some(1));
         assert_eq!(limiter.count(start + Duration::from_secs(1)), None);

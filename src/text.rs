@@ -1,14 +1,14 @@
 //! Makes untrusted text safe for terminals, log lines and table cells.
 
-/// Returns the text as one line without anything that could control a terminal or mislead its reader: white space of every
-/// kind becomes a space, and control characters (C0, DEL, C1) and characters that cannot be seen are removed.
+/// Returns the text as one line that cannot control a terminal or mislead its reader. Each white-space character becomes a
+/// space. Control characters (C0, DEL, C1) and invisible characters are removed.
 pub fn printable(text: &str) -> String {
     let printable: String =
-        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !is_unseen(*c)).collect();
+        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !is_invisible(*c)).collect();
     printable.trim().to_owned()
 }
 
-/// Returns the text as [`printable`] does, cut to at most `max` characters, which is how the API server counts.
+/// Returns the text as [`printable`] does, cut to at most `max` characters. The API server counts lengths in characters too.
 pub fn printable_up_to(text: &str, max: usize) -> String {
     let mut printable = printable(text);
     if let Some((at, _)) = printable.char_indices().nth(max) {
@@ -17,9 +17,9 @@ pub fn printable_up_to(text: &str, max: usize) -> String {
     printable
 }
 
-/// Whether the character is a control character, or a format character of Unicode that takes no room: a mark or an
-/// override of the direction of writing, a joiner, a variation selector, a tag, a noncharacter.
-pub fn is_unseen(c: char) -> bool {
+/// Returns whether the character is invisible: a control character, or a Unicode character without width, such as a
+/// bidirectional override, a joiner, a variation selector, a tag or a noncharacter.
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{ffff}'
@@ -42,13 +42,13 @@ mod tests {
     #[case::clipboard("\u{1b}]52;c;cm0gLXJmIC8=\u{7}x", "]52;c;cm0gLXJmIC8=x")]
     #[case::deleted("a\u{7f}b\0c", "abc")]
     #[case::overrides("user\u{202e}txt.exe\u{2066}", "usertxt.exe")]
-    #[case::unseen("a\u{200b}b\u{feff}c", "abc")]
+    #[case::invisible("a\u{200b}b\u{feff}c", "abc")]
     #[case::chinese("数据库 主库", "数据库 主库")]
-    fn what_could_steer_a_terminal_is_removed(#[case] text: &str, #[case] expected: &str) {
+    fn characters_that_control_a_terminal_are_removed(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(printable(text), expected);
     }
 
-    /// The characters that YAML 1.1 allows, section 5.1. kubectl reads every object as YAML to print it as YAML.
+    /// Returns whether YAML 1.1 allows the character (section 5.1). kubectl parses every object as YAML to print it as YAML.
     fn is_printable_in_yaml(c: char) -> bool {
         matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}'
             | '\u{10000}'..)
@@ -73,9 +73,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_steers(text in any::<String>()) {
+        fn printable_text_has_no_invisible_character(text in any::<String>()) {
             let printable = printable(&text);
-            prop_assert!(!printable.chars().any(is_unseen), "{printable:?}");
+            prop_assert!(!printable.chars().any(is_invisible), "{printable:?}");
             prop_assert_eq!(super::printable(&printable), printable);
         }
     }

@@ -226,7 +226,7 @@ fn break_redis(world: &mut World, step: Step) {
         Step::SetRedisBack => {
             redis.set_clock_back();
             for controller in controllers {
-                controller.observer.shift_stamps(redis::set_back);
+                controller.observer.shift_redis_stamps(redis::set_back);
             }
         }
         _ => {}

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bastion_operator::lifecycle::{
-    Action, FailureDetector, HEARTBEAT_EVERY, LeaseSeen, RENEW_TIMEOUT, Situation, decide,
+    Action, FailureDetector, HEARTBEAT_INTERVAL, ObservedLease, RENEW_TIMEOUT, Situation, decide,
 };
 use jiff::Timestamp;
 
@@ -202,7 +202,7 @@ impl Controller {
         let there = |g: &usize| leases[*g].is_some();
         if std::mem::take(&mut self.lists) {
             let names = (0..leases.len()).filter(there).map(|g| objects::name(g).to_owned()).collect();
-            let gone = if rules.lists_tell_what_is_gone { self.observer.listed(&names, now) } else { vec![] };
+            let gone = if rules.lists_tell_what_is_gone { self.observer.leases_listed(&names, now) } else { vec![] };
             self.untold = (0..leases.len()).filter(|g| !there(g) && !rules.lists_tell_what_is_gone).collect();
             return gone.iter().filter_map(|name| objects::index(name)).collect();
         }
@@ -210,7 +210,7 @@ impl Controller {
         let gone = |g: &usize| !there(g) && self.views[*g].lease.is_some() && !self.untold.contains(g);
         let gone: Vec<_> = (0..leases.len()).filter(gone).collect();
         for g in &gone {
-            self.observer.lease_gone(objects::name(*g), now);
+            self.observer.lease_deleted(objects::name(*g), now);
         }
         gone
     }
@@ -226,7 +226,7 @@ impl Controller {
     /// Lets its clock move on.
     fn age(&mut self, passed: u8) {
         self.observer.shift(moved_by(passed));
-        self.observer.shift_stamps(redis::a_second_older);
+        self.observer.shift_redis_stamps(redis::a_second_older);
         self.beat.due_in = self.beat.due_in.saturating_sub(passed);
         for view in &mut self.views {
             view.look_in = view.look_in.map(|at| at.saturating_sub(passed));
@@ -306,7 +306,7 @@ fn beat(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
     } else if beat.due_in > 0 {
         return;
     }
-    beat.due_in = seconds(HEARTBEAT_EVERY);
+    beat.due_in = seconds(HEARTBEAT_INTERVAL);
     let trouble = troubles.beat(c);
     if !reaches || matches!(trouble, Some(Trouble::RequestLost | Trouble::Late(_))) {
         beat.timeout_in = rules.heartbeat_timeout;
@@ -332,19 +332,19 @@ fn follow(world: &mut World, c: usize, rules: &Rules) {
     let controller = &mut controllers[c];
     let now = *NOW + if controller.beat.after_a_timeout { A_MOMENT } else { Duration::ZERO };
     if !rules.controllers_doubt_themselves {
-        controller.observer.heartbeat(now);
+        controller.observer.observe_own_heartbeat(now);
     }
     if !controller.sees(api.up) {
         return;
     }
     if std::mem::take(&mut controller.beat.unseen) {
-        controller.observer.heartbeat(now);
+        controller.observer.observe_own_heartbeat(now);
     }
     for (g, lease) in api.leases.iter().enumerate() {
         let view = &mut controller.views[g];
         let Some(lease) = lease.filter(|lease| controller.lists || view.lease != Some(*lease)) else { continue };
         view.lease = Some(lease);
-        if controller.observer.lease(objects::name(g), seen(lease, g, !api.pods.is_empty()), now)
+        if controller.observer.observe_lease(objects::name(g), seen(lease, g, !api.pods.is_empty()), now)
             && rules.others_sweep_too
         {
             view.look_in = Some(0);
@@ -366,21 +366,21 @@ fn follow_pods(controller: &mut Controller, pods: &[Pod], rules: &Rules) {
     for (g, pod) in pods.iter().enumerate() {
         let (known, name) = (std::mem::replace(&mut controller.views[g].pod, *pod), objects::pod(g));
         match there(pod) {
-            true if known != *pod => controller.observer.pods().changed(name, objects::container(*pod)),
-            false if known != *pod => controller.observer.pods().gone(name),
+            true if known != *pod => controller.observer.pods().update(name, objects::container(*pod)),
+            false if known != *pod => controller.observer.pods().remove(name),
             _ => {}
         }
     }
     if !pods.is_empty() && std::mem::take(&mut controller.lists_pods) {
         let listed = pods.iter().enumerate().filter(|(_, pod)| there(pod));
         let listed = listed.map(|(g, pod)| (objects::pod(g).to_owned(), objects::container(*pod)));
-        controller.observer.pods().list(listed.collect());
+        controller.observer.pods().replace_all(listed.collect());
     }
 }
 
 /// What the watch shows of the Lease of gateway `g`.
-fn seen(lease: Lease, g: usize, with_pod: bool) -> LeaseSeen {
-    LeaseSeen {
+fn seen(lease: Lease, g: usize, with_pod: bool) -> ObservedLease {
+    ObservedLease {
         resource_version: lease.version.to_string(),
         renewed: None,
         acquired: objects::acquired().filter(|_| with_pod),
@@ -405,10 +405,10 @@ fn attend(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Ru
     }
     view.look_in = None;
     let instance = controller.observer.state(objects::name(g), *NOW, !view.ended);
-    let situation = Situation { instance, asked_for: Duration::ZERO, retention: None, now: Timestamp::UNIX_EPOCH };
+    let situation = Situation { instance, requested_for: Duration::ZERO, retention: None, now: Timestamp::UNIX_EPOCH };
     match decide(objects::session(g, view.ended), &situation) {
-        Action::Wait | Action::Prune => {}
-        Action::LookAgain(after) | Action::Order(_, after) => view.look_in = Some(seconds(after)),
+        Action::Wait | Action::Delete => {}
+        Action::RequeueAfter(after) | Action::Order(_, after) => view.look_in = Some(seconds(after)),
         Action::End(_) => end(world, c, g, troubles, rules),
     }
 }
@@ -445,7 +445,7 @@ fn judge(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
         judge.timeout_in -= 1;
         if judge.timeout_in > 0 {
             if rules.waiting_is_no_pause {
-                controller.observer.awake(now);
+                controller.observer.tick(now);
             }
             return;
         }
@@ -466,10 +466,10 @@ fn look(world: &mut World, c: usize, now: Instant, rules: &Rules) {
     let World { api, gateways, controllers, .. } = world;
     let controller = &mut controllers[c];
     if !rules.controllers_doubt_themselves {
-        controller.observer.heartbeat(now);
+        controller.observer.observe_own_heartbeat(now);
     }
     let suspects = controller.observer.suspects(now);
-    let named = |suspect: bastion_operator::lifecycle::Suspect| {
+    let named = |suspect: bastion_operator::lifecycle::LeaseVersion| {
         let version = suspect.resource_version.and_then(|version| version.parse().ok());
         Some((objects::index(&suspect.instance)?, version))
     };
@@ -510,11 +510,11 @@ fn declare_lost(
     }
     match swap {
         Swap::Won => {
-            controller.observer.declared_lost(objects::name(g), *NOW);
+            controller.observer.mark_lost(objects::name(g), *NOW);
             controller.views[g].declared = true;
             controller.views[g].look_in = Some(0);
         }
-        Swap::NobodyToSweep => controller.observer.forget(objects::name(g)),
+        Swap::NobodyToSweep => controller.observer.remove(objects::name(g)),
         Swap::Refused => {}
     }
     true

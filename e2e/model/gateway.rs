@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bastion_operator::lifecycle::{Fence, RENEW_EVERY, RENEW_RETRY, RENEW_TIMEOUT, SHOW_EVERY};
+use bastion_operator::lifecycle::{Fence, REDIS_HEARTBEAT_INTERVAL, RENEW_INTERVAL, RENEW_RETRY_DELAY, RENEW_TIMEOUT};
 use bastion_operator::redis::REDIS_TIMEOUT;
 
 use crate::rules::{Rules, seconds};
@@ -84,7 +84,7 @@ impl Gateway {
             known: 0,
             late: None,
             session: Session::Live,
-            renew_in: seconds(RENEW_EVERY),
+            renew_in: seconds(RENEW_INTERVAL),
             timeout_in: 0,
             unheard: 0,
             silent: 0,
@@ -126,7 +126,7 @@ impl Gateway {
         if self.timeout_in > 0 {
             self.timeout_in = self.timeout_in.saturating_sub(passed);
             if self.timeout_in == 0 {
-                self.renew_in = seconds(RENEW_RETRY);
+                self.renew_in = seconds(RENEW_RETRY_DELAY);
             }
             return false;
         }
@@ -173,12 +173,12 @@ fn show(world: &mut World, g: usize, trouble: Option<Trouble>, rules: &Rules) {
     }
     if reaches {
         redis.set_now(g);
-        sign.due_in = seconds(SHOW_EVERY);
-        sign.fence.shown(*NOW + Duration::from_secs(rules.fence_falls_later.into()));
+        sign.due_in = seconds(REDIS_HEARTBEAT_INTERVAL);
+        sign.fence.heartbeat_sent(*NOW + Duration::from_secs(rules.fence_falls_later.into()));
         sign.unshown = 0;
         sign.paused = false;
     } else {
-        sign.due_in = seconds(REDIS_TIMEOUT + RENEW_RETRY);
+        sign.due_in = seconds(REDIS_TIMEOUT + RENEW_RETRY_DELAY);
     }
 }
 
@@ -267,10 +267,10 @@ fn answered(world: &mut World, g: usize, version: Option<u8>, trouble: Option<Tr
     }
     if let Some(version) = version {
         if let Some(sign) = &mut gateway.sign {
-            sign.fence.shown(*NOW + Duration::from_secs(rules.fence_falls_later.into()));
+            sign.fence.heartbeat_sent(*NOW + Duration::from_secs(rules.fence_falls_later.into()));
         }
         gateway.known = version;
-        gateway.renew_in = seconds(RENEW_EVERY);
+        gateway.renew_in = seconds(RENEW_INTERVAL);
         gateway.unheard = 0;
         if gateway.declared {
             world.breaks(Promise::KnowsItsLoss);

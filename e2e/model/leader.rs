@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bastion_operator::lifecycle::{CAMPAIGN_EVERY, Election, Move, RENEW_TIMEOUT};
+use bastion_operator::lifecycle::{Election, ElectionStep, LEADER_RETRY_PERIOD, RENEW_TIMEOUT};
 use stateright::{Model, Property};
 
 use crate::rules::seconds;
@@ -169,7 +169,7 @@ impl Candidate {
     fn rest(&mut self, rules: &Rules) {
         let longer = Duration::from_secs(rules.leads_longer.into());
         self.leading = self.election.leads_until(*NOW).map(|until| until + longer);
-        self.doing = Doing::Sleeping(seconds(CAMPAIGN_EVERY));
+        self.doing = Doing::Sleeping(seconds(LEADER_RETRY_PERIOD));
     }
 }
 
@@ -245,8 +245,8 @@ impl State {
         let holder = lease.holder.map_or("", |holder| IDS[holder]);
         let candidate = &mut self.candidates[c];
         candidate.seen = Some(lease.version);
-        if candidate.election.see(holder, &lease.version.to_string(), *NOW) == Move::Wait {
-            candidate.election.beaten();
+        if candidate.election.observe(holder, &lease.version.to_string(), *NOW) == ElectionStep::Wait {
+            candidate.election.claim_failed();
             candidate.rest(rules);
             return;
         }
@@ -264,9 +264,9 @@ impl State {
             return;
         }
         if won {
-            candidate.election.claimed(*NOW);
+            candidate.election.claim_succeeded(*NOW);
         } else {
-            candidate.election.beaten();
+            candidate.election.claim_failed();
         }
         candidate.rest(rules);
     }

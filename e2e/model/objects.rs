@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use bastion_operator::api::BastionSession;
-use bastion_operator::lifecycle::Container;
+use bastion_operator::lifecycle::GatewayContainer;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -33,12 +33,12 @@ pub fn acquired() -> Option<Timestamp> {
 }
 
 /// What a Pod tells of its container.
-pub fn container(pod: Pod) -> Container {
-    let since = |second| Timestamp::from_second(second).map_or(Container::Unknown, Container::NothingBefore);
+pub fn container(pod: Pod) -> GatewayContainer {
+    let since = |second| Timestamp::from_second(second).map_or(GatewayContainer::Unknown, GatewayContainer::DeadBefore);
     match pod {
         Pod::Runs => since(0),
         Pod::Ended => since(2),
-        Pod::Gone => Container::Over,
+        Pod::Gone => GatewayContainer::Terminated,
     }
 }
 

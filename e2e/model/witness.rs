@@ -1,6 +1,6 @@
 //! What a controller hears through Redis, and how it vouches for those that only Redis can hear.
 
-use bastion_operator::lifecycle::{RENEW_TIMEOUT, Suspect};
+use bastion_operator::lifecycle::{LeaseVersion, RENEW_TIMEOUT};
 use bastion_operator::redis::REDIS_TIMEOUT;
 use bastion_operator::redis::heartbeat::Heartbeat;
 
@@ -39,14 +39,14 @@ pub fn ask(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
 }
 
 /// Takes note of a sign of life. Returns the Lease to vouch for, if any.
-fn hear(world: &mut World, c: usize, g: usize, key: Key, rules: &Rules) -> Option<Suspect> {
+fn hear(world: &mut World, c: usize, g: usize, key: Key, rules: &Rules) -> Option<LeaseVersion> {
     let controller = &mut world.controllers[c];
     if !rules.only_later_stamps_count {
-        controller.observer.shift_stamps(|_| redis::FORGOTTEN);
+        controller.observer.shift_redis_stamps(|_| redis::FORGOTTEN);
     }
     let sign = Heartbeat::from_stamp(key.stamp, REDIS_NOW, *NOW)?;
     let before = controller.observer.clone();
-    let overdue = controller.observer.witnessed(objects::name(g), sign.stamp, sign.at, *NOW);
+    let overdue = controller.observer.observe_redis_heartbeat(objects::name(g), sign.stamp, sign.at, *NOW);
     if controller.observer != before {
         controller.views[g].unheard = Some(key.age);
         if world.gateways[g].cut {
@@ -57,7 +57,7 @@ fn hear(world: &mut World, c: usize, g: usize, key: Key, rules: &Rules) -> Optio
 }
 
 /// Sends the vouching. Returns whether there was an answer.
-fn vouch(world: &mut World, c: usize, g: usize, overdue: &Suspect, troubles: &Troubles) -> bool {
+fn vouch(world: &mut World, c: usize, g: usize, overdue: &LeaseVersion, troubles: &Troubles) -> bool {
     let version = overdue.resource_version.as_ref().and_then(|version| version.parse().ok());
     let trouble = troubles.vouch(c);
     let asks = &mut world.controllers[c].asks;

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions, generated from the types; `crds/` holds what `bastion crds` prints.
+//! Generates the CustomResourceDefinitions from the types. The file in `crds/` is the output of `bastion crds`.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, ValidationRule,
@@ -9,12 +9,12 @@ use serde_json::json;
 use super::text::{MAX_TIME_LENGTH, TIME, TIME_MESSAGE};
 use super::{BastionSession, BastionTarget, BastionUser};
 
-/// Every CustomResourceDefinition of the bastion, ready to apply.
+/// Returns every CustomResourceDefinition of the bastion.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut session = BastionSession::crd();
     for schema in schemas(&mut session) {
         if let Some(status) = property(schema, "status") {
-            // Without a default, a new session would have no phase until somebody writes one.
+            // The default gives a new session its phase before the first write of its status.
             status.default = Some(JSON(json!({ "phase": "Active" })));
             if let Some(conditions) = property(status, "conditions") {
                 conditions.x_kubernetes_list_type = Some("map".to_owned());
@@ -27,9 +27,10 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     all
 }
 
-/// Replaces the format `date-time` of every time in a schema by the rule [`TIME`]. CEL parses a string of that format as a
-/// timestamp. If that fails, so does each rule that uses the string, even on a write that only removes a finalizer. A plain
-/// string can always be compared, and its own rule is not evaluated again while it does not change.
+/// Replaces the format `date-time` of every time in a schema by the rule [`TIME`].
+///
+/// CEL parses a string of that format as a timestamp. If parsing fails, each rule that uses the string fails too, even on a
+/// write that only removes a finalizer. A plain string can always be compared, and its rule is skipped while it is unchanged.
 fn check_times(schema: &mut JSONSchemaProps) {
     if schema.format.as_deref() == Some("date-time") {
         schema.format = None;
@@ -47,7 +48,7 @@ fn check_times(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// The CustomResourceDefinitions as a stream of YAML documents.
+/// Returns the CustomResourceDefinitions as a stream of YAML documents.
 ///
 /// # Errors
 /// When a definition cannot be written as YAML.
@@ -73,14 +74,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_crds_is_up_to_date() {
+    fn the_generated_crds_are_up_to_date() {
         let written = include_str!("../../crds/bastion.dev.yaml");
         assert_eq!(written, crds_yaml().unwrap(), "crds/ is out of date: run `make generate`");
     }
 
-    /// `kubectl explain` must have something to say everywhere, and numbers must fit every client.
+    /// `kubectl explain` needs a description of each field, and numbers must fit every client.
     #[test]
-    fn every_field_is_described_and_of_a_plain_type() {
+    fn every_field_has_a_description_and_a_plain_type() {
         for mut crd in crds() {
             let kind = crd.spec.names.kind.clone();
             for schema in schemas(&mut crd) {

@@ -1,10 +1,10 @@
-//! Algorithms that are not offered to a target unless it asks for them.
+//! Legacy SSH algorithms, which are offered to a target only if its `legacyAlgorithms` names them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An algorithm by its name in the SSH protocol. What is not in this list is not there (3DES, DSA, RC4), or offered to every
-/// target anyway.
+/// A legacy algorithm, by its name in the SSH protocol. Algorithms that are not listed here are either unsupported (3DES, DSA,
+/// RC4) or offered to every target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum LegacyAlgorithm {
     /// Key exchange.
@@ -70,13 +70,13 @@ pub enum LegacyAlgorithm {
     /// MAC.
     #[serde(rename = "hmac-sha1")]
     HmacSha1,
-    /// Signatures of RSA keys with SHA-1: the target's host key's, and the gateway's own.
+    /// RSA signatures with SHA-1, for the target's host key and for the gateway's own key.
     #[serde(rename = "ssh-rsa")]
     SshRsa,
 }
 
 impl LegacyAlgorithm {
-    /// All of them.
+    /// All legacy algorithms.
     pub const ALL: &'static [Self] = &[
         Self::EcdhP256,
         Self::EcdhP384,
@@ -102,7 +102,7 @@ impl LegacyAlgorithm {
         Self::SshRsa,
     ];
 
-    /// Its name in the SSH protocol.
+    /// Returns the algorithm's name in the SSH protocol.
     pub const fn name(self) -> &'static str {
         match self {
             Self::EcdhP256 => "ecdh-sha2-nistp256",

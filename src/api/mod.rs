@@ -1,4 +1,4 @@
-//! The Kubernetes API of the bastion: group `bastion.dev`, version `v1alpha1`.
+//! The Kubernetes API of the bastion: the custom resources of `bastion.dev/v1alpha1`, and names that programs share.
 
 mod crds;
 mod credentials;
@@ -24,42 +24,43 @@ pub use user::{BastionUser, BastionUserSpec, Factor, SecretValueRef};
 /// The API group of every custom resource and virtual resource of the bastion.
 pub const GROUP: &str = "bastion.dev";
 
-/// Held by a session until its record is in the audit database.
+/// The finalizer of a session, removed once the audit database has its final record.
 pub const AUDIT_FINALIZER: &str = "bastion.dev/audit";
 
-/// The condition of a session that has ended; its reason and message are the session's own.
+/// The condition type of a session that has ended. Its reason and message are those of the status.
 pub const CONDITION_ENDED: &str = "Ended";
 
-/// The verb that lets a person open a session, asked of Kubernetes RBAC.
+/// The RBAC verb that allows a user to open a session.
 pub const CONNECT_VERB: &str = "connect";
 
-/// Labels a Lease of the bastion with the program that renews it: [`LEASE_OF_GATEWAY`] or [`LEASE_OF_CONTROLLER`].
+/// The label of a Lease for the program that renews it: [`LEASE_OF_GATEWAY`] or [`LEASE_OF_CONTROLLER`].
 pub const LEASE_LABEL: &str = "bastion.dev/lease-of";
-/// The Lease of one gateway instance.
+/// The label value of a gateway instance's Lease.
 pub const LEASE_OF_GATEWAY: &str = "gateway";
-/// The Lease by which a controller checks that its own watch works.
+/// The label value of a controller's own Lease, with which it tests its watch.
 pub const LEASE_OF_CONTROLLER: &str = "controller";
-/// The Lease that the leading controller holds.
+/// The name of the Lease that the leading controller holds.
 pub const LEADER_LEASE: &str = "bastion-controller";
 
-/// On the Lease of a gateway instance: the uid of its Pod.
+/// The annotation of a gateway instance's Lease with the uid of its Pod.
 pub const POD_UID_ANNOTATION: &str = "bastion.dev/pod-uid";
-/// On an instance's Lease: when a controller last vouched for the instance, which it hears through Redis.
+/// The annotation of a gateway instance's Lease with the time at which a controller last vouched for the instance. The
+/// controller sees the instance's heartbeats in Redis.
 pub const VOUCHED_ANNOTATION: &str = "bastion.dev/vouched";
 
-/// The holder of a gateway instance's Lease once a controller has declared the instance lost.
+/// The holder of a gateway instance's Lease after a controller has declared the instance lost.
 pub const LOST_HOLDER: &str = "lost";
 
-/// The Service through which clients reach the gateways.
+/// The name of the Service through which clients reach the gateways.
 pub const GATEWAY_SERVICE: &str = "bastion-gateway";
-/// The name by which clients know the gateways' host key, wherever they reach them.
+/// The `HostKeyAlias` under which clients store the gateways' host key, whatever address they connect to.
 pub const HOST_KEY_ALIAS: &str = "bastion-gateway";
-/// The ConfigMap in which the gateways publish their host key.
+/// The name of the ConfigMap in which the gateways publish their host key.
 pub const KNOWN_HOSTS_CONFIG_MAP: &str = "bastion-known-hosts";
-/// The key in it of the line for a known_hosts file.
+/// The key in [`KNOWN_HOSTS_CONFIG_MAP`] that holds a line for a known_hosts file.
 pub const KNOWN_HOSTS: &str = "known_hosts";
 
-/// Secrets that targets refer to live in this namespace, beside the bastion's own.
+/// Returns the name of the namespace with the Secrets of targets and users. `namespace` is the bastion's own.
 pub fn credentials_namespace(namespace: &str) -> String {
     format!("{namespace}-credentials")
 }

@@ -1,21 +1,21 @@
-//! The phases of a session and the reasons for its end.
+//! The phases of a session and the reasons of its end.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a session is in its life. All but `Active` are final.
+/// The phase of a session. All phases but `Active` are final.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
-    /// The connection is open, or being opened.
+    /// The connection is open or being opened.
     #[default]
     Active,
-    /// One of the two sides, or the gateway in an orderly way, closed it.
+    /// The user, the target or a gateway that shut down closed the session.
     Closed,
-    /// It ran out of time, or out of signs of life.
+    /// The session reached a limit, or its network or gateway was lost.
     Timeout,
-    /// Somebody, or a rule, put an end to it.
+    /// An administrator or a rule ended the session.
     Terminated,
 }
 
@@ -23,12 +23,12 @@ impl Phase {
     /// Every phase, in the order of a session's life.
     pub const ALL: [Self; 4] = [Self::Active, Self::Closed, Self::Timeout, Self::Terminated];
 
-    /// Whether nothing can follow.
+    /// Returns whether the session has ended.
     pub const fn is_final(self) -> bool {
         !matches!(self, Self::Active)
     }
 
-    /// The name in the API.
+    /// Returns the phase's name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "Active",
@@ -38,7 +38,7 @@ impl Phase {
         }
     }
 
-    /// The name in the audit database and the live feed.
+    /// Returns the phase's name in the audit database and the live feed.
     pub const fn record_name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -55,12 +55,12 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Why a session ended. In the API it is a string, so that an older program can read what a newer one wrote.
+/// The reason of a session's end. In the API it is a string, so that an older program can read the reasons of a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The user's shell or command ended.
     UserExit,
-    /// The client's connection went away with channels open, or before it opened one.
+    /// The client disconnected while a channel was open, or before it opened one.
     ClientDisconnected,
     /// The browser tab with the terminal was closed.
     TabClosed,
@@ -70,23 +70,23 @@ pub enum Reason {
     TargetClosed,
     /// The target could not be reached, verified or signed in to.
     TargetUnreachable,
-    /// Somebody else terminated it, or deleted the object.
+    /// Another user terminated the session or deleted the object.
     AdminTerminated,
-    /// The user typed nothing for the session's `idleSeconds`.
+    /// The user sent no input for the session's `idleSeconds`.
     IdleTimeout,
-    /// The session lasted for the session's `maxSeconds`.
+    /// The session lasted for its `maxSeconds`.
     MaxDuration,
     /// The network to the user or to the target went silent.
     NetworkLost,
-    /// The user was disabled or expired, their key removed, their right withdrawn, or it was one session more than `maxSessions`.
+    /// The user was disabled, expired, lost their key or their right, or exceeded `maxSessions`.
     AccessRevoked,
-    /// What the target requires to be recorded could not be recorded.
+    /// The target requires a recording, and the recording failed.
     RecordingFailed,
-    /// The gateway was stopped in an orderly way.
+    /// The gateway shut down.
     GatewayShutdown,
-    /// The gateway died, or was cut off.
+    /// The gateway died or was cut off from the cluster.
     GatewayLost,
-    /// The gateway lives and has no such session.
+    /// The gateway runs but has no such session.
     Stale,
 }
 
@@ -110,7 +110,7 @@ impl Reason {
         Self::Stale,
     ];
 
-    /// The phase that a session with this reason is in.
+    /// Returns the phase of a session that ended for this reason.
     pub const fn phase(self) -> Phase {
         match self {
             Self::UserExit
@@ -127,32 +127,30 @@ impl Reason {
         }
     }
 
-    /// What it means, in a sentence.
+    /// Returns the meaning of the reason, in one sentence.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::UserExit => "The user's shell or command ended.",
-            Self::ClientDisconnected => {
-                "The client's connection went away with channels open, or before it opened one."
-            }
+            Self::ClientDisconnected => "The client disconnected while a channel was open, or before it opened one.",
             Self::TabClosed => "The browser tab with the terminal was closed.",
             Self::ApiClosed => "The session's own user closed it through the API.",
             Self::TargetClosed => "The target closed its connection.",
             Self::TargetUnreachable => "The target could not be reached, verified or signed in to.",
-            Self::AdminTerminated => "Somebody else terminated it, or deleted the object.",
-            Self::IdleTimeout => "The user typed nothing for the session's `idleSeconds`.",
+            Self::AdminTerminated => "Another user terminated the session or deleted the object.",
+            Self::IdleTimeout => "The user sent no input for the session's `idleSeconds`.",
             Self::MaxDuration => "The session lasted for its `maxSeconds`.",
             Self::NetworkLost => "The network to the user or to the target went silent.",
             Self::AccessRevoked => {
-                "The user was disabled or expired, their key removed, their right withdrawn, or it was one session more than `maxSessions`."
+                "The user was disabled, expired, lost their key or their right, or exceeded `maxSessions`."
             }
-            Self::RecordingFailed => "What the target requires to be recorded could not be recorded.",
-            Self::GatewayShutdown => "The gateway was stopped in an orderly way.",
-            Self::GatewayLost => "The gateway died, or was cut off.",
-            Self::Stale => "The gateway lives and has no such session.",
+            Self::RecordingFailed => "The target requires a recording, and the recording failed.",
+            Self::GatewayShutdown => "The gateway shut down.",
+            Self::GatewayLost => "The gateway died or was cut off from the cluster.",
+            Self::Stale => "The gateway runs but has no such session.",
         }
     }
 
-    /// The name in the API, the audit database and the metrics.
+    /// Returns the reason's name in the API, the audit database and the metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UserExit => "UserExit",

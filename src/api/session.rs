@@ -10,9 +10,8 @@ use super::target::{Limits, RecordingMode};
 use super::text::{Group, one_line, time_pattern};
 use crate::text::printable_up_to;
 
-/// One SSH session. A gateway creates it when a user has signed in and ends it the moment that the connection
-/// ends; a controller ends it when its gateway is gone. Nobody else creates or changes one, but for
-/// `spec.termination`.
+/// One SSH session of a user on a target. A gateway creates it when a user has signed in, and ends it when the connection
+/// ends. A controller ends it when the gateway is lost. Users set only `spec.termination`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -25,7 +24,7 @@ use crate::text::printable_up_to;
     namespaced,
     status = "BastionSessionStatus",
     derive = "PartialEq",
-    doc = "One SSH session of a user on a target: who, where, since when, and how it ended.",
+    doc = "One SSH session of a user on a target, with its start, its end and the reason of its end.",
     selectable = ".spec.user.name",
     selectable = ".spec.user.subject",
     selectable = ".spec.target",
@@ -34,9 +33,9 @@ use crate::text::printable_up_to;
     printcolumn(name = "User", type_ = "string", json_path = ".spec.user.name", description = "The BastionUser"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target", description = "The BastionTarget"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Active, Closed, Timeout or Terminated"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", description = "Why it ended"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason", description = "The reason of its end"),
     printcolumn(name = "Login", type_ = "string", json_path = ".spec.login", priority = 1, description = "The login name on the target"),
-    printcolumn(name = "Client", type_ = "string", json_path = ".spec.client.address", priority = 1, description = "Where the user came from"),
+    printcolumn(name = "Client", type_ = "string", json_path = ".spec.client.address", priority = 1, description = "The client's IP address"),
     printcolumn(name = "Gateway", type_ = "string", json_path = ".spec.gateway.name", priority = 1, description = "The gateway Pod that carries it"),
     printcolumn(name = "Ended", type_ = "date", json_path = ".status.endTime", priority = 1, description = "Time since its end"),
     printcolumn(name = "Age", type_ = "date", json_path = ".spec.startTime", description = "Time since its start"),
@@ -65,34 +64,35 @@ pub struct BastionSessionSpec {
     /// The login name on the target.
     #[schemars(length(max = 64), extend("x-kubernetes-validations" = one_line()))]
     pub login: String,
-    /// How the user's side speaks to the gateway.
+    /// The protocol between the client and the gateway.
     pub protocol: Protocol,
-    /// The user's side of the connection.
+    /// The user's client.
     pub client: Client,
     /// The gateway that carries the session.
     pub gateway: Gateway,
-    /// When the user had signed in, by the gateway's clock.
+    /// When the session started, after the user had signed in, by the gateway's clock.
     pub start_time: MicroTime,
-    /// The limits that hold for this session, as they were at its start.
+    /// The limits of this session: those of the target and the user at its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-    /// How the session is recorded, where it is.
+    /// How the session is recorded. Absent if the target asks for no recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<SessionRecordingPlan>,
-    /// A request to end the session. It can be set once, only while the session is Active.
+    /// A request to end the session. It can be set once, and only while the session is Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub termination: Option<Termination>,
 }
 
-/// Spelt out field by field: `optional == optional` costs more than the API server's CEL budget allows.
+/// The CEL rule that the spec never changes, but for `termination`. It compares field by field, because
+/// `optional == optional` exceeds the API server's CEL cost budget.
 const SPEC_IS_FINAL: &str = "self.user == oldSelf.user && self.target == oldSelf.target && self.login == oldSelf.login \
     && self.protocol == oldSelf.protocol && self.client == oldSelf.client && self.gateway == oldSelf.gateway \
     && self.startTime == oldSelf.startTime && has(self.limits) == has(oldSelf.limits) \
     && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.recording) == has(oldSelf.recording) \
     && (!has(self.recording) || self.recording == oldSelf.recording)";
 
-/// At the root of the schema, because a transition rule on `.status` is skipped when either side has no status,
-/// and a patch to `{"status": null}` would reopen the session.
+/// The CEL rule that an end never changes. It is at the root of the schema: a transition rule on `.status` is skipped if
+/// either side has no status, so a patch to `{"status": null}` would reopen the session.
 const ENDS_ARE_FINAL: &str = "!has(oldSelf.status) || oldSelf.status.phase == 'Active' || (has(self.status) \
     && self.status.phase == oldSelf.status.phase \
     && has(self.status.reason) == has(oldSelf.status.reason) && (!has(self.status.reason) || self.status.reason == oldSelf.status.reason) \
@@ -101,51 +101,52 @@ const ENDS_ARE_FINAL: &str = "!has(oldSelf.status) || oldSelf.status.phase == 'A
     && has(self.status.observedBy) == has(oldSelf.status.observedBy) && (!has(self.status.observedBy) || self.status.observedBy == oldSelf.status.observedBy) \
     && has(self.status.exitCode) == has(oldSelf.status.exitCode) && (!has(self.status.exitCode) || self.status.exitCode == oldSelf.status.exitCode))";
 
-/// Ignores a start that is not a time, which an older schema may have accepted, so that such a session can still end.
+/// The CEL rule that no session ends before its start. It ignores an invalid start time, which an older schema may have
+/// accepted, so that such a session can still end.
 const ENDS_AFTER_ITS_START: &str = concat!(
     "!has(self.status) || !has(self.status.endTime) || !self.spec.startTime.matches('^",
     time_pattern!(),
     "$') || timestamp(self.status.endTime) >= timestamp(self.spec.startTime)"
 );
 
-/// Who a session belongs to.
+/// The user of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// The name of the BastionUser.
     #[schemars(length(max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub name: String,
-    /// The Kubernetes user name that the BastionUser stands for; rights are asked in this name.
+    /// The Kubernetes user name whose RBAC rights the session has.
     #[schemars(length(max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub subject: String,
-    /// The groups in which rights were asked.
+    /// The groups whose RBAC rights the user has too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub groups: Vec<Group>,
 }
 
-/// How the user's side speaks to the gateway.
+/// The protocol between the client and the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Protocol {
     /// An SSH client.
     SSH,
-    /// A terminal in a browser.
+    /// The web terminal in a browser.
     Web,
 }
 
-/// The user's side of the connection.
+/// The user's client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
-    /// The IP address that the user came from.
+    /// The client's IP address.
     #[schemars(length(max = 45), extend("x-kubernetes-validations" = one_line()))]
     pub address: String,
-    /// The TCP port that the user came from.
+    /// The client's TCP port.
     #[schemars(range(min = 0, max = 65535))]
     pub port: i32,
-    /// What the client says that it is, such as `SSH-2.0-OpenSSH_9.2`.
-    // No rule for control characters: the gateway makes this text printable. A gateway of an older version does not, and its
-    // sessions must not be refused for it.
+    /// The client's identification string, such as `SSH-2.0-OpenSSH_9.2`.
+    // It has no rule for control characters: the gateway makes it printable. A gateway of an older version does not, and its
+    // sessions must not be refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     pub software: Option<String>,
@@ -158,7 +159,7 @@ pub struct Gateway {
     /// The name of the gateway's Pod.
     #[schemars(length(max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub name: String,
-    /// The life of the gateway's process that carries it; also the name of the Lease that this life renews.
+    /// The gateway instance: one run of the gateway's process. It is also the name of the Lease that the instance renews.
     #[schemars(length(max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub instance: String,
 }
@@ -167,9 +168,9 @@ pub struct Gateway {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionRecordingPlan {
-    /// What the target asks for, as it was at the session's start.
+    /// The target's recording mode at the session's start.
     pub mode: RecordingMode,
-    /// The folder of its recordings, which is there once something was recorded. docs/recordings.md says what is in it.
+    /// The folder of the session's recordings. It exists once something was recorded; docs/recordings.md lists its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), extend("x-kubernetes-validations" = one_line()))]
     pub location: Option<String>,
@@ -182,36 +183,36 @@ pub const MAX_REASON: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Termination {
-    /// Who asks: your own Kubernetes user name, as `kubectl auth whoami` prints it.
+    /// Your own Kubernetes user name, as `kubectl auth whoami` prints it.
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = one_line()))]
     pub requested_by: String,
-    /// Why. The session's user reads it.
+    /// Why the session should end. The session's user sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_REASON), extend("x-kubernetes-validations" = one_line()))]
     pub reason: Option<String>,
-    /// The program that asked in that name; nothing where it was `kubectl` or another of yours.
+    /// The program that made the request for you. Absent for `kubectl` and other clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
 }
 
 impl Termination {
-    /// Returns a reason in the form that the schema accepts: one printable line of at most [`MAX_REASON`] characters. `None` if
-    /// the text has nothing printable.
+    /// Returns a text as a reason that the schema accepts: one printable line of at most [`MAX_REASON`] characters. `None` if
+    /// the text has no printable character.
     pub fn reason_of(text: &str) -> Option<String> {
         Some(printable_up_to(text, MAX_REASON)).filter(|reason| !reason.is_empty())
     }
 }
 
-/// Who asks in the name of people.
+/// A program that requests terminations for its users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Via {
-    /// The bastion's console, which has asked the cluster who they are and whether they may.
+    /// The bastion's console. It has authenticated the user and checked their right.
     Console,
 }
 
-/// How a session is, and how it ended.
-// Its texts have no rule for control characters: an end must not be refused for its text, even when a program of an older
-// version writes it. `Cause::message` and `SessionWriter` make the texts printable.
+/// The state of a session, and how it ended.
+// The texts have no rule for control characters: an end must not be refused for its text, even if a program of an older
+// version wrote it. `Cause::message` and `SessionWriter` make the texts printable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -219,30 +220,30 @@ pub enum Via {
         .message("an ended session needs a reason and an endTime")
 )]
 pub struct BastionSessionStatus {
-    /// Active while the session runs. Closed, Timeout and Terminated are final.
+    /// The phase: Active while the session runs. Closed, Timeout and Terminated are final.
     #[serde(default)]
     pub phase: Phase,
-    /// Why the session ended, in one word; docs/reference.md has them all.
+    /// The reason of the end, in one word. docs/reference.md lists all reasons.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub reason: Option<String>,
-    /// Why the session ended, in a sentence.
+    /// The reason of the end, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
-    /// The last sign of life, where nobody saw the end itself.
+    /// The last sign of life of the gateway. Set only if no program saw the end itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_time: Option<MicroTime>,
-    /// When the session ended, by the gateway's clock; its last sign of life where nobody saw the end.
+    /// When the session ended, by the gateway's clock. If no program saw the end, the gateway's last sign of life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<MicroTime>,
-    /// Who saw the end: the session's gateway, or a controller in its place.
+    /// The program that reported the end: the session's gateway, or a controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_by: Option<ObservedBy>,
-    /// The exit status of the last command or shell that ended, where it ended by itself.
+    /// The exit status of the last shell or command. Absent if a signal killed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
-    /// The signal that killed the last command or shell, without SIG, where one did.
+    /// The signal that killed the last shell or command, without `SIG`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub exit_signal: Option<String>,
@@ -254,29 +255,29 @@ pub struct BastionSessionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub bytes_out: Option<i64>,
-    /// What became of the session's recordings, where there were some.
+    /// The result of the session's recordings. Absent if nothing was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<RecordingResult>,
-    /// `Ended` is True once the phase is final, for `kubectl wait --for=condition=Ended`.
+    /// The condition `Ended` is True once the phase is final. `kubectl wait --for=condition=Ended` waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub conditions: Option<Vec<Condition>>,
 }
 
-/// What became of a session's recordings.
+/// The result of a session's recordings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordingResult {
-    /// Whether they are whole.
+    /// Whether the recordings are complete.
     pub state: RecordingState,
-    /// Why they are not.
+    /// Why the recordings are not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub message: Option<String>,
-    /// The size of all of them.
+    /// The total size of the recordings, in bytes.
     #[schemars(range(min = 0))]
     pub bytes: i64,
-    /// Each of them: one a shell or command.
+    /// The recordings: one for each shell or command.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub channels: Vec<RecordedChannel>,
@@ -286,41 +287,41 @@ pub struct RecordingResult {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordedChannel {
-    /// Its number, counted from 1, which is the name of its folder at `spec.recording.location`.
+    /// The recording's number, from 1. It is the name of its folder at `spec.recording.location`.
     #[schemars(range(min = 1))]
     pub number: i32,
-    /// The size of what is stored of it.
+    /// The size of the stored recording, in bytes.
     #[schemars(range(min = 0))]
     pub bytes: i64,
-    /// The SHA-256 of that, in hexadecimal digits.
+    /// The SHA-256 of the stored recording, in hexadecimal digits.
     #[schemars(length(max = 64))]
     pub sha256: String,
 }
 
-/// Whether a session's recordings are whole.
+/// Whether a session's recordings are complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RecordingState {
-    /// The store had not taken everything when the session's end was written. It becomes one of the others within
-    /// seconds, unless the gateway died before.
+    /// Parts were still being stored when the session's end was written. It changes to `Complete` or `Failed` within
+    /// seconds, unless the gateway dies before.
     #[default]
     Unfinished,
-    /// All is stored.
+    /// All parts are stored.
     Complete,
-    /// Something is missing.
+    /// Parts are missing.
     Failed,
 }
 
-/// Who saw a session's end.
+/// The program that reported a session's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ObservedBy {
-    /// The gateway that carried it.
+    /// The gateway that carried the session.
     Gateway,
-    /// A controller, because the gateway could not.
+    /// A controller, because the gateway could not report it.
     Controller,
 }
 
 impl BastionSession {
-    /// The phase; a session that nobody has written a status to is Active.
+    /// Returns the phase. A session without a status is Active.
     pub fn phase(&self) -> Phase {
         self.status.as_ref().map_or(Phase::Active, |status| status.phase)
     }

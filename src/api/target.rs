@@ -10,8 +10,8 @@ use super::credentials::Credentials;
 use super::legacy::LegacyAlgorithm;
 use super::text::{Group, HostKeyLine, Line, Login};
 
-/// A server that users reach through the bastion. Who may is a matter of Kubernetes RBAC: verb `connect` on
-/// `bastiontargets`, on `bastiontargets/<login>`, or on `bastiontargetgroups/<group>`.
+/// A server that users reach through the bastion. A user needs the RBAC verb `connect` on `bastiontargets`, on
+/// `bastiontargets/<login>`, or on `bastiontargetgroups/<group>`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -23,7 +23,7 @@ use super::text::{Group, HostKeyLine, Line, Login};
     category = "bastion",
     namespaced,
     derive = "PartialEq",
-    doc = "A server that users reach through the bastion: its address, keys, logins, and what is allowed on it.",
+    doc = "A server that users reach through the bastion: its address, host keys, logins, and what users may do on it.",
     printcolumn(
         name = "Address",
         type_ = "string",
@@ -47,26 +47,26 @@ use super::text::{Group, HostKeyLine, Line, Login};
         type_ = "string",
         json_path = ".spec.groups",
         priority = 1,
-        description = "Groups of targets that it is in"
+        description = "Target groups that it belongs to"
     ),
     printcolumn(
         name = "Description",
         type_ = "string",
         json_path = ".spec.description",
         priority = 1,
-        description = "What it is"
+        description = "One line about the target"
     ),
     printcolumn(
         name = "Legacy",
         type_ = "string",
         json_path = ".spec.legacyAlgorithms",
         priority = 1,
-        description = "Algorithms that are offered to it beside the modern ones"
+        description = "Legacy algorithms that are offered to it"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct BastionTargetSpec {
-    /// What the target is, in one line. Users read it in the menu, and find the target by it.
+    /// One line about the target. The menu shows it, and its search finds the target by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Line>,
     /// Host name or IP address of the target's SSH server.
@@ -78,33 +78,32 @@ pub struct BastionTargetSpec {
     #[serde(default = "default_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// The target's host keys, as `ssh-keyscan` prints them without the host name. A line that begins with
-    /// `@cert-authority ` is the key of an authority instead, whose host certificates are taken if they are valid now and
-    /// have `address` among their principals, or the target's name where `address` is an IP address. Any other key is
-    /// refused.
+    /// The target's host keys, as `ssh-keyscan` prints them, but without the host name. The gateway refuses any other key. A
+    /// line that begins with `@cert-authority ` is the key of a certificate authority. Its host certificates are accepted if
+    /// they are valid now and name `address` as a principal. If `address` is an IP address, they must name the target.
     #[schemars(length(min = 1, max = 16))]
     pub host_keys: Vec<HostKeyLine>,
-    /// Login names that users may use on the target. The first is taken when the user names none.
+    /// Login names that users may use on the target. The first is the default.
     #[schemars(length(min = 1, max = 64))]
     pub logins: Vec<Login>,
-    /// Groups of targets that this one is in, for granting `connect` on `bastiontargetgroups/<group>`.
+    /// The groups that the target belongs to. RBAC grants `connect` on `bastiontargetgroups/<group>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub groups: Vec<Group>,
-    /// What the gateway signs in to the target with.
+    /// The credentials with which the gateway signs in to the target.
     pub credentials: Credentials,
-    /// Algorithms that are offered to this target behind the modern ones, by their names in the SSH protocol: for one that
-    /// has no others and cannot be updated. Their use is logged and counted.
+    /// Legacy algorithms that are offered to this target after the modern ones, by their names in the SSH protocol. They are
+    /// for a target that has no others and cannot be updated. Their use is logged and counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 22), extend("x-kubernetes-list-type" = "set"))]
     pub legacy_algorithms: Vec<LegacyAlgorithm>,
     /// What users may do on the target.
     #[serde(default)]
     pub allow: Allow,
-    /// Whether what users see at their terminals on the target is recorded. What they type is not, but for its echo.
+    /// Whether terminal output of sessions on the target is recorded. Input is not recorded, except for its echo.
     #[serde(default)]
     pub recording: RecordingMode,
-    /// After how long a session on the target ends by itself.
+    /// Time limits of sessions on the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 }
@@ -113,24 +112,22 @@ const fn default_port() -> i32 {
     22
 }
 
-/// What users may do on a target. Whatever is not named here is refused.
+/// What users may do on a target. The gateway refuses everything that is not listed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a field of its own in the API")]
 pub struct Allow {
     /// An interactive shell.
     pub shell: bool,
-    /// A command on the `ssh` command line, and with it rsync and git.
+    /// A command on the `ssh` command line. rsync and git need it.
     pub exec: bool,
-    /// The sftp subsystem, which scp uses too.
+    /// The sftp subsystem. scp needs it.
     pub sftp: bool,
-    /// Connections that users make from the target: `ssh -L`, `-D` and `-W`. They lead wherever the target gets and its
-    /// own sshd allows.
+    /// Connections through the target: `ssh -L`, `-D` and `-W`. The target's network and its sshd limit the destinations.
     pub local_forward: bool,
-    /// Ports on which the target listens for users: `ssh -R`. The target's own sshd decides which.
+    /// Listening ports on the target that lead to the user: `ssh -R`. The target's sshd limits the ports.
     pub remote_forward: bool,
-    /// Asking the user's agent from the target: `ssh -A`. Whoever is root on the target may then ask it too, for as long as
-    /// the session lasts.
+    /// Use of the user's SSH agent on the target: `ssh -A`. While the session lasts, root on the target can use it too.
     pub agent_forward: bool,
 }
 
@@ -140,20 +137,20 @@ impl Default for Allow {
     }
 }
 
-/// Whether shells, and commands with a terminal, are recorded. Commands without a terminal and sftp never are: the audit
-/// log has the commands, and the files that were read, written or changed.
+/// Whether shells and commands with a terminal are recorded. Commands without a terminal and sftp are not: the audit log
+/// lists those commands and the files that were read, written or changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RecordingMode {
-    /// They are not.
+    /// Nothing is recorded.
     #[default]
     Off,
-    /// They are, if it can be done; where it cannot, the session goes on.
+    /// Sessions are recorded. A session continues if its recording fails.
     BestEffort,
-    /// They are, or there is no session; one whose recording fails is ended.
+    /// Sessions are recorded. A session whose recording fails is refused or ended.
     Required,
 }
 
-/// After how long a session ends by itself.
+/// The time limits of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
@@ -161,14 +158,14 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub idle_seconds: Option<i32>,
-    /// Seconds that the session may last.
+    /// Seconds after which the session ends, counted from its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub max_seconds: Option<i32>,
 }
 
 impl Limits {
-    /// The stricter of two, limit by limit.
+    /// Returns the stricter of two limits, field by field.
     pub fn stricter(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
         let least = |one: Option<i32>, other: Option<i32>| one.into_iter().chain(other).min();
@@ -184,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_two_limits_the_stricter_holds() {
+    fn the_stricter_of_two_limits_holds() {
         let limits = |idle_seconds, max_seconds| Some(Limits { idle_seconds, max_seconds });
         assert_eq!(Limits::stricter(None, None), None);
         assert_eq!(Limits::stricter(limits(Some(5), None), None), limits(Some(5), None));

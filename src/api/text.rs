@@ -1,4 +1,4 @@
-//! Strings of the API that must have a form, each with a schema that says so to whoever writes a bad one.
+//! String types of the API, each with a schema that checks its form.
 
 use std::borrow::Cow;
 
@@ -6,15 +6,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// CEL: the string has no control character (C0, DEL, C1), no line separator, no bidirectional override, and neither U+FFFE nor
-/// U+FFFF. A terminal that prints the string would obey such characters, or show a misleading text. `kubectl get -o yaml` fails
-/// for a whole list when one object has DEL, C1, U+FFFE or U+FFFF in it.
+/// CEL: the string has no control character (C0, DEL, C1), line separator, bidirectional override, U+FFFE or U+FFFF.
+///
+/// A terminal that prints such a character would obey it, or show a misleading text. `kubectl get -o yaml` fails for a whole
+/// list if one object has DEL, C1, U+FFFE or U+FFFF in it.
 pub const ONE_LINE: &str = r"!self.matches(r'[\x00-\x1f\x7f-\x9f\x{2028}-\x{202e}\x{2066}-\x{2069}\x{fffe}\x{ffff}]')";
 /// The message for a string that breaks [`ONE_LINE`].
 pub const ONE_LINE_MESSAGE: &str =
     "must be one line of text, without control characters or characters that turn the direction of writing";
 
-/// Matches the form of an RFC 3339 time with a valid offset. It does not check that the day and the time of day exist.
+/// A regular expression for an RFC 3339 time with a valid offset. It does not check that the day and time exist.
 macro_rules! time_pattern {
     () => {
         "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
@@ -22,14 +23,14 @@ macro_rules! time_pattern {
 }
 pub(super) use time_pattern;
 
-/// CEL: the string is a time that the programs can parse too. The API server's own check of `date-time` accepts offsets such
-/// as +99:00 and the last days of 9999, which the programs cannot represent.
+/// CEL: the string is a time that the programs can parse. The API server's own check of `date-time` accepts offsets such as
+/// +99:00 and the last days of 9999, which the programs cannot represent.
 pub const TIME: &str =
     concat!("self.matches('^", time_pattern!(), "$') && timestamp(self) < timestamp('9999-12-30T00:00:00Z')");
 /// The message for a string that breaks [`TIME`].
 pub const TIME_MESSAGE: &str =
     "must be a time such as 2026-01-31T10:00:00Z or 2026-01-31T12:00:00+02:00, before 9999-12-30";
-/// The longest string that [`TIME`] is evaluated for, in characters; no valid time is longer.
+/// The longest string that [`TIME`] is evaluated for, in characters. No valid time is longer.
 pub const MAX_TIME_LENGTH: i64 = 64;
 
 /// Returns the `x-kubernetes-validations` of a string that must satisfy [`ONE_LINE`].
@@ -46,7 +47,7 @@ macro_rules! ruled_string {
         pub struct $name(pub String);
 
         impl $name {
-            /// The text.
+            /// Returns the text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -82,28 +83,28 @@ macro_rules! ruled_string {
 }
 
 ruled_string!(
-    /// An OpenSSH public key: type, base64, and a comment that is ignored.
+    /// An OpenSSH public key: its type, the key in base64, and a comment, which is ignored.
     KeyLine, max 4096,
     rule "self.matches('^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com) [A-Za-z0-9+/]+=*( [^\\\\n]*)?$')",
     message "must be one line of an OpenSSH public key without options, such as: ssh-ed25519 AAAAC3Nz... comment"
 );
 
 ruled_string!(
-    /// A host key in the form of [`KeyLine`], or, behind `@cert-authority `, the key of an authority that signs host keys.
+    /// A host key in the form of [`KeyLine`], or `@cert-authority ` and the key of an authority that signs host keys.
     HostKeyLine, max 4096,
     rule "self.matches('^(@cert-authority )?(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com) [A-Za-z0-9+/]+=*( [^\\\\n]*)?$')",
     message "must be one line of an OpenSSH public key without options or host name, such as: ssh-ed25519 AAAAC3Nz... comment, or @cert-authority and such a line for an authority that signs host keys"
 );
 
 ruled_string!(
-    /// A line of a user's keys: an OpenSSH public key, or `cert-authority` and the key that signs certificates.
+    /// A line of a user's keys: an OpenSSH public key, or `cert-authority` and the key of an authority that signs certificates.
     UserKeyLine, max 4096,
     rule r#"self.matches(r'^((cert-authority(,(principals="([^"\\\s,]|\\+[^"\\\s,])+(,([^"\\\s,]|\\+[^"\\\s,])+)*"|command="([^"\\\n]|\\+[^"\\\n]|\\+")+"|no-pty|no-port-forwarding|no-agent-forwarding|no-touch-required|verify-required))* )?(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com)|(no-touch-required|verify-required)(,(no-touch-required|verify-required))? (sk-ssh-ed25519@openssh.com|sk-ecdsa-sha2-nistp256@openssh.com)) [A-Za-z0-9+/]+=*( [^\n]*)?$')"#,
     message "must be one line of an OpenSSH public key, such as: ssh-ed25519 AAAAC3Nz... comment; only cert-authority may stand before it, with the options principals=\"a,b\", command=\"...\", no-pty, no-port-forwarding, no-agent-forwarding, no-touch-required and verify-required, as in: cert-authority,principals=\"ops\" ssh-ed25519 AAAAC3Nz...; before a key of type sk-..., no-touch-required and verify-required may stand alone"
 );
 
 ruled_string!(
-    /// A group's name, as Kubernetes RBAC knows it.
+    /// The name of a group in Kubernetes RBAC.
     Group, max 253,
     rule "self.size() > 0 && !self.startsWith('system:')",
     message "must not be empty or begin with 'system:', which Kubernetes keeps for itself"
@@ -117,6 +118,6 @@ ruled_string!(
 );
 
 ruled_string!(
-    /// One line of text for people to read.
+    /// One line of text for people.
     Line, max 256
 );

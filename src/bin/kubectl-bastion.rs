@@ -1,4 +1,4 @@
-//! `kubectl bastion`: the bastion for those who have `kubectl`.
+//! The binary `kubectl-bastion`, the kubectl plugin of the bastion.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,4 @@
-//! Events about sessions and users. They come apart from the session's own writes, through a bounded queue and at a bounded
-//! rate, so that a storm of them never delays an end.
+//! Publishes Events about sessions and users, through a bounded queue and at a bounded rate.
 
 use std::time::Duration;
 
@@ -11,43 +10,44 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{REQUEST_TIMEOUT, ask};
+use super::{REQUEST_TIMEOUT, with_retries};
 use crate::api::{BastionSession, Phase};
 use crate::lifecycle::End;
 use crate::metrics::METRICS;
 use crate::text::printable;
 
-const QUEUE: usize = 4096;
-/// At most fifty Events a second from one program.
-const PACE: Duration = Duration::from_millis(20);
+/// The most Events that wait to be published. Further Events are dropped, so that they never delay the end of a session.
+const QUEUE_LENGTH: usize = 4096;
+/// The shortest time between two Events of one program: at most 50 a second.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
 /// The longest note that the API server accepts, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Where Events go. Cloning it is cheap.
+/// Sender to the queue of Events. Cloning it is cheap.
 #[derive(Clone)]
 pub struct EventSink {
     queue: Sender<(Event, ObjectReference)>,
 }
 
-/// The reference by which an Event says which session it is about.
+/// Returns the reference to `session` for an Event's `regarding` field.
 pub fn regarding(session: &BastionSession) -> ObjectReference {
     session.object_ref(&())
 }
 
 impl EventSink {
-    /// A sink, and the task that empties it until `stop` is cancelled and the queue is empty.
+    /// Creates a sink, and the task that publishes its Events until `stop` is cancelled and the queue is empty.
     pub fn new(
         client: Client,
         program: &str,
         pod: &str,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + use<>) {
-        let (queue, events) = channel(QUEUE);
+        let (queue, events) = channel(QUEUE_LENGTH);
         let reporter = Reporter { controller: program.to_owned(), instance: Some(pod.to_owned()) };
         (Self { queue }, publish(Recorder::new(client, reporter), events, stop))
     }
 
-    /// Says that a session has started.
+    /// Publishes that a session has started.
     pub fn started(&self, session: &BastionSession) {
         let spec = &session.spec;
         let note = format!(
@@ -57,31 +57,31 @@ impl EventSink {
         self.send(event(EventType::Normal, "Started", "Start", &note), regarding(session));
     }
 
-    /// Says that a session has ended, and why.
+    /// Publishes that a session has ended, with the reason and message of the end.
     pub fn ended(&self, session: ObjectReference, end: &End) {
         let kind = if end.phase() == Phase::Closed { EventType::Normal } else { EventType::Warning };
         self.send(event(kind, end.cause.reason().as_str(), "End", &end.cause.message()), session);
     }
 
-    /// Says that somebody has opened the recordings of a session.
-    pub fn recordings_opened(&self, session: ObjectReference, who: &str) {
-        let note = format!("{who} has opened its recordings");
+    /// Publishes that `user` has opened the recordings of a session.
+    pub fn recordings_opened(&self, session: ObjectReference, user: &str) {
+        let note = format!("{user} has opened its recordings");
         self.send(event(EventType::Normal, "RecordingsOpened", "Play", &note), session);
     }
 
-    /// Says that somebody follows a session that goes on.
-    pub fn followed(&self, session: ObjectReference, who: &str) {
-        self.send(event(EventType::Normal, "Followed", "Follow", &format!("{who} is watching it")), session);
+    /// Publishes that `observer` watches a live session.
+    pub fn followed(&self, session: ObjectReference, observer: &str) {
+        self.send(event(EventType::Normal, "Followed", "Follow", &format!("{observer} is watching it")), session);
     }
 
-    /// Says that somebody could not sign in as a user, or got no session.
+    /// Publishes that a sign-in or session of `user` from the address `client` was refused.
     pub fn sign_in_refused(&self, user: ObjectReference, client: &str, why: &str) {
         self.send(event(EventType::Warning, "SignInRefused", "SignIn", &format!("from {client}: {why}")), user);
     }
 
-    /// Publishes that this program cannot read an object, and why.
+    /// Publishes that this program cannot read an object, with the error.
     pub fn unreadable(&self, object: ObjectReference, error: &str) {
-        let note = format!("this program cannot read the object, and leaves it out until it changes: {error}");
+        let note = format!("this program cannot read the object and ignores it until it changes: {error}");
         self.send(event(EventType::Warning, "Unreadable", "Read", &note), object);
     }
 
@@ -89,12 +89,12 @@ impl EventSink {
         let session = session_name(&regarding).map(str::to_owned);
         if let Err(error) = self.queue.try_send((event, regarding)) {
             METRICS.events_dropped.inc();
-            warn!(session, %error, "an Event was dropped");
+            warn!(session, %error, "Event dropped");
         }
     }
 }
 
-/// The name of what an Event is about, if that is a session.
+/// Returns the name of the object that an Event is about, if it is a session.
 fn session_name(regarding: &ObjectReference) -> Option<&str> {
     let of_session = regarding.kind.as_deref() == Some(BastionSession::kind(&()).as_ref());
     regarding.name.as_deref().filter(|_| of_session)
@@ -107,7 +107,7 @@ fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
 }
 
 async fn publish(recorder: Recorder, mut events: Receiver<(Event, ObjectReference)>, stop: CancellationToken) {
-    let mut pace = interval(PACE);
+    let mut pace = interval(PUBLISH_INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let next = tokio::select! {
@@ -116,11 +116,11 @@ async fn publish(recorder: Recorder, mut events: Receiver<(Event, ObjectReferenc
             () = stop.cancelled() => None,
         };
         let Some((event, regarding)) = next else { return };
-        let published = ask(REQUEST_TIMEOUT, || recorder.publish(&event, &regarding)).await;
+        let published = with_retries(REQUEST_TIMEOUT, || recorder.publish(&event, &regarding)).await;
         if let Err(error) = published {
             METRICS.events_dropped.inc();
             let (session, kind) = (session_name(&regarding), regarding.kind.as_deref());
-            warn!(session, kind, %error, reason = event.reason, "an Event could not be published");
+            warn!(session, kind, %error, reason = event.reason, "Event not published; dropping it");
         }
         pace.tick().await;
     }

@@ -1,4 +1,4 @@
-//! Leases, whatever times their writers have set.
+//! Reads Leases with times that this program cannot represent.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -6,8 +6,10 @@ use k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// A Lease without the times that this program cannot represent. Any writer of a Lease can set `renewTime` to the last day of
-/// 9999, which the API server accepts. A Lease without that time was never renewed, but it exists, and it can be replaced.
+/// A Lease without the times that this program cannot represent.
+///
+/// Any writer of a Lease can set `renewTime` to the last day of 9999, which the API server accepts. Such a Lease counts as
+/// never renewed. It still exists and can be replaced.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct LenientLease(pub Lease);
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_whatever_times_a_lease_has() {
+    fn a_list_is_read_although_a_lease_has_a_time_out_of_range() {
         let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": [
             lease("good", READABLE, READABLE), lease("renewed-late", TOO_LATE, READABLE), lease("changed-late", READABLE, TOO_LATE),
         ]});

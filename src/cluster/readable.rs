@@ -1,7 +1,7 @@
 //! Reads objects one by one, so that one unreadable object does not fail a whole list or watch.
 //!
-//! An object may be unreadable because an older schema accepted it, or because a newer version of the bastion wrote it
-//! before a roll-back. This module counts and reports unreadable objects; each caller decides what follows.
+//! An object is unreadable if an older schema accepted it, or if a newer version of the bastion wrote it before a roll-back.
+//! This module counts and reports unreadable objects. Each caller decides how to handle them.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -22,44 +22,45 @@ use tracing::warn;
 
 use super::{EventSink, watch};
 use crate::api::{BastionSession, Phase, Termination};
-use crate::lifecycle::{Cause, asked_to_end, cause_of_request};
+use crate::lifecycle::{Cause, requested_end, termination_cause};
 use crate::metrics::{KindLabels, METRICS};
 use crate::text::printable_up_to;
 
-/// The longest error that is kept, in characters: an error may quote the object.
+/// The longest error that is kept, in characters. An error may quote the object.
 const MAX_ERROR: usize = 300;
 /// The most unreadable objects whose reported version a program remembers.
 const MAX_REPORTED: usize = 4096;
 
-/// An object, or why it cannot be read. It replaces kube's `DeserializeGuard`, which fails a whole list when the
-/// metadata of one object cannot be read. Anybody who may write an object can cause that, with a time in the year 9999
-/// in its `managedFields`.
+/// An object, or the error of reading it.
+///
+/// It replaces kube's `DeserializeGuard`, which fails a whole list if the metadata of one object cannot be read. Any writer
+/// of an object can cause that with a time in the year 9999 in its `managedFields`.
 #[derive(Clone, Debug)]
 pub struct Guarded<K>(pub Result<Arc<K>, Unreadable>);
 
 /// An object that this program cannot read.
 #[derive(Clone, Debug)]
 pub struct Unreadable {
-    /// Its name, namespace, uid, resource version, finalizers and time of deletion.
+    /// The name, namespace, uid, resource version, finalizers and deletion time. All other metadata is absent.
     pub metadata: ObjectMeta,
-    /// Its `status.phase`, where it has one.
+    /// `status.phase`, if the object has one.
     pub phase: Option<String>,
-    /// What is needed to end it, if it is a session.
+    /// The fields that end the object, if it is a session.
     pub session: UnreadableSession,
-    /// Which field cannot be read, and why: one printable line.
+    /// The unreadable field and the error: one printable line of at most 300 characters.
     pub error: String,
 }
 
-/// The parts of an unreadable session by which it can be ended. A part that cannot be read is absent.
+/// The fields of an unreadable session that are needed to end it. A field that cannot be read is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnreadableSession {
-    /// Its `spec.gateway.instance`.
+    /// `spec.gateway.instance`.
     pub instance: Option<String>,
-    /// Its `spec.startTime`.
+    /// `spec.startTime`.
     pub start: Option<Timestamp>,
-    /// Its `spec.user.subject`.
+    /// `spec.user.subject`.
     pub subject: Option<String>,
-    /// Its `spec.termination`, without `via`.
+    /// `spec.termination`, without `via`.
     pub termination: Option<Termination>,
 }
 
@@ -69,8 +70,8 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
         if let Ok(readable) = K::deserialize(&object) {
             return Ok(Self(Ok(Arc::new(readable))));
         }
-        // Any writer of an object can set these to any time. Without them, a finished session counts as last changed at
-        // its end.
+        // Any writer of an object can set any time in `managedFields`. Without them, a finished session counts as last changed
+        // at its end.
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
@@ -106,21 +107,21 @@ impl Unreadable {
         Self { metadata, phase: text("/status/phase"), session, error: printable_up_to(error, MAX_ERROR) }
     }
 
-    /// Whether its phase is one that this version knows as final.
+    /// Returns whether the phase is final, for phases that this version knows.
     pub fn has_ended(&self) -> bool {
         let phase = Phase::ALL.into_iter().find(|phase| self.phase.as_deref() == Some(phase.as_str()));
         phase.is_some_and(Phase::is_final)
     }
 
-    /// Whether it is a session that runs: it has the phase Active, or none. The schema refuses an end of any other.
+    /// Returns whether the object is a running session: its phase is Active or absent. The schema refuses an end of any other.
     pub fn is_active(&self) -> bool {
         self.phase.as_deref().is_none_or(|phase| phase == Phase::Active.as_str())
     }
 
-    /// Returns the cause for which somebody asked that the session end; `None` if nobody did.
-    pub fn asked_to_end(&self) -> Option<Cause> {
+    /// Returns the cause of a requested end; `None` if no end was requested.
+    pub fn requested_end(&self) -> Option<Cause> {
         let UnreadableSession { subject, termination, .. } = &self.session;
-        cause_of_request(
+        termination_cause(
             termination.as_ref(),
             subject.as_deref().unwrap_or_default(),
             self.metadata.deletion_timestamp.is_some(),
@@ -141,12 +142,12 @@ impl Unreadable {
         }
     }
 
-    /// Its uid; empty for an object without one, which the API server does not send.
+    /// Returns the uid, or an empty string for an object without one, which the API server does not send.
     pub fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// Its name; empty for an object without one, which the API server does not send.
+    /// Returns the name, or an empty string for an object without one, which the API server does not send.
     pub fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
@@ -185,18 +186,18 @@ impl<K: Resource + Clone> Resource for Guarded<K> {
 }
 
 impl Guarded<BastionSession> {
-    /// Whether it has ended, in a phase that this version knows.
+    /// Returns whether the session has ended, for phases that this version knows.
     pub fn has_ended(&self) -> bool {
         self.0.as_ref().map_or_else(Unreadable::has_ended, |session| session.phase().is_final())
     }
 
-    /// Returns the cause for which somebody asked that the session end; `None` if nobody did.
-    pub fn asked_to_end(&self) -> Option<Cause> {
-        self.0.as_ref().map_or_else(Unreadable::asked_to_end, |session| asked_to_end(session))
+    /// Returns the cause of a requested end; `None` if no end was requested.
+    pub fn requested_end(&self) -> Option<Cause> {
+        self.0.as_ref().map_or_else(Unreadable::requested_end, |session| requested_end(session))
     }
 }
 
-/// Returns the objects of a list that can be read, and the others.
+/// Splits a list into its readable and its unreadable objects.
 pub fn split<K: Clone>(list: ObjectList<Guarded<K>>) -> (Vec<Arc<K>>, Vec<Unreadable>) {
     let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
     for object in list.items {
@@ -208,20 +209,20 @@ pub fn split<K: Clone>(list: ObjectList<Guarded<K>>) -> (Vec<Arc<K>>, Vec<Unread
     (readable, unreadable)
 }
 
-/// Counts the objects that a program cannot read, and reports them in its log and in an Event: each version of each once.
+/// Counts unreadable objects, and reports each version of each object once, in the log and in an Event.
 #[derive(Clone)]
 pub struct UnreadableReports {
     events: EventSink,
     reported: Arc<Mutex<Reported>>,
 }
 
-/// Which version of each unreadable object was reported last, by uid.
+/// The last reported version of each unreadable object, by uid.
 #[derive(Debug, Default)]
 struct Reported(HashMap<String, String>);
 
 impl Reported {
-    /// Records a version of an object. Returns whether it differs from the one recorded last. At [`MAX_REPORTED`] objects it
-    /// forgets all of them, so that each is reported again when it is read again.
+    /// Records a version of an object. Returns whether it differs from the last recorded version. At [`MAX_REPORTED`] objects
+    /// all are forgotten, so that each is reported again when it is read again.
     fn is_new(&mut self, uid: &str, version: &str) -> bool {
         if self.0.len() >= MAX_REPORTED && !self.0.contains_key(uid) {
             self.0.clear();
@@ -231,7 +232,7 @@ impl Reported {
 }
 
 impl UnreadableReports {
-    /// Returns reports whose Events go to this sink.
+    /// Creates reports that publish Events through `events`.
     pub fn new(events: EventSink) -> Self {
         Self { events, reported: Arc::default() }
     }
@@ -245,11 +246,11 @@ impl UnreadableReports {
         let kind = K::kind(&());
         METRICS.objects_unreadable.get_or_create(&KindLabels { kind: kind.to_string() }).inc();
         let (name, error) = (object.name(), object.error.as_str());
-        warn!(%kind, name, error, "an object cannot be read; it is left out, and the others are used");
+        warn!(%kind, name, error, "unreadable object ignored");
         self.events.unreadable(object.reference::<K>(), &object.error);
     }
 
-    /// Returns the objects of a list that can be read, and reports the others.
+    /// Returns the readable objects of a list, and reports the others.
     pub fn readable<K: Resource<DynamicType = ()> + Clone>(&self, list: ObjectList<Guarded<K>>) -> Vec<Arc<K>> {
         let (readable, unreadable) = split(list);
         for object in &unreadable {
@@ -258,8 +259,8 @@ impl UnreadableReports {
         readable
     }
 
-    /// Watches as [`watch`] does, and reports the objects that cannot be read. The stream contains them too: an earlier
-    /// version of such an object is out of date, and each watcher decides what follows.
+    /// Watches as [`watch`] does, and reports unreadable objects. The stream contains them too: they replace an earlier
+    /// version, and each caller decides how to handle them.
     pub fn watch<K>(
         &self,
         api: Api<Guarded<K>>,
@@ -272,14 +273,14 @@ impl UnreadableReports {
         watch(api, config).inspect(move |event| reports.observe(event))
     }
 
-    /// Reports the object of an event, if it cannot be read.
+    /// Reports the object of a watch event, if it is unreadable.
     pub fn observe<K: Resource<DynamicType = ()>>(&self, event: &Event<Guarded<K>>) {
         if let Event::InitApply(Guarded(Err(object))) | Event::Apply(Guarded(Err(object))) = event {
             self.report::<K>(object);
         }
     }
 
-    /// Starts a store that a task keeps up to date for as long as the program runs; `changed` is called with each change.
+    /// Starts a store, and a task that keeps it up to date while the program runs and calls `changed` on every change.
     pub fn keep<K>(&self, api: Api<Guarded<K>>, changed: impl Fn() + Send + 'static) -> ReadableStore<K>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -294,8 +295,8 @@ impl UnreadableReports {
     }
 }
 
-/// The readable objects of a kind, in memory. An object that becomes unreadable is removed: the store holds users and
-/// targets, and nobody may sign in by an outdated version of their object.
+/// A cache of the readable objects of one kind. An object that becomes unreadable is removed, so that no user signs in by an
+/// outdated version of a BastionUser or BastionTarget.
 pub struct ReadableStore<K: Resource<DynamicType = ()> + Clone + 'static>(Store<Guarded<K>>);
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Clone for ReadableStore<K> {
@@ -318,7 +319,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> ReadableStore<K> {
     /// Waits until the objects have been listed once.
     ///
     /// # Errors
-    /// When the watch has ended, which happens at the end of the program only.
+    /// When the watch has ended, which happens only at the end of the program.
     pub async fn wait_until_ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
         self.0.wait_until_ready().await
     }
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_with_an_object_that_cannot_be_read_has_all_others() {
+    fn an_unreadable_object_does_not_fail_its_list() {
         let bad = json!({"expires": "2099-01-01T00:00:00+99:00"});
         let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": [
             user("alice", &json!({})), user("mallory", &bad), user("bob", &json!({"disabled": true})),
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_any_writer_may_set_make_no_object_unreadable() {
+    fn times_in_managed_fields_make_no_object_unreadable() {
         let mut object = user("alice", &json!({}));
         object["metadata"]["managedFields"] = json!([{"manager": "x", "time": "9999-12-31T23:59:59Z"}]);
         assert!(guarded(object.clone()).0.is_ok());
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_session_has_ended_when_its_phase_says_so() {
+    fn an_unreadable_session_has_ended_if_its_phase_is_final() {
         let with_phase = |phase: Value| {
             let mut object = serde_json::to_value(active("a")).unwrap();
             object["spec"]["protocol"] = json!("Telepathy");
@@ -389,14 +390,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_to_end_an_unreadable_session_is_read() {
+    fn the_fields_that_end_an_unreadable_session_are_read() {
         let mut object = serde_json::to_value(active("a")).unwrap();
         object["spec"]["startTime"] = json!("2099-01-01T00:00:00+99:00");
         object["spec"]["termination"] = json!({"requestedBy": "ops", "reason": "late", "via": "Telepathy"});
         object["metadata"]["finalizers"] = json!(["bastion.dev/audit"]);
         let instance = object["spec"]["gateway"]["instance"].as_str().map(str::to_owned);
         let guarded: Guarded<BastionSession> = serde_json::from_value(object.clone()).unwrap();
-        assert_eq!(guarded.asked_to_end(), Some(Cause::Terminated { by: "ops".into(), reason: Some("late".into()) }));
+        assert_eq!(guarded.requested_end(), Some(Cause::Terminated { by: "ops".into(), reason: Some("late".into()) }));
         let unreadable = guarded.0.unwrap_err();
         assert_eq!((unreadable.session.instance.clone(), unreadable.session.start), (instance, None));
         assert!(unreadable.is_active() && !unreadable.has_ended());
@@ -405,12 +406,12 @@ mod tests {
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         object["status"]["phase"] = json!("Suspended");
         let unreadable = serde_json::from_value::<Guarded<BastionSession>>(object).unwrap().0.unwrap_err();
-        assert_eq!(unreadable.asked_to_end(), Some(Cause::Deleted));
+        assert_eq!(unreadable.requested_end(), Some(Cause::Deleted));
         assert!(!unreadable.is_active() && !unreadable.has_ended());
     }
 
     #[test]
-    fn what_becomes_unreadable_is_no_longer_in_the_store() {
+    fn an_object_that_becomes_unreadable_leaves_the_store() {
         let (reader, mut writer) = store();
         let users = ReadableStore(reader);
         let bad = user("alice", &json!({"expires": "2099-01-01T00:00:00+99:00"}));
@@ -424,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn each_version_of_an_object_is_new_once_and_few_are_remembered() {
+    fn each_version_of_an_object_is_reported_once_and_memory_is_bounded() {
         let mut reported = Reported::default();
         let news =
             [("a", "1"), ("a", "1"), ("b", "1"), ("a", "2"), ("a", "2")].map(|(uid, it)| reported.is_new(uid, it));

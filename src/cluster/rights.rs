@@ -1,4 +1,4 @@
-//! Rights, as the API server is asked for them in somebody's name.
+//! RBAC rights, and the access reviews that check them for a user.
 
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
@@ -6,45 +6,45 @@ use kube::api::ObjectMeta;
 
 use crate::api::{BastionUser, GROUP};
 
-/// In whose name a user's rights are asked.
-pub fn asks_as(user: &BastionUser) -> UserInfo {
+/// Returns the Kubernetes user and groups whose RBAC rights `user` has.
+pub fn rbac_user(user: &BastionUser) -> UserInfo {
     let groups = user.spec.groups.iter().map(|group| group.0.clone()).collect();
     UserInfo { username: Some(user.subject()), groups: Some(groups), ..UserInfo::default() }
 }
 
-/// What somebody must be let do: a verb on a resource, on all of them or on the one of this name.
+/// An RBAC right: a verb on a resource, on all objects or on one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right<'a> {
-    /// The API group; the bastion's own as a rule.
+    /// The API group, mostly `bastion.dev`.
     pub group: &'static str,
-    /// Such as `list`.
+    /// The verb, such as `list`.
     pub verb: &'static str,
-    /// Such as `bastionsessions`.
+    /// The resource in the plural, such as `bastionsessions`.
     pub resource: &'a str,
-    /// Such as `observe`, where it is a part of the resource.
+    /// The subresource, such as `observe`.
     pub subresource: Option<&'a str>,
-    /// The one of this name.
+    /// The name of the object; `None` means all objects.
     pub name: Option<&'a str>,
 }
 
 impl Right<'static> {
-    /// The right to see what others do: to follow their sessions, and to play recordings.
+    /// The right to observe the live sessions of other users and to play recordings.
     pub const OBSERVE: Self = Self { subresource: Some("observe"), ..Self::to("get", "bastionsessions") };
 }
 
 impl<'a> Right<'a> {
-    /// On all of a resource of the bastion's.
+    /// Returns the right to a verb on all objects of a resource of the bastion.
     pub const fn to(verb: &'static str, resource: &'a str) -> Self {
         Self { group: GROUP, verb, resource, subresource: None, name: None }
     }
 
-    /// The resource as RBAC has it, with its part.
+    /// Returns the resource as in an RBAC rule: `resource` or `resource/subresource`.
     pub fn resource(&self) -> String {
-        let part = self.subresource.map(|part| format!("/{part}")).unwrap_or_default();
-        format!("{}{part}", self.resource)
+        let subresource = self.subresource.map(|name| format!("/{name}")).unwrap_or_default();
+        format!("{}{subresource}", self.resource)
     }
 
-    /// The question whether this user has the right in this namespace.
+    /// Returns the access review that asks whether `user` has the right in `namespace`.
     pub fn review(&self, namespace: &str, user: UserInfo) -> LocalSubjectAccessReview {
         let attributes = ResourceAttributes {
             group: Some(self.group.to_owned()),

@@ -1,4 +1,5 @@
 //! A Kubernetes API server for unit tests: it answers requests by a script, and records them.
+#![allow(clippy::missing_panics_doc, reason = "only tests use it")]
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 pub enum Answer {
     /// 200 with this object.
     Object(Value),
-    /// A failure with this status code; the reason of 409 is `Conflict`.
+    /// A failure with this status code.
     Status(u16),
     /// 409 with the reason `AlreadyExists`.
     AlreadyExists,
@@ -80,11 +81,19 @@ impl ScriptedApi {
         };
         let (code, object) = match answer.expect("the script has an answer") {
             Answer::Object(object) => (200, object),
-            Answer::Status(code) => (code, failure(code, if code == 409 { "Conflict" } else { "" })),
+            Answer::Status(code) => (code, failure(code, reason_of(code))),
             Answer::AlreadyExists => (409, failure(409, "AlreadyExists")),
             Answer::Silence => return std::future::pending().await,
         };
         Ok(Response::builder().status(code).body(Body::from(serde_json::to_vec(&object).unwrap())).unwrap())
+    }
+}
+
+const fn reason_of(code: u16) -> &'static str {
+    match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "",
     }
 }
 

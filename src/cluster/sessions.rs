@@ -1,5 +1,4 @@
-//! The only place that writes sessions: their creation, and the one function that writes an end, whatever the
-//! cause and whoever the writer.
+//! The session writer: creates sessions and writes their ends. No other code writes them.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use crate::lifecycle::End;
 use crate::metrics::{EndLabels, METRICS, RetryLabels};
 use crate::text::printable_up_to;
 
-/// How long the write of a session's recording result is repeated.
+/// How long the write of a recording result is retried.
 const RECORDING_RESULT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The longest signal name that the schema accepts, in characters.
@@ -27,50 +26,50 @@ const MAX_SIGNAL: usize = 32;
 /// Writes sessions on behalf of one program.
 #[derive(Clone)]
 pub struct SessionWriter {
-    /// Creates sessions, which this version wrote and so can read.
+    /// Creates sessions. Only this version of the program writes them, so it can read them.
     api: Api<BastionSession>,
-    /// Writes ends. A write succeeds when the API server accepts it, even if the object that it returns cannot be read.
+    /// Writes ends. A write succeeds if the API server accepts it, even if the returned object is unreadable.
     guarded: Api<Guarded<BastionSession>>,
     namespace: String,
     manager: &'static str,
     events: EventSink,
 }
 
-/// What became of a create.
+/// The outcome of creating a session.
 #[derive(Debug)]
-pub enum Created {
-    /// The object, as the API server has it.
+pub enum CreateOutcome {
+    /// The created object, as the API server returned it.
     Session(Box<BastionSession>),
-    /// The API server refused it.
+    /// The API server refused the object.
     Refused(Box<kube::core::Status>),
-    /// No answer came, so the object may exist or not.
+    /// No answer arrived, so the object may exist. The text is the last error.
     Unknown(String),
 }
 
-/// What became of an end.
+/// The outcome of writing an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum EndOutcome {
     /// This writer's end is the session's end.
     Written,
-    /// Another writer was first.
+    /// Another writer had ended the session before.
     AlreadyFinal,
-    /// There is no such object any more.
+    /// The object no longer exists.
     Gone,
 }
 
-/// Why an end could not be written this time.
+/// A failed attempt to write an end.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The API server answered with an error, or the connection to it failed.
     #[error(transparent)]
     Kube(#[from] kube::Error),
-    /// No answer within [`REQUEST_TIMEOUT`].
+    /// The API server did not answer within [`REQUEST_TIMEOUT`].
     #[error("the API server did not answer")]
     Timeout,
 }
 
 impl WriteError {
-    /// A bounded label for the metrics.
+    /// Returns the label `cause` in the metrics.
     fn label(&self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
@@ -87,17 +86,19 @@ impl WriteError {
 }
 
 impl SessionWriter {
-    /// A writer for the sessions of `namespace`; `manager` is its name in `managedFields`.
+    /// Creates a writer for the sessions of `namespace`. `manager` is its name in `managedFields`.
     pub fn new(client: Client, namespace: &str, manager: &'static str, events: EventSink) -> Self {
         let (api, guarded) = (Api::namespaced(client.clone(), namespace), Api::namespaced(client, namespace));
         Self { api, guarded, namespace: namespace.to_owned(), manager, events }
     }
 
-    /// Creates a session and says so in an Event. The name is the caller's, so that a create whose answer was lost
-    /// can be sent again and finds its own object. It is not sent again when the session is not `wanted` any more: its
-    /// object may have been ended meanwhile, put on record and deleted, and would come into being a second time. While the
-    /// API server answers 429 or 5xx, the create is repeated for up to [`REQUEST_TIMEOUT`].
-    pub async fn create(&self, session: &BastionSession, wanted: impl Fn() -> bool) -> Created {
+    /// Creates a session and publishes an Event. While the API server answers 429 or 5xx, it retries for up to
+    /// [`REQUEST_TIMEOUT`].
+    ///
+    /// The caller chooses the name, so that a retry after a lost answer finds the object of the first attempt. A retry is
+    /// sent only while `wanted` returns true. Otherwise the object may have been ended and deleted meanwhile, and a retry
+    /// would create it a second time.
+    pub async fn create(&self, session: &BastionSession, wanted: impl Fn() -> bool) -> CreateOutcome {
         let params = PostParams { field_manager: Some(self.manager.to_owned()), ..PostParams::default() };
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         let mut unknown = String::new();
@@ -113,15 +114,19 @@ impl SessionWriter {
                         Ok(Ok(own)) if own.spec.gateway == session.spec.gateway && !own.phase().is_final() => {
                             return self.created(own);
                         }
-                        Ok(Ok(_)) => return Created::Refused(status),
-                        // It may be our own all the same.
-                        Ok(Err(_)) | Err(_) => return Created::Unknown(status.message),
+                        Ok(Ok(_)) => return CreateOutcome::Refused(status),
+                        // The existing object may be this session.
+                        Ok(Err(_)) | Err(_) => return CreateOutcome::Unknown(status.message),
                     }
                 }
-                // A conflict that is not about the name is about a ResourceQuota, which others count in as well.
+                // Other conflicts (409) are concurrent updates of a ResourceQuota. A retry resolves them.
                 Ok(Err(kube::Error::Api(status))) if status.code < 500 && !matches!(status.code, 409 | 429) => {
-                    // What is refused the second time may have come into being the first time.
-                    return if attempt == 0 { Created::Refused(status) } else { Created::Unknown(status.message) };
+                    // The first attempt may have created the object although a retry is refused.
+                    return if attempt == 0 {
+                        CreateOutcome::Refused(status)
+                    } else {
+                        CreateOutcome::Unknown(status.message)
+                    };
                 }
                 Ok(Err(error)) => {
                     answered = code(&error).is_some();
@@ -134,27 +139,27 @@ impl SessionWriter {
             }
             sleep(pause).await;
         }
-        Created::Unknown(unknown)
+        CreateOutcome::Unknown(unknown)
     }
 
-    fn created(&self, session: BastionSession) -> Created {
+    fn created(&self, session: BastionSession) -> CreateOutcome {
         self.events.started(&session);
-        Created::Session(Box::new(session))
+        CreateOutcome::Session(Box::new(session))
     }
 
-    /// Writes an end, again and again until the object says that the session has ended. It returns only then, so
-    /// that whoever awaits it keeps the session in the books for as long as the cluster thinks that it is online.
-    pub async fn end_until_final(&self, session: &ObjectReference, end: &End) -> Ended {
+    /// Writes an end, and retries without limit until the object has a final phase or is gone. Callers keep the session
+    /// registered until it returns, as long as the cluster shows the session as online.
+    pub async fn end_until_final(&self, session: &ObjectReference, end: &End) -> EndOutcome {
         let name = session.name.as_deref().unwrap_or_default();
         let since = Instant::now();
         let mut pace = retry_pace().build();
         METRICS.unwritten_ends.inc();
-        let unwritten = METRICS.oldest_unwritten_end_seconds.begin();
+        let unwritten = METRICS.oldest_unwritten_end_seconds.start();
         loop {
             match self.end(session, end).await {
                 Ok(ended) => {
                     METRICS.unwritten_ends.dec();
-                    METRICS.oldest_unwritten_end_seconds.over(unwritten);
+                    METRICS.oldest_unwritten_end_seconds.finish(unwritten);
                     let labels = EndLabels::of(end.cause.reason());
                     METRICS.end_written_seconds.get_or_create(&labels).observe(since.elapsed().as_secs_f64());
                     return ended;
@@ -163,10 +168,10 @@ impl SessionWriter {
                     METRICS.end_write_retries.get_or_create(&RetryLabels { cause: failure.label() }).inc();
                     match failure.label() {
                         "forbidden" => {
-                            error!(session = name, error = %failure, "may not write the session's end; check the Role and the admission policies");
+                            error!(session = name, error = %failure, "no right to write the session's end; retrying; check the Role and the admission policies");
                         }
                         _ => {
-                            warn!(session = name, error = %failure, "the session's end is not yet written; trying again");
+                            warn!(session = name, error = %failure, "session's end not written; retrying");
                         }
                     }
                 }
@@ -175,12 +180,17 @@ impl SessionWriter {
         }
     }
 
-    /// Writes an end once, if the session still has this resource version: of several controllers that sweep the same sessions
-    /// one writes each end.
+    /// Writes an end once, if the session still has this resource version. When several controllers sweep the same sessions,
+    /// one of them writes each end.
     ///
     /// # Errors
-    /// As [`Self::end`], and a conflict when the session has changed.
-    pub async fn end_as_seen(&self, session: &ObjectReference, version: &str, end: &End) -> Result<Ended, WriteError> {
+    /// As [`Self::end`]; a conflict (409) if the session has changed.
+    pub async fn end_if_unchanged(
+        &self,
+        session: &ObjectReference,
+        version: &str,
+        end: &End,
+    ) -> Result<EndOutcome, WriteError> {
         let mut patch = patch(end);
         patch["metadata"] = json!({ "resourceVersion": version });
         self.write(session, end, &patch).await
@@ -189,46 +199,48 @@ impl SessionWriter {
     /// Writes an end once.
     ///
     /// # Errors
-    /// When the API server did not answer, or in a way that leaves the session Active.
-    pub async fn end(&self, session: &ObjectReference, end: &End) -> Result<Ended, WriteError> {
+    /// When the API server does not answer, or refuses and so leaves the session Active.
+    pub async fn end(&self, session: &ObjectReference, end: &End) -> Result<EndOutcome, WriteError> {
         self.write(session, end, &patch(end)).await
     }
 
-    async fn write(&self, session: &ObjectReference, end: &End, patch: &Value) -> Result<Ended, WriteError> {
+    async fn write(&self, session: &ObjectReference, end: &End, patch: &Value) -> Result<EndOutcome, WriteError> {
         let name = session.name.as_deref().unwrap_or_default();
         let ended = match self.patch(name, patch).await {
             Err(WriteError::Kube(kube::Error::Api(status))) if status.code == 422 => {
                 self.after_refusal(name, end).await?
             }
-            Err(WriteError::Kube(error)) if code(&error) == Some(404) => Ended::Gone,
+            Err(WriteError::Kube(error)) if code(&error) == Some(404) => EndOutcome::Gone,
             Err(error) => return Err(error),
-            Ok(()) => Ended::Written,
+            Ok(()) => EndOutcome::Written,
         };
         let cause = &end.cause;
         match ended {
-            Ended::Written => {
+            EndOutcome::Written => {
                 info!(session = name, phase = %end.phase(), reason = %cause.reason(), why = cause.message(), "session ended");
                 METRICS.sessions_ended.get_or_create(&EndLabels::of(cause.reason())).inc();
                 self.events.ended(session.clone(), end);
             }
-            Ended::AlreadyFinal => {
-                info!(session = name, reason = %cause.reason(), "session had been ended by another writer");
+            EndOutcome::AlreadyFinal => {
+                info!(session = name, reason = %cause.reason(), "another writer had ended the session before");
                 METRICS.late_ends_refused.inc();
             }
-            Ended::Gone => warn!(session = name, reason = %cause.reason(), "session ended, but its object is gone"),
+            EndOutcome::Gone => {
+                warn!(session = name, reason = %cause.reason(), "session ended, but its object is gone");
+            }
         }
         Ok(ended)
     }
 
-    /// A schema rule refused the end: either somebody was first, or a detail of ours is at fault, and then the
-    /// session must end without the details.
-    async fn after_refusal(&self, name: &str, end: &End) -> Result<Ended, WriteError> {
+    /// Handles an end that a schema rule refused. Either another writer was first, or a detail of this end is invalid. In the
+    /// second case, writes the end without its details.
+    async fn after_refusal(&self, name: &str, end: &End) -> Result<EndOutcome, WriteError> {
         let current = timeout(REQUEST_TIMEOUT, self.guarded.get_opt(name)).await.map_err(|_| WriteError::Timeout)??;
         let start = match current {
-            None => return Ok(Ended::Gone),
-            Some(Guarded(Ok(session))) if session.phase().is_final() => return Ok(Ended::AlreadyFinal),
+            None => return Ok(EndOutcome::Gone),
+            Some(Guarded(Ok(session))) if session.phase().is_final() => return Ok(EndOutcome::AlreadyFinal),
             Some(Guarded(Ok(session))) => session.spec.start_time.0,
-            Some(Guarded(Err(unreadable))) if unreadable.has_ended() => return Ok(Ended::AlreadyFinal),
+            Some(Guarded(Err(unreadable))) if unreadable.has_ended() => return Ok(EndOutcome::AlreadyFinal),
             Some(Guarded(Err(_))) => end.time,
         };
         let bare = json!({ "status": {
@@ -236,11 +248,12 @@ impl SessionWriter {
             "reason": end.cause.reason().as_str(),
             "endTime": MicroTime(end.time.max(start)),
         }});
-        self.patch(name, &bare).await.map(|()| Ended::Written)
+        self.patch(name, &bare).await.map(|()| EndOutcome::Written)
     }
 
-    /// Writes what became of a session's recordings, after its end was written: that does not wait for a store.
-    pub async fn recorded(&self, session: &ObjectReference, recording: &RecordingResult) {
+    /// Writes the result of a session's recordings, with retries for [`RECORDING_RESULT_TIMEOUT`]. It comes after the end,
+    /// which does not wait for the recording store.
+    pub async fn write_recording_result(&self, session: &ObjectReference, recording: &RecordingResult) {
         let name = session.name.as_deref().unwrap_or_default();
         let patch = json!({ "status": { "recording": recording } });
         let writing = async {
@@ -248,13 +261,13 @@ impl SessionWriter {
                 match self.patch(name, &patch).await {
                     Ok(()) => break,
                     Err(WriteError::Kube(error)) if code(&error) == Some(404) => break,
-                    Err(error) => warn!(session = name, %error, "its recording result is not written; trying again"),
+                    Err(error) => warn!(session = name, %error, "recording result not written; retrying"),
                 }
                 sleep(pause).await;
             }
         };
         if timeout(RECORDING_RESULT_TIMEOUT, writing).await.is_err() {
-            error!(session = name, ?recording, "its recording result could not be written; giving up");
+            error!(session = name, ?recording, "recording result not written; giving up");
         }
     }
 
@@ -267,7 +280,7 @@ impl SessionWriter {
             .map_err(WriteError::from)
     }
 
-    /// A reference to a session that may exist, by the name it was given.
+    /// Returns a reference to a session by its name. The session need not exist.
     pub fn reference(&self, name: &str) -> ObjectReference {
         use kube::Resource;
         ObjectReference {
@@ -280,7 +293,7 @@ impl SessionWriter {
     }
 }
 
-/// The merge patch that writes an end.
+/// Returns the merge patch that writes an end.
 fn patch(end: &End) -> Value {
     let reason = end.cause.reason();
     let exit = end.cause.exit();

@@ -28,7 +28,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum size of a response, in bytes.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 /// How long a user may take to sign in at the provider, in seconds.
-const SIGN_IN_SECONDS: i64 = 10 * 60;
+pub const SIGN_IN_SECONDS: i64 = 10 * 60;
 /// The group of all authenticated users of the API server.
 const AUTHENTICATED: &str = "system:authenticated";
 /// The prefix of names and groups that Kubernetes reserves.

@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use zeroize::Zeroizing;
 
 use super::api_error::{ApiError, ErrorResponses};
-use super::oidc::{CallbackQuery, Oidc, OidcError, PendingSignIn};
+use super::oidc::{CallbackQuery, Oidc, OidcError, PendingSignIn, SIGN_IN_SECONDS};
 use super::{Console, me};
 use crate::http::{AuthError, Purpose, SIGN_IN_COOKIE, SignedInUser, cookie};
 use crate::metrics::{METRICS, SignInLabels};
@@ -130,7 +130,11 @@ pub async fn oidc(
     Ok(match oidc.begin(&path, Timestamp::now()).await {
         Ok((url, pending)) => {
             let sealed = cipher.seal(Purpose::SigningIn, &pending).map_err(AuthError::from)?;
-            (StatusCode::SEE_OTHER, oidc_cookie(&sealed, 600), AppendHeaders([(header::LOCATION, url.to_string())]))
+            (
+                StatusCode::SEE_OTHER,
+                oidc_cookie(&sealed, SIGN_IN_SECONDS),
+                AppendHeaders([(header::LOCATION, url.to_string())]),
+            )
                 .into_response()
         }
         Err(error) => redirect_with_error(&error),

@@ -21,7 +21,7 @@ use super::api_error::{ApiError, ErrorResponses};
 use super::query::{is_name, page, parse_query, read_path};
 use super::view::{Target, TargetPage};
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Login};
-use crate::cluster::{Right, asks_as};
+use crate::cluster::{Right, rbac_user};
 use crate::http::{Caller, with_api_timeout};
 
 /// How many access reviews one request sends at once.
@@ -145,7 +145,7 @@ struct ConnectRights<'a> {
 
 impl<'a> ConnectRights<'a> {
     async fn new(authorizer: &'a Authorizer, user: &BastionUser) -> Result<Self, ApiError> {
-        let user = asks_as(user);
+        let user = rbac_user(user);
         let all_targets = authorizer.may(user.clone(), Right::to(CONNECT_VERB, TARGETS)).await?;
         Ok(Self { authorizer, user, all_targets, groups: Mutex::default() })
     }

@@ -20,7 +20,7 @@ use super::{Settings, pods, redis_heartbeats};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, watch};
 use crate::leases::{InstanceLease, LeaseError, declare_lost, delete_lost, new_instance_name, observe_lease};
-use crate::lifecycle::{HEARTBEAT_EVERY, HEARTBEAT_TIMEOUT, LOST_LEASE_KEPT, Suspect, TICK};
+use crate::lifecycle::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, LOST_LEASE_RETENTION, LeaseVersion, TICK};
 use crate::metrics::METRICS;
 use crate::redis::RedisClient;
 
@@ -64,10 +64,10 @@ async fn watch_leases(leases: Api<LenientLease>, own: &str, detector: &SharedDet
                 listed.insert(lease.name_any());
                 observe(&lease.0, own, detector, Source::List)
             }
-            Event::InitDone => lock(detector).listed(&listed, Instant::now()),
+            Event::InitDone => lock(detector).leases_listed(&listed, Instant::now()),
             Event::Apply(lease) => observe(&lease.0, own, detector, Source::Watch),
             Event::Delete(lease) => {
-                lock(detector).lease_gone(&lease.name_any(), Instant::now());
+                lock(detector).lease_deleted(&lease.name_any(), Instant::now());
                 vec![lease.name_any()]
             }
         };
@@ -92,11 +92,11 @@ fn observe(lease: &Lease, own: &str, detector: &SharedDetector, source: Source) 
     let (name, now) = (lease.name_any(), Instant::now());
     if name == own {
         if source == Source::Watch {
-            lock(detector).heartbeat(now);
+            lock(detector).observe_own_heartbeat(now);
         }
     } else if is_of_controller(lease) {
-        lock(detector).controller_lease(&name, observe_lease(lease));
-    } else if lock(detector).lease(&name, observe_lease(lease), now) {
+        lock(detector).observe_controller_lease(&name, observe_lease(lease));
+    } else if lock(detector).observe_lease(&name, observe_lease(lease), now) {
         info!(instance = name, "instance is lost");
         return vec![name];
     }
@@ -109,7 +109,7 @@ fn is_of_controller(lease: &Lease) -> bool {
 
 /// Renews this controller's own Lease. Its events prove that the watch works.
 async fn renew_own_lease(leases: Api<LenientLease>, own: &str, stop: CancellationToken) {
-    let mut ticks = interval(HEARTBEAT_EVERY);
+    let mut ticks = interval(HEARTBEAT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lease: Option<InstanceLease> = None;
     loop {
@@ -144,7 +144,7 @@ async fn tick(detector: &SharedDetector) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        lock(detector).awake(Instant::now());
+        lock(detector).tick(Instant::now());
     }
 }
 
@@ -161,12 +161,12 @@ async fn check_suspects(
         ticks.tick().await;
         let (observing, suspects) = {
             let mut detector = lock(detector);
-            (detector.sees(Instant::now()), detector.suspects(Instant::now()))
+            (detector.trusts_its_watch(Instant::now()), detector.suspects(Instant::now()))
         };
         METRICS.observing.set(observing.into());
         for suspect in suspects {
             if suspect.resource_version.is_none() && !has_active_sessions(&sessions, &suspect.instance).await {
-                lock(detector).forget(&suspect.instance);
+                lock(detector).remove(&suspect.instance);
             } else if try_declare_lost(&leases, &suspect, detector).await
                 && losses.send(suspect.instance).await.is_err()
             {
@@ -178,7 +178,7 @@ async fn check_suspects(
 }
 
 /// Declares a suspect lost, unless it has shown itself since. Returns whether this controller declared it.
-async fn try_declare_lost(leases: &Api<LenientLease>, suspect: &Suspect, detector: &SharedDetector) -> bool {
+async fn try_declare_lost(leases: &Api<LenientLease>, suspect: &LeaseVersion, detector: &SharedDetector) -> bool {
     // The suspects before this one took time. A new Lease or Redis heartbeat may have come meanwhile.
     if !lock(detector).suspects(Instant::now()).contains(suspect) {
         return false;
@@ -187,7 +187,7 @@ async fn try_declare_lost(leases: &Api<LenientLease>, suspect: &Suspect, detecto
         Ok(true) => {
             METRICS.instances_declared_lost.inc();
             warn!(instance = suspect.instance, "declared lost: no sign of life in time");
-            lock(detector).declared_lost(&suspect.instance, Instant::now());
+            lock(detector).mark_lost(&suspect.instance, Instant::now());
             true
         }
         // Another controller declared it lost; the watch delivers that.
@@ -216,8 +216,8 @@ async fn has_active_sessions(sessions: &Api<Guarded<BastionSession>>, instance: 
 
 /// Deletes the Leases of instances that were lost long ago, and of controllers that are gone.
 async fn delete_old_leases(leases: &Api<LenientLease>, detector: &SharedDetector) {
-    let Ok(before) = Timestamp::now().checked_sub(LOST_LEASE_KEPT) else { return };
-    let old = lock(detector).left_behind(before);
+    let Ok(before) = Timestamp::now().checked_sub(LOST_LEASE_RETENTION) else { return };
+    let old = lock(detector).expired_leases(before);
     for lease in old {
         if let Err(error) = delete_lost(leases, &lease).await {
             warn!(lease = lease.instance, %error, "could not delete an old Lease; retrying");

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::api::LEADER_LEASE;
 use crate::cluster::LenientLease;
 use crate::leases::{LeaseError, new_instance_name};
-use crate::lifecycle::{CAMPAIGN_EVERY, Election, Move, RENEW_TIMEOUT, TAKE_AFTER};
+use crate::lifecycle::{Election, ElectionStep, LEADER_LEASE_DURATION, LEADER_RETRY_PERIOD, RENEW_TIMEOUT};
 use crate::metrics::METRICS;
 
 /// The time until which this controller leads. Check it before each action of a leader: after a pause, or while
@@ -73,7 +73,7 @@ pub async fn campaign(
         announce(&leads_until, election.leads_until(Instant::now()));
         tokio::select! {
             () = stop.cancelled() => {}
-            () = sleep(CAMPAIGN_EVERY) => {}
+            () = sleep(LEADER_RETRY_PERIOD) => {}
         }
     }
     let led = election.leads_until(Instant::now()).is_some();
@@ -105,13 +105,13 @@ async fn acquire_or_renew(leases: &Api<LenientLease>, id: &str, election: &mut E
         None => (String::new(), String::new()),
     };
     let sent = Instant::now();
-    if election.see(&holder, &version, sent) == Move::Wait {
-        election.beaten();
+    if election.observe(&holder, &version, sent) == ElectionStep::Wait {
+        election.claim_failed();
         return Ok(());
     }
     match timeout(RENEW_TIMEOUT, claim(leases, current, id)).await.map_err(|_| LeaseError::Timeout)? {
-        Ok(_) => election.claimed(sent),
-        Err(kube::Error::Api(status)) if status.code == 409 => election.beaten(),
+        Ok(_) => election.claim_succeeded(sent),
+        Err(kube::Error::Api(status)) if status.code == 409 => election.claim_failed(),
         Err(error) => return Err(error.into()),
     }
     Ok(())
@@ -128,7 +128,7 @@ async fn claim(
         let metadata = ObjectMeta { name: Some(LEADER_LEASE.to_owned()), ..ObjectMeta::default() };
         let spec = LeaseSpec {
             holder_identity: Some(id.to_owned()),
-            lease_duration_seconds: i32::try_from(TAKE_AFTER.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(LEADER_LEASE_DURATION.as_secs()).ok(),
             acquire_time: Some(now.clone()),
             renew_time: Some(now),
             ..LeaseSpec::default()

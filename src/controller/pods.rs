@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::shared_detector::{SharedDetector, lock};
 use crate::cluster::{self, Guarded};
-use crate::lifecycle::Container;
+use crate::lifecycle::GatewayContainer;
 
 /// The gateway's container in its Pod.
 const GATEWAY_CONTAINER: &str = "gateway";
@@ -25,25 +25,27 @@ pub async fn watch(client: Client, namespace: &str, detector: &SharedDetector) {
         match event {
             Event::Init => listed.clear(),
             Event::InitApply(pod) => drop(listed.insert(pod.uid().unwrap_or_default(), container(&pod))),
-            Event::InitDone => detector.pods().list(std::mem::take(&mut listed)),
-            Event::Apply(pod) => detector.pods().changed(&pod.uid().unwrap_or_default(), container(&pod)),
-            Event::Delete(pod) => detector.pods().gone(&pod.uid().unwrap_or_default()),
+            Event::InitDone => detector.pods().replace_all(std::mem::take(&mut listed)),
+            Event::Apply(pod) => detector.pods().update(&pod.uid().unwrap_or_default(), container(&pod)),
+            Event::Delete(pod) => detector.pods().remove(&pod.uid().unwrap_or_default()),
         }
     }
 }
 
 /// Returns the state of the gateway's container in a Pod; `Unknown` for an unreadable Pod.
-fn container(pod: &Guarded<Pod>) -> Container {
-    let Some(status) = pod.0.as_ref().ok().and_then(|pod| pod.status.as_ref()) else { return Container::Unknown };
+fn container(pod: &Guarded<Pod>) -> GatewayContainer {
+    let Some(status) = pod.0.as_ref().ok().and_then(|pod| pod.status.as_ref()) else {
+        return GatewayContainer::Unknown;
+    };
     if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-        return Container::Over;
+        return GatewayContainer::Terminated;
     }
     let mut containers = status.container_statuses.iter().flatten();
     let Some(gateway) = containers.find(|container| container.name == GATEWAY_CONTAINER) else {
-        return Container::Unknown;
+        return GatewayContainer::Unknown;
     };
     let times = [gateway.state.as_ref(), gateway.last_state.as_ref()].map(|state| state.and_then(last_transition));
-    times.into_iter().flatten().max().map_or(Container::Unknown, Container::NothingBefore)
+    times.into_iter().flatten().max().map_or(GatewayContainer::Unknown, GatewayContainer::DeadBefore)
 }
 
 /// Returns when a container in this state started, or ended.
@@ -69,8 +71,8 @@ mod tests {
         json!({ "phase": "Running", "containerStatuses": [sidecar, status("gateway", state, last)] })
     }
 
-    fn since(time: &str) -> Container {
-        Container::NothingBefore(time.parse().unwrap())
+    fn since(time: &str) -> GatewayContainer {
+        GatewayContainer::DeadBefore(time.parse().unwrap())
     }
 
     #[rstest]
@@ -80,11 +82,11 @@ mod tests {
         &gateway(&json!({ "waiting": {} }), &json!({ "terminated": { "exitCode": 1, "finishedAt": LATER } })),
         since(LATER)
     )]
-    #[case::waiting_for_first_start(&gateway(&json!({ "waiting": {} }), &json!({})), Container::Unknown)]
-    #[case::failed(&json!({ "phase": "Failed" }), Container::Over)]
-    #[case::without_a_status(&json!({}), Container::Unknown)]
-    #[case::unreadable(&json!({ "phase": "Failed", "startTime": "9999-12-31T23:59:59Z" }), Container::Unknown)]
-    fn the_pod_status_gives_the_container_state(#[case] status: &Value, #[case] expected: Container) {
+    #[case::waiting_for_first_start(&gateway(&json!({ "waiting": {} }), &json!({})), GatewayContainer::Unknown)]
+    #[case::failed(&json!({ "phase": "Failed" }), GatewayContainer::Terminated)]
+    #[case::without_a_status(&json!({}), GatewayContainer::Unknown)]
+    #[case::unreadable(&json!({ "phase": "Failed", "startTime": "9999-12-31T23:59:59Z" }), GatewayContainer::Unknown)]
+    fn the_pod_status_gives_the_container_state(#[case] status: &Value, #[case] expected: GatewayContainer) {
         let pod: Guarded<Pod> =
             serde_json::from_value(json!({ "metadata": { "uid": "u" }, "status": status })).unwrap();
         assert_eq!(container(&pod), expected);

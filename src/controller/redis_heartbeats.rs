@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::shared_detector::{SharedDetector, lock};
 use crate::cluster::{LenientLease, code};
 use crate::leases::{LeaseError, confirm_alive};
-use crate::lifecycle::{Suspect, WITNESS_LOOK_EVERY};
+use crate::lifecycle::{LeaseVersion, REDIS_POLL_INTERVAL};
 use crate::metrics::METRICS;
 use crate::redis::{RedisClient, heartbeat};
 
@@ -25,18 +25,20 @@ const VOUCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Feeds the heartbeats in Redis into the failure detector, without end. Does nothing without Redis.
 pub async fn poll(leases: Api<LenientLease>, redis: Option<Arc<RedisClient>>, detector: &SharedDetector) {
     let Some(redis) = redis else { return std::future::pending().await };
-    let mut ticks = interval(WITNESS_LOOK_EVERY);
+    let mut ticks = interval(REDIS_POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let instances = lock(detector).hoped_for();
+        let instances = lock(detector).monitored();
         if instances.is_empty() {
             continue;
         }
         // Errors are counted and logged. A missing heartbeat in Redis never counts against an instance.
         let heartbeats = heartbeat::read(&redis, instances).await.unwrap_or_default().into_iter();
         let overdue: Vec<_> = heartbeats
-            .filter_map(|(instance, seen)| lock(detector).witnessed(&instance, seen.stamp, seen.at, Instant::now()))
+            .filter_map(|(instance, seen)| {
+                lock(detector).observe_redis_heartbeat(&instance, seen.stamp, seen.at, Instant::now())
+            })
             .collect();
         // A slow API server must not delay the next poll, which returns the instances that are left.
         let vouching = stream::iter(overdue).for_each_concurrent(VOUCH_CONCURRENCY, |one| vouch_for(&leases, one));
@@ -44,7 +46,7 @@ pub async fn poll(leases: Api<LenientLease>, redis: Option<Arc<RedisClient>>, de
     }
 }
 
-async fn vouch_for(leases: &Api<LenientLease>, overdue: Suspect) {
+async fn vouch_for(leases: &Api<LenientLease>, overdue: LeaseVersion) {
     match confirm_alive(leases, &overdue).await {
         Ok(()) => {
             METRICS.vouchers.inc();

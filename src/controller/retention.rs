@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::BastionSession;
-use crate::lifecycle::is_on_record;
+use crate::lifecycle::is_in_audit_database;
 
 /// Returns the finished sessions beyond the `max` newest, oldest first. Leaves out sessions that are not on record.
 pub fn excess<S: AsRef<BastionSession>>(sessions: Vec<S>, max: usize) -> Vec<S> {
@@ -11,7 +11,7 @@ pub fn excess<S: AsRef<BastionSession>>(sessions: Vec<S>, max: usize) -> Vec<S> 
     let excess = finished.len().saturating_sub(max);
     finished.sort_by_key(|session| end_time(session.as_ref()));
     finished.truncate(excess);
-    finished.retain(|session| is_on_record(session.as_ref()));
+    finished.retain(|session| is_in_audit_database(session.as_ref()));
     finished
 }
 

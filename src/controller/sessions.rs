@@ -25,7 +25,7 @@ use crate::api::{BastionSession, Phase};
 use crate::cluster::{
     Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WATCH_SECONDS, WriteError, code, regarding,
 };
-use crate::lifecycle::{Action, Cause, END_TIMEOUT, End, Situation, attend, decide};
+use crate::lifecycle::{Action, Cause, END_TIMEOUT, End, Situation, decide, decide_active};
 use crate::metrics::{METRICS, PhaseLabels};
 use crate::redis::{EndOrder, OrderedCause, RedisClient, orders};
 
@@ -162,19 +162,19 @@ async fn reconcile(observed: Arc<Observed>, context: Arc<Context>) -> Result<Req
     let (action, reference) = match &observed.0 {
         Ok(session) => (decide(session, &situation), regarding(session)),
         Err(unreadable) => (
-            attend(unreadable.session.start, unreadable.asked_to_end(), &situation),
+            decide_active(unreadable.session.start, unreadable.requested_end(), &situation),
             unreadable.reference::<BastionSession>(),
         ),
     };
     match action {
         Action::Wait => Ok(Requeue::await_change()),
-        Action::LookAgain(after) => Ok(Requeue::requeue(after)),
+        Action::RequeueAfter(after) => Ok(Requeue::requeue(after)),
         Action::Order(cause, again) => {
             context.order(observed.name_any(), instance, &cause);
             Ok(Requeue::requeue(again))
         }
         Action::End(end) => context.end(&observed, &reference, &end).await,
-        Action::Prune => {
+        Action::Delete => {
             context.prune(&*observed).await?;
             Ok(Requeue::await_change())
         }
@@ -215,7 +215,7 @@ impl Context {
         let now = Instant::now();
         Situation {
             instance: lock(&self.detector).state(instance, now, is_active),
-            asked_for: self.since_end_request(observed, now),
+            requested_for: self.since_end_request(observed, now),
             retention: self.guard.holds().then_some(self.retention),
             now: Timestamp::now(),
         }
@@ -225,7 +225,7 @@ impl Context {
     fn since_end_request(&self, observed: &Observed, now: Instant) -> Duration {
         let mut requests = self.end_requests.lock().unwrap_or_else(PoisonError::into_inner);
         let uid = observed.uid().unwrap_or_default();
-        if observed.has_ended() || observed.asked_to_end().is_none() {
+        if observed.has_ended() || observed.requested_end().is_none() {
             requests.remove(&uid);
             return Duration::ZERO;
         }
@@ -235,7 +235,7 @@ impl Context {
     /// Writes the end of a session.
     async fn end(&self, observed: &Observed, session: &ObjectReference, end: &End) -> Result<Requeue, ReconcileError> {
         let version = observed.resource_version().unwrap_or_default();
-        let written = timeout(END_TIMEOUT, self.writer.end_as_seen(session, &version, end)).await;
+        let written = timeout(END_TIMEOUT, self.writer.end_if_unchanged(session, &version, end)).await;
         match written.map_err(|_| ReconcileError::Timeout)? {
             Ok(_) => Ok(Requeue::await_change()),
             // Another controller usually wrote the end. The watch then delivers it before the retry.

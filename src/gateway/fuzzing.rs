@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Parts;
 use super::access::{ChannelPolicy, Directory, Grant};
-use super::bridge::{Announcement, ChannelContext, ChannelEnd, Opened, channel, local_forward};
+use super::bridge::{ChannelContext, ChannelEnd, ChannelOpen, SessionNotice, channel, local_forward};
 use super::instance::{CurrentInstance, Instance, InstanceConfig};
 use super::net::listener;
 use super::observe::{AuditLog, Broadcast, ChannelObserver, Observers};
@@ -81,7 +81,7 @@ impl Ground {
         let (connection, opened) =
             Connection::new(self.gateway.clone(), peer, gone, cut, None).with_session(opening, activity.clone());
         let served = run_stream(self.config.clone(), stream, Player(connection));
-        let (announce, announcements) = watch::channel(Announcement::None);
+        let (announce, notices) = watch::channel(SessionNotice::None);
         let about = SessionInfo {
             namespace: NAMESPACE.to_owned(),
             session: "fuzz".to_owned(),
@@ -108,7 +108,7 @@ impl Ground {
             instance: self.instance.clone(),
             target: self.grant.target.clone(),
             announce,
-            announcements,
+            notices,
             cleanup_tasks: TaskTracker::new(),
             channels: JoinSet::new(),
             client: tasks,
@@ -118,13 +118,13 @@ impl Ground {
 
 /// A session that is being played: what its task does is done by the fuzz target.
 pub struct Play {
-    opened: mpsc::Receiver<Opened>,
+    opened: mpsc::Receiver<ChannelOpen>,
     observers: Observers,
     activity: Arc<Activity>,
     instance: Arc<Instance>,
     target: Arc<BastionTarget>,
-    announce: watch::Sender<Announcement>,
-    announcements: watch::Receiver<Announcement>,
+    announce: watch::Sender<SessionNotice>,
+    notices: watch::Receiver<SessionNotice>,
     cleanup_tasks: TaskTracker,
     channels: JoinSet<ChannelEnd>,
     client: JoinSet<()>,
@@ -132,45 +132,45 @@ pub struct Play {
 
 impl Play {
     /// A channel that the user's client has opened, and that no target is joined to yet.
-    pub fn opened(&mut self) -> Option<Opened> {
+    pub fn opened(&mut self) -> Option<ChannelOpen> {
         assure(&self.instance);
         self.opened.try_recv().ok()
     }
 
     /// Joins a channel to the target at the other end of the stream.
-    pub async fn join(&mut self, channel: Opened, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    pub async fn join(&mut self, channel: ChannelOpen, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let incoming = mpsc::channel(1).0;
-        let Ok(connection) = TargetConnection::over(stream, &self.target, plain(), incoming).await else {
+        let Ok(connection) = TargetConnection::over_stream(stream, &self.target, plain(), incoming).await else {
             return channel.refuse("bastion: no target").await;
         };
         let context = ChannelContext {
             activity: self.activity.clone(),
             pause_detector: self.instance.pause_detector.clone(),
-            announcements: self.announcements.clone(),
+            notices: self.notices.clone(),
             cleanup_tasks: self.cleanup_tasks.clone(),
         };
         match channel {
-            Opened::Session(user) | Opened::Companion(user) => {
+            ChannelOpen::Session(user) | ChannelOpen::Companion(user) => {
                 let tap = Arc::new(ChannelObserver::new(self.observers.clone()));
                 self.channels.spawn(channel::join(user, connection, tap, context));
             }
-            Opened::Forward(forward) => {
+            ChannelOpen::LocalForward(forward) => {
                 let audit = self.observers.audit.clone();
                 let join = local_forward::join(*forward, connection, audit, context);
                 self.channels.spawn(join);
             }
-            Opened::Listening(wishes) => drop(wishes),
+            ChannelOpen::RemoteForwards(wishes) => drop(wishes),
         }
     }
 
     /// Tells users at a terminal something.
     pub fn warn(&self) {
-        self.announce.send_replace(Announcement::Warning("bastion: a warning".into()));
+        self.announce.send_replace(SessionNotice::Warning("bastion: a warning".into()));
     }
 
     /// Ends the session; each channel is to hear it.
     pub fn end(&self) {
-        self.announce.send_replace(Announcement::Over(Some("bastion: session ended".into())));
+        self.announce.send_replace(SessionNotice::Ended(Some("bastion: session ended".into())));
     }
 
     /// Whether the client's connection goes on.

@@ -7,7 +7,7 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use super::object::{LeaseError, create, is_lost, monotonic_now, new_lease, with_timeout};
 use crate::api::{LEASE_OF_GATEWAY, LOST_HOLDER, VOUCHED_ANNOTATION};
 use crate::cluster::LenientLease;
-use crate::lifecycle::Suspect;
+use crate::lifecycle::LeaseVersion;
 
 /// Declares an instance lost: replaces the holder of its Lease with `lost`, if the Lease has not changed since the
 /// suspicion. Returns whether this call did it.
@@ -15,7 +15,7 @@ use crate::lifecycle::Suspect;
 /// # Errors
 /// Code 409 if the Lease has changed: the instance has renewed it, or another controller was first. Otherwise the API
 /// server failed or did not answer in time.
-pub async fn declare_lost(api: &Api<LenientLease>, suspect: &Suspect) -> Result<bool, LeaseError> {
+pub async fn declare_lost(api: &Api<LenientLease>, suspect: &LeaseVersion) -> Result<bool, LeaseError> {
     let Some(version) = &suspect.resource_version else {
         let mut lost = new_lease(&suspect.instance, LEASE_OF_GATEWAY, LOST_HOLDER);
         // The instance was never observed to renew a Lease.
@@ -44,7 +44,7 @@ pub async fn declare_lost(api: &Api<LenientLease>, suspect: &Suspect) -> Result<
 /// # Errors
 /// [`LeaseError::Lost`] if the instance is declared lost already, and code 409 if the Lease has changed. Otherwise the
 /// API server failed or did not answer in time.
-pub async fn confirm_alive(api: &Api<LenientLease>, suspect: &Suspect) -> Result<(), LeaseError> {
+pub async fn confirm_alive(api: &Api<LenientLease>, suspect: &LeaseVersion) -> Result<(), LeaseError> {
     let LenientLease(mut lease) = with_timeout(api.get(&suspect.instance)).await?;
     if is_lost(&lease) {
         return Err(LeaseError::Lost);
@@ -59,7 +59,7 @@ pub async fn confirm_alive(api: &Api<LenientLease>, suspect: &Suspect) -> Result
 ///
 /// # Errors
 /// The API server refused it or did not answer in time.
-pub async fn delete_lost(api: &Api<LenientLease>, lost: &Suspect) -> Result<(), LeaseError> {
+pub async fn delete_lost(api: &Api<LenientLease>, lost: &LeaseVersion) -> Result<(), LeaseError> {
     let unchanged = Preconditions { resource_version: lost.resource_version.clone(), uid: None };
     let params = DeleteParams { preconditions: Some(unchanged), ..DeleteParams::default() };
     with_timeout(api.delete(&lost.instance, &params)).await.map(drop)

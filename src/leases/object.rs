@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::api::{LEASE_LABEL, LOST_HOLDER, POD_UID_ANNOTATION};
 use crate::cluster::LenientLease;
-use crate::lifecycle::{LOST_AFTER, LeaseSeen, RENEW_TIMEOUT};
+use crate::lifecycle::{LOST_AFTER, ObservedLease, RENEW_TIMEOUT};
 
 /// Why a request about a Lease failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +28,8 @@ pub enum LeaseError {
 }
 
 /// Returns what the failure detector observes of a Lease.
-pub fn observe_lease(lease: &Lease) -> LeaseSeen {
-    LeaseSeen {
+pub fn observe_lease(lease: &Lease) -> ObservedLease {
+    ObservedLease {
         resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
         renewed: lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0),
         acquired: lease.spec.as_ref().and_then(|spec| spec.acquire_time.as_ref()).map(|time| time.0),

@@ -1,67 +1,73 @@
-//! Who of the controllers leads: one candidate's view of the leader's Lease, on its own monotonic clock.
+//! Leader election among the controllers: one candidate's view of the leader Lease, on its own monotonic clock.
 
 use std::time::{Duration, Instant};
 
-/// How often the leader renews, and the others look.
-pub const CAMPAIGN_EVERY: Duration = Duration::from_secs(2);
-/// For how long after the beginning of its last successful renewal a leader leads.
-pub const LEAD_FOR: Duration = Duration::from_secs(10);
-/// How long the Lease must have stood still before another takes it: longer than [`LEAD_FOR`], so that a leader has
-/// stepped down before anybody can step up.
-pub const TAKE_AFTER: Duration = Duration::from_secs(15);
+/// The interval at which the leader renews the Lease and the other candidates read it.
+pub const LEADER_RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// How long a leader leads after it sent its last successful renewal.
+pub const LEADER_RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the Lease must stay unchanged before another candidate takes it over. It is longer than
+/// [`LEADER_RENEW_DEADLINE`], so that the old leader has stepped down by then.
+pub const LEADER_LEASE_DURATION: Duration = Duration::from_secs(15);
 
-/// What a candidate does next about the Lease.
+/// What a candidate does with the leader Lease after it has read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
-    /// Nothing; somebody else leads, or may lead still.
+pub enum ElectionStep {
+    /// Waits: another candidate leads, or may still lead.
     Wait,
-    /// Put the own name into it, or renew it, by compare-and-swap.
+    /// Writes its own name as the holder, or renews the Lease, by compare-and-swap.
     Claim,
 }
 
-/// One candidate.
+/// One candidate for leadership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Election {
-    /// The Pod of the candidate. Its processes live one after the other, so a claim by an earlier one is void.
+    /// The name of the candidate's Pod. Only one process runs in it at a time, so a claim of an earlier process is void.
     pod: String,
     id: String,
+    /// The last version of the Lease, and when it was first read.
     seen: Option<(String, Instant)>,
+    /// When the last successful claim was sent.
     claimed: Option<Instant>,
 }
 
 impl Election {
-    /// A candidate called `id`, whose name begins with that of its Pod.
+    /// Creates the candidate `id`; `id` is the name of its Pod, a hyphen, and a random part.
     pub fn new(pod: &str, id: &str) -> Self {
         Self { pod: pod.to_owned(), id: id.to_owned(), seen: None, claimed: None }
     }
 
-    /// Looks at the Lease: its holder, and its version, which changes with every renewal.
-    pub fn see(&mut self, holder: &str, version: &str, now: Instant) -> Move {
+    /// Takes in the Lease's holder and its version, which changes with every renewal. Returns what to do next.
+    pub fn observe(&mut self, holder: &str, version: &str, now: Instant) -> ElectionStep {
         if self.seen.as_ref().is_none_or(|(seen, _)| seen != version) {
             self.seen = Some((version.to_owned(), now));
         }
         let stood_still = self.seen.as_ref().map_or(Duration::ZERO, |(_, since)| now.duration_since(*since));
         let own = holder == self.id || holder.rsplit_once('-').is_some_and(|(pod, _)| pod == self.pod);
-        if holder.is_empty() || own || stood_still >= TAKE_AFTER { Move::Claim } else { Move::Wait }
+        if holder.is_empty() || own || stood_still >= LEADER_LEASE_DURATION {
+            ElectionStep::Claim
+        } else {
+            ElectionStep::Wait
+        }
     }
 
-    /// A claim that was sent at `sent` has succeeded.
-    pub fn claimed(&mut self, sent: Instant) {
+    /// Records that the claim sent at `sent` has succeeded.
+    pub fn claim_succeeded(&mut self, sent: Instant) {
         self.claimed = Some(sent);
     }
 
-    /// Somebody else holds the Lease.
-    pub fn beaten(&mut self) {
+    /// Records that another candidate holds the Lease.
+    pub fn claim_failed(&mut self) {
         self.claimed = None;
     }
 
-    /// Until when this candidate leads, if it does.
+    /// Returns until when this candidate leads, or `None` if it does not lead.
     pub fn leads_until(&self, now: Instant) -> Option<Instant> {
-        let until = self.claimed? + LEAD_FOR;
+        let until = self.claimed? + LEADER_RENEW_DEADLINE;
         (now < until).then_some(until)
     }
 
-    /// Moves everything that it remembers in time, for which see [`super::FailureDetector::shift`].
+    /// Shifts every stored instant; see [`super::FailureDetector::shift`].
     pub fn shift(&mut self, to: impl Fn(Instant) -> Instant) {
         self.seen = self.seen.take().map(|(version, since)| (version, to(since)));
         self.claimed = self.claimed.map(to);
@@ -78,47 +84,51 @@ mod tests {
     fn a_free_lease_is_claimed_and_a_held_one_left_alone() {
         let start = Instant::now();
         let mut election = Election::new("ctl-1", "ctl-1-aaaaaaaaaa");
-        assert_eq!(election.see("", "1", start), Move::Claim);
-        assert_eq!(election.see("ctl-2-bbbbbbbbbb", "2", start), Move::Wait);
-        assert_eq!(election.see("ctl-1-aaaaaaaaaa", "3", start), Move::Claim);
-        assert_eq!(election.see("ctl-1-zzzzzzzzzz", "4", start), Move::Claim, "an earlier process of the same Pod");
-        assert_eq!(election.see("ctl-1-x-zzzzzzzzzz", "5", start), Move::Wait, "a Pod of a similar name");
+        assert_eq!(election.observe("", "1", start), ElectionStep::Claim);
+        assert_eq!(election.observe("ctl-2-bbbbbbbbbb", "2", start), ElectionStep::Wait);
+        assert_eq!(election.observe("ctl-1-aaaaaaaaaa", "3", start), ElectionStep::Claim);
+        assert_eq!(
+            election.observe("ctl-1-zzzzzzzzzz", "4", start),
+            ElectionStep::Claim,
+            "an earlier process of the same Pod"
+        );
+        assert_eq!(election.observe("ctl-1-x-zzzzzzzzzz", "5", start), ElectionStep::Wait, "a Pod of a similar name");
     }
 
     #[test]
-    fn a_lease_that_stands_still_is_taken_after_its_leader_has_stepped_down() {
+    fn an_unchanged_lease_is_taken_after_its_leader_has_stepped_down() {
         let start = Instant::now();
         let mut election = Election::new("ctl-1", "ctl-1-aaaaaaaaaa");
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(election.see("ctl-2-bbbbbbbbbb", "1", at(0)), Move::Wait);
-        assert_eq!(election.see("ctl-2-bbbbbbbbbb", "1", at(14)), Move::Wait);
-        assert_eq!(election.see("ctl-2-bbbbbbbbbb", "2", at(14)), Move::Wait);
-        assert_eq!(election.see("ctl-2-bbbbbbbbbb", "2", at(29)), Move::Claim);
+        assert_eq!(election.observe("ctl-2-bbbbbbbbbb", "1", at(0)), ElectionStep::Wait);
+        assert_eq!(election.observe("ctl-2-bbbbbbbbbb", "1", at(14)), ElectionStep::Wait);
+        assert_eq!(election.observe("ctl-2-bbbbbbbbbb", "2", at(14)), ElectionStep::Wait);
+        assert_eq!(election.observe("ctl-2-bbbbbbbbbb", "2", at(29)), ElectionStep::Claim);
     }
 
     #[test]
-    fn leading_ends_by_itself() {
+    fn leadership_ends_without_a_renewal() {
         let start = Instant::now();
         let mut election = Election::new("ctl-1", "ctl-1-aaaaaaaaaa");
         assert_eq!(election.leads_until(start), None);
-        election.claimed(start);
-        assert_eq!(election.leads_until(start), Some(start + LEAD_FOR));
-        assert_eq!(election.leads_until(start + LEAD_FOR), None);
-        election.claimed(start + LEAD_FOR);
-        election.beaten();
-        assert_eq!(election.leads_until(start + LEAD_FOR), None);
+        election.claim_succeeded(start);
+        assert_eq!(election.leads_until(start), Some(start + LEADER_RENEW_DEADLINE));
+        assert_eq!(election.leads_until(start + LEADER_RENEW_DEADLINE), None);
+        election.claim_succeeded(start + LEADER_RENEW_DEADLINE);
+        election.claim_failed();
+        assert_eq!(election.leads_until(start + LEADER_RENEW_DEADLINE), None);
     }
 
-    /// The Lease as the API server has it: writes are compare-and-swap.
+    /// The Lease on the API server. Writes to it are compare-and-swap.
     struct Lease {
         holder: String,
         version: u64,
     }
 
     proptest! {
-        /// Whatever the delays of claims, and however long each candidate sleeps, no two lead at once.
+        /// Holds for any delay of an answer and any sleep of a candidate.
         #[test]
-        fn never_two_lead(steps in prop::collection::vec((0..2_usize, 0..8_000_u64, 0..6_000_u64), 1..200)) {
+        fn two_candidates_never_lead_at_once(steps in prop::collection::vec((0..2_usize, 0..8_000_u64, 0..6_000_u64), 1..200)) {
             let start = Instant::now();
             let mut now = start;
             let mut lease = Lease { holder: String::new(), version: 0 };
@@ -127,14 +137,14 @@ mod tests {
                 now += Duration::from_millis(sleep);
                 let id = candidates[who].id.clone();
                 let version = lease.version.to_string();
-                if candidates[who].see(&lease.holder, &version, now) == Move::Claim {
-                    // Between what it saw and its write nobody else wrote: the swap succeeds, the answer is late.
+                if candidates[who].observe(&lease.holder, &version, now) == ElectionStep::Claim {
+                    // No other candidate wrote since this one read the Lease: the swap succeeds, and its answer is late.
                     lease = Lease { holder: id, version: lease.version + 1 };
                     let sent = now;
                     now += Duration::from_millis(answer_after);
-                    candidates[who].claimed(sent);
+                    candidates[who].claim_succeeded(sent);
                 } else {
-                    candidates[who].beaten();
+                    candidates[who].claim_failed();
                 }
                 let leading = candidates.iter().filter(|candidate| candidate.leads_until(now).is_some()).count();
                 prop_assert!(leading <= 1, "{candidates:?}");

@@ -1,4 +1,4 @@
-//! What can end a session, and how each cause is told: phase, reason, and a sentence.
+//! The causes that end a session, with the phase, reason and message of each.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::text::{printable, printable_up_to};
 /// How a command or shell on the target ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
-    /// Its exit status.
+    /// The exit status.
     pub code: Option<u32>,
-    /// The signal that killed it, without SIG.
+    /// The name of the signal that killed the process, without the prefix `SIG` (RFC 4254, section 6.10).
     pub signal: Option<String>,
 }
 
@@ -25,50 +25,49 @@ pub enum PeerSide {
     Target,
 }
 
-/// Why a session ends. Each cause is one row of the design's table.
+/// The cause of a session's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The last shell or command ended and the client left.
     UserExit(Exit),
-    /// The client went away; `with_channels`: while a channel was open.
+    /// The client closed the connection. `with_channels` says whether a channel was open then.
     ClientDisconnected { with_channels: bool },
-    /// The tab of the web terminal was closed.
+    /// The browser tab of the web terminal was closed.
     TabClosed,
-    /// `spec.termination` by the session's own user.
+    /// The session's own user set `spec.termination`.
     ApiClosed { reason: Option<String> },
-    /// `spec.termination` by somebody else.
+    /// Another user set `spec.termination`.
     Terminated { by: String, reason: Option<String> },
-    /// The object was deleted, which names nobody.
+    /// The object was deleted. The API server does not say by which user.
     Deleted,
     /// The target closed its connection.
     TargetClosed,
-    /// The target could not be reached, verified or signed in to; the sentences say which, one for those who run the
-    /// bastion and one for the user.
-    TargetUnreachable { why: String, told: String },
-    /// Nothing typed for this long.
+    /// The target could not be reached, verified or signed in to. `detail` is for administrators.
+    TargetUnreachable { detail: String, user_message: String },
+    /// The user sent no input for this long.
     IdleTimeout(Duration),
-    /// Open for this long.
+    /// The session lasted this long.
     MaxDuration(Duration),
     /// The network on one side went silent.
     NetworkLost(PeerSide),
-    /// Whoever is in may not be any more; the sentence says why.
+    /// The user lost the right to the session. The text says why.
     AccessRevoked(String),
-    /// The target requires a recording, and there is none, or none any more; the sentence says why.
+    /// The target requires a recording, and the recording failed. The text says why.
     RecordingFailed(String),
-    /// The gateway was told to stop.
+    /// The gateway shuts down.
     GatewayShutdown,
     /// A controller declared the gateway instance lost.
     GatewayLost,
-    /// The gateway could reach neither the API server nor Redis, and ended its sessions itself.
+    /// The gateway reached neither the API server nor Redis, and ended its own sessions.
     CutOff,
-    /// The gateway has no connection for an Active object of its own.
+    /// An Active object names a gateway that has no connection for it.
     Stale,
-    /// The session's task in the gateway did not move any more.
+    /// The session's task in the gateway made no progress.
     Stuck,
 }
 
 impl Cause {
-    /// The reason in one word.
+    /// Returns the reason for `status.reason`.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::UserExit(_) => Reason::UserExit,
@@ -89,8 +88,8 @@ impl Cause {
         }
     }
 
-    /// The sentence that an administrator reads in `status.message`: one printable line of at most 1024 characters, whatever
-    /// a person or a target wrote into it.
+    /// Returns the text of `status.message`, for administrators: one printable line of at most 1024 characters. Text of users
+    /// and targets in it is made printable.
     pub fn message(&self) -> String {
         let because = |reason: &Option<String>| reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
         let text = match self {
@@ -104,7 +103,7 @@ impl Cause {
             Self::Terminated { by, reason } => format!("terminated by {by}{}", because(reason)),
             Self::Deleted => "the BastionSession was deleted".to_owned(),
             Self::TargetClosed => "the target closed the connection".to_owned(),
-            Self::TargetUnreachable { why, .. } | Self::AccessRevoked(why) => why.clone(),
+            Self::TargetUnreachable { detail, .. } | Self::AccessRevoked(detail) => detail.clone(),
             Self::RecordingFailed(why) => format!("the recording that the target requires failed: {why}"),
             Self::IdleTimeout(limit) => format!("no input for {} seconds", limit.as_secs()),
             Self::MaxDuration(limit) => format!("the session reached its limit of {} seconds", limit.as_secs()),
@@ -119,10 +118,9 @@ impl Cause {
         printable_up_to(&text, 1024)
     }
 
-    /// What the session's own user reads in the terminal; nothing where the user's side is gone or knows.
+    /// Returns the notice for the user's terminal, or `None` if the user has left, already knows, or cannot be reached.
     pub fn notice(&self) -> Option<String> {
-        let told = match self {
-            // Gone, or told already, or out of reach.
+        let text = match self {
             Self::TabClosed
             | Self::UserExit(_)
             | Self::ClientDisconnected { .. }
@@ -130,7 +128,7 @@ impl Cause {
             | Self::Stuck => {
                 return None;
             }
-            Self::TargetUnreachable { told, .. } => told.clone(),
+            Self::TargetUnreachable { user_message, .. } => user_message.clone(),
             Self::TargetClosed => self.message(),
             Self::IdleTimeout(_)
             | Self::MaxDuration(_)
@@ -139,7 +137,7 @@ impl Cause {
             | Self::GatewayShutdown => {
                 format!("session ended: {}", self.message())
             }
-            // Where recordings are stored is not the user's business.
+            // The detail may name the store of recordings, which users must not see.
             Self::RecordingFailed(_) => {
                 "session ended: it must be recorded, and that failed; whoever runs the bastion can \
                 see why"
@@ -151,10 +149,10 @@ impl Cause {
                 "session ended: this gateway was cut off from the cluster".to_owned()
             }
         };
-        Some(format!("bastion: {}", printable(&told)))
+        Some(format!("bastion: {}", printable(&text)))
     }
 
-    /// How the command ended, for the one cause that knows.
+    /// Returns how the command ended. Only [`Self::UserExit`] has it.
     pub fn exit(&self) -> Exit {
         match self {
             Self::UserExit(exit) => exit.clone(),
@@ -163,36 +161,36 @@ impl Cause {
     }
 }
 
-/// The end of a session, as it is written.
+/// The end of a session, as it is written to its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Why.
+    /// The cause of the end.
     pub cause: Cause,
-    /// When it happened, never when it was noticed.
+    /// When the session ended. If no program saw the end, the last sign of life.
     pub time: Timestamp,
-    /// The last sign of life, where nobody saw the end itself.
+    /// The last sign of life, if no program saw the end itself.
     pub last_seen: Option<Timestamp>,
-    /// Who saw it.
+    /// The program that reports the end.
     pub observed_by: ObservedBy,
-    /// Bytes from the user to the target and back, where the observer knows them.
+    /// Bytes from the user to the target, and from the target to the user, if known.
     pub bytes: Option<(u64, u64)>,
-    /// What became of its recordings, where there were some.
+    /// The result of the recordings, if the session was recorded.
     pub recording: Option<RecordingResult>,
 }
 
 impl End {
-    /// An end that the gateway saw happen.
-    pub const fn seen(cause: Cause, time: Timestamp, bytes: (u64, u64)) -> Self {
+    /// Creates an end that the gateway saw happen.
+    pub const fn observed(cause: Cause, time: Timestamp, bytes: (u64, u64)) -> Self {
         Self { cause, time, last_seen: None, observed_by: ObservedBy::Gateway, bytes: Some(bytes), recording: None }
     }
 
-    /// An end that nobody saw: it is put at the last sign of life, which is never before the start.
-    pub fn unseen(cause: Cause, observed_by: ObservedBy, start: Timestamp, last_seen: Option<Timestamp>) -> Self {
+    /// Creates an end that no program saw. Its time is the last sign of life, but never before the start.
+    pub fn inferred(cause: Cause, observed_by: ObservedBy, start: Timestamp, last_seen: Option<Timestamp>) -> Self {
         let last_seen = last_seen.map_or(start, |seen| seen.max(start));
         Self { cause, time: last_seen, last_seen: Some(last_seen), observed_by, bytes: None, recording: None }
     }
 
-    /// The phase that it leads to.
+    /// Returns the final phase of the session.
     pub const fn phase(&self) -> Phase {
         self.cause.reason().phase()
     }
@@ -203,18 +201,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_fits_the_schema_whatever_a_person_wrote() {
+    fn a_message_is_cut_to_the_length_of_the_schema() {
         let cause = Cause::Terminated { by: "ö".repeat(253), reason: Some("因".repeat(2000)) };
         assert_eq!(cause.message().chars().count(), 1024);
     }
 
     #[test]
-    fn what_others_wrote_does_not_steer_the_terminals_that_show_it() {
+    fn untrusted_text_cannot_control_a_terminal() {
         let evil = || "\u{1b}]52;c;eA==\u{7}\u{1b}[2J\u{9b}2J\nbastion: forged".to_owned();
         let causes = [
             Cause::Terminated { by: evil(), reason: Some(evil()) },
             Cause::ApiClosed { reason: Some(evil()) },
-            Cause::TargetUnreachable { why: evil(), told: evil() },
+            Cause::TargetUnreachable { detail: evil(), user_message: evil() },
             Cause::AccessRevoked(evil()),
             Cause::RecordingFailed(evil()),
             Cause::UserExit(Exit { code: None, signal: Some(evil()) }),
@@ -227,18 +225,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unseen_end_is_never_before_the_start() {
+    fn an_inferred_end_is_never_before_the_start() {
         let start = Timestamp::from_second(1_000).unwrap();
         let earlier = Timestamp::from_second(990).unwrap();
         let later = Timestamp::from_second(1_010).unwrap();
-        let end = |seen| End::unseen(Cause::GatewayLost, ObservedBy::Controller, start, seen).time;
+        let end = |seen| End::inferred(Cause::GatewayLost, ObservedBy::Controller, start, seen).time;
         assert_eq!(end(None), start);
         assert_eq!(end(Some(earlier)), start);
         assert_eq!(end(Some(later)), later);
     }
 
     #[test]
-    fn every_reason_has_a_cause_and_a_final_phase() {
+    fn every_reason_has_a_final_phase() {
         for reason in Reason::ALL {
             assert!(reason.phase().is_final(), "{reason}");
         }

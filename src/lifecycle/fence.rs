@@ -1,42 +1,43 @@
-//! When a gateway must end its own sessions: cut off from both of its witnesses, before anybody calls them dead.
+//! Decides when a gateway that reaches neither the API server nor Redis must end its own sessions.
 
 use std::time::Instant;
 
 use super::timeouts::{FENCE_AFTER, PAUSED_AFTER};
 
-/// What one gateway instance, for which Redis is configured, knows of its own signs of life.
+/// The fence of one gateway instance with Redis. It falls before a controller can declare the instance lost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fence {
-    /// When the last sign that reached a witness was begun.
-    shown: Instant,
-    looked: Instant,
+    /// When the last heartbeat was sent that reached the API server or Redis.
+    heartbeat_sent: Instant,
+    checked: Instant,
 }
 
 impl Fence {
-    /// Of an instance that has just made its Lease.
+    /// Creates the fence of an instance that created its Lease at `now`.
     pub const fn new(now: Instant) -> Self {
-        Self { shown: now, looked: now }
+        Self { heartbeat_sent: now, checked: now }
     }
 
-    /// A sign of life that was begun at `begun` has reached the API server, or Redis.
-    pub fn shown(&mut self, begun: Instant) {
-        self.shown = self.shown.max(begun);
+    /// Records that a heartbeat sent at `sent` has reached the API server or Redis.
+    pub fn heartbeat_sent(&mut self, sent: Instant) {
+        self.heartbeat_sent = self.heartbeat_sent.max(sent);
     }
 
-    /// Whether neither witness could be reached for too long. To be called several times a second: a gap means that
-    /// the process was paused, which had no chance to reach anybody. (What was decided meanwhile is its Lease's to say.)
+    /// Returns whether no heartbeat has arrived for [`FENCE_AFTER`]. Call it several times a second: a gap of more than
+    /// [`PAUSED_AFTER`] means that the process was paused, and the time starts again.
     pub fn is_cut_off(&mut self, now: Instant) -> bool {
-        if now.saturating_duration_since(self.looked) > PAUSED_AFTER {
-            self.shown = self.shown.max(now);
+        // A paused process could send no heartbeat. Its Lease tells whether it was declared lost meanwhile.
+        if now.saturating_duration_since(self.checked) > PAUSED_AFTER {
+            self.heartbeat_sent = self.heartbeat_sent.max(now);
         }
-        self.looked = now;
-        now.saturating_duration_since(self.shown) >= FENCE_AFTER
+        self.checked = now;
+        now.saturating_duration_since(self.heartbeat_sent) >= FENCE_AFTER
     }
 
-    /// Moves everything that it remembers in time, for which see [`super::FailureDetector::shift`].
+    /// Shifts every stored instant; see [`super::FailureDetector::shift`].
     pub fn shift(&mut self, to: impl Fn(Instant) -> Instant) {
-        self.shown = to(self.shown);
-        self.looked = to(self.looked);
+        self.heartbeat_sent = to(self.heartbeat_sent);
+        self.checked = to(self.checked);
     }
 }
 
@@ -47,34 +48,34 @@ mod tests {
     use super::*;
     use crate::lifecycle::timeouts::LOST_AFTER;
 
-    /// Looks four times a second from `from` to `to`; the first second at which the fence falls.
+    /// Checks the fence four times a second from `from` to `to`. Returns the first second at which it falls.
     fn falls(fence: &mut Fence, start: Instant, from: u64, to: u64) -> Option<f64> {
         let moments = (from * 4..=to * 4).map(|quarter| f64::from(u32::try_from(quarter).unwrap()) / 4.0);
         moments.into_iter().find(|at| fence.is_cut_off(start + Duration::from_secs_f64(*at)))
     }
 
     #[test]
-    fn it_falls_before_anybody_may_call_the_instance_lost() {
+    fn the_fence_falls_before_a_controller_declares_the_loss() {
         let start = Instant::now();
         assert_eq!(falls(&mut Fence::new(start), start, 0, 60), Some(FENCE_AFTER.as_secs_f64()));
         assert!(FENCE_AFTER < LOST_AFTER);
     }
 
     #[test]
-    fn one_witness_is_enough() {
+    fn any_heartbeat_holds_the_fence_up() {
         let start = Instant::now();
         let mut fence = Fence::new(start);
         for beat in (0..100).step_by(5) {
-            fence.shown(start + Duration::from_secs(beat));
+            fence.heartbeat_sent(start + Duration::from_secs(beat));
             assert_eq!(falls(&mut fence, start, beat, beat + 5), None);
         }
-        // The answer to an earlier attempt comes late, and takes nothing back.
-        fence.shown(start);
+        // A late answer to an earlier heartbeat does not move the time back.
+        fence.heartbeat_sent(start);
         assert_eq!(falls(&mut fence, start, 100, 200), Some(110.0));
     }
 
     #[test]
-    fn a_process_that_was_paused_gets_its_time() {
+    fn the_time_starts_again_after_a_pause() {
         let start = Instant::now();
         let mut fence = Fence::new(start);
         assert_eq!(falls(&mut fence, start, 0, 10), None);

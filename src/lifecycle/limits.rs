@@ -1,4 +1,4 @@
-//! The limits of a session: when they end it, and when its user is warned.
+//! Decides when the limits of a session warn its user and when they end it.
 
 use std::time::Duration;
 
@@ -19,19 +19,19 @@ struct Limit {
     warned: bool,
 }
 
-/// What the limits say at one moment.
+/// The result of a check of the limits.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing, and nothing new for this long; `None` where there are no limits.
-    Fine(Option<Duration>),
-    /// The user should be told this.
+    /// The session is within its limits. The next check is due after this long; `None` if there are no limits.
+    Within(Option<Duration>),
+    /// The user must be shown this warning.
     Warn(String),
-    /// The session is over.
+    /// The session has reached a limit and must end.
     End(Cause),
 }
 
 impl LimitWatch {
-    /// A watch over these limits.
+    /// Creates the watch of a session with these limits.
     pub fn new(limits: Option<Limits>) -> Self {
         let limits = limits.unwrap_or_default();
         let limit = |seconds: Option<i32>| {
@@ -41,8 +41,8 @@ impl LimitWatch {
         Self { idle: limit(limits.idle_seconds), age: limit(limits.max_seconds) }
     }
 
-    /// Judges a session that has lasted for `age` and whose user has been silent for `idle`.
-    pub fn judge(&mut self, age: Duration, idle: Duration) -> Verdict {
+    /// Checks a session that has lasted for `age` and had no input for `idle`.
+    pub fn check(&mut self, age: Duration, idle: Duration) -> Verdict {
         let mut next = None;
         for (limit, elapsed, kind) in [(&mut self.idle, idle, Kind::Idle), (&mut self.age, age, Kind::Age)] {
             let Some(limit) = limit else { continue };
@@ -56,11 +56,11 @@ impl LimitWatch {
                 limit.warned = true;
                 return Verdict::Warn(kind.warning(left));
             }
-            // To the warning, and from then on to the end.
+            // The time until the warning, or, after the warning, until the end.
             let until = left.checked_sub(lead).filter(|until| !until.is_zero()).unwrap_or(left);
             next = Some(next.map_or(until, |other: Duration| other.min(until)));
         }
-        Verdict::Fine(next)
+        Verdict::Within(next)
     }
 }
 
@@ -100,26 +100,26 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_there_is_nothing_to_look_at() {
-        assert_eq!(LimitWatch::new(None).judge(secs(1_000_000), secs(1_000_000)), Verdict::Fine(None));
+    fn a_session_without_limits_needs_no_check() {
+        assert_eq!(LimitWatch::new(None).check(secs(1_000_000), secs(1_000_000)), Verdict::Within(None));
     }
 
     #[test]
-    fn idleness_is_warned_of_once_and_forgiven_by_input() {
+    fn an_idle_user_is_warned_once_and_input_resets_the_limit() {
         let mut watch = watch(Some(300), None);
-        assert_eq!(watch.judge(secs(0), secs(0)), Verdict::Fine(Some(secs(240))));
-        assert!(matches!(watch.judge(secs(240), secs(240)), Verdict::Warn(text) if text.contains("60 seconds")));
-        assert_eq!(watch.judge(secs(241), secs(241)), Verdict::Fine(Some(secs(59))));
-        assert_eq!(watch.judge(secs(250), secs(1)), Verdict::Fine(Some(secs(239))));
-        assert!(matches!(watch.judge(secs(500), secs(250)), Verdict::Warn(_)));
-        assert_eq!(watch.judge(secs(550), secs(300)), Verdict::End(Cause::IdleTimeout(secs(300))));
+        assert_eq!(watch.check(secs(0), secs(0)), Verdict::Within(Some(secs(240))));
+        assert!(matches!(watch.check(secs(240), secs(240)), Verdict::Warn(text) if text.contains("60 seconds")));
+        assert_eq!(watch.check(secs(241), secs(241)), Verdict::Within(Some(secs(59))));
+        assert_eq!(watch.check(secs(250), secs(1)), Verdict::Within(Some(secs(239))));
+        assert!(matches!(watch.check(secs(500), secs(250)), Verdict::Warn(_)));
+        assert_eq!(watch.check(secs(550), secs(300)), Verdict::End(Cause::IdleTimeout(secs(300))));
     }
 
     #[test]
-    fn age_ends_a_busy_session_too() {
+    fn the_maximum_duration_ends_a_busy_session() {
         let mut watch = watch(Some(300), Some(10));
-        assert!(matches!(watch.judge(secs(5), secs(0)), Verdict::Warn(text) if text.contains("5 seconds")));
-        assert_eq!(watch.judge(secs(6), secs(0)), Verdict::Fine(Some(secs(4))));
-        assert_eq!(watch.judge(secs(10), secs(0)), Verdict::End(Cause::MaxDuration(secs(10))));
+        assert!(matches!(watch.check(secs(5), secs(0)), Verdict::Warn(text) if text.contains("5 seconds")));
+        assert_eq!(watch.check(secs(6), secs(0)), Verdict::Within(Some(secs(4))));
+        assert_eq!(watch.check(secs(10), secs(0)), Verdict::End(Cause::MaxDuration(secs(10))));
     }
 }

@@ -1,4 +1,4 @@
-//! The life of a session as pure functions: no I/O, and every moment is passed in.
+//! The life of a session as pure functions: they do no I/O, and callers pass in the time.
 
 mod decide;
 mod election;
@@ -11,13 +11,15 @@ mod pods;
 mod target_watch;
 mod timeouts;
 
-pub use decide::{Action, InstanceState, Situation, asked_to_end, attend, cause_of_request, decide, is_on_record};
-pub use election::{CAMPAIGN_EVERY, Election, LEAD_FOR, Move, TAKE_AFTER};
+pub use decide::{
+    Action, InstanceState, Situation, decide, decide_active, is_in_audit_database, requested_end, termination_cause,
+};
+pub use election::{Election, ElectionStep, LEADER_LEASE_DURATION, LEADER_RENEW_DEADLINE, LEADER_RETRY_PERIOD};
 pub use end::{Cause, End, Exit, PeerSide};
-pub use failure_detector::{FailureDetector, LeaseSeen, Suspect};
+pub use failure_detector::{FailureDetector, LeaseVersion, ObservedLease};
 pub use fence::Fence;
 pub use limits::{LimitWatch, Verdict};
 pub use network::{NetworkWatch, TcpHealth};
-pub use pods::{Container, Pods};
+pub use pods::{GatewayContainer, Pods};
 pub use target_watch::{TargetConnections, TargetWatch};
 pub use timeouts::*;

@@ -1,49 +1,50 @@
-//! When a connection's network counts as lost: no byte and no acknowledgement for too long, while one is owed.
+//! Decides when the network of a connection is lost: the peer is silent although it owes an answer.
 
 use std::time::{Duration, Instant};
 
-use super::timeouts::{NETWORK_LOOK_EVERY, NETWORK_LOST_AFTER};
+use super::timeouts::{NETWORK_CHECK_INTERVAL, NETWORK_LOST_AFTER};
 
-/// What the kernel knows of a TCP connection (`TCP_INFO`).
+/// The health of a TCP connection, from the kernel's `TCP_INFO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpHealth {
-    /// Since the last byte came from the other side.
+    /// The time since the last byte from the peer.
     pub since_data: Duration,
-    /// Since the other side's kernel last acknowledged anything.
+    /// The time since the last acknowledgement from the peer's kernel.
     pub since_ack: Duration,
-    /// Whether something that was sent is not acknowledged.
+    /// Whether sent data is not yet acknowledged.
     pub unacknowledged: bool,
-    /// Whether the kernel has asked the other side for a sign of life, or for room, and has no answer.
+    /// Whether a keepalive or zero-window probe of the kernel is unanswered.
     pub probing: bool,
 }
 
 impl TcpHealth {
-    /// Whether the other side has been silent for too long. A side that reads slowly, or not at all, is not: its
-    /// kernel goes on acknowledging.
+    /// Returns whether the peer has been silent for [`NETWORK_LOST_AFTER`]. A peer that does not read is not silent, since
+    /// its kernel acknowledges probes.
     fn is_silent(&self) -> bool {
         self.since_data.min(self.since_ack) >= NETWORK_LOST_AFTER
     }
 
-    /// Whether the other side owes an answer.
+    /// Returns whether the peer owes an answer.
     const fn is_owed(&self) -> bool {
         self.unacknowledged || self.probing
     }
 }
 
-/// Watches one connection. A side is lost that is silent and owes an answer, and owed it at the look before already:
-/// after a pause of our own everybody has been silent, and has just been asked.
+/// Watches the network of one connection.
+///
+/// A peer is lost if it is silent and has owed an answer since an earlier check. One check is not enough: after a pause of
+/// this process every peer looks silent.
 #[derive(Debug, Default)]
 pub struct NetworkWatch {
     owed_since: Option<Instant>,
-    looked: Option<Instant>,
+    checked: Option<Instant>,
 }
 
 impl NetworkWatch {
-    /// Looks at the connection; whether its other side is lost. To be called every [`NETWORK_LOOK_EVERY`] or more
-    /// often.
+    /// Checks the connection. Returns whether the peer is lost. Call it at least every [`NETWORK_CHECK_INTERVAL`].
     pub fn is_lost(&mut self, health: TcpHealth, now: Instant) -> bool {
-        let paused = self.looked.is_some_and(|looked| now.duration_since(looked) > 2 * NETWORK_LOOK_EVERY);
-        self.looked = Some(now);
+        let paused = self.checked.is_some_and(|checked| now.duration_since(checked) > 2 * NETWORK_CHECK_INTERVAL);
+        self.checked = Some(now);
         if paused || !health.is_owed() {
             self.owed_since = None;
         }
@@ -51,7 +52,7 @@ impl NetworkWatch {
             return false;
         }
         let owed_since = *self.owed_since.get_or_insert(now);
-        health.is_silent() && now.duration_since(owed_since) >= NETWORK_LOOK_EVERY
+        health.is_silent() && now.duration_since(owed_since) >= NETWORK_CHECK_INTERVAL
     }
 }
 
@@ -77,19 +78,19 @@ mod tests {
     #[case::nothing_was_sent_for_a_while(health(60, 60, false, false), false)]
     fn a_network_that_stays(#[case] health: TcpHealth, #[case] lost: bool) {
         let (mut watch, start) = (NetworkWatch::default(), Instant::now());
-        assert!(!watch.is_lost(health, start), "at the first look nobody is lost");
-        assert_eq!(watch.is_lost(health, start + NETWORK_LOOK_EVERY), lost);
+        assert!(!watch.is_lost(health, start), "no peer is lost at the first check");
+        assert_eq!(watch.is_lost(health, start + NETWORK_CHECK_INTERVAL), lost);
     }
 
     #[test]
-    fn after_a_pause_the_other_side_has_time_to_answer() {
+    fn the_peer_has_time_to_answer_after_a_pause() {
         let (mut watch, start) = (NetworkWatch::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(!watch.is_lost(health(4, 4, true, false), at(0)));
         let thawed = health(44, 44, true, false);
         assert!(!watch.is_lost(thawed, at(40)) && !watch.is_lost(thawed, at(41)));
         assert!(!watch.is_lost(health(0, 0, false, false), at(43)));
-        assert!(!watch.is_lost(thawed, at(46)), "owed anew");
+        assert!(!watch.is_lost(thawed, at(46)), "owed since this check");
         assert!(watch.is_lost(thawed, at(49)));
     }
 }

@@ -1,5 +1,4 @@
-//! What the gateways' Pods tell of their instances. Only a container that has ended proves a death; a Pod that is
-//! gone does not, for its container may live on where the cluster cannot see it.
+//! Tells from the gateways' Pods how long an instance may be silent before it counts as lost.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,53 +7,56 @@ use jiff::Timestamp;
 
 use super::timeouts::{LOST_AFTER, POD_GONE_AFTER};
 
-/// The gateway's container in a Pod.
+/// The state of the gateway's container in a Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Container {
-    /// The Pod does not say.
+pub enum GatewayContainer {
+    /// The Pod's status does not say.
     Unknown,
-    /// It ended, or was started (again), at this time, by the clock of its node, which is the gateway's too: whatever
-    /// began in it before is no more. (What began after may be alive: the news of an end can come after it.)
-    NothingBefore(Timestamp),
-    /// It has ended and will not be started again.
-    Over,
+    /// The container ended or started at this time, by its node's clock. Instances that began before are dead; one that
+    /// began later may be alive.
+    DeadBefore(Timestamp),
+    /// The container has ended and will not be restarted.
+    Terminated,
 }
 
-/// The Pods of a namespace, by uid.
+/// The gateways' Pods of a namespace, by uid.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pods {
-    /// `None` until they were listed once: before that, none is missing.
-    containers: Option<BTreeMap<String, Container>>,
+    /// `None` until the first list. Until then, no Pod counts as missing.
+    containers: Option<BTreeMap<String, GatewayContainer>>,
 }
 
 impl Pods {
-    /// All Pods there are.
-    pub fn list(&mut self, containers: BTreeMap<String, Container>) {
+    /// Replaces all Pods by those of a new list.
+    pub fn replace_all(&mut self, containers: BTreeMap<String, GatewayContainer>) {
         self.containers = Some(containers);
     }
 
-    /// A Pod has changed.
-    pub fn changed(&mut self, uid: &str, container: Container) {
+    /// Adds or updates a Pod.
+    pub fn update(&mut self, uid: &str, container: GatewayContainer) {
         if let Some(containers) = &mut self.containers {
             containers.insert(uid.to_owned(), container);
         }
     }
 
-    /// A Pod is gone.
-    pub fn gone(&mut self, uid: &str) {
+    /// Removes a deleted Pod.
+    pub fn remove(&mut self, uid: &str) {
         if let Some(containers) = &mut self.containers {
             containers.remove(uid);
         }
     }
 
-    /// How long an instance may be silent that began at `began` in the Pod `uid`.
-    pub fn patience(&self, uid: Option<&str>, began: Option<Timestamp>) -> Duration {
+    /// Returns how long an instance may be silent before it counts as lost. It began at `began` in the Pod `uid`.
+    ///
+    /// Only an ended container proves a death. A deleted Pod does not: its container may still run on a node that the
+    /// cluster cannot reach.
+    pub fn silence_limit(&self, uid: Option<&str>, began: Option<Timestamp>) -> Duration {
         let (Some(containers), Some(uid)) = (&self.containers, uid) else { return LOST_AFTER };
         match containers.get(uid) {
             None => POD_GONE_AFTER,
-            Some(Container::Over) => Duration::ZERO,
-            Some(Container::NothingBefore(time)) if began.is_some_and(|began| began < *time) => Duration::ZERO,
-            Some(Container::NothingBefore(_) | Container::Unknown) => LOST_AFTER,
+            Some(GatewayContainer::Terminated) => Duration::ZERO,
+            Some(GatewayContainer::DeadBefore(time)) if began.is_some_and(|began| began < *time) => Duration::ZERO,
+            Some(GatewayContainer::DeadBefore(_) | GatewayContainer::Unknown) => LOST_AFTER,
         }
     }
 }
@@ -70,33 +72,33 @@ mod tests {
     }
 
     #[rstest]
-    #[case::of_a_container_that_is_over("over", 100, Duration::ZERO)]
-    #[case::from_before_its_container_ended_or_started("renewed", 99, Duration::ZERO)]
-    #[case::from_after_its_container_started("renewed", 100, LOST_AFTER)]
-    #[case::of_a_container_nobody_knows_of("unknown", 100, LOST_AFTER)]
-    #[case::of_a_pod_that_is_gone("gone", 100, POD_GONE_AFTER)]
-    fn an_instance(#[case] uid: &str, #[case] began: i64, #[case] patience: Duration) {
+    #[case::container_terminated("over", 100, Duration::ZERO)]
+    #[case::began_before_the_container_restarted("renewed", 99, Duration::ZERO)]
+    #[case::began_when_the_container_restarted("renewed", 100, LOST_AFTER)]
+    #[case::container_unknown("unknown", 100, LOST_AFTER)]
+    #[case::pod_deleted("gone", 100, POD_GONE_AFTER)]
+    fn an_instance_may_be_silent_for(#[case] uid: &str, #[case] began: i64, #[case] limit: Duration) {
         let mut pods = Pods::default();
         let containers = [
-            ("over", Container::Over),
-            ("renewed", Container::NothingBefore(at(100))),
-            ("unknown", Container::Unknown),
+            ("over", GatewayContainer::Terminated),
+            ("renewed", GatewayContainer::DeadBefore(at(100))),
+            ("unknown", GatewayContainer::Unknown),
         ];
-        pods.list(containers.map(|(uid, container)| (uid.to_owned(), container)).into());
-        assert_eq!(pods.patience(Some(uid), Some(at(began))), patience);
-        assert_eq!(pods.patience(None, Some(at(began))), LOST_AFTER, "without a Pod");
+        pods.replace_all(containers.map(|(uid, container)| (uid.to_owned(), container)).into());
+        assert_eq!(pods.silence_limit(Some(uid), Some(at(began))), limit);
+        assert_eq!(pods.silence_limit(None, Some(at(began))), LOST_AFTER, "without a Pod");
     }
 
     #[test]
-    fn nothing_is_missing_before_the_first_list_and_changes_count_after_it() {
+    fn no_pod_is_missing_before_the_first_list_and_changes_count_after_it() {
         let mut pods = Pods::default();
-        pods.changed("a", Container::Over);
-        assert_eq!(pods.patience(Some("a"), None), LOST_AFTER);
-        pods.list(BTreeMap::new());
-        assert_eq!(pods.patience(Some("a"), None), POD_GONE_AFTER);
-        pods.changed("a", Container::Over);
-        assert_eq!(pods.patience(Some("a"), None), Duration::ZERO);
-        pods.gone("a");
-        assert_eq!(pods.patience(Some("a"), None), POD_GONE_AFTER);
+        pods.update("a", GatewayContainer::Terminated);
+        assert_eq!(pods.silence_limit(Some("a"), None), LOST_AFTER);
+        pods.replace_all(BTreeMap::new());
+        assert_eq!(pods.silence_limit(Some("a"), None), POD_GONE_AFTER);
+        pods.update("a", GatewayContainer::Terminated);
+        assert_eq!(pods.silence_limit(Some("a"), None), Duration::ZERO);
+        pods.remove("a");
+        assert_eq!(pods.silence_limit(Some("a"), None), POD_GONE_AFTER);
     }
 }

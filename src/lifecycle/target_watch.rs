@@ -2,42 +2,41 @@
 
 use std::time::{Duration, Instant};
 
-use super::timeouts::{NETWORK_LOOK_EVERY, TARGET_GONE_AFTER, UNREAD_AFTER_TARGET_LOST};
+use super::timeouts::{NETWORK_CHECK_INTERVAL, TARGET_GONE_AFTER, UNREAD_TIMEOUT};
 
 /// The state of a session's connections to its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetConnections {
     /// One is open, or no channel needs one.
     Open,
-    /// All have ended after the target had closed its channels, which still pass on what it sent before.
+    /// All have ended after the target closed its channels. The channels still pass on buffered data.
     Closed,
-    /// All have ended, one of them in the middle of a channel. The channels were told, and still pass on what the target sent
-    /// before.
+    /// All have ended, one of them in the middle of a channel. The channels know, and still pass on buffered data.
     Interrupted,
-    /// All sockets are gone, and the channels of at least one connection were not told.
+    /// All sockets are closed, and the channels of at least one connection do not know it.
     Vanished,
 }
 
 /// Watches one session for a lost target.
 #[derive(Debug, Default)]
 pub struct TargetWatch {
-    /// Since when the target is lost and nothing was passed to the user, and the bytes passed until then.
+    /// Since when the target is lost and no byte was passed to the user, and the bytes passed until then.
     stalled: Option<(Instant, u64)>,
 }
 
 impl TargetWatch {
     /// Returns whether the session has to end because its target is lost. `passed` counts the bytes passed to the user.
     pub fn is_lost(&mut self, connections: TargetConnections, passed: u64, now: Instant) -> bool {
-        let patience = match connections {
+        let limit = match connections {
             TargetConnections::Open | TargetConnections::Closed => {
                 self.stalled = None;
                 return false;
             }
-            TargetConnections::Interrupted => UNREAD_AFTER_TARGET_LOST,
+            TargetConnections::Interrupted => UNREAD_TIMEOUT,
             TargetConnections::Vanished => TARGET_GONE_AFTER,
         };
         match self.stalled {
-            Some((since, before)) if before == passed => now.saturating_duration_since(since) >= patience,
+            Some((since, before)) if before == passed => now.saturating_duration_since(since) >= limit,
             _ => {
                 self.stalled = Some((now, passed));
                 false
@@ -45,9 +44,9 @@ impl TargetWatch {
         }
     }
 
-    /// Returns how long to wait before the next look.
-    pub const fn next_look(&self) -> Duration {
-        if self.stalled.is_some() { TARGET_GONE_AFTER } else { NETWORK_LOOK_EVERY }
+    /// Returns how long to wait before the next check.
+    pub const fn next_check(&self) -> Duration {
+        if self.stalled.is_some() { TARGET_GONE_AFTER } else { NETWORK_CHECK_INTERVAL }
     }
 }
 
@@ -67,19 +66,19 @@ mod tests {
     #[case::drained_slowly([(0, Interrupted, 0), (20, Interrupted, 1)], false)]
     #[case::announced_and_read([(0, Interrupted, 0), (2, Interrupted, 0)], false)]
     #[case::announced_and_not_read([(0, Interrupted, 0), (20, Interrupted, 0)], true)]
-    fn a_target_is_lost(#[case] looks: [(u64, TargetConnections, u64); 2], #[case] lost: bool) {
+    fn a_target_is_lost(#[case] checks: [(u64, TargetConnections, u64); 2], #[case] lost: bool) {
         let (mut watch, start) = (TargetWatch::default(), Instant::now());
         let [first, second] =
-            looks.map(|(at, connections, passed)| watch.is_lost(connections, passed, start + Duration::from_secs(at)));
+            checks.map(|(at, connections, passed)| watch.is_lost(connections, passed, start + Duration::from_secs(at)));
         assert_eq!((first, second), (false, lost));
     }
 
     #[test]
-    fn a_loss_is_looked_at_again_soon_and_forgotten_once_a_connection_is_open() {
+    fn a_loss_is_checked_again_soon_and_forgotten_once_a_connection_is_open() {
         let (mut watch, start) = (TargetWatch::default(), Instant::now());
-        assert_eq!(watch.next_look(), NETWORK_LOOK_EVERY);
+        assert_eq!(watch.next_check(), NETWORK_CHECK_INTERVAL);
         assert!(!watch.is_lost(Vanished, 0, start));
-        assert_eq!(watch.next_look(), TARGET_GONE_AFTER);
+        assert_eq!(watch.next_check(), TARGET_GONE_AFTER);
         assert!(!watch.is_lost(Open, 0, start + TARGET_GONE_AFTER));
         assert!(!watch.is_lost(Vanished, 0, start + 2 * TARGET_GONE_AFTER));
     }

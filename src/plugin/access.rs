@@ -1,5 +1,4 @@
-//! Whether the target is there and may be used, so that whoever may know is told before `ssh` runs. The gateway has the
-//! last word.
+//! Checks before `ssh` runs that the target exists and that the user may connect to it. The gateway checks again.
 
 use anyhow::{Context, bail};
 use futures::future::try_join_all;
@@ -7,30 +6,30 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use kube::Client;
 use kube::api::{Api, PostParams};
 
-use super::person::Person;
+use super::person::SignInUser;
 use crate::api::{BastionTarget, CONNECT_VERB, GROUP};
 use crate::cluster::code;
 
-/// Looks whether the person may reach the target.
+/// Checks that the user may connect to the target. Without the right to see the target, the check is left to the gateway.
 ///
 /// # Errors
-/// Why not.
+/// When there is no such target or login, or the user lacks the right.
 pub async fn check(
     client: &Client,
     namespace: &str,
-    person: &Person,
+    person: &SignInUser,
     name: &str,
     login: Option<&str>,
 ) -> anyhow::Result<()> {
     let targets: Api<BastionTarget> = Api::namespaced(client.clone(), namespace);
     let target = match targets.get(name).await {
         Ok(target) => target,
-        // To see targets is another right than to connect to them.
+        // A user may connect to a target without the right to see it.
         Err(error) if code(&error) == Some(403) => return Ok(()),
         Err(error) if code(&error) == Some(404) => {
             bail!(
-                "there is no target {name:?} in namespace {namespace}; kubectl -n {namespace} get bastiontargets shows \
-                 what there is"
+                "there is no target {name:?} in namespace {namespace}; kubectl -n {namespace} get bastiontargets lists \
+                 the targets"
             )
         }
         Err(error) => return Err(error).context(format!("the target {name:?} cannot be read")),
@@ -40,10 +39,10 @@ pub async fn check(
     if !logins.contains(&login) {
         bail!("login {login:?} is not among the logins of target {name:?}: {}", logins.join(", "));
     }
-    if person.speaks_for && !may_connect(client, namespace, &target, name, login).await? {
+    if person.has_same_rights && !may_connect(client, namespace, &target, name, login).await? {
         bail!(
-            "you may not connect to target {name:?} as {login:?}; ask whoever runs the bastion for the verb \
-             {CONNECT_VERB} on bastiontargets, bastiontargets/{login}, or a group of targets that it is in"
+            "you may not connect to target {name:?} as {login:?}; ask an administrator of the bastion for the verb \
+             {CONNECT_VERB} on bastiontargets, bastiontargets/{login}, or one of the target's groups"
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `kubectl bastion completion`: what completes its command line in a shell, and the answers that `kubectl` asks for.
+//! `kubectl bastion completion`: prints completion scripts for shells, and answers the completion requests of `kubectl`.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -17,16 +17,16 @@ use super::cli::{Cli, Cluster, CompletionFor};
 use super::{client, output};
 use crate::api::{BastionSession, BastionTarget, BastionUser};
 
-/// What `kubectl` runs, when it stands on the PATH.
-const FOR_KUBECTL: &str = include_str!("kubectl_complete-bastion");
-/// Whoever presses a key does not wait longer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How many names there are to choose from.
-const MOST: u32 = 500;
-/// How `kubectl` is told that file names are no answer.
-const NO_FILES: &str = ":4\n";
+/// The script that `kubectl` runs for completion if it is on the PATH.
+const KUBECTL_SCRIPT: &str = include_str!("kubectl_complete-bastion");
+/// The timeout for reading names from the cluster.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most names that are offered.
+const MAX_NAMES: u32 = 500;
+/// The directive that tells `kubectl` to offer no file names (cobra's `ShellCompDirectiveNoFileComp`).
+const NO_FILE_COMPLETION: &str = ":4\n";
 
-/// Prints the script of a shell.
+/// Prints the completion script for a shell.
 pub fn script(wanted: CompletionFor) -> anyhow::Result<ExitCode> {
     let shell = match wanted {
         CompletionFor::Bash => Shell::Bash,
@@ -34,7 +34,7 @@ pub fn script(wanted: CompletionFor) -> anyhow::Result<ExitCode> {
         CompletionFor::Fish => Shell::Fish,
         CompletionFor::Powershell => Shell::PowerShell,
         CompletionFor::Kubectl => {
-            output::print(FOR_KUBECTL)?;
+            output::print(KUBECTL_SCRIPT)?;
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -44,17 +44,17 @@ pub fn script(wanted: CompletionFor) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Answers `kubectl`: what the last of these words can become, a line each.
+/// Prints the completions of the last word, one on each line.
 pub fn answer(words: &[String]) -> anyhow::Result<ExitCode> {
     let mut command = with_names(Cli::command(), &cluster(words));
     let line = std::iter::once("kubectl-bastion").chain(words.iter().map(String::as_str)).map(OsString::from).collect();
     let candidates = complete(&mut command, line, words.len(), None).unwrap_or_default();
-    let lines: String = candidates.iter().filter(|it| !it.is_hide_set()).map(told).collect();
-    output::print(&(lines + NO_FILES))?;
+    let lines: String = candidates.iter().filter(|it| !it.is_hide_set()).map(format_candidate).collect();
+    output::print(&(lines + NO_FILE_COMPLETION))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(candidate: &CompletionCandidate) -> String {
+fn format_candidate(candidate: &CompletionCandidate) -> String {
     let value = candidate.get_value().display();
     match candidate.get_help().map(ToString::to_string).as_deref().and_then(|help| help.lines().next()) {
         Some(help) => format!("{value}\t{help}\n"),
@@ -62,7 +62,7 @@ fn told(candidate: &CompletionCandidate) -> String {
     }
 }
 
-/// The cluster that the words before name.
+/// Returns the cluster that the flags on the command line name.
 fn cluster(words: &[String]) -> Cluster {
     let after = |long: &str, short: &str| {
         let follows = words.windows(2).find(|pair| pair[0] == long || pair[0] == short).map(|pair| pair[1].clone());
@@ -76,7 +76,7 @@ fn cluster(words: &[String]) -> Cluster {
     }
 }
 
-/// The command line, with the cluster's names where such are due.
+/// Adds completers for the names of users, targets and sessions to the command line.
 fn with_names(command: clap::Command, cluster: &Cluster) -> clap::Command {
     let active = Some("status.phase=Active");
     let users = || names::<BastionUser>(cluster, None);
@@ -93,24 +93,24 @@ fn with_names(command: clap::Command, cluster: &Cluster) -> clap::Command {
         .mut_subcommand("status", |verb| verb.mut_arg("name", |arg| arg.add(names::<BastionSession>(cluster, None))))
 }
 
-/// The names of a kind, asked for when they are needed. What goes wrong is no answer.
+/// Returns a completer for the names of a kind. It reads them when they are needed, and offers none if that fails.
 fn names<K>(cluster: &Cluster, fields: Option<&'static str>) -> ArgValueCompleter
 where
     K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug,
     K: serde::de::DeserializeOwned,
 {
     let cluster = cluster.clone();
-    ArgValueCompleter::new(move |begun: &OsStr| {
-        let begun = begun.to_string_lossy();
+    ArgValueCompleter::new(move |prefix: &OsStr| {
+        let prefix = prefix.to_string_lossy();
         let asked = async {
             let api: Api<K> = Api::namespaced(client(&cluster).await.ok()?, &cluster.namespace);
-            let mut params = ListParams::default().limit(MOST);
+            let mut params = ListParams::default().limit(MAX_NAMES);
             params.field_selector = fields.map(str::to_owned);
             api.list_metadata(&params).await.ok()
         };
-        let listed = block_in_place(|| Handle::current().block_on(timeout(PATIENCE, asked)));
+        let listed = block_in_place(|| Handle::current().block_on(timeout(LOOKUP_TIMEOUT, asked)));
         let names = listed.ok().flatten().into_iter().flatten().map(|object| object.name_any());
-        names.filter(|name| name.starts_with(&*begun)).map(CompletionCandidate::new).collect()
+        names.filter(|name| name.starts_with(&*prefix)).map(CompletionCandidate::new).collect()
     })
 }
 
@@ -129,7 +129,7 @@ mod tests {
     #[case("sessions --namespace shop ", "shop")]
     #[case("sessions --namespace=shop ", "shop")]
     #[case("sessions ", "bastion-system")]
-    fn names_come_from_the_namespace_that_is_typed(#[case] line: &str, #[case] expected: &str) {
+    fn names_come_from_the_typed_namespace(#[case] line: &str, #[case] expected: &str) {
         assert_eq!(cluster(&words(line)).namespace, expected);
     }
 
@@ -138,7 +138,7 @@ mod tests {
     #[case("sessions --ph", &["--phase"])]
     #[case("sessions --phase ti", &["timeout"])]
     #[case("sessions -o ", &["wide", "json", "yaml", "name"])]
-    fn what_is_begun_is_completed(#[case] line: &str, #[case] expected: &[&str]) {
+    fn a_prefix_is_completed(#[case] line: &str, #[case] expected: &[&str]) {
         let words = words(line);
         let line = std::iter::once("kubectl-bastion".to_owned()).chain(words.clone()).map(OsString::from).collect();
         let mut command = with_names(Cli::command(), &cluster(&words));

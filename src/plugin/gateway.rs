@@ -1,4 +1,4 @@
-//! Where the gateway is.
+//! Finds the address of the gateway.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,12 +11,12 @@ use kube::api::{Api, ListParams};
 use crate::api::GATEWAY_SERVICE;
 use crate::cluster::code;
 
-/// A host, and a TCP port on it.
+/// A host and a TCP port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// A host name or an IP address.
+    /// A host name or an IP address, without brackets.
     pub host: String,
-    /// The port.
+    /// The TCP port.
     pub port: u16,
 }
 
@@ -24,13 +24,13 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "write HOST:PORT, such as bastion.example.com:22 or [2001:db8::1]:22".to_owned();
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let invalid = || "write HOST:PORT, such as bastion.example.com:22 or [2001:db8::1]:22".to_owned();
+        let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(invalid)?;
         let usable = !host.is_empty() && !host.starts_with('-') && !host.contains(char::is_whitespace);
         if !usable || (bare.is_none() && host.contains([':', '[', ']', '@'])) {
-            return Err(wrong());
+            return Err(invalid());
         }
         Ok(Self { host: bare.unwrap_or(host).to_owned(), port })
     }
@@ -42,10 +42,10 @@ impl fmt::Display for Address {
     }
 }
 
-/// Finds the gateway by its Service.
+/// Finds the gateway by its Service: the load balancer's address, or the node port of a node with a ready gateway.
 ///
 /// # Errors
-/// What to do, where it leads nowhere.
+/// When the Service cannot be read or is not reachable from outside the cluster. The error says what to do.
 pub async fn find(client: &Client, namespace: &str) -> anyhow::Result<Address> {
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);
     let service = services.get(GATEWAY_SERVICE).await.map_err(|error| match code(&error) {
@@ -61,14 +61,14 @@ pub async fn find(client: &Client, namespace: &str) -> anyhow::Result<Address> {
     })?;
     let port = port_of(&service)
         .with_context(|| format!("the Service {GATEWAY_SERVICE} in namespace {namespace} has no ports"))?;
-    if let Some(address) = balanced(&service, port) {
+    if let Some(address) = load_balancer_address(&service, port) {
         return Ok(address);
     }
     if let Some(node_port) = port.node_port.and_then(|port| u16::try_from(port).ok()) {
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let pods = pods.list(&ListParams::default().labels(&selector(&service))).await;
-        let pods = pods.context("the gateways' Pods, on whose nodes the port is, cannot be listed")?;
-        if let Some(host) = pods.iter().find_map(node_of_ready) {
+        let pods = pods.context("the gateways' Pods cannot be listed to find a node")?;
+        if let Some(host) = pods.iter().find_map(node_of_ready_pod) {
             return Ok(Address { host, port: node_port });
         }
         bail!(
@@ -83,14 +83,14 @@ pub async fn find(client: &Client, namespace: &str) -> anyhow::Result<Address> {
     )
 }
 
-/// The port for SSH: the one of that name, or else the first.
+/// Returns the port named `ssh`, or the first port.
 fn port_of(service: &Service) -> Option<&ServicePort> {
     let ports = service.spec.as_ref()?.ports.as_deref()?;
     ports.iter().find(|port| port.name.as_deref() == Some("ssh")).or(ports.first())
 }
 
-/// The address of the load balancer, where there is one.
-fn balanced(service: &Service, port: &ServicePort) -> Option<Address> {
+/// Returns the address of the load balancer, if there is one.
+fn load_balancer_address(service: &Service, port: &ServicePort) -> Option<Address> {
     let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_deref()?;
     let host = ingress.iter().find_map(|it| it.hostname.clone().or_else(|| it.ip.clone()))?;
     Some(Address { host, port: u16::try_from(port.port).ok()? })
@@ -101,8 +101,8 @@ fn selector(service: &Service) -> String {
     labels.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
-/// The address of the node that a Pod is on, if the Pod is ready.
-fn node_of_ready(pod: &Pod) -> Option<String> {
+/// Returns the address of a Pod's node, if the Pod is ready.
+fn node_of_ready_pod(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let ready = status.conditions.iter().flatten().any(|it| it.type_ == "Ready" && it.status == "True");
     status.host_ip.clone().filter(|_| ready)
@@ -125,7 +125,7 @@ mod tests {
     #[case("-oProxyCommand=x:22", None)]
     #[case("alice@bastion:22", None)]
     #[case(":22", None)]
-    fn addresses_are_read(#[case] text: &str, #[case] expected: Option<(&str, u16)>) {
+    fn addresses_are_parsed(#[case] text: &str, #[case] expected: Option<(&str, u16)>) {
         let address = text.parse::<Address>().ok();
         assert_eq!(address.as_ref().map(|address| (address.host.as_str(), address.port)), expected);
     }
@@ -144,16 +144,16 @@ mod tests {
         let service = service(&status);
         let port = port_of(&service).unwrap();
         assert_eq!((port.port, port.node_port), (22, Some(30022)), "the port of this name, not the first");
-        assert_eq!(balanced(&service, port).map(|it| it.to_string()).as_deref(), expected);
+        assert_eq!(load_balancer_address(&service, port).map(|it| it.to_string()).as_deref(), expected);
         assert_eq!(selector(&service), "app=bastion,part=gateway");
     }
 
     #[rstest]
     #[case("True", Some("192.0.2.9"))]
     #[case("False", None)]
-    fn a_ready_pod_tells_its_node(#[case] ready: &str, #[case] expected: Option<&str>) {
+    fn a_ready_pod_names_its_node(#[case] ready: &str, #[case] expected: Option<&str>) {
         let status = json!({"hostIP": "192.0.2.9", "conditions": [{"type": "Ready", "status": ready}]});
         let pod: Pod = serde_json::from_value(json!({"status": status})).unwrap();
-        assert_eq!(node_of_ready(&pod).as_deref(), expected);
+        assert_eq!(node_of_ready_pod(&pod).as_deref(), expected);
     }
 }

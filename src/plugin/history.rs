@@ -1,4 +1,4 @@
-//! `kubectl bastion history`: the sessions of the audit database, through the console's API.
+//! `kubectl bastion history`: shows the sessions of the audit database, through the console's API.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -15,19 +15,19 @@ use super::cli::{History, Output};
 use crate::cluster;
 use crate::console::{Problem, Session, SessionPage, csv};
 
-/// How many sessions one request asks for.
-const PAGE: usize = 500;
+/// The most sessions of one request.
+const PAGE_SIZE: usize = 500;
 
-/// Prints what was asked for.
+/// Prints the sessions.
 pub async fn run(flags: History) -> anyhow::Result<()> {
-    let client = cluster::client(way_to_console(&flags).await?, super::ANSWER_TIMEOUT)?;
+    let client = cluster::client(console_config(&flags).await?, super::RESPONSE_TIMEOUT)?;
     let now = Timestamp::now();
     let mut printer = Printer::new(flags.output);
     let mut after = None;
     let mut left = flags.limit;
     loop {
-        let size = left.min(PAGE);
-        let page = ask(&client, &query(&flags, now, size, after.as_deref())?).await?;
+        let size = left.min(PAGE_SIZE);
+        let page = fetch_page(&client, &query(&flags, now, size, after.as_deref())?).await?;
         left -= page.sessions.len().min(left);
         printer.add(page.sessions)?;
         after = page.next;
@@ -45,9 +45,9 @@ pub async fn run(flags: History) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The way to the console, with the token of the kubeconfig and nothing else of it: how the cluster's own certificate is
-/// trusted, and through which proxy the cluster is reached, says nothing of the console.
-async fn way_to_console(flags: &History) -> anyhow::Result<Config> {
+/// Returns the configuration of a client for the console. It uses only the token of the kubeconfig: the kubeconfig's CA
+/// certificates and proxy are for the API server.
+async fn console_config(flags: &History) -> anyhow::Result<Config> {
     let namespace = &flags.cluster.namespace;
     let base = flags.console.as_ref().with_context(|| {
         format!(
@@ -55,20 +55,20 @@ async fn way_to_console(flags: &History) -> anyhow::Result<Config> {
              svc/bastion-console 8081 in another terminal makes it http://127.0.0.1:8081"
         )
     })?;
-    check_console(base)?;
+    check_console_url(base)?;
     let cluster = super::config(&flags.cluster).await?;
     let mut config = Config::new(base.as_str().parse().context("--console")?);
     config.root_cert = match &flags.console_ca {
-        Some(file) => Some(authorities(file).with_context(|| format!("--console-ca {}", file.display()))?),
+        Some(file) => Some(read_ca_certificates(file).with_context(|| format!("--console-ca {}", file.display()))?),
         None => None,
     };
     (config.connect_timeout, config.read_timeout) = (cluster.connect_timeout, cluster.read_timeout);
-    config.auth_info = check_person(cluster.auth_info)?;
+    config.auth_info = token_credentials(cluster.auth_info)?;
     Ok(config)
 }
 
-/// What the console can know somebody by. It has no part in what passes between `kubectl` and the API server.
-fn check_person(person: AuthInfo) -> anyhow::Result<AuthInfo> {
+/// Returns the credentials of the kubeconfig that the console accepts: a token, or a plugin that gets one.
+fn token_credentials(person: AuthInfo) -> anyhow::Result<AuthInfo> {
     ensure!(
         person.impersonate.is_none(),
         "your kubeconfig has you act as {:?}, which the console does not; use a context without `as`",
@@ -77,14 +77,14 @@ fn check_person(person: AuthInfo) -> anyhow::Result<AuthInfo> {
     let AuthInfo { token, token_file, auth_provider, exec, .. } = person;
     ensure!(
         token.is_some() || token_file.is_some() || auth_provider.is_some() || exec.is_some(),
-        "your kubeconfig has no token, and the console knows people by their tokens alone; use a context with one, such as \
-         one that `kubectl create token` made"
+        "your kubeconfig has no token, and the console accepts only tokens; use a context with one, such as one that \
+         `kubectl create token` made"
     );
     Ok(AuthInfo { token, token_file, auth_provider, exec, ..AuthInfo::default() })
 }
 
-/// The token that speaks for the caller in the whole cluster goes there.
-fn check_console(url: &Url) -> anyhow::Result<()> {
+/// Checks that the URL keeps the user's cluster token secret: https, or http to this machine.
+fn check_console_url(url: &Url) -> anyhow::Result<()> {
     let here = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -92,23 +92,26 @@ fn check_console(url: &Url) -> anyhow::Result<()> {
         None => false,
     };
     let safe = url.scheme() == "https" || (url.scheme() == "http" && here);
-    ensure!(safe, "--console: write https://HOST, or http:// for one on this machine alone: your token is sent there");
+    ensure!(
+        safe,
+        "--console: write https://HOST; http:// is allowed only for this machine, since your token is sent there"
+    );
     Ok(())
 }
 
-fn authorities(file: &std::path::Path) -> anyhow::Result<Vec<Vec<u8>>> {
+fn read_ca_certificates(file: &std::path::Path) -> anyhow::Result<Vec<Vec<u8>>> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)?.collect();
     let found: Vec<Vec<u8>> = found?.into_iter().map(|certificate| certificate.to_vec()).collect();
-    ensure!(!found.is_empty(), "there is no certificate in it");
+    ensure!(!found.is_empty(), "the file has no certificate");
     Ok(found)
 }
 
-/// The path of a page.
+/// Returns the path and query of one page.
 fn query(flags: &History, now: Timestamp, size: usize, after: Option<&str>) -> anyhow::Result<String> {
-    let since = flags.since.as_deref().map(|text| moment(text, now)).transpose().context("--since")?;
-    let until = flags.until.as_deref().map(|text| moment(text, now)).transpose().context("--until")?;
+    let since = flags.since.as_deref().map(|text| parse_time(text, now)).transpose().context("--since")?;
+    let until = flags.until.as_deref().map(|text| parse_time(text, now)).transpose().context("--until")?;
     let mut query = url::form_urlencoded::Serializer::new("/api/v1/history?".to_owned());
     let given = [
         ("user", flags.user.clone()),
@@ -130,8 +133,8 @@ fn query(flags: &History, now: Timestamp, size: usize, after: Option<&str>) -> a
     Ok(query.finish().replacen("?&", "?", 1))
 }
 
-/// A time, or a span back from now.
-fn moment(text: &str, now: Timestamp) -> anyhow::Result<String> {
+/// Parses a time, a day (UTC), or a time span before now. Returns an RFC 3339 time.
+fn parse_time(text: &str, now: Timestamp) -> anyhow::Result<String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.to_string());
     }
@@ -148,21 +151,21 @@ fn moment(text: &str, now: Timestamp) -> anyhow::Result<String> {
     Ok(now.checked_sub(span)?.to_string())
 }
 
-async fn ask(client: &Client, path: &str) -> anyhow::Result<SessionPage> {
+async fn fetch_page(client: &Client, path: &str) -> anyhow::Result<SessionPage> {
     let request = Request::get(path).body(Body::empty())?;
     let answer = client.send(request).await.context("the console does not answer; see --console")?;
     let status = answer.status();
-    let body = answer.into_body().collect_bytes().await.context("the console's answer broke off")?;
+    let body = answer.into_body().collect_bytes().await.context("the console's response was interrupted")?;
     if status.is_success() {
-        return serde_json::from_slice(&body).context("what answers at --console is no console of this version");
+        return serde_json::from_slice(&body).context("the server at --console is not a console of this version");
     }
     match serde_json::from_slice::<Problem>(&body) {
         Ok(Problem { error }) => bail!("{error}"),
-        Err(_) => bail!("what answers at --console is no console: {status}"),
+        Err(_) => bail!("the server at --console is not a console: {status}"),
     }
 }
 
-/// Turns sessions into text. A table waits for all of them, to know how wide it is.
+/// Formats sessions. A table needs all of them to know its column widths.
 struct Printer {
     output: Output,
     sessions: Vec<Session>,
@@ -277,9 +280,9 @@ mod tests {
     #[case("2026-01-01T00:00:00+01:00", Some("2025-12-31T23:00:00Z"))]
     #[case("yesterday", None)]
     #[case("9999999999999999d", None)]
-    fn a_moment_is_a_time_or_so_long_ago(#[case] text: &str, #[case] expected: Option<&str>) {
+    fn a_time_is_absolute_or_relative_to_now(#[case] text: &str, #[case] expected: Option<&str>) {
         let now = "2026-01-08T00:00:00Z".parse().unwrap();
-        assert_eq!(moment(text, now).ok().as_deref(), expected);
+        assert_eq!(parse_time(text, now).ok().as_deref(), expected);
     }
 
     #[rstest]
@@ -289,20 +292,22 @@ mod tests {
     #[case("http://[::1]:8443", true)]
     #[case("http://console.example", false)]
     #[case("http://localhost.example", false)]
-    fn a_token_goes_nowhere_in_the_clear(#[case] url: &str, #[case] safe: bool) {
-        assert_eq!(check_console(&url.parse().unwrap()).is_ok(), safe);
+    fn a_token_is_never_sent_in_the_clear(#[case] url: &str, #[case] safe: bool) {
+        assert_eq!(check_console_url(&url.parse().unwrap()).is_ok(), safe);
     }
 
     fn person(auth_info: serde_json::Value) -> anyhow::Result<AuthInfo> {
-        check_person(serde_json::from_value(auth_info).unwrap())
+        token_credentials(serde_json::from_value(auth_info).unwrap())
     }
 
     #[test]
-    fn the_console_is_told_the_token_alone() {
-        let told =
+    fn the_console_gets_only_the_token() {
+        let credentials =
             person(serde_json::json!({"token": "t", "client-certificate": "c", "username": "u", "password": "p"}));
-        let told = told.unwrap();
-        assert!(told.token.is_some() && told.client_certificate.is_none() && told.password.is_none());
+        let credentials = credentials.unwrap();
+        assert!(
+            credentials.token.is_some() && credentials.client_certificate.is_none() && credentials.password.is_none()
+        );
         let words = person(serde_json::json!({"client-certificate": "c"})).unwrap_err().to_string();
         assert!(words.contains("has no token"), "{words}");
         let words = person(serde_json::json!({"token": "t", "as": "bob"})).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! The gateways' host key, as the cluster has it: nothing is trusted on first use.
+//! Reads the gateways' host key from the cluster, so that no key is trusted on first use.
 
 use std::fs;
 use std::io::Write;
@@ -13,20 +13,20 @@ use russh::keys::ssh_key::{HashAlg, PublicKey};
 use crate::api::{HOST_KEY_ALIAS, KNOWN_HOSTS, KNOWN_HOSTS_CONFIG_MAP};
 use crate::cluster::code;
 
-/// Writes what the gateways have published into a file that ssh reads, and returns its path.
+/// Writes the published host key into a known_hosts file for ssh, and returns its path.
 ///
 /// # Errors
-/// What to do, where nothing is published or it cannot be read.
+/// When no key is published or it cannot be read. The error says what to do.
 pub async fn known_hosts(client: &Client, namespace: &str) -> anyhow::Result<PathBuf> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let map = maps.get(KNOWN_HOSTS_CONFIG_MAP).await.map_err(|error| match code(&error) {
         Some(404) => anyhow!(
-            "there is no ConfigMap {KNOWN_HOSTS_CONFIG_MAP} in namespace {namespace}, in which a gateway publishes its \
-             host key when it starts; name the bastion's namespace with -n, or have whoever runs the bastion look"
+            "there is no ConfigMap {KNOWN_HOSTS_CONFIG_MAP} in namespace {namespace}, where a gateway publishes its host \
+             key when it starts; name the bastion's namespace with -n, or ask an administrator of the bastion"
         ),
         Some(403) => anyhow!(
-            "you may not get the ConfigMap {KNOWN_HOSTS_CONFIG_MAP} in namespace {namespace}, by which the gateway is \
-             known; have the Role bastion-ssh bound to you"
+            "you may not get the ConfigMap {KNOWN_HOSTS_CONFIG_MAP} in namespace {namespace}, which has the gateway's host \
+             key; have the Role bastion-ssh bound to you"
         ),
         _ => anyhow::Error::new(error).context(format!("the ConfigMap {KNOWN_HOSTS_CONFIG_MAP} cannot be read")),
     })?;
@@ -34,15 +34,15 @@ pub async fn known_hosts(client: &Client, namespace: &str) -> anyhow::Result<Pat
     let key = line.and_then(host_key).with_context(|| {
         format!("the ConfigMap {KNOWN_HOSTS_CONFIG_MAP} in namespace {namespace} holds no host key of {HOST_KEY_ALIAS}")
     })?;
-    // A file of this name never changes, so that whoever connects at the same time is not disturbed.
+    // The name contains the fingerprint, so a file never changes while another ssh reads it.
     let name = format!("known_hosts-{}", hex(key.fingerprint(HashAlg::Sha256).as_bytes()));
-    let path = cache()?.join(name);
+    let path = cache_folder()?.join(name);
     let text = format!("{HOST_KEY_ALIAS} {}\n", key.to_openssh()?);
     write(&path, &text).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(path)
 }
 
-/// The key in a line of a known_hosts file for the gateways.
+/// Returns the key of a known_hosts line, if the line is for the gateways.
 fn host_key(line: &str) -> Option<PublicKey> {
     let (host, key) = line.split_once(' ')?;
     PublicKey::from_openssh(key).ok().filter(|_| host == HOST_KEY_ALIAS && !line.contains('\n'))
@@ -52,16 +52,16 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// Where such files are kept.
-fn cache() -> anyhow::Result<PathBuf> {
+/// Returns the folder of the known_hosts files.
+fn cache_folder() -> anyhow::Result<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let Some(base) = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache"))) else {
-        bail!("there is no place for the gateway's host key; set HOME or XDG_CACHE_HOME");
+        bail!("no folder for the gateway's host key; set HOME or XDG_CACHE_HOME");
     };
     Ok(base.join("kubectl-bastion"))
 }
 
-/// Writes the file as a whole, or not at all.
+/// Writes a file atomically.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     if fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
@@ -90,7 +90,7 @@ mod tests {
     #[case(format!("bastion-gateway {KEY}\n* {KEY}"), false)]
     #[case(KEY.to_owned(), false)]
     #[case("bastion-gateway nonsense".to_owned(), false)]
-    fn only_one_key_of_the_gateways_counts(#[case] line: String, #[case] expected: bool) {
+    fn only_a_single_key_of_the_gateways_is_accepted(#[case] line: String, #[case] expected: bool) {
         assert_eq!(host_key(&line).is_some(), expected);
     }
 }

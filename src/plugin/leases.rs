@@ -1,4 +1,4 @@
-//! The signs of life of the bastion's programs, looked at from outside, by a clock that may be wrong.
+//! Tells from the Leases of the bastion's programs whether they are alive. This machine's clock may be wrong.
 
 use std::time::Duration;
 
@@ -11,85 +11,90 @@ use tokio::time::{Instant, sleep};
 use super::output::age;
 use crate::api::LOST_HOLDER;
 use crate::cluster::LenientLease;
-use crate::lifecycle::{LOST_AFTER, RENEW_EVERY, RENEW_RETRY, RENEW_TIMEOUT};
+use crate::lifecycle::{LOST_AFTER, RENEW_INTERVAL, RENEW_RETRY_DELAY, RENEW_TIMEOUT};
 
-/// How far this machine's clock may be behind a gateway's without that being noticed.
-const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(5);
-/// How often a Lease in doubt is looked at again.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How far this machine's clock may be behind the holder's before a Lease is checked again.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// The interval at which a doubtful Lease is read again.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whether somebody renews a Lease.
+/// The state of a Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// It is renewed.
+pub enum LeaseState {
+    /// The holder renews it.
     Fresh,
-    /// It is not renewed any more, since this time where that is known.
+    /// The holder has stopped renewing it. The time is the last renewal, if there was one.
     Silent(Option<Timestamp>),
     /// A controller has declared the holder lost.
     Lost,
-    /// It was given back, and nobody has taken it.
+    /// It was released and has no holder.
     Vacant,
 }
 
-/// A Lease, and what became of it while it was looked at.
+/// A Lease and its observed state.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    /// As it was at last.
+pub struct ObservedLease {
+    /// The last version that was read.
     pub lease: Lease,
-    /// Whether somebody renews it.
-    pub life: Life,
+    /// The state of the Lease.
+    pub state: LeaseState,
 }
 
-impl Seen {
-    /// Who holds it.
+impl ObservedLease {
+    /// Returns the holder; empty if there is none.
     pub fn holder(&self) -> &str {
         self.lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
     }
 
-    /// Its life in words.
-    pub fn told(&self, now: Timestamp) -> String {
-        match &self.life {
-            Life::Fresh => "renews its Lease".to_owned(),
-            Life::Silent(Some(since)) => format!("has not renewed its Lease for {}", age(*since, now)),
-            Life::Silent(None) => "has never renewed its Lease".to_owned(),
-            Life::Lost => "was declared lost by a controller".to_owned(),
-            Life::Vacant => "was given back".to_owned(),
+    /// Describes the state, for a sentence that begins with the holder.
+    pub fn describe(&self, now: Timestamp) -> String {
+        match &self.state {
+            LeaseState::Fresh => "renews its Lease".to_owned(),
+            LeaseState::Silent(Some(since)) => format!("has not renewed its Lease for {}", age(*since, now)),
+            LeaseState::Silent(None) => "has never renewed its Lease".to_owned(),
+            LeaseState::Lost => "was declared lost by a controller".to_owned(),
+            LeaseState::Vacant => "was released".to_owned(),
         }
     }
 }
 
-/// What can be said of a Lease by its own words and this machine's clock. `Silent` is a doubt: clocks differ.
-pub fn judge(lease: &Lease, now: Timestamp) -> Life {
+/// Returns the state of a Lease by this machine's clock. `Silent` is doubtful, because clocks differ.
+pub fn state_of(lease: &Lease, now: Timestamp) -> LeaseState {
     let spec = lease.spec.clone().unwrap_or_default();
     match spec.holder_identity.as_deref() {
-        Some(LOST_HOLDER) => return Life::Lost,
-        None | Some("") => return Life::Vacant,
+        Some(LOST_HOLDER) => return LeaseState::Lost,
+        None | Some("") => return LeaseState::Vacant,
         Some(_) => {}
     }
     let renewed = spec.renew_time.map(|time| time.0);
-    let past = renewed.map(|time| now.duration_since(time));
-    match past {
-        Some(past) if past >= -CLOCKS_DIFFER && past.unsigned_abs() <= LOST_AFTER => Life::Fresh,
-        _ => Life::Silent(renewed),
+    let elapsed = renewed.map(|time| now.duration_since(time));
+    match elapsed {
+        Some(elapsed) if elapsed >= -MAX_CLOCK_SKEW && elapsed.unsigned_abs() <= LOST_AFTER => LeaseState::Fresh,
+        _ => LeaseState::Silent(renewed),
     }
 }
 
-/// Looks at Leases, and where the clock makes one doubtful, looks again until it has changed or should have.
+/// Observes Leases. A doubtful one is read again until it changes, or for as long as a live holder needs to renew it.
 ///
 /// # Errors
-/// When they cannot be read any more.
-pub async fn look(api: &Api<LenientLease>, leases: Vec<Lease>, now: Timestamp) -> Result<Vec<Seen>, kube::Error> {
-    let mut seen: Vec<_> = leases.into_iter().map(|lease| Seen { life: judge(&lease, now), lease }).collect();
-    let until = Instant::now() + RENEW_EVERY + RENEW_TIMEOUT + RENEW_RETRY;
+/// When a Lease cannot be read again.
+pub async fn observe(
+    api: &Api<LenientLease>,
+    leases: Vec<Lease>,
+    now: Timestamp,
+) -> Result<Vec<ObservedLease>, kube::Error> {
+    let mut seen: Vec<_> =
+        leases.into_iter().map(|lease| ObservedLease { state: state_of(&lease, now), lease }).collect();
+    let until = Instant::now() + RENEW_INTERVAL + RENEW_TIMEOUT + RENEW_RETRY_DELAY;
     while Instant::now() < until && seen.iter().any(in_doubt) {
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
         for it in seen.iter_mut().filter(|it| in_doubt(it)) {
             if let Some(LenientLease(lease)) = api.get_opt(&it.lease.name_any()).await?
                 && lease.metadata.resource_version != it.lease.metadata.resource_version
             {
-                let life = judge(&lease, now);
-                // A change is a sign of life, whatever the clocks say.
-                it.life = if matches!(life, Life::Silent(_)) { Life::Fresh } else { life };
+                let state = state_of(&lease, now);
+                // A change is a sign of life, even if the clocks differ.
+                it.state = if matches!(state, LeaseState::Silent(_)) { LeaseState::Fresh } else { state };
                 it.lease = lease;
             }
         }
@@ -97,8 +102,8 @@ pub async fn look(api: &Api<LenientLease>, leases: Vec<Lease>, now: Timestamp) -
     Ok(seen)
 }
 
-const fn in_doubt(seen: &Seen) -> bool {
-    matches!(seen.life, Life::Silent(_))
+const fn in_doubt(seen: &ObservedLease) -> bool {
+    matches!(seen.state, LeaseState::Silent(_))
 }
 
 #[cfg(test)]
@@ -109,7 +114,7 @@ pub mod tests {
     use super::*;
     use crate::plugin::samples::at;
 
-    /// A Lease that was renewed at this second.
+    /// Returns a Lease that was renewed at this second.
     pub fn lease(name: &str, program: &str, holder: &str, renewed: i64) -> Lease {
         let spec = json!({"holderIdentity": holder, "renewTime": format!("{:.6}", at(renewed))});
         let metadata = json!({"name": name, "labels": {"bastion.dev/lease-of": program}, "resourceVersion": "7"});
@@ -117,14 +122,14 @@ pub mod tests {
     }
 
     #[rstest]
-    #[case::just_now("a", 100, Life::Fresh)]
-    #[case::in_time("a", 80, Life::Fresh)]
-    #[case::by_a_clock_a_little_ahead("a", 104, Life::Fresh)]
-    #[case::by_a_clock_far_ahead("a", 106, Life::Silent(Some(at(106))))]
-    #[case::too_long_ago("a", 79, Life::Silent(Some(at(79))))]
-    #[case::lost("lost", 100, Life::Lost)]
-    #[case::given_back("", 100, Life::Vacant)]
-    fn a_lease_is_judged(#[case] holder: &str, #[case] renewed: i64, #[case] expected: Life) {
-        assert_eq!(judge(&lease("a", "gateway", holder, renewed), at(100)), expected);
+    #[case::just_now("a", 100, LeaseState::Fresh)]
+    #[case::in_time("a", 80, LeaseState::Fresh)]
+    #[case::by_a_clock_a_little_ahead("a", 104, LeaseState::Fresh)]
+    #[case::by_a_clock_far_ahead("a", 106, LeaseState::Silent(Some(at(106))))]
+    #[case::too_long_ago("a", 79, LeaseState::Silent(Some(at(79))))]
+    #[case::lost("lost", 100, LeaseState::Lost)]
+    #[case::given_back("", 100, LeaseState::Vacant)]
+    fn a_lease_has_a_state(#[case] holder: &str, #[case] renewed: i64, #[case] expected: LeaseState) {
+        assert_eq!(state_of(&lease("a", "gateway", holder, renewed), at(100)), expected);
     }
 }

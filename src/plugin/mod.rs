@@ -1,4 +1,4 @@
-//! `kubectl bastion`: the plugin for `kubectl`. What it does runs under the rights of whoever calls it.
+//! `kubectl bastion`: the plugin for `kubectl`. It uses the rights of the user who runs it.
 
 mod access;
 mod check;
@@ -36,19 +36,19 @@ use crate::cluster;
 pub use cli::Cli;
 use cli::{Cluster, Command};
 
-/// How long the API server may take to be reached.
+/// The timeout for connecting to the API server or the console.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The timeout for one response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The exit status of what never reached a target, as `ssh` itself has for its own failures.
-const NOT_RUN: u8 = 255;
+/// The exit status if no target was reached. `ssh` uses it for its own failures.
+const SSH_FAILURE: u8 = 255;
 
-/// Does what the command line says, and says what went wrong.
+/// Runs the subcommand. Prints its error to standard error.
 pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
-        // It comes back only when it failed: otherwise another program takes over.
-        Command::Ssh(flags) => return said(&ssh::run(flags).await, NOT_RUN),
+        // It returns only on failure: otherwise `ssh` replaces this process.
+        Command::Ssh(flags) => return fail(&ssh::run(flags).await, SSH_FAILURE),
         Command::Sessions(flags) => sessions::run(flags).await,
         Command::Watch(flags) => watch::run(flags).await,
         Command::Terminate(flags) => terminate::run(flags).await,
@@ -61,20 +61,20 @@ pub async fn run(cli: Cli) -> ExitCode {
     };
     match done {
         Ok(status) => status,
-        Err(failure) if output::is_gone(&failure) => ExitCode::SUCCESS,
-        Err(failure) => said(&failure, 1),
+        Err(failure) if output::is_broken_pipe(&failure) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure, 1),
     }
 }
 
-/// Says what went wrong.
-fn said(failure: &anyhow::Error, status: u8) -> ExitCode {
+/// Prints an error, and returns the exit code.
+fn fail(failure: &anyhow::Error, status: u8) -> ExitCode {
     eprintln!("bastion: {failure:#}");
     ExitCode::from(status)
 }
 
-/// A client for the cluster that the flags name, as `kubectl` takes them.
+/// Creates a client for the cluster that the flags name.
 async fn client(flags: &Cluster) -> anyhow::Result<Client> {
-    Ok(cluster::client(config(flags).await?, ANSWER_TIMEOUT)?)
+    Ok(cluster::client(config(flags).await?, RESPONSE_TIMEOUT)?)
 }
 
 async fn config(flags: &Cluster) -> anyhow::Result<Config> {
@@ -85,8 +85,8 @@ async fn config(flags: &Cluster) -> anyhow::Result<Config> {
     let kubeconfig = kubeconfig.context("no usable kubeconfig; name one with --kubeconfig or KUBECONFIG")?;
     let options = KubeConfigOptions { context: flags.context.clone(), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    let mut config = config.context("the kubeconfig leads to no cluster; choose a context of it with --context")?;
+    let mut config = config.context("the kubeconfig has no usable current context; choose one with --context")?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(ANSWER_TIMEOUT);
+    config.read_timeout = Some(RESPONSE_TIMEOUT);
     Ok(config)
 }

@@ -1,4 +1,4 @@
-//! How things are shown: as `kubectl` does, aligned for people, or as objects for programs.
+//! Output as `kubectl` formats it: tables for people, JSON and YAML for programs.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cluster::Unreadable;
 use crate::text::printable;
 
-/// How objects are shown, instead of as a table.
+/// An output format besides the default table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// A table with more columns.
@@ -21,26 +21,26 @@ pub enum Format {
     Json,
     /// YAML.
     Yaml,
-    /// Names alone, as kubectl takes them.
+    /// Only names, as kubectl accepts them.
     Name,
 }
 
-/// What a colour tells.
+/// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     Plain,
     Good,
-    Doubtful,
+    Warning,
     Bad,
 }
 
-/// A line for each.
+/// Ends each text with a line break.
 pub fn lines(texts: impl IntoIterator<Item = String>) -> String {
     texts.into_iter().flat_map(|text| [text, "\n".to_owned()]).collect()
 }
 
-/// Prints to standard error which objects of a kind cannot be read, and so are left out of the output.
-pub fn tell_unreadable<K: Resource<DynamicType = ()>>(objects: &[Unreadable]) {
+/// Prints a warning to standard error for each unreadable object. The output does not contain them.
+pub fn warn_unreadable<K: Resource<DynamicType = ()>>(objects: &[Unreadable]) {
     for object in objects {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let (kind, name, error) = (K::kind(&()), object.name(), &object.error);
@@ -51,19 +51,19 @@ pub fn tell_unreadable<K: Resource<DynamicType = ()>>(objects: &[Unreadable]) {
     }
 }
 
-/// Returns a cell of a table, with its text made printable, since that may be untrusted.
-#[expect(clippy::needless_pass_by_value, reason = "cells are made of what is at hand, texts and numbers alike")]
+/// Returns a cell of a table. Its text may be untrusted, so it is made printable.
+#[expect(clippy::needless_pass_by_value, reason = "callers pass texts and numbers")]
 pub fn cell(text: impl ToString, tone: Tone) -> Cell {
     let cell = Cell::new(printable(&text.to_string()));
     match tone {
         Tone::Plain => cell,
         Tone::Good => cell.fg(Color::Green),
-        Tone::Doubtful => cell.fg(Color::Yellow),
+        Tone::Warning => cell.fg(Color::Yellow),
         Tone::Bad => cell.fg(Color::Red),
     }
 }
 
-/// A table as `kubectl` has them: no lines, three spaces between columns.
+/// Returns a table as `kubectl` prints it: without rules, with three spaces between columns.
 pub fn table(header: Option<&[&str]>, rows: Vec<Vec<Cell>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).enforce_styling().style_text_only();
@@ -78,19 +78,19 @@ pub fn table(header: Option<&[&str]>, rows: Vec<Vec<Cell>>) -> String {
     lines.collect()
 }
 
-/// Prints; colours only where a terminal shows them and `NO_COLOR` does not forbid it.
+/// Prints to standard output. Colours are kept only on a terminal, and if `NO_COLOR` is not set.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
 }
 
-/// Whether a failure is that nobody reads the output any more, as of `| head`.
-pub fn is_gone(failure: &anyhow::Error) -> bool {
+/// Returns whether the failure is a broken pipe, as after `| head`.
+pub fn is_broken_pipe(failure: &anyhow::Error) -> bool {
     failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// An object as programs are shown it, without the bookkeeping of who wrote which field.
+/// Returns an object as JSON, without its `managedFields`.
 pub fn object(object: &impl Serialize) -> anyhow::Result<Value> {
     let mut object = serde_json::to_value(object)?;
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -99,21 +99,21 @@ pub fn object(object: &impl Serialize) -> anyhow::Result<Value> {
     Ok(object)
 }
 
-/// Several objects in one, as `kubectl get -o json` has them.
+/// Returns a List of objects as JSON, like `kubectl get -o json`.
 pub fn list(items: &[impl Serialize]) -> anyhow::Result<Value> {
     let items: Result<Vec<_>, _> = items.iter().map(object).collect();
     Ok(json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items?}))
 }
 
-/// A value as JSON or YAML.
-pub fn written(value: &impl Serialize, format: Format) -> anyhow::Result<String> {
+/// Serializes a value as YAML, or as JSON for every other format.
+pub fn serialize_as(value: &impl Serialize, format: Format) -> anyhow::Result<String> {
     Ok(match format {
         Format::Yaml => serde_saphyr::to_string(value)?,
         Format::Wide | Format::Json | Format::Name => serde_json::to_string_pretty(value)? + "\n",
     })
 }
 
-/// How long it is from one time to the other, as `kubectl` prints ages.
+/// Formats the time between two times as `kubectl` prints ages.
 pub fn age(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.duration_since(from).as_secs();
     let (minutes, hours) = (seconds / 60, seconds / 3600);

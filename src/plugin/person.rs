@@ -1,4 +1,4 @@
-//! Who signs in: the BastionUser that is named, or the one that stands for the caller's Kubernetes user.
+//! Finds the BastionUser to sign in as: the named one, or the one whose subject is the caller's Kubernetes user name.
 
 use anyhow::{Context, anyhow, bail};
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
@@ -9,26 +9,29 @@ use super::select;
 use crate::api::BastionUser;
 use crate::cluster::{Guarded, code};
 
-/// Who signs in.
+/// The BastionUser to sign in as.
 #[derive(Debug)]
-pub struct Person {
+pub struct SignInUser {
     /// The BastionUser's name.
     pub name: String,
-    /// Whether what RBAC lets the caller do is all that it lets the BastionUser do.
-    pub speaks_for: bool,
+    /// Whether the caller has all RBAC rights of the BastionUser, so that the caller's rights can be checked instead.
+    pub has_same_rights: bool,
 }
 
-/// Finds who signs in.
+/// Finds the BastionUser to sign in as.
 ///
 /// # Errors
-/// What to name, where nobody can be found.
-pub async fn find(client: &Client, namespace: &str, named: Option<&str>) -> anyhow::Result<Person> {
+/// When none or several match. The error says which flag names one.
+pub async fn find(client: &Client, namespace: &str, named: Option<&str>) -> anyhow::Result<SignInUser> {
     let me = caller(client).await?;
     let users: Api<Guarded<BastionUser>> = Api::namespaced(client.clone(), namespace);
     if let Some(name) = named {
-        // Whoever may not read it is told by the gateway.
+        // Without the right to read the BastionUser, the check is left to the gateway.
         let user = users.get_opt(name).await.ok().flatten().and_then(|user| user.0.ok());
-        return Ok(Person { name: name.to_owned(), speaks_for: user.is_some_and(|user| speaks_for(&me, &user)) });
+        return Ok(SignInUser {
+            name: name.to_owned(),
+            has_same_rights: user.is_some_and(|user| has_same_rights(&me, &user)),
+        });
     }
     let listed = match users.list(&ListParams::default()).await {
         Ok(listed) => Some(select::readable(listed)),
@@ -38,20 +41,20 @@ pub async fn find(client: &Client, namespace: &str, named: Option<&str>) -> anyh
     choose(&me, listed, namespace)
 }
 
-/// Who the cluster takes the caller for.
+/// Returns the caller's Kubernetes user, by a SelfSubjectReview.
 ///
 /// # Errors
-/// When it does not say.
+/// When the API server does not answer or refuses the credentials.
 pub async fn caller(client: &Client) -> anyhow::Result<UserInfo> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
-    let review = review.context("the API server does not say who you are; are you signed in to the cluster?")?;
+    let review = review.context("your Kubernetes user is unknown; sign in to the cluster")?;
     Ok(review.status.and_then(|status| status.user_info).unwrap_or_default())
 }
 
-/// The one of the users who stands for me. Without the right to list them, one is known by the subject that users have
-/// who name none.
-fn choose(me: &UserInfo, listed: Option<Vec<BastionUser>>, namespace: &str) -> anyhow::Result<Person> {
+/// Chooses the BastionUser whose subject is the caller's user name. Without the right to list them (`None`), only a user with
+/// the default subject `bastion:<name>` can be found.
+fn choose(me: &UserInfo, listed: Option<Vec<BastionUser>>, namespace: &str) -> anyhow::Result<SignInUser> {
     let own_name = me.username.as_deref().unwrap_or_default();
     let Some(users) = listed else {
         let name = own_name.strip_prefix("bastion:").map(str::to_owned);
@@ -61,11 +64,11 @@ fn choose(me: &UserInfo, listed: Option<Vec<BastionUser>>, namespace: &str) -> a
                  Kubernetes user {own_name:?}; name it with --user or BASTION_USER"
             )
         })?;
-        return Ok(Person { name, speaks_for: false });
+        return Ok(SignInUser { name, has_same_rights: false });
     };
     let mine: Vec<&BastionUser> = users.iter().filter(|user| user.subject() == own_name).collect();
     match mine.as_slice() {
-        [user] => Ok(Person { name: user.name_any(), speaks_for: speaks_for(me, user) }),
+        [user] => Ok(SignInUser { name: user.name_any(), has_same_rights: has_same_rights(me, user) }),
         [] => bail!(
             "no BastionUser in namespace {namespace} stands for your Kubernetes user {own_name:?} (spec.subject); name \
              one with --user or BASTION_USER"
@@ -78,9 +81,8 @@ fn choose(me: &UserInfo, listed: Option<Vec<BastionUser>>, namespace: &str) -> a
     }
 }
 
-/// The gateway asks in the name of the user's subject and groups: the answer to the caller is the same or more, when
-/// the caller is that subject and in all those groups.
-fn speaks_for(me: &UserInfo, user: &BastionUser) -> bool {
+/// Returns whether the caller has all rights of the BastionUser: the same user name, and all of its groups.
+fn has_same_rights(me: &UserInfo, user: &BastionUser) -> bool {
     let own_groups = me.groups.as_deref().unwrap_or_default();
     me.username.as_deref() == Some(&user.subject()) && user.spec.groups.iter().all(|it| own_groups.contains(&it.0))
 }
@@ -110,7 +112,10 @@ mod tests {
     #[case("bastion:bob", Ok(("bob", false)))]
     #[case("carol", Err("name one with --user or BASTION_USER"))]
     #[case("shared", Err("name one of them with --user or BASTION_USER: one, two"))]
-    fn the_user_who_stands_for_me_is_found(#[case] own_name: &str, #[case] expected: Result<(&str, bool), &str>) {
+    fn the_user_with_the_callers_subject_is_found(
+        #[case] own_name: &str,
+        #[case] expected: Result<(&str, bool), &str>,
+    ) {
         let users = vec![
             user("alice", Some("alice@example.com"), &["web-team"]),
             user("bob", None, &["other-team"]),
@@ -118,14 +123,14 @@ mod tests {
             user("two", Some("shared"), &[]),
         ];
         match (choose(&me(own_name), Some(users), "bastion-system"), expected) {
-            (Ok(person), Ok(expected)) => assert_eq!((person.name.as_str(), person.speaks_for), expected),
+            (Ok(person), Ok(expected)) => assert_eq!((person.name.as_str(), person.has_same_rights), expected),
             (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{error}"),
             (found, _) => panic!("{found:?}"),
         }
     }
 
     #[test]
-    fn without_the_right_to_list_users_the_usual_subject_is_known() {
+    fn without_the_right_to_list_users_the_default_subject_is_found() {
         assert_eq!(choose(&me("bastion:bob"), None, "bastion-system").unwrap().name, "bob");
         let error = choose(&me("alice@example.com"), None, "bastion-system").unwrap_err();
         assert!(error.to_string().contains("name it with --user"), "{error}");

@@ -1,18 +1,18 @@
-//! What a report leaves out: whatever could be a secret, though the bastion puts none where a report looks.
+//! Removes possible secrets from a report. The bastion writes none to the objects and logs that a report reads.
 
 use serde_json::Value;
 
-/// What stands in the place of what was left out.
-const LEFT_OUT: &str = "(left out)";
-/// An annotation that repeats a whole manifest.
+/// The text that replaces a removed secret.
+const PLACEHOLDER: &str = "(left out)";
+/// An annotation with a copy of the whole manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// The environment variables whose values are shown: the bastion's own, which refuse a secret, and what Kubernetes says.
-const SHOWN: [&str; 3] = ["BASTION_", "POD_", "RUST_LOG"];
+/// The prefixes of environment variables whose values are shown. The bastion's own variables hold no secrets.
+const SHOWN_PREFIXES: [&str; 3] = ["BASTION_", "POD_", "RUST_LOG"];
 
-/// An object without what could be a secret.
+/// Removes possible secrets from an object.
 pub fn object(value: &mut Value) {
     match value {
-        Value::String(said) => *said = text(said),
+        Value::String(input) => *input = text(input),
         Value::Array(items) => items.iter_mut().for_each(object),
         Value::Object(fields) => {
             fields.remove(LAST_APPLIED);
@@ -26,19 +26,20 @@ pub fn object(value: &mut Value) {
 }
 
 fn variable(variable: &mut Value) {
-    let shown = variable["name"].as_str().is_some_and(|name| SHOWN.iter().any(|begin| name.starts_with(begin)));
+    let shown =
+        variable["name"].as_str().is_some_and(|name| SHOWN_PREFIXES.iter().any(|begin| name.starts_with(begin)));
     if let Some(value) = variable.get_mut("value").filter(|_| !shown) {
-        *value = LEFT_OUT.into();
+        *value = PLACEHOLDER.into();
     }
 }
 
-/// A text without passwords in URLs, bearer tokens and private keys.
+/// Returns a text without passwords in URLs, bearer tokens and private keys.
 pub fn text(text: &str) -> String {
-    without_keys(&without_tokens(&without_passwords(text)))
+    redact_private_keys(&redact_tokens(&redact_passwords(text)))
 }
 
-/// What stands between `://` and `@` of a URL.
-fn without_passwords(mut text: &str) -> String {
+/// Replaces the text between `://` and `@` of a URL.
+fn redact_passwords(mut text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     while let Some((before, rest)) = text.split_once("://") {
         kept.push_str(before);
@@ -46,34 +47,34 @@ fn without_passwords(mut text: &str) -> String {
         let end = rest.find(|it: char| it.is_whitespace() || "/\"'<>\\?#".contains(it)).unwrap_or(rest.len());
         text = rest;
         if let Some(at) = rest[..end].rfind('@') {
-            kept.push_str(LEFT_OUT);
+            kept.push_str(PLACEHOLDER);
             text = &rest[at..];
         }
     }
     kept + text
 }
 
-/// What stands behind `Bearer `.
-fn without_tokens(mut text: &str) -> String {
+/// Replaces the token after `Bearer `.
+fn redact_tokens(mut text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     while let Some((before, rest)) = text.split_once("Bearer ") {
         kept.push_str(before);
         kept.push_str("Bearer ");
-        kept.push_str(LEFT_OUT);
+        kept.push_str(PLACEHOLDER);
         let end = rest.find(|it: char| !it.is_ascii_alphanumeric() && !"-._~+/=".contains(it)).unwrap_or(rest.len());
         text = &rest[end..];
     }
     kept + text
 }
 
-/// What stands between the lines around a private key; all that follows, where its end is missing.
-fn without_keys(mut text: &str) -> String {
+/// Replaces the body of a private key. If its last line is missing, replaces the rest of the text.
+fn redact_private_keys(mut text: &str) -> String {
     const BEGIN: &str = "PRIVATE KEY-----";
     let mut kept = String::with_capacity(text.len());
     while let Some((before, rest)) = text.split_once(BEGIN) {
         kept.push_str(before);
         kept.push_str(BEGIN);
-        kept.push_str(LEFT_OUT);
+        kept.push_str(PLACEHOLDER);
         text = rest.find("-----END ").map_or("", |end| &rest[end..]);
         if let Some((end, rest)) = text.split_once(BEGIN) {
             kept.push_str(end);
@@ -103,12 +104,12 @@ mod tests {
     )]
     #[case("-----BEGIN OPENSSH PRIVATE KEY-----\nabc", "-----BEGIN OPENSSH PRIVATE KEY-----(left out)")]
     #[case("nothing", "nothing")]
-    fn secrets_are_left_out(#[case] said: &str, #[case] expected: &str) {
-        assert_eq!(text(said), expected);
+    fn secrets_are_replaced(#[case] input: &str, #[case] expected: &str) {
+        assert_eq!(text(input), expected);
     }
 
     #[test]
-    fn of_a_pod_only_known_variables_are_shown() {
+    fn only_known_variables_of_a_pod_are_shown() {
         let env = json!([{"name": "BASTION_RETENTION", "value": "10m"}, {"name": "AWS_SECRET_ACCESS_KEY", "value": "x"},
             {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
         let annotations = json!({LAST_APPLIED: "all of it", "a": "b"});
@@ -123,8 +124,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_can_be_read(said in ".*(://|@|Bearer |PRIVATE KEY-----|-----END |.){0,8}.*") {
-            text(&said);
+        fn any_text_can_be_redacted(input in ".*(://|@|Bearer |PRIVATE KEY-----|-----END |.){0,8}.*") {
+            text(&input);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `kubectl bastion report`: what whoever looks into a bug needs to see, in one ZIP file, without secrets.
+//! `kubectl bastion report`: writes the objects and logs for a bug report into a ZIP file, without secrets.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -22,17 +22,17 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::cli::Report;
 use super::output::{Tone, cell};
-use super::rights::{Right, failed};
+use super::rights::{Right, explain};
 use super::{check, client, output, redact, rights};
 use crate::api::{BastionSession, BastionTarget, BastionUser};
 use crate::cluster::{Guarded, split};
 
-/// How much of a container's log is taken, from its end of time backwards as far as `--since` says.
-const LOG_BYTES: i64 = 10 * 1024 * 1024;
-/// The ServiceAccounts of the bastion's programs begin with this.
-const ACCOUNTS: &str = "bastion-";
+/// The most bytes of a container's log.
+const MAX_LOG_BYTES: i64 = 10 * 1024 * 1024;
+/// The prefix of the ServiceAccounts of the bastion's programs.
+const ACCOUNT_PREFIX: &str = "bastion-";
 
-/// Writes it, and says what is in it.
+/// Writes the report, and prints its contents.
 pub async fn run(flags: Report) -> anyhow::Result<ExitCode> {
     let client = client(&flags.cluster).await?;
     let namespace = flags.cluster.namespace.clone();
@@ -40,29 +40,29 @@ pub async fn run(flags: Report) -> anyhow::Result<ExitCode> {
         PathBuf::from(format!("bastion-report-{namespace}-{}.zip", Timestamp::now().strftime("%Y%m%dT%H%M%SZ")))
     });
     let mut report = Archive::create(&path)?;
-    let place = Place { client, namespace };
-    report.add_json("versions.json", "of the plugin and the cluster", &versions(&place.client).await)?;
-    let steps = check::look(&place.client, &place.namespace).await;
+    let collector = Collector { client, namespace };
+    report.add_json("versions.json", "of the plugin and the cluster", &versions(&collector.client).await)?;
+    let steps = check::observe(&collector.client, &collector.namespace).await;
     report.add_json("check.json", "what kubectl bastion check finds", &json!(steps))?;
-    place.objects::<BastionSession>(&mut report, "sessions.json", rights::LIST_SESSIONS).await?;
-    place.objects::<BastionTarget>(&mut report, "targets.json", rights::LIST_TARGETS).await?;
-    place.objects::<BastionUser>(&mut report, "users.json", rights::LIST_USERS).await?;
-    place.objects::<Lease>(&mut report, "leases.json", rights::LIST_LEASES).await?;
-    place.objects::<Event>(&mut report, "events.json", rights::LIST_EVENTS).await?;
-    place.objects::<ResourceQuota>(&mut report, "quotas.json", rights::LIST_QUOTAS).await?;
-    let pods = place.objects::<Pod>(&mut report, "pods.json", rights::LIST_PODS).await?;
+    collector.objects::<BastionSession>(&mut report, "sessions.json", rights::LIST_SESSIONS).await?;
+    collector.objects::<BastionTarget>(&mut report, "targets.json", rights::LIST_TARGETS).await?;
+    collector.objects::<BastionUser>(&mut report, "users.json", rights::LIST_USERS).await?;
+    collector.objects::<Lease>(&mut report, "leases.json", rights::LIST_LEASES).await?;
+    collector.objects::<Event>(&mut report, "events.json", rights::LIST_EVENTS).await?;
+    collector.objects::<ResourceQuota>(&mut report, "quotas.json", rights::LIST_QUOTAS).await?;
+    let pods = collector.objects::<Pod>(&mut report, "pods.json", rights::LIST_PODS).await?;
     if !flags.no_logs {
-        for pod in pods.iter().filter(|pod| is_ours(pod)) {
-            place.logs(&mut report, pod, i64::from(flags.since) * 60 * 60).await?;
+        for pod in pods.iter().filter(|pod| is_bastion_pod(pod)) {
+            collector.logs(&mut report, pod, i64::from(flags.since) * 60 * 60).await?;
         }
     }
     report.finish(&path)
 }
 
-/// Whether one of the bastion's programs runs in it.
-fn is_ours(pod: &Pod) -> bool {
+/// Returns whether the Pod runs a program of the bastion.
+fn is_bastion_pod(pod: &Pod) -> bool {
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
-    account.is_some_and(|account| account.starts_with(ACCOUNTS))
+    account.is_some_and(|account| account.starts_with(ACCOUNT_PREFIX))
 }
 
 async fn versions(client: &Client) -> Value {
@@ -73,13 +73,13 @@ async fn versions(client: &Client) -> Value {
     json!({"plugin": env!("CARGO_PKG_VERSION"), "cluster": cluster})
 }
 
-/// The bastion's namespace.
-struct Place {
+/// Reads the objects and logs of the bastion's namespace.
+struct Collector {
     client: Client,
     namespace: String,
 }
 
-impl Place {
+impl Collector {
     /// Adds all objects of a kind.
     async fn objects<K>(&self, report: &mut Archive, file: &str, right: Right) -> anyhow::Result<Vec<Arc<K>>>
     where
@@ -90,12 +90,12 @@ impl Place {
         let (objects, unreadable) = match api.list(&ListParams::default()).await {
             Ok(list) => split(list),
             Err(error) => {
-                report.lacks(file, format!("{:#}", failed(error, right, Some(&self.namespace))));
+                report.add_missing(file, format!("{:#}", explain(error, right, Some(&self.namespace))));
                 return Ok(Vec::new());
             }
         };
         for object in unreadable {
-            report.lacks(file, format!("{} cannot be read: {}", object.name(), object.error));
+            report.add_missing(file, format!("{} cannot be read: {}", object.name(), object.error));
         }
         let mut list = output::list(&objects)?;
         redact::object(&mut list);
@@ -103,14 +103,14 @@ impl Place {
         Ok(objects)
     }
 
-    /// Adds what the containers of a Pod log, and what they logged before they were last restarted.
+    /// Adds the logs of a Pod's containers, and those from before their last restart.
     async fn logs(&self, report: &mut Archive, pod: &Pod, since_seconds: i64) -> anyhow::Result<()> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         for (container, previous) in containers(pod) {
             let params = LogParams {
                 container: Some(container.clone()),
                 since_seconds: Some(since_seconds),
-                limit_bytes: Some(LOG_BYTES),
+                limit_bytes: Some(MAX_LOG_BYTES),
                 timestamps: true,
                 previous,
                 ..LogParams::default()
@@ -120,7 +120,7 @@ impl Place {
             match pods.logs(&pod.name_any(), &params).await {
                 Ok(text) => report.add(&file, "what it logged", redact::text(&text).as_bytes())?,
                 Err(error) => {
-                    report.lacks(&file, format!("{:#}", failed(error, rights::GET_LOGS, Some(&self.namespace))));
+                    report.add_missing(&file, format!("{:#}", explain(error, rights::GET_LOGS, Some(&self.namespace))));
                 }
             }
         }
@@ -128,7 +128,7 @@ impl Place {
     }
 }
 
-/// The containers of a Pod, and once more those which were restarted.
+/// Returns the containers of a Pod with `false`, and those that were restarted again with `true`.
 fn containers(pod: &Pod) -> Vec<(String, bool)> {
     let named = pod.spec.iter().flat_map(|spec| spec.containers.iter().map(|it| (it.name.clone(), false)));
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
@@ -139,18 +139,19 @@ fn containers(pod: &Pod) -> Vec<(String, bool)> {
 /// A ZIP file that is being written.
 struct Archive {
     zip: ZipWriter<File>,
-    /// Name, size and meaning of each file in it.
+    /// The name, size in bytes and description of each file.
     files: Vec<(String, usize, String)>,
-    /// Name of each file that is not in it, and why.
-    lacking: Vec<(String, String)>,
+    /// The name of each missing file, and the reason.
+    missing: Vec<(String, String)>,
 }
 
 impl Archive {
     fn create(path: &Path) -> anyhow::Result<Self> {
-        // Whom it is meant for decides who made it.
+        // Only the user who creates the report decides who may read it.
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let file = file.with_context(|| format!("{} cannot be made; name another file with --file", path.display()))?;
-        Ok(Self { zip: ZipWriter::new(file), files: Vec::new(), lacking: Vec::new() })
+        let file =
+            file.with_context(|| format!("{} cannot be created; name another file with --file", path.display()))?;
+        Ok(Self { zip: ZipWriter::new(file), files: Vec::new(), missing: Vec::new() })
     }
 
     fn add(&mut self, name: &str, what: &str, bytes: &[u8]) -> anyhow::Result<()> {
@@ -164,11 +165,11 @@ impl Archive {
         self.add(name, what, (serde_json::to_string_pretty(value)? + "\n").as_bytes())
     }
 
-    fn lacks(&mut self, name: &str, why: String) {
-        self.lacking.push((name.to_owned(), why));
+    fn add_missing(&mut self, name: &str, why: String) {
+        self.missing.push((name.to_owned(), why));
     }
 
-    /// The files as a table.
+    /// Returns the files as a table.
     fn contents(&self) -> String {
         let row = |(name, size, what): &(String, usize, String)| {
             vec![cell(name, Tone::Plain), cell(size, Tone::Plain), cell(what, Tone::Plain)]
@@ -176,20 +177,20 @@ impl Archive {
         output::table(Some(&["FILE", "BYTES", "WHAT"]), self.files.iter().map(row).collect())
     }
 
-    /// Writes the last of it, and tells what is in it and what is not.
+    /// Finishes the file, and prints its contents and the missing files.
     fn finish(mut self, path: &Path) -> anyhow::Result<ExitCode> {
         let contents = self.contents();
-        let lacking: String = output::lines(self.lacking.iter().map(|(name, why)| format!("not in it: {name}: {why}")));
-        self.add("contents.txt", "", format!("{contents}{lacking}").as_bytes())?;
+        let missing: String = output::lines(self.missing.iter().map(|(name, why)| format!("not in it: {name}: {why}")));
+        self.add("contents.txt", "", format!("{contents}{missing}").as_bytes())?;
         self.zip.finish()?.sync_all()?;
         output::print(&format!(
-            "{contents}\n{} is written. No Secret was read. It names users, their addresses, targets and commands: look through \
-             it before you pass it on.\n",
+            "{contents}\n{} is written. No Secret was read. It names users, their addresses, targets and commands: review it \
+             before you share it.\n",
             path.display()
         ))?;
-        for line in lacking.lines() {
+        for line in missing.lines() {
             eprintln!("bastion: {line}");
         }
-        Ok(if lacking.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

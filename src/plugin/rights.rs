@@ -1,4 +1,4 @@
-//! The rights that each verb needs, and what is said to those who lack one.
+//! The RBAC rights that each verb needs, and the errors for users who lack one.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use crate::cluster::code;
 /// A right in the bastion's namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
-    /// The verb of the API.
+    /// The RBAC verb.
     pub verb: &'static str,
-    /// The API group; empty for the core one.
+    /// The API group; empty for the core group.
     pub group: &'static str,
-    /// The resource, and its subresource behind a slash.
+    /// The resource, or the resource, a slash and the subresource.
     pub resource: &'static str,
-    /// The Role of deploy/ that has it.
+    /// The Role in deploy/ that has the right.
     pub role: &'static str,
 }
 
@@ -39,29 +39,29 @@ const SUPPORT: &str = "bastion-support";
 pub const GET_SESSION: Right = Right::new("get", "bastion.dev", "bastionsessions", VIEWER);
 /// To read all sessions.
 pub const LIST_SESSIONS: Right = Right::new("list", "bastion.dev", "bastionsessions", VIEWER);
-/// To see sessions change.
+/// To watch sessions.
 pub const WATCH_SESSIONS: Right = Right::new("watch", "bastion.dev", "bastionsessions", VIEWER);
-/// To ask for a session's end.
+/// To request a session's end.
 pub const PATCH_SESSION: Right = Right::new("patch", "bastion.dev", "bastionsessions", TERMINATOR);
 /// To read all targets.
 pub const LIST_TARGETS: Right = Right::new("list", "bastion.dev", "bastiontargets", VIEWER);
 /// To read all users.
 pub const LIST_USERS: Right = Right::new("list", "bastion.dev", "bastionusers", VIEWER);
-/// To read one sign of life.
+/// To read one Lease.
 pub const GET_LEASE: Right = Right::new("get", "coordination.k8s.io", "leases", SUPPORT);
-/// To read all signs of life.
+/// To read all Leases.
 pub const LIST_LEASES: Right = Right::new("list", "coordination.k8s.io", "leases", SUPPORT);
 /// To read one Pod.
 pub const GET_POD: Right = Right::new("get", "", "pods", SUPPORT);
 /// To read all Pods.
 pub const LIST_PODS: Right = Right::new("list", "", "pods", SUPPORT);
-/// To read what the programs log.
+/// To read the programs' logs.
 pub const GET_LOGS: Right = Right::new("get", "", "pods/log", SUPPORT);
 /// To read all Events.
 pub const LIST_EVENTS: Right = Right::new("list", "events.k8s.io", "events", SUPPORT);
-/// To read how many sessions there may be.
+/// To read one ResourceQuota.
 pub const GET_QUOTA: Right = Right::new("get", "", "resourcequotas", SUPPORT);
-/// To read all quotas.
+/// To read all ResourceQuotas.
 pub const LIST_QUOTAS: Right = Right::new("list", "", "resourcequotas", SUPPORT);
 
 /// A right that a verb needs.
@@ -69,7 +69,7 @@ pub const LIST_QUOTAS: Right = Right::new("list", "", "resourcequotas", SUPPORT)
 pub struct Need {
     /// The right.
     pub right: Right,
-    /// What for, and what is without it.
+    /// What the right is for, and what happens without it.
     pub what_for: &'static str,
 }
 
@@ -77,8 +77,8 @@ const fn need(right: Right, what_for: &'static str) -> Need {
     Need { right, what_for }
 }
 
-/// The rights that each verb needs, but for `ssh`. docs/kubectl.md has them, and a test runs each verb with these rights and no
-/// others, and without each of them.
+/// The rights that each verb needs, except `ssh`. docs/kubectl.md lists them. A test runs each verb with exactly these rights,
+/// and without each of them.
 pub const NEEDS: [(&str, &[Need]); 6] = [
     ("sessions", &[need(LIST_SESSIONS, "to find the sessions")]),
     ("watch", &[need(LIST_SESSIONS, "to begin"), need(WATCH_SESSIONS, "to see starts and ends")]),
@@ -125,8 +125,8 @@ pub const NEEDS: [(&str, &[Need]); 6] = [
     ),
 ];
 
-/// Why a request failed, and the way out.
-pub fn failed(error: kube::Error, right: Right, namespace: Option<&str>) -> anyhow::Error {
+/// Returns the error of a failed request, with advice. `namespace` is `None` for all namespaces.
+pub fn explain(error: kube::Error, right: Right, namespace: Option<&str>) -> anyhow::Error {
     let place = namespace.map_or_else(|| "in all namespaces".to_owned(), |name| format!("in namespace {name}"));
     let (resource, role) = (right.resource, right.role);
     match (code(&error), namespace) {
@@ -134,12 +134,12 @@ pub fn failed(error: kube::Error, right: Right, namespace: Option<&str>) -> anyh
             anyhow!("you may not {right} {place}; have the Role {role} bound to you, or name another namespace with -n")
         }
         (Some(403), None) => {
-            anyhow!("you may not {right} {place}, which takes a ClusterRole; name one namespace with -n")
+            anyhow!("you may not {right} {place}, which needs a ClusterRole; name one namespace with -n")
         }
-        (Some(401), _) => anyhow!("the cluster does not know you; sign in to it again"),
-        // A list of a kind that is there is never not found.
+        (Some(401), _) => anyhow!("the cluster refused your credentials; sign in to it again"),
+        // A list is not found only if the cluster does not have the kind.
         (Some(404), _) if right.verb == "list" => {
-            anyhow!("the cluster knows no {resource}; have the bastion installed, or choose another --context")
+            anyhow!("the cluster has no {resource}; have the bastion installed, or choose another --context")
         }
         (Some(_), _) => anyhow::Error::new(error).context(format!("{resource} {place}: cannot {}", right.verb)),
         (None, _) => anyhow::Error::new(error).context("the API server does not answer"),
@@ -150,7 +150,7 @@ pub fn failed(error: kube::Error, right: Right, namespace: Option<&str>) -> anyh
 mod tests {
     use super::*;
 
-    /// The table in docs/kubectl.md.
+    /// Returns the table of docs/kubectl.md.
     fn table() -> String {
         let rows = NEEDS.iter().flat_map(|(verb, needs)| needs.iter().map(move |need| (verb, need)));
         let rows = rows.map(|(verb, Need { right, what_for })| {
@@ -162,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_rights_are_those_of_the_code() {
+    fn the_documented_rights_match_the_code() {
         let docs = include_str!("../../docs/kubectl.md");
         assert!(docs.contains(&table()), "docs/kubectl.md should have this table:\n{}", table());
     }
 
-    /// The Roles of deploy/ have what they are said to have, and nothing of it lets anybody read a Secret.
+    /// The Roles of deploy/ have the rights, and none of them allows reading a Secret.
     #[test]
     fn each_right_is_in_its_role() {
         let roles: Vec<serde_json::Value> =

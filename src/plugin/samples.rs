@@ -1,16 +1,16 @@
-//! Objects for the plugin's tests.
+//! Sample objects for the plugin's tests.
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::api::BastionSession;
 
-/// So many seconds after the start of every sample.
+/// Returns the time this many seconds after the start of every sample session.
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
 }
 
-/// A session of alice on web-1 that is open.
+/// Returns an open session of alice on web-1.
 pub fn active(name: &str) -> BastionSession {
     serde_json::from_value(json!({
         "apiVersion": "bastion.dev/v1alpha1", "kind": "BastionSession",
@@ -24,7 +24,7 @@ pub fn active(name: &str) -> BastionSession {
     .unwrap()
 }
 
-/// The same, ended by `exit` after 90 seconds, and held by its audit.
+/// Returns the session of [`active`], ended by `exit` after 90 seconds, with its audit finalizer.
 pub fn ended(name: &str) -> BastionSession {
     let mut session = active(name);
     session.status = serde_json::from_value(json!({"phase": "Closed", "reason": "UserExit",

@@ -1,4 +1,4 @@
-//! Which sessions a command is about.
+//! Selects the sessions of a command.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use kube::{Client, Resource, ResourceExt};
 
 use super::cli::Filter;
 use super::output;
-use super::rights::{LIST_SESSIONS, failed};
+use super::rights::{LIST_SESSIONS, explain};
 use crate::api::{BastionSession, Phase};
 use crate::cluster::{Guarded, split};
 
-/// How many sessions one answer of the API server has.
-const PAGE: u32 = 500;
+/// The most sessions in one response of the API server.
+const PAGE_SIZE: u32 = 500;
 
-/// The sessions of a namespace, for a command that is about one of them.
+/// Returns the API of a namespace's sessions, for a command on single sessions.
 pub fn sessions_in(client: &Client, namespace: &str) -> Api<BastionSession> {
     Api::namespaced(client.clone(), namespace)
 }
 
-/// The sessions of a namespace, or of all, for a command that is about many, some of which may be unreadable.
+/// Returns the API of the sessions of one or all namespaces, for a command on many. Some may be unreadable.
 pub fn guarded_sessions_in(client: &Client, namespace: Option<&str>) -> Api<Guarded<BastionSession>> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -29,11 +29,11 @@ pub fn guarded_sessions_in(client: &Client, namespace: Option<&str>) -> Api<Guar
     }
 }
 
-/// The sessions that the filter lets through, in this phase or any, in the order of their starts. Those that cannot be read
-/// are named on standard error.
+/// Returns the sessions that match the filter and the phase, ordered by their start. Unreadable ones cause a warning on
+/// standard error.
 ///
 /// # Errors
-/// Why they cannot be listed.
+/// When the sessions cannot be listed.
 pub async fn find(
     client: &Client,
     namespace: Option<&str>,
@@ -41,10 +41,10 @@ pub async fn find(
     phase: Option<Phase>,
 ) -> anyhow::Result<Vec<BastionSession>> {
     let api = guarded_sessions_in(client, namespace);
-    let mut params = ListParams::default().limit(PAGE);
+    let mut params = ListParams::default().limit(PAGE_SIZE);
     params.field_selector = filter.field_selector(phase);
-    let mut found = list(&api, &params).await.map_err(|error| failed(error, LIST_SESSIONS, namespace))?;
-    found.retain(|session| filter.takes(session));
+    let mut found = list(&api, &params).await.map_err(|error| explain(error, LIST_SESSIONS, namespace))?;
+    found.retain(|session| filter.matches(session));
     found.sort_by_key(|session| (session.spec.start_time.0, session.name_any()));
     Ok(found)
 }
@@ -54,7 +54,7 @@ async fn list(api: &Api<Guarded<BastionSession>>, params: &ListParams) -> Result
     let mut next = params.clone();
     loop {
         let page = match api.list(&next).await {
-            // The next page was asked for too late: the whole list is not.
+            // The continue token has expired: list everything in one response.
             Err(kube::Error::Api(status)) if status.code == 410 => {
                 return Ok(readable(api.list(&ListParams { limit: None, ..params.clone() }).await?));
             }
@@ -69,15 +69,15 @@ async fn list(api: &Api<Guarded<BastionSession>>, params: &ListParams) -> Result
     }
 }
 
-/// The objects of a list that can be read; the others are named on standard error.
+/// Returns the readable objects of a list. Unreadable ones cause a warning on standard error.
 pub fn readable<K: Resource<DynamicType = ()> + Clone>(list: ObjectList<Guarded<K>>) -> Vec<K> {
     let (readable, unreadable) = split(list);
-    output::tell_unreadable::<K>(&unreadable);
+    output::warn_unreadable::<K>(&unreadable);
     readable.into_iter().map(Arc::unwrap_or_clone).collect()
 }
 
 impl Filter {
-    /// What the API server itself can choose by.
+    /// Returns the field selector: the part of the filter that the API server applies.
     fn field_selector(&self, phase: Option<Phase>) -> Option<String> {
         let fields = [
             ("spec.user.name", self.user.as_deref()),
@@ -88,19 +88,19 @@ impl Filter {
         (!terms.is_empty()).then(|| terms.join(","))
     }
 
-    /// A watch of the sessions that it lets through, in any phase: one of those that are Active would call each end a
-    /// deletion.
-    pub fn watched(&self) -> watcher::Config {
+    /// Returns the configuration of a watch of matching sessions in any phase. A watch of Active sessions would report each end
+    /// as a deletion.
+    pub fn watch_config(&self) -> watcher::Config {
         watcher::Config { field_selector: self.field_selector(None), ..watcher::Config::default() }
     }
 
-    /// The rest, which the API server cannot choose by.
-    pub fn takes(&self, session: &BastionSession) -> bool {
+    /// Returns whether the session matches the part of the filter that the API server cannot apply.
+    pub fn matches(&self, session: &BastionSession) -> bool {
         let gateway = &session.spec.gateway;
         self.gateway.as_ref().is_none_or(|name| *name == gateway.name || *name == gateway.instance)
     }
 
-    /// Whether it lets all through.
+    /// Returns whether every session matches.
     pub fn is_empty(&self) -> bool {
         self.user.is_none() && self.target.is_none() && self.gateway.is_none()
     }
@@ -123,13 +123,13 @@ mod tests {
     #[case(filter(None, None, Some("gw")), None, None)]
     #[case(filter(Some("alice"), None, None), None, Some("spec.user.name=alice"))]
     #[case(filter(None, Some("web-1"), None), Some(Phase::Active), Some("spec.target=web-1,status.phase=Active"))]
-    fn the_api_server_is_asked_for_what_it_can_choose(
+    fn the_api_server_filters_by_user_target_and_phase(
         #[case] filter: Filter,
         #[case] phase: Option<Phase>,
         #[case] expected: Option<&str>,
     ) {
         assert_eq!(filter.field_selector(phase).as_deref(), expected);
-        assert!(!filter.watched().field_selector.is_some_and(|selector| selector.contains("phase")));
+        assert!(!filter.watch_config().field_selector.is_some_and(|selector| selector.contains("phase")));
     }
 
     #[rstest]
@@ -137,7 +137,7 @@ mod tests {
     #[case(Some("gateway-0"), true)]
     #[case(Some("gateway-0-abcdefghij"), true)]
     #[case(Some("gateway"), false)]
-    fn a_gateway_is_its_pod_or_a_life_of_it(#[case] name: Option<&str>, #[case] expected: bool) {
-        assert_eq!(filter(None, None, name).takes(&active("a")), expected);
+    fn a_gateway_is_a_pod_or_an_instance(#[case] name: Option<&str>, #[case] expected: bool) {
+        assert_eq!(filter(None, None, name).matches(&active("a")), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! `kubectl bastion sessions`: who is online, and with `--all`, who was a moment ago.
+//! `kubectl bastion sessions`: lists the open sessions, or with `--all` also those that have ended.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use super::output::{Format, Tone, age, cell};
 use super::{client, output, select};
 use crate::api::{BastionSession, Phase, RecordingState};
 
-/// Prints them.
+/// Prints the sessions.
 pub async fn run(flags: Sessions) -> anyhow::Result<ExitCode> {
     let client = client(&flags.cluster).await?;
     let namespace = (!flags.all_namespaces).then_some(flags.cluster.namespace.as_str());
@@ -23,74 +23,74 @@ pub async fn run(flags: Sessions) -> anyhow::Result<ExitCode> {
         eprintln!("bastion: there are no {which}sessions{place}");
         return Ok(ExitCode::SUCCESS);
     }
-    let shown = Shown { namespaces: flags.all_namespaces, header: !flags.no_headers, now: Timestamp::now() };
-    output::print(&text(&sessions, flags.output, &shown)?)?;
+    let options = TableOptions { namespaces: flags.all_namespaces, header: !flags.no_headers, now: Timestamp::now() };
+    output::print(&text(&sessions, flags.output, &options)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a table of sessions looks.
-pub struct Shown {
-    /// Whether it has a column for the namespace.
+/// The options of a table of sessions.
+pub struct TableOptions {
+    /// Whether the table has a column for the namespace.
     pub namespaces: bool,
-    /// Whether it has a line with the names of the columns.
+    /// Whether the table has a header line.
     pub header: bool,
-    /// When it is looked at.
+    /// The time that ages are relative to.
     pub now: Timestamp,
 }
 
-/// Sessions in one of the formats, or as a table.
-pub fn text(sessions: &[BastionSession], format: Option<Format>, shown: &Shown) -> anyhow::Result<String> {
+/// Formats sessions; `None` is a table.
+pub fn text(sessions: &[BastionSession], format: Option<Format>, options: &TableOptions) -> anyhow::Result<String> {
     match format {
-        None => Ok(table(sessions, false, shown)),
-        Some(Format::Wide) => Ok(table(sessions, true, shown)),
+        None => Ok(table(sessions, false, options)),
+        Some(Format::Wide) => Ok(table(sessions, true, options)),
         Some(Format::Name) => Ok(output::lines(sessions.iter().map(full_name))),
-        Some(format) => output::written(&output::list(sessions)?, format),
+        Some(format) => output::serialize_as(&output::list(sessions)?, format),
     }
 }
 
-/// The name as `kubectl` prints and takes it.
+/// Returns the name as `kubectl get -o name` prints it.
 pub fn full_name(session: &BastionSession) -> String {
     format!("bastionsession.bastion.dev/{}", session.name_any())
 }
 
-fn table(sessions: &[BastionSession], wide: bool, shown: &Shown) -> String {
-    let mut header = if shown.namespaces { vec!["NAMESPACE"] } else { Vec::new() };
+fn table(sessions: &[BastionSession], wide: bool, options: &TableOptions) -> String {
+    let mut header = if options.namespaces { vec!["NAMESPACE"] } else { Vec::new() };
     header.extend(["NAME", "USER", "TARGET", "LOGIN", "CLIENT", "PHASE", "REASON", "AGE"]);
     if wide {
         header.extend(["GATEWAY", "ENDED", "DURATION", "RECORDING", "MESSAGE"]);
     }
-    let rows = sessions.iter().map(|session| row(session, wide, shown)).collect();
-    output::table(shown.header.then_some(&header), rows)
+    let rows = sessions.iter().map(|session| row(session, wide, options)).collect();
+    output::table(options.header.then_some(&header), rows)
 }
 
-fn row(session: &BastionSession, wide: bool, shown: &Shown) -> Vec<Cell> {
+fn row(session: &BastionSession, wide: bool, options: &TableOptions) -> Vec<Cell> {
     let (spec, status) = (&session.spec, session.status.clone().unwrap_or_default());
     let start = spec.start_time.0;
     let ended = status.end_time.map(|time| time.0);
     let plain = |text: &str| cell(if text.is_empty() { "-" } else { text }, Tone::Plain);
-    let mut row = if shown.namespaces { vec![plain(&session.namespace().unwrap_or_default())] } else { Vec::new() };
+    let mut row = if options.namespaces { vec![plain(&session.namespace().unwrap_or_default())] } else { Vec::new() };
     row.extend(
         [&session.name_any(), &spec.user.name, &spec.target, &spec.login, &spec.client.address].map(|it| plain(it)),
     );
     row.push(cell(session.phase(), tone(session.phase())));
     row.push(plain(status.reason.as_deref().unwrap_or_default()));
-    row.push(plain(&age(start, shown.now)));
+    row.push(plain(&age(start, options.now)));
     if wide {
         row.push(plain(&spec.gateway.name));
-        row.push(plain(&ended.map(|ended| age(ended, shown.now)).unwrap_or_default()));
-        row.push(plain(&age(start, ended.unwrap_or(shown.now))));
+        row.push(plain(&ended.map(|ended| age(ended, options.now)).unwrap_or_default()));
+        row.push(plain(&age(start, ended.unwrap_or(options.now))));
         row.push(plain(recording(session)));
         row.push(plain(status.message.as_deref().unwrap_or_default()));
     }
     row
 }
 
-/// The colour of a phase.
+/// Returns the colour of a phase.
 pub const fn tone(phase: Phase) -> Tone {
     match phase {
         Phase::Active => Tone::Good,
         Phase::Closed => Tone::Plain,
-        Phase::Timeout => Tone::Doubtful,
+        Phase::Timeout => Tone::Warning,
         Phase::Terminated => Tone::Bad,
     }
 }
@@ -131,17 +131,17 @@ bastion-system   b   alice   web-1   root   192.0.2.7   Closed   UserExit   5m  
     #[case(Some(Format::Wide), true, WIDE)]
     #[case(Some(Format::Name), false, NAMES)]
     fn sessions_are_shown(#[case] format: Option<Format>, #[case] everywhere: bool, #[case] expected: &str) {
-        let shown = Shown { namespaces: everywhere, header: !everywhere, now: at(300) };
-        let text = text(&[active("a"), ended("b")], format, &shown).unwrap();
+        let options = TableOptions { namespaces: everywhere, header: !everywhere, now: at(300) };
+        let text = text(&[active("a"), ended("b")], format, &options).unwrap();
         assert_eq!(anstream::adapter::strip_str(&text).to_string(), expected);
     }
 
     #[rstest]
     #[case(Format::Json)]
     #[case(Format::Yaml)]
-    fn programs_get_whole_objects(#[case] format: Format) {
-        let shown = Shown { namespaces: false, header: true, now: at(300) };
-        let text = text(&[active("a")], Some(format), &shown).unwrap();
+    fn json_and_yaml_have_whole_objects(#[case] format: Format) {
+        let options = TableOptions { namespaces: false, header: true, now: at(300) };
+        let text = text(&[active("a")], Some(format), &options).unwrap();
         let list: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(list["kind"], "List");
         assert_eq!(list["items"][0]["kind"], "BastionSession");

@@ -1,4 +1,4 @@
-//! `kubectl bastion ssh`: finds out where to go and as whom, and lets the real `ssh` go there.
+//! `kubectl bastion ssh`: finds the gateway and the user name, and runs `ssh`.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::{access, client, gateway, host_key, person};
 use crate::api::HOST_KEY_ALIAS;
 use crate::gateway::SignInName;
 
-/// Becomes `ssh`, or says why not.
+/// Replaces this process by `ssh`. Returns only if that fails.
 pub async fn run(flags: Ssh) -> anyhow::Error {
     match prepare(&flags).await {
         Ok(arguments) => {
@@ -23,7 +23,7 @@ pub async fn run(flags: Ssh) -> anyhow::Error {
     }
 }
 
-/// The arguments of `ssh`.
+/// Returns the arguments of `ssh`.
 async fn prepare(flags: &Ssh) -> anyhow::Result<Vec<String>> {
     let client = client(&flags.cluster).await?;
     let namespace = flags.cluster.namespace.as_str();
@@ -40,15 +40,17 @@ async fn prepare(flags: &Ssh) -> anyhow::Result<Vec<String>> {
     Ok(arguments(flags, &name, &gateway, &known_hosts))
 }
 
-/// The name to sign in with; what cannot be one is refused here, where it was typed.
+/// Returns the SSH user name for the gateway. Invalid parts are refused here, before `ssh` runs.
 fn sign_in_name(user: &str, login: Option<&str>, target: Option<&str>) -> anyhow::Result<String> {
-    let meant = SignInName::new(user, login.filter(|_| target.is_some()), target);
-    let name = meant.to_string();
-    let read: SignInName = name.parse().context("this names no user, login and target")?;
-    (read == meant).then_some(name).context("a user, login or target may hold no ':' or '@', and a user no '+'")
+    let intended = SignInName::new(user, login.filter(|_| target.is_some()), target);
+    let name = intended.to_string();
+    let parsed: SignInName = name.parse().context("invalid user, login or target")?;
+    (parsed == intended)
+        .then_some(name)
+        .context("a user, login or target must not contain ':' or '@', and a user must not contain '+'")
 }
 
-/// What verifies the gateway comes first, since of each option ssh takes the first.
+/// Builds the arguments of `ssh`. The options that verify the gateway come first, since ssh uses the first value of each option.
 fn arguments(flags: &Ssh, name: &str, gateway: &Address, known_hosts: &Path) -> Vec<String> {
     let mut arguments = Vec::new();
     let mut set = |option: String| arguments.extend(["-o".to_owned(), option]);
@@ -88,7 +90,7 @@ mod tests {
     #[case(Some("a:b"), Some("web-1"), None)]
     #[case(None, Some("Web_1"), None)]
     #[case(None, Some(""), None)]
-    fn a_sign_in_name_is_what_was_meant(
+    fn a_sign_in_name_parses_to_its_parts(
         #[case] login: Option<&str>,
         #[case] target: Option<&str>,
         #[case] expected: Option<&str>,
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn ssh_is_told_whom_to_trust_before_anything_else() {
+    fn host_key_options_come_before_the_users_options() {
         let line =
             ["kubectl-bastion", "ssh", "web-1", "-tt", "-i", "key", "-o", "StrictHostKeyChecking=no", "--", "ls", "-l"];
         let Command::Ssh(flags) = Cli::try_parse_from(line).unwrap().command else { panic!("not ssh") };

@@ -1,4 +1,4 @@
-//! What was looked at, how it is, and what to do about it.
+//! The result of a check: a list of steps with their state and advice.
 
 use std::process::ExitCode;
 
@@ -8,41 +8,41 @@ use serde_json::json;
 use super::output;
 use super::output::{Format, Tone, cell};
 
-/// How something is.
+/// The state of a checked part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// As it should be.
+    /// There is no problem.
     Ok,
-    /// On its way; it takes no longer than it may.
+    /// A change is pending, within its time.
     Waiting,
-    /// Not as it should be.
+    /// There is a problem.
     Stuck,
-    /// It cannot be seen.
+    /// The part cannot be read.
     Unknown,
 }
 
 impl State {
-    const fn shown(self) -> (&'static str, Tone) {
+    const fn label(self) -> (&'static str, Tone) {
         match self {
             Self::Ok => ("ok", Tone::Good),
-            Self::Waiting => ("waiting", Tone::Doubtful),
+            Self::Waiting => ("waiting", Tone::Warning),
             Self::Stuck => ("STUCK", Tone::Bad),
-            Self::Unknown => ("unknown", Tone::Doubtful),
+            Self::Unknown => ("unknown", Tone::Warning),
         }
     }
 }
 
-/// One thing that was looked at.
+/// The check of one part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// What.
+    /// The name of the part.
     pub part: &'static str,
-    /// How it is.
+    /// The state of the part.
     pub state: State,
-    /// In words.
+    /// The state in words.
     pub says: String,
-    /// What to do about it.
+    /// What to do about the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
@@ -65,23 +65,23 @@ impl Step {
     }
 }
 
-/// Something of the cluster, as far as it can be seen.
+/// The result of reading an object.
 #[derive(Clone, Debug)]
-pub enum Known<T> {
-    /// It is there.
-    Is(T),
-    /// It is not there.
-    IsNot,
-    /// It cannot be seen, and why.
-    Hidden(String),
+pub enum Lookup<T> {
+    /// The object exists.
+    Found(T),
+    /// The object does not exist.
+    Absent,
+    /// The object cannot be read. The text says why.
+    Unknown(String),
 }
 
-/// The steps as a table with what to do below it, or as an object.
+/// Formats steps: a table with the advice below it, JSON, YAML, or the names of the parts with a problem.
 pub fn text(steps: &[Step], format: Option<Format>) -> anyhow::Result<String> {
     match format {
         Some(format @ (Format::Json | Format::Yaml)) => {
             let ok = steps.iter().all(|step| step.state == State::Ok);
-            output::written(&json!({"ok": ok, "steps": steps}), format)
+            output::serialize_as(&json!({"ok": ok, "steps": steps}), format)
         }
         Some(Format::Name) => {
             let bad = steps.iter().filter(|step| step.state != State::Ok);
@@ -89,7 +89,7 @@ pub fn text(steps: &[Step], format: Option<Format>) -> anyhow::Result<String> {
         }
         None | Some(Format::Wide) => {
             let row = |step: &Step| {
-                let (word, tone) = step.state.shown();
+                let (word, tone) = step.state.label();
                 vec![cell(step.part, Tone::Plain), cell(word, tone), cell(&step.says, Tone::Plain)]
             };
             let table = output::table(Some(&["PART", "STATE", "WHAT"]), steps.iter().map(row).collect());
@@ -99,7 +99,7 @@ pub fn text(steps: &[Step], format: Option<Format>) -> anyhow::Result<String> {
     }
 }
 
-/// Fails when one of them is in a state that counts.
+/// Returns exit code 1 if a step has a state for which `counts` returns true.
 pub fn exit_code(steps: &[Step], counts: impl Fn(State) -> bool) -> ExitCode {
     if steps.iter().any(|step| counts(step.state)) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_to_do_stands_below_the_table() {
+    fn advice_is_below_the_table() {
         let steps = [
             Step::ok("Session", "Active"),
             Step::stuck("Lease", "not renewed for 43s", "see whether a controller runs"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_read_states() {
+    fn json_has_the_states() {
         let steps = [Step::ok("Session", "Active"), Step::unknown("Lease", "you may not")];
         let value: serde_json::Value = serde_json::from_str(&text(&steps, Some(Format::Json)).unwrap()).unwrap();
         assert_eq!(value["ok"], false);

@@ -1,4 +1,4 @@
-//! `kubectl bastion watch`: who comes and goes, a line each.
+//! `kubectl bastion watch`: prints a line for each session that starts or ends.
 
 use std::collections::{HashMap, HashSet};
 use std::process::ExitCode;
@@ -14,18 +14,18 @@ use serde_json::json;
 
 use super::cli::Watch;
 use super::output::{Format, Tone, age};
-use super::rights::{LIST_SESSIONS, WATCH_SESSIONS, failed};
+use super::rights::{LIST_SESSIONS, WATCH_SESSIONS, explain};
 use super::sessions::full_name;
 use super::{client, output, select};
 use crate::api::BastionSession;
 use crate::cluster::{Guarded, WATCH_SECONDS, code, retry_pace};
 use crate::text::printable;
 
-/// Prints until nobody reads it any more.
+/// Prints until standard output is closed.
 pub async fn run(flags: Watch) -> anyhow::Result<ExitCode> {
     let client = client(&flags.cluster).await?;
     let namespace = (!flags.all_namespaces).then_some(flags.cluster.namespace.as_str());
-    let config = flags.filter.watched().timeout(WATCH_SECONDS);
+    let config = flags.filter.watch_config().timeout(WATCH_SECONDS);
     let events = watcher(select::guarded_sessions_in(&client, namespace), config);
     let events = events.backoff(ExponentialBackoff::from(retry_pace()));
     pin_mut!(events);
@@ -39,21 +39,21 @@ pub async fn run(flags: Watch) -> anyhow::Result<ExitCode> {
             Ok(event) => {
                 interrupted = false;
                 if let Event::InitApply(Guarded(Err(it))) | Event::Apply(Guarded(Err(it))) = &event {
-                    output::tell_unreadable::<BastionSession>(std::slice::from_ref(it));
+                    output::warn_unreadable::<BastionSession>(std::slice::from_ref(it));
                 }
-                for (what, session) in feed.see(event) {
-                    if flags.filter.takes(&session) {
-                        output::print(&line(what, &session, &flags, Timestamp::now())?)?;
+                for (change, session) in feed.observe(event) {
+                    if flags.filter.matches(&session) {
+                        output::print(&line(change, &session, &flags, Timestamp::now())?)?;
                     }
                 }
             }
             Err(error) => {
-                let told = error.to_string();
+                let text = error.to_string();
                 if let Some(failure) = forbidden(error, namespace) {
                     return Err(failure);
                 }
                 if !std::mem::replace(&mut interrupted, true) {
-                    eprintln!("bastion: the watch was interrupted and is taken up again: {told}");
+                    eprintln!("bastion: watch interrupted; resuming: {text}");
                 }
             }
         }
@@ -61,30 +61,30 @@ pub async fn run(flags: Watch) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What no retry of a watch can mend.
+/// Returns the error of a watch that no retry can resolve: 401, 403 or 404.
 pub fn forbidden(error: Error, namespace: Option<&str>) -> Option<anyhow::Error> {
     let (error, right) = match error {
         Error::InitialListFailed(error) => (error, LIST_SESSIONS),
         Error::WatchStartFailed(error) => (error, WATCH_SESSIONS),
         _ => return None,
     };
-    matches!(code(&error), Some(401 | 403 | 404)).then(|| failed(error, right, namespace))
+    matches!(code(&error), Some(401 | 403 | 404)).then(|| explain(error, right, namespace))
 }
 
-/// What a line tells.
+/// The change that a line shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    /// It was open when the watch began.
+enum Change {
+    /// The session was open when the watch started.
     Online,
-    /// It has started.
+    /// The session has started.
     Started,
-    /// It has ended.
+    /// The session has ended.
     Ended,
-    /// It was open, and its object is no more: its end was not seen.
+    /// The object of an open session was deleted; its end was not seen.
     Gone,
 }
 
-impl What {
+impl Change {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Online => "Online",
@@ -95,23 +95,24 @@ impl What {
     }
 }
 
-/// What was shown of the sessions, by which it is known what is new. A watch that begins anew lists all of them again.
+/// The sessions that were shown. It finds the changes when a restarted watch lists all sessions again.
 #[derive(Default)]
 struct Feed {
-    /// Those that are open.
+    /// The open sessions, by uid.
     open: HashMap<String, BastionSession>,
-    /// Those that have ended and are still there.
+    /// The uids of ended sessions whose objects exist.
     ended: HashSet<String>,
-    /// Whether a list has been shown.
+    /// Whether the first list is complete.
     shown: bool,
-    /// What a list that is under way has, and what is to be said of it.
+    /// The uids of the list that is being read.
     listed: HashSet<String>,
-    lines: Vec<(What, BastionSession)>,
+    /// The changes that this list has shown so far.
+    lines: Vec<(Change, BastionSession)>,
 }
 
 impl Feed {
-    /// Processes an event, and returns what to show. Of an unreadable session, only its end and its removal are shown.
-    fn see(&mut self, event: Event<Guarded<BastionSession>>) -> Vec<(What, BastionSession)> {
+    /// Processes a watch event, and returns the changes to show. For an unreadable session these are only its end and deletion.
+    fn observe(&mut self, event: Event<Guarded<BastionSession>>) -> Vec<(Change, BastionSession)> {
         match event {
             Event::Init => {
                 self.listed.clear();
@@ -129,55 +130,55 @@ impl Feed {
         }
     }
 
-    fn apply(&mut self, session: Guarded<BastionSession>) -> Option<(What, BastionSession)> {
+    fn apply(&mut self, session: Guarded<BastionSession>) -> Option<(Change, BastionSession)> {
         let uid = session.uid().unwrap_or_default();
         let session = match session.0 {
             Ok(session) => Arc::unwrap_or_clone(session),
             Err(unreadable) if unreadable.has_ended() => {
                 self.ended.insert(uid.clone());
-                // As it was when it could be read last.
-                return self.open.remove(&uid).map(|session| (What::Ended, session));
+                // The last readable version is shown.
+                return self.open.remove(&uid).map(|session| (Change::Ended, session));
             }
             Err(_) => return None,
         };
         if session.phase().is_final() {
             let was_open = self.open.remove(&uid).is_some();
             let new = self.ended.insert(uid);
-            // What had ended before the watch began is not told.
-            return (was_open || (new && self.shown)).then_some((What::Ended, session));
+            // Sessions that had ended before the watch started are not shown.
+            return (was_open || (new && self.shown)).then_some((Change::Ended, session));
         }
-        let what = if self.shown { What::Started } else { What::Online };
+        let change = if self.shown { Change::Started } else { Change::Online };
         let new = self.open.insert(uid, session.clone()).is_none();
-        new.then_some((what, session))
+        new.then_some((change, session))
     }
 
-    /// An object goes when its end is on record, unless somebody takes its finalizer off.
-    fn delete(&mut self, uid: &str) -> Option<(What, BastionSession)> {
+    /// Handles a deletion. An open session is deleted only if its finalizer was removed by hand.
+    fn delete(&mut self, uid: &str) -> Option<(Change, BastionSession)> {
         self.ended.remove(uid);
-        self.open.remove(uid).map(|session| (What::Gone, session))
+        self.open.remove(uid).map(|session| (Change::Gone, session))
     }
 
-    fn list_ends(&mut self) -> Vec<(What, BastionSession)> {
+    fn list_ends(&mut self) -> Vec<(Change, BastionSession)> {
         let mut lines = std::mem::take(&mut self.lines);
         let gone = self.open.extract_if(|uid, _| !self.listed.contains(uid));
-        lines.extend(gone.map(|(_, session)| (What::Gone, session)));
+        lines.extend(gone.map(|(_, session)| (Change::Gone, session)));
         self.ended.retain(|uid| self.listed.contains(uid));
-        lines.sort_by_key(|(what, session)| (moment(*what, session), session.name_any()));
+        lines.sort_by_key(|(change, session)| (time_of(*change, session), session.name_any()));
         self.shown = true;
         lines
     }
 }
 
-/// When it happened; for what nobody saw, there is no time.
-fn moment(what: What, session: &BastionSession) -> Option<Timestamp> {
-    match what {
-        What::Online | What::Started => Some(session.spec.start_time.0),
-        What::Ended => session.status.as_ref()?.end_time.as_ref().map(|time| time.0),
-        What::Gone => None,
+/// Returns when the change happened; `None` if that is unknown.
+fn time_of(change: Change, session: &BastionSession) -> Option<Timestamp> {
+    match change {
+        Change::Online | Change::Started => Some(session.spec.start_time.0),
+        Change::Ended => session.status.as_ref()?.end_time.as_ref().map(|time| time.0),
+        Change::Gone => None,
     }
 }
 
-/// The least widths of the columns. What is wider moves the rest of its line: lines that come later are not known.
+/// The columns and their minimum widths. A wider text shifts the rest of its line, since later lines are not known.
 const COLUMNS: [(&str, usize); 9] = [
     ("TIME", 20),
     ("EVENT", 7),
@@ -194,29 +195,29 @@ fn header(flags: &Watch) -> String {
     columns(&COLUMNS.map(|(name, _)| name.to_owned()), flags, ("NAMESPACE", "GATEWAY", "MESSAGE"), Style::new())
 }
 
-fn line(what: What, session: &BastionSession, flags: &Watch, now: Timestamp) -> anyhow::Result<String> {
+fn line(change: Change, session: &BastionSession, flags: &Watch, now: Timestamp) -> anyhow::Result<String> {
     match flags.output {
         Some(Format::Name) => return Ok(full_name(session) + "\n"),
         Some(Format::Json) => {
-            let told = json!({"type": what.as_str(), "object": output::object(session)?});
-            return Ok(told.to_string() + "\n");
+            let event = json!({"type": change.as_str(), "object": output::object(session)?});
+            return Ok(event.to_string() + "\n");
         }
         Some(format @ Format::Yaml) => {
-            let told = json!({"type": what.as_str(), "object": output::object(session)?});
-            return Ok(format!("---\n{}", output::written(&told, format)?));
+            let event = json!({"type": change.as_str(), "object": output::object(session)?});
+            return Ok(format!("---\n{}", output::serialize_as(&event, format)?));
         }
         None | Some(Format::Wide) => {}
     }
     let (spec, status) = (&session.spec, session.status.clone().unwrap_or_default());
-    let time = moment(what, session).unwrap_or(now);
-    let (reason, message, lasted) = match what {
-        What::Online | What::Started => (None, None, None),
-        What::Ended => (status.reason, status.message, Some(age(spec.start_time.0, time))),
-        What::Gone => (None, Some("its end was not seen; kubectl bastion history has it".to_owned()), None),
+    let time = time_of(change, session).unwrap_or(now);
+    let (reason, message, lasted) = match change {
+        Change::Online | Change::Started => (None, None, None),
+        Change::Ended => (status.reason, status.message, Some(age(spec.start_time.0, time))),
+        Change::Gone => (None, Some("its end was not seen; kubectl bastion history has it".to_owned()), None),
     };
     let texts = [
         format!("{time:.0}"),
-        what.as_str().to_owned(),
+        change.as_str().to_owned(),
         spec.user.name.clone(),
         spec.target.clone(),
         spec.login.clone(),
@@ -227,10 +228,10 @@ fn line(what: What, session: &BastionSession, flags: &Watch, now: Timestamp) -> 
     ];
     let namespace = session.namespace().unwrap_or_default();
     let rest = (namespace.as_str(), spec.gateway.name.as_str(), message.as_deref().unwrap_or_default());
-    Ok(columns(&texts, flags, rest, style(what, session)))
+    Ok(columns(&texts, flags, rest, change_style(change, session)))
 }
 
-/// A line of these columns, and of the namespace, the gateway and the message around them.
+/// Formats a line: the namespace, the columns, the gateway and the message. Flags decide on the first and the third.
 fn columns(texts: &[String; 9], flags: &Watch, rest: (&str, &str, &str), style: Style) -> String {
     let (namespace, gateway, message) = rest;
     let mut line = if flags.all_namespaces { format!("{namespace:<18}   ") } else { String::new() };
@@ -246,16 +247,16 @@ fn columns(texts: &[String; 9], flags: &Watch, rest: (&str, &str, &str), style: 
     line.trim_end().to_owned() + "\n"
 }
 
-fn style(what: What, session: &BastionSession) -> Style {
-    let tone = match what {
-        What::Online | What::Started => Tone::Good,
-        What::Ended => super::sessions::tone(session.phase()),
-        What::Gone => Tone::Doubtful,
+fn change_style(change: Change, session: &BastionSession) -> Style {
+    let tone = match change {
+        Change::Online | Change::Started => Tone::Good,
+        Change::Ended => super::sessions::tone(session.phase()),
+        Change::Gone => Tone::Warning,
     };
     let colour = match tone {
         Tone::Plain => return Style::new(),
         Tone::Good => AnsiColor::Green,
-        Tone::Doubtful => AnsiColor::Yellow,
+        Tone::Warning => AnsiColor::Yellow,
         Tone::Bad => AnsiColor::Red,
     };
     Style::new().fg_color(Some(Color::Ansi(colour)))
@@ -274,57 +275,60 @@ mod tests {
         Guarded(Ok(Arc::new(session)))
     }
 
-    /// The same session as a newer version may write it.
+    /// Returns a session as a newer version may write it.
     fn unreadable(session: &BastionSession) -> Guarded<BastionSession> {
         let mut object = serde_json::to_value(session).unwrap();
         object["spec"]["protocol"] = "Telepathy".into();
         serde_json::from_value(object).unwrap()
     }
 
-    /// A list of these sessions.
+    /// Returns the watch events of a list of these sessions.
     fn list(sessions: &[BastionSession]) -> Vec<Event<Guarded<BastionSession>>> {
         let listed = sessions.iter().cloned().map(readable).map(Event::InitApply);
         std::iter::once(Event::Init).chain(listed).chain([Event::InitDone]).collect()
     }
 
-    fn told(events: Vec<Event<Guarded<BastionSession>>>) -> Vec<String> {
+    fn changes(events: Vec<Event<Guarded<BastionSession>>>) -> Vec<String> {
         let mut feed = Feed::default();
-        let lines = events.into_iter().flat_map(|event| feed.see(event));
-        lines.map(|(what, session)| format!("{} {}", what.as_str(), session.name_any())).collect()
+        let lines = events.into_iter().flat_map(|event| feed.observe(event));
+        lines.map(|(change, session)| format!("{} {}", change.as_str(), session.name_any())).collect()
     }
 
     #[rstest]
-    #[case::only_what_is_open_is_told_at_first(list(&[active("a"), ended("b")]), &["Online a"])]
+    #[case::only_open_sessions_are_shown_at_first(list(&[active("a"), ended("b")]), &["Online a"])]
     #[case::a_start_and_an_end(
         [list(&[]), vec![Event::Apply(readable(active("a"))), Event::Apply(readable(ended("a"))), Event::Apply(readable(ended("a"))), Event::Delete(readable(ended("a")))]].concat(),
         &["Started a", "Ended a"])]
-    #[case::a_fresh_list_tells_what_is_new(
+    #[case::a_new_list_shows_changes(
         [list(&[active("a"), active("b")]), list(&[ended("a"), active("b"), active("c"), ended("d")])].concat(),
         &["Online a", "Online b", "Started c", "Ended a", "Ended d"])]
-    #[case::a_fresh_list_tells_nothing_twice(
+    #[case::a_new_list_shows_nothing_twice(
         [list(&[active("a")]), vec![Event::Apply(readable(ended("a")))], list(&[ended("a")]), vec![Event::Apply(readable(ended("a")))]].concat(),
         &["Online a", "Ended a"])]
-    #[case::what_a_fresh_list_lacks_has_gone([list(&[active("a"), ended("b")]), list(&[])].concat(), &["Online a", "Gone a"])]
-    #[case::what_is_deleted_while_open_has_gone([list(&[active("a")]), vec![Event::Delete(readable(active("a")))]].concat(), &["Online a", "Gone a"])]
-    #[case::what_cannot_be_read_has_not_gone(
+    #[case::sessions_missing_from_a_new_list_are_gone([list(&[active("a"), ended("b")]), list(&[])].concat(), &["Online a", "Gone a"])]
+    #[case::a_session_deleted_while_open_is_gone([list(&[active("a")]), vec![Event::Delete(readable(active("a")))]].concat(), &["Online a", "Gone a"])]
+    #[case::an_unreadable_session_is_not_gone(
         [list(&[active("a")]), vec![Event::Apply(unreadable(&active("a"))), Event::Init, Event::InitApply(unreadable(&active("a"))), Event::InitDone]].concat(),
         &["Online a"])]
-    #[case::what_cannot_be_read_ends(
+    #[case::an_unreadable_session_ends(
         [list(&[active("a"), active("b")]), vec![Event::Apply(unreadable(&ended("a"))), Event::Apply(unreadable(&ended("a"))), Event::Delete(unreadable(&ended("a"))), Event::Init, Event::InitApply(unreadable(&ended("b"))), Event::InitDone]].concat(),
         &["Online a", "Online b", "Ended a", "Ended b"])]
-    #[case::what_cannot_be_read_goes([list(&[active("a")]), vec![Event::Delete(unreadable(&active("a")))]].concat(), &["Online a", "Gone a"])]
-    fn each_start_and_end_is_told_once(#[case] events: Vec<Event<Guarded<BastionSession>>>, #[case] expected: &[&str]) {
-        assert_eq!(told(events), expected);
+    #[case::an_unreadable_session_is_deleted([list(&[active("a")]), vec![Event::Delete(unreadable(&active("a")))]].concat(), &["Online a", "Gone a"])]
+    fn each_start_and_end_is_shown_once(
+        #[case] events: Vec<Event<Guarded<BastionSession>>>,
+        #[case] expected: &[&str],
+    ) {
+        assert_eq!(changes(events), expected);
     }
 
     #[rstest]
     #[case(&["watch"], "\
 2027-01-15T08:01:30Z   Ended     alice          web-1            root       192.0.2.7         UserExit             90s        a                            the command ended with exit status 0\n")]
     #[case(&["watch", "-o", "name"], "bastionsession.bastion.dev/a\n")]
-    fn a_line_tells_an_end(#[case] arguments: &[&str], #[case] expected: &str) {
+    fn a_line_shows_an_end(#[case] arguments: &[&str], #[case] expected: &str) {
         let line_of = std::iter::once("kubectl-bastion").chain(arguments.iter().copied());
         let Command::Watch(flags) = Cli::try_parse_from(line_of).unwrap().command else { panic!("not watch") };
-        let text = line(What::Ended, &ended("a"), &flags, at(300)).unwrap();
+        let text = line(Change::Ended, &ended("a"), &flags, at(300)).unwrap();
         assert_eq!(anstream::adapter::strip_str(&text).to_string(), expected);
     }
 }

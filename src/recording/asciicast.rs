@@ -23,7 +23,7 @@ struct Term {
     cols: u32,
     rows: u32,
     #[serde(rename = "type")]
-    term: String,
+    kind: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -57,7 +57,7 @@ impl Header {
     pub fn new(terminal: &Terminal, timestamp: i64, title: String, command: Option<String>) -> Self {
         let Terminal { term, columns, rows } = terminal;
         let env = Env { term: term.clone() };
-        let term = Term { cols: *columns, rows: *rows, term: term.clone() };
+        let term = Term { cols: *columns, rows: *rows, kind: term.clone() };
         Self { version: 3, term, timestamp, title, command, env }
     }
 }

@@ -64,7 +64,7 @@ impl Search {
         }
         self.parser.advance(&mut self.screen, data.as_bytes());
         self.screen.flush();
-        for line in std::mem::take(&mut self.screen.lines) {
+        for line in std::mem::take(&mut self.screen.finished) {
             if line.to_lowercase().contains(&self.word) {
                 self.matches.push(Match { at: self.at, line });
             }
@@ -85,7 +85,7 @@ struct Lines {
     /// Whether the cursor is at the start of the line.
     returned: bool,
     /// The lines to search.
-    lines: Vec<String>,
+    finished: Vec<String>,
 }
 
 impl Lines {
@@ -93,7 +93,7 @@ impl Lines {
     fn flush(&mut self) {
         if self.line.len() > self.flushed {
             self.flushed = self.line.len();
-            self.lines.push(self.line.clone());
+            self.finished.push(self.line.clone());
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::time::{interval, timeout};
 use tracing::warn;
 
 use super::client::{REDIS_TIMEOUT, RedisClient, RedisError};
-use crate::lifecycle::{Cause, ORDER_EVERY, RENEW_RETRY};
+use crate::lifecycle::{Cause, ORDER_INTERVAL, RENEW_RETRY_DELAY};
 
 /// An order to end one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ pub async fn receive(redis: &RedisClient, instance: &str, handle: impl Fn(EndOrd
             let orders = messages.filter_map(|message| future::ready(parse(message.get_payload_bytes())));
             receive_from(sink, orders, &handle).await;
         }
-        tokio::time::sleep(RENEW_RETRY).await;
+        tokio::time::sleep(RENEW_RETRY_DELAY).await;
     }
 }
 
@@ -83,7 +83,7 @@ async fn receive_from(
     handle: &impl Fn(EndOrder),
 ) {
     let mut orders = std::pin::pin!(orders);
-    let mut pings = interval(ORDER_EVERY);
+    let mut pings = interval(ORDER_INTERVAL);
     loop {
         tokio::select! {
             order = orders.next() => match order {

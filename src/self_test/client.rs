@@ -1,4 +1,4 @@
-//! The user of the self-test: it trusts the published host key and no other, and runs one command.
+//! The SSH client of the self-test: trusts only the published host key, and runs one command.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,44 +10,45 @@ use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{ChannelMsg, Disconnect};
 use tokio::time::timeout;
 
-/// How long the whole of it may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The timeout of one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Signs in, runs a command, and returns what it wrote.
+/// Signs in, runs a command, and returns its output.
 ///
 /// # Errors
-/// When the gateway is another one, refuses, or the command does not end with status 0.
+/// When the gateway has another host key, refuses the sign-in, or the command does not end with status 0.
 pub async fn run(gateway: &str, sign_in_name: &str, key: &PrivateKey, host_key: &PublicKey) -> anyhow::Result<String> {
-    let ran = timeout(PATIENCE, session(gateway, sign_in_name, key, host_key)).await;
-    ran.with_context(|| format!("nothing within {PATIENCE:?}"))?
+    let ran = timeout(ATTEMPT_TIMEOUT, session(gateway, sign_in_name, key, host_key)).await;
+    ran.with_context(|| format!("timeout after {ATTEMPT_TIMEOUT:?}"))?
 }
 
 async fn session(gateway: &str, sign_in_name: &str, key: &PrivateKey, host_key: &PublicKey) -> anyhow::Result<String> {
     let config = Arc::new(client::Config::default());
-    let trust = Trust(host_key.clone());
-    let mut handle = client::connect(config, gateway, trust).await.with_context(|| format!("gateway {gateway}"))?;
+    let trusted = TrustedHostKey(host_key.clone());
+    let mut handle = client::connect(config, gateway, trusted).await.with_context(|| format!("gateway {gateway}"))?;
     let key = PrivateKeyWithHashAlg::new(Arc::new(key.clone()), None);
     let signed_in = handle.authenticate_publickey(sign_in_name, key).await.context("signing in")?;
-    ensure!(matches!(signed_in, AuthResult::Success), "the gateway does not take the user's key");
+    ensure!(matches!(signed_in, AuthResult::Success), "the gateway refused the user's key");
     let mut channel = handle.channel_open_session().await.context("opening a channel")?;
     channel.exec(true, "self-test").await?;
-    let (mut written, mut status) = (Vec::new(), None);
+    let (mut output, mut status) = (Vec::new(), None);
     while let Some(message) = channel.wait().await {
         match message {
-            ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => written.extend_from_slice(&data),
+            ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => output.extend_from_slice(&data),
             ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
             _ => {}
         }
     }
     let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
-    let written = String::from_utf8_lossy(&written).into_owned();
-    ensure!(status == Some(0), "the command ended with {status:?}, and this was said: {written:?}");
-    Ok(written)
+    let output = String::from_utf8_lossy(&output).into_owned();
+    ensure!(status == Some(0), "the command ended with status {status:?} and the output {output:?}");
+    Ok(output)
 }
 
-struct Trust(PublicKey);
+/// A client handler that accepts only this host key.
+struct TrustedHostKey(PublicKey);
 
-impl client::Handler for Trust {
+impl client::Handler for TrustedHostKey {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {

@@ -1,5 +1,4 @@
-//! `bastion self-test`: one session, from a user of its own to a target of its own, through the gateways as everybody
-//! reaches them. What it makes for that it clears away.
+//! `bastion self-test`: opens one session through the gateways, with a temporary user and target, and checks that it ends.
 
 mod client;
 mod target;
@@ -23,69 +22,69 @@ use crate::api::{
 use crate::cluster::{Guarded, split};
 use crate::gateway::SignInName;
 
-/// The group of targets and of users between which the chart grants `connect` for the time of the test.
+/// The user group and target group of the test. The chart grants the one `connect` on the other while the test runs.
 const GROUP: &str = "bastion-self-test";
 
 /// The only login of the target.
 const LOGIN: &str = "self-test";
 
-/// How long the gateways may take to hear of the new user, the cluster to count sessions for their quota (half a minute after
-/// the CRDs are installed), and the session's end to be shown.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The timeout of the whole test. Gateways must see the new user, and the session must be shown as ended. The cluster must
+/// also count sessions for their ResourceQuota, which takes half a minute after the CRDs are installed.
+const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The delay between two attempts.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// The user expires by itself where the test is killed before it clears away.
+/// The time after which the user expires, in case the test is killed before it deletes the user.
 const EXPIRES_AFTER: Duration = Duration::from_mins(10);
 
-/// What is tested, and from where.
+/// The settings of `bastion self-test`.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The namespace of the bastion.
     pub namespace: String,
-    /// Where the gateways are, as HOST:PORT.
+    /// The gateways, as HOST:PORT.
     pub gateway: String,
-    /// Where gateways reach this program.
+    /// The IP address at which gateways connect to this program.
     pub address: String,
 }
 
-/// Opens a session, and checks what its user and the cluster see of it.
+/// Opens a session, and checks its output and its end.
 ///
 /// # Errors
-/// What did not go as it should.
+/// The first step of the test that failed.
 pub async fn run(api: Client, settings: Settings) -> anyhow::Result<()> {
-    let stage = Stage::set_up(api, settings).await?;
-    let tested = stage.test().await;
-    stage.clear_away().await;
+    let fixture = Fixture::set_up(api, settings).await?;
+    let tested = fixture.test().await;
+    fixture.clean_up().await;
     tested
 }
 
-/// What the test made for itself.
-struct Stage {
+/// The temporary objects of the test.
+struct Fixture {
     api: Client,
     settings: Settings,
-    /// Of the user, the target and its Secret alike.
+    /// The name of the user, the target and its Secret.
     name: String,
     user_key: PrivateKey,
     answer: String,
 }
 
-impl Stage {
+impl Fixture {
     async fn set_up(api: Client, settings: Settings) -> anyhow::Result<Self> {
         let number: u64 = rand::rng().random();
         let (name, answer) = (format!("self-test-{number:016x}"), format!("the target's answer {number:016x}"));
         let (user_key, target_key) = (new_key()?, new_key()?);
         let target = target::serve(target_key.public_key().clone(), answer.clone()).await?;
-        let stage = Self { api, settings, name, user_key, answer };
-        let made = stage.make(&target_key, &target).await;
-        if made.is_err() {
-            stage.clear_away().await;
+        let fixture = Self { api, settings, name, user_key, answer };
+        let created = fixture.create_objects(&target_key, &target).await;
+        if created.is_err() {
+            fixture.clean_up().await;
         }
-        made.map(|()| stage)
+        created.map(|()| fixture)
     }
 
-    async fn make(&self, target_key: &PrivateKey, target: &target::Target) -> anyhow::Result<()> {
+    async fn create_objects(&self, target_key: &PrivateKey, target: &target::Target) -> anyhow::Result<()> {
         let Self { settings, name, .. } = self;
         let secret = json!({"stringData": {"ssh-privatekey": &*target_key.to_openssh(LineEnding::LF)?}});
         self.create::<Secret>(&credentials_namespace(&settings.namespace), secret).await?;
@@ -107,25 +106,25 @@ impl Stage {
         object["kind"] = json!(K::kind(&()));
         object["metadata"] = json!({"name": self.name});
         let objects: Api<K> = Api::namespaced(self.api.clone(), namespace);
-        let made = objects.create(&PostParams::default(), &serde_json::from_value(object)?).await;
-        made.map(drop).with_context(|| format!("{} {} cannot be made", K::kind(&()), self.name))
+        let created = objects.create(&PostParams::default(), &serde_json::from_value(object)?).await;
+        created.map(drop).with_context(|| format!("{} {} cannot be created", K::kind(&()), self.name))
     }
 
     async fn test(&self) -> anyhow::Result<()> {
         let host_key = self.host_key().await?;
-        let deadline = Instant::now() + PATIENCE;
-        let said = loop {
+        let deadline = Instant::now() + TEST_TIMEOUT;
+        let output = loop {
             match client::run(&self.settings.gateway, &self.sign_in_name(), &self.user_key, &host_key).await {
-                Ok(said) => break said,
+                Ok(output) => break output,
                 Err(error) if Instant::now() > deadline => return Err(error).context("no session"),
-                // The gateways hear of the user a moment later, and of the right too.
-                Err(error) => info!(error = format!("{error:#}"), "no session yet; trying again"),
+                // The gateways see the new user and its rights a moment later.
+                Err(error) => info!(error = format!("{error:#}"), "no session yet; retrying"),
             }
-            sleep(PAUSE).await;
+            sleep(RETRY_DELAY).await;
         };
-        ensure!(said == self.answer, "through the gateway came {said:?} in place of {:?}", self.answer);
-        info!("a session was opened, and the target's answer came through");
-        self.see_the_end(deadline).await
+        ensure!(output == self.answer, "the command's output is {output:?}, not {:?}", self.answer);
+        info!("session opened, and the target's answer received");
+        self.wait_for_end(deadline).await
     }
 
     fn sign_in_name(&self) -> String {
@@ -137,11 +136,11 @@ impl Stage {
         let map = maps.get(KNOWN_HOSTS_CONFIG_MAP).await.context("no gateway has published its host key")?;
         let line = map.data.as_ref().and_then(|data| data.get(KNOWN_HOSTS)).map(String::as_str).unwrap_or_default();
         let key = line.trim().split_once(' ').map(|(_, key)| PublicKey::from_openssh(key));
-        key.context("the published host key is none")?.context("the published host key cannot be read")
+        key.context("the published host key is empty")?.context("the published host key cannot be parsed")
     }
 
-    /// What `kubectl get bastionsessions` shows.
-    async fn see_the_end(&self, deadline: Instant) -> anyhow::Result<()> {
+    /// Waits until the session's object has ended with the reason `UserExit`.
+    async fn wait_for_end(&self, deadline: Instant) -> anyhow::Result<()> {
         let sessions: Api<Guarded<BastionSession>> = Api::namespaced(self.api.clone(), &self.settings.namespace);
         let own = ListParams::default().fields(&format!("spec.user.name={}", self.name));
         loop {
@@ -149,20 +148,24 @@ impl Stage {
             let ended = seen.iter().find(|session| session.phase().is_final());
             if let Some(session) = ended {
                 let reason = session.status.as_ref().and_then(|status| status.reason.clone()).unwrap_or_default();
-                ensure!(reason == Reason::UserExit.as_str(), "session {} ended as {reason}", session.name_any());
-                info!(session = session.name_any(), "the session is shown as ended: UserExit");
+                ensure!(
+                    reason == Reason::UserExit.as_str(),
+                    "session {} ended with {reason}, not UserExit",
+                    session.name_any()
+                );
+                info!(session = session.name_any(), "session ended: UserExit");
                 return Ok(());
             }
             if Instant::now() > deadline {
                 let names: Vec<_> =
                     seen.iter().map(|session| format!("{} {}", session.name_any(), session.phase())).collect();
-                bail!("the session is not shown as ended; there are: {names:?}");
+                bail!("the session has not ended; the sessions of the user are {names:?}");
             }
-            sleep(PAUSE).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
-    async fn clear_away(&self) {
+    async fn clean_up(&self) {
         let namespace = &self.settings.namespace;
         self.delete::<BastionUser>(namespace).await;
         self.delete::<BastionTarget>(namespace).await;
@@ -176,7 +179,7 @@ impl Stage {
     {
         let objects: Api<K> = Api::namespaced(self.api.clone(), namespace);
         if let Err(error) = objects.delete(&self.name, &DeleteParams::default()).await {
-            warn!(%error, "{} {} is left behind; delete it", K::kind(&()), self.name);
+            warn!(%error, "{} {} not deleted; delete it yourself", K::kind(&()), self.name);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The target of the self-test: an SSH server that takes one key, and answers every command with one line.
+//! The target of the self-test: an SSH server that accepts one key and answers every command with one line.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use russh::server::{self, Auth, ChannelOpenHandle, Msg, Session, VerifiedPublicK
 use russh::{Channel, ChannelId};
 use tokio::net::TcpListener;
 
-/// A target that listens.
+/// A running target.
 pub struct Target {
-    /// By which it is known.
+    /// The target's host key.
     pub host_key: PublicKey,
-    /// Where it listens, on every address.
+    /// The TCP port. The target listens on every address.
     pub port: u16,
 }
 
-/// Starts one that serves for as long as this process runs.
+/// Starts a target that runs until this process ends. It accepts `key` and answers each command with `answer`.
 ///
 /// # Errors
 /// When it cannot listen.
@@ -24,12 +24,12 @@ pub async fn serve(key: PublicKey, answer: String) -> anyhow::Result<Target> {
     let private = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519)?;
     let target = Target { host_key: private.public_key().clone(), port: listener.local_addr()?.port() };
     let config = Arc::new(server::Config { keys: vec![private], ..server::Config::default() });
-    let login = Login { key, answer };
+    let handler = Handler { key, answer };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (config, login) = (config.clone(), login.clone());
+            let (config, handler) = (config.clone(), handler.clone());
             tokio::spawn(async move {
-                if let Ok(session) = server::run_stream(config, stream, login).await {
+                if let Ok(session) = server::run_stream(config, stream, handler).await {
                     let _ = session.await;
                 }
             });
@@ -39,12 +39,12 @@ pub async fn serve(key: PublicKey, answer: String) -> anyhow::Result<Target> {
 }
 
 #[derive(Clone)]
-struct Login {
+struct Handler {
     key: PublicKey,
     answer: String,
 }
 
-impl server::Handler for Login {
+impl server::Handler for Handler {
     type Error = russh::Error;
 
     async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {

@@ -21,7 +21,7 @@ const LOST_GATEWAY: Duration = Duration::from_secs(30);
 const STALL_NOTICED: Duration = Duration::from_secs(13);
 
 /// For so long a gateway is left alone with a termination, before a controller ends the session in its stead.
-const TERMINATION_PATIENCE: Duration = Duration::from_secs(20);
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn relay() -> Relay {
     Relay::to(ControlPlane::shared().await.api_address()).await
@@ -138,7 +138,7 @@ async fn a_gateway_whose_watches_stand_still_hears_of_a_termination_in_time() {
     let name = alice.session.name_any();
     let patched = bastion.namespace.patch_session(&bastion.namespace.admin(), &name, termination).await;
     assert_let_through("the termination", patched);
-    let end = bastion.watch.ended_within(TERMINATION_PATIENCE, &alice.session, Reason::AdminTerminated).await;
+    let end = bastion.watch.ended_within(TERMINATION_TIMEOUT, &alice.session, Reason::AdminTerminated).await;
     assert_eq!(end.session.status.expect("a status").observed_by, Some(ObservedBy::Gateway));
     assert!(alice.ssh.finish(PROMPT_BOUND).await.stderr.contains("terminated by admin"));
 }

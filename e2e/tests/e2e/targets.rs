@@ -103,8 +103,8 @@ async fn a_host_certificate_is_trusted_if_the_authority_made_it_out_to_the_targe
     assert_gets_in(&bastion, "alice:good").await;
     assert_gets_in(&bastion, "alice:named").await;
     for (target, words) in [
-        ("other", r#"bastion: the host certificate of target "other" is made out to another host"#),
-        ("expired", r#"bastion: the host certificate of target "expired" is valid no more since 2020-01-02"#),
+        ("other", r#"bastion: the host certificate of target "other" is issued for another host"#),
+        ("expired", r#"bastion: the host certificate of target "expired" expired at 2020-01-02"#),
         ("strange", r#"bastion: the host certificate of target "strange" is signed by SHA256:"#),
     ] {
         let outcome = run(&bastion, &format!("alice:{target}")).await;
@@ -212,7 +212,7 @@ async fn a_password_signs_in_by_its_method_and_by_a_dialogue() {
         assert_gets_in(&bastion, &format!("alice:{kind}-right")).await;
         let outcome = run(&bastion, &format!("alice:{kind}-wrong")).await;
         let words =
-            format!(r#"bastion: target "{kind}-wrong" refused the bastion's password for login "guest"; it takes "#);
+            format!(r#"bastion: target "{kind}-wrong" refused the bastion's password for login "guest"; it accepts "#);
         assert!(outcome.code == Some(255) && outcome.stderr.contains(&words), "{outcome:?}");
     }
     let log = bastion.gateway.process.stderr();
@@ -320,7 +320,8 @@ async fn a_name_without_an_address_and_a_server_without_ssh_are_told_apart() {
         namespace.target_with("http", sshd, json!({"port": port})).await;
     })
     .await;
-    let told = r#"bastion: the address of target "nowhere" cannot be resolved; whoever runs the bastion can see why"#;
+    let told =
+        r#"bastion: the address of target "nowhere" cannot be resolved; the bastion's administrators can see why"#;
     assert_unreachable(&bastion, "alice:nowhere", told, "nowhere.invalid").await;
     let told = r#"bastion: the SSH connection to target "http" failed: it closed the connection"#;
     assert_unreachable(&bastion, "alice:http", told, "is no SSH server").await;
@@ -336,7 +337,7 @@ async fn a_secret_and_a_target_that_have_changed_are_used_by_the_next_session() 
     })
     .await;
     let told = r#"bastion: target "web-1" refused the bastion's key for login"#;
-    assert_unreachable(&bastion, "alice:web-1", told, "it takes publickey").await;
+    assert_unreachable(&bastion, "alice:web-1", told, "it accepts publickey").await;
     put_secret(&bastion.namespace, "rotated", json!({"ssh-privatekey": run_keys.target_key.private()})).await;
     assert_gets_in(&bastion, "alice:web-1").await;
     let admin = bastion.namespace.admin();

@@ -39,7 +39,7 @@ fn unreadable(phase: &str) -> Answer {
 fn end() -> End {
     let start: Timestamp = "2026-01-01T10:00:00Z".parse().unwrap();
     let seen = "2026-01-01T10:05:00Z".parse().unwrap();
-    End::unseen(Cause::GatewayLost, ObservedBy::Controller, start, Some(seen))
+    End::inferred(Cause::GatewayLost, ObservedBy::Controller, start, Some(seen))
 }
 
 /// A writer, the API server that it writes to, and the API server that takes its Events.
@@ -65,33 +65,37 @@ impl Scripted {
 }
 
 #[rstest]
-#[case::accepted(&[session("Timeout")], Some(Ended::Written), &["PATCH status"])]
+#[case::accepted(&[session("Timeout")], Some(EndOutcome::Written), &["PATCH status"])]
 #[case::another_writer_was_first(
-    &[Answer::Status(422), session("Closed")], Some(Ended::AlreadyFinal), &["PATCH status", "GET NAME"]
+    &[Answer::Status(422), session("Closed")], Some(EndOutcome::AlreadyFinal), &["PATCH status", "GET NAME"]
 )]
 #[case::another_writer_ended_a_session_that_cannot_be_read(
-    &[Answer::Status(422), unreadable("Closed")], Some(Ended::AlreadyFinal), &["PATCH status", "GET NAME"]
+    &[Answer::Status(422), unreadable("Closed")], Some(EndOutcome::AlreadyFinal), &["PATCH status", "GET NAME"]
 )]
 #[case::a_detail_is_at_fault(
     &[Answer::Status(422), session("Active"), session("Timeout")],
-    Some(Ended::Written), &["PATCH status", "GET NAME", "PATCH status"]
+    Some(EndOutcome::Written), &["PATCH status", "GET NAME", "PATCH status"]
 )]
 #[case::deleted_after_the_refusal(
-    &[Answer::Status(422), Answer::Status(404)], Some(Ended::Gone), &["PATCH status", "GET NAME"]
+    &[Answer::Status(422), Answer::Status(404)], Some(EndOutcome::Gone), &["PATCH status", "GET NAME"]
 )]
-#[case::gone(&[Answer::Status(404)], Some(Ended::Gone), &["PATCH status"])]
+#[case::gone(&[Answer::Status(404)], Some(EndOutcome::Gone), &["PATCH status"])]
 #[case::changed(&[Answer::Status(409)], None, &["PATCH status"])]
 #[case::forbidden(&[Answer::Status(403)], None, &["PATCH status"])]
 #[case::overloaded(&[Answer::Status(503)], None, &["PATCH status"])]
 #[case::silent(&[Answer::Silence], None, &["PATCH status"])]
 #[tokio::test(start_paused = true)]
-async fn each_answer_to_an_end(#[case] answers: &[Answer], #[case] ended: Option<Ended>, #[case] requests: &[&str]) {
+async fn each_answer_to_an_end(
+    #[case] answers: &[Answer],
+    #[case] ended: Option<EndOutcome>,
+    #[case] requests: &[&str],
+) {
     let scripted = Scripted::new(answers);
     let outcome = scripted.writer.end(&scripted.writer.reference(NAME), &end()).await;
     assert_eq!(outcome.ok(), ended);
     let requests: Vec<_> = requests.iter().map(|it| it.replace("NAME", NAME)).collect();
     assert_eq!(scripted.api.summaries(), requests);
-    let raised = (ended == Some(Ended::Written)).then(|| "GatewayLost".to_owned());
+    let raised = (ended == Some(EndOutcome::Written)).then(|| "GatewayLost".to_owned());
     assert_eq!(
         scripted.event_reason().await,
         raised,
@@ -112,7 +116,7 @@ async fn an_end_without_details_has_phase_reason_and_time() {
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_controller_names_the_version_that_it_saw() {
     let scripted = Scripted::new(&[Answer::Status(409)]);
-    let outcome = scripted.writer.end_as_seen(&scripted.writer.reference(NAME), "7", &end()).await;
+    let outcome = scripted.writer.end_if_unchanged(&scripted.writer.reference(NAME), "7", &end()).await;
     assert_eq!(outcome.map_err(|error| error.label()), Err("conflict"));
     assert_eq!(scripted.api.received()[0].body["metadata"], json!({ "resourceVersion": "7" }));
 }
@@ -127,15 +131,15 @@ async fn the_end_of_a_controller_names_the_version_that_it_saw() {
 async fn an_end_is_written_again_until_the_session_has_ended(#[case] failure: Answer) {
     let scripted = Scripted::new(&[failure.clone(), failure.clone(), failure, session("Timeout")]);
     let ended = scripted.writer.end_until_final(&scripted.writer.reference(NAME), &end()).await;
-    assert_eq!((ended, scripted.api.received().len()), (Ended::Written, 4));
+    assert_eq!((ended, scripted.api.received().len()), (EndOutcome::Written, 4));
 }
 
 /// Returns what became of a create, in a word.
-fn outcome(created: &Created) -> &'static str {
+fn outcome(created: &CreateOutcome) -> &'static str {
     match created {
-        Created::Session(_) => "session",
-        Created::Refused(_) => "refused",
-        Created::Unknown(_) => "unknown",
+        CreateOutcome::Session(_) => "session",
+        CreateOutcome::Refused(_) => "refused",
+        CreateOutcome::Unknown(_) => "unknown",
     }
 }
 

@@ -14,7 +14,7 @@ use super::access_cache::{AccessCache, AccessKey};
 use super::access_error::AccessError;
 use super::refusal::Refusal;
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
-use crate::cluster::{REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, ask, asks_as};
+use crate::cluster::{REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, rbac_user, with_retries};
 use crate::gateway::sign_in::{KeyRestrictions, Proof, SignInName, accepts_certificates};
 use crate::gateway::ssh::ResolvedTarget;
 
@@ -239,9 +239,9 @@ impl Directory {
         name: &str,
     ) -> Result<bool, Refusal> {
         let right = Right { subresource, name: Some(name), ..Right::to(CONNECT_VERB, resource) };
-        let review = right.review(&self.namespace, asks_as(user));
+        let review = right.review(&self.namespace, rbac_user(user));
         let params = PostParams::default();
-        match ask(REQUEST_TIMEOUT / 2, || self.reviews.create(&params, &review)).await {
+        match with_retries(REQUEST_TIMEOUT / 2, || self.reviews.create(&params, &review)).await {
             Ok(review) => Ok(review.status.is_some_and(|status| status.allowed)),
             Err(error) => {
                 warn!(user = user.name_any(), target = name, %error, "the user's right could not be checked; it counts as unknown");

@@ -9,15 +9,15 @@ use super::access_error::AccessError;
 use super::directory::{Directory, Grant};
 use crate::gateway::instance::CurrentInstance;
 use crate::gateway::session::Registry;
-use crate::lifecycle::{ACCESS_LOOK_EVERY, Cause};
+use crate::lifecycle::{ACCESS_CHECK_INTERVAL, Cause};
 
 /// Checks the access of all sessions until it is dropped, and ends those whose access was revoked.
 pub async fn end_revoked_sessions(directory: &Directory, instance: &CurrentInstance) {
-    let mut next_check = Instant::now() + ACCESS_LOOK_EVERY;
+    let mut next_check = Instant::now() + ACCESS_CHECK_INTERVAL;
     loop {
         tokio::select! {
             () = directory.changed() => {}
-            () = sleep_until(next_check) => next_check = Instant::now() + ACCESS_LOOK_EVERY,
+            () = sleep_until(next_check) => next_check = Instant::now() + ACCESS_CHECK_INTERVAL,
         }
         check(directory, instance).await;
     }

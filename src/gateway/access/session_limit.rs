@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::refusal::Refusal;
 use crate::api::{BastionSession, BastionUser};
-use crate::cluster::{Guarded, REQUEST_TIMEOUT, RequestError, ask};
+use crate::cluster::{Guarded, REQUEST_TIMEOUT, RequestError, with_retries};
 use crate::lifecycle::Cause;
 
 /// Checks the number of Active sessions of users who have a limit.
@@ -48,7 +48,7 @@ impl SessionLimit {
     /// phase. Returns `None` if the API server does not answer.
     async fn active(&self, user: &str) -> Option<Vec<Guarded<BastionSession>>> {
         let selected = ListParams::default().fields(&format!("spec.user.name={user},status.phase=Active"));
-        let counted = ask(REQUEST_TIMEOUT / 2, || self.sessions.list(&selected)).await;
+        let counted = with_retries(REQUEST_TIMEOUT / 2, || self.sessions.list(&selected)).await;
         let failed = |error: &RequestError| warn!(user, %error, "the user's sessions could not be counted; the user gets no session");
         counted.inspect_err(failed).ok().map(|sessions| sessions.items)
     }

@@ -1,23 +1,33 @@
-//! The bridge: one channel of the user, joined to one channel on a connection of its own to the target.
+//! Relays one `session` channel between a user and a target (RFC 4254, sections 5 and 6).
+//!
+//! Each channel of a user has its own SSH connection to the target. The rules of the relay:
+//!
+//! - Each direction keeps its order. Data, `exit-status`, EOF and CLOSE reach the user as the target sent them.
+//! - The target ends the channel. A CLOSE of the user is passed on, and the relay waits for the target's CLOSE, because
+//!   the exit status comes before that. Data for a user who sent CLOSE is discarded.
+//! - The target's CLOSE reaches the user after all earlier messages of the target. Messages of the user that are still
+//!   queued then are discarded.
+//! - If the target is lost, or the session ends, the gateway ends the channel itself: with a notice on standard error,
+//!   exit status 255, EOF and CLOSE. What the target sent before and the gateway received comes first, if the user
+//!   reads it.
+//! - A side sends data only within the window of its receiver (RFC 4254, section 5.2); [`Inbox`](super::Inbox) says how
+//!   the gateway grants it. Control messages need no window, so the gateway can close a channel that is not read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use russh::Sig;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::inbox::Item;
-use super::local_forward::Forward;
-use super::remote_forward::Listening;
-use super::request::{FromTarget, FromUser, PtyRequest, Request};
-use super::types::{
-    Announcement, BREAK, ChannelContext, ChannelEnd, END_OF_WRITE, LAST_WORDS, NOT_RUN, TargetSide, connect_failed,
-    over,
-};
+use super::inbox::ChannelMessage;
+use super::notice::{SessionNotice, session_ended};
+use super::request::{BREAK, END_OF_WRITE, FromTarget, FromUser, PtyRequest, Request};
+use super::side::TargetSide;
+use super::types::{ChannelContext, ChannelEnd, EXIT_STATUS_NOT_RUN, USER_CLOSE_TIMEOUT};
 use super::user_channel::UserChannel;
 use crate::gateway::instance::PauseDetector;
 use crate::gateway::observe::ChannelObserver;
@@ -26,58 +36,29 @@ use crate::gateway::target::TargetConnection;
 use crate::lifecycle::{Cause, Exit};
 use crate::recording::Stream;
 
-/// What the user's client opens, for which a connection to the target is needed.
-pub enum Opened {
-    /// A channel for a shell, a command or a subsystem; it is open.
-    Session(UserChannel),
-    /// Such a channel beside the session's own, whose end says nothing of the session's.
-    Companion(UserChannel),
-    /// A local forward; whether it opens is for the target to say.
-    Forward(Box<Forward>),
-    /// Ports for the target to listen on.
-    Listening(mpsc::Receiver<Listening>),
-}
+/// The longest name of a custom signal that is kept, in characters.
+const MAX_SIGNAL_NAME: usize = 32;
 
-impl Opened {
-    /// Tells the user why there is no session, and that this channel is none.
-    pub async fn refuse(self, notice: &str) {
-        match self {
-            Self::Session(channel) | Self::Companion(channel) => refuse(&channel, notice).await,
-            Self::Forward(forward) => forward.refuse(connect_failed(notice)).await,
-            // The client, whose wishes go with it, is answered that it cannot be.
-            Self::Listening(wishes) => drop(wishes),
-        }
-    }
-}
-
-/// Joins the two sides until the target closes the channel or the session ends. The target's connection ends here too,
-/// and with it whatever still runs on the target.
+/// Opens the target's channel and relays both sides until the target closes it or the session ends.
+///
+/// Disconnects from the target at the end, which also ends the programs that still run there.
 pub async fn join(
     user: UserChannel,
     connection: TargetConnection,
-    tap: Arc<ChannelObserver>,
+    observer: Arc<ChannelObserver>,
     context: ChannelContext,
 ) -> ChannelEnd {
-    let ChannelContext { activity, pause_detector, mut announcements, cleanup_tasks } = context;
+    let ChannelContext { activity, pause_detector, mut notices, cleanup_tasks } = context;
     let opened = tokio::select! {
         opened = connection.open_session() => opened.map_err(|error| {
             (ChannelEnd::TargetLost, Some(format!("bastion: the target opened no channel: {error}").into()))
         }),
-        text = over(&mut announcements) => Err((ChannelEnd::Interrupted, text)),
+        text = session_ended(&mut notices) => Err((ChannelEnd::Interrupted, text)),
     };
     let end = match opened {
         Ok(target) => {
-            let (asked, progress) = (Mutex::default(), Mutex::default());
-            let bridge = Bridge { user, target, tap: tap.clone(), activity, pause_detector, asked, progress };
-            tokio::select! {
-                // The target's last words come first.
-                biased;
-                end = bridge.run() => end,
-                text = bridge.heed(&mut announcements) => {
-                    bridge.last_words(text).await;
-                    bridge.end_so_far()
-                }
-            }
+            let bridge = Bridge::new(user, target, observer.clone(), activity, pause_detector);
+            bridge.relay(&mut notices).await
         }
         Err((end, text)) => {
             if let Some(text) = text {
@@ -86,61 +67,64 @@ pub async fn join(
             end
         }
     };
-    tap.closed();
-    // How long the target takes for it is nothing that the session's end should wait for.
+    observer.closed();
+    // The session's end must not wait for a slow target.
     cleanup_tasks.spawn(connection.disconnect());
     end
 }
 
-/// Tells the user why there is no session, and closes the channel.
+/// Sends a notice to the user, and closes the channel with the exit status of a command that did not run.
 pub async fn refuse(user: &UserChannel, notice: &str) {
-    close(user, Some(notice), NOT_RUN).await;
+    close(user, Some(notice), EXIT_STATUS_NOT_RUN).await;
 }
 
-/// Closes the channel with this exit status, and these words where there are any.
-pub async fn close(user: &UserChannel, notice: Option<&str>, status: u32) {
-    say_and_close(user, "", notice, status).await;
+/// Sends a notice, if there is one, then the exit status, EOF and CLOSE.
+pub async fn close(user: &UserChannel, notice: Option<&str>, exit_status: u32) {
+    notify_and_close(user, "", notice, exit_status).await;
 }
 
-async fn say_and_close(user: &UserChannel, begin: &str, notice: Option<&str>, status: u32) {
+async fn notify_and_close(user: &UserChannel, prefix: &str, notice: Option<&str>, exit_status: u32) {
     let closed = async {
-        user.exit_status(status).await?;
+        user.exit_status(exit_status).await?;
         user.eof().await?;
         user.close().await
     };
-    // A client that does not read, or is gone, need not know why; the channel is closed all the same.
+    // The notice needs window. A client that grants none misses the notice, and its channel is closed without it.
     if let Some(notice) = notice {
-        let _ = timeout(LAST_WORDS, user.notice(begin, notice)).await;
+        let _ = timeout(USER_CLOSE_TIMEOUT, user.notice(prefix, notice)).await;
     }
-    let _ = timeout(LAST_WORDS, closed).await;
+    let _ = timeout(USER_CLOSE_TIMEOUT, closed).await;
 }
 
-/// A request whose answer by the target is outstanding. Targets answer in order (RFC 4254, section 5.4).
+/// A request that the target has not answered yet. Targets answer in the order of the requests (RFC 4254, section 5.4).
 #[derive(Clone, Copy, Debug)]
-enum Asked {
+enum PendingRequest {
     Pty,
-    Run(&'static str),
+    /// A `shell`, `exec` or `subsystem` request, with its name in the notice of a failure.
+    Start(&'static str),
 }
 
 struct Bridge {
     user: UserChannel,
     target: TargetSide,
-    tap: Arc<ChannelObserver>,
+    observer: Arc<ChannelObserver>,
     activity: Arc<Activity>,
     pause_detector: Arc<PauseDetector>,
-    asked: Mutex<VecDeque<Asked>>,
+    pending_requests: Mutex<VecDeque<PendingRequest>>,
     progress: Mutex<Progress>,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
     exit: Exit,
-    stage: ChannelState,
-    terminal: bool,
+    state: ChannelState,
+    has_terminal: bool,
     closed_by_user: bool,
 }
 
-/// How far a channel has come. It is set before the user's client is told, which may leave the moment it hears.
+/// The state of the channel as the target left it.
+///
+/// It is set before the user's client is notified: the client may disconnect at once, which ends the session.
 #[derive(Clone, Copy, Debug, Default)]
 enum ChannelState {
     #[default]
@@ -150,223 +134,248 @@ enum ChannelState {
 }
 
 impl Bridge {
-    /// Passes everything on until the target has closed the channel, or the user has asked for what is not allowed.
-    async fn run(&self) -> ChannelEnd {
+    fn new(
+        user: UserChannel,
+        target: TargetSide,
+        observer: Arc<ChannelObserver>,
+        activity: Arc<Activity>,
+        pause_detector: Arc<PauseDetector>,
+    ) -> Self {
+        let (pending_requests, progress) = (Mutex::default(), Mutex::default());
+        Self { user, target, observer, activity, pause_detector, pending_requests, progress }
+    }
+
+    /// Relays both directions until the channel or the session ends.
+    async fn relay(&self, notices: &mut watch::Receiver<SessionNotice>) -> ChannelEnd {
         tokio::select! {
+            // Messages of the target that have arrived come before the session's final notice.
             biased;
-            end = self.to_user() => end,
-            notice = self.to_target() => {
-                // Only now, since nothing that the target says may come behind it.
-                refuse(&self.user, notice).await;
-                ChannelEnd::Closed(self.take_exit())
+            end = self.run() => end,
+            text = self.handle_notices(notices) => {
+                self.send_final_notice(text).await;
+                self.end_so_far()
             }
-            never = self.unread_by_user() => match never {},
-            never = self.unread_by_target() => match never {},
         }
     }
 
-    /// Passes on what the user sends, until it is refused; then it returns why. A channel that the user has closed is the target's to close, for the exit status of
-    /// what still runs there comes before that.
-    async fn to_target(&self) -> &'static str {
+    /// Relays both directions until the target has closed the channel, or a request of the user is refused.
+    async fn run(&self) -> ChannelEnd {
+        tokio::select! {
+            biased;
+            end = self.relay_to_user() => end,
+            notice = self.relay_to_target() => {
+                // The other direction has stopped, so nothing from the target can follow the notice.
+                refuse(&self.user, notice).await;
+                ChannelEnd::Closed(self.take_exit())
+            }
+            never = self.relay_end_of_write_to_target() => match never {},
+            never = self.relay_end_of_write_to_user() => match never {},
+        }
+    }
+
+    /// Relays the user's messages until a request is refused, and returns the notice for it.
+    ///
+    /// A CLOSE of the user does not end this: the target must close the channel, because its exit status comes before
+    /// that.
+    async fn relay_to_target(&self) -> &'static str {
         let target = &self.target;
         loop {
-            let item = self.user.next().await;
-            // What was typed into a process that was frozen may be typed into a session that has ended.
+            let message = self.user.next().await;
+            // After a pause of this process, the session may have been declared lost. It must not pass on input then.
             self.pause_detector.confirmed().await;
-            let sent = match item {
-                Item::Data(data) => {
-                    self.tap.to_target(&data);
+            let sent = match message {
+                ChannelMessage::Data(data) => {
+                    self.observer.to_target(&data);
                     self.activity.sent_to_target(data.len());
                     target.send(None, data).await
                 }
-                Item::Extended(stream, data) => {
+                ChannelMessage::ExtendedData(stream, data) => {
                     self.activity.sent_to_target(data.len());
                     target.send(Some(stream), data).await
                 }
-                Item::Said(FromUser::Refused(notice)) => return notice,
-                Item::Said(FromUser::Request(request)) => self.request(request).await,
-                Item::Said(FromUser::Eof) => target.eof().await,
-                Item::Said(FromUser::Close) => {
+                ChannelMessage::Control(FromUser::Refused(notice)) => return notice,
+                ChannelMessage::Control(FromUser::Request(request)) => self.relay_request(request).await,
+                ChannelMessage::Control(FromUser::Eof) => target.eof().await,
+                ChannelMessage::Control(FromUser::Close) => {
                     self.progress().closed_by_user = true;
                     target.write.close().await
                 }
             };
             if sent.is_err() {
-                // The connection to the target is gone; the other direction finds out how.
+                // The connection to the target is gone. The other direction receives `FromTarget::Lost`.
                 return pending().await;
             }
         }
     }
 
-    /// Tells the target when the user's client reads no more (`ssh … 'cat big' | head`).
-    async fn unread_by_user(&self) -> Infallible {
-        self.user.inbox().unread().await;
+    /// Passes on that the user's client reads no more data, as in `ssh … 'cat big' | head`.
+    async fn relay_end_of_write_to_target(&self) -> Infallible {
+        self.user.inbox().end_of_write().await;
         let _ = self.target.write.custom_request(END_OF_WRITE, false, Bytes::new()).await;
         pending().await
     }
 
-    /// Tells the user's client when the program on the target reads no more (`ssh … head < big`).
-    async fn unread_by_target(&self) -> Infallible {
-        self.target.inbox.unread().await;
-        self.user.stop_writing().await;
+    /// Passes on that the program on the target reads no more data, as in `ssh … head < big`.
+    async fn relay_end_of_write_to_user(&self) -> Infallible {
+        self.target.inbox.end_of_write().await;
+        self.user.send_end_of_write().await;
         pending().await
     }
 
-    async fn request(&self, request: Request) -> Result<(), russh::Error> {
-        match self.tap.request(&request).await {
+    async fn relay_request(&self, request: Request) -> Result<(), russh::Error> {
+        match self.observer.request(&request).await {
             Ok(None) => {}
-            Ok(Some(notice)) => self.note(notice).await?,
-            // What must be recorded and cannot be is not done; the session hears of it, and ends.
+            // The command has not started, so the notice stands at the beginning of a line.
+            Ok(Some(notice)) => self.user.notice("", notice).await?,
+            // The recording failed, so the command must not start. The session observes the failure too, and ends.
             Err(_) => return pending().await,
         }
         let target = &self.target.write;
         match request {
             Request::Pty(PtyRequest { term, size, modes }) => {
-                self.progress().terminal = true;
-                self.expect(Asked::Pty);
+                self.progress().has_terminal = true;
+                self.push_pending(PendingRequest::Pty);
                 target.request_pty(true, &term, size.columns, size.rows, size.width, size.height, &modes).await
             }
             Request::Env { name, value } => target.set_env(false, name, value).await,
             Request::Shell => {
-                self.expect(Asked::Run("a shell"));
+                self.push_pending(PendingRequest::Start("a shell"));
                 target.request_shell(true).await
             }
             Request::Exec(command) => {
-                self.expect(Asked::Run("the command"));
+                self.push_pending(PendingRequest::Start("the command"));
                 target.exec(true, command).await
             }
             Request::Subsystem(name) => {
-                self.expect(Asked::Run("the subsystem"));
+                self.push_pending(PendingRequest::Start("the subsystem"));
                 target.request_subsystem(true, name).await
             }
             Request::WindowChange(size) => target.window_change(size.columns, size.rows, size.width, size.height).await,
             Request::Signal(signal) => target.signal(signal).await,
             Request::AgentForward => target.agent_forward(false).await,
             Request::Break(length) => target.custom_request(BREAK, false, length).await,
-            Request::Notice(text) => self.say(text).await,
+            Request::Notice(text) => self.notify(text).await,
         }
     }
 
-    /// Passes on what the target sends, until the target closes the channel.
-    async fn to_user(&self) -> ChannelEnd {
+    /// Relays the target's messages until the target closes the channel or its connection is lost.
+    async fn relay_to_user(&self) -> ChannelEnd {
         let user = &self.user;
         loop {
-            let said = match self.target.next().await {
-                Item::Data(data) => {
-                    self.tap.to_user(Stream::Output, &data).await;
+            let sent = match self.target.next().await {
+                ChannelMessage::Data(data) => {
+                    self.observer.to_user(Stream::Output, &data).await;
                     self.activity.sent_to_user(data.len());
                     user.send(None, data).await
                 }
-                Item::Extended(stream, data) => {
-                    self.tap.to_user(Stream::Error, &data).await;
+                ChannelMessage::ExtendedData(stream, data) => {
+                    self.observer.to_user(Stream::Error, &data).await;
                     self.activity.sent_to_user(data.len());
                     user.send(Some(stream), data).await
                 }
-                Item::Said(FromTarget::Eof) => user.eof().await,
-                Item::Said(FromTarget::ExitStatus(code)) => {
-                    self.exited(Exit { code: Some(code), signal: None });
+                ChannelMessage::Control(FromTarget::Eof) => user.eof().await,
+                ChannelMessage::Control(FromTarget::ExitStatus(code)) => {
+                    self.record_exit(Exit { code: Some(code), signal: None });
                     user.exit_status(code).await
                 }
-                Item::Said(FromTarget::ExitSignal { signal, core_dumped, message, language }) => {
-                    self.exited(Exit { code: None, signal: Some(signal_text(&signal)) });
+                ChannelMessage::Control(FromTarget::ExitSignal { signal, core_dumped, message, language }) => {
+                    self.record_exit(Exit { code: None, signal: Some(signal_name(&signal)) });
                     user.exit_signal(signal, core_dumped, message, language).await
                 }
-                Item::Said(FromTarget::Success) => {
-                    self.answered();
+                ChannelMessage::Control(FromTarget::Success) => {
+                    self.pop_pending();
                     Ok(())
                 }
-                Item::Said(FromTarget::Failure) => match self.answered() {
-                    Some(Asked::Run(what)) => return self.not_run(what).await,
-                    Some(Asked::Pty) => self.say("bastion: the target gave no terminal").await,
+                ChannelMessage::Control(FromTarget::Failure) => match self.pop_pending() {
+                    Some(PendingRequest::Start(what)) => return self.close_not_started(what).await,
+                    Some(PendingRequest::Pty) => self.notify("bastion: the target gave no terminal").await,
                     None => Ok(()),
                 },
-                Item::Said(FromTarget::Close) => return self.closed().await,
-                Item::Said(FromTarget::Lost) => {
-                    self.progress().stage = ChannelState::TargetLost;
-                    self.last_words(Cause::TargetClosed.notice().map(Into::into)).await;
+                ChannelMessage::Control(FromTarget::Close) => return self.close_after_target().await,
+                ChannelMessage::Control(FromTarget::Lost) => {
+                    self.progress().state = ChannelState::TargetLost;
+                    self.send_final_notice(Cause::TargetClosed.notice().map(Into::into)).await;
                     return ChannelEnd::TargetLost;
                 }
             };
-            if said.is_err() {
-                // The user's connection is gone; the session hears of it.
+            if sent.is_err() {
+                // The user's connection is gone. The session observes that, and ends.
                 return pending().await;
             }
         }
     }
 
-    /// The target has refused to run what the user asked for.
-    async fn not_run(&self, what: &str) -> ChannelEnd {
-        let exit = Exit { code: Some(NOT_RUN), signal: None };
-        *self.progress() = Progress { exit, stage: ChannelState::Exited, ..Progress::default() };
+    /// Closes the channel because the target refused to start what the user requested.
+    async fn close_not_started(&self, what: &str) -> ChannelEnd {
+        let exit = Exit { code: Some(EXIT_STATUS_NOT_RUN), signal: None };
+        *self.progress() = Progress { exit, state: ChannelState::Exited, ..Progress::default() };
         refuse(&self.user, &format!("bastion: the target refused {what}")).await;
         ChannelEnd::Closed(self.take_exit())
     }
 
-    /// The target has closed the channel.
-    async fn closed(&self) -> ChannelEnd {
-        // The user's client may be gone the moment it reads this, and that is then no broken connection.
-        self.progress().stage = ChannelState::Exited;
+    /// Closes the user's side because the target has closed its own.
+    async fn close_after_target(&self) -> ChannelEnd {
+        // The client may disconnect as soon as it reads the CLOSE. That is the usual end, and no interruption.
+        self.progress().state = ChannelState::Exited;
         let _ = self.user.close().await;
         ChannelEnd::Closed(self.take_exit())
     }
 
-    /// Shows warnings to users at a terminal, and returns the last words when the session is over.
-    async fn heed(&self, announcements: &mut watch::Receiver<Announcement>) -> Option<Arc<str>> {
+    /// Shows warnings to users at a terminal until the session ends, and returns its final notice.
+    async fn handle_notices(&self, notices: &mut watch::Receiver<SessionNotice>) -> Option<Arc<str>> {
         loop {
-            let current = announcements.borrow_and_update().clone();
+            let current = notices.borrow_and_update().clone();
             match current {
-                Announcement::Over(text) => return text,
-                Announcement::Warning(text) if self.progress().terminal => {
-                    let _ = timeout(LAST_WORDS, self.say(&text)).await;
+                SessionNotice::Ended(text) => return text,
+                SessionNotice::Warning(text) if self.progress().has_terminal => {
+                    let _ = timeout(USER_CLOSE_TIMEOUT, self.notify(&text)).await;
                 }
-                Announcement::Warning(_) | Announcement::None => {}
+                SessionNotice::Warning(_) | SessionNotice::None => {}
             }
-            if announcements.changed().await.is_err() {
+            if notices.changed().await.is_err() {
                 return None;
             }
         }
     }
 
-    async fn last_words(&self, text: Option<Arc<str>>) {
+    /// Sends the session's final notice and closes the user's side. Does nothing without a notice: the user is gone
+    /// then.
+    async fn send_final_notice(&self, text: Option<Arc<str>>) {
         let Some(text) = text else { return };
-        say_and_close(&self.user, self.line_begin(), Some(&text), NOT_RUN).await;
+        notify_and_close(&self.user, self.line_prefix(), Some(&text), EXIT_STATUS_NOT_RUN).await;
     }
 
-    fn exited(&self, exit: Exit) {
-        self.tap.exited(&exit);
+    fn record_exit(&self, exit: Exit) {
+        self.observer.exited(&exit);
         self.progress().exit = exit;
     }
 
-    /// Says something before there is anything else on the screen.
-    async fn note(&self, text: &str) -> Result<(), russh::Error> {
-        self.user.notice("", text).await
+    /// Sends a notice that may follow output of the target.
+    async fn notify(&self, text: &str) -> Result<(), russh::Error> {
+        self.user.notice(self.line_prefix(), text).await
     }
 
-    async fn say(&self, text: &str) -> Result<(), russh::Error> {
-        self.user.notice(self.line_begin(), text).await
+    /// Returns the line break that separates a notice from the output on a terminal, where the cursor may be anywhere.
+    fn line_prefix(&self) -> &'static str {
+        if self.progress().has_terminal { "\r\n" } else { "" }
     }
 
-    /// What stands before a line that comes among others: on a terminal, an end of whatever line the cursor is in.
-    fn line_begin(&self) -> &'static str {
-        if self.progress().terminal { "\r\n" } else { "" }
+    fn push_pending(&self, request: PendingRequest) {
+        self.pending_requests.lock().unwrap_or_else(PoisonError::into_inner).push_back(request);
     }
 
-    fn expect(&self, asked: Asked) {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push_back(asked);
+    fn pop_pending(&self) -> Option<PendingRequest> {
+        self.pending_requests.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    fn answered(&self) -> Option<Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What ended the channel, if the session's end finds it ended.
+    /// Returns how the channel ended, for a session that ends before the relay has finished.
     fn end_so_far(&self) -> ChannelEnd {
-        let Progress { stage, closed_by_user, .. } = *self.progress();
-        match stage {
+        let Progress { state, closed_by_user, .. } = *self.progress();
+        match state {
             ChannelState::Open if closed_by_user => ChannelEnd::Closed(self.take_exit()),
             ChannelState::Open => ChannelEnd::Interrupted,
             ChannelState::Exited => ChannelEnd::Closed(self.take_exit()),
@@ -379,10 +388,10 @@ impl Bridge {
     }
 }
 
-/// The name of a signal as RFC 4254 has it, without SIG.
-fn signal_text(signal: &Sig) -> String {
+/// Returns the signal's name as in RFC 4254, section 6.10: without SIG.
+fn signal_name(signal: &Sig) -> String {
     match signal {
-        Sig::Custom(name) => name.chars().take(32).collect(),
+        Sig::Custom(name) => name.chars().take(MAX_SIGNAL_NAME).collect(),
         known => format!("{known:?}"),
     }
 }

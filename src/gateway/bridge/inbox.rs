@@ -1,512 +1,306 @@
-//! What one side sends on one channel, waiting to be passed to the other.
+//! The queue of messages that one side of a channel has sent and the gateway has not relayed yet.
 //!
-//! A connection's loop must never wait for the other connection: it would no longer see the window adjustments of its
-//! own peer, and a transfer in both directions would stand still for good. So the loop puts everything in here at
-//! once. What waits is bounded by the peer's window, which is granted as its data is taken out (RFC 4254,
-//! section 5.2): a channel that stands still holds up nothing but itself.
+//! The read loop of a connection pushes each message into an inbox and never waits. If it waited for the other
+//! connection, it would also stop reading its own peer's SSH_MSG_CHANNEL_WINDOW_ADJUST messages, and a transfer in both
+//! directions could deadlock.
+//!
+//! The channel's receive window bounds the data in the queue (RFC 4254, section 5.2). A peer may send [`WINDOW`] bytes,
+//! and gets more window only for bytes that the gateway has taken out and sent on. So a slow receiver stops the sender
+//! of its own channel, and no other channel.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use russh::{ChannelId, ChannelMsg, ChannelWriteHalf};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// The window of a channel: the bytes that may wait here.
+/// The initial window of a channel, in bytes: the most data that waits in an inbox.
 pub const WINDOW: u32 = 2 * 1024 * 1024;
-/// How many bytes are taken out before that much window is granted again.
-const GRANT: usize = WINDOW as usize / 8;
-/// More waiting requests than any peer has.
-const MAX_REQUESTS: usize = 256;
-/// More bytes in them than any peer has.
-const MAX_REQUEST_BYTES: usize = 512 * 1024;
-/// More waiting pieces than any peer has that sends data worth sending: each costs memory beside its bytes.
-const MAX_ITEMS: usize = 64 * 1024;
-/// Small pieces are put together up to this size.
-const PIECE: usize = 32 * 1024;
+/// The number of consumed bytes after which that much window is granted again.
+const GRANT_THRESHOLD: usize = WINDOW as usize / 8;
+/// The maximum number of queued control messages. Well-behaved peers stay far below it.
+const MAX_CONTROLS: usize = 256;
+/// The maximum total size of queued control messages, in bytes.
+const MAX_CONTROL_BYTES: usize = 512 * 1024;
+/// The maximum number of queue entries. The window bounds bytes alone, and each entry also costs memory of its own.
+const MAX_ENTRIES: usize = 64 * 1024;
+/// The size up to which small messages of the same stream are merged, in bytes.
+const MAX_MERGED: usize = 32 * 1024;
 
-/// One thing that a side sent; `T` is what it may say besides data.
+/// A message that one side of a channel sent. `T` is the type of the side's control messages.
 #[derive(Debug)]
-pub enum Item<T> {
-    /// Bytes.
+pub enum ChannelMessage<T> {
+    /// SSH_MSG_CHANNEL_DATA.
     Data(Bytes),
-    /// Bytes of another stream, which is standard error where its number is 1.
-    Extended(u32, Bytes),
-    /// Anything else.
-    Said(T),
+    /// SSH_MSG_CHANNEL_EXTENDED_DATA with its data type code, which is 1 for standard error.
+    ExtendedData(u32, Bytes),
+    /// Any other message.
+    Control(T),
 }
 
-/// The peer sends what no well-behaved peer sends.
+/// A peer queued more messages than any well-behaved peer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the peer floods a channel")]
-pub struct Flooded;
+pub struct FloodError;
 
-impl From<Flooded> for russh::Error {
-    fn from(_: Flooded) -> Self {
+impl From<FloodError> for russh::Error {
+    fn from(_: FloodError) -> Self {
         Self::Inconsistent
     }
 }
 
-/// The inbox of one side of a channel: its connection puts in without waiting, the other side awaits.
+/// The inbox of one side of a channel. Its connection pushes without waiting; the other side takes messages out.
 #[derive(Debug)]
 pub struct Inbox<T> {
     queue: Mutex<Queue<T>>,
-    arrived: Notify,
+    pushed: Notify,
     closed: CancellationToken,
-    unread: CancellationToken,
+    end_of_write: CancellationToken,
 }
 
 #[derive(Debug)]
 struct Queue<T> {
-    items: VecDeque<Waiting<T>>,
-    requests: usize,
-    request_bytes: usize,
-    /// Bytes that were taken out, and are not granted again yet.
-    taken: usize,
+    entries: VecDeque<Entry<T>>,
+    controls: usize,
+    control_bytes: usize,
+    /// Bytes of data that were taken out and for which no window has been granted yet.
+    ungranted: usize,
 }
 
 #[derive(Debug)]
-enum Waiting<T> {
+enum Entry<T> {
+    /// The data type code of extended data, and the data.
     Data(Option<u32>, BytesMut),
-    /// With its size.
-    Said(T, usize),
+    /// A control message, and its size in bytes.
+    Control(T, usize),
 }
 
 impl<T> Default for Inbox<T> {
     fn default() -> Self {
-        let queue = Queue { items: VecDeque::new(), requests: 0, request_bytes: 0, taken: 0 };
+        let queue = Queue { entries: VecDeque::new(), controls: 0, control_bytes: 0, ungranted: 0 };
         Self {
             queue: Mutex::new(queue),
-            arrived: Notify::new(),
+            pushed: Notify::new(),
             closed: CancellationToken::new(),
-            unread: CancellationToken::new(),
+            end_of_write: CancellationToken::new(),
         }
     }
 }
 
 impl<T> Inbox<T> {
-    /// Puts data in, of the main stream or an extended one. Its amount is bounded by the window.
+    /// Pushes data, or extended data of this type code. The window bounds the amount.
     ///
     /// # Errors
-    /// When it comes in too many pieces that cannot be put together.
-    pub fn put_data(&self, extended: Option<u32>, data: &[u8]) -> Result<(), Flooded> {
+    /// When the queue has [`MAX_ENTRIES`] entries.
+    pub fn push_data(&self, extended: Option<u32>, data: &[u8]) -> Result<(), FloodError> {
         if data.is_empty() {
             return Ok(());
         }
         let mut queue = self.lock();
-        if queue.items.len() >= MAX_ITEMS {
-            return Err(Flooded);
+        if queue.entries.len() >= MAX_ENTRIES {
+            return Err(FloodError);
         }
-        match queue.items.back_mut() {
-            Some(Waiting::Data(stream, last)) if *stream == extended && last.len() + data.len() <= PIECE => {
+        match queue.entries.back_mut() {
+            Some(Entry::Data(stream, last)) if *stream == extended && last.len() + data.len() <= MAX_MERGED => {
                 last.extend_from_slice(data);
             }
-            _ => queue.items.push_back(Waiting::Data(extended, BytesMut::from(data))),
+            _ => queue.entries.push_back(Entry::Data(extended, BytesMut::from(data))),
         }
         drop(queue);
-        self.arrived.notify_one();
+        self.pushed.notify_one();
         Ok(())
     }
 
-    /// Puts anything else in, of this size.
+    /// Pushes a control message of this size in bytes.
     ///
     /// # Errors
-    /// When too much of it is waiting.
-    pub fn put(&self, said: T, bytes: usize) -> Result<(), Flooded> {
+    /// When too many control messages, or too many bytes of them, are queued.
+    pub fn push_control(&self, control: T, bytes: usize) -> Result<(), FloodError> {
         let mut queue = self.lock();
-        if queue.requests >= MAX_REQUESTS || queue.request_bytes + bytes > MAX_REQUEST_BYTES {
-            return Err(Flooded);
+        if queue.controls >= MAX_CONTROLS || queue.control_bytes + bytes > MAX_CONTROL_BYTES {
+            return Err(FloodError);
         }
-        queue.requests += 1;
-        queue.request_bytes += bytes;
-        queue.items.push_back(Waiting::Said(said, bytes));
+        queue.controls += 1;
+        queue.control_bytes += bytes;
+        queue.entries.push_back(Entry::Control(control, bytes));
         drop(queue);
-        self.arrived.notify_one();
+        self.pushed.notify_one();
         Ok(())
     }
 
-    /// Puts back what was taken out, in front of everything and in its own order.
-    pub fn put_back(&self, items: Vec<Item<T>>) {
+    /// Returns messages to the front of the queue, in the order of the list.
+    pub fn push_front(&self, messages: Vec<ChannelMessage<T>>) {
         let mut queue = self.lock();
-        for item in items.into_iter().rev() {
-            let waiting = match item {
-                Item::Data(data) => {
-                    queue.taken = queue.taken.saturating_sub(data.len());
-                    Waiting::Data(None, data.into())
+        for message in messages.into_iter().rev() {
+            let entry = match message {
+                ChannelMessage::Data(data) => {
+                    queue.ungranted = queue.ungranted.saturating_sub(data.len());
+                    Entry::Data(None, data.into())
                 }
-                Item::Extended(stream, data) => {
-                    queue.taken = queue.taken.saturating_sub(data.len());
-                    Waiting::Data(Some(stream), data.into())
+                ChannelMessage::ExtendedData(stream, data) => {
+                    queue.ungranted = queue.ungranted.saturating_sub(data.len());
+                    Entry::Data(Some(stream), data.into())
                 }
-                Item::Said(said) => {
-                    queue.requests += 1;
-                    Waiting::Said(said, 0)
+                ChannelMessage::Control(control) => {
+                    queue.controls += 1;
+                    Entry::Control(control, 0)
                 }
             };
-            queue.items.push_front(waiting);
+            queue.entries.push_front(entry);
         }
         drop(queue);
-        self.arrived.notify_one();
+        self.pushed.notify_one();
     }
 
-    /// Puts in the last thing that this side says, after which it takes nothing more either.
+    /// Pushes the side's last message, and marks the channel as closed by this side.
     pub fn close(&self, last: T) {
         let mut queue = self.lock();
-        queue.requests += 1;
-        queue.items.push_back(Waiting::Said(last, 0));
+        queue.controls += 1;
+        queue.entries.push_back(Entry::Control(last, 0));
         drop(queue);
         self.closed.cancel();
-        self.arrived.notify_one();
+        self.pushed.notify_one();
     }
 
-    /// Waits until this side has closed the channel, whatever still waits to be taken out.
+    /// Waits until this side has closed the channel. Earlier messages may still be queued then.
     pub async fn closed(&self) {
         self.closed.cancelled().await;
     }
 
-    /// Whether this side has closed the channel.
+    /// Returns whether this side has closed the channel.
     pub fn is_closed(&self) -> bool {
         self.closed.is_cancelled()
     }
 
-    /// This side reads no more of what it is sent, and says so (`eow@openssh.com`).
-    pub fn stop_reading(&self) {
-        self.unread.cancel();
+    /// Records that this side reads no more data (`eow@openssh.com`).
+    pub fn mark_end_of_write(&self) {
+        self.end_of_write.cancel();
     }
 
-    /// Waits until this side reads no more of what it is sent.
-    pub async fn unread(&self) {
-        self.unread.cancelled().await;
+    /// Waits until this side reads no more data (`eow@openssh.com`).
+    pub async fn end_of_write(&self) {
+        self.end_of_write.cancelled().await;
     }
 
-    /// Takes the next thing out, in the order in which they came; waits until there is one.
-    pub async fn next(&self) -> Item<T> {
+    /// Waits for the next message in the order of arrival, and takes it out.
+    pub async fn next(&self) -> ChannelMessage<T> {
         loop {
-            let arrived = self.arrived.notified();
-            if let Some(item) = self.take() {
-                return item;
+            let pushed = self.pushed.notified();
+            if let Some(message) = self.take() {
+                return message;
             }
-            arrived.await;
+            pushed.await;
         }
     }
 
-    fn take(&self) -> Option<Item<T>> {
+    fn take(&self) -> Option<ChannelMessage<T>> {
         let mut queue = self.lock();
-        match queue.items.pop_front()? {
-            Waiting::Data(extended, data) => {
-                queue.taken += data.len();
+        match queue.entries.pop_front()? {
+            Entry::Data(extended, data) => {
+                queue.ungranted += data.len();
                 let data = data.freeze();
                 Some(match extended {
-                    None => Item::Data(data),
-                    Some(stream) => Item::Extended(stream, data),
+                    None => ChannelMessage::Data(data),
+                    Some(stream) => ChannelMessage::ExtendedData(stream, data),
                 })
             }
-            Waiting::Said(said, bytes) => {
-                queue.requests -= 1;
-                queue.request_bytes -= bytes;
-                Some(Item::Said(said))
+            Entry::Control(control, bytes) => {
+                queue.controls -= 1;
+                queue.control_bytes -= bytes;
+                Some(ChannelMessage::Control(control))
             }
         }
     }
 
-    /// How many bytes the peer is to be granted now.
-    pub fn to_grant(&self) -> Option<u32> {
-        let taken = self.lock().taken;
-        if taken >= GRANT { u32::try_from(taken).ok() } else { None }
+    /// Returns the window to grant to the peer now, in bytes; `None` below [`GRANT_THRESHOLD`].
+    pub fn window_to_grant(&self) -> Option<u32> {
+        let ungranted = self.lock().ungranted;
+        if ungranted >= GRANT_THRESHOLD { u32::try_from(ungranted).ok() } else { None }
     }
 
-    /// They were granted.
-    pub fn granted(&self, bytes: u32) {
-        self.lock().taken -= bytes as usize;
+    /// Records that the peer was granted this much window.
+    pub fn window_granted(&self, bytes: u32) {
+        self.lock().ungranted -= bytes as usize;
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
-        // Every change to the queue is complete before anything could panic.
+        // No change to the queue can panic halfway, so a poisoned queue is still consistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The inboxes of a connection's channels, which its loop fills.
-#[derive(Debug)]
-pub struct Inboxes<T>(Mutex<Books<T>>);
-
-#[derive(Debug)]
-struct Books<T> {
-    channels: HashMap<ChannelId, Entry<T>>,
-    /// What every channel says last, once the connection has ended.
-    lost: Option<T>,
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    inbox: Arc<Inbox<T>>,
-    /// Whether somebody takes out what comes. The loop may hear of a channel first, and of its end too.
-    claimed: bool,
-    /// Whether nothing more will come.
-    over: bool,
-}
-
-impl<T> Default for Entry<T> {
-    fn default() -> Self {
-        Self { inbox: Arc::default(), claimed: false, over: false }
-    }
-}
-
-impl<T> Default for Inboxes<T> {
-    fn default() -> Self {
-        Self(Mutex::new(Books { channels: HashMap::new(), lost: None }))
-    }
-}
-
-impl<T: Clone> Inboxes<T> {
-    /// The loop hears that a channel is open which this side has asked for.
-    pub fn expect(&self, channel: ChannelId) {
-        self.lock().channels.entry(channel).or_default();
-    }
-
-    /// The inbox of a channel for whoever takes out what comes on it, also if that was all already.
-    pub fn claim(&self, channel: ChannelId) -> Arc<Inbox<T>> {
-        let mut books = self.lock();
-        let lost = books.lost.clone();
-        let entry = books.channels.entry(channel).or_default();
-        entry.claimed = true;
-        let (inbox, over) = (entry.inbox.clone(), entry.over);
-        if let Some(lost) = lost.filter(|_| !over) {
-            inbox.close(lost);
-            books.channels.remove(&channel);
-        } else if over {
-            books.channels.remove(&channel);
-        }
-        inbox
-    }
-
-    /// The inbox of an open channel.
-    pub fn get(&self, channel: ChannelId) -> Option<Arc<Inbox<T>>> {
-        self.lock().channels.get(&channel).map(|entry| entry.inbox.clone())
-    }
-
-    /// Puts data into a channel's inbox, as [`Inbox::put_data`] does. What comes on a channel that is not open is nobody's.
-    ///
-    /// # Errors
-    /// When it comes in too many pieces that cannot be put together.
-    pub fn put_data(&self, channel: ChannelId, extended: Option<u32>, data: &[u8]) -> Result<(), Flooded> {
-        self.get(channel).map_or(Ok(()), |inbox| inbox.put_data(extended, data))
-    }
-
-    /// Puts anything else into a channel's inbox, as [`Inbox::put`] does.
-    ///
-    /// # Errors
-    /// When too much of it is waiting.
-    pub fn put(&self, channel: ChannelId, said: T, bytes: usize) -> Result<(), Flooded> {
-        self.get(channel).map_or(Ok(()), |inbox| inbox.put(said, bytes))
-    }
-
-    /// The peer has closed a channel, and said this last.
-    pub fn close(&self, channel: ChannelId, last: T) {
-        let mut books = self.lock();
-        let Some(entry) = books.channels.get_mut(&channel) else { return };
-        entry.over = true;
-        entry.inbox.close(last);
-        if entry.claimed {
-            books.channels.remove(&channel);
-        }
-    }
-
-    /// Puts in that the connection has ended, as the last item of each channel that the peer has not closed. Returns whether
-    /// there was one.
-    pub fn lose(&self, last: T) -> bool {
-        let mut books = self.lock();
-        let mut interrupted = false;
-        for entry in books.channels.values_mut().filter(|entry| !entry.over) {
-            entry.over = true;
-            entry.inbox.close(last.clone());
-            interrupted = true;
-        }
-        books.channels.retain(|_, entry| !entry.claimed);
-        books.lost = Some(last);
-        interrupted
-    }
-
-    /// Forgets a channel that will not be.
-    pub fn remove(&self, channel: ChannelId) {
-        self.lock().channels.remove(&channel);
-    }
-
-    /// How many channels there are.
-    pub fn len(&self) -> usize {
-        self.lock().channels.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Books<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One side of a channel: what comes from it, and the way to send to it. `M` is the library's message to its connection.
-#[derive(Debug)]
-pub struct Side<M: From<(ChannelId, ChannelMsg)>, T> {
-    /// What comes from it.
-    pub inbox: Arc<Inbox<T>>,
-    /// The way to send to it what is not data.
-    pub write: ChannelWriteHalf<M>,
-    /// Whether it was told that no more data will come. It is held while data waits for the channel's window.
-    ended: tokio::sync::Mutex<bool>,
-}
-
-impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T> Side<M, T> {
-    /// A channel's side, with what was put in for it.
-    pub fn new(inbox: Arc<Inbox<T>>, write: ChannelWriteHalf<M>) -> Self {
-        Self { inbox, write, ended: tokio::sync::Mutex::default() }
-    }
-
-    /// The next thing that this side sent. Asking for it says that what came before was passed on, and grants this side
-    /// the window for more.
-    pub async fn next(&self) -> Item<T> {
-        if let Some(bytes) = self.inbox.to_grant() {
-            // A connection that is gone will say so itself.
-            let _ = self.write.grant_window(bytes).await;
-            self.inbox.granted(bytes);
-        }
-        self.inbox.next().await
-    }
-
-    /// Sends data as far as the channel's window lets it, unless this side has closed the channel or was told that no more
-    /// will come: then nobody wants it.
-    ///
-    /// # Errors
-    /// When its connection is gone.
-    pub async fn send(&self, extended: Option<u32>, data: Bytes) -> Result<(), russh::Error> {
-        let sent = async {
-            let ended = self.ended.lock().await;
-            match extended {
-                _ if *ended => Ok(()),
-                None => self.write.data_bytes(data).await,
-                Some(stream) => self.write.extended_data_bytes(stream, data).await,
-            }
-        };
-        tokio::select! {
-            biased;
-            sent = sent => sent,
-            () = self.inbox.closed() => Ok(()),
-        }
-    }
-
-    /// Says that no more data will come, once and behind all data.
-    ///
-    /// # Errors
-    /// When its connection is gone.
-    pub async fn eof(&self) -> Result<(), russh::Error> {
-        let mut ended = self.ended.lock().await;
-        if std::mem::replace(&mut *ended, true) {
-            return Ok(());
-        }
-        self.write.eof().await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
-    use russh::keys::ssh_key::encoding::Decode;
 
     use super::*;
 
     #[tokio::test]
-    async fn small_pieces_are_put_together_and_order_is_kept() {
+    async fn small_messages_are_merged_and_order_is_kept() {
         let inbox = Inbox::default();
-        inbox.put_data(None, b"a").unwrap();
-        inbox.put_data(None, b"b").unwrap();
-        inbox.put_data(Some(1), b"x").unwrap();
-        inbox.put((), 0).unwrap();
-        inbox.put_data(None, b"c").unwrap();
-        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"ab"[..]));
-        assert!(matches!(inbox.next().await, Item::Extended(1, data) if data == b"x"[..]));
-        assert!(matches!(inbox.next().await, Item::Said(())));
-        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"c"[..]));
+        inbox.push_data(None, b"a").unwrap();
+        inbox.push_data(None, b"b").unwrap();
+        inbox.push_data(Some(1), b"x").unwrap();
+        inbox.push_control((), 0).unwrap();
+        inbox.push_data(None, b"c").unwrap();
+        assert!(matches!(inbox.next().await, ChannelMessage::Data(data) if data == b"ab"[..]));
+        assert!(matches!(inbox.next().await, ChannelMessage::ExtendedData(1, data) if data == b"x"[..]));
+        assert!(matches!(inbox.next().await, ChannelMessage::Control(())));
+        assert!(matches!(inbox.next().await, ChannelMessage::Data(data) if data == b"c"[..]));
     }
 
     #[tokio::test]
-    async fn window_is_granted_for_what_was_taken_and_for_no_more() {
-        let (inbox, piece) = (Inbox::<()>::default(), vec![0; PIECE]);
-        inbox.put_data(None, &piece).unwrap();
+    async fn window_is_granted_for_consumed_data_only() {
+        let (inbox, piece) = (Inbox::<()>::default(), vec![0; MAX_MERGED]);
+        inbox.push_data(None, &piece).unwrap();
         inbox.next().await;
-        assert_eq!(inbox.to_grant(), None);
-        for _ in 1..GRANT / PIECE {
-            inbox.put_data(None, &piece).unwrap();
+        assert_eq!(inbox.window_to_grant(), None);
+        for _ in 1..GRANT_THRESHOLD / MAX_MERGED {
+            inbox.push_data(None, &piece).unwrap();
             inbox.next().await;
         }
-        inbox.put_data(None, &piece).unwrap();
-        assert_eq!(inbox.to_grant(), Some(u32::try_from(GRANT).unwrap()));
-        inbox.granted(u32::try_from(GRANT).unwrap());
-        assert_eq!(inbox.to_grant(), None);
+        inbox.push_data(None, &piece).unwrap();
+        assert_eq!(inbox.window_to_grant(), Some(u32::try_from(GRANT_THRESHOLD).unwrap()));
+        inbox.window_granted(u32::try_from(GRANT_THRESHOLD).unwrap());
+        assert_eq!(inbox.window_to_grant(), None);
     }
 
     #[test]
-    fn a_peer_that_floods_it_with_requests_is_found_out() {
+    fn too_many_requests_are_a_flood() {
         let inbox = Inbox::default();
-        let requests = (0..1000).take_while(|_| inbox.put((), 0).is_ok()).count();
-        assert_eq!(requests, MAX_REQUESTS);
+        let requests = (0..1000).take_while(|_| inbox.push_control((), 0).is_ok()).count();
+        assert_eq!(requests, MAX_CONTROLS);
     }
 
     #[tokio::test]
-    async fn what_is_put_back_comes_first_in_its_own_order() {
+    async fn messages_pushed_to_the_front_come_first_and_in_order() {
         let inbox = Inbox::default();
-        inbox.put_data(None, b"b").unwrap();
-        inbox.put_back(vec![Item::Said(()), Item::Data(Bytes::from_static(b"a"))]);
-        assert!(matches!(inbox.next().await, Item::Said(())));
-        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"a"[..]));
-        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"b"[..]));
+        inbox.push_data(None, b"b").unwrap();
+        inbox.push_front(vec![ChannelMessage::Control(()), ChannelMessage::Data(Bytes::from_static(b"a"))]);
+        assert!(matches!(inbox.next().await, ChannelMessage::Control(())));
+        assert!(matches!(inbox.next().await, ChannelMessage::Data(data) if data == b"a"[..]));
+        assert!(matches!(inbox.next().await, ChannelMessage::Data(data) if data == b"b"[..]));
         let queue = inbox.lock();
-        assert_eq!((queue.taken, queue.requests), (2, 0));
+        assert_eq!((queue.ungranted, queue.controls), (2, 0));
     }
 
     #[test]
-    fn a_peer_that_floods_it_with_bytes_in_requests_or_with_crumbs_is_found_out() {
+    fn too_many_request_bytes_or_tiny_messages_are_a_flood() {
         let inbox = Inbox::default();
-        assert!(inbox.put((), MAX_REQUEST_BYTES).is_ok());
-        assert_eq!(inbox.put((), 1), Err(Flooded));
+        assert!(inbox.push_control((), MAX_CONTROL_BYTES).is_ok());
+        assert_eq!(inbox.push_control((), 1), Err(FloodError));
         let inbox = Inbox::<()>::default();
-        assert!((0..MAX_ITEMS).all(|number| inbox.put_data(Some(u32::from(number % 2 == 0)), b"x").is_ok()));
-        assert_eq!(inbox.put_data(None, b"x"), Err(Flooded));
+        assert!((0..MAX_ENTRIES).all(|number| inbox.push_data(Some(u32::from(number % 2 == 0)), b"x").is_ok()));
+        assert_eq!(inbox.push_data(None, b"x"), Err(FloodError));
         let inbox = Inbox::<()>::default();
-        assert!((0..2 * MAX_ITEMS).all(|_| inbox.put_data(None, b"").is_ok()), "nothing costs nothing");
-    }
-
-    fn channel(number: u8) -> ChannelId {
-        ChannelId::decode(&mut &[0, 0, 0, number][..]).unwrap()
-    }
-
-    /// The loop of a connection may be ahead of whoever opens a channel.
-    #[tokio::test]
-    async fn what_ended_before_it_was_claimed_is_not_lost() {
-        let channel = channel(7);
-        let inboxes = Inboxes::default();
-        inboxes.expect(channel);
-        inboxes.get(channel).unwrap().put_data(None, b"all there was").unwrap();
-        inboxes.close(channel, "closed");
-        let inbox = inboxes.claim(channel);
-        assert!(matches!(inbox.next().await, Item::Data(data) if data == b"all there was"[..]));
-        assert!(matches!(inbox.next().await, Item::Said("closed")));
-        assert_eq!(inboxes.len(), 0);
+        assert!((0..2 * MAX_ENTRIES).all(|_| inbox.push_data(None, b"").is_ok()), "empty data takes no entry");
     }
 
     #[tokio::test]
-    async fn a_lost_connection_is_lost_also_for_those_who_come_late() {
-        let [early, expected, late] = [1, 2, 3].map(channel);
-        let inboxes = Inboxes::default();
-        let early = inboxes.claim(early);
-        inboxes.expect(expected);
-        assert!(inboxes.lose("lost"), "two channels were open");
-        for inbox in [early, inboxes.claim(expected), inboxes.claim(late)] {
-            assert!(matches!(inbox.next().await, Item::Said("lost")));
-            assert!(inbox.is_closed());
-        }
-        assert_eq!(inboxes.len(), 0);
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_is_woken() {
+    async fn a_waiting_reader_is_woken() {
         let inbox = Arc::new(Inbox::default());
         let waiter = tokio::spawn({
             let inbox = inbox.clone();
@@ -514,19 +308,20 @@ mod tests {
         });
         tokio::task::yield_now().await;
         inbox.close("closed");
-        assert!(matches!(waiter.await.unwrap(), Item::Said("closed")));
+        assert!(matches!(waiter.await.unwrap(), ChannelMessage::Control("closed")));
         inbox.closed().await;
     }
 
     proptest! {
-        /// What comes out is what went in, byte for byte and in order.
         #[test]
-        fn nothing_is_lost(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..50)) {
+        fn data_comes_out_byte_for_byte_and_in_order(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..50),
+        ) {
             let inbox = Inbox::<()>::default();
-            for piece in &pieces { inbox.put_data(None, piece).unwrap(); }
+            for piece in &pieces { inbox.push_data(None, piece).unwrap(); }
             let mut out = Vec::new();
-            while let Some(Item::Data(data)) = inbox.take() { out.extend_from_slice(&data); }
-            prop_assert_eq!(inbox.lock().taken, out.len());
+            while let Some(ChannelMessage::Data(data)) = inbox.take() { out.extend_from_slice(&data); }
+            prop_assert_eq!(inbox.lock().ungranted, out.len());
             prop_assert_eq!(out, pieces.concat());
         }
     }

@@ -1,50 +1,54 @@
-//! Local forwards (RFC 4254, section 7.2): a channel of the user, joined to a TCP connection that the target makes.
+//! Local forwards (`ssh -L`): `direct-tcpip` channels, for which the target connects to a destination (RFC 4254,
+//! section 7.2).
 
 use std::sync::Arc;
 
 use russh::ChannelOpenFailure;
 use russh::server::ChannelOpenHandle;
 
-use super::inbox::Inboxes;
+use super::inboxes::Inboxes;
+use super::notice::session_ended;
+use super::open_failure::connect_failed;
 use super::request::FromUser;
+use super::side::UserSide;
 use super::tunnel::Tunnel;
-use super::types::{ChannelContext, ChannelEnd, Destination, UserSide, connect_failed, over};
+use super::types::{ChannelContext, ChannelEnd, Destination};
 use crate::gateway::observe::{AuditLog, Traffic};
 use crate::gateway::target::TargetConnection;
 
-/// A forward that the user wants, and that is not open yet.
-pub struct Forward {
-    /// The user's side of it.
+/// A `direct-tcpip` channel that the user's client asked for and that is not confirmed yet.
+pub struct LocalForward {
+    /// The user's side.
     pub user: UserSide,
-    /// Where to.
+    /// The destination that the target connects to.
     pub destination: Destination,
-    /// The answer that the user's client waits for.
+    /// Confirms or refuses the channel.
     pub reply: ChannelOpenHandle,
-    /// Where its inbox is among.
+    /// The inboxes of the user's connection.
     pub inboxes: Arc<Inboxes<FromUser>>,
 }
 
-impl Forward {
-    /// Answers that there will be no such channel.
+impl LocalForward {
+    /// Refuses the channel with SSH_MSG_CHANNEL_OPEN_FAILURE.
     pub async fn refuse(self, failure: ChannelOpenFailure) {
         self.inboxes.remove(self.user.write.id());
         self.reply.reject(failure).await;
     }
 }
 
-/// Has the target connect to the destination, and joins the two sides until one of them closes the channel or the
-/// session ends.
+/// Opens the target's channel, answers the user's client, and relays both sides until either closes or the session
+/// ends.
 pub async fn join(
-    forward: Forward,
+    forward: LocalForward,
     mut connection: TargetConnection,
     audit: Arc<AuditLog>,
     context: ChannelContext,
 ) -> ChannelEnd {
-    let ChannelContext { activity, pause_detector, mut announcements, cleanup_tasks } = context;
+    let ChannelContext { activity, pause_detector, mut notices, cleanup_tasks } = context;
     let Destination { host, port, .. } = forward.destination.clone();
-    let tell = |bytes, result: &str| audit.tunnel("local_forward", &host, u32::from(port), bytes, result);
+    let write_audit = |bytes, result: &str| audit.tunnel("local_forward", &host, u32::from(port), bytes, result);
     let open = async {
-        // What a process was asked that was frozen may be done in a session that has ended.
+        // After a pause of this process, the session may have been declared lost. It must not act for the user then.
         pause_detector.confirmed().await;
         connection.open_forward(&forward.destination).await
     };
@@ -53,18 +57,18 @@ pub async fn join(
             russh::Error::ChannelOpenFailure(failure) => (ChannelEnd::NotOpened, failure),
             _ => (ChannelEnd::TargetLost, connect_failed("bastion: the target closed the connection")),
         }),
-        text = over(&mut announcements) => {
+        text = session_ended(&mut notices) => {
             Err((ChannelEnd::Interrupted, connect_failed(text.as_deref().unwrap_or("bastion: session ended"))))
         }
     };
     match opened {
         Ok(target) => {
-            tell(None, "opened");
-            let Forward { user, reply, .. } = forward;
+            write_audit(None, "opened");
+            let LocalForward { user, reply, .. } = forward;
             reply.accept().await;
             let tunnel = Tunnel { user, target, activity, traffic: Traffic::default(), pause_detector };
-            let end = tunnel.run(&mut announcements).await;
-            tell(Some(tunnel.traffic.bytes()), "closed");
+            let end = tunnel.run(&mut notices).await;
+            write_audit(Some(tunnel.traffic.bytes()), "closed");
             cleanup_tasks.spawn(async move {
                 tunnel.linger().await;
                 connection.disconnect().await;
@@ -72,7 +76,7 @@ pub async fn join(
             end
         }
         Err((end, failure)) => {
-            tell(None, &format!("not opened: {}", failure.description()));
+            write_audit(None, &format!("not opened: {}", failure.description()));
             forward.refuse(failure).await;
             cleanup_tasks.spawn(connection.disconnect());
             end

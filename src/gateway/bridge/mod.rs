@@ -1,21 +1,29 @@
-//! Joins channels of the user to channels of the target, with back-pressure per channel.
+//! Relays messages between the channels of a user and the channels of a target.
 
 pub mod channel;
+mod channel_open;
 mod inbox;
+mod inboxes;
+mod incoming;
 pub mod local_forward;
+mod notice;
+mod open_failure;
 pub mod remote_forward;
 mod request;
+mod side;
 mod tunnel;
 mod types;
 pub mod user_channel;
 
-pub use channel::Opened;
-pub use inbox::{Inbox, Inboxes, Item, WINDOW};
-pub use local_forward::Forward;
-pub use remote_forward::{LISTEN_TIMEOUT, Listening, UserConnection, listened_at};
-pub use request::{FromTarget, FromUser, PtyRequest, Request, Size};
-pub use types::{
-    Announcement, BREAK, ChannelContext, ChannelEnd, Destination, END_OF_WRITE, Incoming, MAX_INCOMING, NOT_RUN,
-    Purpose, TargetSide, connect_failed, prohibited, resource_shortage, with_reason,
-};
+pub use channel_open::ChannelOpen;
+pub use inbox::{ChannelMessage, Inbox, WINDOW};
+pub use inboxes::Inboxes;
+pub use incoming::{ChannelType, IncomingChannel, MAX_INCOMING};
+pub use local_forward::LocalForward;
+pub use notice::SessionNotice;
+pub use open_failure::{connect_failed, prohibited, resource_shortage, with_reason};
+pub use remote_forward::{ForwardRequest, LISTEN_TIMEOUT, UserConnection, bind_address_text};
+pub use request::{BREAK, END_OF_WRITE, FromTarget, FromUser, PtyRequest, Request, Size};
+pub use side::TargetSide;
+pub use types::{ChannelContext, ChannelEnd, Destination, EXIT_STATUS_NOT_RUN};
 pub use user_channel::{SshChannel, ToUser, UserChannel, UserEnd};

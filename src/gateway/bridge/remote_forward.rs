@@ -1,5 +1,4 @@
-//! Channels that begin on the target: connections to a port that the user had it listen on (RFC 4254, section 7.1), and
-//! programs there that ask the user's agent.
+//! Remote forwards (`ssh -R`) and agent forwarding: channels that the target opens (RFC 4254, section 7).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,61 +9,69 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::inbox::Inboxes;
+use super::inboxes::Inboxes;
+use super::incoming::{ChannelType, IncomingChannel};
+use super::notice::session_ended;
+use super::open_failure::connect_failed;
 use super::request::FromUser;
+use super::side::UserSide;
 use super::tunnel::Tunnel;
-use super::types::{ChannelContext, ChannelEnd, Incoming, Purpose, UserSide, connect_failed, over};
+use super::types::{ChannelContext, ChannelEnd};
 use crate::gateway::observe::{AuditLog, Traffic};
 use crate::gateway::target::TargetConnection;
 
-/// How long the user's client may take to open a channel.
+/// How long the user's client may take to confirm or refuse a channel.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the target may take to begin or stop listening, from the connecting on.
+/// How long the target may take to answer a forward request. A client waits as long, including the dial of the target.
 pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many ports a target may listen on for one user's client.
+/// The maximum number of ports that a target listens on for one client.
 const MAX_PORTS: usize = 256;
 
-/// What the user's client asks for the ports of the target.
+/// A global request of the user's client about a port of the target (RFC 4254, section 7.1).
 #[derive(Debug)]
-pub enum Listening {
-    /// `tcpip-forward`: listen. The answer is the port, or none where the target refuses.
-    Begin {
-        /// The address to listen on, as the target understands it.
+pub enum ForwardRequest {
+    /// `tcpip-forward`: listen on a port.
+    Listen {
+        /// The address to bind, which the target interprets.
         address: String,
-        /// The port; zero for one of the target's choice.
+        /// The port to bind; zero lets the target choose one.
         port: u32,
-        /// Takes the answer.
+        /// Takes the bound port; `None` when the target refused.
         answer: oneshot::Sender<Option<u32>>,
     },
-    /// `cancel-tcpip-forward`: stop listening.
-    Stop {
-        /// The address that was asked for.
+    /// `cancel-tcpip-forward`: stop listening on a port.
+    Cancel {
+        /// The address of the `tcpip-forward` request.
         address: String,
-        /// The port that was given.
+        /// The bound port.
         port: u32,
-        /// Takes the answer: whether the target did.
+        /// Takes the port; `None` when the target refused.
         answer: oneshot::Sender<Option<u32>>,
     },
 }
 
-/// The user's connection, for the opening of channels to it.
+/// The user's connection, on which the gateway opens channels.
 #[derive(Clone)]
 pub struct UserConnection {
-    /// The way to send to it.
+    /// Sends to the user's client.
     pub handle: Handle,
-    /// What comes from it.
+    /// The inboxes of the connection's channels.
     pub inboxes: Arc<Inboxes<FromUser>>,
 }
 
 impl UserConnection {
-    /// Opens a channel to the user's client. One that it confirms too late is closed among the `cleanup_tasks`.
-    async fn open(self, purpose: Purpose, cleanup_tasks: &TaskTracker) -> Result<UserSide, ChannelOpenFailure> {
+    /// Opens a channel to the user's client. A channel that the client confirms after the timeout is closed again.
+    async fn open(
+        self,
+        channel_type: ChannelType,
+        cleanup_tasks: &TaskTracker,
+    ) -> Result<UserSide, ChannelOpenFailure> {
         let handle = self.handle.clone();
         let mut opening = Box::pin(async move {
-            match purpose {
-                Purpose::Agent => handle.channel_open_agent().await,
-                Purpose::Forward { address, port, originator, originator_port } => {
+            match channel_type {
+                ChannelType::Agent => handle.channel_open_agent().await,
+                ChannelType::ForwardedTcpip { address, port, originator, originator_port } => {
                     handle.channel_open_forwarded_tcpip(address, port, originator, originator_port).await
                 }
             }
@@ -84,131 +91,136 @@ impl UserConnection {
         }
     }
 
-    /// The user's side of a channel. The reading half is dropped: with it, the connection's loop would wait for whoever
-    /// reads.
+    /// Returns the user's side of a channel.
+    ///
+    /// Drops russh's reading half. Its bounded queue would make the connection's read loop wait for this channel's
+    /// reader.
     pub fn side(&self, channel: Channel<russh::server::Msg>) -> UserSide {
         let (_, write) = channel.split();
         UserSide::new(self.inboxes.claim(write.id()), write)
     }
 }
 
-/// Has the target listen and stop listening, as the user's client asks, until the session ends or the target is lost.
+/// Passes a client's forward requests to the target, one after another, until the session ends or the target is lost.
 pub async fn listen(
-    mut asked: mpsc::Receiver<Listening>,
+    mut requests: mpsc::Receiver<ForwardRequest>,
     connection: TargetConnection,
     audit: Arc<AuditLog>,
     context: ChannelContext,
 ) -> ChannelEnd {
-    let ChannelContext { mut announcements, cleanup_tasks, .. } = context;
-    let mut listener = Listener { connection, audit, ports: Vec::new() };
-    let end = listener.connection.end();
+    let ChannelContext { mut notices, cleanup_tasks, .. } = context;
+    let mut forwards = RemoteForwards { connection, audit, ports: Vec::new() };
+    let end = forwards.connection.end();
     let end = tokio::select! {
         () = async {
-            while let Some(wish) = asked.recv().await {
-                listener.heed(wish).await;
+            while let Some(request) = requests.recv().await {
+                forwards.handle(request).await;
             }
             std::future::pending::<()>().await;
         } => ChannelEnd::NotOpened,
         () = end.announced() => ChannelEnd::TargetLost,
-        _ = over(&mut announcements) => ChannelEnd::NotOpened,
+        _ = session_ended(&mut notices) => ChannelEnd::NotOpened,
     };
-    for (address, port) in &listener.ports {
-        listener.tell(address, *port, "ended");
+    for (address, port) in &forwards.ports {
+        forwards.write_audit(address, *port, "ended");
     }
-    cleanup_tasks.spawn(listener.connection.disconnect());
+    cleanup_tasks.spawn(forwards.connection.disconnect());
     end
 }
 
-/// An address to listen on, in words: the protocol leaves it empty for all that there are.
-pub fn listened_at(address: &str) -> &str {
+/// Returns a bind address for people to read: `*` for the empty address, which means all addresses (RFC 4254, section
+/// 7.1).
+pub fn bind_address_text(address: &str) -> &str {
     if address.is_empty() { "*" } else { address }
 }
 
-/// The ports that a target listens on for the user.
-struct Listener {
+/// The ports that a target listens on for one client.
+struct RemoteForwards {
     connection: TargetConnection,
     audit: Arc<AuditLog>,
     ports: Vec<(String, u32)>,
 }
 
-impl Listener {
-    async fn heed(&mut self, wish: Listening) {
-        match wish {
-            // The client was told no when it had waited long enough.
-            Listening::Begin { answer, .. } if answer.is_closed() => {}
-            Listening::Begin { address, port, answer } => self.begin(address, port, answer).await,
-            Listening::Stop { address, port, answer } => {
-                let stopped = self.stop(&address, port).await;
-                let _ = answer.send(stopped.then_some(port));
+impl RemoteForwards {
+    async fn handle(&mut self, request: ForwardRequest) {
+        match request {
+            // The request timed out while it was queued, and the client already has its failure.
+            ForwardRequest::Listen { answer, .. } if answer.is_closed() => {}
+            ForwardRequest::Listen { address, port, answer } => self.listen(address, port, answer).await,
+            ForwardRequest::Cancel { address, port, answer } => {
+                let cancelled = self.cancel(&address, port).await;
+                let _ = answer.send(cancelled.then_some(port));
             }
         }
     }
 
-    async fn begin(&mut self, address: String, port: u32, answer: oneshot::Sender<Option<u32>>) {
+    async fn listen(&mut self, address: String, port: u32, answer: oneshot::Sender<Option<u32>>) {
         if self.ports.len() >= MAX_PORTS {
-            self.tell(&address, port, "not begun: too many ports");
+            self.write_audit(&address, port, "not begun: too many ports");
             return;
         }
-        let given = timeout(LISTEN_TIMEOUT, self.connection.listen(&address, port)).await.ok().flatten();
-        let Some(given) = given else {
-            self.tell(&address, port, "not begun: the target refused");
+        let bound = timeout(LISTEN_TIMEOUT, self.connection.listen(&address, port)).await.ok().flatten();
+        let Some(bound) = bound else {
+            self.write_audit(&address, port, "not begun: the target refused");
             let _ = answer.send(None);
             return;
         };
-        self.tell(&address, given, "begun");
-        self.ports.push((address.clone(), given));
-        if answer.send(Some(given)).is_err() {
-            self.stop(&address, given).await;
+        self.write_audit(&address, bound, "begun");
+        self.ports.push((address.clone(), bound));
+        // The request timed out meanwhile, and the client does not know of the port.
+        if answer.send(Some(bound)).is_err() {
+            self.cancel(&address, bound).await;
         }
     }
 
-    async fn stop(&mut self, address: &str, port: u32) -> bool {
-        let stopped = timeout(LISTEN_TIMEOUT, self.connection.stop_listening(address, port)).await == Ok(true);
+    async fn cancel(&mut self, address: &str, port: u32) -> bool {
+        let cancelled = timeout(LISTEN_TIMEOUT, self.connection.stop_listening(address, port)).await == Ok(true);
         let listening = self.ports.iter().position(|it| it.0 == address && it.1 == port);
-        if let Some(at) = listening.filter(|_| stopped) {
+        if let Some(at) = listening.filter(|_| cancelled) {
             self.ports.swap_remove(at);
-            self.tell(address, port, "ended");
+            self.write_audit(address, port, "ended");
         }
-        stopped
+        cancelled
     }
 
-    fn tell(&self, address: &str, port: u32, result: &str) {
-        self.audit.tunnel("remote_listen", listened_at(address), port, None, result);
+    fn write_audit(&self, address: &str, port: u32, result: &str) {
+        self.audit.tunnel("remote_listen", bind_address_text(address), port, None, result);
     }
 }
 
-/// Opens the channel to the user's client too, and joins the two sides.
+/// Opens the channel to the user's client, answers the target, and relays both sides until either closes or the session
+/// ends.
 pub async fn join(
-    incoming: Incoming,
+    incoming: IncomingChannel,
     user: UserConnection,
     audit: Arc<AuditLog>,
     context: ChannelContext,
 ) -> ChannelEnd {
-    let ChannelContext { activity, pause_detector, mut announcements, cleanup_tasks } = context;
-    let purpose = incoming.purpose.clone();
-    let tell = |bytes, result: &str| purpose.tell(&audit, bytes, result);
+    let ChannelContext { activity, pause_detector, mut notices, cleanup_tasks } = context;
+    let channel_type = incoming.channel_type.clone();
+    let write_audit = |bytes, result: &str| channel_type.write_audit(&audit, bytes, result);
     let opened = tokio::select! {
-        opened = user.open(purpose.clone(), &cleanup_tasks) => opened,
-        text = over(&mut announcements) => {
+        opened = user.open(channel_type.clone(), &cleanup_tasks) => opened,
+        text = session_ended(&mut notices) => {
             Err(connect_failed(text.as_deref().unwrap_or("bastion: session ended")))
         }
     };
     match opened {
         Ok(user) => {
-            tell(None, "opened");
-            let Incoming { target, reply, .. } = incoming;
+            write_audit(None, "opened");
+            let IncomingChannel { target, reply, .. } = incoming;
             reply.accept().await;
             let tunnel = Tunnel { user, target, activity, traffic: Traffic::default(), pause_detector };
-            let end = match (tunnel.run(&mut announcements).await, &purpose) {
-                (ChannelEnd::TargetLost, _) | (ChannelEnd::Interrupted, Purpose::Agent) => ChannelEnd::Dependent,
+            let end = match (tunnel.run(&mut notices).await, &channel_type) {
+                (ChannelEnd::TargetLost, _) | (ChannelEnd::Interrupted, ChannelType::Agent) => ChannelEnd::Dependent,
                 (end, _) => end,
             };
-            tell(Some(tunnel.traffic.bytes()), "closed");
+            write_audit(Some(tunnel.traffic.bytes()), "closed");
             cleanup_tasks.spawn(tunnel.linger());
             end
         }
         Err(failure) => {
-            tell(None, &format!("not opened: {}", failure.description()));
+            write_audit(None, &format!("not opened: {}", failure.description()));
             incoming.refuse(failure).await;
             ChannelEnd::NotOpened
         }

@@ -1,51 +1,57 @@
-//! What each side of a session channel says besides data (RFC 4254, section 6).
+//! The messages of a session channel other than data (RFC 4254, sections 5.3 to 6.10).
 
 use bytes::Bytes;
 use russh::{Pty, Sig};
 
-/// What the user's side says.
+/// OpenSSH's channel request by which a side says that it reads no more data. The channel stays open otherwise.
+pub const END_OF_WRITE: &str = "eow@openssh.com";
+/// The channel request for a serial break (RFC 4335).
+pub const BREAK: &str = "break";
+
+/// A control message of the user's side.
 #[derive(Clone, Debug)]
 pub enum FromUser {
-    /// A channel request.
+    /// A channel request that the target may see.
     Request(Request),
-    /// A request that the target's `allow` refuses; the user is told so, and the channel is closed.
+    /// A channel request that the target's `spec.allow` refuses. The text is the notice to the user; the channel is
+    /// closed.
     Refused(&'static str),
-    /// No more bytes will come.
+    /// SSH_MSG_CHANNEL_EOF: the user's side sends no more data.
     Eof,
-    /// The user's side closed the channel.
+    /// SSH_MSG_CHANNEL_CLOSE.
     Close,
 }
 
-/// What the target's side says.
+/// A control message of the target's side.
 #[derive(Clone, Debug)]
 pub enum FromTarget {
-    /// The last request with an answer outstanding succeeded.
+    /// SSH_MSG_CHANNEL_SUCCESS: the oldest pending request succeeded.
     Success,
-    /// It failed.
+    /// SSH_MSG_CHANNEL_FAILURE: the oldest pending request failed.
     Failure,
     /// `exit-status`
     ExitStatus(u32),
     /// `exit-signal`
     ExitSignal {
-        /// The signal.
+        /// The signal's name.
         signal: Sig,
-        /// Whether there is a core file.
+        /// Whether the command dumped core.
         core_dumped: bool,
-        /// What the target says of it.
+        /// The target's error message.
         message: String,
-        /// The language of that.
+        /// The language tag of the message.
         language: String,
     },
-    /// No more bytes will come.
+    /// SSH_MSG_CHANNEL_EOF: the target's side sends no more data.
     Eof,
-    /// The target's side closed the channel.
+    /// SSH_MSG_CHANNEL_CLOSE.
     Close,
-    /// The connection to the target has ended.
+    /// The connection to the target ended without SSH_MSG_CHANNEL_CLOSE.
     Lost,
 }
 
 impl FromUser {
-    /// What it takes to keep it, in bytes, beyond what all take.
+    /// Returns the message's variable length in bytes, which counts against the inbox's limit.
     pub fn size(&self) -> usize {
         let Self::Request(request) = self else { return 0 };
         match request {
@@ -64,7 +70,7 @@ impl FromUser {
 }
 
 impl FromTarget {
-    /// What it takes to keep it, in bytes, beyond what all take.
+    /// Returns the message's variable length in bytes, which counts against the inbox's limit.
     pub fn size(&self) -> usize {
         match self {
             Self::ExitSignal { message, language, .. } => message.len() + language.len(),
@@ -73,7 +79,7 @@ impl FromTarget {
     }
 }
 
-/// A channel request that is passed to the target.
+/// A channel request of the user.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// `pty-req`
@@ -82,7 +88,7 @@ pub enum Request {
     Env {
         /// The variable's name.
         name: String,
-        /// Its value.
+        /// The variable's value.
         value: String,
     },
     /// `shell`
@@ -97,32 +103,32 @@ pub enum Request {
     Signal(Sig),
     /// `auth-agent-req@openssh.com`
     AgentForward,
-    /// `break` (RFC 4335), with its length as it came.
+    /// `break` (RFC 4335), with the encoded break length in milliseconds.
     Break(Bytes),
-    /// Something that the user is told before anything else; the channel goes on.
+    /// A notice from the gateway to the user, in order with the requests. The target does not see it.
     Notice(&'static str),
 }
 
-/// A request for a terminal.
+/// The parameters of `pty-req`.
 #[derive(Clone, Debug)]
 pub struct PtyRequest {
     /// The value of TERM.
     pub term: String,
-    /// Its size.
+    /// The terminal's size.
     pub size: Size,
-    /// Its modes.
+    /// The encoded terminal modes.
     pub modes: Vec<(Pty, u32)>,
 }
 
 /// The size of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Width in characters.
+    /// The width in characters.
     pub columns: u32,
-    /// Height in rows.
+    /// The height in rows.
     pub rows: u32,
-    /// Width in pixels.
+    /// The width in pixels.
     pub width: u32,
-    /// Height in pixels.
+    /// The height in pixels.
     pub height: u32,
 }

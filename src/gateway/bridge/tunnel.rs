@@ -1,5 +1,8 @@
-//! A byte stream through the bastion: a channel of the user joined to one of the target, neither of which has requests.
-//! Forwards of ports, in either direction, and of the user's agent are such streams.
+//! Relays a byte stream between a channel of the user and a channel of the target, which carry data, EOF and CLOSE
+//! only.
+//!
+//! Local forwards, remote forwards and agent forwarding use it. Either side may close the channel (RFC 4254, section
+//! 5.3).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,112 +10,118 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::inbox::Item;
+use super::inbox::ChannelMessage;
+use super::notice::{SessionNotice, session_ended};
 use super::request::{FromTarget, FromUser};
-use super::types::{Announcement, ChannelEnd, LAST_WORDS, TargetSide, UserSide, over};
+use super::side::{TargetSide, UserSide};
+use super::types::{ChannelEnd, USER_CLOSE_TIMEOUT};
 use crate::gateway::instance::PauseDetector;
 use crate::gateway::observe::Traffic;
 use crate::gateway::session::Activity;
 
-/// How long the target may take to pass on what the user sent before closing.
-const LINGER: Duration = Duration::from_secs(5);
+/// How long the gateway waits for the target's CLOSE, so that the target can first process all data.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The two sides of a stream.
+/// The two sides of a byte stream.
 pub struct Tunnel {
-    /// The user's.
+    /// The user's side.
     pub user: UserSide,
-    /// The target's.
+    /// The target's side.
     pub target: TargetSide,
-    /// Counts what passes.
+    /// Counts the session's bytes.
     pub activity: Arc<Activity>,
-    /// The same, of this stream alone.
+    /// Counts the bytes of this channel.
     pub traffic: Traffic,
-    /// Says whether anything may pass.
+    /// Holds back the user's data after a pause of the process.
     pub pause_detector: Arc<PauseDetector>,
 }
 
 impl Tunnel {
-    /// Passes everything on until one side has closed, the target is lost or the session ends.
-    pub async fn run(&self, announcements: &mut watch::Receiver<Announcement>) -> ChannelEnd {
-        let to_target = self.to_target();
+    /// Relays both directions until one side has closed, the target is lost or the session ends. Then closes the user's
+    /// side.
+    pub async fn run(&self, notices: &mut watch::Receiver<SessionNotice>) -> ChannelEnd {
+        let to_target = self.relay_to_target();
         tokio::pin!(to_target);
         let end = tokio::select! {
             biased;
-            end = self.to_user() => end,
+            end = self.relay_to_user() => end,
             () = &mut to_target => ChannelEnd::TunnelClosed,
-            _ = over(announcements) => if self.user.inbox.is_closed() {
-                // The user closed it and left; what was sent before is still to be passed on.
-                let _ = timeout(LAST_WORDS, to_target).await;
+            _ = session_ended(notices) => if self.user.inbox.is_closed() {
+                // The user sent CLOSE and disconnected. The data before the CLOSE still has to reach the target.
+                let _ = timeout(USER_CLOSE_TIMEOUT, to_target).await;
                 ChannelEnd::TunnelClosed
             } else {
                 ChannelEnd::Interrupted
             },
         };
-        // A client that does not read, or is gone, need not know.
-        let _ = timeout(LAST_WORDS, self.user.write.close()).await;
+        // The client may be gone, or may not read.
+        let _ = timeout(USER_CLOSE_TIMEOUT, self.user.write.close()).await;
         end
     }
 
-    /// Closes the target's side, and waits up to [`LINGER`] until the target has closed it too: until then it may still pass
-    /// on what the user sent. Discards what the target sends meanwhile.
+    /// Sends CLOSE to the target, and waits up to 5 s for the target's CLOSE.
+    ///
+    /// A disconnect before that could discard data that the target has not passed on yet. Data of the target is
+    /// discarded.
     pub async fn linger(self) {
         let closed = async {
             let _ = self.target.write.close().await;
             loop {
                 tokio::select! {
                     biased;
-                    // `run` may have taken out the target's CLOSE already, so this does not wait for that item.
+                    // `run` may have taken out the target's CLOSE, so waiting for that message alone could hang.
                     () = self.target.inbox.closed() => return,
                     _ = self.target.next() => {}
                 }
             }
         };
-        let _ = timeout(LINGER, closed).await;
+        let _ = timeout(LINGER_TIMEOUT, closed).await;
     }
 
-    /// Passes on what the user sends, until the user closes the channel.
-    async fn to_target(&self) {
+    /// Relays the user's data and EOF until the user closes the channel.
+    async fn relay_to_target(&self) {
         let target = &self.target;
         loop {
-            let item = self.user.next().await;
-            // What was sent into a process that was frozen may be sent into a session that has ended.
+            let message = self.user.next().await;
+            // After a pause of this process, the session may have been declared lost. It must not pass on data then.
             self.pause_detector.confirmed().await;
-            let sent = match item {
-                Item::Data(data) => {
+            let sent = match message {
+                ChannelMessage::Data(data) => {
                     self.activity.sent_to_target(data.len());
                     self.traffic.sent_to_target(data.len());
                     target.send(None, data).await
                 }
-                Item::Said(FromUser::Eof) => target.eof().await,
-                Item::Said(FromUser::Close) => return,
-                // A stream has none.
-                Item::Extended(..) | Item::Said(FromUser::Request(_) | FromUser::Refused(_)) => Ok(()),
+                ChannelMessage::Control(FromUser::Eof) => target.eof().await,
+                ChannelMessage::Control(FromUser::Close) => return,
+                // These messages have no meaning on such a channel.
+                ChannelMessage::ExtendedData(..)
+                | ChannelMessage::Control(FromUser::Request(_) | FromUser::Refused(_)) => Ok(()),
             };
             if sent.is_err() {
-                // The connection to the target is gone; the other direction finds out how.
+                // The connection to the target is gone. The other direction receives `FromTarget::Lost`.
                 return std::future::pending().await;
             }
         }
     }
 
-    /// Passes on what the target sends, until the target closes the channel.
-    async fn to_user(&self) -> ChannelEnd {
+    /// Relays the target's data and EOF until the target closes the channel or its connection is lost.
+    async fn relay_to_user(&self) -> ChannelEnd {
         let user = &self.user;
         loop {
             let sent = match self.target.next().await {
-                Item::Data(data) => {
+                ChannelMessage::Data(data) => {
                     self.activity.sent_to_user(data.len());
                     self.traffic.sent_to_user(data.len());
                     user.send(None, data).await
                 }
-                Item::Said(FromTarget::Eof) => user.eof().await,
-                Item::Said(FromTarget::Close) => return ChannelEnd::TunnelClosed,
-                Item::Said(FromTarget::Lost) => return ChannelEnd::TargetLost,
-                // A stream has no others.
-                Item::Extended(..) | Item::Said(_) => Ok(()),
+                ChannelMessage::Control(FromTarget::Eof) => user.eof().await,
+                ChannelMessage::Control(FromTarget::Close) => return ChannelEnd::TunnelClosed,
+                ChannelMessage::Control(FromTarget::Lost) => return ChannelEnd::TargetLost,
+                // These messages have no meaning on such a channel.
+                ChannelMessage::ExtendedData(..) | ChannelMessage::Control(_) => Ok(()),
             };
             if sent.is_err() {
-                // The user's connection is gone; the session hears of it.
+                // The user's connection is gone. The session observes that, and ends.
                 return std::future::pending().await;
             }
         }

@@ -1,5 +1,5 @@
-//! The user's side of a session channel: on an SSH client's connection, or with its other end in this process, as the web
-//! terminal's.
+//! The user's side of a `session` channel: on the connection of an SSH client, or inside this process for the web
+//! terminal.
 
 use std::sync::Arc;
 
@@ -8,153 +8,156 @@ use russh::Sig;
 use russh::server::Handle;
 use tokio::sync::{mpsc, watch};
 
-use super::inbox::{Inbox, Item};
-use super::request::FromUser;
-use super::types::{END_OF_WRITE, UserSide};
+use super::inbox::{ChannelMessage, Inbox};
+use super::request::{END_OF_WRITE, FromUser};
+use super::side::UserSide;
 use crate::text::printable;
 
+/// SSH_EXTENDED_DATA_STDERR (RFC 4254, section 5.2).
 const STDERR: u32 = 1;
-/// How many pieces may wait for an end in this process; each is as long as a packet of SSH.
-const PIECES: usize = 4;
+/// The maximum number of messages that wait for an in-process user. Each is at most as long as an SSH packet.
+const TO_USER_CAPACITY: usize = 4;
 
-/// The user's side of a session channel.
+/// The user's side of a `session` channel.
 pub enum UserChannel {
     /// A channel of an SSH client.
     Ssh(SshChannel),
-    /// One whose user's end is in this process.
-    Inner(InnerChannel),
+    /// A channel whose user is in this process.
+    InProcess(InProcessChannel),
 }
 
 /// A channel of an SSH client.
 pub struct SshChannel {
-    /// What comes and goes.
+    /// Receives from and sends to the client.
     pub side: UserSide,
-    /// For the one message that the side has no method for.
+    /// The connection, for `exit-signal`, which the side cannot send.
     pub handle: Handle,
 }
 
-/// A channel whose user's end is in this process.
-pub struct InnerChannel {
+/// The gateway's end of a channel whose user is in this process.
+pub struct InProcessChannel {
     inbox: Arc<Inbox<FromUser>>,
     granted: watch::Sender<u64>,
     to_user: mpsc::Sender<ToUser>,
 }
 
-/// What comes to an end in this process.
+/// A message to an in-process user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToUser {
-    /// Bytes of the target's.
+    /// Output of the target.
     Data(Bytes),
-    /// A line of the bastion's own.
+    /// A notice of the gateway, without a line break.
     Notice(String),
 }
 
 /// The user's end of a channel in this process.
 pub struct UserEnd {
-    /// Takes what the user sends. Of data, no more may wait in it than [`super::inbox::WINDOW`].
+    /// Takes the user's messages. At most [`WINDOW`](super::WINDOW) bytes of data may wait in it.
     pub inbox: Arc<Inbox<FromUser>>,
-    /// How many bytes were taken out of it in all, so that as many more may be put in.
+    /// The total number of bytes granted beyond the initial window.
     pub granted: watch::Receiver<u64>,
-    /// What comes from the target, to the end of the channel.
+    /// Receives the target's output and the gateway's notices until the channel is closed.
     pub from_target: mpsc::Receiver<ToUser>,
 }
 
-/// A channel with both of its ends in this process.
-pub fn inner() -> (UserChannel, UserEnd) {
+/// Returns both ends of a channel whose user is in this process.
+pub fn in_process() -> (UserChannel, UserEnd) {
     let inbox = Arc::<Inbox<FromUser>>::default();
-    let (to_user, from_target) = mpsc::channel(PIECES);
+    let (to_user, from_target) = mpsc::channel(TO_USER_CAPACITY);
     let (sender, granted) = watch::channel(0);
-    let channel = InnerChannel { inbox: inbox.clone(), granted: sender, to_user };
-    (UserChannel::Inner(channel), UserEnd { inbox, granted, from_target })
+    let channel = InProcessChannel { inbox: inbox.clone(), granted: sender, to_user };
+    (UserChannel::InProcess(channel), UserEnd { inbox, granted, from_target })
 }
 
 impl UserEnd {
-    /// Asks for something on a new channel, which has room for it.
-    pub fn ask(&self, asked: impl IntoIterator<Item = FromUser>) {
-        for asked in asked {
-            let bytes = asked.size();
-            let _ = self.inbox.put(asked, bytes);
+    /// Sends the first requests of a new channel, which always has room for them.
+    pub fn send_requests(&self, requests: impl IntoIterator<Item = FromUser>) {
+        for request in requests {
+            let bytes = request.size();
+            let _ = self.inbox.push_control(request, bytes);
         }
     }
 }
 
 impl UserChannel {
-    /// What comes from the user.
+    /// Returns the inbox of the user's messages.
     pub fn inbox(&self) -> &Inbox<FromUser> {
         match self {
             Self::Ssh(channel) => &channel.side.inbox,
-            Self::Inner(channel) => &channel.inbox,
+            Self::InProcess(channel) => &channel.inbox,
         }
     }
 
-    /// The next thing that the user sent. Asking for it says that what came before was passed on, and grants the user the
-    /// window for more.
-    pub async fn next(&self) -> Item<FromUser> {
+    /// Waits for the user's next message.
+    ///
+    /// The caller has sent on all earlier messages, so the user first gets window for their data.
+    pub async fn next(&self) -> ChannelMessage<FromUser> {
         match self {
             Self::Ssh(channel) => channel.side.next().await,
-            Self::Inner(InnerChannel { inbox, granted, .. }) => {
-                if let Some(bytes) = inbox.to_grant() {
+            Self::InProcess(InProcessChannel { inbox, granted, .. }) => {
+                if let Some(bytes) = inbox.window_to_grant() {
                     granted.send_modify(|granted| *granted += u64::from(bytes));
-                    inbox.granted(bytes);
+                    inbox.window_granted(bytes);
                 }
                 inbox.next().await
             }
         }
     }
 
-    /// Sends data as far as the user takes it, unless the user has closed the channel: then nobody wants it.
+    /// Sends data, and waits until the user has taken it or granted window for it. Discards it if the user has closed
+    /// the channel.
     ///
     /// # Errors
     /// When the user's connection is gone.
     pub async fn send(&self, extended: Option<u32>, data: Bytes) -> Result<(), russh::Error> {
         match self {
             Self::Ssh(channel) => channel.side.send(extended, data).await,
-            Self::Inner(channel) => {
-                channel.give(ToUser::Data(data)).await;
+            Self::InProcess(channel) => {
+                channel.send(ToUser::Data(data)).await;
                 Ok(())
             }
         }
     }
 
-    /// Has the user read a line of the bastion's own, which begins with `begin` where it is among others. The text may be
-    /// untrusted, so it is made printable first.
+    /// Sends a line of the gateway's own: `prefix`, then the text, made printable. An SSH client gets it on standard
+    /// error.
     ///
     /// # Errors
     /// When the user's connection is gone.
-    pub async fn notice(&self, begin: &str, text: &str) -> Result<(), russh::Error> {
+    pub async fn notice(&self, prefix: &str, text: &str) -> Result<(), russh::Error> {
         let text = printable(text);
         match self {
-            Self::Ssh(channel) => channel.side.send(Some(STDERR), format!("{begin}{text}\r\n").into()).await,
-            Self::Inner(channel) => {
-                channel.give(ToUser::Notice(text)).await;
+            Self::Ssh(channel) => channel.side.send(Some(STDERR), format!("{prefix}{text}\r\n").into()).await,
+            Self::InProcess(channel) => {
+                channel.send(ToUser::Notice(text)).await;
                 Ok(())
             }
         }
     }
 
-    /// Says that no more data will come.
+    /// Sends SSH_MSG_CHANNEL_EOF after all data.
     ///
     /// # Errors
     /// When the user's connection is gone.
     pub async fn eof(&self) -> Result<(), russh::Error> {
         match self {
             Self::Ssh(channel) => channel.side.eof().await,
-            Self::Inner(_) => Ok(()),
+            Self::InProcess(_) => Ok(()),
         }
     }
 
-    /// Tells the exit status of what ran; an end in this process learns it from the session.
+    /// Sends `exit-status`. An in-process user gets it from the session instead.
     ///
     /// # Errors
     /// When the user's connection is gone.
     pub async fn exit_status(&self, code: u32) -> Result<(), russh::Error> {
         match self {
             Self::Ssh(channel) => channel.side.write.exit_status(code).await,
-            Self::Inner(_) => Ok(()),
+            Self::InProcess(_) => Ok(()),
         }
     }
 
-    /// Tells the signal that ended what ran; likewise.
+    /// Sends `exit-signal`. An in-process user gets it from the session instead.
     ///
     /// # Errors
     /// When the user's connection is gone.
@@ -167,37 +170,37 @@ impl UserChannel {
     ) -> Result<(), russh::Error> {
         let Self::Ssh(channel) = self else { return Ok(()) };
         let (handle, id) = (&channel.handle, channel.side.write.id());
-        // The target chose this text, and some clients show it.
+        // The target chose this text, and some clients print it.
         let message = printable(&message);
         let sent = handle.exit_signal_request(id, signal, core_dumped, message, language).await;
         sent.map_err(|()| russh::Error::SendError)
     }
 
-    /// Tells the user's client that the program on the target reads no more.
-    pub async fn stop_writing(&self) {
+    /// Sends `eow@openssh.com`: the program on the target reads no more data.
+    pub async fn send_end_of_write(&self) {
         if let Self::Ssh(channel) = self {
             let _ = channel.side.write.custom_request(END_OF_WRITE, false, Bytes::new()).await;
         }
     }
 
-    /// Closes the channel. One with its end in this process is closed when this side of it is gone.
+    /// Sends SSH_MSG_CHANNEL_CLOSE. The channel of an in-process user closes when this value is dropped.
     ///
     /// # Errors
     /// When the user's connection is gone.
     pub async fn close(&self) -> Result<(), russh::Error> {
         match self {
             Self::Ssh(channel) => channel.side.write.close().await,
-            Self::Inner(_) => Ok(()),
+            Self::InProcess(_) => Ok(()),
         }
     }
 }
 
-impl InnerChannel {
-    async fn give(&self, what: ToUser) {
+impl InProcessChannel {
+    async fn send(&self, message: ToUser) {
         tokio::select! {
             biased;
-            // The end may be gone already, and wants nothing then.
-            _ = self.to_user.send(what) => {}
+            // An error means that the user's end is gone, and the message is discarded.
+            _ = self.to_user.send(message) => {}
             () = self.inbox.closed() => {}
         }
     }
@@ -206,33 +209,33 @@ impl InnerChannel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::bridge::inbox::WINDOW;
+    use crate::gateway::bridge::WINDOW;
 
     #[tokio::test]
-    async fn the_user_is_granted_what_the_target_has_taken() {
-        let (channel, end) = inner();
+    async fn the_user_gets_window_for_data_that_the_target_has_taken() {
+        let (channel, end) = in_process();
         let piece = vec![b'x'; 32 * 1024];
         for _ in 0..WINDOW as usize / piece.len() {
-            end.inbox.put_data(None, &piece).unwrap();
+            end.inbox.push_data(None, &piece).unwrap();
         }
         assert_eq!(*end.granted.borrow(), 0);
         for _ in 0..WINDOW as usize / piece.len() {
             channel.next().await;
         }
         end.inbox.close(FromUser::Close);
-        assert!(matches!(channel.next().await, Item::Said(FromUser::Close)));
+        assert!(matches!(channel.next().await, ChannelMessage::Control(FromUser::Close)));
         assert_eq!(*end.granted.borrow(), u64::from(WINDOW));
     }
 
     #[tokio::test]
-    async fn what_the_user_does_not_take_waits_and_is_bounded() {
-        let (channel, mut end) = inner();
-        for _ in 0..PIECES {
+    async fn data_for_a_user_who_does_not_read_is_bounded() {
+        let (channel, mut end) = in_process();
+        for _ in 0..TO_USER_CAPACITY {
             channel.send(None, Bytes::from_static(b"x")).await.unwrap();
         }
         assert!(futures::poll!(Box::pin(channel.send(None, Bytes::from_static(b"x")))).is_pending());
         end.inbox.close(FromUser::Close);
-        channel.notice("", "nobody wants it").await.unwrap();
+        channel.notice("", "discarded").await.unwrap();
         assert_eq!(end.from_target.recv().await, Some(ToUser::Data(Bytes::from_static(b"x"))));
     }
 }

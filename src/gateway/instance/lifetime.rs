@@ -15,7 +15,7 @@ use crate::cluster::{Guarded, UnreadableReports};
 use crate::gateway::observe::Endpoint;
 use crate::gateway::session::Registry;
 use crate::leases::{InstanceLease, LeaseError, new_instance_name};
-use crate::lifecycle::{Cause, Fence, RENEW_EVERY, RENEW_RETRY};
+use crate::lifecycle::{Cause, Fence, RENEW_INTERVAL, RENEW_RETRY_DELAY};
 use crate::metrics::METRICS;
 
 /// One instance of the gateway. A process that was declared lost continues as a new instance.
@@ -87,19 +87,19 @@ impl Instance {
     /// Renews the Lease until `stop` is cancelled, and then returns it. Returns `None` once a controller has declared the instance
     /// lost. All its sessions end then, since they are already shown as ended.
     pub async fn renew_lease(&self, mut lease: InstanceLease, stop: CancellationToken) -> Option<InstanceLease> {
-        let mut pause = RENEW_EVERY;
+        let mut pause = RENEW_INTERVAL;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Some(lease),
                 () = sleep(pause) => {}
-                () = self.pause_detector.paused(), if pause > RENEW_RETRY => {}
+                () = self.pause_detector.paused(), if pause > RENEW_RETRY_DELAY => {}
             }
             let begun = Instant::now();
             pause = match lease.renew().await {
                 Ok(()) => {
                     self.pause_detector.lease_renewed(begun);
-                    self.fence().shown(begun);
-                    RENEW_EVERY.saturating_sub(begun.elapsed())
+                    self.fence().heartbeat_sent(begun);
+                    RENEW_INTERVAL.saturating_sub(begun.elapsed())
                 }
                 Err(LeaseError::Lost) => {
                     METRICS.instance_losses.inc();
@@ -113,7 +113,7 @@ impl Instance {
                 Err(error) => {
                     METRICS.lease_renewals_failed.inc();
                     warn!(instance = self.id, %error, "the Lease could not be renewed; trying again");
-                    RENEW_RETRY
+                    RENEW_RETRY_DELAY
                 }
             };
         }

@@ -7,9 +7,9 @@ use kube::{Api, Client, ResourceExt};
 use tracing::{info, warn};
 
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_GATEWAY, ObservedBy};
-use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, SessionWriter, ask, regarding, split};
+use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, SessionWriter, regarding, split, with_retries};
 use crate::leases::{declare_lost, observe_lease};
-use crate::lifecycle::{Cause, End, Suspect};
+use crate::lifecycle::{Cause, End, LeaseVersion};
 use crate::metrics::METRICS;
 
 /// How many ends are written at once.
@@ -28,7 +28,7 @@ pub async fn end_sessions(
     let leases: Api<LenientLease> = Api::namespaced(client.clone(), namespace);
     let sessions = Api::namespaced(client, namespace);
     let of_gateways = ListParams::default().labels(&format!("{LEASE_LABEL}={LEASE_OF_GATEWAY}"));
-    let found = match ask(REQUEST_TIMEOUT, || leases.list(&of_gateways)).await {
+    let found = match with_retries(REQUEST_TIMEOUT, || leases.list(&of_gateways)).await {
         Ok(found) => found,
         Err(error) => {
             return warn!(%error, "the Leases of earlier instances could not be listed; the controllers end their sessions");
@@ -39,7 +39,8 @@ pub async fn end_sessions(
         if instance == own || lease.lost || lease.pod_uid.as_ref() != Some(pod_uid) {
             continue;
         }
-        let suspect = Suspect { instance: instance.clone(), resource_version: Some(lease.resource_version.clone()) };
+        let suspect =
+            LeaseVersion { instance: instance.clone(), resource_version: Some(lease.resource_version.clone()) };
         // Controllers declare a loss by the same step. An instance that is alive after all notices it.
         match declare_lost(&leases, &suspect).await {
             Ok(_) => {
@@ -62,7 +63,7 @@ async fn end_sessions_of(
     writer: &SessionWriter,
 ) {
     let active = ListParams::default().fields(&format!("spec.gateway.instance={instance},status.phase=Active"));
-    let sessions = match ask(REQUEST_TIMEOUT, || sessions.list(&active)).await {
+    let sessions = match with_retries(REQUEST_TIMEOUT, || sessions.list(&active)).await {
         Ok(sessions) => sessions,
         Err(error) => {
             return warn!(instance, %error, "the sessions of an earlier instance could not be listed; they are left to the controllers");
@@ -72,7 +73,7 @@ async fn end_sessions_of(
     let (sessions, _) = split(sessions);
     stream::iter(sessions)
         .for_each_concurrent(MAX_CONCURRENT_WRITES, async |session| {
-            let end = End::unseen(Cause::GatewayLost, ObservedBy::Gateway, session.spec.start_time.0, last_seen);
+            let end = End::inferred(Cause::GatewayLost, ObservedBy::Gateway, session.spec.start_time.0, last_seen);
             writer.end_until_final(&regarding(&session), &end).await;
         })
         .await;

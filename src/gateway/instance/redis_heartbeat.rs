@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::lifetime::Instance;
 use crate::api::BastionSession;
 use crate::cluster::Guarded;
-use crate::lifecycle::{Cause, RENEW_RETRY, RENEW_TIMEOUT, SHOW_EVERY};
+use crate::lifecycle::{Cause, REDIS_HEARTBEAT_INTERVAL, RENEW_RETRY_DELAY, RENEW_TIMEOUT};
 use crate::metrics::METRICS;
 use crate::redis::{EndOrder, RedisClient, heartbeat, orders};
 
@@ -47,7 +47,7 @@ pub async fn run(instance: &Arc<Instance>, redis: Option<&RedisClient>, sessions
 /// thus ends no session.
 async fn handle_order(instance: &Instance, sessions: &Api<Guarded<BastionSession>>, order: EndOrder) {
     let cause = match timeout(RENEW_TIMEOUT, sessions.get_opt(&order.session)).await {
-        Ok(Ok(session)) => session.and_then(|session| session.asked_to_end()),
+        Ok(Ok(session)) => session.and_then(|session| session.requested_end()),
         // The API server answers, but with an error. The controller repeats the order.
         Ok(Err(kube::Error::Api(_))) => return,
         Ok(Err(_)) | Err(_) => Some(order.cause.into()),
@@ -56,7 +56,7 @@ async fn handle_order(instance: &Instance, sessions: &Api<Guarded<BastionSession
         info!(session = order.session, "an order through Redis ends the session");
         instance.registry.end(&order.session, &cause);
     } else {
-        warn!(session = order.session, "an order through Redis that nobody gave in the cluster is ignored");
+        warn!(session = order.session, "an order through Redis is ignored: the session's object requests no end");
     }
 }
 
@@ -65,10 +65,10 @@ async fn send_heartbeats(instance: &Instance, redis: &RedisClient) {
     loop {
         let pause = match heartbeat::write(redis, &instance.id).await {
             Ok(begun) => {
-                instance.fence().shown(begun);
-                SHOW_EVERY
+                instance.fence().heartbeat_sent(begun);
+                REDIS_HEARTBEAT_INTERVAL
             }
-            Err(_) => RENEW_RETRY,
+            Err(_) => RENEW_RETRY_DELAY,
         };
         sleep(pause).await;
     }

@@ -11,7 +11,7 @@ use super::lifetime::{Instance, InstanceConfig};
 use super::redis_heartbeat;
 use crate::cluster::SessionWriter;
 use crate::leases::InstanceLease;
-use crate::lifecycle::RENEW_RETRY;
+use crate::lifecycle::RENEW_RETRY_DELAY;
 use crate::redis::RedisClient;
 
 /// Runs an instance. Starts a new one when a controller has declared it lost, or when it was cut off. Returns the last Lease if it
@@ -51,6 +51,6 @@ pub async fn start(config: &InstanceConfig, stop: &CancellationToken) -> Option<
             Ok(started) => return Some(started),
             Err(error) => warn!(%error, "the instance's Lease could not be created; retrying in a second"),
         }
-        stop.run_until_cancelled(sleep(RENEW_RETRY)).await?;
+        stop.run_until_cancelled(sleep(RENEW_RETRY_DELAY)).await?;
     }
 }

@@ -42,8 +42,8 @@ impl Instance {
         let name = session.name_any();
         if session.has_ended() {
             // Another writer wrote the end, or this gateway did; in the second case the signal has no effect.
-            self.registry.end(&name, &session.asked_to_end().unwrap_or(Cause::GatewayLost));
-        } else if let Some(cause) = session.asked_to_end() {
+            self.registry.end(&name, &session.requested_end().unwrap_or(Cause::GatewayLost));
+        } else if let Some(cause) = session.requested_end() {
             if !self.registry.end(&name, &cause) {
                 tokio::spawn(end_orphan(api, name, cause, writer));
             }
@@ -72,7 +72,7 @@ async fn end_orphan(api: Api<Guarded<BastionSession>>, name: String, cause: Caus
         Ok(Some(_) | None) | Err(_) => return,
     };
     warn!(session = name, "an Active session of this instance has no connection; it ends");
-    writer.end_until_final(&reference, &End::unseen(cause, ObservedBy::Gateway, start, None)).await;
+    writer.end_until_final(&reference, &End::inferred(cause, ObservedBy::Gateway, start, None)).await;
 }
 
 /// Measures the time from a session's end until the watch shows it, for ends that this gateway observed. Other ends are found

@@ -2,7 +2,7 @@
 
 use vte::{Params, Parser, Perform};
 
-use crate::text::is_unseen;
+use crate::text::is_invisible;
 
 /// A key that the menu handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Perform for Decoded {
             c if self.expects_ss3 => from_final_letter(c),
             '\u{7f}' => Some(Key::Backspace),
             // Invalid UTF-8 arrives as U+FFFD, which is unseen, too.
-            c if is_unseen(c) => None,
+            c if is_invisible(c) => None,
             c => Some(Key::Char(c)),
         });
     }

@@ -3,7 +3,7 @@
 use super::model::Action;
 use super::terminal_menu::Menu;
 use crate::api::Allow;
-use crate::gateway::bridge::{FromUser, Item, PtyRequest, Request, UserChannel};
+use crate::gateway::bridge::{ChannelMessage, FromUser, PtyRequest, Request, UserChannel};
 use crate::gateway::observe::AuditLog;
 use crate::gateway::sign_in::KeyRestrictions;
 
@@ -39,13 +39,16 @@ impl PendingRequests {
         let mut requests = Self::default();
         loop {
             match channel.next().await {
-                Item::Said(FromUser::Request(Request::Shell)) => return Some(requests),
-                Item::Said(FromUser::Refused(_) | FromUser::Request(Request::Exec(_) | Request::Subsystem(_))) => {
+                ChannelMessage::Control(FromUser::Request(Request::Shell)) => return Some(requests),
+                ChannelMessage::Control(
+                    FromUser::Refused(_) | FromUser::Request(Request::Exec(_) | Request::Subsystem(_)),
+                ) => {
                     return Some(Self::default());
                 }
-                Item::Said(FromUser::Request(request)) => requests.add(request),
-                Item::Said(FromUser::Close) => return None,
-                Item::Said(FromUser::Eof) | Item::Data(_) | Item::Extended(..) => {}
+                ChannelMessage::Control(FromUser::Request(request)) => requests.add(request),
+                ChannelMessage::Control(FromUser::Close) => return None,
+                ChannelMessage::Control(FromUser::Eof) | ChannelMessage::Data(_) | ChannelMessage::ExtendedData(..) => {
+                }
             }
         }
     }
@@ -85,29 +88,34 @@ impl PendingRequests {
     ///
     /// # Errors
     /// Fails when the client closes the channel.
-    pub fn handle(&mut self, item: Item<FromUser>, menu: &mut Menu) -> Result<Option<Action>, ChannelClosed> {
+    pub fn handle(&mut self, item: ChannelMessage<FromUser>, menu: &mut Menu) -> Result<Option<Action>, ChannelClosed> {
         match item {
-            Item::Data(bytes) => {
+            ChannelMessage::Data(bytes) => {
                 let found = bytes.iter().enumerate().find_map(|(at, byte)| Some((at, menu.input(*byte)?)));
                 let Some((at, action)) = found else { return Ok(None) };
                 self.unread_input = bytes.slice(at + 1..).to_vec();
                 Ok(Some(action))
             }
-            Item::Extended(..) | Item::Said(FromUser::Refused(_)) => Ok(None),
-            Item::Said(FromUser::Request(request)) => {
+            ChannelMessage::ExtendedData(..) | ChannelMessage::Control(FromUser::Refused(_)) => Ok(None),
+            ChannelMessage::Control(FromUser::Request(request)) => {
                 if let Request::WindowChange(size) = &request {
                     menu.resize(*size);
                 }
                 self.add(request);
                 Ok(None)
             }
-            Item::Said(FromUser::Eof) => Ok(Some(Action::Quit)),
-            Item::Said(FromUser::Close) => Err(ChannelClosed),
+            ChannelMessage::Control(FromUser::Eof) => Ok(Some(Action::Quit)),
+            ChannelMessage::Control(FromUser::Close) => Err(ChannelClosed),
         }
     }
 
     /// Returns the requests and the unread input as items for the target's channel. Denied requests become notices.
-    pub fn into_items(self, restrictions: &KeyRestrictions, allow: Allow, audit: &AuditLog) -> Vec<Item<FromUser>> {
+    pub fn into_items(
+        self,
+        restrictions: &KeyRestrictions,
+        allow: Allow,
+        audit: &AuditLog,
+    ) -> Vec<ChannelMessage<FromUser>> {
         let agent = self.agent_forward.then(|| match restrictions.agent_forward(allow) {
             Ok(()) => Request::AgentForward,
             Err(denied) => {
@@ -123,7 +131,7 @@ impl PendingRequests {
             Err(notice) => vec![FromUser::Refused(notice)],
         };
         let before_shell = notices.chain(self.pty.map(Request::Pty)).chain(variables).map(FromUser::Request);
-        let input = (!self.unread_input.is_empty()).then(|| Item::Data(self.unread_input.into()));
-        before_shell.chain(shell).map(Item::Said).chain(input).collect()
+        let input = (!self.unread_input.is_empty()).then(|| ChannelMessage::Data(self.unread_input.into()));
+        before_shell.chain(shell).map(ChannelMessage::Control).chain(input).collect()
     }
 }

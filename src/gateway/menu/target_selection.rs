@@ -18,7 +18,7 @@ use super::rights::{RightsQuery, Usable};
 use super::terminal_menu::Menu;
 use crate::api::{Allow, BastionUser};
 use crate::gateway::access::{Admitted, ChannelPolicy, Grant, Refusal};
-use crate::gateway::bridge::{NOT_RUN, Opened, PtyRequest, UserChannel, channel};
+use crate::gateway::bridge::{ChannelOpen, EXIT_STATUS_NOT_RUN, PtyRequest, UserChannel, channel};
 use crate::gateway::session::{Activity, ClientSide, CloseReason, task};
 use crate::gateway::sign_in::{SignInName, SignedIn};
 use crate::gateway::state::Gateway;
@@ -84,7 +84,7 @@ pub async fn run(
         Ok((channel, admitted)) => {
             let _ = target.set(admitted.channel_policy());
             activity.record_input();
-            client.first = Some(Opened::Session(channel));
+            client.first = Some(ChannelOpen::Session(channel));
             task::run(gateway.sessions.clone(), admitted, client, activity).await;
         }
         Err(error) => client.disconnect(error.notice().map_or(CloseReason::Left, CloseReason::Refused)).await,
@@ -112,11 +112,11 @@ impl Selection {
                 let connecting = format!("{}\r\n", printable(&language.connecting(login, &target.name_any())));
                 write(&channel, connecting.into_bytes()).await?;
                 let items = requests.into_items(restrictions, target.spec.allow, &admitted.audit);
-                channel.inbox().put_back(items);
+                channel.inbox().push_front(items);
                 Ok((channel, admitted))
             }
             Err(error) => {
-                let status = if matches!(error, SelectionError::Quit) { EXIT_STATUS_QUIT } else { NOT_RUN };
+                let status = if matches!(error, SelectionError::Quit) { EXIT_STATUS_QUIT } else { EXIT_STATUS_NOT_RUN };
                 channel::close(&channel, error.notice().as_deref(), status).await;
                 Err(error)
             }
@@ -135,8 +135,8 @@ impl Selection {
                 error = self.interrupted(&gone, idle, Language::default()) => return Err(error),
             };
             let channel = match opened {
-                Opened::Session(channel) => channel,
-                other @ (Opened::Companion(_) | Opened::Forward(_) | Opened::Listening(_)) => {
+                ChannelOpen::Session(channel) => channel,
+                other @ (ChannelOpen::Companion(_) | ChannelOpen::LocalForward(_) | ChannelOpen::RemoteForwards(_)) => {
                     other.refuse(&self.no_target(client).notice()).await;
                     continue;
                 }

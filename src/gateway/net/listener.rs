@@ -21,7 +21,7 @@ use super::tcp_stream::AbortableStream;
 use crate::gateway::bridge::WINDOW;
 use crate::gateway::ssh::{Connection, algorithms};
 use crate::gateway::state::Gateway;
-use crate::lifecycle::KEEPALIVE_EVERY;
+use crate::lifecycle::KEEPALIVE_INTERVAL;
 use crate::metrics::{METRICS, RefusalLabels};
 use crate::telemetry::LogLimiter;
 
@@ -190,7 +190,7 @@ pub fn config(host_key: PrivateKey, rekey_time: Duration) -> Config {
         // The session task decides when a session is idle.
         inactivity_timeout: None,
         // Keepalives are sent without a limit: the session task decides when a peer is lost.
-        keepalive_interval: Some(KEEPALIVE_EVERY),
+        keepalive_interval: Some(KEEPALIVE_INTERVAL),
         keepalive_max: 0,
         ..Config::default()
     }

@@ -15,7 +15,7 @@ use tokio::task::coop;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::tcp_options::{TCP_CLOSE, set_max_retransmission_interval, tcp_info};
-use crate::lifecycle::{KEEPALIVE_EVERY, TcpHealth};
+use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpHealth};
 
 /// The size of the read-ahead buffer, in bytes. The SSH library reads each packet's length first; without the buffer, the
 /// system calls would cost more than the decryption.
@@ -44,7 +44,7 @@ impl AbortableStream {
     pub fn new(stream: TcpStream, abort: CancellationToken) -> (Self, ConnectionHealth) {
         // Only the kernel's zero-window probes reach a peer that does not read. By default their interval grows to two
         // minutes, and a lost peer stays unnoticed for as long. Kernels before Linux 6.15 keep that default.
-        let _ = set_max_retransmission_interval(&stream, KEEPALIVE_EVERY);
+        let _ = set_max_retransmission_interval(&stream, KEEPALIVE_INTERVAL);
         let stream = Arc::new(stream);
         let health = ConnectionHealth(Arc::downgrade(&stream));
         (Self { stream, abort: Box::pin(abort.cancelled_owned()), reads_ahead: true, buffer: BytesMut::new() }, health)

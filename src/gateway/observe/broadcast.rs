@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
-use crate::gateway::bridge::Announcement;
+use crate::gateway::bridge::SessionNotice;
 use crate::lifecycle::Cause;
 
 /// The bytes kept of each terminal's recent output, for observers that join later.
@@ -17,7 +17,7 @@ const MAX_WAITING: usize = 64;
 /// The terminals of one session.
 #[derive(Debug)]
 pub struct Broadcast {
-    announce: watch::Sender<Announcement>,
+    announce: watch::Sender<SessionNotice>,
     state: Mutex<State>,
 }
 
@@ -76,7 +76,7 @@ pub struct Subscription {
 
 impl Broadcast {
     /// Returns a broadcast without terminals. `announce` shows a line to the session's user.
-    pub fn new(announce: watch::Sender<Announcement>) -> Self {
+    pub fn new(announce: watch::Sender<SessionNotice>) -> Self {
         Self { announce, state: Mutex::default() }
     }
 
@@ -135,9 +135,9 @@ impl Broadcast {
     /// Shows a line at the session's terminals, unless the session has ended.
     pub fn announce(&self, text: String) {
         self.announce.send_if_modified(|announced| {
-            let running = !matches!(announced, Announcement::Over(_));
+            let running = !matches!(announced, SessionNotice::Ended(_));
             if running {
-                *announced = Announcement::Warning(text.into());
+                *announced = SessionNotice::Warning(text.into());
             }
             running
         });
@@ -178,8 +178,8 @@ impl Terminal {
 mod tests {
     use super::*;
 
-    fn broadcast() -> (Broadcast, watch::Receiver<Announcement>) {
-        let (announce, announced) = watch::channel(Announcement::None);
+    fn broadcast() -> (Broadcast, watch::Receiver<SessionNotice>) {
+        let (announce, announced) = watch::channel(SessionNotice::None);
         (Broadcast::new(announce), announced)
     }
 
@@ -236,12 +236,12 @@ mod tests {
 
     #[test]
     fn announcements_stop_with_the_session() {
-        let (announce, announced) = watch::channel(Announcement::None);
+        let (announce, announced) = watch::channel(SessionNotice::None);
         let broadcast = Broadcast::new(announce.clone());
         broadcast.announce("carol is here".to_owned());
-        assert!(matches!(&*announced.borrow(), Announcement::Warning(text) if &**text == "carol is here"));
-        announce.send_replace(Announcement::Over(None));
+        assert!(matches!(&*announced.borrow(), SessionNotice::Warning(text) if &**text == "carol is here"));
+        announce.send_replace(SessionNotice::Ended(None));
         broadcast.announce("carol is gone".to_owned());
-        assert!(matches!(&*announced.borrow(), Announcement::Over(None)));
+        assert!(matches!(&*announced.borrow(), SessionNotice::Ended(None)));
     }
 }

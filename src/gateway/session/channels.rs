@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::outcome::ChannelOutcome;
 use crate::gateway::bridge::{
-    ChannelContext, ChannelEnd, Incoming, Opened, UserConnection, channel, local_forward, remote_forward,
+    ChannelContext, ChannelEnd, ChannelOpen, IncomingChannel, UserConnection, channel, local_forward, remote_forward,
 };
 use crate::gateway::observe::{ChannelObserver, Observers};
 use crate::gateway::target::TargetConnection;
@@ -32,21 +32,23 @@ impl Channels {
     }
 
     /// Joins a channel of the user to a connection to the target.
-    pub fn join(&mut self, channel: Opened, connection: TargetConnection) {
+    pub fn join(&mut self, channel: ChannelOpen, connection: TargetConnection) {
         let (audit, context) = (self.observers.audit.clone(), self.context.clone());
         match channel {
-            Opened::Session(user) => self.spawn(channel::join(user, connection, self.observer(), context)),
-            Opened::Companion(user) => {
+            ChannelOpen::Session(user) => self.spawn(channel::join(user, connection, self.observer(), context)),
+            ChannelOpen::Companion(user) => {
                 let join = channel::join(user, connection, self.observer(), context);
                 self.spawn(join.map(|_| ChannelEnd::Dependent));
             }
-            Opened::Forward(forward) => self.spawn(local_forward::join(*forward, connection, audit, context)),
-            Opened::Listening(requests) => self.spawn(remote_forward::listen(requests, connection, audit, context)),
+            ChannelOpen::LocalForward(forward) => self.spawn(local_forward::join(*forward, connection, audit, context)),
+            ChannelOpen::RemoteForwards(requests) => {
+                self.spawn(remote_forward::listen(requests, connection, audit, context));
+            }
         }
     }
 
     /// Joins a channel that the target opens to the user's connection.
-    pub fn join_incoming(&mut self, incoming: Incoming, user: UserConnection) {
+    pub fn join_incoming(&mut self, incoming: IncomingChannel, user: UserConnection) {
         let (audit, context) = (self.observers.audit.clone(), self.context.clone());
         self.spawn(remote_forward::join(incoming, user, audit, context));
     }

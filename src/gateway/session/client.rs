@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Protocol;
-use crate::gateway::bridge::{Opened, UserConnection};
+use crate::gateway::bridge::{ChannelOpen, UserConnection};
 use crate::gateway::net::ConnectionHealth;
 use crate::lifecycle::Cause;
 use crate::text::printable;
@@ -33,9 +33,9 @@ pub struct ClientSide {
     /// The state of the TCP connection.
     pub health: ConnectionHealth,
     /// The channels that the user opens.
-    pub opened: mpsc::Receiver<Opened>,
+    pub opened: mpsc::Receiver<ChannelOpen>,
     /// A channel that the user opened before the session began.
-    pub first: Option<Opened>,
+    pub first: Option<ChannelOpen>,
 }
 
 /// Sends to the user's client.

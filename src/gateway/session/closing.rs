@@ -12,7 +12,7 @@ use super::client::{ClientSide, CloseReason};
 use super::task::Session;
 use crate::api::RecordingState;
 use crate::gateway::access::Refusal;
-use crate::gateway::bridge::Announcement;
+use crate::gateway::bridge::SessionNotice;
 use crate::lifecycle::End;
 use crate::metrics::{METRICS, RefusalLabels};
 
@@ -33,7 +33,7 @@ impl Session {
         if end.recording.is_some_and(|recording| recording.state == RecordingState::Unfinished) {
             let write_result = async move {
                 if let Some(result) = recording.wait_until_stored().await {
-                    writer.recorded(&session, &result).await;
+                    writer.write_recording_result(&session, &result).await;
                 }
             };
             self.deps.tasks.spawn(write_result.in_current_span());
@@ -56,7 +56,7 @@ impl Session {
             let opened = timeout(FIRST_CHANNEL_TIMEOUT, client.opened.recv()).await;
             opened.ok().flatten().into_iter().for_each(|channel| self.dial_queue.push(channel));
         }
-        self.announce.send_replace(Announcement::Over(notice.clone()));
+        self.announce.send_replace(SessionNotice::Ended(notice.clone()));
         if let Some(notice) = &notice {
             join_all(self.dial_queue.drain().map(async |channel| channel.refuse(notice).await)).await;
         }

@@ -35,9 +35,9 @@ impl Deadlines {
     /// Checks both limits at `now`, for a user who last sent something at `last_input`.
     pub fn check(&mut self, last_input: Instant, now: Instant) -> Verdict {
         let age = now.saturating_duration_since(self.started);
-        let verdict = self.limits.judge(age, now.saturating_duration_since(last_input));
+        let verdict = self.limits.check(age, now.saturating_duration_since(last_input));
         self.next_check = match &verdict {
-            Verdict::Fine(next) => now + next.unwrap_or(NO_LIMIT_CHECK_INTERVAL),
+            Verdict::Within(next) => now + next.unwrap_or(NO_LIMIT_CHECK_INTERVAL),
             // After a warning the next check is due at once: it finds the time of the end.
             Verdict::Warn(_) | Verdict::End(_) => now,
         };
@@ -74,11 +74,11 @@ mod tests {
         let start = Instant::now();
         let limits = Limits { idle_seconds: Some(300), max_seconds: None };
         let mut deadlines = Deadlines::new(Some(limits), start);
-        assert_eq!(deadlines.check(start, start), Verdict::Fine(Some(seconds(240))));
+        assert_eq!(deadlines.check(start, start), Verdict::Within(Some(seconds(240))));
         assert_eq!(deadlines.next_check(), start + seconds(240));
         assert!(matches!(deadlines.check(start, start + seconds(240)), Verdict::Warn(_)));
         assert_eq!(deadlines.next_check(), start + seconds(240));
-        assert_eq!(deadlines.check(start, start + seconds(240)), Verdict::Fine(Some(seconds(60))));
+        assert_eq!(deadlines.check(start, start + seconds(240)), Verdict::Within(Some(seconds(60))));
         assert_eq!(deadlines.next_check(), start + seconds(300));
     }
 }

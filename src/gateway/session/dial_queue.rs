@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
-use crate::gateway::bridge::Opened;
-use crate::gateway::target::{DialRequest, Dialer, TargetConnection, Unreachable};
+use crate::gateway::bridge::ChannelOpen;
+use crate::gateway::target::{DialError, DialRequest, Dialer, TargetConnection};
 use crate::lifecycle::Cause;
 
 /// How many connections are made to the target at once. By default, sshd refuses connections beyond ten that are not
@@ -14,20 +14,20 @@ use crate::lifecycle::Cause;
 const MAX_CONCURRENT_DIALS: usize = 8;
 
 /// What became of one attempt to connect to the target.
-pub type Dialled = Result<Result<TargetConnection, Unreachable>, JoinError>;
+pub type Dialled = Result<Result<TargetConnection, DialError>, JoinError>;
 
 /// Makes one connection to the target for each waiting channel.
 #[derive(Default)]
 pub struct DialQueue {
-    waiting: VecDeque<Opened>,
-    dials: JoinSet<Result<TargetConnection, Unreachable>>,
+    waiting: VecDeque<ChannelOpen>,
+    dials: JoinSet<Result<TargetConnection, DialError>>,
     /// Whether a connection to the target was made before.
     has_connected: bool,
 }
 
 impl DialQueue {
     /// Starts with the channel that the client opened before the session, if it did.
-    pub fn new(first: Option<Opened>) -> Self {
+    pub fn new(first: Option<ChannelOpen>) -> Self {
         Self { waiting: first.into_iter().collect(), ..Self::default() }
     }
 
@@ -52,30 +52,30 @@ impl DialQueue {
     }
 
     /// Records that an attempt has succeeded. Returns the channel that gets the connection, if one waits.
-    pub fn connected(&mut self) -> Option<Opened> {
+    pub fn connected(&mut self) -> Option<ChannelOpen> {
         self.has_connected = true;
         self.pop()
     }
 
     /// Returns the cause if a failed attempt ends the session: only the first connection does. Without a later one, its channel
     /// fails alone.
-    pub fn cause_of_failure(&self, failure: &Unreachable) -> Option<Cause> {
-        let cause = || Cause::TargetUnreachable { why: failure.to_string(), told: failure.told() };
+    pub fn cause_of_failure(&self, failure: &DialError) -> Option<Cause> {
+        let cause = || Cause::TargetUnreachable { detail: failure.to_string(), user_message: failure.user_message() };
         (!self.has_connected).then(cause)
     }
 
     /// Adds a channel of the user.
-    pub fn push(&mut self, channel: Opened) {
+    pub fn push(&mut self, channel: ChannelOpen) {
         self.waiting.push_back(channel);
     }
 
     /// Takes out the channel that has waited longest.
-    pub fn pop(&mut self) -> Option<Opened> {
+    pub fn pop(&mut self) -> Option<ChannelOpen> {
         self.waiting.pop_front()
     }
 
     /// Takes out all channels.
-    pub fn drain(&mut self) -> impl Iterator<Item = Opened> {
+    pub fn drain(&mut self) -> impl Iterator<Item = ChannelOpen> {
         self.waiting.drain(..)
     }
 
@@ -112,9 +112,9 @@ mod tests {
 
     #[test]
     fn only_the_first_connection_ends_the_session_if_it_fails() {
-        let failure = Unreachable::Slow { target: "web-1".into(), address: "192.0.2.1:22".into(), seconds: 20 };
+        let failure = DialError::Timeout { target: "web-1".into(), address: "192.0.2.1:22".into(), seconds: 20 };
         let mut queue = DialQueue::new(None);
-        let cause = Cause::TargetUnreachable { why: failure.to_string(), told: failure.told() };
+        let cause = Cause::TargetUnreachable { detail: failure.to_string(), user_message: failure.user_message() };
         assert_eq!(queue.cause_of_failure(&failure), Some(cause));
         assert!(queue.connected().is_none());
         assert_eq!(queue.cause_of_failure(&failure), None);

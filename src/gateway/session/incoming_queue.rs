@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::gateway::bridge::{Incoming, MAX_INCOMING};
+use crate::gateway::bridge::{IncomingChannel, MAX_INCOMING};
 
 /// How long a channel that the target opens may wait for room.
 pub const MAX_INCOMING_WAIT: Duration = Duration::from_secs(30);
 
 /// A bounded queue of channels that the target opens.
 pub struct IncomingQueue {
-    sender: mpsc::Sender<Incoming>,
-    receiver: mpsc::Receiver<Incoming>,
+    sender: mpsc::Sender<IncomingChannel>,
+    receiver: mpsc::Receiver<IncomingChannel>,
     /// The channel that has waited longest, taken out of `receiver`.
-    next: Option<Incoming>,
+    next: Option<IncomingChannel>,
 }
 
 impl IncomingQueue {
@@ -25,7 +25,7 @@ impl IncomingQueue {
     }
 
     /// Returns the sender for a connection to the target.
-    pub fn sender(&self) -> mpsc::Sender<Incoming> {
+    pub fn sender(&self) -> mpsc::Sender<IncomingChannel> {
         self.sender.clone()
     }
 
@@ -45,8 +45,8 @@ impl IncomingQueue {
     }
 
     /// Takes out the next channel if there is room for it, or if it has waited for [`MAX_INCOMING_WAIT`].
-    pub fn take_due(&mut self, is_full: bool) -> Option<Incoming> {
-        self.next.take_if(|next| is_due(is_full, next.since.elapsed()))
+    pub fn take_due(&mut self, is_full: bool) -> Option<IncomingChannel> {
+        self.next.take_if(|next| is_due(is_full, next.requested_at.elapsed()))
     }
 }
 

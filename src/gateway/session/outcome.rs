@@ -75,6 +75,9 @@ mod tests {
 
     use super::ChannelEnd::{Closed, Dependent, Interrupted, NotOpened, TargetLost, TunnelClosed};
     use super::*;
+    use crate::lifecycle::PeerSide;
+
+    const NETWORK_LOST: Cause = Cause::NetworkLost(PeerSide::User);
 
     fn exit(code: u32) -> Exit {
         Exit { code: Some(code), signal: None }
@@ -124,7 +127,7 @@ mod tests {
     #[case::a_tunnel_keeps_the_exit_status(&[Closed(exit(3)), TunnelClosed], &[], false, None, Cause::UserExit(exit(3)))]
     #[case::tab_closed(&[], &[Interrupted], false, Some(Cause::TabClosed), Cause::TabClosed)]
     #[case::tab_closed_after_the_exit(&[Closed(exit(3))], &[], false, Some(Cause::TabClosed), Cause::UserExit(exit(3)))]
-    #[case::network_lost_behind_a_proxy(&[], &[Interrupted], false, Some(Cause::NetworkLost(crate::lifecycle::PeerSide::User)), Cause::NetworkLost(crate::lifecycle::PeerSide::User))]
+    #[case::network_lost_behind_a_proxy(&[], &[Interrupted], false, Some(NETWORK_LOST), NETWORK_LOST)]
     #[case::client_disconnected(&[], &[Interrupted], false, None, disconnected(true))]
     #[case::client_disconnected_with_one_of_two_channels(&[Closed(exit(3))], &[Interrupted], false, None, disconnected(true))]
     #[case::client_disconnected_before_the_target_answered(&[], &[], true, None, disconnected(true))]

@@ -142,12 +142,12 @@ mod tests {
 
     use super::super::samples::grant;
     use super::*;
-    use crate::gateway::bridge::Announcement;
+    use crate::gateway::bridge::SessionNotice;
 
     fn handle() -> SessionHandle {
         let grant = grant();
         let audit = Arc::new(AuditLog::new("a".into(), &grant));
-        let broadcast = Arc::new(Broadcast::new(watch::channel(Announcement::None).0));
+        let broadcast = Arc::new(Broadcast::new(watch::channel(SessionNotice::None).0));
         SessionHandle { grant, activity: Arc::new(Activity::new(Instant::now())), audit, broadcast }
     }
 

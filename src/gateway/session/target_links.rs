@@ -81,7 +81,7 @@ impl TargetLinks {
 
     /// Returns how long to wait before the next check of the connections.
     pub const fn check_interval(&self) -> Duration {
-        self.watch.next_look()
+        self.watch.next_check()
     }
 }
 

@@ -22,15 +22,16 @@ use super::registry::{EndSignal, SessionHandle, end_requested};
 use super::span::session_span;
 use super::target_links::TargetLinks;
 use crate::api::{BastionSession, ObservedBy};
-use crate::cluster::{Created, regarding};
+use crate::cluster::{CreateOutcome, regarding};
 use crate::gateway::access::{Admitted, Grant, Refusal};
 use crate::gateway::bridge::{
-    Announcement, ChannelContext, ChannelEnd, Incoming, Opened, Purpose, UserConnection, resource_shortage,
+    ChannelContext, ChannelEnd, ChannelOpen, ChannelType, IncomingChannel, SessionNotice, UserConnection,
+    resource_shortage,
 };
 use crate::gateway::instance::Instance;
 use crate::gateway::observe::{Broadcast, Observers};
 use crate::gateway::state::SessionDeps;
-use crate::gateway::target::{DialRequest, TargetConnection, Unreachable};
+use crate::gateway::target::{DialError, DialRequest, TargetConnection};
 use crate::lifecycle::{Cause, End, NetworkWatch, PeerSide, Verdict};
 use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
 use crate::recording::{RecordingError, SessionRecording};
@@ -51,7 +52,7 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
     let (mode, about) = (grant.target.spec.recording, object::about(&deps.namespace, &name, &grant, &client));
     let recording = Arc::new(SessionRecording::new(mode, deps.recordings.clone(), about, deps.tasks.clone()));
     let object = object::object(&name, &grant, &client, &instance, &recording, Timestamp::now());
-    let announce = watch::Sender::new(Announcement::None);
+    let announce = watch::Sender::new(SessionNotice::None);
     let broadcast = Arc::new(Broadcast::new(announce.clone()));
     let handle = SessionHandle {
         grant: grant.clone(),
@@ -64,7 +65,7 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
     let context = ChannelContext {
         activity: activity.clone(),
         pause_detector: instance.pause_detector.clone(),
-        announcements: announce.subscribe(),
+        notices: announce.subscribe(),
         cleanup_tasks: deps.tasks.clone(),
     };
     let mut session = Session {
@@ -94,7 +95,7 @@ pub(super) struct Session {
     grant: Grant,
     activity: Arc<Activity>,
     /// Sends announcements to all channels.
-    pub(super) announce: watch::Sender<Announcement>,
+    pub(super) announce: watch::Sender<SessionNotice>,
     deadlines: Deadlines,
     user_network: NetworkWatch,
     pub(super) dial_queue: DialQueue,
@@ -126,7 +127,7 @@ enum Event {
     /// The gateway shuts down; its sessions may continue for the grace period.
     Draining,
     /// The user has opened a channel.
-    ChannelOpened(Opened),
+    ChannelOpened(ChannelOpen),
     /// The limits, the network or a channel that waits for room are due for a check.
     CheckDue,
 }
@@ -144,14 +145,14 @@ impl Session {
         self.dial();
         let is_wanted = || instance.pause_detector.is_confirmed() && end_signal.borrow().is_none();
         match self.deps.writer.create(&object, is_wanted).await {
-            Created::Session(created) => self.run_created(&created, instance, &mut client, end_signal).await,
-            Created::Refused(status) => {
+            CreateOutcome::Session(created) => self.run_created(&created, instance, &mut client, end_signal).await,
+            CreateOutcome::Refused(status) => {
                 self.reject(&mut client, Refusal::from_create_status(&status), status.message).await;
             }
-            Created::Unknown(error) => {
+            CreateOutcome::Unknown(error) => {
                 self.reject(&mut client, Refusal::NotRecorded, error).await;
                 // The API server may have created the object although its answer was lost.
-                let end = End::unseen(Cause::Stale, ObservedBy::Gateway, object.spec.start_time.0, None);
+                let end = End::inferred(Cause::Stale, ObservedBy::Gateway, object.spec.start_time.0, None);
                 self.deps.writer.end_until_final(&self.deps.writer.reference(&self.name), &end).await;
             }
         }
@@ -179,7 +180,7 @@ impl Session {
         };
         self.deps.watchdog.remove(&self.name);
         let time = start.checked_add(self.deadlines.age()).unwrap_or_else(|_| Timestamp::now());
-        let end = End::seen(cause, time, self.activity.bytes());
+        let end = End::observed(cause, time, self.activity.bytes());
         self.finish(client, reference, end).await;
         METRICS.sessions_active.dec();
     }
@@ -258,8 +259,8 @@ impl Session {
         let now = Instant::now();
         match self.deadlines.check(self.activity.last_input(), now) {
             Verdict::End(cause) => return Some(Event::LimitReached(cause)),
-            Verdict::Warn(text) => drop(self.announce.send_replace(Announcement::Warning(text.into()))),
-            Verdict::Fine(_) => {}
+            Verdict::Warn(text) => drop(self.announce.send_replace(SessionNotice::Warning(text.into()))),
+            Verdict::Within(_) => {}
         }
         if client.health.tcp_health().is_some_and(|health| self.user_network.is_lost(health, now)) {
             return Some(Event::NetworkLost(PeerSide::User));
@@ -273,7 +274,7 @@ impl Session {
 
     /// Returns why the session ends after the user's connection has ended.
     async fn client_gone(&mut self, client: &ClientSide) -> Cause {
-        self.announce.send_replace(Announcement::Over(None));
+        self.announce.send_replace(SessionNotice::Ended(None));
         self.channels.client_gone(!self.dial_queue.is_empty(), client.close_cause()).await
     }
 
@@ -319,13 +320,13 @@ impl Session {
 
     /// Handles a failed attempt to connect to the target. Returns the cause if this ends the session; otherwise one channel is
     /// refused.
-    async fn unreachable(&mut self, failure: Unreachable) -> Option<Cause> {
+    async fn unreachable(&mut self, failure: DialError) -> Option<Cause> {
         METRICS.targets_unreachable.get_or_create(&UnreachableLabels { reason: failure.label() }).inc();
         let cause = self.dial_queue.cause_of_failure(&failure);
         if cause.is_none() {
             warn!(error = %failure, "a further connection to the target could not be made");
             if let Some(channel) = self.dial_queue.pop() {
-                channel.refuse(&format!("bastion: {}", failure.told())).await;
+                channel.refuse(&format!("bastion: {}", failure.user_message())).await;
             }
             self.dial_for_waiting();
         }
@@ -352,13 +353,13 @@ impl Session {
         let seconds = self.deps.grace_period.as_secs();
         if seconds > 0 {
             let text = format!("bastion: this gateway is being stopped; the session ends in {seconds} seconds");
-            self.announce.send_replace(Announcement::Warning(text.into()));
+            self.announce.send_replace(SessionNotice::Warning(text.into()));
         }
         None
     }
 
     /// Joins a channel of the user to the spare connection, or dials for it. Ends no session.
-    fn channel_opened(&mut self, channel: Opened) -> Option<Cause> {
+    fn channel_opened(&mut self, channel: ChannelOpen) -> Option<Cause> {
         if let Some(connection) = self.target_links.take_spare() {
             self.channels.join(channel, connection);
         } else if self.dial_queue.len() + self.channels.len() >= MAX_CHANNELS {
@@ -383,21 +384,21 @@ impl Session {
     }
 
     /// Opens a channel of the target to the user, or refuses it.
-    async fn open_incoming(&mut self, incoming: Incoming, user: &UserConnection) {
+    async fn open_incoming(&mut self, incoming: IncomingChannel, user: &UserConnection) {
         let (allow, restrictions) = (self.grant.target.spec.allow, &self.grant.restrictions);
-        let allowed = match incoming.purpose {
-            Purpose::Agent => restrictions.agent_forward(allow),
-            Purpose::Forward { .. } => restrictions.remote_forward(allow),
+        let allowed = match incoming.channel_type {
+            ChannelType::Agent => restrictions.agent_forward(allow),
+            ChannelType::ForwardedTcpip { .. } => restrictions.remote_forward(allow),
         };
         if let Err(denied) = allowed {
-            incoming.purpose.tell(&self.observers.audit, None, denied.result);
+            incoming.channel_type.write_audit(&self.observers.audit, None, denied.result);
             incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
         } else if self.channels.is_full() {
             let seconds = MAX_INCOMING_WAIT.as_secs();
             let why = format!("{MAX_CHANNELS} channels of the session were open for {seconds} s");
             METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "waited" }).inc();
             warn!(why, "a channel that the target opens is refused");
-            incoming.purpose.tell(&self.observers.audit, None, "not opened: too many channels");
+            incoming.channel_type.write_audit(&self.observers.audit, None, "not opened: too many channels");
             incoming.refuse(resource_shortage(&format!("bastion: {why}"))).await;
         } else {
             self.channels.join_incoming(incoming, user.clone());

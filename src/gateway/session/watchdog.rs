@@ -84,7 +84,7 @@ impl WatchedSession {
     /// Returns the end of a stuck session, at its last heartbeat.
     fn end(&self) -> End {
         let age = self.last_heartbeat.saturating_duration_since(self.watched_since);
-        End::unseen(Cause::Stuck, ObservedBy::Gateway, self.start, self.start.checked_add(age).ok())
+        End::inferred(Cause::Stuck, ObservedBy::Gateway, self.start, self.start.checked_add(age).ok())
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::api::{BastionUser, SecretValueRef, credentials_namespace};
-use crate::cluster::{REQUEST_TIMEOUT, RequestError, ask};
+use crate::cluster::{REQUEST_TIMEOUT, RequestError, with_retries};
 use crate::gateway::access::AccessError;
 use crate::leases::random_name;
 use crate::redis::RedisClient;
@@ -149,7 +149,7 @@ impl SecondFactors {
     }
 
     async fn try_value(&self, SecretValueRef { name, key }: &SecretValueRef) -> Result<Zeroizing<String>, SecretError> {
-        let mut secret = ask(REQUEST_TIMEOUT / 2, || self.secrets.get(name)).await?;
+        let mut secret = with_retries(REQUEST_TIMEOUT / 2, || self.secrets.get(name)).await?;
         let value = secret.data.as_mut().and_then(|data| data.remove(key)).ok_or(SecretError::NoKey)?;
         String::from_utf8(value.0).map(Zeroizing::new).map_err(|_| SecretError::NotText)
     }

@@ -51,7 +51,7 @@ pub enum Program {
 
 /// The reply to `CHANNEL_OPEN "direct-tcpip"` (RFC 4254, section 7.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LocalForward {
+pub enum LocalForwardDecision {
     /// Reject the channel.
     Reject(ChannelOpenFailure),
     /// Reject the channel and explain how to name a target.
@@ -126,17 +126,19 @@ pub fn program(phase: Phase<'_>, request: Request) -> Program {
 }
 
 /// Decides about a local forward; `port` is `None` when the destination is invalid.
-pub fn local_forward(phase: Phase<'_>, port: Option<u16>) -> LocalForward {
+pub fn local_forward(phase: Phase<'_>, port: Option<u16>) -> LocalForwardDecision {
     match (phase, port) {
-        (Phase::Unauthenticated, _) => LocalForward::Reject(ChannelOpenFailure::AdministrativelyProhibited),
-        (Phase::Refused(refusal), _) => LocalForward::Reject(bridge::prohibited(&refusal.notice())),
+        (Phase::Unauthenticated, _) => LocalForwardDecision::Reject(ChannelOpenFailure::AdministrativelyProhibited),
+        (Phase::Refused(refusal), _) => LocalForwardDecision::Reject(bridge::prohibited(&refusal.notice())),
         (Phase::SelectingTarget(_) | Phase::Session(..), None) => {
-            LocalForward::Reject(bridge::connect_failed("bastion: the destination's host or port is invalid"))
+            LocalForwardDecision::Reject(bridge::connect_failed("bastion: the destination's host or port is invalid"))
         }
-        (Phase::SelectingTarget(_), Some(port)) => LocalForward::NoTarget { port },
+        (Phase::SelectingTarget(_), Some(port)) => LocalForwardDecision::NoTarget { port },
         (Phase::Session(restrictions, allow), Some(port)) => match restrictions.local_forward(allow) {
-            Ok(()) => LocalForward::Open { port },
-            Err(denied) => LocalForward::Deny { denied, port, is_jump: port == SSH_PORT && !allow.local_forward },
+            Ok(()) => LocalForwardDecision::Open { port },
+            Err(denied) => {
+                LocalForwardDecision::Deny { denied, port, is_jump: port == SSH_PORT && !allow.local_forward }
+            }
         },
     }
 }
@@ -253,7 +255,7 @@ mod tests {
         #[case] result: &str,
         #[case] jump: bool,
     ) {
-        let LocalForward::Deny { denied, port, is_jump } = local_forward(phase, Some(asked)) else {
+        let LocalForwardDecision::Deny { denied, port, is_jump } = local_forward(phase, Some(asked)) else {
             panic!("the forward is not denied");
         };
         assert_eq!((denied.result, port, is_jump), (result, asked, jump));

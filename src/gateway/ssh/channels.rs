@@ -28,13 +28,13 @@ impl Channels {
     /// Fails when the channel's queue is full, which ends the connection.
     pub fn put(&self, channel: ChannelId, message: FromUser) -> Result<(), russh::Error> {
         let bytes = message.size();
-        Ok(self.inboxes.put(channel, message, bytes)?)
+        Ok(self.inboxes.push_control(channel, message, bytes)?)
     }
 
     /// Records a channel that the target opened and the user's client confirmed.
     pub fn confirm(&mut self, channel: ChannelId) {
         // The channel's next message must find an inbox.
-        self.inboxes.expect(channel);
+        self.inboxes.open(channel);
         self.opened_by_target.insert(channel);
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::channel_policy::{self, AgentForward, LocalForward, Phase, Program, RemoteForward, SessionChannel};
+use super::channel_policy::{self, AgentForward, LocalForwardDecision, Phase, Program, RemoteForward, SessionChannel};
 use super::channels::Channels;
 use super::jump_host;
 use super::session_link::{MAX_CHANNELS, SessionLink};
@@ -24,8 +24,8 @@ use crate::gateway::access::ChannelPolicy;
 use crate::gateway::access::Refusal;
 use crate::gateway::bridge;
 use crate::gateway::bridge::{
-    BREAK, Destination, END_OF_WRITE, Forward, FromUser, Listening, Opened, PtyRequest, Request, Size, SshChannel,
-    UserChannel, UserConnection, listened_at,
+    BREAK, ChannelOpen, Destination, END_OF_WRITE, ForwardRequest, FromUser, LocalForward, PtyRequest, Request, Size,
+    SshChannel, UserChannel, UserConnection, bind_address_text,
 };
 use crate::gateway::menu::target_selection;
 use crate::gateway::menu::target_selection::PendingUser;
@@ -116,7 +116,11 @@ impl Connection {
 
     /// Puts the connection into a session without authentication, for fuzz targets. Returns the receiver of its channels.
     #[cfg(fuzzing)]
-    pub fn with_session(mut self, opening: ChannelPolicy, activity: Arc<Activity>) -> (Self, mpsc::Receiver<Opened>) {
+    pub fn with_session(
+        mut self,
+        opening: ChannelPolicy,
+        activity: Arc<Activity>,
+    ) -> (Self, mpsc::Receiver<ChannelOpen>) {
         let target = Arc::new(OnceLock::from(opening));
         let (link, channels) = SessionLink::new(KeyRestrictions::UNRESTRICTED, target, activity);
         self.state = State::Session(link);
@@ -175,7 +179,7 @@ impl Connection {
     }
 
     /// Hands a channel over to the session task, or returns it if the connection has too many.
-    fn hand_over(&self, channel: ChannelId, opened: Opened) -> Result<(), Opened> {
+    fn hand_over(&self, channel: ChannelId, opened: ChannelOpen) -> Result<(), ChannelOpen> {
         let handed_over = match self.state.link() {
             Some(link) if self.channels.inboxes.len() <= MAX_CHANNELS => link.hand_over(opened),
             _ => Err(opened),
@@ -216,7 +220,7 @@ impl Connection {
         if !data.is_empty() && !self.channels.is_opened_by_target(channel) {
             self.record_input();
         }
-        Ok(self.channels.inboxes.put_data(channel, stream, data)?)
+        Ok(self.channels.inboxes.push_data(channel, stream, data)?)
     }
 
     /// Passes a shell, a command or a subsystem on if it is allowed.
@@ -270,8 +274,10 @@ impl Connection {
         self.record_input();
         let id = channel.id();
         let forward =
-            Forward { user: connection.side(channel), destination, reply, inboxes: self.channels.inboxes.clone() };
-        if let Err(Opened::Forward(forward)) = self.hand_over(id, Opened::Forward(Box::new(forward))) {
+            LocalForward { user: connection.side(channel), destination, reply, inboxes: self.channels.inboxes.clone() };
+        if let Err(ChannelOpen::LocalForward(forward)) =
+            self.hand_over(id, ChannelOpen::LocalForward(Box::new(forward)))
+        {
             forward.refuse(ChannelOpenFailure::ResourceShortage).await;
         }
     }
@@ -358,7 +364,7 @@ impl server::Handler for Connection {
                 let id = channel.id();
                 let side = self.user_connection(session).side(channel);
                 let opened = SshChannel { side, handle: session.handle() };
-                match self.hand_over(id, Opened::Session(UserChannel::Ssh(opened))) {
+                match self.hand_over(id, ChannelOpen::Session(UserChannel::Ssh(opened))) {
                     Ok(()) => {
                         self.channels.send_notices(id)?;
                         reply.accept().await;
@@ -382,9 +388,9 @@ impl server::Handler for Connection {
     ) -> Result<(), Self::Error> {
         let port = u16::try_from(port).ok().filter(|_| host.len() <= MAX_HOST_LENGTH);
         let failure = match channel_policy::local_forward(self.state.phase(), port) {
-            LocalForward::Reject(failure) => failure,
-            LocalForward::NoTarget { port } => bridge::prohibited(&self.no_target_reason(host, port).await),
-            LocalForward::Deny { denied, port, is_jump } => {
+            LocalForwardDecision::Reject(failure) => failure,
+            LocalForwardDecision::NoTarget { port } => bridge::prohibited(&self.no_target_reason(host, port).await),
+            LocalForwardDecision::Deny { denied, port, is_jump } => {
                 self.audit_denial("local_forward", host, u32::from(port), denied.result);
                 if is_jump {
                     bridge::prohibited(&jump_host::with_target(self.sign_in.name()))
@@ -392,7 +398,7 @@ impl server::Handler for Connection {
                     bridge::prohibited(denied.notice)
                 }
             }
-            LocalForward::Open { port } => {
+            LocalForwardDecision::Open { port } => {
                 let (host, originator) = (host.to_owned(), originator.to_owned());
                 let destination = Destination { host, port, originator, originator_port };
                 let connection = self.user_connection(session);
@@ -556,7 +562,7 @@ impl server::Handler for Connection {
         match name {
             END_OF_WRITE => {
                 if let Some(inbox) = self.channels.inboxes.get(channel) {
-                    inbox.stop_reading();
+                    inbox.mark_end_of_write();
                 }
                 Ok(true)
             }
@@ -578,7 +584,7 @@ impl server::Handler for Connection {
                 return Ok(false);
             }
             RemoteForward::Deny(denied) => {
-                self.audit_denial("remote_listen", listened_at(address), *port, denied.result);
+                self.audit_denial("remote_listen", bind_address_text(address), *port, denied.result);
                 self.channels.add_notice(denied.notice);
                 return Ok(false);
             }
@@ -586,7 +592,7 @@ impl server::Handler for Connection {
         }
         let State::Session(link) = &mut self.state else { return Ok(false) };
         let (address, requested) = (address.to_owned(), *port);
-        let bound = link.request_listening(|answer| Listening::Begin { address, port: requested, answer }).await;
+        let bound = link.request_listening(|answer| ForwardRequest::Listen { address, port: requested, answer }).await;
         *port = bound.unwrap_or_default();
         if bound.is_none() {
             let notice =
@@ -599,6 +605,6 @@ impl server::Handler for Connection {
     async fn cancel_tcpip_forward(&mut self, address: &str, port: u32, _: &mut Session) -> Result<bool, Self::Error> {
         let State::Session(link) = &mut self.state else { return Ok(false) };
         let address = address.to_owned();
-        Ok(link.request_listening(|answer| Listening::Stop { address, port, answer }).await.is_some())
+        Ok(link.request_listening(|answer| ForwardRequest::Cancel { address, port, answer }).await.is_some())
     }
 }

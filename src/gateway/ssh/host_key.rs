@@ -11,7 +11,7 @@ use russh::keys::ssh_key::{Algorithm, LineEnding, PrivateKey};
 use tracing::info;
 
 use crate::api::{HOST_KEY_ALIAS, KNOWN_HOSTS, KNOWN_HOSTS_CONFIG_MAP};
-use crate::cluster::{START_TIMEOUT, ask};
+use crate::cluster::{START_TIMEOUT, with_retries};
 
 /// The number of attempts while other gateways write the same object.
 const ATTEMPTS: usize = 3;
@@ -28,12 +28,12 @@ pub async fn load_or_create(client: Client, namespace: &str) -> anyhow::Result<P
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let context = || format!("Secret {HOST_KEY_SECRET} in namespace {namespace}");
     for _ in 0..ATTEMPTS {
-        let existing = ask(START_TIMEOUT, || api.get_opt(HOST_KEY_SECRET)).await;
+        let existing = with_retries(START_TIMEOUT, || api.get_opt(HOST_KEY_SECRET)).await;
         if let Some(secret) = existing.with_context(context)? {
             return parse(&secret).with_context(context);
         }
         let (params, new) = (PostParams::default(), new_secret()?);
-        match ask(START_TIMEOUT, || api.create(&params, &new)).await {
+        match with_retries(START_TIMEOUT, || api.create(&params, &new)).await {
             Ok(secret) => {
                 info!(secret = HOST_KEY_SECRET, "created the host key");
                 return parse(&secret).with_context(context);
@@ -57,17 +57,17 @@ pub async fn publish(client: Client, namespace: &str, key: &PrivateKey) -> anyho
     let data = Some(BTreeMap::from([(KNOWN_HOSTS.to_owned(), line)]));
     let params = PostParams::default();
     for _ in 0..ATTEMPTS {
-        let existing = ask(START_TIMEOUT, || api.get_opt(KNOWN_HOSTS_CONFIG_MAP)).await;
+        let existing = with_retries(START_TIMEOUT, || api.get_opt(KNOWN_HOSTS_CONFIG_MAP)).await;
         let written = match existing.with_context(context)? {
             Some(map) if map.data == data => return Ok(()),
             Some(map) => {
                 let map = ConfigMap { data: data.clone(), ..map };
-                ask(START_TIMEOUT, || api.replace(KNOWN_HOSTS_CONFIG_MAP, &params, &map)).await
+                with_retries(START_TIMEOUT, || api.replace(KNOWN_HOSTS_CONFIG_MAP, &params, &map)).await
             }
             None => {
                 let metadata = ObjectMeta { name: Some(KNOWN_HOSTS_CONFIG_MAP.to_owned()), ..ObjectMeta::default() };
                 let map = ConfigMap { metadata, data: data.clone(), ..ConfigMap::default() };
-                ask(START_TIMEOUT, || api.create(&params, &map)).await
+                with_retries(START_TIMEOUT, || api.create(&params, &map)).await
             }
         };
         match written {

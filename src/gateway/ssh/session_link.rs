@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::api::Allow;
 use crate::gateway::access::ChannelPolicy;
-use crate::gateway::bridge::{LISTEN_TIMEOUT, Listening, Opened};
+use crate::gateway::bridge::{ChannelOpen, ForwardRequest, LISTEN_TIMEOUT};
 use crate::gateway::session::Activity;
 use crate::gateway::sign_in::KeyRestrictions;
 
@@ -24,9 +24,9 @@ pub struct SessionLink {
     pub activity: Arc<Activity>,
     /// Set once a target is chosen.
     target: Arc<OnceLock<ChannelPolicy>>,
-    opened: mpsc::Sender<Opened>,
+    opened: mpsc::Sender<ChannelOpen>,
     /// Sender to the remote-forward task, once one runs.
-    remote_forwards: Option<mpsc::Sender<Listening>>,
+    remote_forwards: Option<mpsc::Sender<ForwardRequest>>,
 }
 
 impl SessionLink {
@@ -35,7 +35,7 @@ impl SessionLink {
         restrictions: KeyRestrictions,
         target: Arc<OnceLock<ChannelPolicy>>,
         activity: Arc<Activity>,
-    ) -> (Self, mpsc::Receiver<Opened>) {
+    ) -> (Self, mpsc::Receiver<ChannelOpen>) {
         let (opened, channels) = mpsc::channel(MAX_CHANNELS);
         (Self { restrictions, activity, target, opened, remote_forwards: None }, channels)
     }
@@ -44,7 +44,7 @@ impl SessionLink {
     ///
     /// # Errors
     /// Returns the channel when the task's queue is full or the task has ended.
-    pub fn hand_over(&self, opened: Opened) -> Result<(), Opened> {
+    pub fn hand_over(&self, opened: ChannelOpen) -> Result<(), ChannelOpen> {
         self.opened.try_send(opened).map_err(mpsc::error::TrySendError::into_inner)
     }
 
@@ -54,12 +54,12 @@ impl SessionLink {
     /// until the reply, for at most [`LISTEN_TIMEOUT`].
     pub async fn request_listening(
         &mut self,
-        request: impl FnOnce(oneshot::Sender<Option<u32>>) -> Listening,
+        request: impl FnOnce(oneshot::Sender<Option<u32>>) -> ForwardRequest,
     ) -> Option<u32> {
         // The task ends with the connection to the target, and a new one is started.
         if self.remote_forwards.as_ref().is_none_or(mpsc::Sender::is_closed) {
             let (sender, receiver) = mpsc::channel(MAX_PENDING_FORWARDS);
-            self.opened.try_send(Opened::Listening(receiver)).ok()?;
+            self.opened.try_send(ChannelOpen::RemoteForwards(receiver)).ok()?;
             self.remote_forwards = Some(sender);
         }
         let (answer, answered) = oneshot::channel();

@@ -1,5 +1,4 @@
-//! The TCP connection to a target: every address of its name has its chance, and one that swallows packets holds up none
-//! of the others (RFC 8305).
+//! Connects to a target over TCP. Tries all addresses of its name with staggered attempts (Happy Eyeballs, RFC 8305).
 
 use std::fmt;
 use std::io;
@@ -11,105 +10,127 @@ use futures::stream::FuturesUnordered;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-/// How long the target's name may take to be resolved.
+/// How long the resolution of the target's name may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long each address may take to accept the connection.
+/// How long each connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an address is given before the next one is tried beside it.
+/// How long an attempt runs alone before the next address is tried in parallel (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// How many addresses of a name are tried.
+/// The maximum number of addresses that are tried.
 const MAX_ADDRESSES: usize = 8;
 
-/// Why there is no connection.
-#[derive(Debug)]
+/// Why there is no TCP connection to a target.
+#[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The name has no address.
-    Unresolved(String),
-    /// None of the addresses took the connection.
-    Failed(Tried),
+    /// The name could not be resolved.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Every attempt failed.
+    #[error(transparent)]
+    Failed(#[from] FailedAttempts),
 }
 
-/// The addresses that were tried, and why each of them failed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Tried(Vec<(SocketAddr, String)>);
+/// Why a target's name could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The resolver answered with an error.
+    #[error("{}", plain(.0))]
+    Lookup(#[source] io::Error),
+    /// The resolver did not answer.
+    #[error("the name server did not answer")]
+    Timeout,
+    /// The resolver knows no address of the name.
+    #[error("the name has no address")]
+    NoAddress,
+}
 
-impl Tried {
-    /// Why, without saying where.
+/// The addresses that were tried, and why each attempt failed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub struct FailedAttempts(Vec<(SocketAddr, String)>);
+
+impl FailedAttempts {
+    /// Returns the distinct reasons without the addresses.
     pub fn reasons(&self) -> String {
-        let mut reasons: Vec<&str> = self.0.iter().map(|(_, why)| why.as_str()).collect();
+        let mut reasons: Vec<&str> = self.0.iter().map(|(_, reason)| reason.as_str()).collect();
         reasons.sort_unstable();
         reasons.dedup();
         reasons.join("; ")
     }
 }
 
-impl fmt::Display for Tried {
+impl fmt::Display for FailedAttempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (address, why)) in self.0.iter().enumerate() {
+        for (number, (address, reason)) in self.0.iter().enumerate() {
             let separator = if number == 0 { "" } else { "; " };
-            write!(f, "{separator}at {address}: {why}")?;
+            write!(f, "{separator}at {address}: {reason}")?;
         }
         Ok(())
     }
 }
 
-/// Connects to the first address of `host` that takes the connection.
+/// Connects to the first address of `host` that accepts the connection.
 ///
 /// # Errors
-/// When none does.
+/// When the name cannot be resolved, or every attempt failed.
 pub async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let addresses = match timeout(RESOLVE_TIMEOUT, lookup_host((host, port))).await {
-        Ok(Ok(addresses)) => in_turns(addresses.collect()),
-        Ok(Err(error)) => return Err(ConnectError::Unresolved(plain(&error))),
-        Err(_) => return Err(ConnectError::Unresolved("the name server did not answer".to_owned())),
+        Ok(Ok(addresses)) => interleave_families(addresses.collect()),
+        Ok(Err(error)) => return Err(ResolveError::Lookup(error).into()),
+        Err(_) => return Err(ResolveError::Timeout.into()),
     };
     if addresses.is_empty() {
-        return Err(ConnectError::Unresolved("the name has no address".to_owned()));
+        return Err(ResolveError::NoAddress.into());
     }
     let attempt = async |address| TcpStream::connect(address).await.and_then(|it| it.set_nodelay(true).map(|()| it));
-    race(addresses, attempt).await.map_err(ConnectError::Failed)
+    Ok(race(addresses, attempt).await?)
 }
 
-/// What an I/O error says, without the system's number for it.
+/// Returns an I/O error's text without the system's error number.
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// The addresses as the resolver has them, but of both families in turns, so that a family that leads nowhere costs little.
-fn in_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+/// Keeps the resolver's order within each address family, and alternates between families (RFC 8305, section 4).
+///
+/// An unreachable family then delays the connection by one attempt only.
+fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first().copied() else { return addresses };
-    let (mut one, mut other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|it| it.is_ipv4() == first.is_ipv4());
-    one.dedup();
+    let (mut same, mut other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|it| it.is_ipv4() == first.is_ipv4());
+    same.dedup();
     other.dedup();
-    let (mut one, mut other) = (one.into_iter(), other.into_iter());
-    let turns = std::iter::from_fn(|| match (one.next(), other.next()) {
+    let (mut same, mut other) = (same.into_iter(), other.into_iter());
+    let pairs = std::iter::from_fn(|| match (same.next(), other.next()) {
         (None, None) => None,
         pair => Some([pair.0, pair.1]),
     });
-    turns.flatten().flatten().take(MAX_ADDRESSES).collect()
+    pairs.flatten().flatten().take(MAX_ADDRESSES).collect()
 }
 
-/// Tries the addresses in their order: the next one as soon as one has failed, or beside those that have not answered yet.
-async fn race<T>(addresses: Vec<SocketAddr>, connect: impl AsyncFn(SocketAddr) -> io::Result<T>) -> Result<T, Tried> {
+/// Tries the addresses in order. Starts the next attempt when one has failed, or [`ATTEMPT_DELAY`] after the last
+/// start.
+async fn race<T>(
+    addresses: Vec<SocketAddr>,
+    connect: impl AsyncFn(SocketAddr) -> io::Result<T>,
+) -> Result<T, FailedAttempts> {
     let attempt = async |address| {
-        let why = match timeout(CONNECT_TIMEOUT, connect(address)).await {
+        let reason = match timeout(CONNECT_TIMEOUT, connect(address)).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => plain(&error),
             Err(_) => format!("no answer within {} seconds", CONNECT_TIMEOUT.as_secs()),
         };
-        Err((address, why))
+        Err((address, reason))
     };
-    let (mut waiting, mut under_way, mut failed) = (addresses.into_iter(), FuturesUnordered::new(), Vec::new());
+    let (mut remaining, mut attempts, mut failed) = (addresses.into_iter(), FuturesUnordered::new(), Vec::new());
     loop {
-        under_way.extend(waiting.next().map(&attempt));
+        attempts.extend(remaining.next().map(&attempt));
         tokio::select! {
-            answer = under_way.next() => match answer {
+            outcome = attempts.next() => match outcome {
                 Some(Ok(connection)) => return Ok(connection),
-                Some(Err(why)) => failed.push(why),
-                None => return Err(Tried(failed)),
+                Some(Err(failure)) => failed.push(failure),
+                None => return Err(FailedAttempts(failed)),
             },
-            () = sleep(ATTEMPT_DELAY), if waiting.len() > 0 => {}
+            () = sleep(ATTEMPT_DELAY), if remaining.len() > 0 => {}
         }
     }
 }
@@ -129,8 +150,8 @@ mod tests {
         texts.iter().map(|it| it.parse().unwrap()).collect()
     }
 
-    /// Connects to addresses whose last number says what happens: 1 swallows packets, 2 refuses, others answer after a second.
-    async fn behave(address: SocketAddr) -> io::Result<SocketAddr> {
+    /// Simulates an attempt by the address's last number: 1 drops packets, 2 refuses, others accept after a second.
+    async fn attempt(address: SocketAddr) -> io::Result<SocketAddr> {
         match address.to_string().as_bytes()[8] {
             b'1' => pending().await,
             b'2' => Err(io::Error::from_raw_os_error(111)),
@@ -142,48 +163,48 @@ mod tests {
     }
 
     #[rstest]
-    #[case::an_only_one(&FOUR[2..3], 1000, "192.0.2.3:22")]
-    #[case::behind_a_black_hole(&[FOUR[0], FOUR[2]], 1250, "192.0.2.3:22")]
-    #[case::behind_a_refusal(&[FOUR[1], FOUR[2]], 1000, "192.0.2.3:22")]
-    #[case::the_first_of_two(&FOUR[2..4], 1000, "192.0.2.3:22")]
-    #[case::behind_both(&FOUR[..3], 1250, "192.0.2.3:22")]
+    #[case::one_address(&FOUR[2..3], 1000, "192.0.2.3:22")]
+    #[case::after_one_that_drops_packets(&[FOUR[0], FOUR[2]], 1250, "192.0.2.3:22")]
+    #[case::after_one_that_refuses(&[FOUR[1], FOUR[2]], 1000, "192.0.2.3:22")]
+    #[case::two_that_accept(&FOUR[2..4], 1000, "192.0.2.3:22")]
+    #[case::after_both(&FOUR[..3], 1250, "192.0.2.3:22")]
     #[tokio::test(start_paused = true)]
-    async fn a_bad_address_costs_little(#[case] tried: &[&str], #[case] milliseconds: u128, #[case] reached: &str) {
+    async fn a_bad_address_delays_little(#[case] tried: &[&str], #[case] milliseconds: u128, #[case] reached: &str) {
         let start = Instant::now();
-        let answer = race(addresses(tried), behave).await.unwrap();
-        assert_eq!(answer, reached.parse().unwrap());
+        let connected = race(addresses(tried), attempt).await.unwrap();
+        assert_eq!(connected, reached.parse().unwrap());
         assert_eq!(start.elapsed().as_millis(), milliseconds);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_address_has_the_whole_time_and_its_own_word() {
+    async fn every_attempt_gets_the_full_timeout_and_reports_its_reason() {
         let start = Instant::now();
-        let tried = race(addresses(&FOUR[..2]), behave).await.unwrap_err();
+        let failed = race(addresses(&FOUR[..2]), attempt).await.unwrap_err();
         assert_eq!(start.elapsed(), CONNECT_TIMEOUT);
-        let told = "at 192.0.2.2:22: Connection refused; at 192.0.2.1:22: no answer within 10 seconds";
-        assert_eq!(tried.to_string(), told);
-        assert_eq!(tried.reasons(), "Connection refused; no answer within 10 seconds");
+        let expected = "at 192.0.2.2:22: Connection refused; at 192.0.2.1:22: no answer within 10 seconds";
+        assert_eq!(failed.to_string(), expected);
+        assert_eq!(failed.reasons(), "Connection refused; no answer within 10 seconds");
     }
 
     #[rstest]
     #[case::none(&[], &[])]
     #[case::one_family(&["192.0.2.1:22", "192.0.2.2:22"], &["192.0.2.1:22", "192.0.2.2:22"])]
-    #[case::two(
+    #[case::two_families(
         &["[2001:db8::1]:22", "[2001:db8::2]:22", "192.0.2.1:22"],
         &["[2001:db8::1]:22", "192.0.2.1:22", "[2001:db8::2]:22"]
     )]
-    #[case::twice_the_same(&["192.0.2.1:22", "192.0.2.1:22"], &["192.0.2.1:22"])]
-    fn families_take_turns(#[case] resolved: &[&str], #[case] turns: &[&str]) {
-        assert_eq!(in_turns(addresses(resolved)), addresses(turns));
+    #[case::duplicates(&["192.0.2.1:22", "192.0.2.1:22"], &["192.0.2.1:22"])]
+    fn families_alternate(#[case] resolved: &[&str], #[case] expected: &[&str]) {
+        assert_eq!(interleave_families(addresses(resolved)), addresses(expected));
     }
 
     #[tokio::test]
-    async fn a_name_that_leads_nowhere_and_a_port_that_nobody_has_are_told_apart() {
-        assert!(matches!(connect("nowhere.invalid", 22).await, Err(ConnectError::Unresolved(_))));
+    async fn an_unknown_name_and_a_closed_port_are_distinct_errors() {
+        assert!(matches!(connect("nowhere.invalid", 22).await, Err(ConnectError::Resolve(_))));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let Err(ConnectError::Failed(tried)) = connect("127.0.0.1", port).await else { panic!("somebody listens") };
-        assert_eq!(tried.to_string(), format!("at 127.0.0.1:{port}: Connection refused"));
+        let Err(ConnectError::Failed(failed)) = connect("127.0.0.1", port).await else { panic!("the port is open") };
+        assert_eq!(failed.to_string(), format!("at 127.0.0.1:{port}: Connection refused"));
     }
 }

@@ -1,4 +1,4 @@
-//! The algorithms that a target asks for beside the modern ones, as the SSH library knows them.
+//! The algorithms that the gateway offers to a target: the modern ones, and the legacy ones of `spec.legacyAlgorithms`.
 
 use std::borrow::Cow;
 
@@ -9,16 +9,16 @@ use super::host_trust::HostTrust;
 use crate::api::LegacyAlgorithm;
 use crate::gateway::ssh::algorithms;
 
-/// The library's name for an algorithm.
+/// An algorithm's role, with russh's name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
+enum Role {
     KeyExchange(kex::Name),
     Cipher(cipher::Name),
     Mac(mac::Name),
     RsaWithSha1,
 }
 
-impl Known {
+impl Role {
     const fn of(algorithm: LegacyAlgorithm) -> Self {
         use LegacyAlgorithm as Legacy;
         match algorithm {
@@ -48,18 +48,18 @@ impl Known {
     }
 }
 
-/// What is offered to a target: the modern algorithms, and behind them those that it asks for, in its own order.
-pub fn preferred(trust: &HostTrust, asked: &[LegacyAlgorithm]) -> Preferred {
+/// Returns the algorithms to offer: the modern ones, then the target's legacy ones in the order of its spec.
+pub fn preferred(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> Preferred {
     let modern = algorithms::preferred(trust.signatures());
     let (mut kex, mut cipher, mut mac) = (modern.kex.into_owned(), modern.cipher.into_owned(), modern.mac.into_owned());
     let mut key = modern.key.into_owned();
-    for algorithm in asked {
-        match Known::of(*algorithm) {
-            Known::KeyExchange(name) => kex.push(name),
-            Known::Cipher(name) => cipher.push(name),
-            Known::Mac(name) => mac.push(name),
-            Known::RsaWithSha1 if trust.pins_rsa() => key.push(Algorithm::Rsa { hash: None }),
-            Known::RsaWithSha1 => {}
+    for algorithm in legacy {
+        match Role::of(*algorithm) {
+            Role::KeyExchange(name) => kex.push(name),
+            Role::Cipher(name) => cipher.push(name),
+            Role::Mac(name) => mac.push(name),
+            Role::RsaWithSha1 if trust.pins_rsa() => key.push(Algorithm::Rsa { hash: None }),
+            Role::RsaWithSha1 => {}
         }
     }
     let certificates = Cow::Owned(trust.certificates());
@@ -73,19 +73,19 @@ pub fn preferred(trust: &HostTrust, asked: &[LegacyAlgorithm]) -> Preferred {
     }
 }
 
-/// Those of the algorithms asked for that a key exchange came to, by their names.
-pub fn negotiated(asked: &[LegacyAlgorithm], names: &Names) -> Vec<&'static str> {
-    let used = |algorithm: &LegacyAlgorithm| match Known::of(*algorithm) {
-        Known::KeyExchange(name) => names.kex == name,
-        Known::Cipher(name) => names.cipher == name,
-        Known::Mac(name) => names.client_mac == name || names.server_mac == name,
-        Known::RsaWithSha1 => names.key == Algorithm::Rsa { hash: None },
+/// Returns the names of the legacy algorithms that a key exchange negotiated.
+pub fn negotiated(legacy: &[LegacyAlgorithm], names: &Names) -> Vec<&'static str> {
+    let used = |algorithm: &LegacyAlgorithm| match Role::of(*algorithm) {
+        Role::KeyExchange(name) => names.kex == name,
+        Role::Cipher(name) => names.cipher == name,
+        Role::Mac(name) => names.client_mac == name || names.server_mac == name,
+        Role::RsaWithSha1 => names.key == Algorithm::Rsa { hash: None },
     };
-    asked.iter().filter(|algorithm| used(algorithm)).map(|algorithm| algorithm.name()).collect()
+    legacy.iter().filter(|algorithm| used(algorithm)).map(|algorithm| algorithm.name()).collect()
 }
 
-/// What a target whose own algorithms are these could ask for, so that there would be one in common.
-pub fn would_help(theirs: &[String]) -> Vec<&'static str> {
+/// Returns the legacy algorithms among those that a target offers, which its `spec.legacyAlgorithms` could name.
+pub fn supported_legacy(theirs: &[String]) -> Vec<&'static str> {
     LegacyAlgorithm::ALL.iter().map(|it| it.name()).filter(|name| theirs.iter().any(|it| it == name)).collect()
 }
 
@@ -94,22 +94,22 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::gateway::target::samples::target;
+    use crate::gateway::target::fixtures::target;
 
     const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     fn trust() -> HostTrust {
-        HostTrust::of(&target("web-1", &[ED25519.to_owned()])).unwrap()
+        HostTrust::from_spec(&target("web-1", &[ED25519.to_owned()])).unwrap()
     }
 
     #[test]
     fn every_algorithm_has_one_name() {
         for algorithm in LegacyAlgorithm::ALL {
-            let name = match Known::of(*algorithm) {
-                Known::KeyExchange(name) => name.as_ref().to_owned(),
-                Known::Cipher(name) => name.as_ref().to_owned(),
-                Known::Mac(name) => name.as_ref().to_owned(),
-                Known::RsaWithSha1 => Algorithm::Rsa { hash: None }.to_string(),
+            let name = match Role::of(*algorithm) {
+                Role::KeyExchange(name) => name.as_ref().to_owned(),
+                Role::Cipher(name) => name.as_ref().to_owned(),
+                Role::Mac(name) => name.as_ref().to_owned(),
+                Role::RsaWithSha1 => Algorithm::Rsa { hash: None }.to_string(),
             };
             assert_eq!(algorithm.name(), name);
             assert_eq!(serde_json::to_value(algorithm).unwrap(), name);
@@ -117,18 +117,18 @@ mod tests {
     }
 
     #[test]
-    fn nothing_old_is_offered_that_is_not_asked_for() {
+    fn legacy_algorithms_are_offered_only_on_request() {
         let offered = preferred(&trust(), &[]);
         let modern = algorithms::preferred(trust().signatures());
         assert_eq!((offered.kex, offered.cipher, offered.mac), (modern.kex, modern.cipher, modern.mac));
         for algorithm in LegacyAlgorithm::ALL {
-            let known = match Known::of(*algorithm) {
-                Known::KeyExchange(name) => algorithms::preferred(Vec::new()).kex.contains(&name),
-                Known::Cipher(name) => algorithms::preferred(Vec::new()).cipher.contains(&name),
-                Known::Mac(name) => algorithms::preferred(Vec::new()).mac.contains(&name),
-                Known::RsaWithSha1 => false,
+            let is_modern = match Role::of(*algorithm) {
+                Role::KeyExchange(name) => algorithms::preferred(Vec::new()).kex.contains(&name),
+                Role::Cipher(name) => algorithms::preferred(Vec::new()).cipher.contains(&name),
+                Role::Mac(name) => algorithms::preferred(Vec::new()).mac.contains(&name),
+                Role::RsaWithSha1 => false,
             };
-            assert!(!known, "{} is modern", algorithm.name());
+            assert!(!is_modern, "{} is modern", algorithm.name());
         }
     }
 
@@ -136,19 +136,19 @@ mod tests {
     #[case::key_exchange(LegacyAlgorithm::Group14Sha1)]
     #[case::cipher(LegacyAlgorithm::Aes128Cbc)]
     #[case::mac(LegacyAlgorithm::HmacSha1)]
-    fn what_is_asked_for_comes_last(#[case] asked: LegacyAlgorithm) {
-        let offered = preferred(&trust(), &[asked]);
-        let last = match Known::of(asked) {
-            Known::KeyExchange(_) => offered.kex.last().unwrap().as_ref().to_owned(),
-            Known::Cipher(_) => offered.cipher.last().unwrap().as_ref().to_owned(),
+    fn legacy_algorithms_come_last(#[case] legacy: LegacyAlgorithm) {
+        let offered = preferred(&trust(), &[legacy]);
+        let last = match Role::of(legacy) {
+            Role::KeyExchange(_) => offered.kex.last().unwrap().as_ref().to_owned(),
+            Role::Cipher(_) => offered.cipher.last().unwrap().as_ref().to_owned(),
             _ => offered.mac.last().unwrap().as_ref().to_owned(),
         };
-        assert_eq!(last, asked.name());
+        assert_eq!(last, legacy.name());
     }
 
     #[test]
-    fn only_what_the_target_has_is_said_to_help() {
+    fn only_algorithms_of_the_target_are_suggested() {
         let theirs = ["rc4", "aes128-cbc", "3des-cbc"].map(str::to_owned);
-        assert_eq!(would_help(&theirs), ["aes128-cbc"]);
+        assert_eq!(supported_legacy(&theirs), ["aes128-cbc"]);
     }
 }

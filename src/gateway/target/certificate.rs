@@ -1,4 +1,4 @@
-//! Certificates of minutes, by which a target knows in whose name the gateway comes.
+//! Issues the short-lived user certificates with which the gateway signs in to targets that trust an authority.
 
 use std::sync::Arc;
 
@@ -10,11 +10,13 @@ use russh::keys::ssh_key::{self, Algorithm, Certificate, PrivateKey};
 use super::request::DialRequest;
 use crate::api::Allow;
 
-/// For how long before and after its making a certificate is valid: the clocks of two machines are seldom the same.
-const SECONDS_BEFORE: u64 = 60;
-const SECONDS_AFTER: u64 = 300;
+/// How many seconds before its issue a certificate becomes valid, for a target whose clock is slow.
+const BACKDATE_SECONDS: u64 = 60;
+/// How many seconds after its issue a certificate expires.
+const LIFETIME_SECONDS: u64 = 300;
 
-/// A new key, and a certificate of it that is good for what was asked and for nothing else.
+/// Returns a new Ed25519 key and a certificate for it, restricted to the requested login and to the target's
+/// `spec.allow`.
 ///
 /// # Errors
 /// When the authority's key cannot sign.
@@ -25,7 +27,7 @@ pub fn issue(
 ) -> Result<(Arc<PrivateKey>, Certificate), ssh_key::Error> {
     let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519)?;
     let now = now.as_second().max(0).cast_unsigned();
-    let (after, before) = (now.saturating_sub(SECONDS_BEFORE), now.saturating_add(SECONDS_AFTER));
+    let (after, before) = (now.saturating_sub(BACKDATE_SECONDS), now.saturating_add(LIFETIME_SECONDS));
     let public = key.public_key().key_data().clone();
     let mut builder = Builder::new_with_random_nonce(&mut rand::rng(), public, after, before)?;
     builder.serial(rand::random())?.key_id(key_id(request))?.valid_principal(request.login.as_str())?;
@@ -35,22 +37,22 @@ pub fn issue(
     Ok((Arc::new(key), builder.sign(authority)?))
 }
 
-/// What the target's sshd logs at the sign-in.
+/// Returns the certificate's key ID, which the target's sshd logs at the sign-in.
 fn key_id(DialRequest { session, user, .. }: &DialRequest) -> String {
     format!("bastion session {session} user {} subject {}", user.name_any(), user.subject())
 }
 
-/// What the certificate lets its bearer have of sshd: what users may do on the target.
+/// Returns the certificate's extensions, which permit what the target's `spec.allow` does.
 fn extensions(allow: Allow) -> Vec<&'static str> {
     let Allow { shell, exec, sftp: _, local_forward, remote_forward, agent_forward } = allow;
-    // In the order of their names, as the protocol wants them.
-    let restrictions = [
+    // The protocol requires the order of their names.
+    let permissions = [
         (agent_forward, "permit-agent-forwarding"),
         (local_forward || remote_forward, "permit-port-forwarding"),
         (shell || exec, "permit-pty"),
         (shell || exec, "permit-user-rc"),
     ];
-    restrictions.into_iter().filter_map(|(allowed, extension)| allowed.then_some(extension)).collect()
+    permissions.into_iter().filter_map(|(allowed, extension)| allowed.then_some(extension)).collect()
 }
 
 #[cfg(test)]
@@ -60,10 +62,10 @@ mod tests {
     use russh::keys::ssh_key::certificate::CertType;
 
     use super::*;
-    use crate::gateway::target::samples::{key, request};
+    use crate::gateway::target::fixtures::{key, request};
 
     #[test]
-    fn a_certificate_is_good_for_one_login_and_for_minutes() {
+    fn a_certificate_is_valid_for_one_login_and_for_minutes() {
         let (authority, request) = (key(), request());
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let (_, certificate) = issue(&authority, &request, now).unwrap();
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_certificates_have_the_same_key_or_serial() {
+    fn each_certificate_has_its_own_key_and_serial() {
         let (authority, request) = (key(), request());
         let (one, other) = (
             issue(&authority, &request, Timestamp::now()).unwrap(),
@@ -88,11 +90,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case::as_it_comes(Allow::default(), &["permit-pty", "permit-user-rc"])]
+    #[case::defaults(Allow::default(), &["permit-pty", "permit-user-rc"])]
     #[case::files_only(Allow { shell: false, exec: false, ..Allow::default() }, &[])]
     #[case::forwards(Allow { local_forward: true, ..Allow::default() }, &["permit-port-forwarding", "permit-pty", "permit-user-rc"])]
     #[case::agents(Allow { agent_forward: true, ..Allow::default() }, &["permit-agent-forwarding", "permit-pty", "permit-user-rc"])]
-    fn it_permits_what_the_target_allows(#[case] allow: Allow, #[case] permitted: &[&str]) {
+    fn a_certificate_permits_what_the_target_allows(#[case] allow: Allow, #[case] permitted: &[&str]) {
         assert_eq!(extensions(allow), permitted);
     }
 }

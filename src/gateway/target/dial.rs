@@ -1,4 +1,4 @@
-//! The way to a target: connect, check its host key, sign in.
+//! Dials a target: connects, verifies its host key, and signs in.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,68 +8,72 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 use russh::client;
 use russh::{ChannelControl, ChannelOpenFailure, Disconnect, Limits};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::address::{self, ConnectError};
 use super::algorithms;
-use super::credential::{self, Credential};
-use super::handler::{Host, TargetHandler, side};
+use super::credential::{self, Credential, CredentialError};
+use super::dial_error::DialError;
+use super::handler::{HostVerifier, TargetHandler, side};
 use super::host_trust::HostTrust;
 use super::login::{self, TargetSignInError};
 use super::request::DialRequest;
-use super::unreachable::Unreachable;
 use crate::api::{BastionTarget, LegacyAlgorithm, credentials_namespace};
-use crate::gateway::bridge::{Destination, FromTarget, Inboxes, TargetSide, WINDOW};
+use crate::gateway::bridge::{Destination, FromTarget, Inboxes, IncomingChannel, TargetSide, WINDOW};
 use crate::gateway::net::{AbortableStream, ConnectionHealth};
 use crate::gateway::ssh::algorithms as ssh_algorithms;
-use crate::lifecycle::KEEPALIVE_EVERY;
+use crate::lifecycle::KEEPALIVE_INTERVAL;
 
-/// How long a target that took the connection may take until the gateway is signed in.
+/// How long the SSH handshake and the sign-in may take together, after the target has accepted the TCP connection.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a target may take to read that the connection ends.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the gateway waits until the target has read SSH_MSG_DISCONNECT.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Dials targets with the credentials that Secrets hold.
+/// Dials targets with the credentials in Secrets.
 #[derive(Clone)]
 pub struct Dialer {
     secrets: Api<Secret>,
     rekey_time: Duration,
 }
 
-/// A connection that is signed in to a target. It carries one channel of the user, or the ports that the user has it listen
-/// on, and the channels that the target opens: the processor's work for several transfers is then done side by side, and
-/// what runs on the target ends with the channel it runs for.
+/// A connection that is signed in to a target.
+///
+/// It carries one channel of the user, or the user's remote forwards, and the channels that the target opens for them.
+/// With a connection for each channel, transfers use several processor cores, and programs on the target end with their
+/// channel.
 pub struct TargetConnection {
-    handle: client::Handle<TargetHandler>,
+    pub(super) handle: client::Handle<TargetHandler>,
     health: ConnectionHealth,
     inboxes: Arc<Inboxes<FromTarget>>,
     end: ConnectionEnd,
-    /// Why the target did not open the channel.
-    refusal: oneshot::Receiver<ChannelOpenFailure>,
-    /// Cuts the connection off when it goes: the library alone would keep it open, and whatever runs behind it.
+    /// Receives the reason why the target did not open the channel.
+    open_failure: oneshot::Receiver<ChannelOpenFailure>,
+    /// Cuts off the socket when this value is dropped. russh's task alone would keep it open, and with it programs on
+    /// the target.
     _cut: DropGuard,
 }
 
-/// Tells of the end of one connection to a target.
+/// Observes the end of a connection to a target.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionEnd {
-    /// Cancelled when the connection has ended and its channels were told.
+    /// Cancelled when the connection has ended and its channels have received [`FromTarget::Lost`].
     announced: CancellationToken,
-    /// Cancelled before that when the end interrupted a channel.
+    /// Cancelled before `announced` if the target had not closed all channels.
     interrupted: CancellationToken,
 }
 
 impl ConnectionEnd {
-    /// Waits until the connection has ended and its channels were told.
+    /// Waits until the connection has ended and its channels have received [`FromTarget::Lost`].
     pub async fn announced(&self) {
         self.announced.cancelled().await;
     }
 
-    /// Returns whether the connection has ended and its channels were told.
+    /// Returns whether the connection has ended and its channels have received [`FromTarget::Lost`].
     pub fn is_announced(&self) -> bool {
         self.announced.is_cancelled()
     }
@@ -81,92 +85,93 @@ impl ConnectionEnd {
 }
 
 impl Dialer {
-    /// A dialer for targets of the bastion in `namespace`, who uses keys for so long.
+    /// Returns a dialer for the targets of the bastion in `namespace`. Its connections exchange new keys every
+    /// `rekey_time`.
     pub fn new(client: Client, namespace: &str, rekey_time: Duration) -> Self {
         Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)), rekey_time }
     }
 
-    /// Connects to the target and signs in.
+    /// Reads the credential, connects to the target and signs in.
     ///
     /// # Errors
-    /// One sentence for each thing that can be wrong.
-    pub async fn dial(self, request: DialRequest) -> Result<TargetConnection, Unreachable> {
+    /// When any of these steps fails.
+    pub async fn dial(self, request: DialRequest) -> Result<TargetConnection, DialError> {
         let target = &request.target;
         let (credential, stream) = tokio::join!(credential::read(&self.secrets, target), connect(target));
-        let (credential, stream) = (credential?, stream?);
-        let (target, address) = (target.name_any(), peer(&stream));
-        let seconds = SIGN_IN_TIMEOUT.as_secs();
+        let target = target.name_any();
+        let credential = credential.map_err(|source| DialError::Credentials { target: target.clone(), source })?;
+        let stream = stream?;
+        let (address, seconds) = (peer(&stream), SIGN_IN_TIMEOUT.as_secs());
         let limits = ssh_algorithms::rekey_limits(self.rekey_time);
         let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, limits, stream)).await;
-        signed_in.map_err(|_| Unreachable::Slow { target, address, seconds })?
+        signed_in.map_err(|_| DialError::Timeout { target, address, seconds })?
     }
 }
 
 impl TargetConnection {
-    /// A look at the health of the connection.
+    /// Returns a view of the TCP connection's health.
     pub fn health(&self) -> ConnectionHealth {
         self.health.clone()
     }
 
-    /// Opens the session channel of this connection.
+    /// Opens the connection's `session` channel.
     ///
     /// # Errors
-    /// When the target refuses it or is gone.
+    /// When the target refuses the channel, or the connection is gone.
     pub async fn open_session(&self) -> Result<TargetSide, russh::Error> {
         self.handle.channel_open_session().await.map(|channel| side(&self.inboxes, channel))
     }
 
-    /// Has the target connect to a destination, as the channel of this connection.
+    /// Opens the connection's `direct-tcpip` channel, for which the target connects to a destination.
     ///
     /// # Errors
-    /// When the target refuses it, in the target's own words, or is gone.
+    /// When the target refuses the channel, with the target's description, or the connection is gone.
     pub async fn open_forward(&mut self, destination: &Destination) -> Result<TargetSide, russh::Error> {
         let Destination { host, port, originator, originator_port } = destination;
-        let asked = self.handle.channel_open_direct_tcpip(host, u32::from(*port), originator, *originator_port);
-        match asked.await {
+        let opened = self.handle.channel_open_direct_tcpip(host, u32::from(*port), originator, *originator_port);
+        match opened.await {
             Err(russh::Error::ChannelOpenFailure(failure)) => {
-                // The library says so first, and why a moment later.
-                let refusal = (&mut self.refusal).await.unwrap_or(failure);
-                Err(russh::Error::ChannelOpenFailure(refusal))
+                // russh returns the reason code; the handler receives the description a moment later.
+                let failure = (&mut self.open_failure).await.unwrap_or(failure);
+                Err(russh::Error::ChannelOpenFailure(failure))
             }
             opened => opened.map(|channel| side(&self.inboxes, channel)),
         }
     }
 
-    /// Has the target listen. Returns the port, or none where the target refuses.
+    /// Sends `tcpip-forward`. Returns the bound port; `None` when the target refuses.
     pub async fn listen(&self, address: &str, port: u32) -> Option<u32> {
-        let given = self.handle.tcpip_forward(address, port).await.ok()?;
-        Some(if port == 0 { given } else { port })
+        let bound = self.handle.tcpip_forward(address, port).await.ok()?;
+        Some(if port == 0 { bound } else { port })
     }
 
-    /// Has the target listen no more. Returns whether it did as it was told.
+    /// Sends `cancel-tcpip-forward`. Returns whether the target agreed.
     pub async fn stop_listening(&self, address: &str, port: u32) -> bool {
         self.handle.cancel_tcpip_forward(address, port).await.is_ok()
     }
 
-    /// Returns what tells of the connection's end.
+    /// Returns an observer of the connection's end.
     pub fn end(&self) -> ConnectionEnd {
         self.end.clone()
     }
 
-    /// Ends the connection, and with it whatever runs on the target: with a word of farewell where the target
-    /// listens, and without one where it does not.
+    /// Sends SSH_MSG_DISCONNECT, waits up to 1 s until the target has read it, and cuts off the connection.
     pub async fn disconnect(mut self) {
-        let farewell = async {
+        let disconnected = async {
             self.handle.disconnect(Disconnect::ByApplication, "session ended", "en").await?;
             (&mut self.handle).await
         };
-        let _ = timeout(FAREWELL, farewell).await;
+        let _ = timeout(DISCONNECT_TIMEOUT, disconnected).await;
     }
 }
 
-async fn connect(target: &BastionTarget) -> Result<TcpStream, Unreachable> {
+async fn connect(target: &BastionTarget) -> Result<TcpStream, DialError> {
     let (name, host) = (target.name_any(), &target.spec.address);
-    // The schema has it between 1 and 65535.
+    // The CRD's schema limits the port to 1 to 65535.
     let port = u16::try_from(target.spec.port).unwrap_or_default();
-    address::connect(host, port).await.map_err(|why| match why {
-        ConnectError::Unresolved(why) => Unreachable::Unresolved { target: name, address: host.clone(), why },
-        ConnectError::Failed(tried) => Unreachable::Connect { target: name, tried },
+    address::connect(host, port).await.map_err(|error| match error {
+        ConnectError::Resolve(source) => DialError::Resolve { target: name, address: host.clone(), source },
+        ConnectError::Failed(source) => DialError::Connect { target: name, source },
     })
 }
 
@@ -179,48 +184,61 @@ async fn sign_in(
     credential: Credential,
     limits: Limits,
     stream: TcpStream,
-) -> Result<TargetConnection, Unreachable> {
-    let DialRequest { session, target, login, .. } = request;
+) -> Result<TargetConnection, DialError> {
+    let DialRequest { session, target, login, incoming, .. } = request;
     let (name, address) = (target.name_any(), peer(&stream));
-    let trust = HostTrust::of(target).ok_or_else(|| Unreachable::NoHostKey { target: name.clone() })?;
+    let trust = HostTrust::from_spec(target).ok_or_else(|| DialError::NoHostKey { target: name.clone() })?;
     let legacy = target.spec.legacy_algorithms.clone();
-    let config = Arc::new(client::Config { limits, ..config(&trust, &legacy) });
+    let config = client::Config { limits, ..config(&trust, &legacy) };
     let cut = CancellationToken::new();
     let (socket, health) = AbortableStream::new(stream, cut.clone());
-    let cut = cut.drop_guard();
-    let (refused, refusal) = oneshot::channel();
     let host_key_error = Arc::new(OnceLock::new());
-    let host =
-        Host { session: session.clone(), name: name.clone(), trust, host_key_error: host_key_error.clone(), legacy };
-    let inboxes = Arc::<Inboxes<FromTarget>>::default();
-    let (refused, incoming) = (Some(refused), request.incoming.clone());
-    let handler = TargetHandler { host, refused, inboxes: inboxes.clone(), incoming };
-    let mut handle =
-        client::connect_stream(config, socket, handler).await.map_err(|error| match host_key_error.get() {
-            Some(host_key_error) => Unreachable::Host { target: name.clone(), host_key_error: host_key_error.clone() },
-            None => Unreachable::broken(name.clone(), address.clone(), &error),
-        })?;
-    let end = announce_end(&handle, inboxes.clone());
-    login::sign_in(&mut handle, request, credential).await.map_err(|why| match why {
-        TargetSignInError::Refused { credential, hint } => {
-            Unreachable::Login { target: name.clone(), login: login.clone(), credential, hint }
-        }
-        TargetSignInError::Unsigned(why) => {
-            Unreachable::Credentials { target: name.clone(), why: format!("the authority signs nothing: {why}") }
-        }
-        TargetSignInError::Broken(error) => Unreachable::broken(name.clone(), address, &error),
+    let (session, error) = (session.clone(), host_key_error.clone());
+    let host = HostVerifier { session, target: name.clone(), trust, error, legacy };
+    let connected = handshake(config, (socket, health, cut.drop_guard()), host, incoming.clone()).await;
+    let mut connection = connected.map_err(|error| match host_key_error.get() {
+        Some(source) => DialError::HostKey { target: name.clone(), source: source.clone() },
+        None => DialError::from_ssh(name.clone(), address.clone(), &error),
     })?;
-    Ok(TargetConnection { handle, health, inboxes, end, refusal, _cut: cut })
+    login::sign_in(&mut connection.handle, request, credential).await.map_err(|error| match error {
+        TargetSignInError::Refused { credential, hint } => {
+            DialError::Login { target: name.clone(), login: login.clone(), credential, hint }
+        }
+        TargetSignInError::Unsigned(error) => {
+            DialError::Credentials { target: name.clone(), source: CredentialError::Unsigned(error) }
+        }
+        TargetSignInError::Ssh(error) => DialError::from_ssh(name.clone(), address, &error),
+    })?;
+    Ok(connection)
 }
 
-/// Tells all channels of a connection when the library's task for it has ended. The task's completion is the one sign of an
-/// end that no error on the way can suppress.
-fn announce_end(handle: &client::Handle<TargetHandler>, inboxes: Arc<Inboxes<FromTarget>>) -> ConnectionEnd {
+/// Exchanges identifications and keys over a stream, and starts the connection's task. The next step is the sign-in.
+///
+/// The transport is the stream, a view of its health, and the guard that cuts it off.
+pub(super) async fn handshake(
+    config: client::Config,
+    transport: (impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ConnectionHealth, DropGuard),
+    host: HostVerifier,
+    incoming: mpsc::Sender<IncomingChannel>,
+) -> Result<TargetConnection, russh::Error> {
+    let (stream, health, cut) = transport;
+    let inboxes = Arc::<Inboxes<FromTarget>>::default();
+    let (failed, open_failure) = oneshot::channel();
+    let handler = TargetHandler { host, open_failure: Some(failed), inboxes: inboxes.clone(), incoming };
+    let handle = client::connect_stream(Arc::new(config), stream, handler).await?;
+    let end = observe_end(&handle, inboxes.clone());
+    Ok(TargetConnection { handle, health, inboxes, end, open_failure, _cut: cut })
+}
+
+/// Sends [`FromTarget::Lost`] to the open channels when russh's task for the connection has ended.
+///
+/// The task's end follows every kind of failure, so no channel is left waiting.
+fn observe_end(handle: &client::Handle<TargetHandler>, inboxes: Arc<Inboxes<FromTarget>>) -> ConnectionEnd {
     let (closed, end) = (handle.closed(), ConnectionEnd::default());
     let ConnectionEnd { announced, interrupted } = end.clone();
     tokio::spawn(async move {
         closed.await;
-        if inboxes.lose(FromTarget::Lost) {
+        if inboxes.disconnect(FromTarget::Lost) {
             interrupted.cancel();
         }
         announced.cancel();
@@ -235,9 +253,9 @@ pub(super) fn config(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> client::C
         channel_control: ChannelControl::Application,
         client_id: ssh_algorithms::identification(),
         nodelay: true,
-        // Whether a session is idle or lost is for the session to judge.
+        // The session decides when it is idle or when the target is lost.
         inactivity_timeout: None,
-        keepalive_interval: Some(KEEPALIVE_EVERY),
+        keepalive_interval: Some(KEEPALIVE_INTERVAL),
         keepalive_max: 0,
         ..client::Config::default()
     }

@@ -1,5 +1,6 @@
-//! The thin side of the SSH library towards a target: whether its host key is trusted is judged, and what it sends is put
-//! into inboxes. Nothing here waits for the user's side.
+//! Handles the SSH messages of a target: verifies its host key, and pushes its channel messages into inboxes.
+//!
+//! The handler runs in the connection's read loop, so it never waits for the user's side.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -16,79 +17,84 @@ use super::algorithms;
 use super::host_trust::{HostKeyError, HostTrust};
 use crate::api::LegacyAlgorithm;
 use crate::gateway::bridge;
-use crate::gateway::bridge::{END_OF_WRITE, FromTarget, Inboxes, Incoming, MAX_INCOMING, Purpose, TargetSide};
+use crate::gateway::bridge::{
+    ChannelType, END_OF_WRITE, FromTarget, Inboxes, IncomingChannel, MAX_INCOMING, TargetSide,
+};
 use crate::metrics::{AlgorithmLabels, METRICS, RefusalLabels};
 
-/// What a target is checked against while keys are exchanged.
-pub struct Host {
-    /// The session that the connection is for.
+/// Verifies a target's host key and observes its algorithms during a key exchange.
+pub struct HostVerifier {
+    /// The name of the session that the connection is for.
     pub session: Arc<str>,
     /// The target's name.
-    pub name: String,
-    /// Whom to trust.
+    pub target: String,
+    /// The host keys and authorities to trust.
     pub trust: HostTrust,
-    /// Why it is not trusted: the library only says that it is not.
-    pub host_key_error: Arc<OnceLock<HostKeyError>>,
-    /// What the target asks for that is old.
+    /// Takes the reason why the host key is not trusted, because russh returns none.
+    pub error: Arc<OnceLock<HostKeyError>>,
+    /// The target's `spec.legacyAlgorithms`.
     pub legacy: Vec<LegacyAlgorithm>,
 }
 
-impl Host {
+impl HostVerifier {
     fn is_trusted(&self, shown: &PublicKeyOrCertificate) -> bool {
         match self.trust.check(shown, Timestamp::now()) {
             Ok(()) => true,
-            Err(host_key_error) => {
-                let _ = self.host_key_error.set(host_key_error);
+            Err(error) => {
+                let _ = self.error.set(error);
                 false
             }
         }
     }
 
-    /// Nobody is to forget which targets still need what is old.
+    /// Counts and logs the legacy algorithms in use, so that operators see which targets still need them.
     fn report_legacy(&self, names: &Names) {
         for algorithm in algorithms::negotiated(&self.legacy, names) {
             METRICS.legacy_algorithms_negotiated.get_or_create(&AlgorithmLabels { algorithm }).inc();
-            warn!(session = %self.session, target = self.name, algorithm, "a legacy algorithm is used with a target that asks for it");
+            warn!(session = %self.session, target = self.target, algorithm, "a legacy algorithm is used with a target that asks for it");
         }
     }
 }
 
-/// Hears what a target says on one connection.
+/// Handles the messages of one connection to a target.
 pub struct TargetHandler {
-    /// What it is checked against.
-    pub host: Host,
-    /// Takes the reason why a channel was not opened.
-    pub refused: Option<oneshot::Sender<ChannelOpenFailure>>,
-    /// What comes on each channel.
+    /// Verifies the target's host key.
+    pub host: HostVerifier,
+    /// Takes the reason why the target did not open the gateway's channel.
+    pub open_failure: Option<oneshot::Sender<ChannelOpenFailure>>,
+    /// The inboxes of the connection's channels.
     pub inboxes: Arc<Inboxes<FromTarget>>,
     /// Takes the channels that the target opens.
-    pub incoming: mpsc::Sender<Incoming>,
+    pub incoming: mpsc::Sender<IncomingChannel>,
 }
 
-/// The target's side of a channel. The reading half is dropped: with it, the connection's loop would wait for whoever reads.
+/// Returns the target's side of a channel.
+///
+/// Drops russh's reading half. Its bounded queue would make the connection's read loop wait for this channel's reader.
 pub fn side(inboxes: &Inboxes<FromTarget>, channel: Channel<client::Msg>) -> TargetSide {
     let (_, write) = channel.split();
     TargetSide::new(inboxes.claim(write.id()), write)
 }
 
 impl TargetHandler {
-    fn put(&self, channel: ChannelId, said: FromTarget) -> Result<(), russh::Error> {
-        let bytes = said.size();
-        Ok(self.inboxes.put(channel, said, bytes)?)
+    fn push(&self, channel: ChannelId, message: FromTarget) -> Result<(), russh::Error> {
+        let bytes = message.size();
+        Ok(self.inboxes.push_control(channel, message, bytes)?)
     }
 
-    /// Hands a channel that the target opens over to the session, where it waits for room; refuses it when too many wait.
-    async fn hand_over(&self, purpose: Purpose, channel: Channel<client::Msg>, reply: ChannelOpenHandle) {
+    /// Passes a channel that the target opens to the session, where it waits for room. Refuses it if too many wait.
+    async fn queue_incoming(&self, channel_type: ChannelType, channel: Channel<client::Msg>, reply: ChannelOpenHandle) {
         let target = side(&self.inboxes, channel);
-        let incoming = Incoming { purpose, target, reply, inboxes: self.inboxes.clone(), since: Instant::now() };
+        let (inboxes, requested_at) = (self.inboxes.clone(), Instant::now());
+        let incoming = IncomingChannel { channel_type, target, reply, inboxes, requested_at };
         match self.incoming.try_send(incoming) {
             Ok(()) => {}
             Err(TrySendError::Full(incoming)) => {
                 METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "queue_full" }).inc();
-                warn!(session = %self.host.session, MAX_INCOMING, "a channel that the target opens is refused: too many wait");
+                warn!(session = %self.host.session, max = MAX_INCOMING, "a channel that the target opens is refused: too many wait");
                 incoming.refuse(bridge::resource_shortage("bastion: too many channels wait to be opened")).await;
             }
-            // The session has ended, and says so to both sides.
+            // The session has ended, and no longer receives channels.
             Err(TrySendError::Closed(incoming)) => {
                 incoming.refuse(bridge::connect_failed("bastion: session ended")).await;
             }
@@ -116,8 +122,8 @@ impl client::Handler for TargetHandler {
         _: &str,
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        if let Some(refused) = self.refused.take() {
-            let _ = refused.send(bridge::with_reason(&reason, description));
+        if let Some(failed) = self.open_failure.take() {
+            let _ = failed.send(bridge::with_reason(&reason, description));
         }
         Ok(())
     }
@@ -129,13 +135,13 @@ impl client::Handler for TargetHandler {
         _: u32,
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        // What comes on it next must find an inbox.
-        self.inboxes.expect(channel);
+        // The channel's first message may arrive before the task that asked for it claims the inbox.
+        self.inboxes.open(channel);
         Ok(())
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut client::Session) -> Result<(), Self::Error> {
-        Ok(self.inboxes.put_data(channel, None, data)?)
+        Ok(self.inboxes.push_data(channel, None, data)?)
     }
 
     async fn extended_data(
@@ -145,15 +151,15 @@ impl client::Handler for TargetHandler {
         data: &[u8],
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        Ok(self.inboxes.put_data(channel, Some(stream), data)?)
+        Ok(self.inboxes.push_data(channel, Some(stream), data)?)
     }
 
     async fn channel_success(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
-        self.put(channel, FromTarget::Success)
+        self.push(channel, FromTarget::Success)
     }
 
     async fn channel_failure(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
-        self.put(channel, FromTarget::Failure)
+        self.push(channel, FromTarget::Failure)
     }
 
     async fn exit_status(
@@ -162,7 +168,7 @@ impl client::Handler for TargetHandler {
         status: u32,
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        self.put(channel, FromTarget::ExitStatus(status))
+        self.push(channel, FromTarget::ExitStatus(status))
     }
 
     async fn exit_signal(
@@ -175,11 +181,11 @@ impl client::Handler for TargetHandler {
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let (message, language) = (message.to_owned(), language.to_owned());
-        self.put(channel, FromTarget::ExitSignal { signal, core_dumped, message, language })
+        self.push(channel, FromTarget::ExitSignal { signal, core_dumped, message, language })
     }
 
     async fn channel_eof(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
-        self.put(channel, FromTarget::Eof)
+        self.push(channel, FromTarget::Eof)
     }
 
     async fn channel_close(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {
@@ -196,7 +202,7 @@ impl client::Handler for TargetHandler {
     ) -> Result<bool, Self::Error> {
         match self.inboxes.get(channel) {
             Some(inbox) if name == END_OF_WRITE => {
-                inbox.stop_reading();
+                inbox.mark_end_of_write();
                 Ok(true)
             }
             _ => Ok(false),
@@ -214,7 +220,8 @@ impl client::Handler for TargetHandler {
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
         let (address, originator) = (address.to_owned(), originator.to_owned());
-        self.hand_over(Purpose::Forward { address, port, originator, originator_port }, channel, reply).await;
+        let channel_type = ChannelType::ForwardedTcpip { address, port, originator, originator_port };
+        self.queue_incoming(channel_type, channel, reply).await;
         Ok(())
     }
 
@@ -224,7 +231,7 @@ impl client::Handler for TargetHandler {
         reply: ChannelOpenHandle,
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        self.hand_over(Purpose::Agent, channel, reply).await;
+        self.queue_incoming(ChannelType::Agent, channel, reply).await;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
-//! That a target's RSA key must sign with the algorithm that was agreed on, which the SSH library sees to. The target is a
-//! server of the test's own that comes as far as its signature: no real one signs with what it has not agreed to.
+//! Tests that russh accepts a host's RSA signature only with the negotiated algorithm.
+//!
+//! The server here runs a key exchange up to its signature. A real server would not sign with another algorithm.
 
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use russh::keys::ssh_key::{HashAlg, PrivateKey, PublicKey, Signature};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream};
 
 use super::dial::config;
+use super::fixtures::target;
 use super::host_trust::HostTrust;
-use super::samples::target;
 use crate::api::LegacyAlgorithm;
 
 const IDENTIFICATION: &str = "SSH-2.0-Test";
@@ -24,10 +25,10 @@ const KEXINIT: u8 = 20;
 const NEWKEYS: u8 = 21;
 const KEX_ECDH_REPLY: u8 = 31;
 
-/// Takes any host key: only its signature is looked at here.
-struct Anybody;
+/// Trusts any host key, because the tests concern only its signature.
+struct TrustAnyKey;
 
-impl client::Handler for Anybody {
+impl client::Handler for TrustAnyKey {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
@@ -35,13 +36,13 @@ impl client::Handler for Anybody {
     }
 }
 
-/// A string as SSH writes it.
+/// Encodes a `string` (RFC 4251, section 5).
 fn text(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
 }
 
-/// A positive number as SSH writes it.
-fn number(bytes: &[u8]) -> Vec<u8> {
+/// Encodes a positive `mpint` (RFC 4251, section 5).
+fn mpint(bytes: &[u8]) -> Vec<u8> {
     let digits = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
     let sign = if digits.first().is_some_and(|byte| *byte >= 0x80) { &[0][..] } else { &[] };
     text(&[sign, digits].concat())
@@ -64,7 +65,7 @@ async fn write(stream: &mut BufStream<DuplexStream>, payload: &[u8]) {
     stream.flush().await.unwrap();
 }
 
-/// The next packet's payload; none when the client has left.
+/// Returns the next packet's payload; `None` when the client has disconnected.
 async fn read(stream: &mut BufStream<DuplexStream>) -> Option<Vec<u8>> {
     let length = stream.read_u32().await.ok()?;
     let mut packet = vec![0; usize::try_from(length).unwrap()];
@@ -74,7 +75,7 @@ async fn read(stream: &mut BufStream<DuplexStream>) -> Option<Vec<u8>> {
     Some(packet)
 }
 
-/// Agrees on `host_key` and signs with `hash`. Returns whether the client goes on with what comes next.
+/// Negotiates the host key algorithm `host_key`, and signs with `hash`. Returns whether the client continues.
 async fn serve(stream: DuplexStream, key: &RsaKeypair, host_key: &str, hash: Option<HashAlg>) -> bool {
     let mut stream = BufStream::new(stream);
     stream.write_all(format!("{IDENTIFICATION}\r\n").as_bytes()).await.unwrap();
@@ -92,7 +93,7 @@ async fn serve(stream: DuplexStream, key: &RsaKeypair, host_key: &str, hash: Opt
     let secret = agree_ephemeral(private, peer, (), |secret| Ok(secret.to_vec())).unwrap();
     let host = PublicKey::from(PrivateKey::from(key.clone())).to_bytes().unwrap();
     let hashed = [identification.trim_end().as_bytes(), IDENTIFICATION.as_bytes(), &theirs, &ours, &host];
-    let hashed = [hashed.map(text).concat(), text(their_point), text(point.as_ref()), number(&secret)].concat();
+    let hashed = [hashed.map(text).concat(), text(their_point), text(point.as_ref()), mpint(&secret)].concat();
     let exchange = digest(&SHA256, &hashed);
     let signature: Signature = (key, hash).try_sign(exchange.as_ref()).unwrap();
     let signature = Vec::<u8>::try_from(signature).unwrap();
@@ -109,7 +110,7 @@ async fn serve(stream: DuplexStream, key: &RsaKeypair, host_key: &str, hash: Opt
 #[case("ssh-rsa", None, &[LegacyAlgorithm::SshRsa], true)]
 #[case("rsa-sha2-512", None, &[LegacyAlgorithm::SshRsa], false)]
 #[tokio::test]
-async fn a_target_signs_with_what_was_agreed_on(
+async fn a_target_must_sign_with_the_negotiated_algorithm(
     #[case] host_key: &str,
     #[case] hash: Option<HashAlg>,
     #[case] legacy: &[LegacyAlgorithm],
@@ -117,9 +118,9 @@ async fn a_target_signs_with_what_was_agreed_on(
 ) {
     let key = RsaKeypair::random(&mut rand::rng(), 2048).unwrap();
     let line = PrivateKey::from(key.clone()).public_key().to_openssh().unwrap();
-    let trust = HostTrust::of(&target("192.0.2.7", &[line])).unwrap();
+    let trust = HostTrust::from_spec(&target("192.0.2.7", &[line])).unwrap();
     let (here, there) = tokio::io::duplex(64 * 1024);
-    let client = tokio::spawn(client::connect_stream(Arc::new(config(&trust, legacy)), here, Anybody));
+    let client = tokio::spawn(client::connect_stream(Arc::new(config(&trust, legacy)), here, TrustAnyKey));
     assert_eq!(serve(there, &key, host_key, hash).await, expected);
     let outcome = client.await.unwrap().map(drop);
     assert_eq!(matches!(outcome, Err(russh::Error::WrongServerSig)), !expected, "{outcome:?}");

@@ -1,4 +1,4 @@
-//! Whether a target is the one that it should be: its host key is pinned, or an authority that it names vouches for it.
+//! Verifies a target's host key against `spec.hostKeys`: pinned keys, and authorities that sign host certificates.
 
 use std::net::IpAddr;
 
@@ -11,77 +11,77 @@ use russh::keys::ssh_key::{Algorithm, Certificate, Fingerprint, HashAlg, PublicK
 use crate::api::BastionTarget;
 use crate::gateway::ssh::algorithms;
 
-/// How a line of `spec.hostKeys` begins that has an authority's key, as in known_hosts.
-const AUTHORITY: &str = "@cert-authority ";
+/// The prefix of a `spec.hostKeys` line with an authority's key, as in known_hosts.
+const AUTHORITY_PREFIX: &str = "@cert-authority ";
 
-/// What a target's host key is checked against.
+/// The host keys and authorities that a target's spec trusts.
 #[derive(Debug)]
 pub struct HostTrust {
     pinned: Vec<PublicKey>,
     authorities: Vec<Fingerprint>,
-    /// What a host certificate may be made out to.
+    /// The host names that a certificate may be issued for.
     names: Vec<String>,
 }
 
-/// Why a target is not taken for the one that it should be. The text goes on from the subject and the target's name.
+/// Why a target's host key is not trusted. The texts continue the subject and the target's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostKeyError {
-    /// A key that is not pinned.
+    /// The key is not pinned.
     #[error(
-        "is not one of its spec.hostKeys; it is {algorithm} {fingerprint}. Either it was changed on the target, and \
-         spec.hostKeys must follow, or somebody stands between"
+        "is not one of its spec.hostKeys; it is {algorithm} {fingerprint}. Either the target's key was changed, and \
+         spec.hostKeys must follow, or somebody intercepts the connection"
     )]
     Unknown { algorithm: String, fingerprint: String },
-    /// No key of a pinned kind, and no certificate where an authority is trusted.
-    #[error("is not one of its spec.hostKeys; it has only {offered}. Pin a key of such a kind, or {way_out}")]
-    NoSuchKind { offered: String, way_out: String },
-    /// Somebody else's signature.
+    /// The target has no key of a pinned type, and no certificate if an authority is trusted.
+    #[error("is not one of its spec.hostKeys; it has only {offered}. Pin a key of such a type, or {remedy}")]
+    TypeNotPinned { offered: String, remedy: String },
+    /// The certificate's authority is not trusted.
     #[error(
         "is signed by {fingerprint}, which no @cert-authority line of its spec.hostKeys has. Either the authority was \
-         changed, and spec.hostKeys must follow, or somebody stands between"
+         changed, and spec.hostKeys must follow, or somebody intercepts the connection"
     )]
     UnknownAuthority { fingerprint: String },
-    /// A signature that does not hold, or rests on SHA-1.
-    #[error("has a signature that does not hold, or one with SHA-1; have its authority sign a new one")]
+    /// The certificate's signature is invalid, or uses SHA-1.
+    #[error("has an invalid signature, or one with SHA-1; have its authority sign a new one")]
     BadSignature,
-    /// For people.
+    /// The certificate is a user certificate.
     #[error("is a user's certificate; have its authority sign one for the host (ssh-keygen -h)")]
-    NotOfHost,
-    /// `valid after`
+    UserCertificate,
+    /// The time in `valid after` has not come.
     #[error("is not valid before {0}; compare the clocks, or have its authority sign a new one")]
-    NotYet(String),
-    /// `valid before`
-    #[error("is valid no more since {0}; have its authority sign a new one")]
+    NotYetValid(String),
+    /// The time in `valid before` has passed.
+    #[error("expired at {0}; have its authority sign a new one")]
     Expired(String),
-    /// No principal that fits.
-    #[error("is made out to {principals}, not to {wanted}; have its authority sign one that is (ssh-keygen -n)")]
+    /// No principal of the certificate matches the target.
+    #[error("is issued for {principals}, not for {wanted}; have its authority sign one that is (ssh-keygen -n)")]
     OtherHost { principals: String, wanted: String },
-    /// A critical option; there are none that hosts' certificates have.
-    #[error("has the critical option {0:?}, which is not known; have its authority sign one without")]
+    /// The certificate has a critical option. None is defined for host certificates.
+    #[error("has the unsupported critical option {0:?}; have its authority sign one without it")]
     CriticalOption(String),
 }
 
 impl HostKeyError {
-    /// What of the target is not trusted.
+    /// Returns what is not trusted: the host key or the host certificate.
     pub const fn subject(&self) -> &'static str {
         match self {
-            Self::Unknown { .. } | Self::NoSuchKind { .. } => "host key",
+            Self::Unknown { .. } | Self::TypeNotPinned { .. } => "host key",
             _ => "host certificate",
         }
     }
 }
 
 impl HostTrust {
-    /// What the target's `spec.hostKeys` says; `None` where no line of it has a key that can be read.
-    pub fn of(target: &BastionTarget) -> Option<Self> {
+    /// Parses the target's `spec.hostKeys`. Returns `None` if no line has a readable key; unreadable lines are ignored.
+    pub fn from_spec(target: &BastionTarget) -> Option<Self> {
         let (mut pinned, mut authorities) = (Vec::new(), Vec::new());
         for line in &target.spec.host_keys {
-            let (line, of_authority) = match line.as_str().strip_prefix(AUTHORITY) {
+            let (line, is_authority) = match line.as_str().strip_prefix(AUTHORITY_PREFIX) {
                 Some(line) => (line, true),
                 None => (line.as_str(), false),
             };
             match PublicKey::from_openssh(line) {
-                Ok(key) if of_authority => authorities.push(key.fingerprint(HashAlg::Sha256)),
+                Ok(key) if is_authority => authorities.push(key.fingerprint(HashAlg::Sha256)),
                 Ok(key) => pinned.push(key),
                 Err(_) => {}
             }
@@ -94,25 +94,25 @@ impl HostTrust {
         (!pinned.is_empty() || !authorities.is_empty()).then_some(Self { pinned, authorities, names })
     }
 
-    /// The signatures to ask for: only what is pinned, so that a target with several keys shows the one that can be checked.
+    /// Returns the signature algorithms of the pinned keys. A target with several host keys then presents a pinned one.
     pub fn signatures(&self) -> Vec<Algorithm> {
         self.pinned.iter().flat_map(|key| algorithms::signatures(key.algorithm())).collect()
     }
 
-    /// Whether there is an RSA key among the pinned ones.
+    /// Returns whether an RSA key is pinned.
     pub fn pins_rsa(&self) -> bool {
         self.pinned.iter().any(|key| matches!(key.algorithm(), Algorithm::Rsa { .. }))
     }
 
-    /// The kinds of certificates to ask for: none where no authority is trusted.
+    /// Returns the certificate types to offer; none if no authority is trusted.
     pub fn certificates(&self) -> Vec<Algorithm> {
         if self.authorities.is_empty() { Vec::new() } else { algorithms::all_signatures() }
     }
 
-    /// Checks what the target shows, which has proven that it has the private key.
+    /// Checks the host key or certificate. The key exchange has proven that the target has the private key.
     ///
     /// # Errors
-    /// Why it is not to be trusted.
+    /// When the key is not trusted.
     pub fn check(&self, shown: &PublicKeyOrCertificate, now: Timestamp) -> Result<(), HostKeyError> {
         let key = shown.public_key();
         if self.pinned.iter().any(|pinned| pinned.key_data() == key.key_data()) {
@@ -127,23 +127,24 @@ impl HostTrust {
         }
     }
 
-    /// As `ssh` does, but that a certificate without principals is for no host, rather than for every one.
+    /// Checks a certificate as `ssh` does, except that one without principals matches no host instead of every host.
     fn check_certificate(&self, certificate: &Certificate, now: Timestamp) -> Result<(), HostKeyError> {
         let signer = certificate.signature_key().fingerprint(HashAlg::Sha256);
         if !self.authorities.contains(&signer) {
             return Err(HostKeyError::UnknownAuthority { fingerprint: signer.to_string() });
         }
         let with_sha1 = certificate.signature().algorithm() == Algorithm::Rsa { hash: None };
-        // At a time within its validity: what is wrong with the present one is said below.
+        // The time of the check is within the validity, so this checks the signature only. The checks below name the
+        // time.
         if with_sha1 || certificate.validate_at(certificate.valid_after(), &self.authorities).is_err() {
             return Err(HostKeyError::BadSignature);
         }
         if certificate.cert_type() != CertType::Host {
-            return Err(HostKeyError::NotOfHost);
+            return Err(HostKeyError::UserCertificate);
         }
         let now = u64::try_from(now.as_second()).unwrap_or_default();
         if now < certificate.valid_after() {
-            return Err(HostKeyError::NotYet(time(certificate.valid_after())));
+            return Err(HostKeyError::NotYetValid(time(certificate.valid_after())));
         }
         if now >= certificate.valid_before() {
             return Err(HostKeyError::Expired(time(certificate.valid_before())));
@@ -156,7 +157,7 @@ impl HostTrust {
             return Ok(());
         }
         let quoted = |names: &[String]| names.iter().map(|it| format!("{it:?}")).collect::<Vec<_>>().join(" or ");
-        let principals = if principals.is_empty() { "nobody".to_owned() } else { quoted(principals) };
+        let principals = if principals.is_empty() { "no host".to_owned() } else { quoted(principals) };
         Err(HostKeyError::OtherHost { principals, wanted: quoted(&self.names) })
     }
 }
@@ -166,7 +167,7 @@ fn time(seconds: u64) -> String {
     time.map_or_else(|| "the end of time".to_owned(), |time| time.to_string())
 }
 
-/// Whether a principal, in which `*` and `?` stand for others as in known_hosts, is a host's name.
+/// Returns whether a principal matches a host name, ignoring case. `*` and `?` are wildcards as in known_hosts.
 fn matches(principal: &str, name: &str) -> bool {
     let mut rest = principal.chars();
     match (rest.next(), name.chars().next()) {
@@ -188,11 +189,11 @@ mod tests {
     use russh::keys::ssh_key::certificate::Builder;
 
     use super::*;
-    use crate::gateway::target::samples::{key, target};
+    use crate::gateway::target::fixtures::{key, target};
 
     const NOW: i64 = 1_800_000_000;
 
-    /// A host certificate of `authority`, for a key of its own, as `change` has it.
+    /// Returns a certificate for a new key, signed by `authority` after `change`.
     fn certificate(authority: &PrivateKey, change: impl FnOnce(&mut Builder)) -> PublicKeyOrCertificate {
         let now = NOW.cast_unsigned();
         let public = key().public_key().key_data().clone();
@@ -208,7 +209,7 @@ mod tests {
     }
 
     fn trust(address: &str, lines: &[String]) -> HostTrust {
-        HostTrust::of(&target(address, lines)).unwrap()
+        HostTrust::from_spec(&target(address, lines)).unwrap()
     }
 
     fn authority_line(key: &PrivateKey) -> String {
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pinned_key_is_trusted_bare_or_in_whosoevers_certificate() {
+    fn a_pinned_key_is_trusted_bare_or_in_any_certificate() {
         let (pinned, stranger) = (key(), key());
         let trust = trust("web-1", &[pinned.public_key().to_openssh().unwrap()]);
         assert_eq!(check(&trust, &pinned.public_key().clone().into(), 0), Ok(()));
@@ -229,16 +230,16 @@ mod tests {
         let mut builder = Builder::new(vec![7; 16], pinned.public_key().key_data().clone(), 0, 1).unwrap();
         builder.cert_type(CertType::Host).unwrap().valid_principal("elsewhere").unwrap();
         assert_eq!(check(&trust, &PublicKeyOrCertificate::Certificate(builder.sign(&stranger).unwrap()), 0), Ok(()));
-        assert!(trust.certificates().is_empty(), "no certificate is asked for");
+        assert!(trust.certificates().is_empty(), "no certificate is offered");
     }
 
     #[test]
-    fn a_certificate_of_the_authority_is_trusted_while_it_is_valid() {
+    fn a_certificate_of_the_authority_is_trusted_while_valid() {
         let authority = key();
         let trust = trust("web-1.example.com.", &[authority_line(&authority)]);
         let shown = certificate(&authority, for_host("web-1.example.com"));
         assert_eq!([-60, 0, 59].map(|at| check(&trust, &shown, at)), [Ok(()), Ok(()), Ok(())]);
-        assert!(matches!(check(&trust, &shown, -61), Err(HostKeyError::NotYet(_))));
+        assert!(matches!(check(&trust, &shown, -61), Err(HostKeyError::NotYetValid(_))));
         assert!(matches!(check(&trust, &shown, 60), Err(HostKeyError::Expired(_))));
         let other = check(&trust, &certificate(&key(), for_host("web-1.example.com")), 0);
         assert!(matches!(other, Err(HostKeyError::UnknownAuthority { .. })), "{other:?}");
@@ -251,13 +252,13 @@ mod tests {
     #[case::in_capitals("web-1.example.com", "WEB-1.example.com", true)]
     #[case::a_pattern("web-1.example.com", "*.example.com", true)]
     #[case::a_pattern_within("web-1.example.com", "web-?.*.com", true)]
-    #[case::another("web-1.example.com", "web-2.example.com", false)]
-    #[case::a_longer("web-1.example.com", "web-1.example.com.evil", false)]
-    #[case::a_pattern_of_others("web-1.example.com", "*.example.org", false)]
+    #[case::another_host("web-1.example.com", "web-2.example.com", false)]
+    #[case::a_longer_name("web-1.example.com", "web-1.example.com.evil", false)]
+    #[case::a_pattern_of_another_domain("web-1.example.com", "*.example.org", false)]
     #[case::the_targets_name_for_a_name("web-1.example.com", "sample", false)]
     #[case::the_targets_name_for_an_ip_address("192.0.2.7", "sample", true)]
     #[case::the_ip_address("192.0.2.7", "192.0.2.7", true)]
-    #[case::nobody("web-1.example.com", "", false)]
+    #[case::no_principal("web-1.example.com", "", false)]
     fn a_certificate_is_for_the_host_that_it_names(#[case] address: &str, #[case] principal: &str, #[case] good: bool) {
         let authority = key();
         let trust = trust(address, &[authority_line(&authority)]);
@@ -266,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_for_users_for_all_hosts_or_with_conditions_is_not_trusted() {
+    fn a_certificate_for_users_for_all_hosts_or_with_critical_options_is_not_trusted() {
         let authority = key();
         let trust = trust("web-1", &[authority_line(&authority)]);
         let refused = |change: fn(&mut Builder)| check(&trust, &certificate(&authority, change), 0).unwrap_err();
         let of_user = refused(|it| {
             it.valid_principal("web-1").unwrap();
         });
-        assert_eq!(of_user, HostKeyError::NotOfHost);
+        assert_eq!(of_user, HostKeyError::UserCertificate);
         let of_all = refused(|it| {
             it.cert_type(CertType::Host).unwrap().all_principals_valid().unwrap();
         });
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_was_changed_is_not_trusted() {
+    fn a_modified_certificate_is_not_trusted() {
         let authority = key();
         let trust = trust("web-1", &[authority_line(&authority)]);
         let PublicKeyOrCertificate::Certificate(good) = certificate(&authority, for_host("web-1")) else {

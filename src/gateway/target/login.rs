@@ -1,10 +1,10 @@
-//! Signing in to a target whose host key has been checked.
+//! Signs in to a target after its host key was verified (RFC 4252, RFC 4256).
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use russh::client::{AuthResult, Handle, Handler, KeyboardInteractiveAuthResponse, Prompt};
-use russh::keys::ssh_key::PrivateKey;
+use russh::keys::ssh_key::{self, PrivateKey};
 use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
 
@@ -13,30 +13,27 @@ use super::credential::Credential;
 use super::request::DialRequest;
 use crate::api::LegacyAlgorithm;
 
-/// How often a target may ask in a dialogue, with or without questions.
+/// The maximum number of SSH_MSG_USERAUTH_INFO_REQUEST messages in a keyboard-interactive sign-in.
 const MAX_ROUNDS: usize = 4;
 
-/// Why a target did not let the bastion in.
-#[derive(Debug)]
+/// Why a sign-in to a target failed.
+#[derive(Debug, thiserror::Error)]
 pub enum TargetSignInError {
-    /// It does not take the credential; behind its name stands what may help.
+    /// The target refused the credential. The hint follows its name.
+    #[error("the target refused the {credential}{hint}")]
     Refused { credential: &'static str, hint: String },
-    /// The authority's key does not sign.
-    Unsigned(String),
-    /// The conversation broke down.
-    Broken(russh::Error),
+    /// The authority's key could not sign a certificate.
+    #[error("the authority could not sign a certificate")]
+    Unsigned(#[source] ssh_key::Error),
+    /// The SSH connection failed.
+    #[error(transparent)]
+    Ssh(#[from] russh::Error),
 }
 
-impl From<russh::Error> for TargetSignInError {
-    fn from(error: russh::Error) -> Self {
-        Self::Broken(error)
-    }
-}
-
-/// Signs in as the login that is asked for.
+/// Signs in with the requested login.
 ///
 /// # Errors
-/// Why not.
+/// When the target refuses the credential, the authority cannot sign, or the connection fails.
 pub async fn sign_in<H>(
     handle: &mut Handle<H>,
     request: &DialRequest,
@@ -56,15 +53,17 @@ where
                 _ => None,
             };
             let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
-            verdict(&handle.authenticate_publickey(login, key).await?, "key", "")
+            check(&handle.authenticate_publickey(login, key).await?, "key", "")
         }
         Credential::Authority(authority) => with_certificate(handle, request, &authority).await,
         Credential::Password(password) => with_password(handle, login, &password).await,
     }
 }
 
-/// The hash that an RSA key signs with: SHA-1, which is none, only where the target asks for it and has no better. One that
-/// does not say what it takes may take SHA-2 all the same.
+/// Returns the hash for a signature with an RSA key; `None` stands for SHA-1.
+///
+/// Uses SHA-1 only if the target's spec permits it and the target announces nothing better (`server-sig-algs`, RFC
+/// 8308). A target that announces nothing may support SHA-2 nevertheless.
 fn rsa_hash(supported: Option<HashAlg>, with_sha1: bool) -> Option<HashAlg> {
     match supported {
         None if !with_sha1 => Some(HashAlg::Sha512),
@@ -80,16 +79,17 @@ async fn with_certificate<H>(
 where
     H: Handler<Error = russh::Error>,
 {
-    let (key, certificate) = certificate::issue(authority, request, Timestamp::now())
-        .map_err(|error| TargetSignInError::Unsigned(error.to_string()))?;
+    let (key, certificate) =
+        certificate::issue(authority, request, Timestamp::now()).map_err(TargetSignInError::Unsigned)?;
     let answer = handle.authenticate_openssh_cert(request.login.as_str(), key, certificate).await?;
-    let hint = "its sshd must have the authority's public key in TrustedUserCAKeys, and where it has an \
-                AuthorizedPrincipalsFile, the login in that; its clock must be right to a minute";
-    verdict(&answer, "certificate", hint)
+    let hint = "its sshd must have the authority's public key in TrustedUserCAKeys, and the login in its \
+                AuthorizedPrincipalsFile if it has one; its clock must be right to a minute";
+    check(&answer, "certificate", hint)
 }
 
-/// By the method `password`, or by a dialogue where the target has only that. Which of them is asked first: an attempt in
-/// vain might lock the login.
+/// Signs in by the method `password`, or by `keyboard-interactive` if the target has only that.
+///
+/// Asks for the target's methods first (`none`), because a failed attempt with the wrong method might lock the login.
 async fn with_password<H>(handle: &mut Handle<H>, login: &str, password: &str) -> Result<(), TargetSignInError>
 where
     H: Handler<Error = russh::Error>,
@@ -98,65 +98,66 @@ where
     let AuthResult::Failure { remaining_methods: methods, .. } = &first else { return Ok(()) };
     if methods.contains(&MethodKind::Password) || !methods.contains(&MethodKind::KeyboardInteractive) {
         if !methods.contains(&MethodKind::Password) {
-            return verdict(&first, "password", "");
+            return check(&first, "password", "");
         }
-        return verdict(&handle.authenticate_password(login, password).await?, "password", "");
+        return check(&handle.authenticate_password(login, password).await?, "password", "");
     }
-    dialogue(handle, login, password).await
+    keyboard_interactive(handle, login, password).await
 }
 
-async fn dialogue<H>(handle: &mut Handle<H>, login: &str, password: &str) -> Result<(), TargetSignInError>
+async fn keyboard_interactive<H>(handle: &mut Handle<H>, login: &str, password: &str) -> Result<(), TargetSignInError>
 where
     H: Handler<Error = russh::Error>,
 {
     let mut response = handle.authenticate_keyboard_interactive_start(login, None).await?;
-    let mut given = false;
+    let mut password_sent = false;
     for _ in 0..MAX_ROUNDS {
         response = match response {
             KeyboardInteractiveAuthResponse::Success => return Ok(()),
             KeyboardInteractiveAuthResponse::Failure { remaining_methods, partial_success } => {
-                return verdict(&AuthResult::Failure { remaining_methods, partial_success }, "password", "");
+                return check(&AuthResult::Failure { remaining_methods, partial_success }, "password", "");
             }
             KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => {
-                let answers = answers(&prompts, password, &mut given).ok_or_else(asks_too_much)?;
+                let answers = answers(&prompts, password, &mut password_sent).ok_or_else(too_many_prompts)?;
                 handle.authenticate_keyboard_interactive_respond(answers).await?
             }
         };
     }
-    Err(asks_too_much())
+    Err(too_many_prompts())
 }
 
-/// The password to the one question whose answer is not shown, and nothing to no question; `None` to all others.
-fn answers(prompts: &[Prompt], password: &str, given: &mut bool) -> Option<Vec<String>> {
+/// Answers a single prompt without echo with the password, once, and a request without prompts. Returns `None` for
+/// others.
+fn answers(prompts: &[Prompt], password: &str, password_sent: &mut bool) -> Option<Vec<String>> {
     match prompts {
         [] => Some(Vec::new()),
-        [Prompt { echo: false, .. }] if !*given => {
-            *given = true;
+        [Prompt { echo: false, .. }] if !*password_sent => {
+            *password_sent = true;
             Some(vec![password.to_owned()])
         }
         _ => None,
     }
 }
 
-fn asks_too_much() -> TargetSignInError {
-    TargetSignInError::Refused { credential: "password", hint: "; it asks for more than that".to_owned() }
+fn too_many_prompts() -> TargetSignInError {
+    TargetSignInError::Refused { credential: "password", hint: "; it asks for more than a password".to_owned() }
 }
 
-fn verdict(answer: &AuthResult, credential: &'static str, hint: &str) -> Result<(), TargetSignInError> {
+fn check(answer: &AuthResult, credential: &'static str, hint: &str) -> Result<(), TargetSignInError> {
     let AuthResult::Failure { remaining_methods: methods, partial_success } = answer else { return Ok(()) };
     if methods.is_empty() && !partial_success {
-        // The library's way to say that the connection is gone, too.
-        return Err(TargetSignInError::Broken(russh::Error::Disconnect));
+        // russh reports a lost connection in the same way.
+        return Err(TargetSignInError::Ssh(russh::Error::Disconnect));
     }
     let hint = match hint {
-        _ if *partial_success => format!("; it wants {} besides", named(methods)),
-        "" => format!("; it takes {}", named(methods)),
+        _ if *partial_success => format!("; it also requires {}", join_names(methods)),
+        "" => format!("; it accepts {}", join_names(methods)),
         hint => format!("; {hint}"),
     };
     Err(TargetSignInError::Refused { credential, hint })
 }
 
-fn named(methods: &MethodSet) -> String {
+fn join_names(methods: &MethodSet) -> String {
     methods.iter().map(String::from).collect::<Vec<_>>().join(", ")
 }
 
@@ -171,22 +172,22 @@ mod tests {
     }
 
     #[test]
-    fn a_dialogue_gets_the_password_once_and_where_it_is_not_shown() {
-        let mut given = false;
-        assert_eq!(answers(&[], "secret", &mut given), Some(vec![]));
-        assert_eq!(answers(&[prompt(true)], "secret", &mut given), None);
-        assert_eq!(answers(&[prompt(false), prompt(false)], "secret", &mut given), None);
-        assert_eq!(answers(&[prompt(false)], "secret", &mut given), Some(vec!["secret".to_owned()]));
-        assert_eq!(answers(&[prompt(false)], "secret", &mut given), None, "a second time");
-        assert_eq!(answers(&[], "secret", &mut given), Some(vec![]));
+    fn the_password_answers_one_prompt_without_echo() {
+        let mut password_sent = false;
+        assert_eq!(answers(&[], "secret", &mut password_sent), Some(vec![]));
+        assert_eq!(answers(&[prompt(true)], "secret", &mut password_sent), None);
+        assert_eq!(answers(&[prompt(false), prompt(false)], "secret", &mut password_sent), None);
+        assert_eq!(answers(&[prompt(false)], "secret", &mut password_sent), Some(vec!["secret".to_owned()]));
+        assert_eq!(answers(&[prompt(false)], "secret", &mut password_sent), None, "a second time");
+        assert_eq!(answers(&[], "secret", &mut password_sent), Some(vec![]));
     }
 
     #[rstest]
-    #[case::no_sha2_and_not_asked(None, false, Some(HashAlg::Sha512))]
-    #[case::no_sha2_and_asked(None, true, None)]
-    #[case::sha2(Some(HashAlg::Sha256), false, Some(HashAlg::Sha256))]
-    #[case::sha2_and_asked(Some(HashAlg::Sha512), true, Some(HashAlg::Sha512))]
-    fn only_a_target_that_asks_is_given_sha1(
+    #[case::unannounced_and_not_permitted(None, false, Some(HashAlg::Sha512))]
+    #[case::unannounced_and_permitted(None, true, None)]
+    #[case::announced(Some(HashAlg::Sha256), false, Some(HashAlg::Sha256))]
+    #[case::announced_and_permitted(Some(HashAlg::Sha512), true, Some(HashAlg::Sha512))]
+    fn sha1_is_used_only_if_the_target_permits_it(
         #[case] supported: Option<HashAlg>,
         #[case] with_sha1: bool,
         #[case] hash: Option<HashAlg>,

@@ -1,22 +1,22 @@
-//! Connects to a target, checks its host key, and signs in.
+//! Connects to a target, verifies its host key, and signs in.
 
 mod address;
 mod algorithms;
 mod certificate;
 mod credential;
 mod dial;
-#[cfg(fuzzing)]
-mod fuzzing;
+mod dial_error;
+#[cfg(test)]
+pub mod fixtures;
 mod handler;
 #[cfg(test)]
 mod host_signature;
 mod host_trust;
+#[cfg(any(test, fuzzing))]
+mod in_memory;
 mod login;
 mod request;
-#[cfg(test)]
-mod samples;
-mod unreachable;
 
 pub use dial::{ConnectionEnd, Dialer, TargetConnection};
+pub use dial_error::DialError;
 pub use request::DialRequest;
-pub use unreachable::Unreachable;

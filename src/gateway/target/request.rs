@@ -1,23 +1,23 @@
-//! A request for a connection to a target.
+//! The parameters of a connection to a target.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use crate::api::{BastionTarget, BastionUser};
-use crate::gateway::bridge::Incoming;
+use crate::gateway::bridge::IncomingChannel;
 
-/// Who wants to be signed in, and where.
+/// A request for a connection to a target.
 #[derive(Clone, Debug)]
 pub struct DialRequest {
-    /// The session that the connection is for.
+    /// The name of the session that needs the connection.
     pub session: Arc<str>,
-    /// Its user.
+    /// The session's user.
     pub user: Arc<BastionUser>,
-    /// Its target.
+    /// The target to connect to.
     pub target: Arc<BastionTarget>,
-    /// Its login.
+    /// The login on the target.
     pub login: String,
     /// Takes the channels that the target opens.
-    pub incoming: mpsc::Sender<Incoming>,
+    pub incoming: mpsc::Sender<IncomingChannel>,
 }

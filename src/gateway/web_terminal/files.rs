@@ -2,14 +2,14 @@
 
 use tokio::sync::mpsc;
 
-use crate::gateway::bridge::{FromUser, Opened, Request, UserEnd, user_channel};
+use crate::gateway::bridge::{ChannelOpen, FromUser, Request, UserEnd, user_channel};
 
 /// Opens SFTP channels of a session.
 pub struct FilesOpener {
     /// The requests that start SFTP on a channel, or the notice that refuses it.
     pub requests: Result<Vec<Request>, &'static str>,
     /// Takes the channels.
-    pub opened: mpsc::Sender<Opened>,
+    pub opened: mpsc::Sender<ChannelOpen>,
 }
 
 impl FilesOpener {
@@ -20,12 +20,12 @@ impl FilesOpener {
 
     /// Opens a channel. Returns `None` if the session takes no more channels.
     pub fn open(&self) -> Option<UserEnd> {
-        let (channel, end) = user_channel::inner();
+        let (channel, end) = user_channel::in_process();
         let requests = self.requests.clone().map_or_else(
             |notice| vec![FromUser::Refused(notice)],
             |requests| requests.into_iter().map(FromUser::Request).collect(),
         );
-        end.ask(requests);
-        self.opened.try_send(Opened::Companion(channel)).ok().map(|()| end)
+        end.send_requests(requests);
+        self.opened.try_send(ChannelOpen::Companion(channel)).ok().map(|()| end)
     }
 }

@@ -94,7 +94,7 @@ impl Inbound {
         if self.received > *self.granted.borrow() + u64::from(WINDOW) {
             return Err("bastion: the page exceeds its window");
         }
-        self.inbox.put_data(None, bytes).map_err(|_| "bastion: the page sends too many small pieces")
+        self.inbox.push_data(None, bytes).map_err(|_| "bastion: the page sends too many small pieces")
     }
 
     /// Passes on a request of the page.
@@ -102,7 +102,9 @@ impl Inbound {
     /// # Errors
     /// Too many requests wait.
     pub fn request(&self, request: Request) -> Result<(), Violation> {
-        self.inbox.put(FromUser::Request(request), 0).map_err(|_| "bastion: the page changes its size too often")
+        self.inbox
+            .push_control(FromUser::Request(request), 0)
+            .map_err(|_| "bastion: the page changes its size too often")
     }
 
     /// Adds bytes that the page has acknowledged to its window. Bytes that were never sent do not count.
@@ -180,12 +182,12 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::bridge::user_channel::inner;
+    use crate::gateway::bridge::user_channel::in_process;
 
     #[tokio::test]
     async fn a_page_that_closes_a_channel_receives_the_close_despite_more_output() {
         const WINDOW: usize = 16 * 1024;
-        let (channel, end) = inner();
+        let (channel, end) = in_process();
         let (inbound, mut outbound) = flow(Channel::Files, end, WINDOW);
         inbound.close();
         let target = tokio::spawn(async move {

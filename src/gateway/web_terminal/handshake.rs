@@ -22,7 +22,7 @@ use super::query::ConnectQuery;
 use super::socket::PageSocket;
 use super::writer::SessionNames;
 use crate::gateway::access::{Admitted, Refusal};
-use crate::gateway::bridge::{FromUser, Opened, PtyRequest, Request, Size, UserEnd, user_channel};
+use crate::gateway::bridge::{ChannelOpen, FromUser, PtyRequest, Request, Size, UserEnd, user_channel};
 use crate::gateway::net::{AUTH_REJECTION_DELAY, LOGIN_GRACE_TIME};
 use crate::gateway::session::{Activity, ClientConnection, ClientSide, CloseReason, DISCONNECT_TIMEOUT, WebPage, task};
 use crate::gateway::sign_in::{SignIn, SignInName, SignedIn};
@@ -219,7 +219,7 @@ impl Handshake {
     /// Runs the session in a task of its own, and joins the page to it.
     async fn session(self, socket: WebSocket, admitted: Admitted) {
         let activity = Arc::new(Activity::new(Instant::now()));
-        let (channel, end) = user_channel::inner();
+        let (channel, end) = user_channel::in_process();
         self.request_shell(&end, &admitted, &activity);
         let ((news, events), (opens, opened)) = (mpsc::channel(MAX_EVENTS), mpsc::channel(MAX_WAITING_CHANNELS));
         let (gone, closed, left) = (CancellationToken::new(), CancellationToken::new(), Arc::<OnceLock<_>>::default());
@@ -240,7 +240,7 @@ impl Handshake {
             cut: self.peer.cut.clone(),
             health: self.peer.health,
             opened,
-            first: Some(Opened::Session(channel)),
+            first: Some(ChannelOpen::Session(channel)),
         };
         let session = task::run(self.gateway.sessions.clone(), admitted, client, activity.clone());
         self.gateway.sessions.tasks.spawn(session);
@@ -254,10 +254,10 @@ impl Handshake {
         let size = Size { columns: cols.max(1).into(), rows: rows.max(1).into(), width: 0, height: 0 };
         activity.resized(size.columns, size.rows);
         let pty = Request::Pty(PtyRequest { term: TERM.to_owned(), size, modes: Vec::new() });
-        end.ask([FromUser::Request(pty)]);
+        end.send_requests([FromUser::Request(pty)]);
         match permitted(admitted, Request::Shell) {
-            Ok(requests) => end.ask(requests.into_iter().map(FromUser::Request)),
-            Err(notice) => end.ask([FromUser::Refused(notice)]),
+            Ok(requests) => end.send_requests(requests.into_iter().map(FromUser::Request)),
+            Err(notice) => end.send_requests([FromUser::Refused(notice)]),
         }
     }
 }

@@ -58,7 +58,7 @@ impl PageSocket {
         let (shell_input, shell) = flow(Channel::Shell, end, SHELL_WINDOW);
         let has_files = opener.is_permitted();
         // One SFTP channel is open at a time.
-        let (files_opened, opened) = mpsc::channel(1);
+        let (file_channels, new_channels) = mpsc::channel(1);
         let (activity, left_slot) = (&*activity, &*left);
         let reader = Reader {
             keepalive,
@@ -66,14 +66,23 @@ impl PageSocket {
             shell: shell_input,
             files: None,
             opener,
-            opened: files_opened,
+            opened: file_channels,
             activity,
             left: left_slot,
         };
         let mut reading = pin!(reader.run(stream));
         let (sink_mut, events, names) = (&mut sink, &mut events, &names);
-        let mut writer =
-            Writer { sink: sink_mut, pong, shell, opened, files: None, events, gone: &gone, names, has_files };
+        let mut writer = Writer {
+            sink: sink_mut,
+            pong,
+            shell,
+            opened: new_channels,
+            files: None,
+            events,
+            gone: &gone,
+            names,
+            has_files,
+        };
         let told_end = tokio::select! {
             biased;
             () = cut.cancelled() => Ok(false),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::flow_control::{Outbound, Step};
 use super::message::{Channel, ToPage, end_frame};
 use crate::gateway::session::ClientEvent;
-use crate::lifecycle::KEEPALIVE_EVERY;
+use crate::lifecycle::KEEPALIVE_INTERVAL;
 
 /// The names that the page shows of its session.
 pub struct SessionNames {
@@ -48,7 +48,7 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// Writes until the page has been sent the end of the session.
     pub async fn run(&mut self) -> Result<(), axum::Error> {
-        let mut pings = interval(KEEPALIVE_EVERY);
+        let mut pings = interval(KEEPALIVE_INTERVAL);
         loop {
             tokio::select! {
                 // The shell takes precedence over files.

@@ -6,8 +6,8 @@ use super::*;
 use crate::cluster::scripted_api::{Answer, ScriptedApi};
 use crate::leases::samples::{INSTANCE, api, held, lost, outcome, requests};
 
-fn suspect(version: Option<&str>) -> Suspect {
-    Suspect { instance: INSTANCE.to_owned(), resource_version: version.map(str::to_owned) }
+fn suspect(version: Option<&str>) -> LeaseVersion {
+    LeaseVersion { instance: INSTANCE.to_owned(), resource_version: version.map(str::to_owned) }
 }
 
 #[rstest]

@@ -66,7 +66,7 @@ async fn it_has_what_helps_and_no_secret() {
     }
     let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    ops.is_told(&["report", "--file", &file], "cannot be made; name another file with --file").await;
+    ops.is_told(&["report", "--file", &file], "cannot be created; name another file with --file").await;
 }
 
 /// There is no kubelet here, which alone has logs: what cannot be had is named, and the rest is there.

@@ -83,7 +83,7 @@ async fn what_is_wrong_is_said_with_the_way_out() {
     let bob = Person::new(&bastion.namespace, "bob@example.com", &["bastion-ssh", "bastion-viewer"]).await;
     bob.fails(&["web-9"], &format!("there is no target \"web-9\" in namespace {name}")).await;
     bob.fails(&["web-1", "-l", "postgres"], "login \"postgres\" is not among the logins of target \"web-1\"").await;
-    bob.fails(&["root@web-1"], "a user, login or target may hold no ':' or '@'").await;
+    bob.fails(&["root@web-1"], "a user, login or target must not contain ':' or '@'").await;
     bob.fails(&["web-1"], "you may not connect to target \"web-1\"").await;
     let grant = bastion.namespace.grant("bob@example.com", "bastiontargets", &["web-1"]).await;
     bob.fails(&["web-1"], &format!("there is no Service bastion-gateway in namespace {name}")).await;

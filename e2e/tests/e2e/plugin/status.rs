@@ -40,10 +40,10 @@ async fn a_session_is_followed_to_where_it_is_stuck() {
     let outcome = ops.bastion(&["status", "orphan"]).await;
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert!(
-        outcome.stdout.contains("STUCK   gateway-8-abcdefghij has none: this life of the gateway is over"),
+        outcome.stdout.contains("STUCK   gateway-8-abcdefghij has none: this gateway instance has ended"),
         "{outcome:?}"
     );
-    assert!(outcome.stdout.contains("\nLease: see whether a controller runs"), "{outcome:?}");
+    assert!(outcome.stdout.contains("\nLease: check that a controller runs"), "{outcome:?}");
     let outcome = ops.bastion(&["status", "late"]).await;
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     assert!(outcome.stdout.contains("after the end: no controller leads"), "{outcome:?}");
@@ -51,7 +51,7 @@ async fn a_session_is_followed_to_where_it_is_stuck() {
     let _controller = Controller::start(namespace, "bastion-controller-0", "10m").await;
     eventually(patience(), "it is on record", async || {
         let outcome = ops.bastion(&["status", "late"]).await;
-        let on_record = outcome.stdout.contains("on record: the finalizer is off");
+        let on_record = outcome.stdout.contains("written, with the end");
         if outcome.code == Some(0) && on_record { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
     .await;

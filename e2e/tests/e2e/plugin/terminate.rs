@@ -44,7 +44,7 @@ async fn what_a_filter_chooses_is_named_and_asked_about() {
     for session in [&one.session, &two.session] {
         assert!(outcome.stderr.contains(&session.name_any()), "{outcome:?}");
     }
-    assert!(outcome.stderr.contains("--yes says that these are meant"), "{outcome:?}");
+    assert!(outcome.stderr.contains("confirm with --yes"), "{outcome:?}");
     assert!(!outcome.stderr.contains(&bob.session.name_any()), "{outcome:?}");
 
     let mut asked = on_terminal(&ops, &["terminate", "--user", "alice"]).await;
@@ -64,7 +64,7 @@ async fn what_a_filter_chooses_is_named_and_asked_about() {
     let json: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["items"][0]["status"]["reason"], "AdminTerminated", "{json}");
     let outcome = ops.bastion(&["terminate", "--user", "alice", "--yes"]).await;
-    assert!(outcome.code == Some(0) && outcome.stderr.contains("there are no Active sessions of these"), "{outcome:?}");
+    assert!(outcome.code == Some(0) && outcome.stderr.contains("no Active session matches"), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -74,11 +74,11 @@ async fn an_end_that_does_not_come_is_told() {
     let name = alice.session.name_any();
     let ops = Person::new(&bastion.namespace, "ops", &["bastion-session-terminator"]).await;
     bastion.gateway.process.freeze().await;
-    assert_eq!(ops.prints(&["terminate", &name, "--no-wait"]).await, format!("{name}: ops asked for its end\n"));
+    assert_eq!(ops.prints(&["terminate", &name, "--no-wait"]).await, format!("{name}: ops requested its end\n"));
     ops.is_told(&["terminate", &name, "--timeout", "1"], &format!("{name}: has not ended within 1s")).await;
     let other = Person::new(&bastion.namespace, "other", &["bastion-session-terminator"]).await;
     let text = other.prints(&["terminate", &name, "--no-wait"]).await;
-    assert_eq!(text, format!("{name}: ops asked for its end\n"), "the first who asks is who asks");
+    assert_eq!(text, format!("{name}: ops requested its end\n"), "the first who asks is who asks");
     bastion.gateway.process.signal(nix::sys::signal::Signal::SIGCONT);
 }
 

@@ -1,4 +1,4 @@
-//! Keys and targets for the tests of what leads to a target.
+//! Keys, targets and requests for tests.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use serde_json::json;
 use super::request::DialRequest;
 use crate::api::{BastionTarget, BastionTargetSpec, BastionUser, BastionUserSpec};
 
-/// A new Ed25519 key.
+/// Returns a new Ed25519 key.
 pub fn key() -> PrivateKey {
     PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap()
 }
 
-/// A target `sample` at this address, with these host keys.
+/// Returns a target named `sample` with this address and these host keys.
 pub fn target(address: &str, host_keys: &[String]) -> BastionTarget {
     let spec = json!({"address": address, "hostKeys": host_keys, "logins": ["root"],
         "credentials": {"privateKey": {"name": "key"}}});
@@ -22,7 +22,7 @@ pub fn target(address: &str, host_keys: &[String]) -> BastionTarget {
     BastionTarget { metadata: ObjectMeta { name: Some("sample".to_owned()), ..ObjectMeta::default() }, spec }
 }
 
-/// A session of alice's with it.
+/// Returns a request for a session of the user `alice` with such a target.
 pub fn request() -> DialRequest {
     let spec: BastionUserSpec = serde_json::from_value(json!({})).unwrap();
     DialRequest {

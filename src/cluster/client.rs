@@ -1,0 +1,42 @@
+//! Makes clients of the API server.
+
+use std::time::Duration;
+
+use kube::Client;
+use kube::client::ClientBuilder;
+use tower::timeout::TimeoutLayer;
+
+/// The timeout of one request to the API server.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The timeout for opening a connection to the API server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a connection to the API server may be silent, idle or while an answer is due. It keeps a request from being sent
+/// on an idle connection that is dead.
+const READ_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// Returns the configuration of the API server from the environment: a kubeconfig, or the Pod's ServiceAccount.
+///
+/// # Errors
+/// When the environment has no usable configuration.
+pub async fn config() -> anyhow::Result<kube::Config> {
+    let mut config = kube::Config::infer().await?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.reset_reader_on_write = true;
+    Ok(config)
+}
+
+/// Returns a client that sends each request once. A request, or the start of a watch, fails if no response header arrives
+/// within `header_timeout`.
+///
+/// kube's own retries are off. They repeat a request after 429, 503 or 504 for up to 82 s, or as `Retry-After` says, and
+/// would delay the detection of a lost gateway by as much. Callers retry with a deadline: [`super::with_retries`].
+///
+/// # Errors
+/// When the configuration is unusable.
+pub fn client(mut config: kube::Config, header_timeout: Duration) -> kube::Result<Client> {
+    config.default_retry = false;
+    Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(header_timeout)).build())
+}

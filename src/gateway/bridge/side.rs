@@ -1,0 +1,82 @@
+//! The gateway's end of a channel on one connection.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use russh::{ChannelId, ChannelMsg, ChannelWriteHalf, client, server};
+
+use super::inbox::{ChannelMessage, Inbox};
+use super::request::{FromTarget, FromUser};
+
+/// The user's side of a channel.
+pub type UserSide = Side<server::Msg, FromUser>;
+/// The target's side of a channel.
+pub type TargetSide = Side<client::Msg, FromTarget>;
+
+/// One side of a relayed channel: the messages that the peer sent, and the means to send to the peer.
+///
+/// `M` is russh's message to the connection's task, and `T` the peer's control message.
+#[derive(Debug)]
+pub struct Side<M: From<(ChannelId, ChannelMsg)>, T> {
+    /// The messages that the peer sent.
+    pub inbox: Arc<Inbox<T>>,
+    /// Sends control messages to the peer.
+    pub write: ChannelWriteHalf<M>,
+    /// Whether SSH_MSG_CHANNEL_EOF was sent. The lock is held while data waits for window, so that EOF follows all
+    /// data.
+    eof_sent: tokio::sync::Mutex<bool>,
+}
+
+impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T> Side<M, T> {
+    /// Returns the side of a channel whose messages arrive in `inbox`.
+    pub fn new(inbox: Arc<Inbox<T>>, write: ChannelWriteHalf<M>) -> Self {
+        Self { inbox, write, eof_sent: tokio::sync::Mutex::default() }
+    }
+
+    /// Waits for the peer's next message.
+    ///
+    /// The caller has sent on all earlier messages, so the peer first gets window for their data
+    /// (SSH_MSG_CHANNEL_WINDOW_ADJUST).
+    pub async fn next(&self) -> ChannelMessage<T> {
+        if let Some(bytes) = self.inbox.window_to_grant() {
+            // An error means that the connection is gone; the inbox then receives its last message.
+            let _ = self.write.grant_window(bytes).await;
+            self.inbox.window_granted(bytes);
+        }
+        self.inbox.next().await
+    }
+
+    /// Sends data, and waits until the peer has granted window for all of it.
+    ///
+    /// Discards the data if the peer has closed the channel, or if EOF was already sent to it.
+    ///
+    /// # Errors
+    /// When the connection to the peer is gone.
+    pub async fn send(&self, extended: Option<u32>, data: Bytes) -> Result<(), russh::Error> {
+        let sent = async {
+            let eof_sent = self.eof_sent.lock().await;
+            match extended {
+                _ if *eof_sent => Ok(()),
+                None => self.write.data_bytes(data).await,
+                Some(stream) => self.write.extended_data_bytes(stream, data).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            sent = sent => sent,
+            () = self.inbox.closed() => Ok(()),
+        }
+    }
+
+    /// Sends SSH_MSG_CHANNEL_EOF after all data. Does nothing if it was sent before.
+    ///
+    /// # Errors
+    /// When the connection to the peer is gone.
+    pub async fn eof(&self) -> Result<(), russh::Error> {
+        let mut eof_sent = self.eof_sent.lock().await;
+        if std::mem::replace(&mut *eof_sent, true) {
+            return Ok(());
+        }
+        self.write.eof().await
+    }
+}
