@@ -395,3 +395,6 @@ fn signal_name(signal: &Sig) -> String {
         known => format!("{known:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests;
