@@ -45,7 +45,7 @@ fn settings() -> Settings {
         listen: nowhere,
         http_listen: nowhere,
         web: None,
-        follow: None,
+        observe: None,
         rekey_time: Duration::from_secs(3600),
         grace_period: Duration::ZERO,
         max_sessions: 1,

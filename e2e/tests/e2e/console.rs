@@ -345,7 +345,7 @@ async fn a_console_that_can_read_no_database_says_so() {
     let console = Console::start_in(&namespace, "console-0", &setting).await;
     let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
     for path in ["/api/v1/history", "/api/v1/history/id-1"] {
-        refused(&viewer.get(path).await, StatusCode::NOT_IMPLEMENTED, "in a file of the controller's");
+        refused(&viewer.get(path).await, StatusCode::NOT_IMPLEMENTED, "only the controller can read");
     }
     assert_eq!(viewer.get("/api/v1/sessions").await.status, StatusCode::OK);
 }

@@ -16,7 +16,7 @@ use crate::gateway::bridge::{Inboxes, SshChannel, UserConnection, WINDOW};
 use crate::gateway::observe::{AuditLog, Broadcast, Observers};
 use crate::gateway::sign_in::{KeyRestrictions, Proof};
 use crate::gateway::target::fixtures;
-use crate::recording::{About, SessionRecording};
+use crate::recording::{SessionInfo, SessionRecording};
 
 /// The command that the target refuses to run.
 const REFUSED_BY_TARGET: &str = "refused by the target";
@@ -174,10 +174,10 @@ async fn connect_target() -> ConnectedTarget {
 
 fn observer(target: Arc<BastionTarget>, announce: &watch::Sender<SessionNotice>) -> Arc<ChannelObserver> {
     let request = fixtures::request();
-    let (proof, restrictions) = (Proof::Secrets, KeyRestrictions::ALL);
+    let (proof, restrictions) = (Proof::Secrets, KeyRestrictions::UNRESTRICTED);
     let grant = Grant { user: request.user, proof, restrictions, target, login: request.login };
     let audit = Arc::new(AuditLog::new("sample".into(), &grant));
-    let about = About {
+    let about = SessionInfo {
         namespace: "bastion".to_owned(),
         session: "sample".to_owned(),
         user: "alice".to_owned(),
@@ -187,7 +187,7 @@ fn observer(target: Arc<BastionTarget>, announce: &watch::Sender<SessionNotice>)
     };
     let recording = Arc::new(SessionRecording::new(RecordingMode::Off, None, about, TaskTracker::new()));
     let broadcast = Arc::new(Broadcast::new(announce.clone()));
-    Arc::new(ChannelObserver::new(Observers { audit, recording, stage: broadcast }))
+    Arc::new(ChannelObserver::new(Observers { audit, recording, broadcast }))
 }
 
 /// A relayed channel: the test plays the user and the target.
@@ -355,5 +355,5 @@ async fn a_client_that_does_not_read_stops_the_target() {
     let relay = Relay::start_with("cat", config).await;
     relay.target.data_bytes(vec![b'x'; WINDOW as usize]).await.unwrap();
     let more = relay.target.data_bytes(vec![b'x'; WINDOW as usize]);
-    assert!(timeout(std::time::Duration::from_secs(60), more).await.is_err(), "the window is used up");
+    assert!(timeout(std::time::Duration::from_mins(1), more).await.is_err(), "the window is used up");
 }
