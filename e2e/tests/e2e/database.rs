@@ -146,7 +146,7 @@ async fn while_the_server_is_read_only_records_wait() {
     environment.database.administer("SET GLOBAL read_only = 1").await;
     let session = environment.visit("alice").await;
     environment.refused("read_only", &session).await;
-    assert!(environment.controller.process.stderr().contains("or let --audit-url lead to the one that does"));
+    assert!(environment.controller.process.stderr().contains("or point --audit-url at the primary"));
     environment.database.administer("SET GLOBAL read_only = 0").await;
     environment.recorded(&[&session]).await;
     environment.settled().await;
@@ -251,7 +251,7 @@ async fn a_new_password_is_used_without_a_restart_and_none_is_ever_shown() {
     let pid = environment.controller.process.pid();
     let seen = ["cmdline", "environ"].map(|file| std::fs::read(format!("/proc/{pid}/{file}")).expect("a file"));
     let log = environment.controller.process.stderr();
-    assert!(log.contains("see --audit-password-file"), "{log}");
+    assert!(log.contains("check --audit-password-file"), "{log}");
     for text in [&seen[0], &seen[1], log.as_bytes()].map(|text| String::from_utf8_lossy(text).into_owned()) {
         assert!(!text.contains("secret-of-") && !text.contains("another-secret"), "{text}");
     }

@@ -359,7 +359,7 @@ async fn a_place_that_cannot_be_used_stops_the_gateway_when_it_starts() {
     let folder = "file:///nowhere/at/all".to_owned();
     let plain = ("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     for (url, says) in [
-        (folder, "make it"),
+        (folder, "create it"),
         ("s3://bucket".to_owned(), "AWS_ALLOW_HTTP=true"),
         ("ftp://x".to_owned(), "s3://BUCKET/PREFIX"),
     ] {

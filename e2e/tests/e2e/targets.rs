@@ -324,7 +324,7 @@ async fn a_name_without_an_address_and_a_server_without_ssh_are_told_apart() {
         r#"bastion: the address of target "nowhere" cannot be resolved; the bastion's administrators can see why"#;
     assert_unreachable(&bastion, "alice:nowhere", told, "nowhere.invalid").await;
     let told = r#"bastion: the SSH connection to target "http" failed: it closed the connection"#;
-    assert_unreachable(&bastion, "alice:http", told, "is no SSH server").await;
+    assert_unreachable(&bastion, "alice:http", told, "is not an SSH server").await;
 }
 
 #[tokio::test]

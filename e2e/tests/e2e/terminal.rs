@@ -263,7 +263,7 @@ async fn who_may_have_no_session_reads_why() {
     let cookie = ("cookie", "__Host-bastion=AAAA".to_owned());
     refused(WEB_1, std::slice::from_ref(&cookie), StatusCode::FORBIDDEN, "not the console's own").await;
     let here = ("origin", format!("http://{gateway}"));
-    refused(WEB_1, &[cookie, here], StatusCode::UNAUTHORIZED, "signed in no longer").await;
+    refused(WEB_1, &[cookie, here], StatusCode::UNAUTHORIZED, "no longer signed in").await;
     let evil = ("origin", "https://evil.example".to_owned());
     refused(WEB_1, &[person.clone(), evil], StatusCode::FORBIDDEN, "not the console's own").await;
     refused("cols=80", std::slice::from_ref(&person), StatusCode::BAD_REQUEST, "target").await;

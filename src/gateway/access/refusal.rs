@@ -1,7 +1,5 @@
 //! The refusal of a session to an authenticated user.
 
-use std::net::SocketAddr;
-
 use kube::core::Status;
 use tracing::info;
 
@@ -121,8 +119,8 @@ impl Refusal {
     }
 
     /// Counts and logs the refusal.
-    pub fn report(&self, sign_in_name: &str, client: SocketAddr) {
-        info!(name = sign_in_name, %client, reason = self.label(), "sign-in refused: {self}");
+    pub fn report(&self, sign_in_name: &str) {
+        info!(name = sign_in_name, reason = self.label(), "sign-in refused: {self}");
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: self.label() }).inc();
     }
 

@@ -137,7 +137,7 @@ impl Selection {
             let channel = match opened {
                 ChannelOpen::Session(channel) => channel,
                 other @ (ChannelOpen::Companion(_) | ChannelOpen::LocalForward(_) | ChannelOpen::RemoteForwards(_)) => {
-                    other.refuse(&self.no_target(client).notice()).await;
+                    other.refuse(&self.no_target().notice()).await;
                     continue;
                 }
             };
@@ -147,7 +147,7 @@ impl Selection {
             };
             match requests.map(|requests| (requests.pty.clone(), requests)) {
                 Some((Some(pty), requests)) => return Ok((channel, requests, pty)),
-                Some((None, _)) => channel::refuse(&channel, &self.no_target(client).notice()).await,
+                Some((None, _)) => channel::refuse(&channel, &self.no_target().notice()).await,
                 None => {}
             }
         }
@@ -183,7 +183,7 @@ impl Selection {
                 }
                 () = sleep(SEQUENCE_TIMEOUT), if menu.is_in_sequence() => menu.end_sequence(),
                 Some(opened) = client.opened.recv() => {
-                    opened.refuse(&self.no_target(client).notice()).await;
+                    opened.refuse(&self.no_target().notice()).await;
                     None
                 }
                 error = self.interrupted(&gone, idle, menu.language()) => return Err(error),
@@ -193,7 +193,7 @@ impl Selection {
                 Some(Action::Connect(choice)) => match self.admit(&choice).await {
                     Ok(admitted) => return Ok(admitted),
                     Err(refusal) => {
-                        refusal.report(&self.signed_in.user.name_any(), client.peer);
+                        refusal.report(&self.signed_in.user.name_any());
                         menu.show_notice(&refusal.notice());
                     }
                 },
@@ -233,9 +233,9 @@ impl Selection {
         }
     }
 
-    fn no_target(&self, client: &ClientSide) -> Refusal {
+    fn no_target(&self) -> Refusal {
         let refusal = Refusal::NoTarget { user: self.signed_in.user.name_any() };
-        refusal.report(&self.signed_in.user.name_any(), client.peer);
+        refusal.report(&self.signed_in.user.name_any());
         refusal
     }
 }

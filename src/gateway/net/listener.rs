@@ -13,7 +13,7 @@ use russh::{ChannelControl, MethodKind, MethodSet};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 
 use super::preauth_limits::{MAX_PREAUTH_CONNECTIONS, PreauthLimitError, PreauthLimits, PreauthPermit};
 use super::proxy_protocol::{self, ProxyHeaderError};
@@ -104,15 +104,16 @@ fn spawn_connection(
     let abort = CancellationToken::new();
     let closed = CancellationToken::new();
     let connection = Connection::new(gateway.clone(), peer, closed.clone(), abort.clone(), Some(permit));
-    let last_refusal = connection.last_refusal();
-    let served = serve(config, stream, peer, connection, abort, closed);
-    tokio::spawn(async move {
+    let (last_refusal, span) = (connection.last_refusal(), connection.span());
+    let served = serve(config, stream, connection, abort, closed);
+    let connection = async move {
         served.await;
         let refusal = last_refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((user, reason)) = refusal {
             gateway.refusals.publish(user, peer, &reason);
         }
-    });
+    };
+    tokio::spawn(connection.instrument(span));
 }
 
 /// Writes the reason to the client, as far as its receive window has room, and closes the connection.
@@ -129,7 +130,6 @@ fn turn_away(stream: &TcpStream, peer: SocketAddr, error: PreauthLimitError, log
 async fn serve(
     config: Arc<Config>,
     stream: TcpStream,
-    peer: SocketAddr,
     mut connection: Connection,
     abort: CancellationToken,
     closed: CancellationToken,
@@ -146,7 +146,7 @@ async fn serve(
                 ended = &mut running => Some(ended),
                 () = signed_in.cancelled() => None,
                 () = sleep(LOGIN_GRACE_TIME) => {
-                    debug!(client = %peer, "no session within {} s; closing the connection", LOGIN_GRACE_TIME.as_secs());
+                    debug!("no session within {} s; closing the connection", LOGIN_GRACE_TIME.as_secs());
                     abort.cancel();
                     None
                 }
@@ -167,7 +167,7 @@ async fn serve(
         }
     };
     if let Err(error) = ended {
-        debug!(client = %peer, %error, "connection ended");
+        debug!(%error, "connection ended");
     }
     closed.cancel();
 }

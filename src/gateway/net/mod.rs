@@ -1,5 +1,6 @@
 //! Accepts TCP connections: the listener, PROXY headers, and limits before authentication.
 
+mod connection_span;
 pub mod listener;
 mod preauth_limits;
 mod proxy_protocol;
@@ -7,6 +8,7 @@ mod rate_limit_key;
 mod tcp_options;
 mod tcp_stream;
 
+pub use connection_span::connection_span;
 pub use listener::{AUTH_REJECTION_DELAY, LOGIN_GRACE_TIME};
 pub use preauth_limits::{PreauthLimits, PreauthPermit};
 pub use rate_limit_key::rate_limit_key;

@@ -9,7 +9,7 @@ use crate::gateway::access::Grant;
 
 /// Returns the span of a session. Its level is the highest, so that every filter that lets a log line pass has the span too.
 pub fn session_span(name: &str, grant: &Grant, client: SocketAddr) -> Span {
-    error_span!("session", session = name, user = grant.user.name_any(), target = grant.target.name_any(), %client)
+    error_span!(parent: None, "session", session = name, user = grant.user.name_any(), target = grant.target.name_any(), %client)
 }
 
 #[cfg(test)]

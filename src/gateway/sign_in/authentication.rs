@@ -351,7 +351,7 @@ impl SignIn {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: reason.label() }).inc();
         // An unknown name is not logged: it may be a password that was typed by mistake.
         let user = if *reason == AccessError::UnknownUser { "" } else { self.user_name() };
-        info!(user, client = %self.peer, %reason, "sign-in refused");
+        info!(user, %reason, "sign-in refused");
         if let Some(user) = self.auth.directory.find_user(self.user_name()) {
             self.set_last_refusal(Some((user.object_ref(&()), reason.to_string())));
         }

@@ -13,6 +13,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 #[cfg(fuzzing)]
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 use zeroize::Zeroizing;
 
 use super::channel_policy::{self, AgentForward, LocalForwardDecision, Phase, Program, RemoteForward, SessionChannel};
@@ -29,7 +30,7 @@ use crate::gateway::bridge::{
 };
 use crate::gateway::menu::target_selection;
 use crate::gateway::menu::target_selection::PendingUser;
-use crate::gateway::net::{ConnectionHealth, PreauthPermit};
+use crate::gateway::net::{ConnectionHealth, PreauthPermit, connection_span};
 use crate::gateway::session::{Activity, ClientConnection, ClientSide, task};
 #[cfg(fuzzing)]
 use crate::gateway::sign_in::KeyRestrictions;
@@ -54,6 +55,8 @@ pub struct Connection {
     /// Held until the user has a session.
     preauth_permit: Option<PreauthPermit>,
     health: ConnectionHealth,
+    /// The library runs the callbacks in a task of its own, outside of any span.
+    span: Span,
     /// Cancelled once the user has a session.
     signed_in: CancellationToken,
     sign_in: SignIn,
@@ -108,6 +111,7 @@ impl Connection {
             abort,
             preauth_permit,
             health: ConnectionHealth::default(),
+            span: connection_span(peer),
             signed_in: CancellationToken::new(),
             state: State::Unauthenticated,
             channels: Channels::default(),
@@ -125,6 +129,11 @@ impl Connection {
         let (link, channels) = SessionLink::new(KeyRestrictions::UNRESTRICTED, target, activity);
         self.state = State::Session(link);
         (self, channels)
+    }
+
+    /// Returns the span of the connection.
+    pub fn span(&self) -> Span {
+        self.span.clone()
     }
 
     /// Returns a token that is cancelled once the user has a session.
@@ -172,7 +181,7 @@ impl Connection {
             }
             Err(pending_user) => {
                 let selection = target_selection::run(gateway.clone(), pending_user, client, target, activity);
-                gateway.sessions.tasks.spawn(selection);
+                gateway.sessions.tasks.spawn(selection.in_current_span());
             }
         }
         Ok(link)
@@ -300,7 +309,7 @@ impl server::Handler for Connection {
     }
 
     async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.list_methods(user))
+        Ok(self.span.in_scope(|| self.sign_in.list_methods(user)))
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -311,15 +320,15 @@ impl server::Handler for Connection {
     ) -> Result<Auth, Self::Error> {
         let first = |mut answers: Response<'a>| answers.next().map(|answer| answer.to_vec()).unwrap_or_default();
         let answer = response.map(|answers| Zeroizing::new(first(answers)));
-        Ok(self.sign_in.keyboard_interactive(user, answer).await)
+        Ok(self.sign_in.keyboard_interactive(user, answer).instrument(self.span.clone()).await)
     }
 
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.key_offered(user, offer.public_key, offer.algorithm))
+        Ok(self.span.in_scope(|| self.sign_in.key_offered(user, offer.public_key, offer.algorithm)))
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.key_verified(user, key))
+        Ok(self.span.in_scope(|| self.sign_in.key_verified(user, key)))
     }
 
     async fn auth_openssh_certificate_verified(
@@ -327,20 +336,20 @@ impl server::Handler for Connection {
         user: &str,
         certificate: VerifiedCertificate<'_>,
     ) -> Result<Auth, Self::Error> {
-        Ok(self.sign_in.certificate_verified(user, certificate))
+        Ok(self.span.in_scope(|| self.sign_in.certificate_verified(user, certificate)))
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
         let software = String::from_utf8_lossy(session.remote_sshid()).into_owned();
         // Boxed, so that the handler's future does not keep room for it after it has run.
-        self.state = match Box::pin(self.open_session(session.handle(), software)).await {
+        self.state = match Box::pin(self.open_session(session.handle(), software)).instrument(self.span.clone()).await {
             Ok(link) => {
                 self.preauth_permit = None;
                 self.signed_in.cancel();
                 State::Session(link)
             }
             Err(refusal) => {
-                refusal.report(self.sign_in.name(), self.peer);
+                self.span.in_scope(|| refusal.report(self.sign_in.name()));
                 self.sign_in.record_refusal(&refusal);
                 State::Refused(refusal)
             }

@@ -9,6 +9,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
+use tracing::Instrument;
 
 use super::error::TerminalError;
 use super::forwarded;
@@ -16,6 +17,7 @@ use super::handshake::Handshake;
 use super::listener::Peer;
 use super::query::ConnectQuery;
 use super::state::ServerState;
+use crate::gateway::net::connection_span;
 use crate::http::Credentials;
 
 /// The WebSocket subprotocol.
@@ -58,7 +60,8 @@ pub async fn connect(
         query,
     };
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
-    Ok(upgrade.on_upgrade(async move |socket| handshake.run(socket).await))
+    let span = connection_span(handshake.client);
+    Ok(upgrade.on_upgrade(async move |socket| handshake.run(socket).instrument(span).await))
 }
 
 /// Returns whether a proxy is between the page and the gateway. A client that claims so without one only gets stricter

@@ -107,7 +107,7 @@ impl Handshake {
         });
         let admitted = match signed_in {
             Ok(signed_in) => self.gateway.access.admit(signed_in, &self.sign_in_name(&user)).await.map_err(|refusal| {
-                refusal.report(&user, self.client);
+                refusal.report(&user);
                 sign_in.record_refusal(&refusal);
                 HandshakeError::from(refusal)
             }),
