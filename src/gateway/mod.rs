@@ -10,6 +10,7 @@ mod net;
 mod observe;
 mod session;
 mod settings;
+mod shutdown;
 mod sign_in;
 mod ssh;
 mod state;
@@ -32,16 +33,15 @@ use tracing::{info, warn};
 
 use crate::cluster::{self, EventSink, REQUEST_TIMEOUT, SessionWriter, UnreadableReports};
 use crate::http::{self, Readiness};
-use crate::lifecycle::Cause;
-use crate::metrics::METRICS;
 use crate::recording::Store;
 use crate::redis::RedisClient;
 use access::{AccessDeps, Directory, RefusalEvents, SessionLimit, end_revoked_sessions};
-use instance::{CurrentInstance, InstanceConfig, activity_publisher, orphan_cleanup};
+use instance::{CurrentInstance, InstanceConfig, activity_publisher, previous_process};
 use menu::PendingUsers;
 use net::{PreauthLimits, listener};
 use observe::{ObserveDeps, ObserverServer};
 use session::{Watchdog, watchdog};
+use shutdown::drain_sessions;
 use sign_in::{AuthDeps, SecondFactors, Throttle};
 use ssh::{banner, host_key};
 use state::{Gateway, SessionDeps};
@@ -55,9 +55,6 @@ pub use settings::Settings;
 pub use sign_in::{LockoutLimits, SignInName, hash_password};
 pub use ssh::AcceptEnv;
 pub use web_terminal::Settings as WebTerminalSettings;
-
-/// How long the ends of the last sessions may take to be written at a shutdown.
-const LAST_ENDS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the last Events and answers to probes may take at a shutdown.
 const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,7 +76,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let reports = UnreadableReports::new(events.clone());
     let prepared = stop.run_until_cancelled(prepare(client.clone(), &settings.namespace, &reports)).await;
     let Some((host_key, directory)) = prepared.transpose()? else { return Ok(()) };
-    let (present, instance) = watch::channel(None);
+    let (instance_sender, instance) = watch::channel(None);
     let instance = CurrentInstance::new(instance, stop.clone());
     let parts = Parts { client: client.clone(), directory: Arc::new(directory), redis, events, instance };
     let gateway = Arc::new(parts.gateway(&settings, recordings, banner, stop.clone())?);
@@ -93,44 +90,65 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
     let instances = InstanceConfig { client: client.clone(), namespace, pod, annotations, reports };
     let Some((first, lease)) = instance::start(&instances, &stop).await else { return Ok(()) };
-    present.send_replace(Some(first.clone()));
+    instance_sender.send_replace(Some(first.clone()));
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
     watchdog::start(gateway.sessions.watchdog.clone(), config, namespace, pod, background.clone())?;
-    let mut companions = parts.spawn_background(&gateway, &settings, first.id.clone());
-    let living = CancellationToken::new();
+    let mut background_tasks = parts.spawn_background(&gateway, &settings, first.id.clone());
+    let stop_instance = CancellationToken::new();
     let writer = gateway.sessions.writer.clone();
-    let lives = instance::run(instances, parts.redis.clone(), writer, present, first, lease, living.clone());
-    let lives = tokio::spawn(lives);
+    let instances =
+        instance::run(instances, parts.redis.clone(), writer, instance_sender, first, lease, stop_instance.clone());
+    let instances = tokio::spawn(instances);
     if let Some(observers) = observers {
-        companions.spawn(observers.serve(parts.observe_deps(&gateway), client.clone(), background.clone()));
+        background_tasks.spawn(observers.serve(parts.observe_deps(&gateway), client.clone(), background.clone()));
     }
 
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
-    if let Some(web) = settings.web.clone() {
-        companions.spawn(web_terminal::serve(gateway.clone(), client, web, stop.clone()).await?);
-    }
-    info!(address = %listener.local_addr()?, "listening for SSH");
-    ready.set(true);
-    let limits = PreauthLimits::new(settings.max_startups_per_address);
-    let config = listener::config(host_key, settings.rekey_time);
-    listener::run(gateway.clone(), listener, config, limits, &settings.proxy_protocol_from, stop).await;
+    let serving = Serving { gateway: &gateway, settings: &settings, client, host_key, stop };
+    serving.run(&ready, &mut background_tasks).await?;
 
-    ready.set(false);
-    let drained = drain(&gateway).await;
-    living.cancel();
-    let lease = lives.await.context("the Lease's task failed")?;
+    let drained = drain_sessions(&gateway).await;
+    stop_instance.cancel();
+    let lease = instances.await.context("the Lease's task failed")?;
     if drained && let Some(lease) = lease {
         lease.release().await;
     }
     background.cancel();
     let _ = timeout(LAST_EVENTS_TIMEOUT, async { tokio::join!(publishing, http) }).await;
-    companions.shutdown().await;
+    background_tasks.shutdown().await;
     if drained {
         Ok(())
     } else {
         bail!("some sessions' ends could not be written; the controllers will end them as GatewayLost")
+    }
+}
+
+/// What a gateway needs while it accepts connections.
+struct Serving<'a> {
+    gateway: &'a Arc<Gateway>,
+    settings: &'a Settings,
+    client: Client,
+    host_key: PrivateKey,
+    stop: CancellationToken,
+}
+
+impl Serving<'_> {
+    /// Accepts connections over SSH and from web terminals until the gateway shuts down. It is ready meanwhile.
+    async fn run(self, ready: &Readiness, background_tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(self.settings.listen)
+            .await
+            .with_context(|| format!("--listen {} cannot be bound", self.settings.listen))?;
+        if let Some(web) = self.settings.web.clone() {
+            background_tasks
+                .spawn(web_terminal::serve(self.gateway.clone(), self.client, web, self.stop.clone()).await?);
+        }
+        info!(address = %listener.local_addr()?, "listening for SSH");
+        ready.set(true);
+        let limits = PreauthLimits::new(self.settings.max_startups_per_address);
+        let config = listener::config(self.host_key, self.settings.rekey_time);
+        listener::run(self.gateway.clone(), listener, config, limits, &self.settings.proxy_protocol_from, self.stop)
+            .await;
+        ready.set(false);
+        Ok(())
     }
 }
 
@@ -220,7 +238,7 @@ impl Parts {
         let (client, writer) = (self.client.clone(), gateway.sessions.writer.clone());
         let (namespace, pod_uid) = (settings.namespace.clone(), settings.pod_uid.clone());
         background.spawn(async move {
-            orphan_cleanup::end_sessions(client, &namespace, pod_uid.as_ref(), &own, &writer).await;
+            previous_process::end_sessions(client, &namespace, pod_uid.as_ref(), &own, &writer).await;
         });
         let (directory, instance) = (self.directory.clone(), self.instance.clone());
         background.spawn(async move { end_revoked_sessions(&directory, &instance).await });
@@ -230,21 +248,6 @@ impl Parts {
         }
         background
     }
-}
-
-/// Lets the sessions continue for the grace period, ends the rest, and waits until all ends are written. Returns whether
-/// they were.
-async fn drain(gateway: &Gateway) -> bool {
-    let SessionDeps { tasks, grace_period, .. } = &*gateway.sessions;
-    tasks.close();
-    info!(sessions = METRICS.sessions_active.get(), seconds = grace_period.as_secs(), "draining");
-    if timeout(*grace_period, tasks.wait()).await.is_ok() {
-        return true;
-    }
-    if let Some(instance) = gateway.access.instance.now() {
-        instance.registry.end_all(&Cause::GatewayShutdown);
-    }
-    timeout(LAST_ENDS_TIMEOUT, tasks.wait()).await.is_ok()
 }
 
 #[cfg(test)]

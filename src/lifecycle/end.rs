@@ -60,9 +60,9 @@ pub enum Cause {
     GatewayLost,
     /// The gateway reached neither the API server nor Redis, and ended its own sessions.
     CutOff,
-    /// An Active object names a gateway that has no connection for it.
+    /// An Active object names a gateway that has no connection for it. Reason Stale.
     Stale,
-    /// The session's task in the gateway made no progress.
+    /// The session's task in the gateway made no progress. Reason Stale.
     Stuck,
 }
 
@@ -139,9 +139,7 @@ impl Cause {
             }
             // The detail may name the store of recordings, which users must not see.
             Self::RecordingFailed(_) => {
-                "session ended: it must be recorded, and that failed; whoever runs the bastion can \
-                see why"
-                    .to_owned()
+                "session ended: its required recording failed; ask an administrator of the bastion".to_owned()
             }
             Self::ApiClosed { .. } | Self::Terminated { .. } => format!("session {}", self.message()),
             Self::Deleted => "session terminated: its BastionSession was deleted".to_owned(),

@@ -3,8 +3,8 @@
 pub mod activity_publisher;
 mod current;
 mod lifetime;
-pub mod orphan_cleanup;
 mod pause_detector;
+pub mod previous_process;
 mod redis_heartbeat;
 mod run;
 mod session_watch;

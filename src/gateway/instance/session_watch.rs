@@ -45,17 +45,17 @@ impl Instance {
             self.registry.end(&name, &session.requested_end().unwrap_or(Cause::GatewayLost));
         } else if let Some(cause) = session.requested_end() {
             if !self.registry.end(&name, &cause) {
-                tokio::spawn(end_orphan(api, name, cause, writer));
+                tokio::spawn(end_stale(api, name, cause, writer));
             }
         } else if !self.registry.contains(&name) {
-            tokio::spawn(end_orphan(api, name, Cause::Stale, writer));
+            tokio::spawn(end_stale(api, name, Cause::Stale, writer));
         }
     }
 }
 
 /// Ends an Active object without a session in the registry, if it is still Active after [`STALE_AFTER`]. The delay is for
 /// sessions that ended so soon that the watch still reports their start.
-async fn end_orphan(api: Api<Guarded<BastionSession>>, name: String, cause: Cause, writer: SessionWriter) {
+async fn end_stale(api: Api<Guarded<BastionSession>>, name: String, cause: Cause, writer: SessionWriter) {
     sleep(STALE_AFTER).await;
     let get = async || api.get_opt(&name).await;
     let found = get.retry(retry_pace()).notify(|error, _| {

@@ -33,16 +33,22 @@ pub struct Screen {
     columns: usize,
     rows: usize,
     entries: Vec<Entry>,
-    targets: Picker,
-    /// The target whose logins are listed, as an index into `entries`.
-    chosen: Option<usize>,
-    logins: Picker,
+    selection: Selection,
     progress: Option<Progress>,
     unchecked: usize,
     notice: Option<String>,
     /// The lines on the terminal. `None` redraws all of it.
     shown: Option<Vec<Line>>,
     is_open: bool,
+}
+
+/// What the user has selected so far.
+#[derive(Default)]
+struct Selection {
+    targets: Picker,
+    /// The target whose logins are listed, as an index into the entries.
+    chosen: Option<usize>,
+    logins: Picker,
 }
 
 /// One line of the screen.
@@ -61,9 +67,7 @@ impl Screen {
             columns: 0,
             rows: 0,
             entries: Vec::new(),
-            targets: Picker::default(),
-            chosen: None,
-            logins: Picker::default(),
+            selection: Selection::default(),
             progress: Some(Progress::default()),
             unchecked: 0,
             notice: None,
@@ -81,7 +85,7 @@ impl Screen {
     pub fn set_entries(&mut self, entries: Vec<Entry>, unchecked: usize) {
         self.progress = None;
         self.unchecked = unchecked;
-        self.targets.set_candidates(entries.iter().map(Entry::search_text));
+        self.selection.targets.set_candidates(entries.iter().map(Entry::search_text));
         self.entries = entries;
     }
 
@@ -101,31 +105,31 @@ impl Screen {
 
     pub fn handle_key(&mut self, key: Key) -> Option<Action> {
         self.notice = None;
-        match (key, self.chosen) {
+        match (key, self.selection.chosen) {
             (Key::Quit, _) | (Key::Escape, None) => return Some(Action::Quit),
-            (Key::Escape, Some(_)) => self.chosen = None,
+            (Key::Escape, Some(_)) => self.selection.chosen = None,
             (Key::Redraw, _) => self.shown = None,
             (Key::Enter, None) => return self.choose(),
             (Key::Enter, Some(target)) => {
-                let login = self.logins.selected()?;
+                let login = self.selection.logins.selected()?;
                 return self.connect(target, login);
             }
-            (key, None) => self.targets.handle_key(key),
-            (key, Some(_)) => self.logins.handle_key(key),
+            (key, None) => self.selection.targets.handle_key(key),
+            (key, Some(_)) => self.selection.logins.handle_key(key),
         }
         None
     }
 
     /// Connects to a target with one login; lists the logins of a target with several.
     fn choose(&mut self) -> Option<Action> {
-        let target = self.targets.selected()?;
+        let target = self.selection.targets.selected()?;
         let logins = &self.entries.get(target)?.logins;
         if logins.len() == 1 {
             return self.connect(target, 0);
         }
-        self.logins = Picker::default();
-        self.logins.set_candidates(logins.iter().cloned());
-        self.chosen = Some(target);
+        self.selection.logins = Picker::default();
+        self.selection.logins.set_candidates(logins.iter().cloned());
+        self.selection.chosen = Some(target);
         None
     }
 
@@ -186,21 +190,24 @@ impl Screen {
     }
 
     fn title(&self) -> String {
-        match self.chosen.and_then(|target| self.entries.get(target)) {
+        match self.selection.chosen.and_then(|target| self.entries.get(target)) {
             Some(entry) => self.language.logins_title(&printable(&entry.name)),
             None => self.language.title(&self.user),
         }
     }
 
     const fn picker(&self) -> &Picker {
-        if self.chosen.is_some() { &self.logins } else { &self.targets }
+        if self.selection.chosen.is_some() { &self.selection.logins } else { &self.selection.targets }
     }
 
     /// Returns the line with the query and the number of matches, and the cursor's column.
     fn search_line(&self, columns: usize) -> (String, usize) {
         let picker = self.picker();
-        let all =
-            self.chosen.and_then(|target| self.entries.get(target)).map_or(self.entries.len(), |it| it.logins.len());
+        let all = self
+            .selection
+            .chosen
+            .and_then(|target| self.entries.get(target))
+            .map_or(self.entries.len(), |it| it.logins.len());
         let count = format!("  {}/{all}", picker.matches().len());
         let label = self.language.search();
         let label = if columns < MIN_TABLE_WIDTH { "> " } else { label };
@@ -217,13 +224,14 @@ impl Screen {
         if let Some(progress) = self.progress {
             return empty(self.language.checking(progress));
         }
-        let picker = if self.chosen.is_some() { &mut self.logins } else { &mut self.targets };
+        let picker =
+            if self.selection.chosen.is_some() { &mut self.selection.logins } else { &mut self.selection.targets };
         let (view, selected) = picker.view(height);
         let Some(visible) = self.picker().matches().get(view).filter(|visible| !visible.is_empty()) else {
             return empty(self.language.no_match().to_owned());
         };
         let mark = |row: usize, text: String| format!("{} {text}", if row == selected { '>' } else { ' ' });
-        let texts: Vec<String> = match self.chosen.and_then(|target| self.entries.get(target)) {
+        let texts: Vec<String> = match self.selection.chosen.and_then(|target| self.entries.get(target)) {
             Some(entry) => {
                 visible.iter().filter_map(|login| entry.logins.get(*login)).map(|it| printable(it)).collect()
             }
@@ -256,10 +264,10 @@ impl Screen {
         if let Some(notice) = &self.notice {
             return notice.clone();
         }
-        if self.unchecked > 0 && self.chosen.is_none() {
+        if self.unchecked > 0 && self.selection.chosen.is_none() {
             return self.language.unchecked(self.unchecked);
         }
-        let hints = if self.chosen.is_some() { self.language.logins_hints() } else { self.language.hints() };
+        let hints = if self.selection.chosen.is_some() { self.language.logins_hints() } else { self.language.hints() };
         let fitting = hints.iter().find(|hint| width(hint) <= columns).or(hints.last());
         fitting.copied().unwrap_or_default().to_owned()
     }

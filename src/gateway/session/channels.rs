@@ -6,7 +6,7 @@ use futures::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
-use super::outcome::ChannelOutcome;
+use super::channel_ends::ChannelOutcome;
 use crate::gateway::bridge::{
     ChannelContext, ChannelEnd, ChannelOpen, IncomingChannel, UserConnection, channel, local_forward, remote_forward,
 };

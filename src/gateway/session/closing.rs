@@ -1,4 +1,5 @@
-//! The end of a session: the user reads why, both connections close, and the end is written.
+//! Closes a session whose cause is known: the user reads it, both connections close, and the end is written. `task.rs` and
+//! `channel_ends.rs` find the cause.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The user's channels that wait for a connection to the target, and the connections that are being made.
+//! The user's channels that wait for a connection to the target, and the dials in progress. A failed first dial ends the
+//! session as TargetUnreachable.
 
 use std::collections::VecDeque;
 

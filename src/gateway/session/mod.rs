@@ -1,6 +1,7 @@
-//! One task per session, from its object to its written end.
+//! One task per session, from its object to its written end. `Session::handle` in `task.rs` lists what ends a running session.
 
 mod activity;
+mod channel_ends;
 mod channels;
 mod client;
 mod closing;
@@ -8,7 +9,6 @@ mod deadlines;
 mod dial_queue;
 mod incoming_queue;
 mod object;
-mod outcome;
 mod registry;
 #[cfg(test)]
 mod samples;

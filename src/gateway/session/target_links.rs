@@ -1,4 +1,4 @@
-//! The connections of one session to its target, and whether the target is lost.
+//! The connections of one session to its target. `lifecycle::TargetWatch` decides when the target counts as closed.
 
 use std::time::{Duration, Instant};
 

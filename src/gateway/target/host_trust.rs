@@ -28,8 +28,8 @@ pub struct HostTrust {
 pub enum HostKeyError {
     /// The key is not pinned.
     #[error(
-        "is not one of its spec.hostKeys; it is {algorithm} {fingerprint}. Either the target's key was changed, and \
-         spec.hostKeys must follow, or somebody intercepts the connection"
+        "is not one of its spec.hostKeys; it is {algorithm} {fingerprint}. Either the target's key was changed \
+         (then update spec.hostKeys), or the connection is being intercepted"
     )]
     Unknown { algorithm: String, fingerprint: String },
     /// The target has no key of a pinned type, and no certificate if an authority is trusted.
@@ -37,8 +37,8 @@ pub enum HostKeyError {
     TypeNotPinned { offered: String, remedy: String },
     /// The certificate's authority is not trusted.
     #[error(
-        "is signed by {fingerprint}, which no @cert-authority line of its spec.hostKeys has. Either the authority was \
-         changed, and spec.hostKeys must follow, or somebody intercepts the connection"
+        "is signed by {fingerprint}, which no @cert-authority line of its spec.hostKeys has. Either the authority \
+         was changed (then update spec.hostKeys), or the connection is being intercepted"
     )]
     UnknownAuthority { fingerprint: String },
     /// The certificate's signature is invalid, or uses SHA-1.

@@ -1,19 +1,19 @@
-//! Decides what the ends of a session's channels mean for the session.
+//! Derives the cause of a session's end from the ends of its channels: UserExit, ClientDisconnected, TargetClosed.
 
 use crate::gateway::bridge::ChannelEnd;
 use crate::lifecycle::{Cause, Exit};
 
-/// What the channels that have ended say about the end of their session.
+/// The state of the channels that have ended.
 #[derive(Debug, Default)]
 pub struct ChannelOutcome {
     /// How the last channel ended, if one has. A session of tunnels alone has no exit status.
     exit: Option<Exit>,
-    /// Whether the target broke a channel's connection, and no channel has closed in order since.
+    /// Whether the target broke a channel's connection, and no channel has closed cleanly since.
     target_lost: bool,
 }
 
 impl ChannelOutcome {
-    /// Returns whether a channel has ended in order.
+    /// Returns whether a channel has closed cleanly.
     pub const fn has_exit(&self) -> bool {
         self.exit.is_some()
     }

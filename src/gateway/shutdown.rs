@@ -1,0 +1,28 @@
+//! Drains a gateway that shuts down: its sessions continue for the grace period, and the rest ends as GatewayShutdown.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::info;
+
+use super::state::{Gateway, SessionDeps};
+use crate::lifecycle::Cause;
+use crate::metrics::METRICS;
+
+/// How long the ends of the last sessions may take to be written at a shutdown.
+const LAST_ENDS_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Lets the sessions continue for the grace period, ends the rest, and waits until all ends are written. Returns whether
+/// they were.
+pub async fn drain_sessions(gateway: &Gateway) -> bool {
+    let SessionDeps { tasks, grace_period, .. } = &*gateway.sessions;
+    tasks.close();
+    info!(sessions = METRICS.sessions_active.get(), seconds = grace_period.as_secs(), "draining");
+    if timeout(*grace_period, tasks.wait()).await.is_ok() {
+        return true;
+    }
+    if let Some(instance) = gateway.access.instance.now() {
+        instance.registry.end_all(&Cause::GatewayShutdown);
+    }
+    timeout(LAST_ENDS_TIMEOUT, tasks.wait()).await.is_ok()
+}
