@@ -3,6 +3,7 @@
 mod crds;
 mod credentials;
 mod legacy;
+mod names;
 mod phase;
 mod session;
 mod target;
@@ -12,6 +13,11 @@ mod user;
 pub use crds::{crds, crds_yaml};
 pub use credentials::{Credentials, PasswordKeyRef, SecretKeyRef};
 pub use legacy::LegacyAlgorithm;
+pub use names::{
+    AUDIT_FINALIZER, CONDITION_ENDED, CONNECT_VERB, GATEWAY_SERVICE, GROUP, HOST_KEY_ALIAS, KNOWN_HOSTS,
+    KNOWN_HOSTS_CONFIG_MAP, LEADER_LEASE, LEASE_LABEL, LEASE_OF_CONTROLLER, LEASE_OF_GATEWAY, LOST_HOLDER,
+    POD_UID_ANNOTATION, VOUCHED_ANNOTATION, credentials_namespace,
+};
 pub use phase::{Phase, Reason};
 pub use session::{
     BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, MAX_REASON, ObservedBy, Protocol,
@@ -20,47 +26,3 @@ pub use session::{
 pub use target::{Allow, BastionTarget, BastionTargetSpec, Limits, RecordingMode};
 pub use text::{Group, HostKeyLine, KeyLine, Line, Login, UserKeyLine};
 pub use user::{BastionUser, BastionUserSpec, Factor, SecretValueRef};
-
-/// The API group of every custom resource and virtual resource of the bastion.
-pub const GROUP: &str = "bastion.dev";
-
-/// The finalizer of a session, removed once the audit database has its final record.
-pub const AUDIT_FINALIZER: &str = "bastion.dev/audit";
-
-/// The condition type of a session that has ended. Its reason and message are those of the status.
-pub const CONDITION_ENDED: &str = "Ended";
-
-/// The RBAC verb that allows a user to open a session.
-pub const CONNECT_VERB: &str = "connect";
-
-/// The label of a Lease for the program that renews it: [`LEASE_OF_GATEWAY`] or [`LEASE_OF_CONTROLLER`].
-pub const LEASE_LABEL: &str = "bastion.dev/lease-of";
-/// The label value of a gateway instance's Lease.
-pub const LEASE_OF_GATEWAY: &str = "gateway";
-/// The label value of a controller's own Lease, with which it tests its watch.
-pub const LEASE_OF_CONTROLLER: &str = "controller";
-/// The name of the Lease that the leading controller holds.
-pub const LEADER_LEASE: &str = "bastion-controller";
-
-/// The annotation of a gateway instance's Lease with the uid of its Pod.
-pub const POD_UID_ANNOTATION: &str = "bastion.dev/pod-uid";
-/// The annotation of a gateway instance's Lease with the time at which a controller last vouched for the instance. The
-/// controller sees the instance's heartbeats in Redis.
-pub const VOUCHED_ANNOTATION: &str = "bastion.dev/vouched";
-
-/// The holder of a gateway instance's Lease after a controller has declared the instance lost.
-pub const LOST_HOLDER: &str = "lost";
-
-/// The name of the Service through which clients reach the gateways.
-pub const GATEWAY_SERVICE: &str = "bastion-gateway";
-/// The `HostKeyAlias` under which clients store the gateways' host key, whatever address they connect to.
-pub const HOST_KEY_ALIAS: &str = "bastion-gateway";
-/// The name of the ConfigMap in which the gateways publish their host key.
-pub const KNOWN_HOSTS_CONFIG_MAP: &str = "bastion-known-hosts";
-/// The key in [`KNOWN_HOSTS_CONFIG_MAP`] that holds a line for a known_hosts file.
-pub const KNOWN_HOSTS: &str = "known_hosts";
-
-/// Returns the name of the namespace with the Secrets of targets and users. `namespace` is the bastion's own.
-pub fn credentials_namespace(namespace: &str) -> String {
-    format!("{namespace}-credentials")
-}

@@ -12,6 +12,7 @@ use kube::{Client, Config};
 use url::{Host, Url};
 
 use super::cli::{History, Output};
+use super::cluster_client::{RESPONSE_TIMEOUT, config};
 use crate::cluster;
 use crate::console::{Problem, Session, SessionPage, csv};
 
@@ -20,7 +21,7 @@ const PAGE_SIZE: usize = 500;
 
 /// Prints the sessions.
 pub async fn run(flags: History) -> anyhow::Result<()> {
-    let client = cluster::client(console_config(&flags).await?, super::RESPONSE_TIMEOUT)?;
+    let client = cluster::client(console_config(&flags).await?, RESPONSE_TIMEOUT)?;
     let now = Timestamp::now();
     let mut printer = Printer::new(flags.output);
     let mut after = None;
@@ -56,7 +57,7 @@ async fn console_config(flags: &History) -> anyhow::Result<Config> {
         )
     })?;
     check_console_url(base)?;
-    let cluster = super::config(&flags.cluster).await?;
+    let cluster = config(&flags.cluster).await?;
     let mut config = Config::new(base.as_str().parse().context("--console")?);
     config.root_cert = match &flags.console_ca {
         Some(file) => Some(read_ca_certificates(file).with_context(|| format!("--console-ca {}", file.display()))?),

@@ -5,11 +5,12 @@ pub mod algorithms;
 pub mod banner;
 mod channel_policy;
 mod channels;
+mod connection;
 mod handler;
 pub mod host_key;
 mod jump_host;
 mod session_link;
 
 pub use accept_env::AcceptEnv;
-pub use handler::Connection;
+pub use connection::Connection;
 pub use jump_host::ResolvedTarget;
