@@ -36,7 +36,7 @@ test: ## Run every test, against a real API server, a real sshd and the real ssh
 .PHONY: e2e-test
 e2e-test: tools chart-test alert-test russh-test ## Run the end-to-end and load tests, the model, and the tests of the chart and the alerts
 	@hack/cargo-build --bins --tests
-	cargo test --test model -- --nocapture
+	cargo test --test model -- --nocapture --test-threads 12
 	@hack/build-server versitygw >/dev/null && hack/build-server oidc-provider >/dev/null
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture

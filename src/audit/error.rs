@@ -13,14 +13,15 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An operation on the audit database failed.
 #[derive(Debug, Error)]
-#[error("cannot {operation} the audit database {database}: {source}{}", hint(*cause))]
+#[error("cannot {operation} the audit database {database}: {error}{}", hint(*cause))]
 pub struct StoreError {
     /// The URL of the database, without credentials.
     database: Arc<str>,
     operation: Operation,
     /// The class of the error.
     pub cause: Cause,
-    source: BoxError,
+    /// In the text above, so that a chain of causes does not repeat it.
+    error: BoxError,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,17 +114,17 @@ const fn hint(cause: Cause) -> &'static str {
 #[derive(Debug)]
 pub(super) struct RequestError {
     pub cause: Cause,
-    source: BoxError,
+    error: BoxError,
 }
 
 impl RequestError {
-    pub fn new(cause: Cause, source: impl Into<BoxError>) -> Self {
-        Self { cause, source: source.into() }
+    pub fn new(cause: Cause, error: impl Into<BoxError>) -> Self {
+        Self { cause, error: error.into() }
     }
 
     /// Adds the operation and the database.
     pub fn during(self, operation: Operation, database: &Arc<str>) -> StoreError {
-        StoreError { database: database.clone(), operation, cause: self.cause, source: self.source }
+        StoreError { database: database.clone(), operation, cause: self.cause, error: self.error }
     }
 }
 

@@ -54,14 +54,14 @@ pub enum SettingsError {
     #[error("--audit-ca-file has no effect with --audit-tls=off; leave out one of the two")]
     CaWithoutTls,
     /// The file cannot be read.
-    #[error("{flag} {}: {source}", .file.display())]
+    #[error("{flag} {}: {error}", .file.display())]
     File {
         /// The flag that names the file.
         flag: &'static str,
         /// The file's path.
         file: PathBuf,
-        /// The cause.
-        source: std::io::Error,
+        /// The cause. It is in the text above, so that a chain of causes does not repeat it.
+        error: std::io::Error,
     },
 }
 
@@ -119,7 +119,7 @@ impl AuditSettings {
 }
 
 fn read(flag: &'static str, file: &Path) -> Result<String, SettingsError> {
-    std::fs::read_to_string(file).map_err(|source| SettingsError::File { flag, file: file.to_owned(), source })
+    std::fs::read_to_string(file).map_err(|error| SettingsError::File { flag, file: file.to_owned(), error })
 }
 
 fn parse_url(text: &str) -> Result<Location, SettingsError> {

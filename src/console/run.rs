@@ -39,12 +39,13 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<()> {
     let (listen, http_listen) = (settings.listen, settings.http_listen);
     let headers = SecurityHeaders::new(settings.public_url.as_ref(), settings.terminal_origin.as_ref());
+    let backends = Backends::from_settings(&settings)?;
     // Events of the last requests are written after `stop`.
     let stop_events = CancellationToken::new();
     let (events, publish_events) =
         EventSink::new(client.clone(), "bastion-console", &settings.pod_name, stop_events.clone());
     let publish_events = tokio::spawn(publish_events);
-    let console = build(client, settings, events, stop.clone())?;
+    let console = build(client, settings, backends, events, stop.clone());
     let watching = console.feed.clone().run(console.cluster.api(), console.cluster.reports.clone());
     let sockets = console.limits.sockets.clone();
     let ready = Readiness::new("console");
@@ -77,11 +78,41 @@ fn serve(
     http::serve(listener, HttpPort::Console, Plain, routes, stop)
 }
 
-fn build(client: Client, settings: Settings, events: EventSink, stop: CancellationToken) -> Result<Console> {
-    let Settings { namespace, audit, cookie_key_file, oidc, public_url, redis, recording_url, .. } = settings;
+/// What the settings name. They are checked before the console asks the API server anything.
+struct Backends {
+    store: Option<Store>,
+    oidc: Option<Oidc>,
+    redis: Option<RedisClient>,
+    recordings: Option<recording::Store>,
+}
+
+impl Backends {
+    fn from_settings(settings: &Settings) -> Result<Self> {
+        let public_url = settings.public_url.as_ref();
+        Ok(Self {
+            store: settings.audit.clone().map(Store::new).transpose()?,
+            oidc: settings.oidc.clone().zip(public_url).map(|(oidc, url)| Oidc::new(oidc, url)).transpose()?,
+            redis: settings.redis.clone().map(RedisClient::new).transpose()?,
+            recordings: settings
+                .recording_url
+                .as_deref()
+                .map(recording::Store::open)
+                .transpose()
+                .context("--recording-url")?,
+        })
+    }
+}
+
+fn build(
+    client: Client,
+    settings: Settings,
+    backends: Backends,
+    events: EventSink,
+    stop: CancellationToken,
+) -> Console {
+    let Settings { namespace, cookie_key_file, public_url, .. } = settings;
+    let Backends { store, oidc, redis, recordings } = backends;
     let reports = UnreadableReports::new(events.clone());
-    let recordings = recording_url.map(|url| recording::Store::open(&url)).transpose().context("--recording-url")?;
-    let oidc = oidc.zip(public_url.as_ref()).map(|(oidc, public)| Oidc::new(oidc, public)).transpose()?;
     let auth = Auth {
         authenticator: Authenticator::new(client.clone(), cookie_key_file.map(CookieCipher::new)),
         authorizer: Authorizer::new(client.clone(), &namespace),
@@ -89,17 +120,17 @@ fn build(client: Client, settings: Settings, events: EventSink, stop: Cancellati
         users: UserIndex::watch(client.clone(), &namespace, &reports),
         oidc,
     };
-    Ok(Console {
+    Console {
         auth,
         limits: Limits::new(),
         feed: Feed::new(),
-        store: audit.map(Store::new).transpose()?,
+        store,
         counts: CountsCache::default(),
-        activity: redis.map(RedisClient::new).transpose()?.map(ActivityReader::new),
+        activity: redis.map(ActivityReader::new),
         recordings,
         observe_client: settings.gateway_token_file.map(|file| ObserveClient::new(client.clone(), &namespace, file)),
         terminal_origin: settings.terminal_origin,
         cluster: Cluster { client, namespace, events, reports },
         stop,
-    })
+    }
 }

@@ -25,6 +25,7 @@ const ATTEMPT_TIMEOUT: &str = "5s";
 const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 
 /// Why a `--recording-url` cannot be used.
+/// Causes are in the texts, so that a chain of causes does not repeat them.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
     /// The URL has an unknown form.
@@ -36,13 +37,13 @@ pub enum UrlError {
     UnknownKind(String),
     /// The folder does not exist, or is not accessible.
     #[error("the folder {0} cannot be used: {1}; create it, and let the gateway write to it")]
-    Folder(String, #[source] std::io::Error),
+    Folder(String, std::io::Error),
     /// The endpoint has no TLS, and `AWS_ALLOW_HTTP` is not set.
     #[error("{0} is {1}, which has no TLS; if that is what you want, set AWS_ALLOW_HTTP=true")]
     PlainHttp(&'static str, String),
     /// The configuration of the bucket is invalid.
     #[error("the bucket cannot be used: {0}")]
-    Bucket(#[source] object_store::Error),
+    Bucket(object_store::Error),
 }
 
 /// An object in the store.

@@ -7,7 +7,7 @@ use tracing::{Span, error_span};
 
 use crate::gateway::access::Grant;
 
-/// Returns the span of a session. Its level is the highest, so that every filter that lets a log line pass has the span too.
+/// Returns the span of a session. Its level is the highest, so that a filter by level that passes a log line has the span too.
 pub fn session_span(name: &str, grant: &Grant, client: SocketAddr) -> Span {
     error_span!(parent: None, "session", session = name, user = grant.user.name_any(), target = grant.target.name_any(), %client)
 }
