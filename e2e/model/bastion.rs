@@ -192,7 +192,7 @@ fn happens(world: &mut World, step: Step, rules: &Rules) {
         Step::DeleteLease(g) => {
             world.api.leases[g] = None;
             // The last renewal went with it, and is no evidence any more.
-            world.gateways[g].silent = OLDEST;
+            world.gateways[g].facts.silent = OLDEST;
         }
         Step::PodGone(g) => {
             world.api.pods[g] = Pod::Gone;
@@ -248,16 +248,16 @@ fn mend(world: &mut World, step: Step, rules: &Rules) {
             controllers[c].looks_first = looks_first;
         }
         Step::Mend { who: Who::Gateway(g), .. } => gateways[g].cut = false,
-        Step::Mend { who: Who::Controller(c), anew } => {
+        Step::Mend { who: Who::Controller(c), relist } => {
             controllers[c].cut = false;
             controllers[c].stalled = false;
-            if anew {
+            if relist {
                 controllers[c].list_again();
             }
         }
-        Step::ApiUp { anew } => {
+        Step::ApiUp { relist } => {
             api.up = true;
-            if anew {
+            if relist {
                 for controller in controllers {
                     controller.list_again();
                 }

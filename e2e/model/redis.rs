@@ -75,7 +75,7 @@ impl Redis {
         }
     }
 
-    /// It is flushed, or starts anew and empty.
+    /// It is flushed, or restarts empty.
     pub fn empty(&mut self) {
         self.keys.fill(None);
         self.on_the_way.fill(None);

@@ -203,7 +203,7 @@ impl World {
         self.broken.is_some()
             || (0..self.gateways.len()).all(|g| {
                 let gateway = &self.gateways[g];
-                let unaware = gateway.declared && !gateway.fenced;
+                let unaware = gateway.facts.declared && !gateway.fenced;
                 self.api.sessions[g] != Shown::Active
                     && (gateway.process == Process::Dead || !unaware && !gateway.carries())
             })
