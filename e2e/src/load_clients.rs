@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::namespace::Namespace;
 use crate::objects::{bastion_target, merge};
 use crate::run::{Run, unique};
-use crate::wait::patience;
+use crate::wait::default_timeout;
 
 /// How many of a group of load clients sign in at the same time.
 const CONCURRENT_SIGN_INS: usize = 16;
@@ -67,7 +67,7 @@ impl LoadClient {
     pub async fn open_as(gateway: SocketAddr, sign_in_name: &str, software: String) -> Result<Self, String> {
         let connected = async { twice(TcpStream::connect(gateway).await?) };
         let (stream, socket) = connected.await.map_err(|error| error.to_string())?;
-        let limit = patience();
+        let limit = default_timeout();
         let opened = timeout(limit, shell(stream, sign_in_name, &software)).await;
         let why = match opened {
             Ok(Ok((shell, received, gone))) => return Ok(Self { software, shell, received, gone, socket }),
@@ -89,7 +89,7 @@ impl LoadClient {
         let line = format!("line {};", unique());
         self.say(&line).await?;
         let mut received = self.received.clone();
-        let limit = patience();
+        let limit = default_timeout();
         let heard = timeout(limit, received.wait_for(|text| text.contains(&line))).await;
         match heard {
             Ok(Ok(_)) => Ok(()),
@@ -116,7 +116,7 @@ impl LoadClient {
 
     /// Waits until its connection has ended.
     pub async fn gone(&self) {
-        let limit = patience();
+        let limit = default_timeout();
         let gone = self.gone_within(limit).await;
         assert!(gone, "still connected after {limit:?}; it received {:?}", self.received());
     }

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::process::{Process, command};
 use crate::run::{Run, unique};
 use crate::sshd::free_port;
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
 /// Small enough for many servers at a time.
 const SIZES: [&str; 3] = ["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--performance-schema=OFF"];
@@ -64,7 +64,7 @@ impl MariaDb {
     /// Kills it, as a lost node does.
     pub async fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.finish(patience()).await;
+        self.process.finish(default_timeout()).await;
     }
 
     /// Starts it again after it was killed, with what it had written.
@@ -204,7 +204,7 @@ async fn make_template() -> PathBuf {
         .args(SIZES);
     install.arg(format!("--datadir={}", dir.display()));
     let mut process = Process::start(Run::get().await.dir.join("mariadb-install-db"), install).await;
-    let outcome = process.finish(patience() * 4).await;
+    let outcome = process.finish(default_timeout() * 4).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     dir
 }
@@ -224,7 +224,7 @@ async fn listening(dir: &Path, port: u16, flags: &[String]) -> Option<Process> {
     }
     command.args(flags).env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
     let process = Process::start(dir.join(format!("mariadbd-{}", unique())), command).await;
-    let up = eventually(patience(), "MariaDB listens", async || {
+    let up = eventually(default_timeout(), "MariaDB listens", async || {
         let said = process.stderr();
         match () {
             () if said.contains("ready for connections") => Ok(true),

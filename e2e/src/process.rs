@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::runtime::Handle;
 
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
 /// How a process ended, and all that it wrote.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Process {
     pub async fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
         let tasks = format!("/proc/{}/task", self.pid());
-        eventually(patience(), "all threads stand still", async || {
+        eventually(default_timeout(), "all threads stand still", async || {
             let moving = fs::read_dir(&tasks).expect("its threads").flatten().find(|task| {
                 let stat = read(&task.path().join("stat"));
                 // The state stands behind the name, which is in parentheses and may contain anything.
@@ -173,7 +173,7 @@ impl Process {
 
     /// Waits until `find` finds something in the process's output; panics when the process ends before.
     pub async fn finds<T>(&mut self, what: &str, find: impl Fn(&Self) -> Option<T>) -> T {
-        eventually(patience(), what, async || {
+        eventually(default_timeout(), what, async || {
             let ended = self.child.try_wait().expect("the process can be waited for");
             let found = find(self);
             if let (Some(status), None) = (ended, &found) {

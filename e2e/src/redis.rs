@@ -9,7 +9,7 @@ use redis::{FromRedisValue, cmd};
 use crate::process::{Process, command};
 use crate::run::{Run, unique};
 use crate::sshd::free_port;
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
 /// A running redis-server, which keeps nothing on disk.
 pub struct RedisServer {
@@ -65,7 +65,7 @@ impl RedisServer {
     /// Kills it.
     pub async fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.finish(patience()).await;
+        self.process.finish(default_timeout()).await;
     }
 
     /// Starts it again after it was killed, with nothing in it.
@@ -85,7 +85,7 @@ async fn listening(dir: &std::path::Path, port: u16) -> Option<Process> {
     command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"]);
     command.arg(dir);
     let process = Process::start(dir.join(format!("redis-{}", unique())), command).await;
-    let up = eventually(patience(), "Redis listens", async || {
+    let up = eventually(default_timeout(), "Redis listens", async || {
         let said = process.stdout();
         match () {
             () if said.contains("Ready to accept connections") => Ok(true),

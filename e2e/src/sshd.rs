@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use crate::proc::{descendants, unread_at};
 use crate::process::{Process, with_files};
 use crate::run::{Key, Run, unique};
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -87,7 +87,7 @@ impl Sshd {
             // A child that served the sign-in may be gone already.
             let _ = kill(pid, Signal::SIGSTOP);
         });
-        eventually(patience(), "a keepalive waits in each socket of the target", async || {
+        eventually(default_timeout(), "a keepalive waits in each socket of the target", async || {
             let unread = unread_at(self.port);
             let all = unread.len() == connections && unread.iter().all(|bytes| *bytes > 0);
             if all { Ok(()) } else { Err(format!("{unread:?}")) }
@@ -117,7 +117,7 @@ async fn listening(dir: &Path, configuration: &str, in_place_of: &[&str]) -> Opt
     let mut command = with_files(dir, in_place_of, SSHD);
     command.args(["-D", "-e", "-f"]).arg(&config);
     let process = Process::start(dir.join("sshd"), command).await;
-    let up = eventually(patience(), "sshd listens", async || {
+    let up = eventually(default_timeout(), "sshd listens", async || {
         let said = process.stderr();
         match () {
             () if said.contains("Server listening on") => Ok(true),

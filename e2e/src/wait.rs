@@ -1,4 +1,4 @@
-//! The one way of waiting: ask again until a condition holds, or say what was seen instead.
+//! Waits for conditions: polls until one holds, or panics with the last observation.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 /// The bound of an end that the gateway sees itself. It tells "at once" from "by a timer", so it does not grow.
 pub const PROMPT_BOUND: Duration = Duration::from_secs(8);
 
-/// How long an idle machine takes at most for what must happen, with a wide margin.
-const IDLE_MACHINE_PATIENCE: Duration = Duration::from_secs(30);
+/// The default timeout of a condition on an idle machine, with a wide margin.
+const BASE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a program of the bastion takes to start on an idle machine, with a wide margin.
 const USUAL_START: Duration = Duration::from_secs(2);
@@ -44,9 +44,9 @@ pub fn stretched(bound: Duration) -> Duration {
     bound.mul_f64(slowness())
 }
 
-/// Returns how long to wait for what must happen at whatever speed: 30 s, more on a busy machine.
-pub fn patience() -> Duration {
-    stretched(IDLE_MACHINE_PATIENCE)
+/// Returns the default timeout of a condition: 30 s, more on a busy machine.
+pub fn default_timeout() -> Duration {
+    stretched(BASE_TIMEOUT)
 }
 
 /// Asks until the answer is `Ok`; panics with the last `Err`, which says what was seen, once the deadline has passed.

@@ -126,7 +126,7 @@ async fn a_migration_waits_for_another() {
     sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut other).await.expect("a lock");
     let store = database.store();
     let waiting = tokio::spawn(async move { store.migrate().await });
-    bastion_e2e::eventually(bastion_e2e::patience(), "the migration waits for the lock", async || {
+    bastion_e2e::eventually(bastion_e2e::default_timeout(), "the migration waits for the lock", async || {
         let list = database.ask("SELECT state FROM information_schema.processlist WHERE state = 'User lock'").await;
         if list.is_empty() { Err("it does not".to_owned()) } else { Ok(()) }
     })

@@ -12,7 +12,7 @@ use bastion_e2e::namespace::{Namespace, PEOPLE};
 use bastion_e2e::raw_client::{RawClient, message};
 use bastion_e2e::security_key::{SecurityKey, TOUCHED, VERIFIED};
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{Bastion, Outcome, PROMPT_BOUND, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Outcome, PROMPT_BOUND, Sshd, default_timeout, eventually};
 
 /// A bastion whose user `carol` has no key of her own, but this line.
 async fn with_line(line: String) -> Bastion {
@@ -88,7 +88,7 @@ async fn a_security_key_must_say_that_it_was_touched_and_asked_for_a_pin_where_i
         let lines = [format!("{options}{}", others.public), format!("{options}{}", one.public)];
         let patch = Patch::Merge(json!({"spec": {"publicKeys": lines}}));
         users.patch("carol", &PatchParams::default(), &patch).await.expect("a changed user");
-        eventually(patience(), "the new lines hold", async || {
+        eventually(default_timeout(), "the new lines hold", async || {
             let outcome = with(one).await;
             if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
         })

@@ -18,8 +18,8 @@ use bastion_e2e::process::command;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::run::{plugin_folder, unique};
 use bastion_e2e::{
-    Answer, Bastion, Console, ConsoleApi, Controller, MariaDb, Namespace, Outcome, Process, Setting, eventually,
-    metric, patience, weight,
+    Answer, Bastion, Console, ConsoleApi, Controller, MariaDb, Namespace, Outcome, Process, Setting, default_timeout,
+    eventually, metric, weight,
 };
 
 async fn console(namespace: &Namespace) -> Console {
@@ -28,7 +28,7 @@ async fn console(namespace: &Namespace) -> Console {
 
 /// Somebody to whom bastion-viewer is bound, with a token.
 async fn viewer(namespace: &Namespace) -> String {
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     token
 }
@@ -42,7 +42,7 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 async fn nobody_is_answered_without_a_token_that_the_cluster_knows() {
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
-    let (_, token) = namespace.somebody("leaver").await;
+    let (_, token) = namespace.service_account("leaver").await;
     let leaver = ConsoleApi::new(&console, Some(&token)).await;
     for path in ["sessions", "sessions/x", "history", "history/x", "targets"].map(|path| format!("/api/v1/{path}")) {
         let answer = ConsoleApi::new(&console, None).await.get(&path).await;
@@ -53,7 +53,7 @@ async fn nobody_is_answered_without_a_token_that_the_cluster_knows() {
     }
     assert_eq!(leaver.get("/api/v1/sessions").await.status, StatusCode::OK);
     namespace.api::<ServiceAccount>().delete("leaver", &DeleteParams::default()).await.expect("it was there");
-    eventually(patience(), "a token is worth nothing once its account is gone", async || {
+    eventually(default_timeout(), "a token is worth nothing once its account is gone", async || {
         let answer = leaver.get("/api/v1/sessions").await;
         if answer.status == StatusCode::UNAUTHORIZED { Ok(()) } else { Err(format!("{answer:?}")) }
     })
@@ -86,7 +86,7 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
     let (others, own) = (bastion.open("alice").await, bastion.open("person").await);
     let names = [others.session.name_any(), own.session.name_any()];
     let ids = [&others, &own].map(|it| it.session.uid().expect("a uid"));
-    eventually(patience(), "both are on record", async || {
+    eventually(default_timeout(), "both are on record", async || {
         let rows = all_rows(&audit_store(namespace)).await?;
         if rows.len() == 2 { Ok(()) } else { Err(format!("{rows:?}")) }
     })
@@ -329,7 +329,7 @@ async fn without_the_database_there_is_no_history_and_the_rest_goes_on() {
     assert!(outcome.stderr.starts_with("bastion: the audit database does not answer"), "{outcome:?}");
     assert_eq!(viewer.get("/api/v1/sessions").await.status, StatusCode::OK);
     server.start_again().await;
-    eventually(patience(), "history is there again", async || {
+    eventually(default_timeout(), "history is there again", async || {
         let answer = viewer.get("/api/v1/history").await;
         if answer.status == StatusCode::OK { Ok(()) } else { Err(format!("{answer:?}")) }
     })
@@ -401,7 +401,7 @@ async fn history(namespace: &Namespace, kubeconfig: &Path, console: Option<&str>
         Some(console) => command.env("BASTION_CONSOLE", console),
         None => command.env_remove("BASTION_CONSOLE"),
     };
-    Process::start(namespace.dir.join(format!("kubectl-{}", unique())), command).await.finish(patience()).await
+    Process::start(namespace.dir.join(format!("kubectl-{}", unique())), command).await.finish(default_timeout()).await
 }
 
 #[tokio::test]
@@ -440,7 +440,7 @@ async fn kubectl_bastion_history_shows_what_was_asked_for() {
 async fn kubectl_bastion_history_says_what_is_in_the_way() {
     let (namespace, setting) = with_records(false).await;
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let (_, token) = namespace.somebody("nobody").await;
+    let (_, token) = namespace.service_account("nobody").await;
     let url = format!("http://{}", console.address);
     let nobody = namespace.kubeconfig_with(&token);
     let empty = history(&namespace, &nobody, Some(&url), &[]).await;

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use bastion_e2e::russh_client::{Trusting, sign_in};
-use bastion_e2e::{Bastion, ControlPlane, eventually, patience, weight};
+use bastion_e2e::{Bastion, ControlPlane, default_timeout, eventually, weight};
 
 /// How many files and sockets the gateway's process has open. Its connections to the API server do not count: the
 /// client of the API keeps some for later, by a clock of its own.
@@ -35,7 +35,7 @@ fn threads(bastion: &Bastion) -> usize {
 
 /// Waits until the gateway has no more open than at the start, and no more threads.
 async fn assert_back_to(bastion: &Bastion, files: usize, threads_before: usize) {
-    eventually(patience(), "open files and threads are back to the start", async || {
+    eventually(default_timeout(), "open files and threads are back to the start", async || {
         let now = (open_files(bastion).await, threads(bastion));
         let back = now.0 <= files && now.1 <= threads_before;
         if back { Ok(()) } else { Err(format!("{now:?}; at the start {:?}", (files, threads_before))) }
@@ -121,7 +121,7 @@ async fn is_rough(bastion: &Bastion, number: usize) {
     // The gateway may have closed it before all is sent, and that is news to whoever still writes.
     let _ = stream.write_all(&garbage(number)).await;
     let _ = stream.shutdown().await;
-    let closed = timeout(patience(), stream.read_to_end(&mut Vec::new())).await;
+    let closed = timeout(default_timeout(), stream.read_to_end(&mut Vec::new())).await;
     assert!(closed.is_ok(), "the gateway closes the connection of client {number}");
 }
 

@@ -17,7 +17,7 @@ use bastion_e2e::process::Process;
 use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::tcp::{Destination, MEBIBYTE, ends, exchange, random};
-use bastion_e2e::{Bastion, PROMPT_BOUND, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, PROMPT_BOUND, Sshd, default_timeout, eventually};
 
 /// With a target that allows local forwards.
 async fn forwarding() -> Bastion {
@@ -42,8 +42,10 @@ async fn forwarder(bastion: &Bastion, to: SocketAddr) -> (Process, SocketAddr) {
 
 /// Connects as soon as the client listens.
 async fn connect(here: SocketAddr) -> TcpStream {
-    eventually(patience(), "ssh listens", async || TcpStream::connect(here).await.map_err(|error| error.to_string()))
-        .await
+    eventually(default_timeout(), "ssh listens", async || {
+        TcpStream::connect(here).await.map_err(|error| error.to_string())
+    })
+    .await
 }
 
 /// Waits until the client has said this on standard error.
@@ -209,7 +211,8 @@ async fn the_end_of_one_direction_passes_and_the_other_goes_on() {
     let speech = random(3);
     stream.write_all(&speech).await.expect("it still listens");
     drop(stream);
-    let arrived = tokio::time::timeout(patience(), speeches.recv()).await.expect("the end arrives").expect("a speech");
+    let arrived =
+        tokio::time::timeout(default_timeout(), speeches.recv()).await.expect("the end arrives").expect("a speech");
     assert!(arrived == speech, "{} of {} bytes arrived, or arrived changed", arrived.len(), speech.len());
 }
 
@@ -235,7 +238,7 @@ async fn a_forward_that_nobody_reads_holds_up_no_other() {
     let options = |ssh: Ssh| ssh.option("-L").option(&flooded).option("-L").option(&echoed);
     let mut open = shell_with(&bastion, options).await;
     let mut stalled = connect(flood_here).await;
-    eventually(patience(), "the flood has begun", async || match sent.load(Ordering::Relaxed) {
+    eventually(default_timeout(), "the flood has begun", async || match sent.load(Ordering::Relaxed) {
         0 => Err("nothing was sent".to_owned()),
         _ => Ok(()),
     })
@@ -262,7 +265,8 @@ async fn termination_closes_forwards_on_both_sides() {
     .await;
     let (mut ssh, here) = forwarder(&bastion, destination.address).await;
     let near = connect(here).await;
-    let far = tokio::time::timeout(patience(), connections.recv()).await.expect("it arrives").expect("a connection");
+    let far =
+        tokio::time::timeout(default_timeout(), connections.recv()).await.expect("it arrives").expect("a connection");
     let session = bastion.watch.started("alice").await;
     let name = session.metadata.name.clone().expect("a name");
     let termination = json!({"spec": {"termination": {"requestedBy": "admin", "reason": "maintenance"}}});

@@ -7,7 +7,7 @@ use crate::second_factors::{PASSWORD, add_user, assert_in, assert_kept_out};
 use bastion_e2e::redis::RedisServer;
 use bastion_e2e::run::Run;
 use bastion_e2e::ssh::Answers;
-use bastion_e2e::{Bastion, Gateway, Outcome, Setting, eventually, patience};
+use bastion_e2e::{Bastion, Gateway, Outcome, Setting, default_timeout, eventually};
 
 async fn bastion(mut env: Vec<(&'static str, std::ffi::OsString)>) -> (Bastion, Setting<'static>) {
     env.push(("BASTION_LOCK_OUT_AFTER", "3".into()));
@@ -80,7 +80,7 @@ async fn a_lock_out_passes() {
     for _ in 0..3 {
         assert_kept_out(&sign_in(&bastion.gateway, "paula", "127.0.0.1", "wrong").await);
     }
-    eventually(patience(), "the lock-out passes", async || {
+    eventually(default_timeout(), "the lock-out passes", async || {
         let outcome = sign_in(&bastion.gateway, "paula", "127.0.0.1", PASSWORD).await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
@@ -112,7 +112,7 @@ async fn what_a_gateway_refuses_by_its_own_count_is_not_counted_for_all() {
     redis.start_again().await;
     let other = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
     // The gateway is heard by the new Redis as soon as it counts what it does not refuse.
-    eventually(patience(), "the gateway counts in the new Redis", async || {
+    eventually(default_timeout(), "the gateway counts in the new Redis", async || {
         assert_in(&sign_in(&bastion.gateway, "peter", "127.0.0.1", PASSWORD).await);
         let known = redis.ask::<Vec<String>>(&["KEYS", "sign-in:known:peter@*"]).await?;
         if known.is_empty() { Err("nothing is counted".to_owned()) } else { Ok(()) }

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 use bastion_e2e::network::skipped;
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{Bastion, Gateway, Open, Place, Process, Relay, Sshd, eventually, patience, throughout};
+use bastion_e2e::{Bastion, Gateway, Open, Place, Process, Relay, Sshd, default_timeout, eventually, throughout};
 
 /// Within this time the loss of a network is shown.
 const NETWORK_LOST: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ impl Passed {
     }
 
     async fn exceed(&self, bytes: u64) {
-        eventually(patience(), &format!("more than {bytes} bytes"), async || {
+        eventually(default_timeout(), &format!("more than {bytes} bytes"), async || {
             let passed = self.bytes();
             if passed > bytes { Ok(()) } else { Err(passed.to_string()) }
         })
@@ -136,7 +136,7 @@ async fn sessions_to_a_target_whose_network_falls_silent_are_lost() {
     place.cut_off().await;
     for open in &mut three {
         lost(&bastion, cut, open, "the network to the target").await;
-        let outcome = open.ssh.finish(patience()).await;
+        let outcome = open.ssh.finish(default_timeout()).await;
         assert!(outcome.stderr.contains("bastion: session ended: the network to the target"), "{outcome:?}");
     }
     alice.still_answers().await;
@@ -194,7 +194,7 @@ async fn the_slow_the_paused_and_the_silent_are_not_lost() {
     .await;
     assert!(before < PENDING, "all had come before the pause");
     paused.signal(Signal::SIGCONT);
-    assert_eq!(paused.finish(patience()).await.code, Some(0));
+    assert_eq!(paused.finish(default_timeout()).await.code, Some(0));
     flood.exceed(PENDING - 1).await;
     assert_eq!(flood.bytes(), PENDING);
     bastion.watch.ended(sessions[2], Reason::UserExit).await;

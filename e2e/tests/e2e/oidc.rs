@@ -6,7 +6,7 @@ use serde_json::json;
 
 use bastion_e2e::oidc::{Browser, OidcProvider, SECRET};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Console, ConsoleApi, Namespace, Setting, patience};
+use bastion_e2e::{Console, ConsoleApi, Namespace, Setting, default_timeout};
 
 struct Place {
     namespace: Namespace,
@@ -91,6 +91,6 @@ async fn who_does_not_come_from_the_provider_is_nobody() {
     assert!(master.cookies.is_empty(), "{:?}", master.cookies);
 
     provider.process.signal(Signal::SIGKILL);
-    provider.process.finish(patience()).await;
+    provider.process.finish(default_timeout()).await;
     assert_eq!(Browser::new(&url).open("/auth/oidc").await, "/?sign_in=provider");
 }

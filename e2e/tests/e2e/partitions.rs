@@ -10,8 +10,8 @@ use serde_json::json;
 
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, eventually, patience,
-    throughout,
+    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, default_timeout,
+    eventually, throughout,
 };
 
 /// Within this time the sessions of a gateway that is dead or cut off are shown as ended.
@@ -29,7 +29,7 @@ async fn relay() -> Relay {
 
 /// Waits until the gateway lets alice in again, which is as another instance.
 async fn begins_anew(bastion: &Bastion, gateway: &Gateway, old: &Open) {
-    eventually(patience(), "the gateway begins a new life, in which alice gets in", async || {
+    eventually(default_timeout(), "the gateway begins a new life, in which alice gets in", async || {
         let outcome = gateway.ssh("alice:web-1").await.command("true").run().await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
@@ -52,7 +52,7 @@ async fn a_gateway_that_is_cut_off_from_the_api_is_given_up_and_begins_anew_on_i
     // An outage of the API looks the same to it, and people repair clusters through their bastion.
     alice.still_answers().await;
     relay.heal();
-    let outcome = alice.ssh.finish(patience()).await;
+    let outcome = alice.ssh.finish(default_timeout()).await;
     assert!(outcome.stderr.contains("this gateway was cut off from the cluster"), "{outcome:?}");
     begins_anew(&bastion, &cut_off, &alice).await;
     bob.still_answers().await;

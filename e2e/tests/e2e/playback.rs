@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::recordings::{folder, into, recording, result};
-use bastion_e2e::{Answer, Bastion, Console, ConsoleApi, S3Server, Setting, eventually, patience};
+use bastion_e2e::{Answer, Bastion, Console, ConsoleApi, S3Server, Setting, default_timeout, eventually};
 
 /// A session that was recorded and has ended, at whose end its target showed some words.
 pub async fn recorded(bastion: &Bastion) -> BastionSession {
@@ -26,7 +26,7 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 }
 
 async fn with_role(bastion: &Bastion, console: &Console, name: &str, roles: &[&str]) -> ConsoleApi {
-    let (_, token) = bastion.namespace.somebody_with(name, roles).await;
+    let (_, token) = bastion.namespace.service_account_with_roles(name, roles).await;
     ConsoleApi::new(console, Some(&token)).await
 }
 
@@ -67,7 +67,7 @@ async fn is_played(bastion: &Bastion, console: &Console) {
             log.lines().any(|line| line.contains(operation) && line.contains(&name) && line.contains("auditor"));
         assert!(audited, "{operation} is in the audit log: {log}");
     }
-    eventually(patience(), "whoever played it stands among its Events", async || {
+    eventually(default_timeout(), "whoever played it stands among its Events", async || {
         let events = bastion.namespace.events_of(&name).await;
         let told = events.iter().any(|(reason, note)| reason == "RecordingsOpened" && note.contains("auditor"));
         if told { Ok(()) } else { Err(format!("{events:?}")) }

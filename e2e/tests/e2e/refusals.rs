@@ -185,7 +185,7 @@ async fn what_a_target_does_not_allow_is_refused() {
     assert_ne!(sftp.code, Some(0), "sftp on web-1: {sftp:?}");
     let mut shell = bastion.ssh("alice:web-2").await.start().await;
     shell.close_input();
-    let shell = shell.finish(bastion_e2e::patience()).await;
+    let shell = shell.finish(bastion_e2e::default_timeout()).await;
     assert_ne!(shell.code, Some(0), "a shell on web-2: {shell:?}");
 }
 

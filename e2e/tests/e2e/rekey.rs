@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use bastion_e2e::{Bastion, Namespace, Outcome, Setting, Sshd, eventually, patience, weight};
+use bastion_e2e::{Bastion, Namespace, Outcome, Setting, Sshd, default_timeout, eventually, weight};
 
 /// How long a transfer may take on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -61,7 +61,7 @@ async fn the_gateway_asks_for_new_keys_after_a_time_on_both_legs() {
     let bastion = Bastion::in_setting(&setting, prepare).await;
     let ssh = bastion.ssh("alice:rekeys").await.option("-v").no_terminal().start().await;
     let mut alice = bastion.opened(ssh, "alice").await;
-    eventually(patience(), "new keys, and more than once", async || {
+    eventually(default_timeout(), "new keys, and more than once", async || {
         let times = (new_keys(&alice.ssh.stderr()), new_keys(&sshd.log()));
         if times.0 >= 3 && times.1 >= 3 { Ok(()) } else { Err(format!("{times:?} times for the user and the target")) }
     })

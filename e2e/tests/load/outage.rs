@@ -11,7 +11,7 @@ use kube::api::ListParams;
 use serde_json::json;
 
 use crate::environment::Environment;
-use bastion_e2e::{LoadClient, PROMPT_BOUND, end_time, eventually, histories, patience, weight};
+use bastion_e2e::{LoadClient, PROMPT_BOUND, default_timeout, end_time, eventually, histories, weight};
 
 const OUTAGE: Duration = Duration::from_mins(1);
 
@@ -69,7 +69,7 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
     let all = causes.len();
     environment
         .watch
-        .until(patience(), "every end of the outage is written", |seen| {
+        .until(default_timeout(), "every end of the outage is written", |seen| {
             (histories(seen).values().filter(|it| it.end().is_some()).count() >= all).then_some(())
         })
         .await;
@@ -114,8 +114,8 @@ async fn renewed(environment: &Environment, times: usize) {
         Ok::<_, String>(gateways.map(|lease| (lease.name_any(), lease.resource_version())).collect::<Vec<_>>())
     };
     for _ in 0..times {
-        let before = eventually(patience(), "the Leases", version).await;
-        eventually(patience(), "every gateway renews its Lease", async || {
+        let before = eventually(default_timeout(), "the Leases", version).await;
+        eventually(default_timeout(), "every gateway renews its Lease", async || {
             let now = version().await?;
             if now.iter().all(|lease| !before.contains(lease)) { Ok(()) } else { Err(format!("{now:?}")) }
         })

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::environment::Environment;
 use bastion_e2e::programs::{all_rows, audit_store};
-use bastion_e2e::{LoadClient, Observation, end_time, eventually, histories, patience, weight};
+use bastion_e2e::{LoadClient, Observation, default_timeout, end_time, eventually, histories, weight};
 
 /// Who else may write what ends a session.
 struct Writers {
@@ -44,7 +44,7 @@ async fn fifty_sessions_that_five_end_at_once_end_once_each() {
             race(&environment, &writers, first, load_client, session)
         })
         .await;
-    environment.ended(patience(), 0, 50).await;
+    environment.ended(default_timeout(), 0, 50).await;
     join_all(load_clients.iter().map(LoadClient::gone)).await;
     recorded(&environment, 50).await;
 
@@ -110,7 +110,7 @@ fn assert_fits(end: &Observation) {
 
 /// Waits until the audit database has every session, and checks that it says what the watch saw.
 async fn recorded(environment: &Environment, size: usize) {
-    let rows = eventually(patience(), "a row of every session", async || {
+    let rows = eventually(default_timeout(), "a row of every session", async || {
         let rows = all_rows(&audit_store(&environment.namespace)).await?;
         let ended = rows.iter().filter(|row| row.end_time.is_some()).count();
         if ended == size { Ok(rows) } else { Err(format!("{ended} rows of ended sessions")) }

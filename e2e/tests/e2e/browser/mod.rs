@@ -18,11 +18,11 @@ use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, patience, weight};
+use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, default_timeout, weight};
 
 /// Somebody who sees and ends sessions.
 async fn administrator(namespace: &Namespace) -> String {
-    namespace.somebody_with("administrator", &["bastion-viewer", "bastion-session-terminator"]).await.1
+    namespace.service_account_with_roles("administrator", &["bastion-viewer", "bastion-session-terminator"]).await.1
 }
 
 async fn console(namespace: &Namespace) -> Console {
@@ -106,7 +106,7 @@ async fn a_recording_is_played_in_the_page() {
     let bastion = recording(&setting).await;
     let console = Console::start_in(&bastion.namespace, "console-0", &setting).await;
     let roles = ["bastion-viewer", "bastion-observer"];
-    let (_, token) = bastion.namespace.somebody_with("auditor", &roles).await;
+    let (_, token) = bastion.namespace.service_account_with_roles("auditor", &roles).await;
     let mut scenario = BrowserScenario::start("playback", &bastion.namespace, &console, &token).await;
     assert_eq!(scenario.next().await, "recorded");
     scenario.answer(&recorded(&bastion).await.name_any()).await;
@@ -123,7 +123,7 @@ async fn a_shell_in_the_page_is_a_session_as_any_other() {
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
     console.process.signal(Signal::SIGKILL);
-    console.process.finish(patience()).await;
+    console.process.finish(default_timeout()).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-1", &listen, &terminals_at(&bastion)).await;
@@ -164,7 +164,7 @@ async fn a_console_that_goes_is_said_to_be_gone() {
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
     console.process.signal(Signal::SIGKILL);
-    console.process.finish(patience()).await;
+    console.process.finish(default_timeout()).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let listen = console.address.to_string();

@@ -12,7 +12,7 @@ use kube::api::DeleteParams;
 use nix::sys::signal::Signal;
 
 use bastion_e2e::browser::BrowserScenario;
-use bastion_e2e::{Bastion, Console, Namespace, Setting, patience, weight};
+use bastion_e2e::{Bastion, Console, Namespace, Setting, default_timeout, weight};
 
 use super::{act, administrator, console};
 
@@ -22,7 +22,7 @@ async fn a_page_whose_viewers_binding_is_removed_shows_nobody_elses_sessions_unt
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let console = console(namespace).await;
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     let grant = namespace.bind(&user, "bastion-viewer").await;
     let mut scenario = BrowserScenario::start("withdrawn", namespace, &console, &token).await;
     let mut open = vec![];
@@ -42,7 +42,7 @@ async fn a_revoked_token_ends_no_sign_in_and_a_withdrawn_right_ends_the_view_of_
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let console = console(namespace).await;
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     let grant = namespace.bind(&user, "bastion-viewer").await;
     let mut scenario = BrowserScenario::start("revoked", namespace, &console, &token).await;
     let mut open = vec![];
@@ -96,7 +96,7 @@ async fn a_page_is_signed_out_when_its_console_comes_back_with_another_key() {
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "another key");
     console.process.signal(Signal::SIGTERM);
-    console.process.finish(patience()).await;
+    console.process.finish(default_timeout()).await;
     let (listen, setting) = (console.address.to_string(), with_key(another_key(namespace, ANOTHER_KEY)));
     let _successor = Console::start_at(namespace, "console-1", &listen, &setting).await;
     scenario.answer("").await;

@@ -6,7 +6,7 @@ use bastion_operator::api::Reason;
 use kube::ResourceExt;
 
 use super::{act, console, with_terminals};
-use crate::follow::at_a_terminal;
+use crate::observe::at_a_terminal;
 use bastion_e2e::Bastion;
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::weight;
@@ -39,7 +39,7 @@ async fn somebody_follows_a_session_in_the_page_and_its_user_is_told() {
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let roles = ["bastion-viewer", "bastion-observer"];
-    let (observer, token) = bastion.namespace.somebody_with("observer", &roles).await;
+    let (observer, token) = bastion.namespace.service_account_with_roles("observer", &roles).await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
     let mut scenario = BrowserScenario::start("follow", &bastion.namespace, &console, &token).await;
     assert_eq!(scenario.next().await, "terminal");
@@ -61,7 +61,7 @@ async fn who_may_not_follow_is_told_what_they_lack() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
-    let (_, token) = bastion.namespace.somebody_with("viewer", &["bastion-viewer"]).await;
+    let (_, token) = bastion.namespace.service_account_with_roles("viewer", &["bastion-viewer"]).await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
     let mut scenario = BrowserScenario::start("unobserved", &bastion.namespace, &console, &token).await;
     assert_eq!(scenario.next().await, "terminal");

@@ -18,7 +18,7 @@ use tokio::process::Command;
 use bastion_e2e::namespace::kubectl_path;
 use bastion_e2e::process::command;
 use bastion_e2e::run::{plugin_folder, unique};
-use bastion_e2e::{Namespace, Outcome, Process, patience};
+use bastion_e2e::{Namespace, Outcome, Process, default_timeout};
 
 /// Somebody with a kubeconfig of their own.
 struct Person<'a> {
@@ -60,7 +60,7 @@ impl<'a> Person<'a> {
     async fn bastion(&self, arguments: &[&str]) -> Outcome {
         let mut process = self.start(arguments).await;
         process.close_input();
-        process.finish(patience()).await
+        process.finish(default_timeout()).await
     }
 
     /// Runs it, and checks that it succeeds; returns what it prints.
