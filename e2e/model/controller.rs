@@ -97,7 +97,7 @@ pub struct LateSwap {
     pub lands_in: u8,
 }
 
-/// The task that asks Redis for signs of life, and vouches for those who give them.
+/// The task that asks Redis for signs of life, and vouches for the gateways that give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Asks {
     /// How long it waits for an answer still, of Redis or of the API server.
@@ -131,7 +131,7 @@ pub struct View {
 pub enum Swap {
     Won,
     Refused,
-    NobodyToSweep,
+    NothingToSweep,
 }
 
 impl Controller {
@@ -286,7 +286,7 @@ pub fn count_overdue(world: &mut World, c: usize) {
         let waiting = well && gone && api.sessions[g] == Shown::Active;
         view.overdue = if waiting { view.overdue + 1 } else { 0 };
         let pod = api.pods.get(g).copied().unwrap_or_default();
-        // Without the Lease nobody knows in which Pod it was.
+        // Only the Lease says in which Pod it was.
         let known = pod != Pod::Runs && api.leases[g].is_some();
         view.pod_overdue = if waiting && known { view.pod_overdue + 1 } else { 0 };
         late |= view.overdue >= SHOWN_WITHIN || view.pod_overdue >= shown_within(pod);
@@ -442,7 +442,7 @@ fn end(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Rules
     }
 }
 
-/// Looks for suspects, and declares lost those that have not shown themselves to the API server either.
+/// Looks for suspects, and declares lost the suspects that the API server has not heard from either.
 fn judge(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
     let controller = &mut world.controllers[c];
     let judge = &mut controller.judge;
@@ -520,7 +520,7 @@ fn declare_lost(
             controller.views[g].declared = true;
             controller.views[g].look_in = Some(0);
         }
-        Swap::NobodyToSweep => controller.observer.remove(objects::name(g)),
+        Swap::NothingToSweep => controller.observer.remove(objects::name(g)),
         Swap::Refused => {}
     }
     true
@@ -555,7 +555,7 @@ fn patience(world: &World, g: usize, rules: &Rules) -> u8 {
 pub fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> Swap {
     match (world.api.leases[g], version) {
         (None, Some(_)) => return Swap::Refused,
-        (None, None) if world.api.sessions[g] != Shown::Active => return Swap::NobodyToSweep,
+        (None, None) if world.api.sessions[g] != Shown::Active => return Swap::NothingToSweep,
         (Some(lease), _) if lease.lost => return Swap::Refused,
         (Some(lease), _) if rules.losses_are_swapped && version != Some(lease.version) => {
             world.example(Example::SuspectShowsItself);

@@ -107,7 +107,7 @@ impl Gateway {
         up && self.sign.is_some() && self.process == Process::Running && !self.cut_from_redis && !self.fenced
     }
 
-    /// Whether it had the time to end its sessions, cut off as it is from both witnesses.
+    /// Whether it is cut off from both witnesses and had the time to end its sessions.
     pub fn should_be_fenced(&self, api_up: bool, redis_up: bool) -> bool {
         let ran = self.process == Process::Running && self.sign.as_ref().is_some_and(|sign| !sign.paused);
         ran && (self.cut || !api_up) && !self.reaches_redis(redis_up)
@@ -241,7 +241,7 @@ fn renew(world: &mut World, g: usize, reaches: bool, trouble: Option<Trouble>, r
         // Ours, or ours but for a lost answer: then the conflict leads to a GET, and that to another attempt.
         Some(_) => Some(commit(world, g)),
         None => {
-            world.example(Example::LeaseMadeAnew);
+            world.example(Example::LeaseRecreated);
             Some(commit(world, g))
         }
     };

@@ -15,7 +15,7 @@ const IDS: [&str; 2] = ["ctl-0-aaaaaaaaaa", "ctl-1-aaaaaaaaaa"];
 const LED_WITHIN: u8 = 25;
 
 pub const ONE_LEADS: &str = "no two lead at the same moment";
-pub const ANOTHER_LEADS: &str = "where a controller works for 25 s and no other claims the Lease, somebody leads";
+pub const ANOTHER_LEADS: &str = "where a controller works for 25 s and no other claims the Lease, a controller leads";
 pub const CHANGES_HANDS: &str = "the lead changes hands";
 
 /// Two candidates and this many faults.
@@ -72,7 +72,7 @@ struct Candidate {
     seen: Option<u8>,
     /// A claim that it has given up, against this version, and in how many seconds it arrives.
     late: Option<(u8, u8)>,
-    /// For how long nobody has led or claimed the Lease, though it works.
+    /// For how many seconds no candidate has led or claimed the Lease, though it works.
     leaderless: u8,
 }
 
@@ -119,7 +119,7 @@ pub enum Trouble {
     ReadSlow,
     ClaimLost,
     ClaimAnswerLost,
-    /// The claim is received when nobody waits for the answer any more.
+    /// The claim is received when its sender no longer waits for the answer.
     ClaimLate,
     SlowClock,
     FastClock,

@@ -113,7 +113,7 @@ const WITHOUT_REDIS: [Example; 8] = [
     Example::LossLearnt,
     Example::LateEndRefused,
     Example::LandsAfterDeath,
-    Example::LeaseMadeAnew,
+    Example::LeaseRecreated,
 ];
 
 /// The promises hold.
@@ -157,7 +157,7 @@ fn the_promises_hold_with_redis(#[case] model: Bastion, #[case] examples: &[Exam
     holds(&format!("with Redis, {} controller(s), {} faults", model.controllers, model.faults), model, examples);
 }
 
-/// With Pods, which tell of a death, and may be gone though nobody died.
+/// With Pods, which report a death, and may be gone though no process died.
 #[rstest]
 #[case::one_controller(
     Bastion { controllers: 1, scope: Scope { messages: true, people: true, ..PODS }, ..with_pods() },

@@ -83,7 +83,7 @@ pub enum Trouble {
     RequestLost,
     /// The requests are received, and their answers are not.
     AnswerLost,
-    /// The requests are received so many seconds later, when nobody waits for the answer.
+    /// The requests are received so many seconds later, when their sender no longer waits for the answer.
     Late(u8),
     /// The clock stands still.
     SlowClock,
