@@ -26,7 +26,7 @@ impl BrowserScenario {
         Path::new(CHROMIUM).exists()
     }
 
-    /// Starts the scenario of this name, for somebody with this token.
+    /// Starts the scenario of this name, for a user with this token.
     pub async fn start(name: &str, namespace: &Namespace, console: &Console, token: &str) -> Self {
         let web = repository().join("web");
         let mut command = command("node");

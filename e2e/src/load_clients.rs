@@ -84,7 +84,7 @@ impl LoadClient {
         self.shell.data_bytes(format!("{line}\n").into_bytes()).await.map_err(|error| error.to_string())
     }
 
-    /// Types a line that nobody typed before, and waits until the target's echo comes back.
+    /// Types a unique line, and waits until the target's echo comes back.
     pub async fn answers(&self) -> Result<(), String> {
         let line = format!("line {};", unique());
         self.say(&line).await?;

@@ -71,7 +71,7 @@ fn launcher() -> &'static Handle {
         let (send, receive) = mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            send.send(runtime.handle().clone()).expect("somebody waits for it");
+            send.send(runtime.handle().clone()).expect("the receiver waits for it");
             runtime.block_on(std::future::pending::<()>());
         });
         receive.recv().expect("the launcher starts")
@@ -104,7 +104,7 @@ impl Process {
         kill(self.pid(), signal).expect("the process still runs");
     }
 
-    /// Stops it as it is, and waits until every thread of it stands still.
+    /// Sends SIGSTOP, and waits until every thread has stopped.
     pub async fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
         let tasks = format!("/proc/{}/task", self.pid());
@@ -155,6 +155,20 @@ impl Process {
     /// Ends its standard input.
     pub fn close_input(&mut self) {
         self.stdin = None;
+    }
+
+    /// Waits until its `log` says that it listens. Returns `None` if another program has taken its port.
+    pub async fn listening(self, log: fn(&Self) -> String, ready: &str) -> Option<Self> {
+        let up = eventually(default_timeout(), "the server listens", async || {
+            let text = log(&self);
+            match () {
+                () if text.contains(ready) => Ok(true),
+                () if text.contains("Address already in use") => Ok(false),
+                () => Err(text),
+            }
+        })
+        .await;
+        up.then_some(self)
     }
 
     pub fn stdout(&self) -> String {

@@ -17,7 +17,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::wait::default_timeout;
 
-/// How many bytes a page may send before it is told that there is room for more.
+/// How many bytes a page may send before the gateway grants more.
 const MAY_SEND: u64 = 2 * 1024 * 1024;
 /// As much is sent at once.
 const PIECE: usize = 16 * 1024;

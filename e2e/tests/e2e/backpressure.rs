@@ -68,7 +68,7 @@ async fn a_target_that_never_reads_costs_no_memory_and_holds_up_no_session() {
     let mut ssh = bastion.ssh("alice:web-1").await.command("exec sleep 600").start_with(input, output).await;
     let session = bastion.watch.started("alice").await;
     let sent = reads_no_more(&ssh).await;
-    assert!(sent < 64 * MEBIBYTE, "{sent} bytes were taken that nobody reads");
+    assert!(sent < 64 * MEBIBYTE, "{sent} bytes were taken that are not read");
     let grown = resident(&bastion).saturating_sub(before);
     assert!(grown < 16 * MEBIBYTE, "{grown} bytes more, after {sent} were sent");
     other.still_answers().await;
@@ -83,7 +83,7 @@ async fn a_stalled_channel_holds_up_none_beside_it() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let (mut open, control) = master(&bastion).await;
-    // One channel whose command does not read, and one whose output nobody takes, beside the shell.
+    // Beside the shell: one channel whose command does not read, and one whose output is not read.
     let (input, output) = (sparse_file(&bastion, 64), File::create("/dev/null").expect("a file"));
     let ssh = bastion.ssh("alice:web-1").await.set(&control).command("exec sleep 600");
     let _unread_input = ssh.start_with(input, output).await;

@@ -135,8 +135,8 @@ async fn two_channels_of_one_connection_are_one_session() {
     bastion.watch.ended(&session, Reason::UserExit).await;
 }
 
-/// A client with a control connection closes a channel as soon as both sides have ended their output; whoever then
-/// has not passed on the exit code yet has lost it.
+/// A client with a control connection closes a channel as soon as both sides have ended their output. A gateway that
+/// has not passed on the exit code by then has lost it.
 #[tokio::test]
 async fn an_exit_code_arrives_that_comes_after_the_end_of_the_output() {
     let bastion = Bastion::up().await;

@@ -70,7 +70,7 @@ async fn play(bastion: &Bastion, events: Vec<Event>) -> Result<(), russh::Error>
             Event::Exec(line) => channel.exec(true, line).await?,
             Event::Shell => channel.request_shell(true).await?,
             Event::Sftp => channel.request_subsystem(true, "sftp").await?,
-            // More than its window a channel that nobody reads does not take.
+            // A channel that is not read takes no more than its window.
             Event::Data(size) => {
                 let _ = timeout(Duration::from_millis(50), channel.data_bytes(vec![b'x'; size])).await;
             }

@@ -53,7 +53,7 @@ fn libfaketime() -> PathBuf {
     paths.into_iter().find(|path| path.exists()).expect("the Debian package libfaketime: hack/prepare installs it")
 }
 
-/// How far the clock of whoever renews the Leases with this in their names is off.
+/// Returns the clock offsets of the programs that renew the Leases whose names contain `program`.
 async fn offsets(namespace: &Namespace, program: &str) -> Vec<SignedDuration> {
     let leases = namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases can be listed");
     let of_it = leases.into_iter().filter(|lease| lease.name_any().starts_with(program));

@@ -173,7 +173,7 @@ fn termination_of(session: &BastionSession) -> String {
 }
 
 #[tokio::test]
-async fn whoever_may_end_sessions_ends_them_in_their_own_name() {
+async fn a_user_who_may_end_sessions_ends_them_in_their_own_name() {
     let (bastion, console) = with_person().await;
     let namespace = &bastion.namespace;
     let (user, token) = namespace.service_account("ender").await;

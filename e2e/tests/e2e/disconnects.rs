@@ -92,7 +92,7 @@ fn garbage(number: usize) -> Vec<u8> {
         8 => after_kexinit(&random),
         9 => after_kexinit(&packet(30, &[&[0, 0, 0, 32][..], &[0; 32]].concat())),
         10 => after_kexinit(&packet(21, &[])),
-        // Thousands of messages that are to be ignored, and of ones that nobody knows.
+        // Thousands of messages to ignore, or of unknown messages.
         _ => packet(if number.is_multiple_of(2) { 2 } else { 192 }, &[0, 0, 0, 1, 0]).repeat(2000),
     };
     [IDENTIFICATION, &rest].concat()
@@ -118,7 +118,7 @@ async fn assert_kexinit_is_taken(bastion: &Bastion) {
 /// Sends it and waits until the gateway closes the connection.
 async fn is_rough(bastion: &Bastion, number: usize) {
     let mut stream = TcpStream::connect(bastion.gateway.address).await.expect("a connection");
-    // The gateway may have closed it before all is sent, and that is news to whoever still writes.
+    // The gateway may close the connection before all is sent; the write then fails.
     let _ = stream.write_all(&garbage(number)).await;
     let _ = stream.shutdown().await;
     let closed = timeout(default_timeout(), stream.read_to_end(&mut Vec::new())).await;
@@ -151,8 +151,8 @@ fn resident_kibibytes(bastion: &Bastion) -> usize {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// Whoever has signed in can send more than noise: a flood of channels, of requests, and of data for a channel on which
-/// nothing runs. It costs that session at most.
+/// A signed-in client can flood channels, requests, and data for a channel without a command. That harms at most its own
+/// session.
 #[tokio::test]
 async fn floods_of_channels_and_requests_leave_other_sessions_undisturbed_and_nothing_behind() {
     let _held = weight::take(2).await;
@@ -179,7 +179,7 @@ async fn floods_of_channels_and_requests_leave_other_sessions_undisturbed_and_no
     assert!(grown < 64 * 1024, "{grown} KiB more than before");
 }
 
-/// How long a flood goes on that nobody stops.
+/// How long a flood lasts.
 const FLOOD_DURATION: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy)]

@@ -21,7 +21,7 @@ use bastion_e2e::{
 
 const PAGES: &str = "bastion_console_pages";
 
-/// A bastion with a console, and with somebody who may see all and has this token.
+/// Returns a bastion, its console, and the token of a user who may see all sessions.
 async fn with_viewer() -> (Bastion, Console, String) {
     let bastion = Bastion::with(async |namespace, _| {
         namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
@@ -86,7 +86,7 @@ async fn a_session_comes_and_goes_on_every_page_that_may_show_it() {
         assert_eq!(page.names(), [open.session.name_any()]);
     }
     let late = FeedPage::open(&console, &[bearer(&token)]).await;
-    assert_eq!(late.names(), [open.session.name_any()], "who comes later sees the same");
+    assert_eq!(late.names(), [open.session.name_any()], "a later page shows the same");
     late.leave().await;
 
     open.ssh.say("exit").await;

@@ -160,8 +160,8 @@ async fn a_forward_is_refused_by_default_and_the_shell_goes_on() {
 async fn what_the_target_refuses_is_told_in_its_words_and_the_session_goes_on() {
     let bastion = forwarding().await;
     let destination = Destination::echo().await;
-    let nobody = SocketAddr::from(([127, 0, 0, 1], free_port().await));
-    let ((bad, bad_here), (good, good_here)) = (forward_to(nobody).await, forward_to(destination.address).await);
+    let unused = SocketAddr::from(([127, 0, 0, 1], free_port().await));
+    let ((bad, bad_here), (good, good_here)) = (forward_to(unused).await, forward_to(destination.address).await);
     let options = |ssh: Ssh| ssh.option("-L").option(&bad).option("-L").option(&good);
     let mut open = shell_with(&bastion, options).await;
     // More than a connection may have channels, so that one that was refused must not count for ever.
@@ -247,7 +247,7 @@ async fn a_forward_that_nobody_reads_holds_up_no_other() {
     let answers = join_all((0..19).map(async |_| exchange(connect(echo_here).await, &bytes).await)).await;
     assert!(answers.iter().all(|it| *it == bytes), "all 19 others carry everything");
     open.still_answers().await;
-    assert!(sent.load(Ordering::Relaxed) < SIZE, "the one that nobody reads is held back");
+    assert!(sent.load(Ordering::Relaxed) < SIZE, "the forward that is not read is held back");
     let mut received = Vec::new();
     let all = tokio::time::timeout(Duration::from_mins(2), stalled.read_to_end(&mut received)).await;
     all.expect("it goes on").expect("it ends in order");

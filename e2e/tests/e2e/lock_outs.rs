@@ -1,4 +1,4 @@
-//! Wrong passwords lock out whom they should, for as long as they should, and nobody else.
+//! Wrong passwords lock out the right user and address for the right time, and no other.
 
 use bastion_operator::api::BastionSession;
 use kube::api::ListParams;
@@ -64,7 +64,7 @@ async fn a_user_who_must_show_a_key_first_is_locked_out_by_nobody_who_has_none()
         assert_eq!(signs_in("wrong").await.code, Some(255));
     }
     assert_eq!(signs_in(PASSWORD).await.code, Some(255));
-    // The address has had six of its ten. A name that is nobody's costs it three, as hers did, and no more.
+    // The address has had six of its ten. An unknown name costs it three, as hers did, and no more.
     for _ in 0..4 {
         stranger("nobody").await;
     }

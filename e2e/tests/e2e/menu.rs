@@ -1,4 +1,4 @@
-//! The menu of those who name no target, through a real `ssh` in a real terminal.
+//! The menu of users who name no target, through a real `ssh` in a real terminal.
 
 use std::num::NonZeroU16;
 
@@ -197,7 +197,7 @@ async fn a_dumb_terminal_gets_a_numbered_list() {
 }
 
 #[tokio::test]
-async fn whoever_is_disabled_while_choosing_gets_no_session() {
+async fn a_user_who_is_disabled_while_choosing_gets_no_session() {
     let bastion = Bastion::up().await;
     let (mut ssh, _) = menu_of(bastion.ssh("alice").await).await;
     bastion.namespace.user_with("alice", json!({"groups": [PEOPLE], "disabled": true})).await;

@@ -91,6 +91,19 @@ pub async fn open_three(bastion: &Bastion, target: &str, dress: impl Fn(Ssh) -> 
     [rests, Open { ssh: downloads, session: down }, Open { ssh: uploads, session: up }]
 }
 
+/// Starts a target at this place, and a bastion that names it `far` and has the users of [`THREE`].
+pub async fn with_far_target(place: &Place) -> (Sshd, Bastion) {
+    let far = Sshd::start_at(place.address).await;
+    let bastion = Bastion::with(async |namespace, _| {
+        for user in THREE {
+            namespace.user(user).await;
+        }
+        namespace.target("far", &far).await;
+    })
+    .await;
+    (far, bastion)
+}
+
 pub const THREE: [&str; 3] = ["rests", "downloads", "uploads"];
 
 /// Waits for the session's end by a silent network, with these words in its message.
@@ -123,14 +136,7 @@ async fn users_whose_network_falls_silent_are_lost() {
 #[tokio::test]
 async fn sessions_to_a_target_whose_network_falls_silent_are_lost() {
     let Some(place) = Place::new() else { return };
-    let far = Sshd::start_at(place.address).await;
-    let bastion = Bastion::with(async |namespace, _| {
-        for user in THREE {
-            namespace.user(user).await;
-        }
-        namespace.target("far", &far).await;
-    })
-    .await;
+    let (_far, bastion) = with_far_target(&place).await;
     let (mut alice, mut three) = tokio::join!(bastion.open("alice"), open_three(&bastion, "far", |ssh| ssh));
     let cut = Instant::now();
     place.cut_off().await;
@@ -150,7 +156,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(56);
 async fn a_user_who_stopped_reading_long_ago_and_then_vanishes_is_lost() {
     let Some(place) = Place::new() else { return };
     if !Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists() {
-        return skipped("before Linux 6.15 nobody can have the kernel ask more often");
+        return skipped("before Linux 6.15 no program can have the kernel ask more often");
     }
     let bastion = Bastion::up().await;
     let relay = Relay::narrow(place.address, bastion.gateway.address).await;

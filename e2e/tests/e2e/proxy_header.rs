@@ -10,7 +10,7 @@ use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{Bastion, Setting, default_timeout, eventually, metric_becomes};
 
-/// Where the load balancer comes from; whoever else does so is taken for it.
+/// The load balancer's address; any peer with this address is trusted as the load balancer.
 const LOAD_BALANCER: &str = "127.0.0.9";
 const CLIENT: &str = "127.0.0.5";
 

@@ -40,7 +40,7 @@ async fn a_transfer_in_both_directions_survives_new_keys_every_few_mebibytes_on_
     assert!(user >= 32 && target >= 32, "new keys {user} times for the user and {target} times for the target");
 }
 
-/// OpenSSH asks for new keys after 64 GiB of this cipher: those that come here are the gateway's.
+/// OpenSSH asks for new keys after 64 GiB of this cipher, so the gateway asked for the new keys here.
 #[tokio::test]
 async fn the_gateway_asks_for_new_keys_after_a_gibibyte_on_both_legs() {
     let _held = weight::take(1).await;

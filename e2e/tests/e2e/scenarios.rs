@@ -152,7 +152,11 @@ async fn a_gateway_that_drains_lets_sessions_go_on_and_nobody_in() {
     })
     .await;
     let (readiness, liveness) = tokio::join!(get(draining.http, "/readyz"), get(draining.http, "/healthz"));
-    assert_eq!((readiness.0, liveness.0), (503, 200), "a Service sends nobody there, and nobody restarts it");
+    assert_eq!(
+        (readiness.0, liveness.0),
+        (503, 200),
+        "a Service sends no connection there, and the kubelet does not restart it"
+    );
     alice.still_answers().await;
     assert_eq!(bastion.watch.phase(&alice.session), Phase::Active);
     alice.ssh.say("exit").await;

@@ -131,7 +131,7 @@ async fn asking_for_a_key_ends_the_sessions_that_have_none() {
     open.ssh.finish(PROMPT_BOUND).await;
 }
 
-/// What somebody sees of a refusal, and how long it took.
+/// Returns what the client sees of a refusal, and how long it took.
 async fn transcript(bastion: &Bastion, user: &str, password: &str) -> (String, Duration) {
     let answers = Answers::new(password, "000000").await;
     let since = Instant::now();

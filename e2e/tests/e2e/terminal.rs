@@ -339,7 +339,7 @@ async fn behind_a_proxy_sessions_show_where_browsers_are_and_silence_is_noticed(
     answers(&mut page).await;
     let session = bastion.watch.started("person").await;
     assert_eq!(session.spec.client.address, "198.51.100.4");
-    // The proxy's connection lives on, and the browser behind it answers nothing any more: nobody reads the page.
+    // The proxy's connection stays open, and the browser behind it no longer answers.
     let cut = Instant::now();
     let end = bastion.watch.ended_within(Duration::from_secs(40), &session, Reason::NetworkLost).await;
     let after = end.at.duration_since(cut);

@@ -37,7 +37,7 @@ async fn counted_once(http: SocketAddr, kind: &str) {
     assert_eq!(metric(http, &unreadable(kind)).await, Some(1.0));
 }
 
-/// Adds a session that nobody can read, as the gateway of this Pod.
+/// Adds a session that cannot be decoded, as the gateway of this Pod.
 async fn add_unreadable_session(namespace: &Namespace, pod: &str, spec: (&str, &str)) {
     let client = namespace.account("bastion-gateway", pod).await.client;
     let mut session = bastion_session("bad", pod);
@@ -84,7 +84,7 @@ async fn a_gateway_becomes_ready_beside_what_it_cannot_read_and_lets_everybody_e
         told(namespace, name, words).await;
     }
     let outcome = bastion.ssh("mallory:web-1").await.command("true").run().await;
-    assert_ne!(outcome.code, Some(0), "nobody signs in as a user who cannot be read");
+    assert_ne!(outcome.code, Some(0), "a user that cannot be decoded cannot sign in");
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
     })
     .await;
     assert_eq!(raw(namespace, "bad").await.finalizers(), ["bastion.dev/audit"], "it is not on record");
-    // As docs/operations.md has it: the policies let nobody else do this.
+    // As docs/operations.md says: the policies let no other account do this.
     let controller_account = format!("--as=system:serviceaccount:{}:bastion-controller", namespace.name);
     let patch = r#"{"metadata": {"finalizers": null}}"#;
     let arguments = [&controller_account, "patch", "bastionsession", "bad", "--type", "merge", "-p", patch];

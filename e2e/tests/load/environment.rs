@@ -27,7 +27,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// With this many gateways, on a control plane of its own, so that nobody else's requests are counted.
+    /// With this many gateways, on a control plane of its own, so that no other requests are counted.
     pub async fn with_gateways(number: usize) -> Self {
         let namespace = Namespace::on(Arc::new(ControlPlane::start().await)).await;
         let echo = Echo::start().await;

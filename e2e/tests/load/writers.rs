@@ -69,7 +69,7 @@ async fn race(
     let (namespace, name) = (&environment.namespace, session.name_any());
     let ask = async |client: &Client, by: &str| {
         let patch = json!({"spec": {"termination": {"requestedBy": by}}});
-        // Whoever comes later is refused, and that is what is tested.
+        // A later writer is refused, which is what is tested.
         let _ = namespace.patch_session(client, &name, patch).await;
     };
     let write = async |number: usize| match number % 5 {
@@ -101,7 +101,7 @@ fn assert_fits(end: &Observation) {
         Some("AdminTerminated") => (Phase::Terminated, &["terminated by admin", "the BastionSession was deleted"]),
         Some("ApiClosed") => (Phase::Closed, &["closed by its own user"]),
         Some("Stale") => (Phase::Timeout, &["written by a controller"]),
-        other => panic!("nobody ended a session as {other:?}: {message}"),
+        other => panic!("no writer ended a session as {other:?}: {message}"),
     };
     assert_eq!(end.phase, phase, "{end:?}");
     assert!(messages.contains(&message), "{end:?}");

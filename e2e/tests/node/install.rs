@@ -57,7 +57,7 @@ async fn comes_from_outside(release: &Release, notes: &str, watch: &bastion_e2e:
 async fn type_in(release: &Release, within: &[&str], script: &str) -> Process {
     let name = format!("typed-{}.sh", unique());
     let file = release.namespace.dir.join(&name);
-    // Nobody is there to look at a host key for the first time: a wrong one is to fail.
+    // No user checks the host key on first use: a wrong one must fail.
     let script = script.replace("ssh -p", "ssh -T -F /dev/null -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -p");
     std::fs::write(&file, script).expect("a file");
     let mut words = within.to_vec();

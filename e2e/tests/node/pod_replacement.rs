@@ -150,8 +150,8 @@ async fn without_controllers_sessions_go_on_and_end() {
     release.remove().await;
 }
 
-/// Those whose session is on the Pod, and the others. As the network of a node learns of a Pod in its own time, more are
-/// opened until there is one of either kind.
+/// Returns the clients whose session is on the Pod, and the other clients. A node's network learns of a Pod with delay,
+/// so clients are opened until both groups have one.
 async fn parted(
     release: &Release,
     watch: &SessionWatch,

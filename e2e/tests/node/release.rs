@@ -53,7 +53,7 @@ impl Release {
         release
     }
 
-    /// Waits until the sessions are counted: before that, the quota lets nobody in.
+    /// Waits until the sessions are counted: before that, the quota refuses every session.
     async fn counts_sessions(&self) {
         let counted = r"--for=jsonpath={.status.used.count/bastionsessions\.bastion\.dev}";
         let outcome =

@@ -30,7 +30,7 @@ pub struct Environment {
     pub gateways: [Gateway; 2],
     controller: Controller,
     pub console: Console,
-    /// Of somebody who sees, ends and plays sessions, and has their own in the page.
+    /// The token of a user who sees, ends and plays sessions, and opens sessions in the page.
     pub token: String,
     /// The folder in which the second gateway records.
     pub recordings: PathBuf,

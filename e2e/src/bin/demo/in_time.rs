@@ -1,4 +1,4 @@
-//! Ends that somebody has to wait for: they are shown within a promised time.
+//! Ends that are shown within a promised time.
 
 use std::time::{Duration, Instant};
 
@@ -164,7 +164,7 @@ async fn stale(environment: &Environment) -> Vec<ScenarioResult> {
     object["spec"]["startTime"] = json!(format!("{:.6}", Timestamp::now()));
     let account = environment.namespace.account("bastion-gateway", &gateway.name).await;
     let event = Instant::now();
-    environment.namespace.create_as(&account.client, object).await.expect("a session that nobody is behind");
+    environment.namespace.create_as(&account.client, object).await.expect("a session without a gateway");
     let session = environment.watch.started("forgotten").await;
     let scenario =
         shown(environment, "its gateway lives and does not have it", event, &session, Reason::Stale, Within(STALE))

@@ -34,7 +34,7 @@ async fn files_go_to_a_target_and_come_from_it_whole_beside_the_shell() {
 }
 
 #[tokio::test]
-async fn somebody_follows_a_session_in_the_page_and_its_user_is_told() {
+async fn an_observer_watches_a_session_in_the_page_and_its_user_is_told() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
@@ -46,7 +46,7 @@ async fn somebody_follows_a_session_in_the_page_and_its_user_is_told() {
     scenario.answer(&session.name_any()).await;
     assert_eq!(scenario.next().await, "say meanwhile");
     let told = format!("{observer} is watching this session");
-    ssh.finds("that somebody watches", |it| it.stderr().contains(&told).then_some(())).await;
+    ssh.finds("that an observer watches", |it| it.stderr().contains(&told).then_some(())).await;
     ssh.say("echo mean''while").await;
     scenario.answer("").await;
     assert_eq!(scenario.next().await, "exit");

@@ -1,4 +1,4 @@
-//! `kubectl bastion`, through the real `kubectl`, under the rights of whoever calls it.
+//! `kubectl bastion`, through the real `kubectl`, under the rights of its caller.
 
 mod check;
 mod completion;
@@ -20,7 +20,7 @@ use bastion_e2e::process::command;
 use bastion_e2e::run::{plugin_folder, unique};
 use bastion_e2e::{Namespace, Outcome, Process, default_timeout};
 
-/// Somebody with a kubeconfig of their own.
+/// A user with a kubeconfig of their own.
 struct Person<'a> {
     namespace: &'a Namespace,
     kubeconfig: PathBuf,

@@ -14,8 +14,7 @@ use bastion_e2e::{ControlPlane, Controller, Gateway, Namespace, Run, Setting, Ss
 /// The cipher and the key exchange of every leg: OpenSSH's own first choice of a key exchange would flatter us.
 const ALGORITHMS: [&str; 2] = ["Ciphers=aes256-gcm@openssh.com", "KexAlgorithms=curve25519-sha256"];
 
-/// Of both sshds: they take no other algorithms, write no more to their logs than is usual, and refuse nobody who comes
-/// with many others.
+/// The configuration of both sshds: they accept no other algorithms, log as usual, and accept many connections at once.
 const SSHD: &str = "KexAlgorithms curve25519-sha256
 Ciphers aes256-gcm@openssh.com
 LogLevel INFO
