@@ -4,10 +4,11 @@
 //! Gateways that renew a Lease by compare-and-swap and carry one session each; controllers, each with a clock, a
 //! heartbeat Lease, a watch, a task that declares losses and one that sweeps; the API server with the Leases and the
 //! sessions. In some models Redis as well, in which gateways show themselves, which controllers ask, and for whose word
-//! they vouch in the Lease; in some the gateways' Pods. What a controller thinks is the product's own
-//! [`FailureDetector`](bastion_operator::lifecycle::FailureDetector) and [`decide()`](bastion_operator::lifecycle::decide), when a
-//! gateway cuts itself off is its [`Fence`](bastion_operator::lifecycle::Fence), called on the model's state; the budgets
-//! are the product's constants. What surrounds them, requests, timeouts, retries and watches, is retold here
+//! they vouch in the Lease; in some the gateways' Pods. A controller decides with the
+//! product's own [`FailureDetector`](bastion_operator::lifecycle::FailureDetector) and
+//! [`decide()`](bastion_operator::lifecycle::decide). A gateway fences itself with the product's
+//! [`Fence`](bastion_operator::lifecycle::Fence). Both are called on the model's state; the budgets are the product's
+//! constants. What surrounds them, requests, timeouts, retries and watches, is retold here
 //! ([`gateway`], [`controller`], [`redis_heartbeats`]), so a change of that code in src/ has to be made here as well.
 //!
 //! The election of a leader has nothing to do with all that, and a model of its own ([`leader`]), over the product's

@@ -11,7 +11,7 @@ use crate::wait::{default_timeout, eventually, stretched};
 
 /// Where Debian has Chromium.
 const CHROMIUM: &str = "/usr/bin/chromium";
-/// How long a part of a scenario may take on an idle machine. It waits for many things, and for each up to [`default_timeout`].
+/// How long a part of a scenario may take on an idle machine. It has many waits of up to [`default_timeout`].
 const SCENARIO_STEP_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// A scenario that goes on in a browser.

@@ -23,7 +23,7 @@ use crate::process::spawn;
 use crate::run::{Run, repository};
 use crate::wait::{default_timeout, eventually};
 
-/// A Kubernetes user with a token, who is no ServiceAccount and in no group, and has no rights but those of all.
+/// A Kubernetes user with a token: no ServiceAccount, no group, and only the rights of every user.
 pub const PERSON: &str = "person@example.com";
 
 /// Ends, and is removed, when it is dropped or this process ends.
@@ -93,7 +93,7 @@ impl ControlPlane {
         }
     }
 
-    /// A policy comes into force some time after it was applied: waits until each refuses what it is there to refuse.
+    /// Waits until each policy is in force, which is some time after it was applied.
     async fn await_policies(&self) {
         apply(&self.admin(), PROBE_RIGHTS).await;
         let namespace = "policy-probe";

@@ -1,4 +1,4 @@
-//! A page of the console's live feed: a real WebSocket, and what it shows.
+//! A client of the console's live feed, over a real WebSocket, with the sessions that it shows.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ pub fn bearer(token: &str) -> (&'static str, String) {
 }
 
 impl FeedPage {
-    /// Opens one with these headers, and reads on until it shows what is so.
+    /// Opens one with these headers, and reads until it is live.
     pub async fn open(console: &Console, headers: &[(&'static str, String)]) -> Self {
         let mut page = Self::try_open(console.address, headers).await.unwrap_or_else(|status| panic!("{status}"));
         // A console that has just started says first that it knows nothing yet.

@@ -129,7 +129,7 @@ impl LoadClient {
 
 type Shell = (ChannelWriteHalf<client::Msg>, watch::Receiver<String>, CancellationToken);
 
-/// Signs in and opens a shell: the way to type into it, what it says, and a token that says when it has ended.
+/// Signs in and opens a shell. Returns its input, its output, and a token that is cancelled at its end.
 async fn shell(stream: TcpStream, sign_in_name: &str, software: &str) -> Result<Shell, russh::Error> {
     let client_id = SshId::Standard(software.to_owned().into());
     let config = client::Config { client_id, preferred: algorithms(), ..client::Config::default() };

@@ -118,7 +118,7 @@ async fn paramiko_has_commands_a_shell_and_files() {
 }
 
 /// How long a play may take on an idle machine: Ansible needs seconds of processor time for the smallest thing.
-const ANSIBLE_PATIENCE: Duration = Duration::from_mins(2);
+const ANSIBLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn ansible_runs_modules_and_copies_files() {
@@ -142,7 +142,7 @@ async fn ansible_runs_modules_and_copies_files() {
         command
             .env("ANSIBLE_REMOTE_TEMP", folder.join("remote"))
             .env("ANSIBLE_SSH_CONTROL_PATH_DIR", folder.join("cp"));
-        let outcome = run_command(&bastion, command, stretched(ANSIBLE_PATIENCE)).await;
+        let outcome = run_command(&bastion, command, stretched(ANSIBLE_TIMEOUT)).await;
         assert_eq!(outcome.code, Some(0), "{arguments:?}: {outcome:?}");
     }
     assert_same(&bastion, "here", "there").await;

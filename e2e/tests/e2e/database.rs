@@ -54,7 +54,7 @@ impl Environment {
         .await;
     }
 
-    /// Waits until nothing waits any more.
+    /// Waits until the backlog is empty.
     async fn settled(&self) {
         metric_becomes(self.http(), BACKLOG, |waiting| waiting == 0.0).await;
         metric_becomes(self.http(), OLDEST, |age| age == 0.0).await;
@@ -162,7 +162,7 @@ async fn while_the_server_has_no_connection_left_records_wait() {
     environment.recorded(&[&first]).await;
     environment.settled().await;
     let mut taken = take_all(&server).await;
-    // The controller's goes as well, and what it leaves is taken.
+    // The controller's connections are killed too, and the freed places are taken.
     let kill = format!("KILL USER {}", environment.database.name);
     sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut taken[0]).await.expect("a right");
     taken.extend(take_all(&server).await);

@@ -151,8 +151,8 @@ fn resident_kibibytes(bastion: &Bastion) -> usize {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// A signed-in client can flood channels, requests, and data for a channel without a command. That harms at most its own
-/// session.
+/// A signed-in client can flood channels, requests, and data for a channel without a command.
+/// That harms at most its own session.
 #[tokio::test]
 async fn floods_of_channels_and_requests_leave_other_sessions_undisturbed_and_nothing_behind() {
     let _held = weight::take(2).await;

@@ -190,7 +190,7 @@ async fn the_end_of_one_direction_passes_and_the_other_goes_on() {
     let (_ssh, here) = forwarder(&bastion, counting.address).await;
     assert_eq!(exchange(connect(here).await, &random(3)).await, format!("{} bytes", 3 * MEBIBYTE).as_bytes());
 
-    // It ends what it says before it listens.
+    // The destination ends its output before it reads.
     let (heard, mut speeches) = tokio::sync::mpsc::unbounded_channel();
     let listening = Destination::serving(move |mut stream| {
         let heard = heard.clone();

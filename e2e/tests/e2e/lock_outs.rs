@@ -59,7 +59,7 @@ async fn a_user_who_must_show_a_key_first_is_locked_out_by_nobody_who_has_none()
         stranger("karla").await;
     }
     assert_in(&signs_in(PASSWORD).await);
-    // Of who has her key they count.
+    // Wrong passwords count for a client that has her key.
     for _ in 0..3 {
         assert_eq!(signs_in("wrong").await.code, Some(255));
     }
@@ -111,7 +111,7 @@ async fn what_a_gateway_refuses_by_its_own_count_is_not_counted_for_all() {
     redis.kill().await;
     redis.start_again().await;
     let other = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    // The gateway is heard by the new Redis as soon as it counts what it does not refuse.
+    // The gateway uses the new Redis once a sign-in that it accepts is counted there.
     eventually(default_timeout(), "the gateway counts in the new Redis", async || {
         assert_in(&sign_in(&bastion.gateway, "peter", "127.0.0.1", PASSWORD).await);
         let known = redis.ask::<Vec<String>>(&["KEYS", "sign-in:known:peter@*"]).await?;

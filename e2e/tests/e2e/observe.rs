@@ -166,7 +166,7 @@ async fn who_may_not_observe_does_not_and_a_right_that_is_withdrawn_ends_it() {
     assert!(u16::from(close.code) == 1008 && close.reason.contains("may not get"), "{close:?}");
 }
 
-/// Asks a gateway itself: the status, and what it says.
+/// Asks a gateway directly. Returns the status and the body.
 async fn ask_gateway(bastion: &Bastion, session: &str, token: &str, person: Option<Value>) -> (StatusCode, String) {
     use base64::Engine;
     let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().expect("a client");

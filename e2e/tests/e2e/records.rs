@@ -56,7 +56,7 @@ impl Records {
     }
 }
 
-/// Waits until the object of an ended session waits for nothing any more, or is gone.
+/// Waits until the object of an ended session has no audit finalizer, or is gone.
 async fn finalizer_off(bastion: &Bastion, session: &BastionSession) {
     let api = bastion.namespace.api::<BastionSession>();
     eventually(default_timeout(), "the audit finalizer is off", async || {

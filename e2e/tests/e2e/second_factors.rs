@@ -1,4 +1,4 @@
-//! Signing in with passwords and one-time codes, and what those read who may not.
+//! Signing in with passwords and one-time codes, and the texts of refusals.
 
 use std::time::{Duration, Instant};
 

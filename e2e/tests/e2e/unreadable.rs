@@ -217,7 +217,7 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
     assert_eq!(raw(namespace, "bad").await.finalizers(), [] as [&str; 0]);
 }
 
-/// Anybody who may write a Lease can set its time of renewal to the last day of 9999, which no program can represent.
+/// A client that may write a Lease can set its time of renewal to the last day of 9999, which no program can represent.
 #[tokio::test]
 async fn a_lease_with_a_time_that_cannot_be_read_hides_no_lost_gateway() {
     let bastion = Bastion::up().await;

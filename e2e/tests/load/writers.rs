@@ -38,7 +38,7 @@ async fn fifty_sessions_that_five_end_at_once_end_once_each() {
         join_all(load_clients.iter().map(async |load_client| (load_client, environment.session(load_client).await)))
             .await;
 
-    // Not so many at a time that the API server's queue alone decides who is first.
+    // With more at a time, the API server's queue alone would decide which writer is first.
     stream::iter(open.iter().enumerate())
         .for_each_concurrent(5, |(first, (load_client, session))| {
             race(&environment, &writers, first, load_client, session)

@@ -18,7 +18,7 @@ use bastion_e2e::{ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace
 /// How long finished sessions stay.
 const RETENTION: &str = "1m";
 
-/// How long it may take until all counts agree when nothing happens any more: what died last is given up by then.
+/// How long all counts may take to agree once faults and users rest. By then the last dead program is declared lost.
 const SETTLED_WITHIN: Duration = Duration::from_secs(40);
 
 /// The test environment; a fault holds the lock of the part that it breaks.

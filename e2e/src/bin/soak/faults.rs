@@ -16,8 +16,7 @@ use crate::environment::Environment;
 use crate::ledger::Fault;
 use bastion_e2e::{Controller, default_timeout};
 
-/// How long the controllers are left alone after a fault of one: with one of two away, the other has to have seen
-/// for itself who is alive.
+/// How long no controller fails after a fault of one, so that the other observes for itself which gateways live.
 const BETWEEN_CONTROLLERS: Duration = Duration::from_secs(30);
 
 /// Lets faults happen until `stop` is cancelled, and returns when all is repaired.

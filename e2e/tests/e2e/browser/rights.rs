@@ -39,7 +39,7 @@ async fn a_page_whose_viewers_binding_is_removed_shows_nobody_elses_sessions_unt
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    let ViewerScenario { mut scenario, _console, user, grant } = ViewerScenario::start("withdrawn", namespace).await;
+    let ViewerScenario { _console, mut scenario, user, grant } = ViewerScenario::start("withdrawn", namespace).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "withdraw");
     namespace.withdraw(&grant).await;
@@ -56,7 +56,7 @@ async fn a_revoked_token_ends_no_sign_in_and_a_withdrawn_right_ends_the_view_of_
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    let ViewerScenario { mut scenario, _console, grant, .. } = ViewerScenario::start("revoked", namespace).await;
+    let ViewerScenario { _console, mut scenario, grant, .. } = ViewerScenario::start("revoked", namespace).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "revoke");
     namespace.api::<ServiceAccount>().delete("viewer", &DeleteParams::default()).await.expect("it was there");

@@ -85,7 +85,7 @@ impl Environment {
         measured
     }
 
-    /// Waits until no connection is open any more, and what was to be written about them is written.
+    /// Waits until every connection has ended and its record is written.
     pub async fn settled(&self) {
         eventually(default_timeout(), "all connections have ended", async || {
             let sessions = self.gateway.sessions_active().await;
