@@ -34,7 +34,7 @@ pub const fn name_of_example(example: Example) -> &'static str {
         Example::LossLearnt => "a gateway learns its loss",
         Example::LateEndRefused => "a late end is refused",
         Example::LandsAfterDeath => "a renewal arrives after death",
-        Example::LeaseMadeAnew => "a Lease is made anew",
+        Example::LeaseRecreated => "a Lease is recreated",
         Example::FenceFalls => "a gateway ends its own session",
         Example::VouchedFor => "a controller vouches",
         Example::OnlyRedisHears => "only Redis hears of a gateway",
@@ -139,7 +139,7 @@ impl Model for Bastion {
             |_, world| world.examples.has(Example::LossLearnt),
             |_, world| world.examples.has(Example::LateEndRefused),
             |_, world| world.examples.has(Example::LandsAfterDeath),
-            |_, world| world.examples.has(Example::LeaseMadeAnew),
+            |_, world| world.examples.has(Example::LeaseRecreated),
             |_, world| world.examples.has(Example::FenceFalls),
             |_, world| world.examples.has(Example::VouchedFor),
             |_, world| world.examples.has(Example::OnlyRedisHears),
@@ -192,7 +192,7 @@ fn happens(world: &mut World, step: Step, rules: &Rules) {
         Step::DeleteLease(g) => {
             world.api.leases[g] = None;
             // The last renewal went with it, and is no evidence any more.
-            world.gateways[g].silent = OLDEST;
+            world.gateways[g].facts.silent = OLDEST;
         }
         Step::PodGone(g) => {
             world.api.pods[g] = Pod::Gone;
@@ -248,16 +248,16 @@ fn mend(world: &mut World, step: Step, rules: &Rules) {
             controllers[c].looks_first = looks_first;
         }
         Step::Mend { who: Who::Gateway(g), .. } => gateways[g].cut = false,
-        Step::Mend { who: Who::Controller(c), anew } => {
+        Step::Mend { who: Who::Controller(c), relist } => {
             controllers[c].cut = false;
             controllers[c].stalled = false;
-            if anew {
+            if relist {
                 controllers[c].list_again();
             }
         }
-        Step::ApiUp { anew } => {
+        Step::ApiUp { relist } => {
             api.up = true;
-            if anew {
+            if relist {
                 for controller in controllers {
                     controller.list_again();
                 }
@@ -283,7 +283,7 @@ pub fn tell(path: &Path<World, Step>) -> String {
     format!("{told} {:?}", path.last_state().broken)
 }
 
-/// Steps, with the second in which each is taken, but for those that are nothing but time.
+/// Steps with the second in which each is taken, without the steps that only pass time.
 pub fn tell_steps<S: Debug>(
     steps: Vec<S>,
     takes_a_second: impl Fn(&S) -> bool,

@@ -12,7 +12,7 @@ use crate::objects;
 use crate::rules::{Rules, seconds};
 use crate::steps::{Trouble, Troubles};
 use crate::world::{Example, Lease, NOW, OLDEST, Pod, Process, Promise, Shown, World, Writer, moved_by};
-use crate::{redis, witness};
+use crate::{redis, redis_heartbeats};
 
 /// What follows a timeout comes a little later than the timeout's full seconds.
 const A_MOMENT: Duration = Duration::from_millis(1);
@@ -39,10 +39,7 @@ pub struct Controller {
     pub cut_from_redis: bool,
     /// Whether its watch stands still, though its requests are answered.
     pub stalled: bool,
-    /// Whether what its watch shows next is a list.
-    lists: bool,
-    /// The same for Pods.
-    lists_pods: bool,
+    lists: PendingLists,
     /// After a pause: whether it looks at its clock before it reads what came in meanwhile.
     pub looks_first: bool,
     pub observer: FailureDetector,
@@ -53,6 +50,17 @@ pub struct Controller {
     untold: Vec<usize>,
     /// By gateway.
     pub views: Vec<View>,
+}
+
+/// Whether what a watch shows next is a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct PendingLists {
+    leases: bool,
+    pods: bool,
+}
+
+impl PendingLists {
+    const BOTH: Self = Self { leases: true, pods: true };
 }
 
 /// The renewal of its heartbeat Lease.
@@ -89,7 +97,7 @@ pub struct LateSwap {
     pub lands_in: u8,
 }
 
-/// The task that asks Redis for signs of life, and vouches for those who give them.
+/// The task that asks Redis for signs of life, and vouches for the gateways that give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Asks {
     /// How long it waits for an answer still, of Redis or of the API server.
@@ -123,7 +131,7 @@ pub struct View {
 pub enum Swap {
     Won,
     Refused,
-    NobodyToSweep,
+    NothingToSweep,
 }
 
 impl Controller {
@@ -136,8 +144,7 @@ impl Controller {
             cut: false,
             cut_from_redis: false,
             stalled: false,
-            lists: true,
-            lists_pods: true,
+            lists: PendingLists::BOTH,
             looks_first: false,
             observer: FailureDetector::new(*NOW),
             beat: Beat { due_in: 1, ..Beat::default() },
@@ -161,11 +168,10 @@ impl Controller {
         (self.judge.late, self.asks.late) = (judged, vouched);
     }
 
-    /// Its watch begins anew, with a list, in which its own heartbeat is none.
+    /// Its watch relists; a list is no evidence of its own heartbeat.
     pub fn list_again(&mut self) {
         self.beat.unseen = false;
-        self.lists = true;
-        self.lists_pods = true;
+        self.lists = PendingLists::BOTH;
     }
 
     /// Whether its watch shows anything.
@@ -200,7 +206,7 @@ impl Controller {
     /// The gateways whose Leases are gone, as a list leaves them out or as the watch tells.
     fn told_gone(&mut self, leases: &[Option<Lease>], now: Instant, rules: &Rules) -> Vec<usize> {
         let there = |g: &usize| leases[*g].is_some();
-        if std::mem::take(&mut self.lists) {
+        if std::mem::take(&mut self.lists.leases) {
             let names = (0..leases.len()).filter(there).map(|g| objects::name(g).to_owned()).collect();
             let gone = if rules.lists_tell_what_is_gone { self.observer.leases_listed(&names, now) } else { vec![] };
             self.untold = (0..leases.len()).filter(|g| !there(g) && !rules.lists_tell_what_is_gone).collect();
@@ -238,11 +244,11 @@ impl Controller {
 /// A second passes for controller `c`, and it asks Redis before anybody does anything: so it hears of what happened
 /// in a second only in the next.
 pub fn wake(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
-    witness::land(world, c);
+    redis_heartbeats::land(world, c);
     let controller = &mut world.controllers[c];
     if controller.process != Process::Dead {
         controller.age(Trouble::seconds(troubles.clock(c)));
-        witness::ask(world, c, troubles, rules);
+        redis_heartbeats::ask(world, c, troubles, rules);
     }
 }
 
@@ -280,7 +286,7 @@ pub fn count_overdue(world: &mut World, c: usize) {
         let waiting = well && gone && api.sessions[g] == Shown::Active;
         view.overdue = if waiting { view.overdue + 1 } else { 0 };
         let pod = api.pods.get(g).copied().unwrap_or_default();
-        // Without the Lease nobody knows in which Pod it was.
+        // Only the Lease says in which Pod it was.
         let known = pod != Pod::Runs && api.leases[g].is_some();
         view.pod_overdue = if waiting && known { view.pod_overdue + 1 } else { 0 };
         late |= view.overdue >= SHOWN_WITHIN || view.pod_overdue >= shown_within(pod);
@@ -342,7 +348,7 @@ fn follow(world: &mut World, c: usize, rules: &Rules) {
     }
     for (g, lease) in api.leases.iter().enumerate() {
         let view = &mut controller.views[g];
-        let Some(lease) = lease.filter(|lease| controller.lists || view.lease != Some(*lease)) else { continue };
+        let Some(lease) = lease.filter(|lease| controller.lists.leases || view.lease != Some(*lease)) else { continue };
         view.lease = Some(lease);
         if controller.observer.observe_lease(objects::name(g), seen(lease, g, !api.pods.is_empty()), now)
             && rules.others_sweep_too
@@ -371,7 +377,7 @@ fn follow_pods(controller: &mut Controller, pods: &[Pod], rules: &Rules) {
             _ => {}
         }
     }
-    if !pods.is_empty() && std::mem::take(&mut controller.lists_pods) {
+    if !pods.is_empty() && std::mem::take(&mut controller.lists.pods) {
         let listed = pods.iter().enumerate().filter(|(_, pod)| there(pod));
         let listed = listed.map(|(g, pod)| (objects::pod(g).to_owned(), objects::container(*pod)));
         controller.observer.pods().replace_all(listed.collect());
@@ -420,7 +426,7 @@ fn end(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Rules
     let arrives = reaches && !matches!(trouble, Some(Trouble::RequestLost | Trouble::Late(_)));
     if arrives {
         let gateway = &world.gateways[g];
-        if gateway.carries() && gateway.silent < patience(world, g, rules) {
+        if gateway.carries() && gateway.facts.silent < patience(world, g, rules) {
             world.breaks(Promise::RenewedInTime);
         }
         if world.api.sessions[g] == Shown::Active
@@ -436,7 +442,7 @@ fn end(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Rules
     }
 }
 
-/// Looks for suspects, and declares lost those that have not shown themselves to the API server either.
+/// Looks for suspects, and declares lost the suspects that the API server has not heard from either.
 fn judge(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
     let controller = &mut world.controllers[c];
     let judge = &mut controller.judge;
@@ -477,7 +483,7 @@ fn look(world: &mut World, c: usize, now: Instant, rules: &Rules) {
     let overdue = gateways
         .iter()
         .zip(&api.leases)
-        .any(|(gateway, lease)| gateway.silent == OLDEST && lease.is_some_and(|lease| !lease.lost));
+        .any(|(gateway, lease)| gateway.facts.silent == OLDEST && lease.is_some_and(|lease| !lease.lost));
     let forgiven = overdue && controller.judge.suspects.is_empty();
     if forgiven {
         world.example(Example::SilenceForgiven);
@@ -514,7 +520,7 @@ fn declare_lost(
             controller.views[g].declared = true;
             controller.views[g].look_in = Some(0);
         }
-        Swap::NobodyToSweep => controller.observer.remove(objects::name(g)),
+        Swap::NothingToSweep => controller.observer.remove(objects::name(g)),
         Swap::Refused => {}
     }
     true
@@ -537,7 +543,7 @@ fn land(world: &mut World, c: usize, rules: &Rules) {
 fn shows_life(world: &World, g: usize, rules: &Rules) -> bool {
     let (gateway, patience) = (&world.gateways[g], patience(world, g, rules));
     let heard = |controller: &Controller| controller.hears(g, world.api.up, patience.min(rules.cut_off_for));
-    gateway.carries() && (gateway.silent < patience || world.controllers.iter().any(heard))
+    gateway.carries() && (gateway.facts.silent < patience || world.controllers.iter().any(heard))
 }
 
 /// For how long a renewal protects gateway `g`.
@@ -549,7 +555,7 @@ fn patience(world: &World, g: usize, rules: &Rules) -> u8 {
 pub fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> Swap {
     match (world.api.leases[g], version) {
         (None, Some(_)) => return Swap::Refused,
-        (None, None) if world.api.sessions[g] != Shown::Active => return Swap::NobodyToSweep,
+        (None, None) if world.api.sessions[g] != Shown::Active => return Swap::NothingToSweep,
         (Some(lease), _) if lease.lost => return Swap::Refused,
         (Some(lease), _) if rules.losses_are_swapped && version != Some(lease.version) => {
             world.example(Example::SuspectShowsItself);
@@ -561,7 +567,7 @@ pub fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> 
         world.breaks(Promise::RenewedInTime);
     }
     let gateway = &world.gateways[g];
-    let healthy = !gateway.ailing && !gateway.is_gone();
+    let healthy = !gateway.facts.ailing && !gateway.is_gone();
     let should_be_fenced = gateway.should_be_fenced(world.api.up, world.redis_is_up());
     if gateway.carries() && healthy {
         world.breaks(Promise::Healthy);
@@ -570,7 +576,7 @@ pub fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> 
     }
     let version = world.new_version(g);
     world.api.leases[g] = Some(Lease { version, lost: true });
-    world.gateways[g].declared = true;
+    world.gateways[g].facts.declared = true;
     world.example(Example::LossDeclared);
     Swap::Won
 }

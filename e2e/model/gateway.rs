@@ -11,7 +11,6 @@ use crate::world::{Example, Lease, NOW, OLDEST, Process, Promise, Shown, World, 
 
 /// One instance of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::struct_excessive_bools, reason = "each goes its own way")]
 pub struct Gateway {
     pub process: Process,
     /// Whether nothing passes between it and the API server.
@@ -29,14 +28,20 @@ pub struct Gateway {
     timeout_in: u8,
     /// By its own clock, since the renewal that it knows to have succeeded.
     unheard: u8,
-    /// Seconds since the last renewal that the API server accepted.
-    pub silent: u8,
-    /// Whether the silence is its own: since that renewal it was frozen or cut off, or lost a message.
-    pub ailing: bool,
-    /// Whether a controller ever declared it lost.
-    pub declared: bool,
+    pub facts: Facts,
     /// What it does with Redis, where there is one.
     pub sign: Option<Sign>,
+}
+
+/// Facts that no process knows, for the promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Facts {
+    /// Seconds since the last renewal that the API server accepted.
+    pub silent: u8,
+    /// Whether the gateway caused the silence: since that renewal it was frozen or cut off, or lost a message.
+    pub ailing: bool,
+    /// Whether a controller ever declared the gateway lost.
+    pub declared: bool,
 }
 
 /// Its signs of life in Redis.
@@ -87,9 +92,7 @@ impl Gateway {
             renew_in: seconds(RENEW_INTERVAL),
             timeout_in: 0,
             unheard: 0,
-            silent: 0,
-            ailing: false,
-            declared: false,
+            facts: Facts::default(),
             sign: with_redis.then(Sign::new),
         }
     }
@@ -104,7 +107,7 @@ impl Gateway {
         up && self.sign.is_some() && self.process == Process::Running && !self.cut_from_redis && !self.fenced
     }
 
-    /// Whether it had the time to end its sessions, cut off as it is from both witnesses.
+    /// Whether it is cut off from both witnesses and had the time to end its sessions.
     pub fn should_be_fenced(&self, api_up: bool, redis_up: bool) -> bool {
         let ran = self.process == Process::Running && self.sign.as_ref().is_some_and(|sign| !sign.paused);
         ran && (self.cut || !api_up) && !self.reaches_redis(redis_up)
@@ -143,8 +146,8 @@ pub fn pass(world: &mut World, g: usize, trouble: Option<Trouble>, rules: &Rules
     if gateway.process == Process::Dead {
         return;
     }
-    gateway.silent = (gateway.silent + 1).min(OLDEST);
-    gateway.ailing |= gateway.is_gone() || trouble == Some(Trouble::SlowClock);
+    gateway.facts.silent = (gateway.facts.silent + 1).min(OLDEST);
+    gateway.facts.ailing |= gateway.is_gone() || trouble == Some(Trouble::SlowClock);
     let due = gateway.wakes(trouble);
     show(world, g, trouble, rules);
     let gateway = &mut world.gateways[g];
@@ -189,7 +192,7 @@ pub fn look_at_fence(world: &mut World, g: usize, rules: &Rules) {
     if gateway.process != Process::Running || gateway.fenced || !sign.fence.is_cut_off(*NOW) {
         return;
     }
-    let reached = gateway.silent.min(sign.unshown) < rules.cut_off_for;
+    let reached = gateway.facts.silent.min(sign.unshown) < rules.cut_off_for;
     gateway.fenced = true;
     if gateway.session == Session::Live {
         // Its end is written as soon as the API server can be reached.
@@ -223,7 +226,7 @@ fn land(world: &mut World, g: usize) {
 fn renew(world: &mut World, g: usize, reaches: bool, trouble: Option<Trouble>, rules: &Rules) {
     let lost = matches!(trouble, Some(Trouble::RequestLost | Trouble::Late(_)));
     let gateway = &mut world.gateways[g];
-    gateway.ailing |= lost;
+    gateway.facts.ailing |= lost;
     if !reaches || lost {
         if let (true, Some(Trouble::Late(lands_in))) = (reaches, trouble) {
             gateway.late = Some(LateRenewal { expects: gateway.known, lands_in });
@@ -238,7 +241,7 @@ fn renew(world: &mut World, g: usize, reaches: bool, trouble: Option<Trouble>, r
         // Ours, or ours but for a lost answer: then the conflict leads to a GET, and that to another attempt.
         Some(_) => Some(commit(world, g)),
         None => {
-            world.example(Example::LeaseMadeAnew);
+            world.example(Example::LeaseRecreated);
             Some(commit(world, g))
         }
     };
@@ -250,8 +253,8 @@ fn commit(world: &mut World, g: usize) -> u8 {
     let version = world.new_version(g);
     world.api.leases[g] = Some(Lease { version, lost: false });
     let gateway = &mut world.gateways[g];
-    gateway.silent = 0;
-    gateway.ailing = false;
+    gateway.facts.silent = 0;
+    gateway.facts.ailing = false;
     if let Some(sign) = &mut gateway.sign {
         sign.paused = false;
     }
@@ -272,7 +275,7 @@ fn answered(world: &mut World, g: usize, version: Option<u8>, trouble: Option<Tr
         gateway.known = version;
         gateway.renew_in = seconds(RENEW_INTERVAL);
         gateway.unheard = 0;
-        if gateway.declared {
+        if gateway.facts.declared {
             world.breaks(Promise::KnowsItsLoss);
         }
     } else {
@@ -282,7 +285,7 @@ fn answered(world: &mut World, g: usize, version: Option<u8>, trouble: Option<Tr
     }
 }
 
-/// The gateway writes the end that it has seen, and drops what somebody else has ended.
+/// The gateway writes the end that it has seen, and drops a session that another process has ended.
 fn see_to_session(world: &mut World, g: usize, rules: &Rules) {
     if world.gateways[g].session == Session::Leaving {
         world.end_session(g, Writer::Gateway, rules.phases_absorb);

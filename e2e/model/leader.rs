@@ -11,11 +11,11 @@ use crate::world::{NOW, Process, moved_by};
 
 const PODS: [&str; 2] = ["ctl-0", "ctl-1"];
 const IDS: [&str; 2] = ["ctl-0-aaaaaaaaaa", "ctl-1-aaaaaaaaaa"];
-/// So many seconds after the last claim somebody leads again.
+/// A controller leads again within this many seconds after the last claim.
 const LED_WITHIN: u8 = 25;
 
 pub const ONE_LEADS: &str = "no two lead at the same moment";
-pub const ANOTHER_LEADS: &str = "where a controller works for 25 s and no other claims the Lease, somebody leads";
+pub const ANOTHER_LEADS: &str = "where a controller works for 25 s and no other claims the Lease, a controller leads";
 pub const CHANGES_HANDS: &str = "the lead changes hands";
 
 /// Two candidates and this many faults.
@@ -28,18 +28,18 @@ pub struct Campaign {
 /// What the product does, and ways to break it.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Whoever does what only the leader may looks at the clock before.
-    pub looks_at_the_clock: bool,
-    /// A reign is counted on a clock that nobody sets.
+    /// The leader checks its lease term before each privileged action.
+    pub checks_term: bool,
+    /// The term is measured on a monotonic clock.
     pub clock_is_monotonic: bool,
-    /// By how much a reign is too long.
+    /// By how many seconds a term is too long.
     pub leads_longer: u8,
 }
 
 impl Rules {
     /// The product's.
     pub const fn of_the_product() -> Self {
-        Self { looks_at_the_clock: true, clock_is_monotonic: true, leads_longer: 0 }
+        Self { checks_term: true, clock_is_monotonic: true, leads_longer: 0 }
     }
 }
 
@@ -72,7 +72,7 @@ struct Candidate {
     seen: Option<u8>,
     /// A claim that it has given up, against this version, and in how many seconds it arrives.
     late: Option<(u8, u8)>,
-    /// For how long nobody has led or claimed the Lease, though it works.
+    /// For how many seconds no candidate has led or claimed the Lease, though it works.
     leaderless: u8,
 }
 
@@ -119,7 +119,7 @@ pub enum Trouble {
     ReadSlow,
     ClaimLost,
     ClaimAnswerLost,
-    /// The claim is received when nobody waits for the answer any more.
+    /// The claim is received when its sender no longer waits for the answer.
     ClaimLate,
     SlowClock,
     FastClock,
@@ -151,7 +151,7 @@ impl Candidate {
 
     /// Whether it would do now what only the leader may.
     fn leads(&self, rules: &Rules) -> bool {
-        let may = |until: Instant| !rules.looks_at_the_clock || *NOW < until;
+        let may = |until: Instant| !rules.checks_term || *NOW < until;
         self.process == Process::Running && self.leading.is_some_and(may)
     }
 

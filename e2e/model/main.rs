@@ -4,20 +4,21 @@
 //! Gateways that renew a Lease by compare-and-swap and carry one session each; controllers, each with a clock, a
 //! heartbeat Lease, a watch, a task that declares losses and one that sweeps; the API server with the Leases and the
 //! sessions. In some models Redis as well, in which gateways show themselves, which controllers ask, and for whose word
-//! they vouch in the Lease; in some the gateways' Pods. What a controller thinks is the product's own
-//! [`FailureDetector`](bastion_operator::lifecycle::Observer) and [`decide()`](bastion_operator::lifecycle::decide), when a
-//! gateway cuts itself off is its [`Fence`](bastion_operator::lifecycle::Fence), called on the model's state; the budgets
-//! are the product's constants. What surrounds them, requests, timeouts, retries and watches, is retold here
-//! ([`gateway`], [`controller`], [`witness`]), so a change of that code in src/ has to be made here as well.
+//! they vouch in the Lease; in some the gateways' Pods. A controller decides with the
+//! product's own [`FailureDetector`](bastion_operator::lifecycle::FailureDetector) and
+//! [`decide()`](bastion_operator::lifecycle::decide). A gateway fences itself with the product's
+//! [`Fence`](bastion_operator::lifecycle::Fence). Both are called on the model's state; the budgets are the product's
+//! constants. What surrounds them, requests, timeouts, retries and watches, is retold here
+//! ([`gateway`], [`controller`], [`redis_heartbeats`]), so a change of that code in src/ has to be made here as well.
 //!
 //! The election of a leader has nothing to do with all that, and a model of its own ([`leader`]), over the product's
 //! [`Election`](bastion_operator::lifecycle::Election).
 //!
 //! # What can go wrong, at any second and in any order ([`steps`])
-//! A process crashes (a controller may be started anew), or is frozen and thaws; it is cut off and connected again; a
-//! controller's watch alone stands still, and goes on or begins anew with a list, which does not tell of deletions;
+//! A process crashes (a controller may be restarted), or is frozen and thaws; it is cut off and connected again; a
+//! controller's watch alone stands still, and then resumes or relists; a list does not show deletions;
 //! the API server is down; a message is lost, or its answer, or it is received when its sender has given up or
-//! died; a clock slips by a second; somebody deletes a Lease; the user leaves. Redis is cut off from any process, is
+//! died; a clock slips by a second; a person deletes a Lease; the user leaves. Redis is cut off from any process, is
 //! frozen, also between the two halves of a gateway's sign of life, the second of which it then takes late; it is
 //! emptied, by a flush or a restart; its clock is set back. A Pod object is deleted though its process lives; the Pod of
 //! a dead process tells of that, or is deleted, or a new process in it declares the loss of the old one, and may die
@@ -30,7 +31,7 @@
 //! - Nor is a loss declared of a gateway that any controller which works has heard of through Redis, by a sign that it
 //!   gave in the last 15 seconds (13 on slipped clocks), after which it would have ended its sessions itself.
 //! - No loss is declared of a gateway that nothing ailed since its last renewal but its surroundings: an API
-//!   server that is down, controllers that pause, die, start or are cut off, Redis whatever befalls it.
+//!   server that is down, controllers that pause, die, start or are cut off, any Redis fault.
 //! - A session whose gateway is for 30 seconds dead, frozen or cut off from the API server, and from Redis where there is
 //!   one, is not shown as Active if one controller was running, connected to the API server and shown news through those
 //!   30 seconds, while the API server was up and answered it: one message may be lost on the way, and of two heartbeats
@@ -41,7 +42,7 @@
 //!   the last 15 seconds (13).
 //! - An end is not replaced by another; a gateway that was declared lost never succeeds in renewing its Lease.
 //! - No two controllers would do at the same moment what only the leader may, even if one has just been paused; where one
-//!   controller works for 25 seconds, and no other claims the lead, somebody leads.
+//!   controller works for 25 seconds, and no other claims the lead, a controller leads.
 //!
 //! # What is left out
 //! Time goes by in seconds, and within one controllers ask Redis first, then gateways act, then controllers, and last a
@@ -59,9 +60,9 @@ mod gateway;
 mod leader;
 mod objects;
 mod redis;
+mod redis_heartbeats;
 mod rules;
 mod steps;
-mod witness;
 mod world;
 
 use std::time::Instant;
@@ -113,7 +114,7 @@ const WITHOUT_REDIS: [Example; 8] = [
     Example::LossLearnt,
     Example::LateEndRefused,
     Example::LandsAfterDeath,
-    Example::LeaseMadeAnew,
+    Example::LeaseRecreated,
 ];
 
 /// The promises hold.
@@ -157,7 +158,7 @@ fn the_promises_hold_with_redis(#[case] model: Bastion, #[case] examples: &[Exam
     holds(&format!("with Redis, {} controller(s), {} faults", model.controllers, model.faults), model, examples);
 }
 
-/// With Pods, which tell of a death, and may be gone though nobody died.
+/// With Pods, which report a death, and may be gone though no process died.
 #[rstest]
 #[case::one_controller(
     Bastion { controllers: 1, scope: Scope { messages: true, people: true, ..PODS }, ..with_pods() },
@@ -274,8 +275,8 @@ fn one_controller_leads() {
 }
 
 #[rstest]
-#[case::a_leader_believes_what_it_was_told(|rules: &mut leader::Rules| rules.looks_at_the_clock = false)]
-#[case::a_reign_is_counted_by_the_time_of_day(|rules: &mut leader::Rules| rules.clock_is_monotonic = false)]
+#[case::a_leader_believes_what_it_was_told(|rules: &mut leader::Rules| rules.checks_term = false)]
+#[case::a_term_is_measured_by_the_time_of_day(|rules: &mut leader::Rules| rules.clock_is_monotonic = false)]
 #[case::a_leader_steps_down_too_late(|rules: &mut leader::Rules| rules.leads_longer = 5)]
 fn two_leaders_are_caught(#[case] broken: fn(&mut leader::Rules)) {
     let mut rules = leader::Rules::of_the_product();

@@ -15,7 +15,7 @@ const SET_BACK: u64 = 20_000;
 /// The server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Redis {
-    /// Whether it runs: frozen, it answers nobody, and keeps what it was sent.
+    /// Whether it runs: frozen, it answers no request, and keeps what it was sent.
     pub up: bool,
     /// By gateway.
     pub keys: Vec<Option<Key>>,
@@ -75,7 +75,7 @@ impl Redis {
         }
     }
 
-    /// It is flushed, or starts anew and empty.
+    /// It is flushed, or restarts empty.
     pub fn empty(&mut self) {
         self.keys.fill(None);
         self.on_the_way.fill(None);

@@ -10,7 +10,7 @@ use bastion_operator::lifecycle::{
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "a list of switches")]
 pub struct Rules {
-    /// A controller that has not seen its own heartbeat declares nobody lost.
+    /// A controller that has not seen its own heartbeat declares no gateway lost.
     pub controllers_doubt_themselves: bool,
     /// A loss is declared by compare-and-swap.
     pub losses_are_swapped: bool,

@@ -20,19 +20,19 @@ pub enum Step {
     FreezeRedis {
         with_set_of: Option<usize>,
     },
-    /// Redis is flushed, or starts anew and empty.
+    /// Redis is flushed, or restarts empty.
     EmptyRedis,
     SetRedisBack,
-    /// The Pod object of a gateway is gone. Its process may be alive, where nobody can see it.
+    /// The Pod object of a gateway is gone. Its process may be alive, unseen.
     PodGone(usize),
-    /// The Pod of a gateway that is dead tells so.
+    /// The Pod reports that its container terminated.
     PodTells(usize),
     /// A new process in the same Pod declares a gateway lost that is dead, and may die before it has swept.
     Successor {
         of: usize,
         sweeps: bool,
     },
-    /// Somebody deletes the Lease of a gateway.
+    /// A person deletes the Lease of a gateway.
     DeleteLease(usize),
     /// The user of a gateway's session leaves.
     UserLeaves(usize),
@@ -43,13 +43,13 @@ pub enum Step {
         who: Who,
         looks_first: bool,
     },
-    /// A connection is there again. A controller's watch goes on where it was, or begins anew with a list.
+    /// The connection recovers; the watch resumes or relists.
     Mend {
         who: Who,
-        anew: bool,
+        relist: bool,
     },
     ApiUp {
-        anew: bool,
+        relist: bool,
     },
     MendToRedis(Who),
     ThawRedis,
@@ -83,7 +83,7 @@ pub enum Trouble {
     RequestLost,
     /// The requests are received, and their answers are not.
     AnswerLost,
-    /// The requests are received so many seconds later, when nobody waits for the answer.
+    /// The requests are received so many seconds later, when their sender no longer waits for the answer.
     Late(u8),
     /// The clock stands still.
     SlowClock,
@@ -211,7 +211,7 @@ pub fn possible(world: &World, scope: Scope) -> Vec<Step> {
 
 fn mending(world: &World, steps: &mut Vec<Step>) {
     if !world.api.up {
-        steps.extend([false, true].map(|anew| Step::ApiUp { anew }));
+        steps.extend([false, true].map(|relist| Step::ApiUp { relist }));
     }
     of_the_dead(world, steps);
     if world.redis.as_ref().is_some_and(|redis| !redis.up) {
@@ -226,7 +226,7 @@ fn mending(world: &World, steps: &mut Vec<Step>) {
             steps.push(Step::Thaw { who, looks_first: false });
         }
         if gateway.cut && gateway.process != Process::Dead {
-            steps.push(Step::Mend { who, anew: false });
+            steps.push(Step::Mend { who, relist: false });
         }
     }
     for (c, controller) in world.controllers.iter().enumerate() {
@@ -240,7 +240,7 @@ fn mending(world: &World, steps: &mut Vec<Step>) {
             Process::Running => {}
         }
         if controller.cut || controller.stalled {
-            steps.extend([false, true].map(|anew| Step::Mend { who, anew }));
+            steps.extend([false, true].map(|relist| Step::Mend { who, relist }));
         }
     }
 }

@@ -137,7 +137,7 @@ pub enum Example {
     LossLearnt,
     LateEndRefused,
     LandsAfterDeath,
-    LeaseMadeAnew,
+    LeaseRecreated,
     FenceFalls,
     VouchedFor,
     OnlyRedisHears,
@@ -153,7 +153,7 @@ impl Example {
         Self::LossLearnt,
         Self::LateEndRefused,
         Self::LandsAfterDeath,
-        Self::LeaseMadeAnew,
+        Self::LeaseRecreated,
         Self::FenceFalls,
         Self::VouchedFor,
         Self::OnlyRedisHears,
@@ -185,8 +185,8 @@ impl World {
         self.broken.get_or_insert(promise);
     }
 
-    /// A version for the Lease of gateway `g` that nobody has seen, and the smallest one, so that the number of
-    /// states stays finite.
+    /// Returns the smallest version for the Lease of gateway `g` that no process remembers, so that the number of states
+    /// stays finite.
     pub fn new_version(&self, g: usize) -> u8 {
         let gateway = &self.gateways[g];
         let remembered = |version: u8| {
@@ -198,12 +198,12 @@ impl World {
         (0..u8::MAX).find(|version| !remembered(*version)).unwrap_or(u8::MAX)
     }
 
-    /// Whether nobody is left who could still be wronged.
+    /// Whether no promise can be broken any more.
     pub fn is_over(&self) -> bool {
         self.broken.is_some()
             || (0..self.gateways.len()).all(|g| {
                 let gateway = &self.gateways[g];
-                let unaware = gateway.declared && !gateway.fenced;
+                let unaware = gateway.facts.declared && !gateway.fenced;
                 self.api.sessions[g] != Shown::Active
                     && (gateway.process == Process::Dead || !unaware && !gateway.carries())
             })

@@ -1,4 +1,4 @@
-//! A rule of the cluster's own, beside the policies of deploy/.
+//! An admission policy of the cluster, beside the policies of deploy/.
 
 use bastion_operator::api::BastionSession;
 use kube::api::{Patch, PatchParams};
@@ -7,13 +7,14 @@ use serde_json::json;
 use crate::manifests::apply_one;
 use crate::namespace::Namespace;
 use crate::run::unique;
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
-/// What such a rule says.
+/// The policy's message.
 pub const KEPT: &str = "this session is kept for the auditors";
 
-/// Has the API server refuse whoever asks for the end of this session, for `reason` as Kubernetes has it, and waits until it
-/// does.
+/// Installs a policy that rejects the termination of this session with `reason`, a Kubernetes status reason.
+///
+/// Returns once the policy is in force.
 pub async fn keep(namespace: &Namespace, session: &str, reason: &str) {
     let (version, metadata) = ("admissionregistration.k8s.io/v1", json!({"name": format!("keep-{}", unique())}));
     let sessions = json!({"apiGroups": ["bastion.dev"], "apiVersions": ["*"], "operations": ["UPDATE"],
@@ -30,9 +31,11 @@ pub async fn keep(namespace: &Namespace, session: &str, reason: &str) {
     let (sessions, dry_run) =
         (namespace.api::<BastionSession>(), PatchParams { dry_run: true, ..PatchParams::default() });
     let end = Patch::Merge(json!({"spec": {"termination": {"requestedBy": "admin"}}}));
-    eventually(patience(), "the rule is in force", async || match sessions.patch(session, &dry_run, &end).await {
-        Err(error) if error.to_string().contains(KEPT) => Ok(()),
-        other => Err(format!("{other:?}")),
+    eventually(default_timeout(), "the rule is in force", async || {
+        match sessions.patch(session, &dry_run, &end).await {
+            Err(error) if error.to_string().contains(KEPT) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
 }

@@ -53,7 +53,7 @@ impl ApiRequests {
         Self(self.0.iter().filter_map(grown).collect())
     }
 
-    /// The writes of a resource and of all its subresources, also those that were refused.
+    /// The writes of a resource and of all its subresources, including refused writes.
     pub fn writes(&self, resource: &str) -> u64 {
         self.sum(|kind| kind.resource == resource && kind.is_write())
     }

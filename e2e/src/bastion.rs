@@ -96,7 +96,7 @@ impl Bastion {
         Open { session: self.watch.started(user).await, ssh }
     }
 
-    /// The names of all sessions that there are.
+    /// Returns the names of all sessions.
     pub async fn session_names(&self) -> Vec<String> {
         let sessions = self.namespace.api::<BastionSession>().list(&ListParams::default()).await;
         sessions.expect("sessions can be listed").iter().map(ResourceExt::name_any).collect()

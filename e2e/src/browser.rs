@@ -7,11 +7,11 @@ use crate::namespace::{Namespace, kubectl_path};
 use crate::process::{Process, command};
 use crate::programs::Console;
 use crate::run::repository;
-use crate::wait::{eventually, patience, stretched};
+use crate::wait::{default_timeout, eventually, stretched};
 
 /// Where Debian has Chromium.
 const CHROMIUM: &str = "/usr/bin/chromium";
-/// How long a part of a scenario may take on an idle machine. It waits for many things, and for each up to [`patience`].
+/// How long a part of a scenario may take on an idle machine. It has many waits of up to [`default_timeout`].
 const SCENARIO_STEP_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// A scenario that goes on in a browser.
@@ -26,13 +26,13 @@ impl BrowserScenario {
         Path::new(CHROMIUM).exists()
     }
 
-    /// Starts the scenario of this name, for somebody with this token.
+    /// Starts the scenario of this name, for a user with this token.
     pub async fn start(name: &str, namespace: &Namespace, console: &Console, token: &str) -> Self {
         let web = repository().join("web");
         let mut command = command("node");
         command.arg(web.join("browser/scenes.mjs")).arg(name).current_dir(&web);
         command.env("CONSOLE_URL", format!("http://{}", console.address)).env("TOKEN", token);
-        command.env("PATIENCE_MS", patience().as_millis().to_string());
+        command.env("PATIENCE_MS", default_timeout().as_millis().to_string());
         command.env("KUBECTL", kubectl_path().await).env("KUBECONFIG", namespace.control_plane.kubeconfig());
         command.env("NAMESPACE", &namespace.name);
         let process = Process::start(namespace.dir.join(format!("browser-{name}")), command).await;
@@ -66,6 +66,6 @@ impl BrowserScenario {
 
     /// Waits for its end, of which it has told.
     pub async fn is_over(&mut self) {
-        assert_eq!(self.process.finish(patience()).await.code, Some(0));
+        assert_eq!(self.process.finish(default_timeout()).await.code, Some(0));
     }
 }

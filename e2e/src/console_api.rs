@@ -37,7 +37,7 @@ impl Answer {
 }
 
 impl ConsoleApi {
-    /// Somebody with this token, or with none.
+    /// Returns a client with this token, or with none.
     pub async fn new(console: &Console, token: Option<&str>) -> Self {
         let mut config = Config::new(format!("http://{}", console.address).parse().expect("a URL"));
         // What is answered once must be seen.
@@ -164,7 +164,7 @@ fn read(path: &str, (status, headers, bytes): (StatusCode, HeaderMap, Vec<u8>)) 
     Answer { status, headers, body }
 }
 
-/// Whether a path is one of those that a template such as `/a/{b}` stands for.
+/// Whether a path matches a template such as `/a/{b}`.
 fn fits(template: &str, path: &str) -> bool {
     let parts = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
     let (template, path) = (parts(template), parts(path));

@@ -21,15 +21,15 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::manifests::{api_of, apply, in_repository};
 use crate::process::spawn;
 use crate::run::{Run, repository};
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
-/// A Kubernetes user with a token, who is no ServiceAccount and in no group, and has no rights but those of all.
+/// A Kubernetes user with a token: no ServiceAccount, no group, and only the rights of every user.
 pub const PERSON: &str = "person@example.com";
 
 /// Ends, and is removed, when it is dropped or this process ends.
 pub struct ControlPlane {
     pub dir: PathBuf,
-    /// Nothing to stop where it belongs to somebody else.
+    /// `None` for an existing cluster, which the run does not stop.
     script: Option<Mutex<Child>>,
 }
 
@@ -70,7 +70,7 @@ impl ControlPlane {
         control_plane
     }
 
-    /// That of a cluster that somebody else started, whose folder has its kubeconfig.
+    /// Uses a running cluster, whose kubeconfig is in this folder.
     pub const fn of_cluster(dir: PathBuf) -> Self {
         Self { dir, script: None }
     }
@@ -83,7 +83,7 @@ impl ControlPlane {
         let crds: Api<CustomResourceDefinition> = Api::all(admin);
         for name in ["bastionsessions", "bastiontargets", "bastionusers"] {
             let name = format!("{name}.bastion.dev");
-            eventually(patience(), &format!("{name} is served"), async || {
+            eventually(default_timeout(), &format!("{name} is served"), async || {
                 let crd = crds.get(&name).await.map_err(|error| error.to_string())?;
                 let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
                 let established = conditions.iter().any(|it| it.type_ == "Established" && it.status == "True");
@@ -93,7 +93,7 @@ impl ControlPlane {
         }
     }
 
-    /// A policy comes into force some time after it was applied: waits until each refuses what it is there to refuse.
+    /// Waits until each policy is in force, which is some time after it was applied.
     async fn await_policies(&self) {
         apply(&self.admin(), PROBE_RIGHTS).await;
         let namespace = "policy-probe";
@@ -102,7 +102,7 @@ impl ControlPlane {
             let who = if who == "gateway" { gateway_account(namespace) } else { who.to_owned() };
             let (api, _) = api_of(&self.impersonate(&who, &["system:authenticated"]), &object);
             let object = serde_json::from_value(object).expect("an object");
-            eventually(patience(), &format!("the policy {message:?} is in force"), async || {
+            eventually(default_timeout(), &format!("the policy {message:?} is in force"), async || {
                 let answer = api.create(&dry_run, &object).await.map(|_| "it was let through".to_owned());
                 let seen = answer.unwrap_or_else(|error| error.to_string());
                 if seen.contains(message) { Ok(()) } else { Err(seen) }
@@ -120,12 +120,12 @@ impl ControlPlane {
         client_of(Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig"))
     }
 
-    /// A client for somebody else, in whose name the administrator speaks.
+    /// Returns a client that impersonates `user`.
     pub fn impersonate(&self, user: &str, groups: &[&str]) -> Client {
         client_of(self.kubeconfig_as(user, groups))
     }
 
-    /// A kubeconfig for somebody else, in whose name the administrator speaks.
+    /// Returns a kubeconfig that impersonates `user`.
     pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> Kubeconfig {
         let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig");
         let auth = kubeconfig.auth_infos[0].auth_info.as_mut().expect("the administrator's token");
@@ -175,7 +175,7 @@ impl ControlPlane {
     pub async fn start_api(&self) {
         fs::remove_file(self.dir.join("hold")).expect("the hold file");
         let request = || Request::get("/readyz").body(vec![]).expect("a request");
-        eventually(patience(), "the API server is ready again", async || {
+        eventually(default_timeout(), "the API server is ready again", async || {
             self.admin().request_text(request()).await.map_err(|error| error.to_string())
         })
         .await;

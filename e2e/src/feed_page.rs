@@ -1,4 +1,4 @@
-//! A page of the console's live feed: a real WebSocket, and what it shows.
+//! A client of the console's live feed, over a real WebSocket, with the sessions that it shows.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::programs::Console;
-use crate::wait::patience;
+use crate::wait::default_timeout;
 
 /// An open page.
 pub struct FeedPage {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// What it shows: sessions by their uid.
     pub shown: BTreeMap<String, Value>,
-    /// Whether what it shows is so, as far as it was told.
+    /// Whether the last message said the feed is live.
     pub live: bool,
     sequence: u64,
     missing_parts: u64,
@@ -33,7 +33,7 @@ pub fn bearer(token: &str) -> (&'static str, String) {
 }
 
 impl FeedPage {
-    /// Opens one with these headers, and reads on until it shows what is so.
+    /// Opens one with these headers, and reads until it is live.
     pub async fn open(console: &Console, headers: &[(&'static str, String)]) -> Self {
         let mut page = Self::try_open(console.address, headers).await.unwrap_or_else(|status| panic!("{status}"));
         // A console that has just started says first that it knows nothing yet.
@@ -83,7 +83,7 @@ impl FeedPage {
                 self.next().await;
             }
         };
-        let read = timeout(patience(), reading).await;
+        let read = timeout(default_timeout(), reading).await;
         assert!(read.is_ok(), "it shows {:?}, not {expected:?}", self.sorted_names());
     }
 
@@ -93,19 +93,19 @@ impl FeedPage {
         names
     }
 
-    /// The next message, which the page has heeded.
+    /// Reads the next message, and applies it to what the page shows.
     pub async fn next(&mut self) -> Value {
         let received = self.receive().await;
         let message = received.unwrap_or_else(|close| panic!("the page was closed: {close:?}"));
-        self.heed(&message);
+        self.apply(&message);
         message
     }
 
-    /// Reads on to the end.
+    /// Reads until the connection closes.
     pub async fn closed(&mut self) -> Option<CloseFrame> {
         loop {
             match self.receive().await {
-                Ok(message) => self.heed(&message),
+                Ok(message) => self.apply(&message),
                 Err(close) => return close,
             }
         }
@@ -116,14 +116,15 @@ impl FeedPage {
         self.socket.close(None).await.expect("a close frame");
     }
 
-    /// Says something.
+    /// Sends a message.
     pub async fn say(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.expect("it is read");
     }
 
     async fn receive(&mut self) -> Result<Value, Option<CloseFrame>> {
         loop {
-            let message = timeout(patience() * 2, self.socket.next()).await.expect("heartbeats come at the least");
+            let message =
+                timeout(default_timeout() * 2, self.socket.next()).await.expect("heartbeats come at the least");
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
                 Some(Ok(Message::Close(close))) => return Err(close),
@@ -133,7 +134,7 @@ impl FeedPage {
         }
     }
 
-    fn heed(&mut self, message: &Value) {
+    fn apply(&mut self, message: &Value) {
         let sequence = message["sequence"].as_u64().unwrap_or_else(|| panic!("no number in {message}"));
         match message["type"].as_str().expect("a type") {
             "snapshot" => {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::namespace::Namespace;
 use crate::objects::{bastion_target, merge};
 use crate::run::{Run, unique};
-use crate::wait::patience;
+use crate::wait::default_timeout;
 
 /// How many of a group of load clients sign in at the same time.
 const CONCURRENT_SIGN_INS: usize = 16;
@@ -67,7 +67,7 @@ impl LoadClient {
     pub async fn open_as(gateway: SocketAddr, sign_in_name: &str, software: String) -> Result<Self, String> {
         let connected = async { twice(TcpStream::connect(gateway).await?) };
         let (stream, socket) = connected.await.map_err(|error| error.to_string())?;
-        let limit = patience();
+        let limit = default_timeout();
         let opened = timeout(limit, shell(stream, sign_in_name, &software)).await;
         let why = match opened {
             Ok(Ok((shell, received, gone))) => return Ok(Self { software, shell, received, gone, socket }),
@@ -84,12 +84,12 @@ impl LoadClient {
         self.shell.data_bytes(format!("{line}\n").into_bytes()).await.map_err(|error| error.to_string())
     }
 
-    /// Types a line that nobody typed before, and waits until the target's echo comes back.
+    /// Types a unique line, and waits until the target's echo comes back.
     pub async fn answers(&self) -> Result<(), String> {
         let line = format!("line {};", unique());
         self.say(&line).await?;
         let mut received = self.received.clone();
-        let limit = patience();
+        let limit = default_timeout();
         let heard = timeout(limit, received.wait_for(|text| text.contains(&line))).await;
         match heard {
             Ok(Ok(_)) => Ok(()),
@@ -116,7 +116,7 @@ impl LoadClient {
 
     /// Waits until its connection has ended.
     pub async fn gone(&self) {
-        let limit = patience();
+        let limit = default_timeout();
         let gone = self.gone_within(limit).await;
         assert!(gone, "still connected after {limit:?}; it received {:?}", self.received());
     }
@@ -129,7 +129,7 @@ impl LoadClient {
 
 type Shell = (ChannelWriteHalf<client::Msg>, watch::Receiver<String>, CancellationToken);
 
-/// Signs in and opens a shell: the way to type into it, what it says, and a token that says when it has ended.
+/// Signs in and opens a shell. Returns its input, its output, and a token that is cancelled at its end.
 async fn shell(stream: TcpStream, sign_in_name: &str, software: &str) -> Result<Shell, russh::Error> {
     let client_id = SshId::Standard(software.to_owned().into());
     let config = client::Config { client_id, preferred: algorithms(), ..client::Config::default() };

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::process::{Process, command};
 use crate::run::{Run, unique};
 use crate::sshd::free_port;
-use crate::wait::{eventually, patience};
+use crate::wait::default_timeout;
 
 /// Small enough for many servers at a time.
 const SIZES: [&str; 3] = ["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--performance-schema=OFF"];
@@ -64,7 +64,7 @@ impl MariaDb {
     /// Kills it, as a lost node does.
     pub async fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.finish(patience()).await;
+        self.process.finish(default_timeout()).await;
     }
 
     /// Starts it again after it was killed, with what it had written.
@@ -72,7 +72,7 @@ impl MariaDb {
         self.process = listening(&self.dir, self.port, &self.flags).await.expect("the port is still free");
     }
 
-    /// Stops it as it is.
+    /// Stops the process with SIGSTOP.
     pub async fn freeze(&self) {
         self.process.freeze().await;
     }
@@ -204,7 +204,7 @@ async fn make_template() -> PathBuf {
         .args(SIZES);
     install.arg(format!("--datadir={}", dir.display()));
     let mut process = Process::start(Run::get().await.dir.join("mariadb-install-db"), install).await;
-    let outcome = process.finish(patience() * 4).await;
+    let outcome = process.finish(default_timeout() * 4).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     dir
 }
@@ -215,7 +215,7 @@ fn account() -> String {
     format!("--user={}", user.name)
 }
 
-/// A server that listens, or none where another program was faster to take the port.
+/// Starts a server on this port. Returns `None` if another program has taken the port.
 async fn listening(dir: &Path, port: u16, flags: &[String]) -> Option<Process> {
     let mut command = command("mariadbd");
     command.args(["--no-defaults", "--bind-address=127.0.0.1", &account(), &format!("--port={port}")]).args(SIZES);
@@ -224,14 +224,5 @@ async fn listening(dir: &Path, port: u16, flags: &[String]) -> Option<Process> {
     }
     command.args(flags).env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
     let process = Process::start(dir.join(format!("mariadbd-{}", unique())), command).await;
-    let up = eventually(patience(), "MariaDB listens", async || {
-        let said = process.stderr();
-        match () {
-            () if said.contains("ready for connections") => Ok(true),
-            () if said.contains("Address already in use") => Ok(false),
-            () => Err(said),
-        }
-    })
-    .await;
-    up.then_some(process)
+    process.listening(Process::stderr, "ready for connections").await
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
 /// The value of a sample, such as `bastion_audit_failures_total{cause="timeout"}`; nothing where the page lacks it.
 pub async fn metric(http: SocketAddr, sample: &str) -> Option<f64> {
@@ -16,7 +16,7 @@ pub async fn metric(http: SocketAddr, sample: &str) -> Option<f64> {
 
 /// Waits until a sample is as it should be.
 pub async fn metric_becomes(http: SocketAddr, sample: &str, fits: impl Fn(f64) -> bool) {
-    eventually(patience(), sample, async || match metric(http, sample).await {
+    eventually(default_timeout(), sample, async || match metric(http, sample).await {
         Some(value) if fits(value) => Ok(()),
         other => Err(format!("{other:?}")),
     })

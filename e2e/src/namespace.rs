@@ -25,7 +25,7 @@ use crate::objects::{bastion_target, bastion_user, merge};
 use crate::process::{Outcome, Process, command};
 use crate::run::{Run, repository, unique};
 use crate::sshd::Sshd;
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 use crate::watch::SessionWatch;
 use crate::weight;
 
@@ -221,7 +221,7 @@ impl Namespace {
         name
     }
 
-    /// A kubeconfig file for somebody else, in whose name the administrator speaks.
+    /// Returns a kubeconfig file that impersonates `user`.
     pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> PathBuf {
         self.write_kubeconfig(&format!("person-{}", unique()), &self.control_plane.kubeconfig_as(user, groups))
     }
@@ -231,17 +231,17 @@ impl Namespace {
         self.write_kubeconfig(&format!("person-{}", unique()), &self.control_plane.kubeconfig_with(token))
     }
 
-    /// A ServiceAccount of this name for somebody who is no program of the bastion's: their user name, and a token.
-    pub async fn somebody(&self, name: &str) -> (String, String) {
+    /// Creates a ServiceAccount. Returns its user name and a token.
+    pub async fn service_account(&self, name: &str) -> (String, String) {
         self.add(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})).await;
         let outcome = self.kubectl(&["create", "token", name]).await;
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         (format!("system:serviceaccount:{}:{name}", self.name), outcome.stdout.trim().to_owned())
     }
 
-    /// Makes a person with these Roles of deploy/. Returns the Kubernetes user name and a token.
-    pub async fn somebody_with(&self, name: &str, roles: &[&str]) -> (String, String) {
-        let (user, token) = self.somebody(name).await;
+    /// Creates a ServiceAccount with these Roles of deploy/. Returns its user name and a token.
+    pub async fn service_account_with_roles(&self, name: &str, roles: &[&str]) -> (String, String) {
+        let (user, token) = self.service_account(name).await;
         for role in roles {
             self.bind(&user, role).await;
         }
@@ -323,7 +323,7 @@ impl Namespace {
         let review =
             json!({"metadata": {}, "spec": {"user": user, "groups": groups, "resourceAttributes": attributes}});
         let review = serde_json::from_value(review).expect("a review");
-        eventually(patience(), &format!("{user} may {attributes}"), async || {
+        eventually(default_timeout(), &format!("{user} may {attributes}"), async || {
             let answer = reviews.create(&PostParams::default(), &review).await.map_err(|error| error.to_string())?;
             let status = answer.status.unwrap_or_default();
             if status.allowed { Ok(()) } else { Err(format!("{status:?}")) }
@@ -370,7 +370,7 @@ impl Namespace {
     /// Writes into a gateway's Pod that its container has ended, as a kubelet does, whose times are whole seconds, once that
     /// is after `began`. Returns when it was written.
     pub async fn report_ended_container(&self, pod: &str, began: Timestamp) -> Instant {
-        let ended = eventually(patience(), "the next second", async || {
+        let ended = eventually(default_timeout(), "the next second", async || {
             let second = Timestamp::from_second(Timestamp::now().as_second()).expect("a time");
             if second > began { Ok(second) } else { Err(format!("{second}")) }
         })
@@ -417,7 +417,7 @@ impl Namespace {
             .arg(self.control_plane.kubeconfig())
             .args(["--namespace", &self.name])
             .args(arguments);
-        Process::start(self.dir.join(format!("kubectl-{}", unique())), command).await.finish(patience()).await
+        Process::start(self.dir.join(format!("kubectl-{}", unique())), command).await.finish(default_timeout()).await
     }
 }
 

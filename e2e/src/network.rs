@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::process::{Process, command};
 use crate::run::{Run, unique};
-use crate::wait::patience;
+use crate::wait::default_timeout;
 
 /// An address of the loopback network that can be cut off from all others.
 pub struct Place {
@@ -50,7 +50,7 @@ impl Place {
         let mut iptables = command("iptables");
         iptables.args(["--wait", what, "INPUT"]).args(rule);
         let files = Run::get().await.dir.join(format!("iptables-{}", unique()));
-        let outcome = Process::start(files, iptables).await.finish(patience()).await;
+        let outcome = Process::start(files, iptables).await.finish(default_timeout()).await;
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
     }
 }

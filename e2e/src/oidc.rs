@@ -11,7 +11,7 @@ use url::Url;
 use crate::process::{Process, command};
 use crate::run::{Run, repository, unique};
 use crate::sshd::free_port;
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
 const PASSWORD: &str = "verysecure";
 /// The secret of the client `web`, which is the console.
@@ -41,7 +41,7 @@ impl OidcProvider {
         command.env("PORT", port.to_string()).env("USERS_FILE", dir.join("users.json"));
         command.env("REDIRECT_URI", format!("{console}/auth/oidc/callback"));
         let process = Process::start(dir.join("provider"), command).await;
-        eventually(patience(), "the provider listens", async || {
+        eventually(default_timeout(), "the provider listens", async || {
             let connected = TcpStream::connect(("localhost", port)).await;
             connected.map(drop).map_err(|error| format!("{error}; {}", process.last_words()))
         })

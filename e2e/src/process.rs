@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::runtime::Handle;
 
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
 /// How a process ended, and all that it wrote.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ fn launcher() -> &'static Handle {
         let (send, receive) = mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            send.send(runtime.handle().clone()).expect("somebody waits for it");
+            send.send(runtime.handle().clone()).expect("the receiver waits for it");
             runtime.block_on(std::future::pending::<()>());
         });
         receive.recv().expect("the launcher starts")
@@ -104,11 +104,11 @@ impl Process {
         kill(self.pid(), signal).expect("the process still runs");
     }
 
-    /// Stops it as it is, and waits until every thread of it stands still.
+    /// Sends SIGSTOP, and waits until every thread has stopped.
     pub async fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
         let tasks = format!("/proc/{}/task", self.pid());
-        eventually(patience(), "all threads stand still", async || {
+        eventually(default_timeout(), "all threads stand still", async || {
             let moving = fs::read_dir(&tasks).expect("its threads").flatten().find(|task| {
                 let stat = read(&task.path().join("stat"));
                 // The state stands behind the name, which is in parentheses and may contain anything.
@@ -157,6 +157,20 @@ impl Process {
         self.stdin = None;
     }
 
+    /// Waits until its `log` says that it listens. Returns `None` if another program has taken its port.
+    pub async fn listening(self, log: fn(&Self) -> String, ready: &str) -> Option<Self> {
+        let up = eventually(default_timeout(), "the server listens", async || {
+            let text = log(&self);
+            match () {
+                () if text.contains(ready) => Ok(true),
+                () if text.contains("Address already in use") => Ok(false),
+                () => Err(text),
+            }
+        })
+        .await;
+        up.then_some(self)
+    }
+
     pub fn stdout(&self) -> String {
         read(&self.files.with_added_extension("out"))
     }
@@ -173,7 +187,7 @@ impl Process {
 
     /// Waits until `find` finds something in the process's output; panics when the process ends before.
     pub async fn finds<T>(&mut self, what: &str, find: impl Fn(&Self) -> Option<T>) -> T {
-        eventually(patience(), what, async || {
+        eventually(default_timeout(), what, async || {
             let ended = self.child.try_wait().expect("the process can be waited for");
             let found = find(self);
             if let (Some(status), None) = (ended, &found) {

@@ -44,7 +44,7 @@ pub struct Gateway {
     pub http: SocketAddr,
     /// Where it serves web terminals.
     pub web: SocketAddr,
-    /// Where it takes consoles for those who follow its sessions.
+    /// The address on which it accepts observers from consoles.
     pub follow: SocketAddr,
     dir: PathBuf,
     known_hosts: PathBuf,
@@ -73,8 +73,7 @@ impl Gateway {
         let mut process = start_program(namespace, "bastion-gateway", pod, &arguments, &setting).await;
         let web =
             process.finds("the address of web terminals", |it| address_in(it, "listening for web terminals")).await;
-        let follow =
-            process.finds("the address of those who follow", |it| address_in(it, "listening for observers")).await;
+        let follow = process.finds("the address for observers", |it| address_in(it, "listening for observers")).await;
         let address =
             process.finds("the address it listens on for SSH", |it| address_in(it, "listening for SSH")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;

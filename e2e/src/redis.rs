@@ -9,7 +9,7 @@ use redis::{FromRedisValue, cmd};
 use crate::process::{Process, command};
 use crate::run::{Run, unique};
 use crate::sshd::free_port;
-use crate::wait::{eventually, patience};
+use crate::wait::default_timeout;
 
 /// A running redis-server, which keeps nothing on disk.
 pub struct RedisServer {
@@ -52,7 +52,7 @@ impl RedisServer {
         asked.await.map_err(|error: redis::RedisError| error.to_string())
     }
 
-    /// Stops it as it is.
+    /// Stops the process with SIGSTOP.
     pub async fn freeze(&self) {
         self.process.freeze().await;
     }
@@ -65,7 +65,7 @@ impl RedisServer {
     /// Kills it.
     pub async fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.finish(patience()).await;
+        self.process.finish(default_timeout()).await;
     }
 
     /// Starts it again after it was killed, with nothing in it.
@@ -79,20 +79,11 @@ pub fn environment_for(port: u16) -> Vec<(&'static str, OsString)> {
     vec![("BASTION_REDIS_URL", format!("redis://127.0.0.1:{port}").into())]
 }
 
-/// A server that listens, or none where another program was faster to take the port.
+/// Starts a server on this port. Returns `None` if another program has taken the port.
 async fn listening(dir: &std::path::Path, port: u16) -> Option<Process> {
     let mut command = command("redis-server");
     command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string(), "--dir"]);
     command.arg(dir);
     let process = Process::start(dir.join(format!("redis-{}", unique())), command).await;
-    let up = eventually(patience(), "Redis listens", async || {
-        let said = process.stdout();
-        match () {
-            () if said.contains("Ready to accept connections") => Ok(true),
-            () if said.contains("Address already in use") => Ok(false),
-            () => Err(said),
-        }
-    })
-    .await;
-    up.then_some(process)
+    process.listening(Process::stdout, "Ready to accept connections").await
 }

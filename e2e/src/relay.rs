@@ -55,7 +55,7 @@ impl Relay {
         Self { address, gate, task }
     }
 
-    /// Forwards nothing any more, on any connection. New ones are taken, and stand still as well.
+    /// Stops forwarding on every connection. New connections are accepted, and nothing is forwarded on them either.
     pub fn cut(&self) {
         self.gate.send_modify(|gate| gate.cut = true);
     }

@@ -22,7 +22,7 @@ pub struct Run {
     pub bastion: PathBuf,
     /// The key of every user that tests make.
     pub user_key: Key,
-    /// A key that nobody accepts.
+    /// A key that no user has.
     pub wrong_key: Key,
     /// What the gateway signs in to targets with.
     pub target_key: Key,

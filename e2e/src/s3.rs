@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::process::{Process, command};
 use crate::run::{Run, repository, unique};
 use crate::sshd::free_port;
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
 const KEY: &str = "AKIAE2E";
 const SECRET: &str = "not-so-secret";
@@ -36,7 +36,7 @@ impl S3Server {
         command.args(["--port", &format!("127.0.0.1:{port}"), "posix"]).arg(dir.join("root"));
         command.env("ROOT_ACCESS_KEY", KEY).env("ROOT_SECRET_KEY", SECRET);
         let process = Process::start(dir.join("versitygw"), command).await;
-        eventually(patience(), "the S3 server listens", async || {
+        eventually(default_timeout(), "the S3 server listens", async || {
             let connected = TcpStream::connect(("127.0.0.1", port)).await;
             connected.map(drop).map_err(|error| format!("{error}; {}", process.last_words()))
         })
@@ -70,6 +70,6 @@ impl S3Server {
     /// Kills it.
     pub async fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.finish(patience()).await;
+        self.process.finish(default_timeout()).await;
     }
 }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::process::{Outcome, Process, command};
 use crate::run::{Run, unique};
-use crate::wait::patience;
+use crate::wait::default_timeout;
 
 /// An `ssh` command line that is still being put together.
 pub struct Ssh {
@@ -182,7 +182,7 @@ impl Ssh {
     pub async fn run(self) -> Outcome {
         let mut process = self.start().await;
         process.close_input();
-        process.finish(patience()).await
+        process.finish(default_timeout()).await
     }
 
     /// Starts it in a terminal of its own with this many rows and columns; the terminal's name is the first line shown.
@@ -200,6 +200,6 @@ impl Ssh {
         command.args(self.common_options()).args(arguments);
         let mut process = Process::start(self.files.clone(), command).await;
         process.close_input();
-        process.finish(patience()).await
+        process.finish(default_timeout()).await
     }
 }

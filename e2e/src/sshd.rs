@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use crate::proc::{descendants, unread_at};
 use crate::process::{Process, with_files};
 use crate::run::{Key, Run, unique};
-use crate::wait::{eventually, patience};
+use crate::wait::{default_timeout, eventually};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -87,7 +87,7 @@ impl Sshd {
             // A child that served the sign-in may be gone already.
             let _ = kill(pid, Signal::SIGSTOP);
         });
-        eventually(patience(), "a keepalive waits in each socket of the target", async || {
+        eventually(default_timeout(), "a keepalive waits in each socket of the target", async || {
             let unread = unread_at(self.port);
             let all = unread.len() == connections && unread.iter().all(|bytes| *bytes > 0);
             if all { Ok(()) } else { Err(format!("{unread:?}")) }
@@ -110,23 +110,14 @@ impl Sshd {
     }
 }
 
-/// An sshd that listens, or none where another program was faster to take the port.
+/// Starts sshd on this port. Returns `None` if another program has taken the port.
 async fn listening(dir: &Path, configuration: &str, in_place_of: &[&str]) -> Option<Process> {
     let config = dir.join("sshd_config");
     fs::write(&config, configuration).expect("a file");
     let mut command = with_files(dir, in_place_of, SSHD);
     command.args(["-D", "-e", "-f"]).arg(&config);
     let process = Process::start(dir.join("sshd"), command).await;
-    let up = eventually(patience(), "sshd listens", async || {
-        let said = process.stderr();
-        match () {
-            () if said.contains("Server listening on") => Ok(true),
-            () if said.contains("Address already in use") => Ok(false),
-            () => Err(said),
-        }
-    })
-    .await;
-    up.then_some(process)
+    process.listening(Process::stderr, "Server listening on").await
 }
 
 /// Whether an sshd of ours has a terminal to give: one that is not root gives it to the group `tty`, which takes a
@@ -137,14 +128,14 @@ pub fn gives_terminals() -> bool {
     Uid::effective().is_root() || std::env::var_os("BASTION_OWN_NETWORK").is_some() || to_tty
 }
 
-/// A port on which nobody listens.
+/// Returns a port on which no program listens.
 pub async fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("an address").port()
 }
 
-/// With another home, so that nobody's own start-up files are run. It does not wait for ever for a gateway that has
-/// vanished: the tests are over by then, and nothing may be left of them.
+/// Sets another home, so that no user's start-up files run. Keepalives end the connection of a gateway that has
+/// vanished, so that nothing is left after the tests.
 fn configuration(dir: impl std::fmt::Display, address: Ipv4Addr, port: u16) -> String {
     format!(
         "ListenAddress {address}:{port}

@@ -67,7 +67,7 @@ pub async fn exchange(stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     received
 }
 
-/// Waits until nothing comes from a connection any more, in whatever way it ended.
+/// Waits until the connection has ended, with or without an error.
 pub async fn ends(mut stream: impl tokio::io::AsyncRead + Unpin) {
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(PROMPT_BOUND, stream.read_to_end(&mut rest)).await;

@@ -15,9 +15,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, http};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::wait::patience;
+use crate::wait::default_timeout;
 
-/// How many bytes a page may send before it is told that there is room for more.
+/// How many bytes a page may send before the gateway grants more.
 const MAY_SEND: u64 = 2 * 1024 * 1024;
 /// As much is sent at once.
 const PIECE: usize = 16 * 1024;
@@ -35,8 +35,8 @@ pub struct TerminalPage {
     pub output: Vec<u8>,
     /// Everything that came of files.
     pub files: Vec<u8>,
-    /// What it was told besides.
-    pub told: Vec<Value>,
+    /// The other messages that it received.
+    pub messages: Vec<Value>,
     /// Whether it says what it has shown.
     pub shows_on: bool,
     shown: u64,
@@ -46,7 +46,7 @@ pub struct TerminalPage {
 impl TerminalPage {
     /// Opens one with these headers.
     pub async fn open(gateway: SocketAddr, query: &str, headers: &[(&'static str, String)]) -> Self {
-        Self::try_open(gateway, query, headers).await.unwrap_or_else(|(status, said)| panic!("{status}: {said}"))
+        Self::try_open(gateway, query, headers).await.unwrap_or_else(|(status, body)| panic!("{status}: {body}"))
     }
 
     /// Tries to open one.
@@ -64,12 +64,12 @@ impl TerminalPage {
         }
         match connect_async(request).await {
             Ok((socket, _)) => {
-                let (output, files, told) = Default::default();
-                Ok(Self { socket, output, files, told, shows_on: true, shown: 0, credit: MAY_SEND })
+                let (output, files, messages) = Default::default();
+                Ok(Self { socket, output, files, messages, shows_on: true, shown: 0, credit: MAY_SEND })
             }
             Err(Error::Http(answer)) => {
-                let said = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default()).into_owned();
-                Err((answer.status(), said))
+                let body = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default()).into_owned();
+                Err((answer.status(), body))
             }
             Err(error) => panic!("no WebSocket: {error}"),
         }
@@ -101,7 +101,7 @@ impl TerminalPage {
         self.socket.send(Message::Binary(frame)).await.expect("it is read");
     }
 
-    /// Says something else.
+    /// Sends another message.
     pub async fn says(&mut self, what: Value) {
         self.socket.send(Message::text(what.to_string())).await.expect("it is read");
     }
@@ -110,7 +110,7 @@ impl TerminalPage {
     pub async fn shows(&mut self, text: &str) {
         while !self.text().contains(text) {
             if let Err(close) = self.next().await {
-                panic!("closed ({close:?}) before it showed {text:?}: {} {:?}", self.text(), self.told);
+                panic!("closed ({close:?}) before it showed {text:?}: {} {:?}", self.text(), self.messages);
             }
         }
     }
@@ -119,7 +119,7 @@ impl TerminalPage {
     pub async fn hears_of_files(&mut self, bytes: usize) -> Vec<u8> {
         while self.files.len() < bytes {
             if let Err(close) = self.next().await {
-                panic!("closed ({close:?}) after {} bytes of files: {:?}", self.files.len(), self.told);
+                panic!("closed ({close:?}) after {} bytes of files: {:?}", self.files.len(), self.messages);
             }
         }
         std::mem::take(&mut self.files)
@@ -130,19 +130,19 @@ impl TerminalPage {
         String::from_utf8_lossy(&self.output).into_owned()
     }
 
-    /// Reads on until it was told something of this type.
-    pub async fn told(&mut self, kind: &str) -> Value {
+    /// Reads until a message of this type arrives.
+    pub async fn wait_for(&mut self, kind: &str) -> Value {
         loop {
-            if let Some(found) = self.told.iter().find(|it| it["type"] == kind) {
+            if let Some(found) = self.messages.iter().find(|it| it["type"] == kind) {
                 return found.clone();
             }
             if let Err(close) = self.next().await {
-                panic!("closed ({close:?}) before it was told {kind}: {} {:?}", self.text(), self.told);
+                panic!("closed ({close:?}) before a message {kind}: {} {:?}", self.text(), self.messages);
             }
         }
     }
 
-    /// Reads on to the end.
+    /// Reads until the connection closes.
     pub async fn closed(&mut self) -> Option<CloseFrame> {
         loop {
             if let Err(close) = self.next().await {
@@ -161,18 +161,18 @@ impl TerminalPage {
 
     /// Reads what comes next.
     async fn next(&mut self) -> Result<(), Option<CloseFrame>> {
-        match timeout(patience(), self.socket.next()).await.expect("pings come at the least") {
+        match timeout(default_timeout(), self.socket.next()).await.expect("pings come at the least") {
             Some(Ok(Message::Binary(frame))) => match frame.split_first() {
                 Some((&SHELL, bytes)) => self.show(bytes).await,
                 Some((&FILES, bytes)) => self.files.extend_from_slice(bytes),
                 _ => panic!("a frame of no channel: {frame:?}"),
             },
             Some(Ok(Message::Text(text))) => {
-                let told: Value = serde_json::from_str(&text).expect("JSON");
-                if told["type"] == "ack" && told["channel"] == "shell" {
-                    self.credit += told["bytes"].as_u64().expect("a number");
+                let message: Value = serde_json::from_str(&text).expect("JSON");
+                if message["type"] == "ack" && message["channel"] == "shell" {
+                    self.credit += message["bytes"].as_u64().expect("a number");
                 } else {
-                    self.told.push(told);
+                    self.messages.push(message);
                 }
             }
             Some(Ok(Message::Close(close))) => return Err(close),

@@ -1,4 +1,4 @@
-//! The one way of waiting: ask again until a condition holds, or say what was seen instead.
+//! Waits for conditions: polls until one holds, or panics with the last observation.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 /// The bound of an end that the gateway sees itself. It tells "at once" from "by a timer", so it does not grow.
 pub const PROMPT_BOUND: Duration = Duration::from_secs(8);
 
-/// How long an idle machine takes at most for what must happen, with a wide margin.
-const IDLE_MACHINE_PATIENCE: Duration = Duration::from_secs(30);
+/// The default timeout of a condition on an idle machine, with a wide margin.
+const BASE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a program of the bastion takes to start on an idle machine, with a wide margin.
 const USUAL_START: Duration = Duration::from_secs(2);
@@ -37,19 +37,19 @@ fn slowness_by(slowest_start: Duration) -> f64 {
     slowest_start.div_duration_f64(USUAL_START).clamp(1.0, MAX_SLOWNESS)
 }
 
-/// Returns a bound that is not what a test claims, grown as this machine is slow now.
+/// Returns `bound`, grown by how slow this machine is now.
 ///
-/// A bound that is the claim of a test, such as "shown as lost within 30 s", is a constant and does not go through this.
+/// A bound that a test claims, such as "shown as lost within 30 s", is a constant and is not stretched.
 pub fn stretched(bound: Duration) -> Duration {
     bound.mul_f64(slowness())
 }
 
-/// Returns how long to wait for what must happen at whatever speed: 30 s, more on a busy machine.
-pub fn patience() -> Duration {
-    stretched(IDLE_MACHINE_PATIENCE)
+/// Returns the default timeout of a condition: 30 s, more on a busy machine.
+pub fn default_timeout() -> Duration {
+    stretched(BASE_TIMEOUT)
 }
 
-/// Asks until the answer is `Ok`; panics with the last `Err`, which says what was seen, once the deadline has passed.
+/// Polls `attempt` until it returns `Ok`. Panics with the last `Err` once the deadline has passed.
 pub async fn eventually<T>(deadline: Duration, what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {
@@ -61,7 +61,7 @@ pub async fn eventually<T>(deadline: Duration, what: &str, mut attempt: impl Asy
     }
 }
 
-/// Lets this much time pass, where that is what a test is about, and looks every second whether all is well.
+/// Calls `look` every second for this time, so that it can assert that nothing changes.
 pub async fn throughout(time: Duration, mut look: impl AsyncFnMut()) {
     let start = Instant::now();
     let mut seconds = tokio::time::interval(Duration::from_secs(1));

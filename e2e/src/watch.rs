@@ -14,7 +14,7 @@ use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::wait::{PROMPT_BOUND, patience};
+use crate::wait::{PROMPT_BOUND, default_timeout};
 
 /// One event of the watch.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl SessionWatch {
             let taken = self.taken.lock().expect("no panic");
             seen.iter().find(|it| it.session.spec.user.name == user && !taken.contains(&it.name)).cloned()
         };
-        let observation = self.until(patience(), &format!("a new session of {user}"), new).await;
+        let observation = self.until(default_timeout(), &format!("a new session of {user}"), new).await;
         self.taken.lock().expect("no panic").insert(observation.name);
         observation.session
     }
@@ -96,7 +96,7 @@ impl SessionWatch {
     pub async fn gone(&self, session: &BastionSession) {
         let name = session.name_any();
         let gone = |seen: &[Observation]| seen.iter().any(|it| it.name == name && it.gone).then_some(());
-        self.until(patience(), &format!("session {name} is gone"), gone).await;
+        self.until(default_timeout(), &format!("session {name} is gone"), gone).await;
     }
 
     /// The phase in which the session was seen last.

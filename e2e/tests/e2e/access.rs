@@ -1,4 +1,4 @@
-//! Those who are in and may not be any more.
+//! Sessions of users who lose their access.
 
 use std::time::Duration;
 

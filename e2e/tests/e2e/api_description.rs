@@ -26,7 +26,7 @@ async fn whatever_is_asked_is_answered_as_described() {
     let _controller = Controller::start(namespace, "controller-0", "1h").await;
     let console = Console::start_in(namespace, "console-0", &Setting::default()).await;
     let _alice = bastion.open("alice").await;
-    let (user, token) = namespace.somebody("administrator").await;
+    let (user, token) = namespace.service_account("administrator").await;
     for role in ["bastion-viewer", "bastion-session-terminator"] {
         namespace.bind(&user, role).await;
     }

@@ -126,7 +126,7 @@ async fn a_migration_waits_for_another() {
     sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut other).await.expect("a lock");
     let store = database.store();
     let waiting = tokio::spawn(async move { store.migrate().await });
-    bastion_e2e::eventually(bastion_e2e::patience(), "the migration waits for the lock", async || {
+    bastion_e2e::eventually(bastion_e2e::default_timeout(), "the migration waits for the lock", async || {
         let list = database.ask("SELECT state FROM information_schema.processlist WHERE state = 'User lock'").await;
         if list.is_empty() { Err("it does not".to_owned()) } else { Ok(()) }
     })
@@ -152,7 +152,7 @@ async fn a_program_that_may_only_write_rows_works_on_a_migrated_database_and_say
     database.may_only_write_rows().await;
     database.store().migrate().await.expect("nothing to do");
     database.store().upsert(&[ended("a")]).await.expect("a write");
-    // As a newer release leaves it: what it adds has a value of its own for those who do not know of it.
+    // A newer release adds a column with a default, which older releases do not know.
     let newer = "ALTER TABLE session_records ADD COLUMN fashion VARCHAR(9) NOT NULL DEFAULT 'new';
         INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'newer', TRUE, '', 1)";
     database.administer(newer).await;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, interval, timeout};
 use bastion_e2e::process::{Process, command, spawn};
 use bastion_e2e::run::unique;
 use bastion_e2e::russh_client;
-use bastion_e2e::{Bastion, Open, PROMPT_BOUND, eventually, patience, weight};
+use bastion_e2e::{Bastion, Open, PROMPT_BOUND, default_timeout, eventually, weight};
 
 const MEBIBYTE: usize = 1 << 20;
 
@@ -33,7 +33,7 @@ fn position(process: &Process) -> usize {
 /// Waits until a process has read something of its standard input, and reads no more.
 async fn reads_no_more(process: &Process) -> usize {
     let mut seen = (0, Instant::now());
-    eventually(patience(), "the client has stopped sending", async || {
+    eventually(default_timeout(), "the client has stopped sending", async || {
         let now = position(process);
         if now != seen.0 {
             seen = (now, Instant::now());
@@ -68,13 +68,13 @@ async fn a_target_that_never_reads_costs_no_memory_and_holds_up_no_session() {
     let mut ssh = bastion.ssh("alice:web-1").await.command("exec sleep 600").start_with(input, output).await;
     let session = bastion.watch.started("alice").await;
     let sent = reads_no_more(&ssh).await;
-    assert!(sent < 64 * MEBIBYTE, "{sent} bytes were taken that nobody reads");
+    assert!(sent < 64 * MEBIBYTE, "{sent} bytes were taken that are not read");
     let grown = resident(&bastion).saturating_sub(before);
     assert!(grown < 16 * MEBIBYTE, "{grown} bytes more, after {sent} were sent");
     other.still_answers().await;
     assert_eq!(bastion.watch.phase(&session), Phase::Active);
     ssh.signal(Signal::SIGKILL);
-    ssh.finish(patience()).await;
+    ssh.finish(default_timeout()).await;
     bastion.watch.ended(&session, Reason::ClientDisconnected).await;
 }
 
@@ -83,7 +83,7 @@ async fn a_stalled_channel_holds_up_none_beside_it() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let (mut open, control) = master(&bastion).await;
-    // One channel whose command does not read, and one whose output nobody takes, beside the shell.
+    // Beside the shell: one channel whose command does not read, and one whose output is not read.
     let (input, output) = (sparse_file(&bastion, 64), File::create("/dev/null").expect("a file"));
     let ssh = bastion.ssh("alice:web-1").await.set(&control).command("exec sleep 600");
     let _unread_input = ssh.start_with(input, output).await;
@@ -100,7 +100,7 @@ async fn a_stalled_channel_holds_up_none_beside_it() {
         let counted = bastion.namespace.dir.join(format!("counted-{}", unique()));
         let ssh = bastion.ssh("alice:web-1").await.set(&control).command("wc -c");
         let mut upload = ssh.start_with(input, File::create(&counted).expect("a file")).await;
-        assert_eq!(upload.finish(patience()).await.code, Some(0), "{}", upload.last_words());
+        assert_eq!(upload.finish(default_timeout()).await.code, Some(0), "{}", upload.last_words());
         let count = fs::read_to_string(&counted).expect("a file");
         assert_eq!(count.trim(), (size * MEBIBYTE).to_string());
         let download = bastion.ssh("alice:web-1").await.set(&control);
@@ -131,7 +131,7 @@ async fn a_command_ends_when_nobody_reads_its_output_any_more() {
     shell.args(["-c", &format!("set -o pipefail; {} | head -c 10", line.join(" "))]);
     let mut shell = Process::start(bastion.namespace.dir.join("piped"), shell).await;
     shell.close_input();
-    let outcome = shell.finish(patience()).await;
+    let outcome = shell.finish(default_timeout()).await;
     assert_eq!(outcome.stdout, "y\ny\ny\ny\ny\n", "{outcome:?}");
     let session = bastion.watch.started("alice").await;
     let end = bastion.watch.ended(&session, Reason::UserExit).await;
@@ -145,7 +145,7 @@ async fn a_client_sends_no_more_to_a_command_that_reads_no_more() {
     // It has no end of its own: the client stops because it is told.
     let (input, output) = (File::open("/dev/zero").expect("a file"), File::create("/dev/null").expect("a file"));
     let ssh = bastion.ssh("alice:web-1").await.command("exec <&-; sleep 1; exit 4");
-    assert_eq!(ssh.start_with(input, output).await.finish(patience()).await.code, Some(4));
+    assert_eq!(ssh.start_with(input, output).await.finish(default_timeout()).await.code, Some(4));
 }
 
 /// The output ends, and the input goes on: what OpenSSH's client does not show.
@@ -161,7 +161,7 @@ async fn the_end_of_the_output_passes_while_the_input_goes_on() {
     channel.data(&b"after that"[..]).await.expect("data");
     channel.eof().await.expect("an end");
     let mut code = None;
-    while let Some(message) = timeout(patience(), channel.wait()).await.expect("an end") {
+    while let Some(message) = timeout(default_timeout(), channel.wait()).await.expect("an end") {
         if let ChannelMsg::ExitStatus { exit_status } = message {
             code = Some(exit_status);
         }

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use bastion_e2e::process::Process;
 use bastion_e2e::run::unique;
-use bastion_e2e::{Bastion, PROMPT_BOUND, eventually, patience, weight};
+use bastion_e2e::{Bastion, PROMPT_BOUND, default_timeout, eventually, weight};
 
 #[tokio::test]
 async fn the_exit_code_of_a_command_is_the_clients() {
@@ -135,8 +135,8 @@ async fn two_channels_of_one_connection_are_one_session() {
     bastion.watch.ended(&session, Reason::UserExit).await;
 }
 
-/// A client with a control connection closes a channel as soon as both sides have ended their output; whoever then
-/// has not passed on the exit code yet has lost it.
+/// A client with a control connection closes a channel as soon as both sides have ended their output. A gateway that
+/// has not passed on the exit code by then has lost it.
 #[tokio::test]
 async fn an_exit_code_arrives_that_comes_after_the_end_of_the_output() {
     let bastion = Bastion::up().await;
@@ -213,7 +213,7 @@ async fn a_terminated_session_leaves_no_command_on_the_target() {
     bastion.namespace.patch_session(&bastion.namespace.admin(), &name, termination).await.expect("a termination");
     bastion.watch.ended(&session, Reason::AdminTerminated).await;
     assert_process_ends(pid, "the command is gone").await;
-    ssh.finish(patience()).await;
+    ssh.finish(default_timeout()).await;
 }
 
 /// The number after a word, once what follows it is there too.
@@ -232,6 +232,6 @@ async fn the_end_of_the_input_passes_and_the_answer_comes_back() {
     let counted = bastion.namespace.dir.join("counted");
     let files = (File::open(&sent).expect("a file"), File::create(&counted).expect("a file"));
     let mut ssh = bastion.ssh("alice:web-1").await.command("wc -c").start_with(files.0, files.1).await;
-    assert_eq!(ssh.finish(patience()).await.code, Some(0));
+    assert_eq!(ssh.finish(default_timeout()).await.code, Some(0));
     assert_eq!(fs::read_to_string(&counted).expect("a file").trim(), "1048576");
 }

@@ -12,7 +12,7 @@ use bastion_e2e::namespace::{Namespace, PEOPLE};
 use bastion_e2e::raw_client::{RawClient, message};
 use bastion_e2e::security_key::{SecurityKey, TOUCHED, VERIFIED};
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{Bastion, Outcome, PROMPT_BOUND, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Outcome, PROMPT_BOUND, Sshd, default_timeout, eventually};
 
 /// A bastion whose user `carol` has no key of her own, but this line.
 async fn with_line(line: String) -> Bastion {
@@ -59,7 +59,7 @@ async fn a_certificate_lets_its_principal_in_and_nobody_else() {
     }
     let alone = bastion.ssh("carol:web-1").await.command("true").run().await;
     assert_kept_out(&alone);
-    // One who has a key of her own signs in with it as before.
+    // A user who has a key of her own signs in with it as before.
     assert_in(&bastion.ssh("alice:web-1").await.command("echo through").run().await);
 }
 
@@ -83,12 +83,12 @@ async fn a_security_key_must_say_that_it_was_touched_and_asked_for_a_pin_where_i
         let ssh = bastion.ssh("carol:web-1").await.key_in_agent(&key.path, &key.agent);
         ssh.command("echo through").run().await
     };
-    // The gateway knows of the new lines when the one who may comes in.
+    // The gateway knows the new lines once the key that they allow signs in.
     let line_is = async |options: &str, others: &SecurityKey, one: &SecurityKey| {
         let lines = [format!("{options}{}", others.public), format!("{options}{}", one.public)];
         let patch = Patch::Merge(json!({"spec": {"publicKeys": lines}}));
         users.patch("carol", &PatchParams::default(), &patch).await.expect("a changed user");
-        eventually(patience(), "the new lines hold", async || {
+        eventually(default_timeout(), "the new lines hold", async || {
             let outcome = with(one).await;
             if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
         })

@@ -12,7 +12,7 @@ use russh::{Disconnect, Sig};
 use tokio::time::timeout;
 
 use bastion_e2e::russh_client;
-use bastion_e2e::{Bastion, patience, weight};
+use bastion_e2e::{Bastion, default_timeout, weight};
 
 /// What a client does on a channel, or with another one.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ async fn play(bastion: &Bastion, events: Vec<Event>) -> Result<(), russh::Error>
             Event::Exec(line) => channel.exec(true, line).await?,
             Event::Shell => channel.request_shell(true).await?,
             Event::Sftp => channel.request_subsystem(true, "sftp").await?,
-            // More than its window a channel that nobody reads does not take.
+            // A channel that is not read takes no more than its window.
             Event::Data(size) => {
                 let _ = timeout(Duration::from_millis(50), channel.data_bytes(vec![b'x'; size])).await;
             }
@@ -104,7 +104,7 @@ async fn channel_events_in_any_order_harm_nobody() {
         let told = format!("{events:?}");
         let bastion = &bastion;
         async move {
-            let played = timeout(patience(), play(bastion, events)).await;
+            let played = timeout(default_timeout(), play(bastion, events)).await;
             assert!(played.is_ok(), "the client hangs after {told}");
         }
     });
@@ -114,7 +114,7 @@ async fn channel_events_in_any_order_harm_nobody() {
     let outcome = bastion.ssh("bob:web-1").await.command("exit 9").run().await;
     assert_eq!(outcome.code, Some(9), "{outcome:?}");
     let sessions = bastion.namespace.api::<bastion_operator::api::BastionSession>();
-    bastion_e2e::eventually(patience(), "every session of bob's has ended", async || {
+    bastion_e2e::eventually(default_timeout(), "every session of bob's has ended", async || {
         let all = sessions.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
         let active = |it: &&bastion_operator::api::BastionSession| {
             it.spec.user.name == "bob" && it.status.as_ref().is_none_or(|status| status.phase == Phase::Active)

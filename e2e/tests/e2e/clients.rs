@@ -16,13 +16,13 @@ use tokio::process::Command;
 use bastion_e2e::process::{Outcome, Process, command};
 use bastion_e2e::run::{Run, unique};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, patience, weight};
+use bastion_e2e::{Bastion, default_timeout, weight};
 
 /// Runs a program in the test's folder, which is its home too, to its end.
 async fn run(bastion: &Bastion, program: &str, arguments: &[impl AsRef<OsStr>]) -> Outcome {
     let mut command = command(program);
     command.args(arguments);
-    run_command(bastion, command, patience()).await
+    run_command(bastion, command, default_timeout()).await
 }
 
 /// Runs a command as [`run`] does, for at most this long.
@@ -117,7 +117,7 @@ async fn git(bastion: &Bastion, arguments: &[&str]) {
     command.args(["-c", "user.name=alice", "-c", "user.email=alice@example.com"]).args(arguments);
     command.env("GIT_SSH_COMMAND", bastion.ssh("alice:web-1").await.remote_shell());
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-    assert_success(&run_command(bastion, command, patience()).await);
+    assert_success(&run_command(bastion, command, default_timeout()).await);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 
 use bastion_e2e::run::{Run, unique};
-use bastion_e2e::{Bastion, Controller, Namespace, Open, Setting, eventually, patience, throughout};
+use bastion_e2e::{Bastion, Controller, Namespace, Open, Setting, default_timeout, eventually, throughout};
 
 /// Within this time the sessions of a dead gateway are shown as ended.
 const LOST_GATEWAY: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ fn libfaketime() -> PathBuf {
     paths.into_iter().find(|path| path.exists()).expect("the Debian package libfaketime: hack/prepare installs it")
 }
 
-/// How far the clock of whoever renews the Leases with this in their names is off.
+/// Returns the clock offsets of the programs that renew the Leases whose names contain `program`.
 async fn offsets(namespace: &Namespace, program: &str) -> Vec<SignedDuration> {
     let leases = namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases can be listed");
     let of_it = leases.into_iter().filter(|lease| lease.name_any().starts_with(program));
@@ -65,7 +65,7 @@ async fn offsets(namespace: &Namespace, program: &str) -> Vec<SignedDuration> {
 async fn jumped(bastion: &Bastion, minutes: i64) {
     let expected = SignedDuration::from_mins(minutes);
     for program in ["gateway-0", "controller-0"] {
-        eventually(patience(), &format!("the clock of {program} is off by {minutes} minutes"), async || {
+        eventually(default_timeout(), &format!("the clock of {program} is off by {minutes} minutes"), async || {
             let offsets = offsets(&bastion.namespace, program).await;
             let near = |it: &SignedDuration| (*it - expected).abs() < SignedDuration::from_mins(1);
             if offsets.iter().any(near) { Ok(()) } else { Err(format!("{offsets:?}")) }

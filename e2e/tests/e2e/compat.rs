@@ -14,7 +14,7 @@ use bastion_e2e::network::skipped;
 use bastion_e2e::process::command;
 use bastion_e2e::run::{Run, repository, unique};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, patience, stretched, weight};
+use bastion_e2e::{Bastion, default_timeout, stretched, weight};
 
 /// Copies a tree to the target and back with `scp` and these flags.
 async fn assert_scp_works(bastion: &Bastion, flags: &[&str]) {
@@ -112,13 +112,13 @@ async fn paramiko_has_commands_a_shell_and_files() {
     let mut command = command(python.join("python"));
     command.arg(folder.join("script.py")).arg(bastion.gateway.address.port().to_string());
     command.arg(&Run::get().await.user_key.path).arg(known_hosts.trim_start_matches("* ").trim()).arg(folder);
-    let outcome = run_command(&bastion, command, patience()).await;
+    let outcome = run_command(&bastion, command, default_timeout()).await;
     assert!(outcome.code == Some(0) && outcome.stdout.starts_with("good "), "{outcome:?}");
     assert_same(&bastion, "here", "back").await;
 }
 
 /// How long a play may take on an idle machine: Ansible needs seconds of processor time for the smallest thing.
-const ANSIBLE_PATIENCE: Duration = Duration::from_mins(2);
+const ANSIBLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn ansible_runs_modules_and_copies_files() {
@@ -142,7 +142,7 @@ async fn ansible_runs_modules_and_copies_files() {
         command
             .env("ANSIBLE_REMOTE_TEMP", folder.join("remote"))
             .env("ANSIBLE_SSH_CONTROL_PATH_DIR", folder.join("cp"));
-        let outcome = run_command(&bastion, command, stretched(ANSIBLE_PATIENCE)).await;
+        let outcome = run_command(&bastion, command, stretched(ANSIBLE_TIMEOUT)).await;
         assert_eq!(outcome.code, Some(0), "{arguments:?}: {outcome:?}");
     }
     assert_same(&bastion, "here", "there").await;
@@ -173,5 +173,5 @@ async fn an_editor_works_on_the_target_through_one_connection() {
     master.shows("more of them").await;
     assert_eq!(bastion.session_names().await.len(), 1, "all of it was one session");
     master.close_input();
-    assert_eq!(master.finish(patience()).await.code, Some(0), "the server ends when the editor leaves");
+    assert_eq!(master.finish(default_timeout()).await.code, Some(0), "the server ends when the editor leaves");
 }

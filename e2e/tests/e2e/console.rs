@@ -18,17 +18,17 @@ use bastion_e2e::process::command;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::run::{plugin_folder, unique};
 use bastion_e2e::{
-    Answer, Bastion, Console, ConsoleApi, Controller, MariaDb, Namespace, Outcome, Process, Setting, eventually,
-    metric, patience, weight,
+    Answer, Bastion, Console, ConsoleApi, Controller, MariaDb, Namespace, Outcome, Process, Setting, default_timeout,
+    eventually, metric, weight,
 };
 
 async fn console(namespace: &Namespace) -> Console {
     Console::start_in(namespace, "console-0", &Setting::default()).await
 }
 
-/// Somebody to whom bastion-viewer is bound, with a token.
+/// Creates a ServiceAccount with bastion-viewer. Returns its token.
 async fn viewer(namespace: &Namespace) -> String {
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     token
 }
@@ -42,7 +42,7 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 async fn nobody_is_answered_without_a_token_that_the_cluster_knows() {
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
-    let (_, token) = namespace.somebody("leaver").await;
+    let (_, token) = namespace.service_account("leaver").await;
     let leaver = ConsoleApi::new(&console, Some(&token)).await;
     for path in ["sessions", "sessions/x", "history", "history/x", "targets"].map(|path| format!("/api/v1/{path}")) {
         let answer = ConsoleApi::new(&console, None).await.get(&path).await;
@@ -53,7 +53,7 @@ async fn nobody_is_answered_without_a_token_that_the_cluster_knows() {
     }
     assert_eq!(leaver.get("/api/v1/sessions").await.status, StatusCode::OK);
     namespace.api::<ServiceAccount>().delete("leaver", &DeleteParams::default()).await.expect("it was there");
-    eventually(patience(), "a token is worth nothing once its account is gone", async || {
+    eventually(default_timeout(), "a token is worth nothing once its account is gone", async || {
         let answer = leaver.get("/api/v1/sessions").await;
         if answer.status == StatusCode::UNAUTHORIZED { Ok(()) } else { Err(format!("{answer:?}")) }
     })
@@ -70,7 +70,7 @@ async fn with_person() -> Bastion {
     .await
 }
 
-/// What somebody sees of the targets who may use the one that there is, and list none.
+/// Returns the targets in the view of a user who may use the only target and list none.
 fn own_targets(bastion: &Bastion) -> Value {
     let logins = json!([bastion.sshd.login]);
     json!([{"name": "web-1", "address": null, "port": null, "logins": logins, "groups": [], "description": null,
@@ -86,13 +86,20 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
     let (others, own) = (bastion.open("alice").await, bastion.open("person").await);
     let names = [others.session.name_any(), own.session.name_any()];
     let ids = [&others, &own].map(|it| it.session.uid().expect("a uid"));
-    eventually(patience(), "both are on record", async || {
+    eventually(default_timeout(), "both are on record", async || {
         let rows = all_rows(&audit_store(namespace)).await?;
         if rows.len() == 2 { Ok(()) } else { Err(format!("{rows:?}")) }
     })
     .await;
 
     let person = ConsoleApi::new(&console, Some(&namespace.control_plane.person_token())).await;
+    sees_only_their_own(&bastion, &person, &names, &ids).await;
+    let viewer = ConsoleApi::new(&console, Some(&viewer(namespace).await)).await;
+    sees_all(&bastion, &viewer, &names, &ids).await;
+}
+
+/// Asserts that [`PERSON`] sees only the second of two sessions, `person`'s own.
+async fn sees_only_their_own(bastion: &Bastion, person: &ConsoleApi, names: &[String; 2], ids: &[String; 2]) {
     for path in ["/api/v1/sessions", "/api/v1/history", "/api/v1/history?user=person", "/api/v1/sessions?limit=1"] {
         let answer = person.get(path).await;
         assert_eq!((answer.each("name"), &answer.body["next"]), (vec![names[1].as_str()], &Value::Null), "{path}");
@@ -106,17 +113,19 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
     }
     for path in [&format!("sessions/{}", names[0]), "sessions/none", &format!("history/{}", ids[0]), "history/none"] {
         let answer = person.get(&format!("/api/v1/{path}")).await;
-        let words = format!("{PERSON} may not get bastionsessions in namespace {}", namespace.name);
+        let words = format!("{PERSON} may not get bastionsessions in namespace {}", bastion.namespace.name);
         refused(&answer, StatusCode::FORBIDDEN, &words);
     }
     let own = person.get("/api/v1/targets").await;
-    assert_eq!((own.status, &own.body["targets"]), (StatusCode::OK, &own_targets(&bastion)), "without its address");
+    assert_eq!((own.status, &own.body["targets"]), (StatusCode::OK, &own_targets(bastion)), "without its address");
     refused(&person.get("/api/v1/targets/web-1").await, StatusCode::FORBIDDEN, "may not get bastiontargets");
     refused(&person.get("/api/v1/overview").await, StatusCode::FORBIDDEN, "may not list bastionsessions");
     let csv = person.fetch("/api/v1/history.csv").await.2;
     assert!(csv.lines().count() == 2 && csv.contains(&names[1]) && !csv.contains(&names[0]), "{csv}");
+}
 
-    let viewer = ConsoleApi::new(&console, Some(&viewer(namespace).await)).await;
+/// Asserts that a viewer sees both sessions, and all targets and users.
+async fn sees_all(bastion: &Bastion, viewer: &ConsoleApi, names: &[String; 2], ids: &[String; 2]) {
     for path in ["/api/v1/sessions", "/api/v1/history"] {
         let answer = viewer.get(path).await;
         let mut found = answer.each("name");
@@ -231,7 +240,7 @@ async fn hours(api: &ConsoleApi, question: &str) -> Vec<i64> {
     }
 }
 
-/// A namespace with records in one of the databases that there are, and what a program must be told to find them.
+/// Returns a namespace with records in SQLite or MariaDB, and the setting with which a program finds them.
 async fn with_records(mysql: bool) -> (Namespace, Setting<'static>) {
     let namespace = Namespace::new().await;
     if !mysql {
@@ -255,7 +264,7 @@ async fn history_is_asked_by_filters_and_read_in_pages(#[case] mysql: bool) {
     let (namespace, setting) = with_records(mysql).await;
     let console = Console::start_in(&namespace, "console-0", &setting).await;
     let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
-    // Of those that began at the same moment, the greater id comes first.
+    // Of records with the same start, the greater id comes first.
     let all: Vec<i64> = (0..24).rev().collect();
     assert_eq!(hours(&viewer, "").await, all);
     let those = |fits: fn(i64) -> bool| -> Vec<i64> { all.iter().copied().filter(|hour| fits(*hour)).collect() };
@@ -329,7 +338,7 @@ async fn without_the_database_there_is_no_history_and_the_rest_goes_on() {
     assert!(outcome.stderr.starts_with("bastion: the audit database does not answer"), "{outcome:?}");
     assert_eq!(viewer.get("/api/v1/sessions").await.status, StatusCode::OK);
     server.start_again().await;
-    eventually(patience(), "history is there again", async || {
+    eventually(default_timeout(), "history is there again", async || {
         let answer = viewer.get("/api/v1/history").await;
         if answer.status == StatusCode::OK { Ok(()) } else { Err(format!("{answer:?}")) }
     })
@@ -401,7 +410,7 @@ async fn history(namespace: &Namespace, kubeconfig: &Path, console: Option<&str>
         Some(console) => command.env("BASTION_CONSOLE", console),
         None => command.env_remove("BASTION_CONSOLE"),
     };
-    Process::start(namespace.dir.join(format!("kubectl-{}", unique())), command).await.finish(patience()).await
+    Process::start(namespace.dir.join(format!("kubectl-{}", unique())), command).await.finish(default_timeout()).await
 }
 
 #[tokio::test]
@@ -440,7 +449,7 @@ async fn kubectl_bastion_history_shows_what_was_asked_for() {
 async fn kubectl_bastion_history_says_what_is_in_the_way() {
     let (namespace, setting) = with_records(false).await;
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let (_, token) = namespace.somebody("nobody").await;
+    let (_, token) = namespace.service_account("nobody").await;
     let url = format!("http://{}", console.address);
     let nobody = namespace.kubeconfig_with(&token);
     let empty = history(&namespace, &nobody, Some(&url), &[]).await;

@@ -10,7 +10,7 @@ use bastion_e2e::admission::{KEPT, keep};
 use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::feed_page::{FeedPage, bearer};
 use bastion_e2e::namespace::PEOPLE;
-use bastion_e2e::{Answer, Bastion, Console, ConsoleApi, Namespace, Setting, eventually, metric, patience};
+use bastion_e2e::{Answer, Bastion, Console, ConsoleApi, Namespace, Setting, default_timeout, eventually, metric};
 
 async fn console(namespace: &Namespace) -> Console {
     Console::start_in(namespace, "console-0", &Setting::default()).await
@@ -44,7 +44,7 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 async fn a_browser_gets_a_cookie_for_a_token_and_every_console_knows_it() {
     let namespace = Namespace::new().await;
     let one = console(&namespace).await;
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     let page = ConsoleApi::new(&one, None).await.sending(own_page(&one));
     assert_eq!(page.get("/auth/ways").await.body, json!({"token": true, "oidc": null}));
@@ -90,7 +90,7 @@ async fn page_of(console: &Console, cookie: &str) -> ConsoleApi {
 async fn what_another_site_has_a_browser_do_is_refused() {
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
-    let (_, token) = namespace.somebody("viewer").await;
+    let (_, token) = namespace.service_account("viewer").await;
     let signed_in = browser(&console, &token).await;
     let cookie = signed_in.sent(&header::COOKIE);
     let elsewhere = page_of(&console, &cookie).await.sending((header::ORIGIN, "https://evil.example".to_owned()));
@@ -121,7 +121,7 @@ async fn a_console_knows_the_pages_of_its_public_url_whatever_is_before_it_makes
         ("BASTION_TERMINAL_ORIGIN", "https://terminal.example.com:8443".into()),
     ];
     let console = Console::start_in(&namespace, "console-0", &Setting { env, ..Setting::default() }).await;
-    let (_, token) = namespace.somebody("viewer").await;
+    let (_, token) = namespace.service_account("viewer").await;
     let from = async |origin: &str| {
         let page = ConsoleApi::new(&console, None).await.sending((header::ORIGIN, origin.to_owned()));
         page.post("/auth/token", json!({"token": token})).await
@@ -149,7 +149,7 @@ async fn a_console_without_a_key_says_so() {
     let namespace = Namespace::new().await;
     let setting = Setting { env: vec![("BASTION_COOKIE_KEY_FILE", "/does/not/exist".into())], ..Setting::default() };
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let (_, token) = namespace.somebody("viewer").await;
+    let (_, token) = namespace.service_account("viewer").await;
     let page = ConsoleApi::new(&console, None).await.sending(own_page(&console));
     let answer = page.post("/auth/token", json!({"token": token})).await;
     refused(&answer, StatusCode::SERVICE_UNAVAILABLE, "its log says why");
@@ -173,10 +173,10 @@ fn termination_of(session: &BastionSession) -> String {
 }
 
 #[tokio::test]
-async fn whoever_may_end_sessions_ends_them_in_their_own_name() {
+async fn a_user_who_may_end_sessions_ends_them_in_their_own_name() {
     let (bastion, console) = with_person().await;
     let namespace = &bastion.namespace;
-    let (user, token) = namespace.somebody("ender").await;
+    let (user, token) = namespace.service_account("ender").await;
     namespace.bind(&user, "bastion-session-terminator").await;
     let mut open = bastion.open("alice").await;
     let (page, path) = (browser(&console, &token).await, termination_of(&open.session));
@@ -193,7 +193,7 @@ async fn whoever_may_end_sessions_ends_them_in_their_own_name() {
     let termination = serde_json::to_value(session.spec.termination).expect("JSON");
     assert_eq!(termination, json!({"requestedBy": user, "reason": "maintenance", "via": "Console"}));
 
-    eventually(patience(), "its start and its end are on its timeline", async || {
+    eventually(default_timeout(), "its start and its end are on its timeline", async || {
         let answer = page.get(&format!("/api/v1/sessions/{}/events", open.session.name_any())).await;
         let events = answer.body["events"].as_array().cloned().unwrap_or_default();
         let reasons: Vec<_> = events.iter().map(|it| it["reason"].as_str().unwrap_or_default()).collect();
@@ -214,7 +214,7 @@ async fn whoever_may_end_sessions_ends_them_in_their_own_name() {
 async fn an_end_that_the_api_server_refuses_is_not_asked_for(#[case] reason: &str) {
     let (bastion, console) = with_person().await;
     let namespace = &bastion.namespace;
-    let (user, token) = namespace.somebody("ender").await;
+    let (user, token) = namespace.service_account("ender").await;
     namespace.bind(&user, "bastion-session-terminator").await;
     let mut open = bastion.open("alice").await;
     let name = open.session.name_any();
@@ -252,7 +252,7 @@ async fn who_may_not_end_sessions_ends_their_own() {
 #[tokio::test]
 async fn a_page_whose_right_is_withdrawn_shows_its_own_sessions_alone() {
     let (bastion, console) = with_person().await;
-    let (user, token) = bastion.namespace.somebody("viewer").await;
+    let (user, token) = bastion.namespace.service_account("viewer").await;
     let grant = bastion.namespace.bind(&user, "bastion-viewer").await;
     let _open = bastion.open("alice").await;
     let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
@@ -291,7 +291,7 @@ async fn a_flood_of_sign_ins_is_slowed_down() {
     let namespace = Namespace::new().await;
     let console = console(&namespace).await;
     let page = ConsoleApi::new(&console, None).await.sending(own_page(&console));
-    eventually(patience(), "too many", async || {
+    eventually(default_timeout(), "too many", async || {
         let attempts = (0..20).map(|_| page.post("/auth/token", json!({"token": "guess"})));
         let answers = futures::future::join_all(attempts).await;
         if answers.iter().any(|it| it.status == StatusCode::TOO_MANY_REQUESTS) { Ok(()) } else { Err("none".into()) }

@@ -11,7 +11,8 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
 use bastion_e2e::programs::all_rows;
 use bastion_e2e::{
-    Bastion, Controller, Database, MariaDb, Process, Setting, eventually, metric, metric_becomes, patience, weight,
+    Bastion, Controller, Database, MariaDb, Process, Setting, default_timeout, eventually, metric, metric_becomes,
+    weight,
 };
 
 const BACKLOG: &str = "bastion_audit_backlog";
@@ -45,7 +46,7 @@ impl Environment {
     async fn recorded(&self, sessions: &[&BastionSession]) {
         let mut expected: Vec<_> = sessions.iter().map(|session| what_matters(&SessionRecord::of(session))).collect();
         expected.sort();
-        eventually(patience(), "a row of each session", async || {
+        eventually(default_timeout(), "a row of each session", async || {
             let mut rows: Vec<_> = all_rows(&self.database.store()).await?.iter().map(what_matters).collect();
             rows.sort();
             if rows == expected { Ok(()) } else { Err(format!("{rows:?}, not {expected:?}")) }
@@ -53,7 +54,7 @@ impl Environment {
         .await;
     }
 
-    /// Waits until nothing waits any more.
+    /// Waits until the backlog is empty.
     async fn settled(&self) {
         metric_becomes(self.http(), BACKLOG, |waiting| waiting == 0.0).await;
         metric_becomes(self.http(), OLDEST, |age| age == 0.0).await;
@@ -108,7 +109,7 @@ async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afte
     let mut holder = environment.database.session().await;
     sqlx::raw_sql("BEGIN; SELECT batches FROM mirror_progress FOR UPDATE").execute(&mut holder).await.expect("a lock");
     let (alice, bob) = tokio::join!(environment.visit("alice"), environment.visit("bob"));
-    eventually(patience(), "a batch stands still in its middle", async || {
+    eventually(default_timeout(), "a batch stands still in its middle", async || {
         let list =
             environment.database.ask("SELECT info FROM information_schema.processlist WHERE info IS NOT NULL").await;
         let infos: Vec<String> = list.iter().map(|row| row.get("info")).collect();
@@ -161,7 +162,7 @@ async fn while_the_server_has_no_connection_left_records_wait() {
     environment.recorded(&[&first]).await;
     environment.settled().await;
     let mut taken = take_all(&server).await;
-    // The controller's goes as well, and what it leaves is taken.
+    // The controller's connections are killed too, and the freed places are taken.
     let kill = format!("KILL USER {}", environment.database.name);
     sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut taken[0]).await.expect("a right");
     taken.extend(take_all(&server).await);
@@ -191,7 +192,7 @@ async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it
     let mut dump = environment.database.tool("mariadb-dump");
     dump.args(["--single-transaction", &environment.database.name]);
     let file = environment.bastion.namespace.dir.join("dump");
-    let outcome = Process::start(file, dump).await.finish(patience()).await;
+    let outcome = Process::start(file, dump).await.finish(default_timeout()).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let (after, open) = (environment.visit("bob").await, environment.bastion.open("alice").await);
     environment.recorded(&[&before, &after, &open.session]).await;
@@ -206,7 +207,7 @@ async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it
     let dumped = std::fs::File::open(environment.bastion.namespace.dir.join("dump.out")).expect("the dump");
     let files = environment.bastion.namespace.dir.join("restore");
     let mut process = Process::start_with(files, restore, Stdio::from(dumped), Stdio::null()).await;
-    assert_eq!(process.finish(patience()).await.code, Some(0), "{}", process.last_words());
+    assert_eq!(process.finish(default_timeout()).await.code, Some(0), "{}", process.last_words());
     assert_eq!(environment.database.ask("SELECT session_id FROM session_records").await.len(), 1, "as of the back-up");
     environment.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT UNLOCK")).await;
     environment.recorded(&[&before, &after, &open.session]).await;
@@ -283,5 +284,5 @@ async fn migrate(
     let mut command = bastion_e2e::process::command(program);
     command.args(["migrate", "--audit-url", url]).envs(more);
     let files = bastion.namespace.dir.join(format!("migrate-{}", bastion_e2e::run::unique()));
-    Process::start(files, command).await.finish(patience()).await
+    Process::start(files, command).await.finish(default_timeout()).await
 }

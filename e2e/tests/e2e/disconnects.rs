@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use bastion_e2e::russh_client::{Trusting, sign_in};
-use bastion_e2e::{Bastion, ControlPlane, eventually, patience, weight};
+use bastion_e2e::{Bastion, ControlPlane, default_timeout, eventually, weight};
 
 /// How many files and sockets the gateway's process has open. Its connections to the API server do not count: the
 /// client of the API keeps some for later, by a clock of its own.
@@ -35,7 +35,7 @@ fn threads(bastion: &Bastion) -> usize {
 
 /// Waits until the gateway has no more open than at the start, and no more threads.
 async fn assert_back_to(bastion: &Bastion, files: usize, threads_before: usize) {
-    eventually(patience(), "open files and threads are back to the start", async || {
+    eventually(default_timeout(), "open files and threads are back to the start", async || {
         let now = (open_files(bastion).await, threads(bastion));
         let back = now.0 <= files && now.1 <= threads_before;
         if back { Ok(()) } else { Err(format!("{now:?}; at the start {:?}", (files, threads_before))) }
@@ -92,7 +92,7 @@ fn garbage(number: usize) -> Vec<u8> {
         8 => after_kexinit(&random),
         9 => after_kexinit(&packet(30, &[&[0, 0, 0, 32][..], &[0; 32]].concat())),
         10 => after_kexinit(&packet(21, &[])),
-        // Thousands of messages that are to be ignored, and of ones that nobody knows.
+        // Thousands of messages to ignore, or of unknown messages.
         _ => packet(if number.is_multiple_of(2) { 2 } else { 192 }, &[0, 0, 0, 1, 0]).repeat(2000),
     };
     [IDENTIFICATION, &rest].concat()
@@ -118,10 +118,10 @@ async fn assert_kexinit_is_taken(bastion: &Bastion) {
 /// Sends it and waits until the gateway closes the connection.
 async fn is_rough(bastion: &Bastion, number: usize) {
     let mut stream = TcpStream::connect(bastion.gateway.address).await.expect("a connection");
-    // The gateway may have closed it before all is sent, and that is news to whoever still writes.
+    // The gateway may close the connection before all is sent; the write then fails.
     let _ = stream.write_all(&garbage(number)).await;
     let _ = stream.shutdown().await;
-    let closed = timeout(patience(), stream.read_to_end(&mut Vec::new())).await;
+    let closed = timeout(default_timeout(), stream.read_to_end(&mut Vec::new())).await;
     assert!(closed.is_ok(), "the gateway closes the connection of client {number}");
 }
 
@@ -151,8 +151,8 @@ fn resident_kibibytes(bastion: &Bastion) -> usize {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// Whoever has signed in can send more than noise: a flood of channels, of requests, and of data for a channel on which
-/// nothing runs. It costs that session at most.
+/// A signed-in client can flood channels, requests, and data for a channel without a command.
+/// That harms at most its own session.
 #[tokio::test]
 async fn floods_of_channels_and_requests_leave_other_sessions_undisturbed_and_nothing_behind() {
     let _held = weight::take(2).await;
@@ -179,7 +179,7 @@ async fn floods_of_channels_and_requests_leave_other_sessions_undisturbed_and_no
     assert!(grown < 64 * 1024, "{grown} KiB more than before");
 }
 
-/// How long a flood goes on that nobody stops.
+/// How long a flood lasts.
 const FLOOD_DURATION: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy)]

@@ -14,7 +14,8 @@ use serde_json::json;
 
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Observation, Open, PROMPT_BOUND, Process, eventually, patience, weight,
+    Bastion, ControlPlane, Controller, Gateway, Observation, Open, PROMPT_BOUND, Process, default_timeout, eventually,
+    weight,
 };
 
 /// Within this time the sessions of a dead gateway are shown as ended.
@@ -97,14 +98,14 @@ async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {
     let leak = bastion.namespace.dir.join("leak");
     bastion.gateway.process.freeze().await;
     ssh.say(&format!("touch {}", leak.display())).await;
-    bastion.watch.ended_within(LOST_GATEWAY + patience(), &session, Reason::GatewayLost).await;
+    bastion.watch.ended_within(LOST_GATEWAY + default_timeout(), &session, Reason::GatewayLost).await;
     let mut waiting = join_all((0..10).map(|_| connected(&bastion))).await;
     bastion.gateway.process.signal(Signal::SIGCONT);
-    let outcome = ssh.finish(patience()).await;
+    let outcome = ssh.finish(default_timeout()).await;
     assert!(outcome.stderr.contains("this gateway was cut off from the cluster"), "the user reads why: {outcome:?}");
     assert!(!leak.exists(), "what was typed while the gateway was frozen reached the target");
     for ssh in &mut waiting {
-        let outcome = ssh.finish(patience()).await;
+        let outcome = ssh.finish(default_timeout()).await;
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "through\n"), "in its new life: {outcome:?}");
         let again = bastion.watch.started("alice").await;
         assert_ne!(again.spec.gateway.instance, session.spec.gateway.instance);
@@ -131,14 +132,14 @@ async fn a_session_that_ends_while_the_api_server_is_away_is_written_afterwards_
     alice.ssh.say("exit").await;
     assert_eq!(alice.ssh.finish(PROMPT_BOUND).await.code, Some(0));
     let ended = Timestamp::now();
-    eventually(patience(), "three seconds without an API server", async || {
+    eventually(default_timeout(), "three seconds without an API server", async || {
         bob.still_answers().await;
         let away = Timestamp::now().duration_since(ended);
         if away.as_secs() >= 3 { Ok(()) } else { Err(format!("{away:?}")) }
     })
     .await;
     control_plane.start_api().await;
-    let end = bastion.watch.ended_within(patience(), &alice.session, Reason::UserExit).await;
+    let end = bastion.watch.ended_within(default_timeout(), &alice.session, Reason::UserExit).await;
     let told = end.session.status.and_then(|status| status.end_time).expect("an endTime").0;
     let late = told.duration_since(ended).as_secs_f64();
     assert!(late < 1.0, "endTime is {late} s after the end, so it is when it was written");
@@ -200,7 +201,7 @@ async fn twelve_sessions_that_each_end_in_another_way_do_not_disturb_each_other(
     end_twelve(&bastion, &second, &mut others).await;
     for ((user, reason), open) in WAYS.iter().zip(&others) {
         assert_eq!(&open.session.spec.user.name, user);
-        bastion.watch.ended_within(patience(), &open.session, *reason).await;
+        bastion.watch.ended_within(default_timeout(), &open.session, *reason).await;
         only_end(&bastion, &open.session.name_any());
     }
     bystander.still_answers().await;

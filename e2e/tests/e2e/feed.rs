@@ -15,20 +15,20 @@ use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::redis::RedisServer;
 use bastion_e2e::{
-    Bastion, Console, FeedPage, Gateway, Namespace, Relay, Setting, eventually, metric, metric_becomes, patience,
-    weight,
+    Bastion, Console, FeedPage, Gateway, Namespace, Relay, Setting, default_timeout, eventually, metric,
+    metric_becomes, weight,
 };
 
 const PAGES: &str = "bastion_console_pages";
 
-/// A bastion with a console, and with somebody who may see all and has this token.
+/// Returns a bastion, its console, and the token of a user who may see all sessions.
 async fn with_viewer() -> (Bastion, Console, String) {
     let bastion = Bastion::with(async |namespace, _| {
         namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
     })
     .await;
     let console = Console::start_in(&bastion.namespace, "console-0", &Setting::default()).await;
-    let (user, token) = bastion.namespace.somebody("viewer").await;
+    let (user, token) = bastion.namespace.service_account("viewer").await;
     bastion.namespace.bind(&user, "bastion-viewer").await;
     (bastion, console, token)
 }
@@ -86,7 +86,7 @@ async fn a_session_comes_and_goes_on_every_page_that_may_show_it() {
         assert_eq!(page.names(), [open.session.name_any()]);
     }
     let late = FeedPage::open(&console, &[bearer(&token)]).await;
-    assert_eq!(late.names(), [open.session.name_any()], "who comes later sees the same");
+    assert_eq!(late.names(), [open.session.name_any()], "a later page shows the same");
     late.leave().await;
 
     open.ssh.say("exit").await;
@@ -131,7 +131,7 @@ async fn a_page_says_who_asked_for_an_end() {
 async fn a_page_is_opened_by_those_whom_the_cluster_knows_and_from_this_site_alone() {
     let namespace = Namespace::new().await;
     let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
-    let (_, token) = namespace.somebody("nobody").await;
+    let (_, token) = namespace.service_account("nobody").await;
     let here = format!("http://{}", console.address);
     for (headers, expected) in [
         (vec![], StatusCode::UNAUTHORIZED),
@@ -151,7 +151,7 @@ async fn a_right_that_is_withdrawn_or_a_token_that_is_revoked_takes_the_page_alo
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let console = Console::start_in(namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     let rule = json!({"apiGroups": ["bastion.dev"], "resources": ["bastionsessions"], "verbs": ["list"]});
     let grant = namespace.allow(&user, json!([rule])).await;
     let open = bastion.open("alice").await;
@@ -172,7 +172,7 @@ async fn a_page_knows_when_the_console_is_cut_off_and_begins_anew_afterwards() {
     let namespace = &bastion.namespace;
     let relay = Relay::to(ControlPlane::shared().await.api_address()).await;
     let console = Console::start_in(namespace, "console-0", &Setting { api: Some(&relay), ..Setting::default() }).await;
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     let mut open = bastion.open("alice").await;
     let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
@@ -198,7 +198,7 @@ async fn a_page_is_told_to_go_elsewhere_when_its_console_ends() {
     console.process.signal(Signal::SIGTERM);
     let close = page.closed().await.expect("a reason");
     assert_eq!(u16::from(close.code), 1001, "{close:?}");
-    assert_eq!(console.process.finish(patience()).await.code, Some(0));
+    assert_eq!(console.process.finish(default_timeout()).await.code, Some(0));
     assert_eq!(FeedPage::open(&other, &[bearer(&token)]).await.shown, shown, "another shows the same");
 }
 
@@ -208,7 +208,7 @@ async fn a_page_that_answers_nothing_is_closed() {
     let _page = FeedPage::open(&console, &[bearer(&token)]).await;
     metric_becomes(console.http, PAGES, |pages| pages > 0.0).await;
     // Who does not read does not answer a ping either.
-    eventually(patience() * 2, "the page is given up", async || match metric(console.http, PAGES).await {
+    eventually(default_timeout() * 2, "the page is given up", async || match metric(console.http, PAGES).await {
         Some(0.0) => Ok(()),
         other => Err(format!("{other:?}")),
     })
@@ -220,7 +220,7 @@ async fn two_hundred_pages_agree_while_many_sessions_churn() {
     let _held = weight::take(2).await;
     let namespace = Namespace::new().await;
     let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
     let mut pages = Vec::new();

@@ -17,7 +17,7 @@ use bastion_e2e::process::Process;
 use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::tcp::{Destination, MEBIBYTE, ends, exchange, random};
-use bastion_e2e::{Bastion, PROMPT_BOUND, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, PROMPT_BOUND, Sshd, default_timeout, eventually};
 
 /// With a target that allows local forwards.
 async fn forwarding() -> Bastion {
@@ -42,8 +42,10 @@ async fn forwarder(bastion: &Bastion, to: SocketAddr) -> (Process, SocketAddr) {
 
 /// Connects as soon as the client listens.
 async fn connect(here: SocketAddr) -> TcpStream {
-    eventually(patience(), "ssh listens", async || TcpStream::connect(here).await.map_err(|error| error.to_string()))
-        .await
+    eventually(default_timeout(), "ssh listens", async || {
+        TcpStream::connect(here).await.map_err(|error| error.to_string())
+    })
+    .await
 }
 
 /// Waits until the client has said this on standard error.
@@ -158,8 +160,8 @@ async fn a_forward_is_refused_by_default_and_the_shell_goes_on() {
 async fn what_the_target_refuses_is_told_in_its_words_and_the_session_goes_on() {
     let bastion = forwarding().await;
     let destination = Destination::echo().await;
-    let nobody = SocketAddr::from(([127, 0, 0, 1], free_port().await));
-    let ((bad, bad_here), (good, good_here)) = (forward_to(nobody).await, forward_to(destination.address).await);
+    let unused = SocketAddr::from(([127, 0, 0, 1], free_port().await));
+    let ((bad, bad_here), (good, good_here)) = (forward_to(unused).await, forward_to(destination.address).await);
     let options = |ssh: Ssh| ssh.option("-L").option(&bad).option("-L").option(&good);
     let mut open = shell_with(&bastion, options).await;
     // More than a connection may have channels, so that one that was refused must not count for ever.
@@ -188,7 +190,7 @@ async fn the_end_of_one_direction_passes_and_the_other_goes_on() {
     let (_ssh, here) = forwarder(&bastion, counting.address).await;
     assert_eq!(exchange(connect(here).await, &random(3)).await, format!("{} bytes", 3 * MEBIBYTE).as_bytes());
 
-    // It ends what it says before it listens.
+    // The destination ends its output before it reads.
     let (heard, mut speeches) = tokio::sync::mpsc::unbounded_channel();
     let listening = Destination::serving(move |mut stream| {
         let heard = heard.clone();
@@ -209,7 +211,8 @@ async fn the_end_of_one_direction_passes_and_the_other_goes_on() {
     let speech = random(3);
     stream.write_all(&speech).await.expect("it still listens");
     drop(stream);
-    let arrived = tokio::time::timeout(patience(), speeches.recv()).await.expect("the end arrives").expect("a speech");
+    let arrived =
+        tokio::time::timeout(default_timeout(), speeches.recv()).await.expect("the end arrives").expect("a speech");
     assert!(arrived == speech, "{} of {} bytes arrived, or arrived changed", arrived.len(), speech.len());
 }
 
@@ -235,7 +238,7 @@ async fn a_forward_that_nobody_reads_holds_up_no_other() {
     let options = |ssh: Ssh| ssh.option("-L").option(&flooded).option("-L").option(&echoed);
     let mut open = shell_with(&bastion, options).await;
     let mut stalled = connect(flood_here).await;
-    eventually(patience(), "the flood has begun", async || match sent.load(Ordering::Relaxed) {
+    eventually(default_timeout(), "the flood has begun", async || match sent.load(Ordering::Relaxed) {
         0 => Err("nothing was sent".to_owned()),
         _ => Ok(()),
     })
@@ -244,7 +247,7 @@ async fn a_forward_that_nobody_reads_holds_up_no_other() {
     let answers = join_all((0..19).map(async |_| exchange(connect(echo_here).await, &bytes).await)).await;
     assert!(answers.iter().all(|it| *it == bytes), "all 19 others carry everything");
     open.still_answers().await;
-    assert!(sent.load(Ordering::Relaxed) < SIZE, "the one that nobody reads is held back");
+    assert!(sent.load(Ordering::Relaxed) < SIZE, "the forward that is not read is held back");
     let mut received = Vec::new();
     let all = tokio::time::timeout(Duration::from_mins(2), stalled.read_to_end(&mut received)).await;
     all.expect("it goes on").expect("it ends in order");
@@ -262,7 +265,8 @@ async fn termination_closes_forwards_on_both_sides() {
     .await;
     let (mut ssh, here) = forwarder(&bastion, destination.address).await;
     let near = connect(here).await;
-    let far = tokio::time::timeout(patience(), connections.recv()).await.expect("it arrives").expect("a connection");
+    let far =
+        tokio::time::timeout(default_timeout(), connections.recv()).await.expect("it arrives").expect("a connection");
     let session = bastion.watch.started("alice").await;
     let name = session.metadata.name.clone().expect("a name");
     let termination = json!({"spec": {"termination": {"requestedBy": "admin", "reason": "maintenance"}}});

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::programs::{get, try_get};
-use bastion_e2e::{Bastion, Console, Controller, Process, Setting, eventually, patience, weight};
+use bastion_e2e::{Bastion, Console, Controller, Process, Setting, default_timeout, eventually, weight};
 
 /// How many half-sent requests are held at a port.
 const REQUESTS: usize = 5000;
@@ -165,7 +165,7 @@ async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
         let counter = format!(r#"bastion_http_connections_closed_total{{port="{port}",reason="{reason}"}}"#);
         assert!(gateway.metric(&counter).await > 0, "{counter}");
     }
-    eventually(patience(), "the page is served", async || match get(console.address, "/").await {
+    eventually(default_timeout(), "the page is served", async || match get(console.address, "/").await {
         (200, _) => Ok(()),
         other => Err(format!("{other:?}")),
     })

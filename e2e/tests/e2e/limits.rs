@@ -6,7 +6,7 @@ use bastion_operator::api::{BastionSession, Reason};
 use serde_json::{Value, json};
 
 use bastion_e2e::namespace::PEOPLE;
-use bastion_e2e::{Bastion, Open, PROMPT_BOUND, patience};
+use bastion_e2e::{Bastion, Open, PROMPT_BOUND, default_timeout};
 
 async fn with_limits(limits: Value) -> Bastion {
     Bastion::with(async |namespace, sshd| namespace.target_with("web-1", sshd, json!({"limits": limits})).await).await
@@ -25,7 +25,7 @@ async fn a_user_who_types_nothing_runs_into_the_idle_limit_although_the_target_w
     ssh.shows("tick").await;
     let session = bastion.watch.started("alice").await;
     assert_eq!(session.spec.limits.and_then(|limits| limits.idle_seconds), Some(2), "the session carries its limits");
-    let end = bastion.watch.ended_within(patience(), &session, Reason::IdleTimeout).await;
+    let end = bastion.watch.ended_within(default_timeout(), &session, Reason::IdleTimeout).await;
     let lasted = seconds(&end.session);
     assert!((2.0..4.0).contains(&lasted), "it lasted {lasted} s");
     let outcome = ssh.finish(PROMPT_BOUND).await;
@@ -51,7 +51,7 @@ async fn a_session_ends_at_its_longest_duration_though_its_user_types() {
     let bastion = with_limits(json!({"maxSeconds": 3})).await;
     let Open { mut ssh, session } = bastion.open("alice").await;
     ssh.say("while echo tick; do sleep 0.2; done").await;
-    let end = bastion.watch.ended_within(patience(), &session, Reason::MaxDuration).await;
+    let end = bastion.watch.ended_within(default_timeout(), &session, Reason::MaxDuration).await;
     let lasted = seconds(&end.session);
     assert!((3.0..5.0).contains(&lasted), "it lasted {lasted} s");
     let outcome = ssh.finish(PROMPT_BOUND).await;
@@ -70,5 +70,5 @@ async fn of_the_limits_of_user_and_target_the_stricter_ones_hold() {
     let open = bastion.open_on(&bastion.gateway, "guest", "strict").await;
     let limits = open.session.spec.limits.expect("limits");
     assert_eq!((limits.idle_seconds, limits.max_seconds), (Some(2), Some(300)));
-    bastion.watch.ended_within(patience(), &open.session, Reason::IdleTimeout).await;
+    bastion.watch.ended_within(default_timeout(), &open.session, Reason::IdleTimeout).await;
 }

@@ -1,4 +1,4 @@
-//! Wrong passwords lock out whom they should, for as long as they should, and nobody else.
+//! Wrong passwords lock out the right user and address for the right time, and no other.
 
 use bastion_operator::api::BastionSession;
 use kube::api::ListParams;
@@ -7,7 +7,7 @@ use crate::second_factors::{PASSWORD, add_user, assert_in, assert_kept_out};
 use bastion_e2e::redis::RedisServer;
 use bastion_e2e::run::Run;
 use bastion_e2e::ssh::Answers;
-use bastion_e2e::{Bastion, Gateway, Outcome, Setting, eventually, patience};
+use bastion_e2e::{Bastion, Gateway, Outcome, Setting, default_timeout, eventually};
 
 async fn bastion(mut env: Vec<(&'static str, std::ffi::OsString)>) -> (Bastion, Setting<'static>) {
     env.push(("BASTION_LOCK_OUT_AFTER", "3".into()));
@@ -59,12 +59,12 @@ async fn a_user_who_must_show_a_key_first_is_locked_out_by_nobody_who_has_none()
         stranger("karla").await;
     }
     assert_in(&signs_in(PASSWORD).await);
-    // Of who has her key they count.
+    // Wrong passwords count for a client that has her key.
     for _ in 0..3 {
         assert_eq!(signs_in("wrong").await.code, Some(255));
     }
     assert_eq!(signs_in(PASSWORD).await.code, Some(255));
-    // The address has had six of its ten. A name that is nobody's costs it three, as hers did, and no more.
+    // The address has had six of its ten. An unknown name costs it three, as hers did, and no more.
     for _ in 0..4 {
         stranger("nobody").await;
     }
@@ -80,7 +80,7 @@ async fn a_lock_out_passes() {
     for _ in 0..3 {
         assert_kept_out(&sign_in(&bastion.gateway, "paula", "127.0.0.1", "wrong").await);
     }
-    eventually(patience(), "the lock-out passes", async || {
+    eventually(default_timeout(), "the lock-out passes", async || {
         let outcome = sign_in(&bastion.gateway, "paula", "127.0.0.1", PASSWORD).await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
@@ -111,8 +111,8 @@ async fn what_a_gateway_refuses_by_its_own_count_is_not_counted_for_all() {
     redis.kill().await;
     redis.start_again().await;
     let other = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    // The gateway is heard by the new Redis as soon as it counts what it does not refuse.
-    eventually(patience(), "the gateway counts in the new Redis", async || {
+    // The gateway uses the new Redis once a sign-in that it accepts is counted there.
+    eventually(default_timeout(), "the gateway counts in the new Redis", async || {
         assert_in(&sign_in(&bastion.gateway, "peter", "127.0.0.1", PASSWORD).await);
         let known = redis.ask::<Vec<String>>(&["KEYS", "sign-in:known:peter@*"]).await?;
         if known.is_empty() { Err("nothing is counted".to_owned()) } else { Ok(()) }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::process::Process;
-use bastion_e2e::{Bastion, Gateway, PROMPT_BOUND, eventually, patience};
+use bastion_e2e::{Bastion, Gateway, PROMPT_BOUND, default_timeout, eventually};
 
 const REFUSED: &str = "bastion: you have reached your limit of sessions, 2; end one of them and try again";
 
@@ -44,7 +44,7 @@ async fn of_many_at_once_as_many_stay_as_may() {
     }
     let sessions: Api<BastionSession> = bastion.namespace.api();
     let active = ListParams::default().fields("status.phase=Active");
-    eventually(patience(), "two stay, and the others have ended", async || {
+    eventually(default_timeout(), "two stay, and the others have ended", async || {
         let left = all.iter_mut().map(Process::is_there).filter(|there| *there).count();
         let listed = sessions.list(&active).await.expect("sessions").items.len();
         if (left, listed) == (2, 2) { Ok(()) } else { Err(format!("{left} clients, {listed} sessions")) }

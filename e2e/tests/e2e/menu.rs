@@ -1,4 +1,4 @@
-//! The menu of those who name no target, through a real `ssh` in a real terminal.
+//! The menu of users who name no target, through a real `ssh` in a real terminal.
 
 use std::num::NonZeroU16;
 
@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{Bastion, Namespace, PROMPT_BOUND, Process, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Namespace, PROMPT_BOUND, Process, Sshd, default_timeout, eventually};
 
 const ROWS: u16 = 12;
 const COLUMNS: u16 = 70;
@@ -155,7 +155,7 @@ async fn a_right_that_was_withdrawn_meanwhile_is_refused_in_the_menu() {
 #[tokio::test]
 async fn nothing_to_choose_from_is_said_at_once() {
     let bastion = Bastion::with(async |namespace, _| namespace.user_with("stranger", json!({})).await).await;
-    let outcome = bastion.ssh("stranger").await.start_in_terminal(ROWS, COLUMNS).await.finish(patience()).await;
+    let outcome = bastion.ssh("stranger").await.start_in_terminal(ROWS, COLUMNS).await.finish(default_timeout()).await;
     assert_eq!(outcome.code, Some(255), "{outcome:?}");
     assert!(outcome.stdout.contains("bastion: there is no target that you may use"), "{outcome:?}");
 }
@@ -197,7 +197,7 @@ async fn a_dumb_terminal_gets_a_numbered_list() {
 }
 
 #[tokio::test]
-async fn whoever_is_disabled_while_choosing_gets_no_session() {
+async fn a_user_who_is_disabled_while_choosing_gets_no_session() {
     let bastion = Bastion::up().await;
     let (mut ssh, _) = menu_of(bastion.ssh("alice").await).await;
     bastion.namespace.user_with("alice", json!({"groups": [PEOPLE], "disabled": true})).await;

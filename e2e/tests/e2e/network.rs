@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 use bastion_e2e::network::skipped;
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{Bastion, Gateway, Open, Place, Process, Relay, Sshd, eventually, patience, throughout};
+use bastion_e2e::{Bastion, Gateway, Open, Place, Process, Relay, Sshd, default_timeout, eventually, throughout};
 
 /// Within this time the loss of a network is shown.
 const NETWORK_LOST: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ impl Passed {
     }
 
     async fn exceed(&self, bytes: u64) {
-        eventually(patience(), &format!("more than {bytes} bytes"), async || {
+        eventually(default_timeout(), &format!("more than {bytes} bytes"), async || {
             let passed = self.bytes();
             if passed > bytes { Ok(()) } else { Err(passed.to_string()) }
         })
@@ -91,6 +91,19 @@ pub async fn open_three(bastion: &Bastion, target: &str, dress: impl Fn(Ssh) -> 
     [rests, Open { ssh: downloads, session: down }, Open { ssh: uploads, session: up }]
 }
 
+/// Starts a target at this place, and a bastion that names it `far` and has the users of [`THREE`].
+pub async fn with_far_target(place: &Place) -> (Sshd, Bastion) {
+    let far = Sshd::start_at(place.address).await;
+    let bastion = Bastion::with(async |namespace, _| {
+        for user in THREE {
+            namespace.user(user).await;
+        }
+        namespace.target("far", &far).await;
+    })
+    .await;
+    (far, bastion)
+}
+
 pub const THREE: [&str; 3] = ["rests", "downloads", "uploads"];
 
 /// Waits for the session's end by a silent network, with these words in its message.
@@ -123,20 +136,13 @@ async fn users_whose_network_falls_silent_are_lost() {
 #[tokio::test]
 async fn sessions_to_a_target_whose_network_falls_silent_are_lost() {
     let Some(place) = Place::new() else { return };
-    let far = Sshd::start_at(place.address).await;
-    let bastion = Bastion::with(async |namespace, _| {
-        for user in THREE {
-            namespace.user(user).await;
-        }
-        namespace.target("far", &far).await;
-    })
-    .await;
+    let (_far, bastion) = with_far_target(&place).await;
     let (mut alice, mut three) = tokio::join!(bastion.open("alice"), open_three(&bastion, "far", |ssh| ssh));
     let cut = Instant::now();
     place.cut_off().await;
     for open in &mut three {
         lost(&bastion, cut, open, "the network to the target").await;
-        let outcome = open.ssh.finish(patience()).await;
+        let outcome = open.ssh.finish(default_timeout()).await;
         assert!(outcome.stderr.contains("bastion: session ended: the network to the target"), "{outcome:?}");
     }
     alice.still_answers().await;
@@ -150,7 +156,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(56);
 async fn a_user_who_stopped_reading_long_ago_and_then_vanishes_is_lost() {
     let Some(place) = Place::new() else { return };
     if !Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists() {
-        return skipped("before Linux 6.15 nobody can have the kernel ask more often");
+        return skipped("before Linux 6.15 no program can have the kernel ask more often");
     }
     let bastion = Bastion::up().await;
     let relay = Relay::narrow(place.address, bastion.gateway.address).await;
@@ -194,7 +200,7 @@ async fn the_slow_the_paused_and_the_silent_are_not_lost() {
     .await;
     assert!(before < PENDING, "all had come before the pause");
     paused.signal(Signal::SIGCONT);
-    assert_eq!(paused.finish(patience()).await.code, Some(0));
+    assert_eq!(paused.finish(default_timeout()).await.code, Some(0));
     flood.exceed(PENDING - 1).await;
     assert_eq!(flood.bytes(), PENDING);
     bastion.watch.ended(sessions[2], Reason::UserExit).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use bastion_e2e::oidc::{Browser, OidcProvider, SECRET};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Console, ConsoleApi, Namespace, Setting, patience};
+use bastion_e2e::{Console, ConsoleApi, Namespace, Setting, default_timeout};
 
 struct Place {
     namespace: Namespace,
@@ -55,7 +55,7 @@ async fn people_sign_in_with_a_provider_and_are_who_it_says_they_are() {
     namespace.bind("carol", "bastion-viewer").await;
     assert_eq!(carol.get("/api/v1/sessions").await.status, StatusCode::OK);
 
-    // What was good for one sign-in is good for no other, and no cookie but the last one says who somebody is.
+    // The parameters of one sign-in fit no other, and only the last cookie authenticates.
     let mut again = Browser::new(&url).with(&begun);
     assert_eq!(again.open(&back).await, "/?sign_in=provider");
     let pretended = begun[0].replacen("__Host-bastion-oidc=", "__Host-bastion=", 1);
@@ -91,6 +91,6 @@ async fn who_does_not_come_from_the_provider_is_nobody() {
     assert!(master.cookies.is_empty(), "{:?}", master.cookies);
 
     provider.process.signal(Signal::SIGKILL);
-    provider.process.finish(patience()).await;
+    provider.process.finish(default_timeout()).await;
     assert_eq!(Browser::new(&url).open("/auth/oidc").await, "/?sign_in=provider");
 }

@@ -27,7 +27,7 @@ async fn a_dead_gateway_is_told_from_a_live_one_after(overload: Duration, retry_
     dead.process.signal(Signal::SIGKILL);
     let both_active = async || {
         let phases = [&alice, &bob].map(|open| bastion.watch.phase(&open.session));
-        assert_eq!(phases, [Phase::Active; 2], "while nobody can write");
+        assert_eq!(phases, [Phase::Active; 2], "while no client can write");
     };
     throughout(overload, both_active).await;
     proxy.forward();

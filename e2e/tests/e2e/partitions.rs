@@ -10,8 +10,8 @@ use serde_json::json;
 
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, eventually, patience,
-    throughout,
+    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, default_timeout,
+    eventually, throughout,
 };
 
 /// Within this time the sessions of a gateway that is dead or cut off are shown as ended.
@@ -27,9 +27,9 @@ async fn relay() -> Relay {
     Relay::to(ControlPlane::shared().await.api_address()).await
 }
 
-/// Waits until the gateway lets alice in again, which is as another instance.
-async fn begins_anew(bastion: &Bastion, gateway: &Gateway, old: &Open) {
-    eventually(patience(), "the gateway begins a new life, in which alice gets in", async || {
+/// Waits until the gateway lets alice in again, as a new instance.
+async fn starts_new_instance(bastion: &Bastion, gateway: &Gateway, old: &Open) {
+    eventually(default_timeout(), "the gateway begins a new life, in which alice gets in", async || {
         let outcome = gateway.ssh("alice:web-1").await.command("true").run().await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
@@ -39,7 +39,7 @@ async fn begins_anew(bastion: &Bastion, gateway: &Gateway, old: &Open) {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_cut_off_from_the_api_is_given_up_and_begins_anew_on_its_return() {
+async fn a_gateway_that_is_cut_off_from_the_api_is_given_up_and_starts_new_instance_on_its_return() {
     let relay = relay().await;
     let bastion = Bastion::with_users(&["bob"]).await;
     let setting = Setting { api: Some(&relay), ..Setting::default() };
@@ -52,15 +52,15 @@ async fn a_gateway_that_is_cut_off_from_the_api_is_given_up_and_begins_anew_on_i
     // An outage of the API looks the same to it, and people repair clusters through their bastion.
     alice.still_answers().await;
     relay.heal();
-    let outcome = alice.ssh.finish(patience()).await;
+    let outcome = alice.ssh.finish(default_timeout()).await;
     assert!(outcome.stderr.contains("this gateway was cut off from the cluster"), "{outcome:?}");
-    begins_anew(&bastion, &cut_off, &alice).await;
+    starts_new_instance(&bastion, &cut_off, &alice).await;
     bob.still_answers().await;
     assert_eq!(bastion.watch.phase(&bob.session), Phase::Active);
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_cut_off_from_everything_is_given_up_and_begins_anew_on_its_return() {
+async fn a_gateway_that_is_cut_off_from_everything_is_given_up_and_starts_new_instance_on_its_return() {
     let (Some(place), relay) = (Place::new(), relay().await) else { return };
     let far = Sshd::start_at(place.address).await;
     let bastion = Bastion::with(async |namespace, _| {
@@ -77,7 +77,7 @@ async fn a_gateway_that_is_cut_off_from_everything_is_given_up_and_begins_anew_o
     bastion.watch.ended_within(LOST_GATEWAY, &alice.session, Reason::GatewayLost).await;
     relay.heal();
     place.reconnect().await;
-    begins_anew(&bastion, &cut_off, &alice).await;
+    starts_new_instance(&bastion, &cut_off, &alice).await;
     bob.still_answers().await;
     assert_eq!(bastion.watch.phase(&bob.session), Phase::Active);
 }

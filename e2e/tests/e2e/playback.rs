@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::recordings::{folder, into, recording, result};
-use bastion_e2e::{Answer, Bastion, Console, ConsoleApi, S3Server, Setting, eventually, patience};
+use bastion_e2e::{Answer, Bastion, Console, ConsoleApi, S3Server, Setting, default_timeout, eventually};
 
 /// A session that was recorded and has ended, at whose end its target showed some words.
 pub async fn recorded(bastion: &Bastion) -> BastionSession {
@@ -26,7 +26,7 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 }
 
 async fn with_role(bastion: &Bastion, console: &Console, name: &str, roles: &[&str]) -> ConsoleApi {
-    let (_, token) = bastion.namespace.somebody_with(name, roles).await;
+    let (_, token) = bastion.namespace.service_account_with_roles(name, roles).await;
     ConsoleApi::new(console, Some(&token)).await
 }
 
@@ -67,7 +67,7 @@ async fn is_played(bastion: &Bastion, console: &Console) {
             log.lines().any(|line| line.contains(operation) && line.contains(&name) && line.contains("auditor"));
         assert!(audited, "{operation} is in the audit log: {log}");
     }
-    eventually(patience(), "whoever played it stands among its Events", async || {
+    eventually(default_timeout(), "the player is among its Events", async || {
         let events = bastion.namespace.events_of(&name).await;
         let told = events.iter().any(|(reason, note)| reason == "RecordingsOpened" && note.contains("auditor"));
         if told { Ok(()) } else { Err(format!("{events:?}")) }
@@ -80,7 +80,7 @@ fn line(found: &Value) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn whoever_may_observe_plays_what_is_recorded_in_a_folder() {
+async fn an_observer_plays_what_is_recorded_in_a_folder() {
     let folder = folder().await;
     let setting = Setting { env: into(&folder), ..Setting::default() };
     let bastion = recording(&setting).await;
@@ -103,7 +103,7 @@ async fn whoever_may_observe_plays_what_is_recorded_in_a_folder() {
 }
 
 #[tokio::test]
-async fn whoever_may_observe_plays_what_is_recorded_in_a_bucket() {
+async fn an_observer_plays_what_is_recorded_in_a_bucket() {
     let server = S3Server::start().await;
     let setting = Setting { env: server.environment(S3Server::secret()), ..Setting::default() };
     let bastion = recording(&setting).await;

@@ -20,7 +20,7 @@ const FINALIZERS: &str = "only the controller changes the finalizers of a sessio
 const METADATA: &str = "labels, annotations and ownerReferences of a session are final";
 const LEASES: &str = "a gateway touches only Leases of its own Pod";
 
-/// Somebody whom RBAC lets do everything with the bastion's objects in the namespace, but get no Secret.
+/// A user whom RBAC allows everything on the bastion's objects in the namespace, but no Secret.
 const MALLORY: &str = "mallory";
 
 async fn mallory(namespace: &Namespace) -> Client {

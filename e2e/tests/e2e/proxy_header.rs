@@ -8,9 +8,9 @@ use crate::second_factors::assert_in;
 use bastion_e2e::process::{Process, command};
 use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, Setting, eventually, metric_becomes, patience};
+use bastion_e2e::{Bastion, Setting, default_timeout, eventually, metric_becomes};
 
-/// Where the load balancer comes from; whoever else does so is taken for it.
+/// The load balancer's address; any peer with this address is trusted as the load balancer.
 const LOAD_BALANCER: &str = "127.0.0.9";
 const CLIENT: &str = "127.0.0.5";
 
@@ -32,7 +32,7 @@ impl HaProxy {
         let mut command = command("/usr/sbin/haproxy");
         command.arg("-db").arg("-f").arg(dir.join("haproxy.cfg"));
         let process = Process::start(dir.join("haproxy"), command).await;
-        eventually(patience(), "HAProxy listens", async || {
+        eventually(default_timeout(), "HAProxy listens", async || {
             let connected = tokio::net::TcpStream::connect(address).await;
             connected.map(drop).map_err(|error| error.to_string())
         })
@@ -83,7 +83,7 @@ async fn clients_behind_a_load_balancer_are_counted_by_their_own_addresses() {
         socket.bind(format!("{CLIENT}:0").parse().expect("an address")).expect("an address of this machine");
         held.push(socket.connect(proxy.address).await.expect("a connection"));
     }
-    eventually(patience(), "they have all come", async || {
+    eventually(default_timeout(), "they have all come", async || {
         match bastion.gateway.metric("bastion_connections_pending").await {
             pending if pending >= 3 => Ok(()),
             pending => Err(format!("{pending}")),

@@ -6,13 +6,13 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use bastion_e2e::manifests::in_repository;
-use bastion_e2e::{Bastion, Controller, Namespace, eventually, metric, patience};
+use bastion_e2e::{Bastion, Controller, Namespace, default_timeout, eventually, metric};
 
 const COUNT: &str = "count/bastionsessions.bastion.dev";
 /// Something else that the quota counts, by whose refusal it is seen that the quota holds.
 const PROBE: &str = "count/configmaps";
 
-/// Writes into the quota's status what there is, as kube-controller-manager does, which is not there.
+/// Writes the quota's status, in place of kube-controller-manager, which does not run here.
 async fn reckon(namespace: &Namespace, limit: usize, used: usize) {
     let hard = json!({COUNT: limit.to_string(), PROBE: "0"});
     let status = json!({"status": {"hard": hard, "used": {COUNT: used.to_string(), PROBE: "0"}}});
@@ -33,7 +33,7 @@ async fn quota(namespace: &Namespace, limit: usize) {
     quota["spec"]["hard"] = json!({COUNT: limit.to_string(), PROBE: "0"});
     namespace.add(quota).await;
     reckon(namespace, limit, 0).await;
-    eventually(patience(), "the quota holds", async || {
+    eventually(default_timeout(), "the quota holds", async || {
         let probe = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "probe-"}});
         match namespace.create_as(&namespace.admin(), probe).await {
             Err(said) if said.contains("exceeded quota") => Ok(()),
@@ -73,7 +73,7 @@ async fn over_the_quota_new_sessions_are_refused_with_the_reason_and_ends_are_st
     let refused = bastion.ssh("bob:web-1").await.command("true").run().await;
     assert!(refused.stderr.contains(words), "{refused:?}");
     reckon(namespace, 2, 1).await;
-    eventually(patience(), "somebody gets in again", async || {
+    eventually(default_timeout(), "a user gets in again", async || {
         let outcome = bastion.ssh("bob:web-1").await.command("true").run().await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
@@ -90,14 +90,14 @@ async fn a_quota_without_a_count_lets_people_in_once_the_controller_has_counted(
     let quotas = bastion.namespace.api::<ResourceQuota>();
     quotas.patch_status("bastion-sessions", &PatchParams::default(), &Patch::Merge(in_force)).await.expect("a status");
     let words = "bastion: this cluster does not count sessions yet";
-    eventually(patience(), "nobody gets in", async || {
+    eventually(default_timeout(), "no user gets in", async || {
         let refused = bastion.ssh("alice:web-1").await.command("true").run().await;
         if refused.stderr.contains(words) { Ok(()) } else { Err(format!("{refused:?}")) }
     })
     .await;
     let before = bastion.session_names().await.len();
     let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
-    eventually(patience(), "alice gets in", async || {
+    eventually(default_timeout(), "alice gets in", async || {
         let outcome = bastion.ssh("alice:web-1").await.command("true").run().await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })

@@ -5,7 +5,7 @@ use std::fs;
 use crate::clients::run_command;
 use bastion_e2e::process::{Outcome, command};
 use bastion_e2e::run::{Run, unique};
-use bastion_e2e::{Bastion, patience};
+use bastion_e2e::{Bastion, default_timeout};
 
 /// The host in README.md, which the tests' configuration of `ssh` maps to the gateway.
 const GATEWAY: &str = "gateway.example.com";
@@ -48,7 +48,7 @@ async fn type_in(bastion: &Bastion, line: &str, words: &str) -> Outcome {
     fs::write(&file, script).expect("a file");
     let mut sh = command("bash");
     sh.arg("-eu").arg(&file);
-    run_command(bastion, sh, patience()).await
+    run_command(bastion, sh, default_timeout()).await
 }
 
 #[tokio::test]

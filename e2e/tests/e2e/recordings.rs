@@ -15,7 +15,7 @@ use tokio::process::Command;
 use bastion_e2e::process::{Process, command};
 use bastion_e2e::programs::audit_store;
 use bastion_e2e::run::{Run, unique};
-use bastion_e2e::{Bastion, Controller, PROMPT_BOUND, S3Server, Setting, eventually, patience};
+use bastion_e2e::{Bastion, Controller, PROMPT_BOUND, S3Server, Setting, default_timeout, eventually};
 
 /// A bastion whose targets `required` and `best-effort` are recorded, if it can.
 pub async fn recording(setting: &Setting<'_>) -> Bastion {
@@ -89,7 +89,7 @@ impl Cast {
 /// Waits until the session says what became of its recordings.
 pub async fn result(bastion: &Bastion, session: &BastionSession) -> RecordingResult {
     let api = bastion.namespace.api::<BastionSession>();
-    eventually(patience(), "the session says what became of its recordings", async || {
+    eventually(default_timeout(), "the session says what became of its recordings", async || {
         let now = api.get(&session.name_any()).await.map_err(|error| error.to_string())?;
         let result = now.status.and_then(|status| status.recording);
         match result {
@@ -156,7 +156,7 @@ async fn what_a_terminal_shows_is_recorded_and_what_is_typed_is_not() {
     let location = format!("file://{}", folder_of(&recordings, &bastion, &session).display());
     let plan = session.spec.recording.clone().expect("the session says that it is recorded");
     assert_eq!(plan.location.as_ref(), Some(&location));
-    let recorded = eventually(patience(), "the audit row says it, too", async || {
+    let recorded = eventually(default_timeout(), "the audit row says it, too", async || {
         let store = audit_store(&bastion.namespace);
         let row = store.get(&session.uid().expect("a uid")).await.map_err(|error| error.to_string())?;
         let recording: Value =
@@ -252,7 +252,7 @@ async fn a_full_disk_ends_a_session_that_must_be_recorded() {
     let end = bastion.watch.ended(&session, Reason::RecordingFailed).await.session;
     let message = end.status.and_then(|status| status.message).unwrap_or_default();
     assert!(message.contains("No space left on device"), "{message}");
-    let outcome = ssh.finish(patience()).await;
+    let outcome = ssh.finish(default_timeout()).await;
     assert_eq!(outcome.code, Some(255), "{outcome:?}");
     assert!(outcome.stderr.contains("bastion: session ended: it must be recorded"), "{}", outcome.stderr);
     let result = result(&bastion, &session).await;
@@ -266,7 +266,7 @@ async fn a_full_disk_does_not_touch_a_session_that_need_not_be_recorded() {
     let mut ssh =
         bastion.ssh("alice:best-effort").await.terminal().command(&FLOOD.replace("sleep 60", "")).start().await;
     let session = bastion.watch.started("alice").await;
-    let outcome = ssh.finish(patience()).await;
+    let outcome = ssh.finish(default_timeout()).await;
     assert!(
         outcome.code == Some(0) && outcome.stdout.contains("allshown"),
         "{} {}",
@@ -313,8 +313,8 @@ async fn a_killed_gateway_costs_at_most_five_seconds_of_a_recording() {
     shows_tick(&mut ssh, 75).await;
     let cast = recordings.join(&bastion.namespace.name).join(session.name_any()).join("1");
     bastion.gateway.process.signal(Signal::SIGKILL);
-    bastion.gateway.process.finish(patience()).await;
-    let shown = last_tick(&ssh.finish(patience()).await.stdout);
+    bastion.gateway.process.finish(default_timeout()).await;
+    let shown = last_tick(&ssh.finish(default_timeout()).await.stdout);
     let read = Cast::read(&cast).expect("what is stored can be read");
     let recorded = last_tick(&read.all("o"));
     assert!(recorded + 50 >= shown, "{recorded} of {shown} tenths of a second are recorded");
@@ -339,8 +339,8 @@ async fn recordings_go_to_a_bucket_and_a_bucket_that_is_gone_ends_what_must_be_r
     let session = bastion.watch.started("bob").await;
     shows_tick(&mut ssh, 1).await;
     server.kill().await;
-    bastion.watch.ended_within(patience(), &session, Reason::RecordingFailed).await;
-    assert!(ssh.finish(patience()).await.stderr.contains("bastion: session ended: it must be recorded"));
+    bastion.watch.ended_within(default_timeout(), &session, Reason::RecordingFailed).await;
+    assert!(ssh.finish(default_timeout()).await.stderr.contains("bastion: session ended: it must be recorded"));
 }
 
 #[tokio::test]

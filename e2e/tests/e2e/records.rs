@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use bastion_e2e::programs::{all_rows, audit_store};
-use bastion_e2e::{Bastion, Controller, MariaDb, Namespace, Open, PROMPT_BOUND, Setting, eventually, patience};
+use bastion_e2e::{Bastion, Controller, MariaDb, Namespace, Open, PROMPT_BOUND, Setting, default_timeout, eventually};
 
 /// Which kind of database the records are in.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ impl Records {
     /// Waits until the session has one row, and that one says that it ended.
     async fn ended_row(&self, session: &BastionSession) -> SessionRecord {
         let name = session.name_any();
-        eventually(patience(), "one row, of an ended session", async || {
+        eventually(default_timeout(), "one row, of an ended session", async || {
             let mut rows = self.rows(&name).await?;
             let ended = rows.len() == 1 && rows[0].end_time.is_some();
             if ended { Ok(rows.remove(0)) } else { Err(format!("{rows:?}")) }
@@ -56,10 +56,10 @@ impl Records {
     }
 }
 
-/// Waits until the object of an ended session waits for nothing any more, or is gone.
+/// Waits until the object of an ended session has no audit finalizer, or is gone.
 async fn finalizer_off(bastion: &Bastion, session: &BastionSession) {
     let api = bastion.namespace.api::<BastionSession>();
-    eventually(patience(), "the audit finalizer is off", async || {
+    eventually(default_timeout(), "the audit finalizer is off", async || {
         let now = api.get_opt(&session.name_any()).await.map_err(|error| error.to_string())?;
         match now {
             Some(now) if now.finalizers().iter().any(|it| it == AUDIT_FINALIZER) => Err(format!("{:?}", now.metadata)),
@@ -105,7 +105,7 @@ async fn an_open_session_is_in_the_audit_database_too(#[case] kind: Kind) {
     let records = Records::of(&bastion.namespace, kind).await;
     let _controller = records.controller(&bastion.namespace, "controller-0", "10m").await;
     let open = bastion.open("alice").await;
-    eventually(patience(), "a row of the open session", async || {
+    eventually(default_timeout(), "a row of the open session", async || {
         let rows = records.rows(&open.session.name_any()).await?;
         let active = rows.len() == 1 && rows[0].status == "active" && rows[0].end_time.is_none();
         if active { Ok(()) } else { Err(format!("{rows:?}")) }
@@ -181,7 +181,7 @@ async fn of_too_many_finished_sessions_the_oldest_are_pruned_and_their_rows_stay
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
         names.push(bastion.watch.started("alice").await.name_any());
     }
-    eventually(patience(), "the last two are left", async || {
+    eventually(default_timeout(), "the last two are left", async || {
         let left = bastion.session_names().await;
         let newest = left.len() == 2 && names[2..].iter().all(|name| left.contains(name));
         if newest { Ok(()) } else { Err(format!("{left:?} of {names:?}")) }
@@ -222,7 +222,7 @@ async fn the_second_controller_takes_over_when_the_first_is_killed(#[case] kind:
     let first = records.controller(&bastion.namespace, "controller-0", "10m").await;
     let before = bastion.open("alice").await;
     let _second = records.controller(&bastion.namespace, "controller-1", "10m").await;
-    eventually(patience(), "a row by the first controller", async || {
+    eventually(default_timeout(), "a row by the first controller", async || {
         let rows = records.rows(&before.session.name_any()).await?;
         if rows.len() == 1 { Ok(()) } else { Err(format!("{rows:?}")) }
     })

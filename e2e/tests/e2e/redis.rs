@@ -11,7 +11,8 @@ use serde_json::json;
 use bastion_e2e::redis::{RedisServer, environment_for};
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Relay, Setting, eventually, patience, throughout,
+    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Relay, Setting, default_timeout, eventually,
+    throughout,
 };
 
 /// Within this time the sessions of a gateway that is dead or cut off are shown as ended.
@@ -106,7 +107,7 @@ async fn a_gateway_that_only_redis_hears_keeps_its_sessions_and_obeys() {
     assert_eq!(end.session.status.expect("a status").observed_by, Some(ObservedBy::Controller));
     api.heal();
     bob.still_answers().await;
-    let again = eventually(patience(), "alice gets in again", async || {
+    let again = eventually(default_timeout(), "alice gets in again", async || {
         let outcome = gateway.ssh("alice:web-1").await.command("true").run().await;
         if outcome.code == Some(0) { Ok(bastion.watch.started("alice").await) } else { Err(format!("{outcome:?}")) }
     })
@@ -135,7 +136,7 @@ async fn a_gateway_that_is_cut_off_from_both_ends_its_sessions_before_anybody_ca
     bastion.watch.ended_within(left, &alice.session, Reason::GatewayLost).await;
     api.heal();
     to_redis.heal();
-    eventually(patience(), "it begins a new life, in which alice gets in", async || {
+    eventually(default_timeout(), "it begins a new life, in which alice gets in", async || {
         let outcome = gateway.ssh("alice:web-1").await.command("true").run().await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
@@ -150,7 +151,7 @@ async fn an_order_that_nobody_gave_in_the_cluster_is_ignored() {
     let channel = format!("orders:{}", alice.session.spec.gateway.instance);
     let forged =
         json!({"session": alice.session.name_any(), "cause": {"type": "terminated", "by": "admin"}}).to_string();
-    eventually(patience(), "the gateway has heard the order", async || {
+    eventually(default_timeout(), "the gateway has heard the order", async || {
         let heard: i64 = redis.ask(&["PUBLISH", &channel, &forged]).await?;
         let noticed = gateway.process.stderr().contains("the session's object requests no end");
         if heard == 1 && noticed { Ok(()) } else { Err(format!("{heard} heard it, noticed: {noticed}")) }
@@ -191,7 +192,7 @@ async fn redis_frozen_flushed_full_or_killed_ends_no_session_and_holds_up_none()
     let killed = shortest_sessions(&gateway, &bastion.gateway).await;
     throughout(LONG_SILENCE, async || alice.still_answers().await).await;
     redis.start_again().await;
-    eventually(patience(), "the gateway shows itself again", async || {
+    eventually(default_timeout(), "the gateway shows itself again", async || {
         let keys: Vec<String> = redis.ask(&["KEYS", "gateway:*"]).await?;
         if keys.len() == 1 { Ok(()) } else { Err(format!("{keys:?}")) }
     })
@@ -228,7 +229,7 @@ async fn the_password_of_redis_is_read_from_a_file_and_may_change() {
     setting.env.push(("BASTION_REDIS_PASSWORD_FILE", file.clone().into()));
     let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
     let shows_itself = async |password: &str| {
-        eventually(patience(), "the gateway shows itself", async || {
+        eventually(default_timeout(), "the gateway shows itself", async || {
             let keys: Vec<String> = redis.ask_with(Some(password), &["KEYS", "gateway:*"]).await?;
             if keys.is_empty() { Err("no key".to_owned()) } else { Ok(()) }
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use bastion_e2e::{Bastion, Namespace, Outcome, Setting, Sshd, eventually, patience, weight};
+use bastion_e2e::{Bastion, Namespace, Outcome, Setting, Sshd, default_timeout, eventually, weight};
 
 /// How long a transfer may take on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -40,7 +40,7 @@ async fn a_transfer_in_both_directions_survives_new_keys_every_few_mebibytes_on_
     assert!(user >= 32 && target >= 32, "new keys {user} times for the user and {target} times for the target");
 }
 
-/// OpenSSH asks for new keys after 64 GiB of this cipher: those that come here are the gateway's.
+/// OpenSSH asks for new keys after 64 GiB of this cipher, so the gateway asked for the new keys here.
 #[tokio::test]
 async fn the_gateway_asks_for_new_keys_after_a_gibibyte_on_both_legs() {
     let _held = weight::take(1).await;
@@ -61,7 +61,7 @@ async fn the_gateway_asks_for_new_keys_after_a_time_on_both_legs() {
     let bastion = Bastion::in_setting(&setting, prepare).await;
     let ssh = bastion.ssh("alice:rekeys").await.option("-v").no_terminal().start().await;
     let mut alice = bastion.opened(ssh, "alice").await;
-    eventually(patience(), "new keys, and more than once", async || {
+    eventually(default_timeout(), "new keys, and more than once", async || {
         let times = (new_keys(&alice.ssh.stderr()), new_keys(&sshd.log()));
         if times.0 >= 3 && times.1 >= 3 { Ok(()) } else { Err(format!("{times:?} times for the user and the target")) }
     })

@@ -4,8 +4,8 @@ use bastion_operator::api::Reason;
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::network::{THREE, open_three};
-use bastion_e2e::{Bastion, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, eventually, patience};
+use crate::network::{THREE, open_three, with_far_target};
+use bastion_e2e::{Bastion, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, default_timeout, eventually};
 
 /// How many sessions are open when connections at rest are reset: a lost end showed in most of them, not in all.
 const AT_REST: usize = 20;
@@ -36,7 +36,7 @@ async fn through_a_relay() -> (Bastion, Relay) {
 async fn all_closed(bastion: &Bastion, open: &mut [Open]) {
     for Open { ssh, session } in open {
         bastion.watch.ended_within(PROMPT_BOUND, session, Reason::TargetClosed).await;
-        let outcome = ssh.finish(patience()).await;
+        let outcome = ssh.finish(default_timeout()).await;
         assert!(outcome.stderr.contains("bastion: "), "the user reads that the target is gone: {outcome:?}");
     }
 }
@@ -65,14 +65,7 @@ async fn connections_reset_in_the_middle_of_transfers_end_their_sessions() {
 #[tokio::test]
 async fn a_network_that_rejects_every_packet_ends_the_sessions() {
     let Some(place) = Place::new() else { return };
-    let far = Sshd::start_at(place.address).await;
-    let bastion = Bastion::with(async |namespace, _| {
-        for user in THREE {
-            namespace.user(user).await;
-        }
-        namespace.target("far", &far).await;
-    })
-    .await;
+    let (_far, bastion) = with_far_target(&place).await;
     let mut three = open_three(&bastion, "far", |ssh| ssh).await;
     place.reset_all().await;
     all_closed(&bastion, &mut three).await;
@@ -93,12 +86,12 @@ async fn a_session_without_a_channel_ends_with_its_target() {
     let (bastion, relay) = through_a_relay().await;
     let mut ssh = bastion.ssh("alice:behind").await.option("-N").start().await;
     let session = bastion.watch.started("alice").await;
-    eventually(patience(), "the gateway is signed in to the target", async || {
+    eventually(default_timeout(), "the gateway is signed in to the target", async || {
         let said = bastion.gateway.process.stderr();
         if said.contains("signed in to the target") { Ok(()) } else { Err(bastion.gateway.process.last_words()) }
     })
     .await;
     relay.reset_present();
     bastion.watch.ended_within(PROMPT_BOUND, &session, Reason::TargetClosed).await;
-    ssh.finish(patience()).await;
+    ssh.finish(default_timeout()).await;
 }

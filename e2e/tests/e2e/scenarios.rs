@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::programs::get;
 use bastion_e2e::refusal::assert_let_through;
-use bastion_e2e::{Bastion, Gateway, Namespace, Open, PROMPT_BOUND, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Gateway, Namespace, Open, PROMPT_BOUND, Sshd, default_timeout, eventually};
 
 #[tokio::test]
 async fn exit_closes_the_session_with_its_exit_code() {
@@ -152,7 +152,11 @@ async fn a_gateway_that_drains_lets_sessions_go_on_and_nobody_in() {
     })
     .await;
     let (readiness, liveness) = tokio::join!(get(draining.http, "/readyz"), get(draining.http, "/healthz"));
-    assert_eq!((readiness.0, liveness.0), (503, 200), "a Service sends nobody there, and nobody restarts it");
+    assert_eq!(
+        (readiness.0, liveness.0),
+        (503, 200),
+        "a Service sends no connection there, and the kubelet does not restart it"
+    );
     alice.still_answers().await;
     assert_eq!(bastion.watch.phase(&alice.session), Phase::Active);
     alice.ssh.say("exit").await;
@@ -192,7 +196,7 @@ async fn a_session_can_be_waited_for_with_kubectl() {
     ssh.say("exit").await;
     let waited = bastion.namespace.kubectl(&["wait", "--for=condition=Ended", &name, "--timeout=20s"]).await;
     assert_eq!(waited.code, Some(0), "{waited:?}");
-    ssh.finish(patience()).await;
+    ssh.finish(default_timeout()).await;
 }
 
 #[tokio::test]
@@ -201,7 +205,7 @@ async fn events_tell_the_story_of_a_session() {
     let Open { mut ssh, session } = bastion.open("alice").await;
     ssh.say("exit").await;
     bastion.watch.ended(&session, Reason::UserExit).await;
-    eventually(patience(), "an Event of the start and one of the end", async || {
+    eventually(default_timeout(), "an Event of the start and one of the end", async || {
         let events = bastion.namespace.events_of(&session.name_any()).await;
         let told = |reason: &str| events.iter().any(|(it, note)| it == reason && !note.is_empty());
         if told("Started") && told("UserExit") { Ok(()) } else { Err(format!("{events:?}")) }

@@ -455,7 +455,7 @@ async fn an_end_needs_a_reason_and_a_time_that_is_not_before_the_start() {
 }
 
 #[tokio::test]
-async fn the_first_of_two_ends_stays_whoever_is_late() {
+async fn the_first_of_two_ends_stays_whichever_writer_is_late() {
     let one = OneSession::ended().await;
     let late = json!({"status": {"phase": "Timeout", "reason": "GatewayLost", "message": "the gateway is gone",
         "endTime": "2026-01-01T10:20:00.000000Z", "observedBy": "Controller"}});

@@ -1,4 +1,4 @@
-//! Signing in with passwords and one-time codes, and what those read who may not.
+//! Signing in with passwords and one-time codes, and the texts of refusals.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use bastion_e2e::process::{Process, command};
 use bastion_e2e::redis::RedisServer;
 use bastion_e2e::run::{Run, unique};
 use bastion_e2e::ssh::{Answers, Ssh};
-use bastion_e2e::{Bastion, Gateway, Outcome, PROMPT_BOUND, Setting, eventually, patience};
+use bastion_e2e::{Bastion, Gateway, Outcome, PROMPT_BOUND, Setting, default_timeout, eventually};
 
 pub const PASSWORD: &str = "correct horse battery staple";
 /// In base32, as people write it.
@@ -26,7 +26,7 @@ pub async fn hash(password: &str) -> String {
     program.arg("hash-password");
     let mut program = Process::start(run.dir.join(format!("hash-{}", unique())), program).await;
     program.say(password).await;
-    let outcome = program.finish(patience()).await;
+    let outcome = program.finish(default_timeout()).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     outcome.stdout.trim().to_owned()
 }
@@ -131,7 +131,7 @@ async fn asking_for_a_key_ends_the_sessions_that_have_none() {
     open.ssh.finish(PROMPT_BOUND).await;
 }
 
-/// What somebody sees of a refusal, and how long it took.
+/// Returns what the client sees of a refusal, and how long it took.
 async fn transcript(bastion: &Bastion, user: &str, password: &str) -> (String, Duration) {
     let answers = Answers::new(password, "000000").await;
     let since = Instant::now();
@@ -209,7 +209,7 @@ async fn the_banner_is_shown_and_refusals_are_told_in_an_event() {
     for _ in 0..2 {
         bastion.ssh("alice:web-1").await.key(wrong).command("true").run().await;
     }
-    let events = eventually(patience(), "an Event on the user", async || {
+    let events = eventually(default_timeout(), "an Event on the user", async || {
         let events = bastion.namespace.events_of("alice").await;
         if events.is_empty() { Err("none".to_owned()) } else { Ok(events) }
     })

@@ -19,7 +19,7 @@ use bastion_e2e::process::{Process, command};
 use bastion_e2e::programs::Setting;
 use bastion_e2e::run::{Key, Run, unique};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, Namespace, Outcome, Place, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Namespace, Outcome, Place, Sshd, default_timeout, eventually};
 
 /// A password, and what /etc/shadow has of it.
 const PASSWORD: &str = "correct horse";
@@ -64,7 +64,7 @@ async fn put_secret(namespace: &Namespace, name: &str, data: Value) {
 async fn make(dir: &Path, program: &str, arguments: &[&str]) {
     let mut command = command(program);
     command.args(arguments).current_dir(dir);
-    let outcome = Process::start(dir.join(format!("make-{}", unique())), command).await.finish(patience()).await;
+    let outcome = Process::start(dir.join(format!("make-{}", unique())), command).await.finish(default_timeout()).await;
     assert_eq!(outcome.code, Some(0), "{program}: {outcome:?}");
 }
 
@@ -132,7 +132,7 @@ async fn an_authority_signs_a_certificate_for_each_session_that_says_whose_it_is
     assert_gets_in(&bastion, "alice:trusted").await;
     let session = bastion.watch.started("alice").await.name_any();
     let logged = format!("ID bastion session {session} user alice subject bastion:alice (serial ");
-    eventually(patience(), "sshd logs whose certificate it was", async || {
+    eventually(default_timeout(), "sshd logs whose certificate it was", async || {
         let log = sshd.log();
         if log.contains(&logged) { Ok(()) } else { Err(log) }
     })
@@ -344,7 +344,7 @@ async fn a_secret_and_a_target_that_have_changed_are_used_by_the_next_session() 
     let port = free_port().await;
     let moved = bastion.namespace.patch_target(&admin, "web-1", json!({"spec": {"port": port}})).await;
     moved.expect("a changed target");
-    eventually(patience(), "the target's new port is used", async || {
+    eventually(default_timeout(), "the target's new port is used", async || {
         let outcome = run(&bastion, "alice:web-1").await;
         if outcome.stderr.contains("Connection refused") { Ok(()) } else { Err(format!("{outcome:?}")) }
     })
@@ -366,7 +366,7 @@ async fn jump(bastion: &Bastion, by_way_of: &str, to: &str) -> Outcome {
     command.arg("-F").arg(folder.join("config")).args(["-J", by_way_of, to, "true"]);
     let mut process = Process::start(folder.join(format!("jump-{}", unique())), command).await;
     process.close_input();
-    process.finish(patience()).await
+    process.finish(default_timeout()).await
 }
 
 #[tokio::test]

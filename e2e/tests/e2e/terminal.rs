@@ -46,7 +46,7 @@ async fn a_page_has_a_session_like_any_other() {
     let bastion = bastion().await;
     let headers = [token(&bastion.namespace), ("user-agent", "Mozilla/5.0 (a browser)".to_owned())];
     let mut page = TerminalPage::open(bastion.gateway.web, WEB_1, &headers).await;
-    let told = page.told("session").await;
+    let told = page.wait_for("session").await;
     let session = bastion.watch.started("person").await;
     let login = session.spec.login.clone();
     assert_eq!(
@@ -65,10 +65,10 @@ async fn a_page_has_a_session_like_any_other() {
     page.types("stty size").await;
     page.shows("43 132").await;
     page.says(json!({"type": "ping"})).await;
-    page.told("pong").await;
+    page.wait_for("pong").await;
 
     page.types("exit 3").await;
-    let end = page.told("end").await;
+    let end = page.wait_for("end").await;
     assert_eq!((&end["status"], &end["reason"], &end["exitCode"]), (&json!("closed"), &json!("UserExit"), &json!(3)));
     page.closed().await;
     let end = bastion.watch.ended(&session, Reason::UserExit).await;
@@ -93,12 +93,12 @@ async fn a_closed_tab_is_told_from_a_broken_connection() {
 async fn a_page_reads_who_ended_its_session_and_why() {
     let bastion = bastion().await;
     let (mut page, session) = open(&bastion, WEB_1).await;
-    let (user, _) = bastion.namespace.somebody("administrator").await;
+    let (user, _) = bastion.namespace.service_account("administrator").await;
     bastion.namespace.bind(&user, "bastion-session-terminator").await;
     let client = bastion.namespace.as_user(&user);
     let patch = json!({"spec": {"termination": {"requestedBy": user, "reason": "maintenance"}}});
     bastion.namespace.patch_session(&client, &session.name_any(), patch).await.expect("it may");
-    let end = page.told("end").await;
+    let end = page.wait_for("end").await;
     assert_eq!((&end["status"], &end["reason"]), (&json!("terminated"), &json!("AdminTerminated")));
     let message = end["message"].as_str().expect("a message");
     assert!(message.contains(&format!("terminated by {user}: maintenance")), "{message}");
@@ -137,14 +137,14 @@ async fn a_page_that_does_not_show_what_it_gets_is_sent_no_more() {
     // What a terminal has not shown fits into its window; it is answered all the while.
     while page.output.len() < 100_000 {
         page.says(json!({"type": "ping"})).await;
-        page.told("pong").await;
-        page.told.clear();
+        page.wait_for("pong").await;
+        page.messages.clear();
     }
     let limit = 128 * 1024 + 1024;
     for _ in 0..20 {
         page.says(json!({"type": "ping"})).await;
-        page.told("pong").await;
-        page.told.clear();
+        page.wait_for("pong").await;
+        page.messages.clear();
         assert!(page.output.len() <= limit, "{} bytes were sent", page.output.len());
     }
     page.says_shown().await;
@@ -200,12 +200,12 @@ async fn a_page_has_files_beside_its_shell() {
     page.says(json!({"type": "ack", "channel": "files", "bytes": 4_100_000})).await;
     page.hears_of_files(900_000).await;
     page.says(json!({"type": "close_files"})).await;
-    page.told("files_closed").await;
+    page.wait_for("files_closed").await;
     page.files.clear();
     // Again, on another channel of the session; who leaves the shell has left, whatever files are open.
     open_files(&mut page).await;
     page.types("exit 3").await;
-    let end = page.told("end").await;
+    let end = page.wait_for("end").await;
     assert_eq!((&end["reason"], &end["exitCode"]), (&json!("UserExit"), &json!(3)));
     let end = bastion.watch.ended(&session, Reason::UserExit).await;
     assert_eq!(end.session.status.expect("a status").exit_code, Some(3));
@@ -230,9 +230,9 @@ async fn who_may_have_no_files_reads_why_and_keeps_the_shell() {
     })
     .await;
     let (mut page, _) = open(&bastion, WEB_1).await;
-    assert_eq!(page.told("session").await["files"], false);
+    assert_eq!(page.wait_for("session").await["files"], false);
     page.says(json!({"type": "open_files"})).await;
-    let closed = page.told("files_closed").await;
+    let closed = page.wait_for("files_closed").await;
     assert!(closed["message"].as_str().expect("a message").contains("sftp"), "{closed}");
     answers(&mut page).await;
 }
@@ -270,7 +270,7 @@ async fn who_may_have_no_session_reads_why() {
 
     let told = async |query: &str, headers: &[(&'static str, String)], words: &str| {
         let mut page = TerminalPage::open(gateway, query, headers).await;
-        let end = page.told("end").await;
+        let end = page.wait_for("end").await;
         assert_eq!((&end["status"], page.output.len()), (&json!("refused"), 0), "{end}");
         assert!(end["message"].as_str().expect("a message").contains(words), "{end} should say {words:?}");
         page.closed().await;
@@ -278,14 +278,14 @@ async fn who_may_have_no_session_reads_why() {
     let person = [person];
     told("target=nowhere", &person, r#"there is no target "nowhere" that you may use"#).await;
     told("target=web-1&login=mallory", &person, "mallory").await;
-    let (_, stranger) = namespace.somebody("stranger").await;
+    let (_, stranger) = namespace.service_account("stranger").await;
     told(WEB_1, &[("authorization", format!("Bearer {stranger}"))], "no user of this bastion stands for").await;
     let disable = Patch::Merge(json!({"spec": {"disabled": true}}));
     let users = namespace.api::<bastion_operator::api::BastionUser>();
     users.patch("person", &PatchParams::default(), &disable).await.expect("it may");
     eventually(PROMPT_BOUND, "the user is disabled", async || {
         let mut page = TerminalPage::open(gateway, WEB_1, &person).await;
-        let message = page.told("end").await["message"].to_string();
+        let message = page.wait_for("end").await["message"].to_string();
         if message.contains("may not sign in") { Ok(()) } else { Err(message) }
     })
     .await;
@@ -310,7 +310,7 @@ async fn a_page_asks_for_the_factors_that_the_cluster_does_not_vouch_for() {
     page.shows("wrong answer").await;
     assert!(!page.text().contains("000000"), "an answer is not shown: {}", page.text());
     page.types(&second_factors::code(0)).await;
-    page.told("session").await;
+    page.wait_for("session").await;
     answers(&mut page).await;
 }
 
@@ -339,7 +339,7 @@ async fn behind_a_proxy_sessions_show_where_browsers_are_and_silence_is_noticed(
     answers(&mut page).await;
     let session = bastion.watch.started("person").await;
     assert_eq!(session.spec.client.address, "198.51.100.4");
-    // The proxy's connection lives on, and the browser behind it answers nothing any more: nobody reads the page.
+    // The proxy's connection stays open, and the browser behind it no longer answers.
     let cut = Instant::now();
     let end = bastion.watch.ended_within(Duration::from_secs(40), &session, Reason::NetworkLost).await;
     let after = end.at.duration_since(cut);

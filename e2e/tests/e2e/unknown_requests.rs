@@ -12,7 +12,7 @@ use bastion_e2e::network::skipped;
 use bastion_e2e::raw_client::{RawClient, body, message, take, take_number, text};
 use bastion_e2e::russh_client;
 use bastion_e2e::security_key::SecurityKey;
-use bastion_e2e::{Bastion, Setting, Sshd, eventually, patience};
+use bastion_e2e::{Bastion, Setting, Sshd, default_timeout, eventually};
 
 /// Reasons of a CHANNEL_OPEN_FAILURE (RFC 4254, section 5.1).
 const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
@@ -90,7 +90,7 @@ async fn the_name_of_an_unknown_request_is_quoted_and_cut_in_the_log() {
     let (mut answers, channel) = client.channel_open_session().await.expect("a channel").split();
     channel.custom_request(name, true, vec![]).await.expect("a connection");
     while !matches!(answers.wait().await.expect("an answer"), ChannelMsg::Failure) {}
-    let line = eventually(patience(), "the log says so", async || {
+    let line = eventually(default_timeout(), "the log says so", async || {
         let log = bastion.gateway.process.stderr();
         log.lines().find(|line| line.contains("unknown channel request")).map(str::to_owned).ok_or(log)
     })

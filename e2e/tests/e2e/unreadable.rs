@@ -18,7 +18,7 @@ use bastion_e2e::objects::{bastion_session, bastion_target, bastion_user, ended_
 use bastion_e2e::refusal::{assert_let_through, assert_refused};
 use bastion_e2e::{
     Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, PROMPT_BOUND, Setting,
-    eventually, metric, metric_becomes, patience, weight,
+    default_timeout, eventually, metric, metric_becomes, weight,
 };
 
 /// A time that the format `date-time` accepts, and that no program can read.
@@ -37,7 +37,7 @@ async fn counted_once(http: SocketAddr, kind: &str) {
     assert_eq!(metric(http, &unreadable(kind)).await, Some(1.0));
 }
 
-/// Adds a session that nobody can read, as the gateway of this Pod.
+/// Adds a session that cannot be decoded, as the gateway of this Pod.
 async fn add_unreadable_session(namespace: &Namespace, pod: &str, spec: (&str, &str)) {
     let client = namespace.account("bastion-gateway", pod).await.client;
     let mut session = bastion_session("bad", pod);
@@ -47,7 +47,7 @@ async fn add_unreadable_session(namespace: &Namespace, pod: &str, spec: (&str, &
 
 /// Waits for the Event that says that an object cannot be read, and why.
 async fn told(namespace: &Namespace, name: &str, words: &str) {
-    eventually(patience(), &format!("an Event about {name}"), async || {
+    eventually(default_timeout(), &format!("an Event about {name}"), async || {
         let events = namespace.events_of(name).await;
         let fits = |(reason, note): &(String, String)| reason == "Unreadable" && note.contains(words);
         if events.iter().any(fits) { Ok(()) } else { Err(format!("{events:?}")) }
@@ -84,7 +84,7 @@ async fn a_gateway_becomes_ready_beside_what_it_cannot_read_and_lets_everybody_e
         told(namespace, name, words).await;
     }
     let outcome = bastion.ssh("mallory:web-1").await.command("true").run().await;
-    assert_ne!(outcome.code, Some(0), "nobody signs in as a user who cannot be read");
+    assert_ne!(outcome.code, Some(0), "a user that cannot be decoded cannot sign in");
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_session_that_becomes_unreadable_goes_on_and_its_end_is_written() {
     counted_once(bastion.gateway.http, "BastionSession").await;
     alice.still_answers().await;
     alice.ssh.say("exit").await;
-    alice.ssh.finish(patience()).await;
+    alice.ssh.finish(default_timeout()).await;
     eventually(PROMPT_BOUND, "the end", async || {
         let status = raw(namespace, &name).await.data["status"].clone();
         if status["reason"] == "UserExit" { Ok(()) } else { Err(status.to_string()) }
@@ -132,7 +132,7 @@ async fn a_request_with_an_unknown_value_ends_a_session() {
     let patch = json!({"spec": {"termination": {"requestedBy": "ops", "via": "Telepathy"}}});
     let answer = namespace.patch_session(&console, &name, patch).await;
     assert_refused("an answer that can be read", answer, "Telepathy");
-    let outcome = alice.ssh.finish(patience()).await;
+    let outcome = alice.ssh.finish(default_timeout()).await;
     assert!(outcome.stderr.contains("session terminated by ops"), "{outcome:?}");
     eventually(PROMPT_BOUND, "the end", async || {
         let status = raw(namespace, &name).await.data["status"].clone();
@@ -155,7 +155,7 @@ async fn the_console_shows_all_sessions_but_those_that_it_cannot_read() {
     let good = bastion_session("good", "gateway-0");
     assert_let_through("a session", namespace.create_as(&client, good).await);
     let console = Console::start_in(namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     let viewer = ConsoleApi::new(&console, Some(&token)).await;
     let answer = viewer.get("/api/v1/sessions").await;
@@ -182,7 +182,7 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
     let mut ssh = lost.ssh("alice:web-1").await.no_terminal().start().await;
     ssh.say("echo $((40 + 2))").await;
     ssh.shows("42").await;
-    let name = eventually(patience(), "the session", async || {
+    let name = eventually(default_timeout(), "the session", async || {
         let names = namespace.kubectl(&["get", "bastionsessions", "-o", "name"]).await.stdout;
         let mut all = names.lines().filter_map(|line| line.split_once('/')).map(|(_, name)| name.to_owned());
         all.rfind(|name| name != "bad").ok_or(names)
@@ -197,18 +197,18 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
         if status["reason"] == "GatewayLost" { Ok(()) } else { Err(format!("{status} after {:?}", killed.elapsed())) }
     })
     .await;
-    eventually(patience(), "the record of the lost session", async || {
+    eventually(default_timeout(), "the record of the lost session", async || {
         let finalizers = raw(namespace, &name).await.finalizers().to_vec();
         if finalizers.is_empty() { Ok(()) } else { Err(format!("{finalizers:?}")) }
     })
     .await;
-    eventually(patience(), "the end of the unreadable session, whose gateway never showed itself", async || {
+    eventually(default_timeout(), "the end of the unreadable session, whose gateway never showed itself", async || {
         let status = raw(namespace, "bad").await.data["status"].clone();
         if status["reason"] == "GatewayLost" { Ok(()) } else { Err(status.to_string()) }
     })
     .await;
     assert_eq!(raw(namespace, "bad").await.finalizers(), ["bastion.dev/audit"], "it is not on record");
-    // As docs/operations.md has it: the policies let nobody else do this.
+    // As docs/operations.md says: the policies let no other account do this.
     let controller_account = format!("--as=system:serviceaccount:{}:bastion-controller", namespace.name);
     let patch = r#"{"metadata": {"finalizers": null}}"#;
     let arguments = [&controller_account, "patch", "bastionsession", "bad", "--type", "merge", "-p", patch];
@@ -217,7 +217,7 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
     assert_eq!(raw(namespace, "bad").await.finalizers(), [] as [&str; 0]);
 }
 
-/// Anybody who may write a Lease can set its time of renewal to the last day of 9999, which no program can represent.
+/// A client that may write a Lease can set its time of renewal to the last day of 9999, which no program can represent.
 #[tokio::test]
 async fn a_lease_with_a_time_that_cannot_be_read_hides_no_lost_gateway() {
     let bastion = Bastion::up().await;
@@ -275,7 +275,7 @@ async fn what_an_older_schema_let_through_can_end_and_go_by_the_new_one() {
     namespace.user_with("mallory", json!({"expires": NO_TIME})).await;
     apply(&namespace.admin(), &in_repository("crds/bastion.dev.yaml")).await;
     let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
-    eventually(patience(), "the new schema is in force", async || {
+    eventually(default_timeout(), "the new schema is in force", async || {
         let mut another = bastion_user("eve");
         another["spec"] = json!({"expires": NO_TIME});
         match namespace.create_as(&namespace.admin(), another).await {
@@ -328,7 +328,7 @@ async fn what_an_administrator_wrote_does_not_steer_the_terminals_of_others() {
     let patch = json!({"spec": {"termination": {"requestedBy": "admin", "reason": EVIL}}});
     let name = alice.session.name_any();
     assert_let_through("a reason", bastion.namespace.patch_session(&bastion.namespace.admin(), &name, patch).await);
-    let outcome = alice.ssh.finish(patience()).await;
+    let outcome = alice.ssh.finish(default_timeout()).await;
     assert!(
         outcome.stderr.contains("session terminated by admin: bye ]52;c;cm0gLXJmIC8=[2J2J audit: forged"),
         "{outcome:?}"
@@ -338,7 +338,7 @@ async fn what_an_administrator_wrote_does_not_steer_the_terminals_of_others() {
     let observation = bastion.watch.ended(&alice.session, Reason::AdminTerminated).await;
     let message = observation.session.status.and_then(|status| status.message).unwrap_or_default();
     assert!(message.contains("bye") && !message.chars().any(char::is_control), "{message:?}");
-    let shown = eventually(patience(), "the end in the log, and as an Event", async || {
+    let shown = eventually(default_timeout(), "the end in the log, and as an Event", async || {
         let events = bastion.namespace.events_of(&name).await.into_iter().map(|(_, note)| note);
         let mut shown = logged(&bastion.gateway.process.stderr());
         shown.extend(events);

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use bastion_e2e::{
-    ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch, open_load_clients, patience,
+    ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch, default_timeout, open_load_clients,
 };
 use bastion_e2e::{eventually, histories};
 
@@ -27,7 +27,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// With this many gateways, on a control plane of its own, so that nobody else's requests are counted.
+    /// With this many gateways, on a control plane of its own, so that no other requests are counted.
     pub async fn with_gateways(number: usize) -> Self {
         let namespace = Namespace::on(Arc::new(ControlPlane::start().await)).await;
         let echo = Echo::start().await;
@@ -70,7 +70,7 @@ impl Environment {
     pub async fn session(&self, load_client: &LoadClient) -> BastionSession {
         let of_it = |session: &BastionSession| session.spec.client.software.as_ref() == Some(&load_client.software);
         self.watch
-            .until(patience(), "the session of a load_client", |seen| {
+            .until(default_timeout(), "the session of a load_client", |seen| {
                 seen.iter().find(|it| of_it(&it.session)).map(|it| it.session.clone())
             })
             .await
@@ -105,7 +105,7 @@ impl Environment {
 
     /// The number of the controller that leads.
     pub async fn leader(&self) -> usize {
-        eventually(patience(), "a controller leads", async || {
+        eventually(default_timeout(), "a controller leads", async || {
             let lease = self.namespace.api::<Lease>().get("bastion-controller").await.map_err(|it| it.to_string())?;
             let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
             let number = holder.strip_prefix("controller-").and_then(|rest| rest.split('-').next()?.parse().ok());

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::watcher::{self, Event, watcher as watch_objects};
 
 use crate::environment::Environment;
-use bastion_e2e::{ApiRequests, eventually, patience, weight};
+use bastion_e2e::{ApiRequests, default_timeout, eventually, weight};
 
 /// A minute, in renewals of a gateway's Lease.
 const RENEWALS: usize = 12;
@@ -21,7 +21,7 @@ async fn a_hundred_idle_sessions_write_nothing_for_a_minute() {
     let (mut load_clients, others) = tokio::join!(environment.open(0, 50), environment.open(1, 50));
     load_clients.extend(others);
     let control_plane = &environment.namespace.control_plane;
-    eventually(patience(), "an Event of every start", async || {
+    eventually(default_timeout(), "an Event of every start", async || {
         let requests = ApiRequests::count(control_plane).await;
         let events = requests.writes("events");
         if events >= 100 { Ok(()) } else { Err(format!("{events} Events:\n{requests}")) }
@@ -62,6 +62,8 @@ async fn a_minute_of_renewals(environment: &Environment) -> BTreeMap<String, usi
             }
         }
     };
-    tokio::time::timeout(Duration::from_mins(1) + patience(), minute).await.expect("both gateways renew their Leases");
+    tokio::time::timeout(Duration::from_mins(1) + default_timeout(), minute)
+        .await
+        .expect("both gateways renew their Leases");
     renewals
 }

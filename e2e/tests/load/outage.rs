@@ -1,5 +1,6 @@
 //! An API server that is away for a minute, in which sessions end.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bastion_operator::api::Reason;
@@ -11,7 +12,7 @@ use kube::api::ListParams;
 use serde_json::json;
 
 use crate::environment::Environment;
-use bastion_e2e::{LoadClient, PROMPT_BOUND, end_time, eventually, histories, patience, weight};
+use bastion_e2e::{LoadClient, PROMPT_BOUND, SessionHistory, default_timeout, end_time, eventually, histories, weight};
 
 const OUTAGE: Duration = Duration::from_mins(1);
 
@@ -44,19 +45,7 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
     let (stopped, began) = (Instant::now(), Timestamp::now());
     environment.namespace.control_plane.stop_api();
 
-    let mut causes = Vec::new();
-    for (load_clients, reason) in &ways {
-        for load_client in load_clients {
-            match reason {
-                Reason::UserExit => load_client.say("exit 4").await.expect("it takes the line"),
-                Reason::TargetClosed => load_client.say("hang up").await.expect("it takes the line"),
-                Reason::ClientDisconnected => load_client.kill(),
-                _ => {}
-            }
-            load_client.gone().await;
-            causes.push((&load_client.software, *reason, Timestamp::now()));
-        }
-    }
+    let causes = end_all(&ways).await;
     eventually(OUTAGE, "the outage has lasted a minute", async || {
         if stopped.elapsed() >= OUTAGE { Ok(()) } else { Err(format!("{:?}", stopped.elapsed())) }
     })
@@ -69,7 +58,7 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
     let all = causes.len();
     environment
         .watch
-        .until(patience(), "every end of the outage is written", |seen| {
+        .until(default_timeout(), "every end of the outage is written", |seen| {
             (histories(seen).values().filter(|it| it.end().is_some()).count() >= all).then_some(())
         })
         .await;
@@ -84,18 +73,52 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
     let seen = environment.watch.seen();
     let histories = histories(&seen);
     assert_eq!(histories.len(), all + go_on.len(), "no session is there twice");
-    for (software, reason, gone) in causes {
-        let history = histories.values().find(|it| it.software() == software).expect("it had a session");
-        let end = history.end().unwrap_or_else(|| panic!("{} has not ended", history.name));
-        let time = end_time(end).expect("an endTime");
-        assert_eq!(end.reason.as_deref(), Some(reason.as_str()), "of {}", history.name);
-        let off = time.duration_since(gone).unsigned_abs();
-        assert!(
-            began <= time && time < back && off < PROMPT_BOUND,
-            "{} ended at {time}, and was gone at {gone}",
-            history.name
-        );
+    for cause in causes {
+        let history = histories.values().find(|it| it.software() == cause.software).expect("it had a session");
+        assert_ended_by(history, &cause, began..back);
     }
+}
+
+/// The end of a client's session during the outage.
+struct Cause<'a> {
+    software: &'a str,
+    reason: Reason,
+    /// When the client had lost its connection.
+    gone: Timestamp,
+}
+
+/// Ends the session of each client for its reason, and waits until the client has lost its connection.
+///
+/// The gateway ends sessions by itself at their time limits.
+async fn end_all(ways: &[(Vec<LoadClient>, Reason)]) -> Vec<Cause<'_>> {
+    let mut causes = Vec::new();
+    for (load_clients, reason) in ways {
+        for load_client in load_clients {
+            match reason {
+                Reason::UserExit => load_client.say("exit 4").await.expect("it takes the line"),
+                Reason::TargetClosed => load_client.say("hang up").await.expect("it takes the line"),
+                Reason::ClientDisconnected => load_client.kill(),
+                _ => {}
+            }
+            load_client.gone().await;
+            causes.push(Cause { software: &load_client.software, reason: *reason, gone: Timestamp::now() });
+        }
+    }
+    causes
+}
+
+/// Asserts that the session ended for its cause, and that the written end time is that of the cause, during the outage.
+fn assert_ended_by(history: &SessionHistory, cause: &Cause, outage: Range<Timestamp>) {
+    let end = history.end().unwrap_or_else(|| panic!("{} has not ended", history.name));
+    let time = end_time(end).expect("an endTime");
+    assert_eq!(end.reason.as_deref(), Some(cause.reason.as_str()), "of {}", history.name);
+    let off = time.duration_since(cause.gone).unsigned_abs();
+    assert!(
+        outage.contains(&time) && off < PROMPT_BOUND,
+        "{} ended at {time}, and was gone at {}",
+        history.name,
+        cause.gone
+    );
 }
 
 /// The gateway instances that have a Lease, and who holds it.
@@ -114,8 +137,8 @@ async fn renewed(environment: &Environment, times: usize) {
         Ok::<_, String>(gateways.map(|lease| (lease.name_any(), lease.resource_version())).collect::<Vec<_>>())
     };
     for _ in 0..times {
-        let before = eventually(patience(), "the Leases", version).await;
-        eventually(patience(), "every gateway renews its Lease", async || {
+        let before = eventually(default_timeout(), "the Leases", version).await;
+        eventually(default_timeout(), "every gateway renews its Lease", async || {
             let now = version().await?;
             if now.iter().all(|lease| !before.contains(lease)) { Ok(()) } else { Err(format!("{now:?}")) }
         })

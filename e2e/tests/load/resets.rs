@@ -4,7 +4,7 @@ use bastion_operator::api::Reason;
 use kube::ResourceExt;
 
 use crate::environment::Environment;
-use bastion_e2e::{Sshd, patience, weight};
+use bastion_e2e::{Sshd, default_timeout, weight};
 
 const SESSIONS: usize = 400;
 
@@ -22,7 +22,7 @@ async fn every_session_of_a_killed_target_ends() {
         |reason: Option<&str>, target: &str| target == "doomed" && reason == Some(Reason::TargetClosed.as_str());
     environment
         .watch
-        .until(patience(), "all sessions of the target have ended", |seen| {
+        .until(default_timeout(), "all sessions of the target have ended", |seen| {
             let ended = seen.iter().filter(|it| of_target(it.reason.as_deref(), &it.session.spec.target));
             let names: std::collections::HashSet<String> = ended.map(|it| it.session.name_any()).collect();
             (names.len() == SESSIONS).then_some(())

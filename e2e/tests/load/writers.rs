@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::environment::Environment;
 use bastion_e2e::programs::{all_rows, audit_store};
-use bastion_e2e::{LoadClient, Observation, end_time, eventually, histories, patience, weight};
+use bastion_e2e::{LoadClient, Observation, default_timeout, end_time, eventually, histories, weight};
 
 /// Who else may write what ends a session.
 struct Writers {
@@ -38,13 +38,13 @@ async fn fifty_sessions_that_five_end_at_once_end_once_each() {
         join_all(load_clients.iter().map(async |load_client| (load_client, environment.session(load_client).await)))
             .await;
 
-    // Not so many at a time that the API server's queue alone decides who is first.
+    // With more at a time, the API server's queue alone would decide which writer is first.
     stream::iter(open.iter().enumerate())
         .for_each_concurrent(5, |(first, (load_client, session))| {
             race(&environment, &writers, first, load_client, session)
         })
         .await;
-    environment.ended(patience(), 0, 50).await;
+    environment.ended(default_timeout(), 0, 50).await;
     join_all(load_clients.iter().map(LoadClient::gone)).await;
     recorded(&environment, 50).await;
 
@@ -69,7 +69,7 @@ async fn race(
     let (namespace, name) = (&environment.namespace, session.name_any());
     let ask = async |client: &Client, by: &str| {
         let patch = json!({"spec": {"termination": {"requestedBy": by}}});
-        // Whoever comes later is refused, and that is what is tested.
+        // A later writer is refused, which is what is tested.
         let _ = namespace.patch_session(client, &name, patch).await;
     };
     let write = async |number: usize| match number % 5 {
@@ -101,7 +101,7 @@ fn assert_fits(end: &Observation) {
         Some("AdminTerminated") => (Phase::Terminated, &["terminated by admin", "the BastionSession was deleted"]),
         Some("ApiClosed") => (Phase::Closed, &["closed by its own user"]),
         Some("Stale") => (Phase::Timeout, &["written by a controller"]),
-        other => panic!("nobody ended a session as {other:?}: {message}"),
+        other => panic!("no writer ended a session as {other:?}: {message}"),
     };
     assert_eq!(end.phase, phase, "{end:?}");
     assert!(messages.contains(&message), "{end:?}");
@@ -110,7 +110,7 @@ fn assert_fits(end: &Observation) {
 
 /// Waits until the audit database has every session, and checks that it says what the watch saw.
 async fn recorded(environment: &Environment, size: usize) {
-    let rows = eventually(patience(), "a row of every session", async || {
+    let rows = eventually(default_timeout(), "a row of every session", async || {
         let rows = all_rows(&audit_store(&environment.namespace)).await?;
         let ended = rows.iter().filter(|row| row.end_time.is_some()).count();
         if ended == size { Ok(rows) } else { Err(format!("{ended} rows of ended sessions")) }

@@ -17,7 +17,7 @@ pub const RELEASES_AT_A_TIME: u32 = 2;
 /// A cluster with nodes.
 pub struct Cluster {
     pub control_plane: Arc<ControlPlane>,
-    /// Whether nobody else uses it, so that it may be broken.
+    /// Whether only this run uses it, so that tests may break it.
     pub is_own: bool,
     room: Semaphore,
 }
@@ -37,7 +37,7 @@ impl Cluster {
     pub async fn own() -> Option<&'static Self> {
         let cluster = Self::get().await?;
         if !cluster.is_own {
-            skipped("it breaks the cluster, which is somebody else's");
+            skipped("it breaks the cluster, which this run did not create");
         }
         cluster.is_own.then_some(cluster)
     }

@@ -47,7 +47,7 @@ async fn comes_from_outside(release: &Release, notes: &str, watch: &bastion_e2e:
     let script = format!("NAME=example LOGIN=demo ADDRESS={} PORT={}\n{line} true\n", address.ip(), address.port());
     let mut typed = type_in(release, &["nsenter", "--net=/run/netns/outside"], &script).await;
     typed.close_input();
-    let outcome = typed.finish(bastion_e2e::patience()).await;
+    let outcome = typed.finish(bastion_e2e::default_timeout()).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     let session = watch.started("alice").await;
     assert_eq!(session.spec.client.address, "192.168.77.2", "the Service keeps the client's address");
@@ -57,7 +57,7 @@ async fn comes_from_outside(release: &Release, notes: &str, watch: &bastion_e2e:
 async fn type_in(release: &Release, within: &[&str], script: &str) -> Process {
     let name = format!("typed-{}.sh", unique());
     let file = release.namespace.dir.join(&name);
-    // Nobody is there to look at a host key for the first time: a wrong one is to fail.
+    // No user checks the host key on first use: a wrong one must fail.
     let script = script.replace("ssh -p", "ssh -T -F /dev/null -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -p");
     std::fs::write(&file, script).expect("a file");
     let mut words = within.to_vec();

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::pod_replacement::all_answer;
 use crate::release::{INSTALLING, Release};
-use bastion_e2e::{eventually, histories, patience};
+use bastion_e2e::{default_timeout, eventually, histories};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_the_api_server_ends_no_session() {
@@ -26,11 +26,11 @@ async fn a_restart_of_the_api_server_ends_no_session() {
     load_clients[0].say("exit 0").await.expect("it is open");
     load_clients[0].gone().await;
     cluster.control_plane.start_api().await;
-    watch.ended_within(patience(), &sessions[0], Reason::UserExit).await;
+    watch.ended_within(default_timeout(), &sessions[0], Reason::UserExit).await;
     all_answer(&load_clients[1..]).await;
     for (load_client, session) in load_clients.iter().zip(&sessions).skip(1) {
         load_client.say("exit 0").await.expect("it is open");
-        watch.ended_within(patience(), session, Reason::UserExit).await;
+        watch.ended_within(default_timeout(), session, Reason::UserExit).await;
     }
     drop(echo);
     release.remove().await;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::release::{INSTALLING, Release};
-use bastion_e2e::{LoadClient, SessionWatch, histories, patience};
+use bastion_e2e::{LoadClient, SessionWatch, default_timeout, histories};
 
 /// Within this time the sessions of a dead gateway are shown as ended.
 const LOST_GATEWAY: Duration = Duration::from_secs(30);
@@ -66,7 +66,7 @@ async fn fifty_sessions_of_a_gateway_deleted_by_force_are_shown_as_lost_in_time(
     }
     println!("the last connection broke {:.1?} after the deletion", killed.elapsed());
     // The kubelet gives the process a moment, in which it may say itself that it was shut down.
-    let said = watch.until(LOST_GATEWAY + patience(), "they have all ended", |seen| {
+    let said = watch.until(LOST_GATEWAY + default_timeout(), "they have all ended", |seen| {
         let of_it = histories(seen).into_values().filter(|it| lost.contains(it.name) && it.end().is_some());
         let reasons: Vec<_> = of_it.filter_map(|it| it.last.reason.clone()).collect();
         (reasons.len() >= leaving.len()).then_some(reasons)
@@ -150,8 +150,8 @@ async fn without_controllers_sessions_go_on_and_end() {
     release.remove().await;
 }
 
-/// Those whose session is on the Pod, and the others. As the network of a node learns of a Pod in its own time, more are
-/// opened until there is one of either kind.
+/// Returns the clients whose session is on the Pod, and the other clients. A node's network learns of a Pod with delay,
+/// so clients are opened until both groups have one.
 async fn parted(
     release: &Release,
     watch: &SessionWatch,
@@ -171,7 +171,7 @@ async fn parted(
             load_clients = release.open(1).await;
         }
     };
-    tokio::time::timeout(patience(), parting).await.expect("the Service spreads connections over its gateways");
+    tokio::time::timeout(default_timeout(), parting).await.expect("the Service spreads connections over its gateways");
     (on_it, others)
 }
 

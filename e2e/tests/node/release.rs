@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, RELEASES_AT_A_TIME};
 use bastion_e2e::objects::merge;
 use bastion_e2e::process::Outcome;
 use bastion_e2e::run::{Run, repository, unique};
-use bastion_e2e::{Echo, LoadClient, Namespace, SessionWatch, eventually, open_load_clients, patience};
+use bastion_e2e::{Echo, LoadClient, Namespace, SessionWatch, default_timeout, eventually, open_load_clients};
 
 /// How long Helm may take for one thing.
 pub const INSTALLING: Duration = Duration::from_mins(5);
@@ -53,7 +53,7 @@ impl Release {
         release
     }
 
-    /// Waits until the sessions are counted: before that, the quota lets nobody in.
+    /// Waits until the sessions are counted: before that, the quota refuses every session.
     async fn counts_sessions(&self) {
         let counted = r"--for=jsonpath={.status.used.count/bastionsessions\.bastion\.dev}";
         let outcome =
@@ -126,7 +126,7 @@ impl Release {
         echo.add_to(&self.namespace, "web-1", json!({})).await;
         // The gateways hear of all that a moment later.
         let gateway = self.address().await;
-        eventually(patience(), "alice gets in", async || {
+        eventually(default_timeout(), "alice gets in", async || {
             let load_client = LoadClient::open(gateway, "alice:web-1").await?;
             let answered = load_client.answers().await;
             load_client.say("exit 0").await?;
@@ -139,7 +139,7 @@ impl Release {
 
     /// Where the Service is.
     pub async fn address(&self) -> SocketAddr {
-        let service = eventually(patience(), "the Service has an address", async || {
+        let service = eventually(default_timeout(), "the Service has an address", async || {
             let service = self.namespace.api::<Service>().get("bastion-gateway").await.map_err(|it| it.to_string())?;
             address_of(&service).ok_or_else(|| format!("{:?}", service.status))
         });
@@ -185,7 +185,7 @@ impl Release {
     pub async fn session(&self, watch: &SessionWatch, load_client: &LoadClient) -> BastionSession {
         let software = Some(load_client.software.clone());
         watch
-            .until(patience(), "the session of a load_client", |seen| {
+            .until(default_timeout(), "the session of a load_client", |seen| {
                 seen.iter().find(|it| it.session.spec.client.software == software).map(|it| it.session.clone())
             })
             .await

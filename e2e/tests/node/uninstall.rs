@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::release::Release;
-use bastion_e2e::{LoadClient, eventually, patience};
+use bastion_e2e::{LoadClient, default_timeout, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uninstall_leaves_no_finalizer_and_a_reinstall_finds_what_was_there() {
@@ -29,7 +29,7 @@ async fn an_uninstall_leaves_no_finalizer_and_a_reinstall_finds_what_was_there()
             load_client.received()
         );
     }
-    watch.ended_within(patience(), &session, Reason::AdminTerminated).await;
+    watch.ended_within(default_timeout(), &session, Reason::AdminTerminated).await;
     let sessions: Api<BastionSession> = release.namespace.api();
     let left = sessions.list(&ListParams::default()).await.expect("sessions");
     let held: Vec<_> = left.iter().filter(|it| it.finalizers().iter().any(|it| it == AUDIT_FINALIZER)).collect();
@@ -44,7 +44,8 @@ async fn an_uninstall_leaves_no_finalizer_and_a_reinstall_finds_what_was_there()
     // The new Service's rules reach the node a moment after its address is known.
     let gateway = release.address().await;
     let again =
-        eventually(patience(), "alice gets in again", async || LoadClient::open(gateway, "alice:web-1").await).await;
+        eventually(default_timeout(), "alice gets in again", async || LoadClient::open(gateway, "alice:web-1").await)
+            .await;
     again.answers().await.expect("a session as before");
     drop(echo);
     release.remove().await;

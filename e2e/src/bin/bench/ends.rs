@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bastion_e2e::namespace::Account;
 use bastion_e2e::objects::{bastion_session, merge};
 use bastion_e2e::{
-    ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, Observation, SessionWatch, open_load_clients,
-    patience,
+    ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, Observation, SessionWatch, default_timeout,
+    open_load_clients,
 };
 use bastion_operator::api::{AUDIT_FINALIZER, Reason};
 use futures::FutureExt;
@@ -30,7 +30,7 @@ const ALLOWED: f64 = 1.5;
 struct Bench {
     watch: SessionWatch,
     gateway: Gateway,
-    /// The account of a gateway of which there is no process: whatever it writes, nobody else does.
+    /// A gateway account without a process; only the benchmark writes as it.
     bare: Account,
     _controller: Controller,
     _echo: Echo,
@@ -99,7 +99,9 @@ impl Bench {
     }
 
     async fn seen(&self, which: impl Fn(&Observation) -> bool) -> Observation {
-        self.watch.until(patience(), "a session is seen", |seen| seen.iter().rev().find(|it| which(it)).cloned()).await
+        self.watch
+            .until(default_timeout(), "a session is seen", |seen| seen.iter().rev().find(|it| which(it)).cloned())
+            .await
     }
 
     /// The time from `begin` until the session was shown as ended. Returns once its record is written, so that nothing
@@ -109,7 +111,7 @@ impl Bench {
         assert_eq!(end.reason.as_deref(), Some(reason.as_str()), "{end:?}");
         let held = |it: &Observation| it.session.finalizers().iter().any(|finalizer| finalizer == AUDIT_FINALIZER);
         self.seen(|it| which(it) && !held(it)).await;
-        let first = self.watch.until(patience(), "its end", |seen| {
+        let first = self.watch.until(default_timeout(), "its end", |seen| {
             seen.iter().find(|it| which(it) && it.phase.is_final()).map(|it| it.at)
         });
         first.await.duration_since(begin)

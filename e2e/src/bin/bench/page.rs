@@ -10,7 +10,7 @@ use std::time::Duration;
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::namespace::Account;
 use bastion_e2e::objects::{bastion_session, ended_status};
-use bastion_e2e::{Console, ControlPlane, Namespace, SessionWatch, Setting, patience};
+use bastion_e2e::{Console, ControlPlane, Namespace, SessionWatch, Setting, default_timeout};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -45,7 +45,7 @@ pub async fn run() -> ExitCode {
 
 async fn measure(namespace: Namespace) -> Figures {
     let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.somebody("viewer").await;
+    let (user, token) = namespace.service_account("viewer").await;
     namespace.bind(&user, "bastion-viewer").await;
     let (gateway, watch) = (namespace.account("bastion-gateway", "gateway-0").await, namespace.watch().await);
     let mut scenario = BrowserScenario::start("latency", &namespace, &console, &token).await;
@@ -85,7 +85,7 @@ async fn end(namespace: &Namespace, gateway: &Account, watch: &SessionWatch, nam
     let is_over = |seen: &[bastion_e2e::Observation]| {
         seen.iter().find(|it| it.name == name && it.phase.is_final()).map(|it| it.at)
     };
-    let ((), at) = tokio::join!(patch, watch.until(patience(), "the end is seen", is_over));
+    let ((), at) = tokio::join!(patch, watch.until(default_timeout(), "the end is seen", is_over));
     (began, now() - milliseconds(at.elapsed()))
 }
 

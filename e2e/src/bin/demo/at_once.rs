@@ -11,7 +11,7 @@ use crate::environment::{Environment, LIMITED};
 use crate::report::Promise::AtOnce;
 use crate::report::ScenarioResult;
 use crate::scenarios::{
-    Scenario, answering, at_a_terminal, at_age, leave, name, open, shown, ssh_to, stays, told, warned,
+    Scenario, answering, at_a_terminal, at_age, leave, name, notices, open, shown, ssh_to, stays, warned,
 };
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{Open, TerminalPage, browser};
@@ -95,7 +95,7 @@ async fn closed(environment: &Environment) -> Vec<ScenarioResult> {
     .await;
     let scenario =
         shown(environment, "closed by its own user (kubectl patch)", event, &it.session, Reason::ApiClosed, AtOnce);
-    vec![scenario.await.told(told(&mut it).await)]
+    vec![scenario.await.with_notices(notices(&mut it).await)]
 }
 
 async fn target_closed(environment: &Environment) -> Vec<ScenarioResult> {
@@ -103,7 +103,7 @@ async fn target_closed(environment: &Environment) -> Vec<ScenarioResult> {
     let event = Instant::now();
     it.ssh.say("kill -KILL $PPID").await;
     let scenario = shown(environment, "the target's sshd dies", event, &it.session, Reason::TargetClosed, AtOnce).await;
-    vec![scenario.told(told(&mut it).await)]
+    vec![scenario.with_notices(notices(&mut it).await)]
 }
 
 async fn unreachable(environment: &Environment) -> Vec<ScenarioResult> {
@@ -114,7 +114,7 @@ async fn unreachable(environment: &Environment) -> Vec<ScenarioResult> {
     let scenario =
         shown(environment, "the target refuses connections", event, &session, Reason::TargetUnreachable, AtOnce);
     let scenario = scenario.await;
-    vec![scenario.told(told(&mut Open { ssh, session }).await)]
+    vec![scenario.with_notices(notices(&mut Open { ssh, session }).await)]
 }
 
 async fn terminated(environment: &Environment) -> Vec<ScenarioResult> {
@@ -124,12 +124,12 @@ async fn terminated(environment: &Environment) -> Vec<ScenarioResult> {
     kubectl(environment, &["patch", "bastionsession", &name(&it), "--type=merge", "-p", patch]).await;
     let scenario =
         shown(environment, "terminated (kubectl patch)", event, &it.session, Reason::AdminTerminated, AtOnce).await;
-    let told = told(&mut it).await;
+    let notices = notices(&mut it).await;
     assert!(
-        told.iter().any(|line| line.contains("terminated by admin: maintenance")),
-        "the user reads who and why: {told:?}"
+        notices.iter().any(|line| line.contains("terminated by admin: maintenance")),
+        "the user reads who and why: {notices:?}"
     );
-    vec![scenario.told(told)]
+    vec![scenario.with_notices(notices)]
 }
 
 async fn deleted(environment: &Environment) -> Vec<ScenarioResult> {
@@ -137,7 +137,7 @@ async fn deleted(environment: &Environment) -> Vec<ScenarioResult> {
     let event = Instant::now();
     kubectl(environment, &["delete", "bastionsession", &name(&it), "--wait=false"]).await;
     let scenario = shown(environment, "kubectl delete", event, &it.session, Reason::AdminTerminated, AtOnce).await;
-    vec![scenario.told(told(&mut it).await)]
+    vec![scenario.with_notices(notices(&mut it).await)]
 }
 
 async fn idle(environment: &Environment) -> Vec<ScenarioResult> {
@@ -146,7 +146,7 @@ async fn idle(environment: &Environment) -> Vec<ScenarioResult> {
     it.ssh.say("echo this was the last input").await;
     let scenario =
         shown(environment, "no input for its idle limit", event, &it.session, Reason::IdleTimeout, AtOnce).await;
-    vec![warned(scenario, told(&mut it).await, "this session ends in")]
+    vec![warned(scenario, notices(&mut it).await, "this session ends in")]
 }
 
 async fn overdue(environment: &Environment) -> Vec<ScenarioResult> {
@@ -154,7 +154,7 @@ async fn overdue(environment: &Environment) -> Vec<ScenarioResult> {
     let event = at_age(&it.session, LIMITED);
     let scenario =
         shown(environment, "its longest duration is over", event, &it.session, Reason::MaxDuration, AtOnce).await;
-    vec![warned(scenario, told(&mut it).await, "this session ends in")]
+    vec![warned(scenario, notices(&mut it).await, "this session ends in")]
 }
 
 /// A session on a target with these limits.

@@ -17,7 +17,7 @@ use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::run::Run;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{
-    Console, ControlPlane, Controller, Gateway, Namespace, SessionWatch, Setting, Sshd, eventually, patience,
+    Console, ControlPlane, Controller, Gateway, Namespace, SessionWatch, Setting, Sshd, default_timeout, eventually,
 };
 
 const NAMESPACE: &str = "bastion-system";
@@ -30,7 +30,7 @@ pub struct Environment {
     pub gateways: [Gateway; 2],
     controller: Controller,
     pub console: Console,
-    /// Of somebody who sees, ends and plays sessions, and has their own in the page.
+    /// The token of a user who sees, ends and plays sessions, and opens sessions in the page.
     pub token: String,
     /// The folder in which the second gateway records.
     pub recordings: PathBuf,
@@ -93,7 +93,7 @@ impl Environment {
 
     /// All rows of the audit database, oldest first, once every session that ended is among them.
     pub async fn records(&self) -> Vec<SessionRecord> {
-        let mut rows = eventually(patience(), "a row of every session that ended", async || {
+        let mut rows = eventually(default_timeout(), "a row of every session that ended", async || {
             let rows = all_rows(&audit_store(&self.namespace)).await?;
             let on_record = |name: &String| rows.iter().any(|row| row.name == *name && row.end_time.is_some());
             let missing: Vec<_> = self.ended().into_iter().filter(|name| !on_record(name)).collect();

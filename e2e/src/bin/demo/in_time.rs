@@ -1,4 +1,4 @@
-//! Ends that somebody has to wait for: they are shown within a promised time.
+//! Ends that are shown within a promised time.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::environment::{CONTAINER_SEEN, Environment, LOST_GATEWAY, LOST_NETWORK, REVOKED, STALE, UNRECORDED};
 use crate::report::Promise::{AtOnce, Within};
 use crate::report::ScenarioResult;
-use crate::scenarios::{Scenario, answering, at_a_terminal, leave, open, shown, ssh, ssh_to, stays, told, warned};
+use crate::scenarios::{Scenario, answering, at_a_terminal, leave, notices, open, shown, ssh, ssh_to, stays, warned};
 use bastion_e2e::objects::bastion_session;
 use bastion_e2e::{Gateway, Place, Sshd};
 
@@ -47,7 +47,7 @@ async fn disabled(environment: &Environment) -> Vec<ScenarioResult> {
     users.patch("disabled", &PatchParams::default(), &patch).await.expect("the user");
     let scenario =
         shown(environment, "its user is disabled", event, &it.session, Reason::AccessRevoked, Within(REVOKED)).await;
-    vec![scenario.told(told(&mut it).await)]
+    vec![scenario.with_notices(notices(&mut it).await)]
 }
 
 async fn withdrawn(environment: &Environment) -> Vec<ScenarioResult> {
@@ -65,7 +65,7 @@ async fn withdrawn(environment: &Environment) -> Vec<ScenarioResult> {
         Reason::AccessRevoked,
         Within(REVOKED),
     );
-    vec![scenario.await.told(told(&mut it).await)]
+    vec![scenario.await.with_notices(notices(&mut it).await)]
 }
 
 async fn recording_failed(environment: &Environment) -> Vec<ScenarioResult> {
@@ -82,7 +82,7 @@ async fn recording_failed(environment: &Environment) -> Vec<ScenarioResult> {
     it.ssh.say("echo this cannot be recorded").await;
     let what = "a recording that is required fails";
     let scenario = shown(environment, what, event, &it.session, Reason::RecordingFailed, Within(UNRECORDED)).await;
-    vec![scenario.told(told(&mut it).await)]
+    vec![scenario.with_notices(notices(&mut it).await)]
 }
 
 async fn user_vanished(environment: &Environment) -> Vec<ScenarioResult> {
@@ -107,7 +107,7 @@ async fn target_vanished(environment: &Environment) -> Vec<ScenarioResult> {
     let event = Instant::now();
     place.cut_off().await;
     let scenario = shown(environment, what, event, &it.session, Reason::NetworkLost, Within(LOST_NETWORK)).await;
-    vec![scenario.told(told(&mut it).await)]
+    vec![scenario.with_notices(notices(&mut it).await)]
 }
 
 async fn shutdown(environment: &Environment) -> Vec<ScenarioResult> {
@@ -124,7 +124,7 @@ async fn shutdown(environment: &Environment) -> Vec<ScenarioResult> {
         Reason::GatewayShutdown,
         AtOnce,
     );
-    vec![warned(scenario.await, told(&mut it).await, "is being stopped")]
+    vec![warned(scenario.await, notices(&mut it).await, "is being stopped")]
 }
 
 async fn gateway_killed(environment: &Environment) -> Vec<ScenarioResult> {
@@ -164,7 +164,7 @@ async fn stale(environment: &Environment) -> Vec<ScenarioResult> {
     object["spec"]["startTime"] = json!(format!("{:.6}", Timestamp::now()));
     let account = environment.namespace.account("bastion-gateway", &gateway.name).await;
     let event = Instant::now();
-    environment.namespace.create_as(&account.client, object).await.expect("a session that nobody is behind");
+    environment.namespace.create_as(&account.client, object).await.expect("a session without a gateway");
     let session = environment.watch.started("forgotten").await;
     let scenario =
         shown(environment, "its gateway lives and does not have it", event, &session, Reason::Stale, Within(STALE))

@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
     let records = environment.records().await;
     println!("\nThe audit database:\n\n{}", report::records(&records));
     println!("kubectl get bastionsessions:\n\n{}", environment.sessions().await);
-    println!("{}\n{}", report::told(&scenarios), report::scenarios(&scenarios));
+    println!("{}\n{}", report::notices(&scenarios), report::scenarios(&scenarios));
     let all_well = !scenarios.iter().any(report::ScenarioResult::fell_short);
     if !all_well {
         eprintln!("{}", environment.last_words());

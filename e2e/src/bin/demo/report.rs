@@ -13,7 +13,7 @@ use bastion_e2e::PROMPT_BOUND;
 pub enum Promise {
     /// By the gateway that sees it.
     AtOnce,
-    /// By whoever is left.
+    /// By the surviving programs.
     Within(Duration),
 }
 
@@ -31,7 +31,7 @@ pub struct ScenarioResult {
     name: String,
     shown: String,
     outcome: Outcome,
-    told: Vec<String>,
+    notices: Vec<String>,
 }
 
 enum Outcome {
@@ -47,7 +47,7 @@ enum Outcome {
 
 impl ScenarioResult {
     fn new(name: &str, shown: String, outcome: Outcome) -> Self {
-        Self { name: name.to_owned(), shown, outcome, told: Vec::new() }
+        Self { name: name.to_owned(), shown, outcome, notices: Vec::new() }
     }
 
     /// A session was shown as ended after this time.
@@ -70,9 +70,9 @@ impl ScenarioResult {
         Self::new(name.trim(), "see above".to_owned(), Outcome::Failed)
     }
 
-    /// With what the bastion told the user.
-    pub fn told(self, told: Vec<String>) -> Self {
-        Self { told, ..self }
+    /// Adds the notices that the user received.
+    pub fn with_notices(self, notices: Vec<String>) -> Self {
+        Self { notices, ..self }
     }
 
     /// How long it took.
@@ -119,10 +119,10 @@ pub fn scenarios(scenarios: &[ScenarioResult]) -> String {
 }
 
 /// What users read when their sessions ended, or were about to.
-pub fn told(scenarios: &[ScenarioResult]) -> String {
+pub fn notices(scenarios: &[ScenarioResult]) -> String {
     let rows = scenarios
         .iter()
-        .flat_map(|scenario| scenario.told.iter().map(|line| vec![scenario.name.clone(), line.clone()]));
+        .flat_map(|scenario| scenario.notices.iter().map(|line| vec![scenario.name.clone(), line.clone()]));
     table(&["What happens to a session", "What its user reads"], &rows.collect::<Vec<_>>())
 }
 

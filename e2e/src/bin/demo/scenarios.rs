@@ -16,12 +16,12 @@ use crate::{at_once, in_time};
 use bastion_e2e::bastion::Open;
 use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::gives_terminals;
-use bastion_e2e::{Gateway, patience};
+use bastion_e2e::{Gateway, default_timeout};
 
 /// A scenario: its name, and what happens in it.
 pub type Scenario<'a> = (&'static str, LocalBoxFuture<'a, Vec<ScenarioResult>>);
 
-/// Runs them all: those whose end is seen at once one after the other, and then those that wait, together.
+/// Runs them all: first the scenarios whose end is shown at once, one by one, then the others, together.
 pub async fn run(environment: &Environment) -> Vec<ScenarioResult> {
     let mut scenarios = Vec::new();
     for scenario in at_once::scenarios(environment) {
@@ -69,11 +69,11 @@ pub fn at_a_terminal(ssh: Ssh) -> Ssh {
     if gives_terminals() { ssh.terminal() } else { ssh.no_terminal() }
 }
 
-/// The scenario with what its user was told, the warning among it, which a user at a terminal reads.
-pub fn warned(scenario: ScenarioResult, told: Vec<String>, warning: &str) -> ScenarioResult {
-    let read = told.iter().any(|line| line.contains(warning));
-    assert!(read || !gives_terminals(), "the user is warned: {told:?}");
-    scenario.told(told)
+/// Adds the notices that the user received, and asserts that the warning is one of them if the user has a terminal.
+pub fn warned(scenario: ScenarioResult, notices: Vec<String>, warning: &str) -> ScenarioResult {
+    let read = notices.iter().any(|line| line.contains(warning));
+    assert!(read || !gives_terminals(), "the user is warned: {notices:?}");
+    scenario.with_notices(notices)
 }
 
 /// The scenario of a session that ends, with the time from the event until the watch showed it.
@@ -85,7 +85,7 @@ pub async fn shown(
     reason: Reason,
     promise: Promise,
 ) -> ScenarioResult {
-    let observation = environment.watch.ended_within(patience() + LOST_GATEWAY, session, reason).await;
+    let observation = environment.watch.ended_within(default_timeout() + LOST_GATEWAY, session, reason).await;
     ScenarioResult::ended(name, reason, observation.at.saturating_duration_since(event), promise)
 }
 
@@ -99,12 +99,12 @@ pub async fn stays(environment: &Environment, name: &str, open: &mut Open) -> Sc
 /// Ends a session that is not needed any more.
 pub async fn leave(mut open: Open) {
     open.ssh.say("exit").await;
-    open.ssh.finish(patience()).await;
+    open.ssh.finish(default_timeout()).await;
 }
 
-/// What the bastion told the user, once the `ssh` has ended.
-pub async fn told(open: &mut Open) -> Vec<String> {
-    let outcome = open.ssh.finish(patience()).await;
+/// Returns the notices that the user received, once `ssh` has ended.
+pub async fn notices(open: &mut Open) -> Vec<String> {
+    let outcome = open.ssh.finish(default_timeout()).await;
     let all = format!("{}\n{}", outcome.stdout, outcome.stderr);
     all.lines().map(str::trim).filter(|line| line.starts_with("bastion: ")).map(ToOwned::to_owned).collect()
 }

@@ -18,10 +18,10 @@ use bastion_e2e::{ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace
 /// How long finished sessions stay.
 const RETENTION: &str = "1m";
 
-/// How long it may take until all counts agree when nothing happens any more: what died last is given up by then.
+/// How long all counts may take to agree once faults and users rest. By then the last dead program is declared lost.
 const SETTLED_WITHIN: Duration = Duration::from_secs(40);
 
-/// Everything, each part under the lock of whoever breaks it.
+/// The test environment; a fault holds the lock of the part that it breaks.
 pub struct Environment {
     pub watch: SessionWatch,
     pub gateways: [Mutex<Gateway>; 2],
@@ -31,15 +31,21 @@ pub struct Environment {
     pub echo: Mutex<Echo>,
     pub redis: Mutex<RedisServer>,
     redis_port: u16,
-    /// Held for writing while the API server is stopped; for reading by what cannot be done then.
-    pub api: RwLock<()>,
-    /// Held for reading by every fault from its beginning to its repair.
-    pub faults: RwLock<()>,
-    /// Held for reading by people while they do something.
-    pub people: RwLock<()>,
+    pub locks: Locks,
     pub load_clients: Cell<Vec<Arc<LoadClient>>>,
     pub ledger: Ledger,
     pub namespace: Namespace,
+}
+
+/// Locks of activities, not of data.
+#[derive(Default)]
+pub struct Locks {
+    /// Held for writing while the API server is stopped; for reading by activities that need it.
+    pub api: RwLock<()>,
+    /// Held for reading by every fault from its beginning to its repair.
+    pub faults: RwLock<()>,
+    /// Held for reading by users and administrators while they do something.
+    pub users: RwLock<()>,
 }
 
 impl Environment {
@@ -62,9 +68,7 @@ impl Environment {
             echo: Mutex::new(echo),
             redis_port: redis.port,
             redis: Mutex::new(redis),
-            api: RwLock::default(),
-            faults: RwLock::default(),
-            people: RwLock::default(),
+            locks: Locks::default(),
             load_clients: Cell::default(),
             ledger: Ledger::default(),
             namespace,
@@ -84,7 +88,7 @@ impl Environment {
     /// Holds everything still, and waits until all agree on how many sessions there are: the API, the gateways, the
     /// target, and the users.
     pub async fn count(&self) -> Result<(), String> {
-        let (_faults, _people) = (self.faults.write().await, self.people.write().await);
+        let (_faults, _users) = (self.locks.faults.write().await, self.locks.users.write().await);
         let begin = Instant::now();
         loop {
             let [api, gateways, target, users] = self.counts().await;

@@ -14,10 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
 use crate::ledger::Fault;
-use bastion_e2e::{Controller, patience};
+use bastion_e2e::{Controller, default_timeout};
 
-/// How long the controllers are left alone after a fault of one: with one of two away, the other has to have seen
-/// for itself who is alive.
+/// How long no controller fails after a fault of one, so that the other observes for itself which gateways live.
 const BETWEEN_CONTROLLERS: Duration = Duration::from_secs(30);
 
 /// Lets faults happen until `stop` is cancelled, and returns when all is repaired.
@@ -30,7 +29,7 @@ pub async fn happen(environment: Arc<Environment>, mut chance: StdRng, stop: Can
         let (kind, gateway) = (chance.random_range(0..100), chance.random_range(0..2));
         let [long, short] = [5.0..40.0, 0.5..6.0].map(|seconds| Duration::from_secs_f64(chance.random_range(seconds)));
         faults.spawn_local(async move {
-            let happening = environment.faults.read().await;
+            let happening = environment.locks.faults.read().await;
             match kind {
                 0..20 => kill_gateway(&environment, gateway, short).await,
                 20..45 => freeze_gateway(&environment, gateway, long).await,
@@ -63,9 +62,9 @@ async fn kill_gateway(environment: &Environment, number: usize, down: Duration) 
     let Ok(mut gateway) = environment.gateways[number].try_lock() else { return };
     let from = Timestamp::now();
     gateway.process.signal(Signal::SIGKILL);
-    gateway.process.finish(patience()).await;
+    gateway.process.finish(default_timeout()).await;
     sleep(down).await;
-    let _api = environment.api.read().await;
+    let _api = environment.locks.api.read().await;
     *gateway = environment.start_gateway(number).await;
     *environment.addresses[number].lock().expect("no panic") = gateway.address;
     environment.ledger.broke(Fault::GatewayKilled(number), from);
@@ -83,9 +82,9 @@ async fn freeze_gateway(environment: &Environment, number: usize, frozen: Durati
 async fn kill_controller(environment: &Environment, controller: &mut Controller, number: usize, down: Duration) {
     let from = Timestamp::now();
     controller.process.signal(Signal::SIGKILL);
-    controller.process.finish(patience()).await;
+    controller.process.finish(default_timeout()).await;
     sleep(down).await;
-    let _api = environment.api.read().await;
+    let _api = environment.locks.api.read().await;
     *controller = environment.start_controller(number).await;
     environment.ledger.broke(Fault::ControllerKilled, from);
 }
@@ -99,7 +98,7 @@ async fn freeze_controller(environment: &Environment, controller: &Controller, f
 }
 
 async fn stop_api(environment: &Environment, down: Duration) {
-    let Ok(_api) = environment.api.try_write() else { return };
+    let Ok(_api) = environment.locks.api.try_write() else { return };
     let from = Timestamp::now();
     environment.namespace.control_plane.stop_api();
     sleep(down).await;

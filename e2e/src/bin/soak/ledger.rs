@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-/// What somebody did to one session.
+/// An action on one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
     Exited,

@@ -6,7 +6,7 @@
 mod environment;
 mod faults;
 mod ledger;
-mod people;
+mod users;
 mod verdict;
 
 use std::process::ExitCode;
@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use environment::Environment;
 
-/// How many people use the bastion.
-const PEOPLE: u64 = 40;
+/// How many users open sessions.
+const USERS: u64 = 40;
 /// How often everything is held still, to be counted.
 const COUNT_EVERY: Duration = Duration::from_secs(150);
 
@@ -38,11 +38,11 @@ async fn soak() -> ExitCode {
     let environment = Arc::new(Environment::set_up().await);
     let stop = CancellationToken::new();
     let mut active = JoinSet::new();
-    for number in 0..PEOPLE {
+    for number in 0..USERS {
         let chance = StdRng::seed_from_u64(seed.wrapping_add(2 + number));
-        active.spawn(people::user(environment.clone(), chance, stop.clone()));
+        active.spawn(users::user(environment.clone(), chance, stop.clone()));
     }
-    active.spawn(people::administrator(environment.clone(), StdRng::seed_from_u64(seed), stop.clone()));
+    active.spawn(users::administrator(environment.clone(), StdRng::seed_from_u64(seed), stop.clone()));
     active.spawn_local(faults::happen(environment.clone(), StdRng::seed_from_u64(seed.wrapping_add(1)), stop.clone()));
 
     let end = Instant::now() + Duration::from_mins(minutes);

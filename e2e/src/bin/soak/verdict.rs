@@ -178,7 +178,7 @@ async fn recorded(
     histories: &BTreeMap<&str, SessionHistory<'_>>,
     unseen: &[&str],
 ) -> Vec<String> {
-    let patience = tokio::time::Instant::now() + Duration::from_mins(1);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     loop {
         let rows = rows(environment).await;
         let rows: HashMap<&str, &SessionRecord> = rows.iter().map(|row| (row.name.as_str(), row)).collect();
@@ -199,7 +199,7 @@ async fn recorded(
                 _ => {}
             }
         }
-        if wrong.is_empty() || tokio::time::Instant::now() > patience {
+        if wrong.is_empty() || tokio::time::Instant::now() > deadline {
             return wrong;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -222,11 +222,11 @@ fn doubled(histories: &BTreeMap<&str, SessionHistory<'_>>) -> Vec<String> {
 
 /// A shell that does not answer is one whose gateway was frozen or killed, or whose target was.
 fn unanswered(ledger: &Ledger, histories: &BTreeMap<&str, SessionHistory<'_>>, faults: &[Broken]) -> Vec<String> {
-    let patience = SignedDuration::from_secs(35);
+    let effect_limit = SignedDuration::from_secs(35);
     let excused = |software: &str, at: Timestamp| {
         let history = histories.values().find(|history| history.software() == software);
         let gateway = history.map(|history| history.session().spec.gateway.name.as_str()).unwrap_or_default();
-        faults.iter().filter(|it| it.from <= at && it.to + patience >= at).any(|it| match it.fault {
+        faults.iter().filter(|it| it.from <= at && it.to + effect_limit >= at).any(|it| match it.fault {
             Fault::GatewayFrozen(number) | Fault::GatewayKilled(number) => gateway == format!("gateway-{number}"),
             Fault::TargetKilled => true,
             _ => false,

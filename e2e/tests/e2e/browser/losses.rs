@@ -14,7 +14,7 @@ use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
     Bastion, Console, ControlPlane, Controller, Echo, Gateway, Namespace, Observation, PROMPT_BOUND, Place, Relay,
-    Setting, eventually, open_load_clients, patience, stretched, throughout, weight,
+    Setting, default_timeout, eventually, open_load_clients, stretched, throughout, weight,
 };
 
 use super::{act, administrator, console, named};
@@ -26,7 +26,7 @@ fn now() -> String {
 
 /// Waits until as many losses are on record, for the history that pages show.
 async fn recorded(namespace: &Namespace, losses: usize) {
-    eventually(patience(), "every loss is on record", async || {
+    eventually(default_timeout(), "every loss is on record", async || {
         let rows = all_rows(&audit_store(namespace)).await?;
         let lost = rows.iter().filter(|it| it.reason.as_deref() == Some(Reason::GatewayLost.as_str())).count();
         if lost == losses { Ok(()) } else { Err(format!("{lost} losses")) }
@@ -73,10 +73,10 @@ async fn two_hundred_rows_go_when_their_gateway_is_killed_and_no_others() {
     let took = scenario.next().await;
     println!("200 rows were gone from two pages after the kill: {took} ms");
     let page = Duration::from_millis(took.split(' ').next_back().and_then(|ms| ms.parse().ok()).expect("a number"));
-    let last = bastion.watch.until(patience(), "all 200 are lost", all_lost).await.duration_since(killed);
+    let last = bastion.watch.until(default_timeout(), "all 200 are lost", all_lost).await.duration_since(killed);
     // The controller writes 200 ends on a machine that other tests are busy on; the page is not what takes the time.
     assert!(
-        last <= LOST_GATEWAY + patience() && page <= last + stretched(SHOWN),
+        last <= LOST_GATEWAY + default_timeout() && page <= last + stretched(SHOWN),
         "the last end after {last:?}, shown after {page:?}"
     );
     scenario.answer("").await;
@@ -171,7 +171,7 @@ async fn pages_of_two_consoles_agree_before_and_after_one_of_them_is_killed() {
     scenario.answer(&format!("http://{}", two.address)).await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
     one.process.signal(Signal::SIGKILL);
-    one.process.finish(patience()).await;
+    one.process.finish(default_timeout()).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-2", &one.address.to_string(), &Setting::default()).await;

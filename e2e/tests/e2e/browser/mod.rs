@@ -18,11 +18,19 @@ use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, patience, weight};
+use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, default_timeout, weight};
 
-/// Somebody who sees and ends sessions.
+/// Creates a ServiceAccount that sees and ends sessions. Returns its token.
 async fn administrator(namespace: &Namespace) -> String {
-    namespace.somebody_with("administrator", &["bastion-viewer", "bastion-session-terminator"]).await.1
+    namespace.service_account_with_roles("administrator", &["bastion-viewer", "bastion-session-terminator"]).await.1
+}
+
+/// Starts a console, and the scenario of this name in an administrator's browser.
+async fn start_scenario(name: &str, namespace: &Namespace) -> (Console, BrowserScenario) {
+    let console = console(namespace).await;
+    let token = administrator(namespace).await;
+    let scenario = BrowserScenario::start(name, namespace, &console, &token).await;
+    (console, scenario)
 }
 
 async fn console(namespace: &Namespace) -> Console {
@@ -73,9 +81,7 @@ async fn act(scenario: &mut BrowserScenario, bastion: &Bastion, open: &mut Vec<O
 async fn a_row_goes_as_its_session_ends_on_every_page() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
-    let console = console(&bastion.namespace).await;
-    let token = administrator(&bastion.namespace).await;
-    let mut scenario = BrowserScenario::start("sessions", &bastion.namespace, &console, &token).await;
+    let (_console, mut scenario) = start_scenario("sessions", &bastion.namespace).await;
     assert_eq!(act(&mut scenario, &bastion, &mut vec![]).await, "done");
     scenario.is_over().await;
 }
@@ -106,7 +112,7 @@ async fn a_recording_is_played_in_the_page() {
     let bastion = recording(&setting).await;
     let console = Console::start_in(&bastion.namespace, "console-0", &setting).await;
     let roles = ["bastion-viewer", "bastion-observer"];
-    let (_, token) = bastion.namespace.somebody_with("auditor", &roles).await;
+    let (_, token) = bastion.namespace.service_account_with_roles("auditor", &roles).await;
     let mut scenario = BrowserScenario::start("playback", &bastion.namespace, &console, &token).await;
     assert_eq!(scenario.next().await, "recorded");
     scenario.answer(&recorded(&bastion).await.name_any()).await;
@@ -123,7 +129,7 @@ async fn a_shell_in_the_page_is_a_session_as_any_other() {
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
     console.process.signal(Signal::SIGKILL);
-    console.process.finish(patience()).await;
+    console.process.finish(default_timeout()).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-1", &listen, &terminals_at(&bastion)).await;
@@ -158,13 +164,11 @@ async fn a_console_that_goes_is_said_to_be_gone() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    let mut console = console(namespace).await;
-    let token = administrator(namespace).await;
-    let mut scenario = BrowserScenario::start("lost", namespace, &console, &token).await;
+    let (mut console, mut scenario) = start_scenario("lost", namespace).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
     console.process.signal(Signal::SIGKILL);
-    console.process.finish(patience()).await;
+    console.process.finish(default_timeout()).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let listen = console.address.to_string();
@@ -203,9 +207,7 @@ async fn end(namespace: &Namespace, numbers: std::ops::Range<u32>) {
 async fn a_page_keeps_its_place_while_others_come_and_go() {
     let _held = weight::take(1).await;
     let namespace = Namespace::new().await;
-    let console = console(&namespace).await;
-    let token = administrator(&namespace).await;
-    let mut scenario = BrowserScenario::start("churn", &namespace, &console, &token).await;
+    let (_console, mut scenario) = start_scenario("churn", &namespace).await;
     assert_eq!(scenario.next().await, "many 300");
     make(&namespace, 0..300).await;
     scenario.answer("").await;
@@ -222,9 +224,7 @@ async fn a_page_keeps_its_place_while_others_come_and_go() {
 async fn ten_thousand_sessions_are_on_one_page() {
     let _held = weight::take(2).await;
     let namespace = Namespace::new().await;
-    let console = console(&namespace).await;
-    let token = administrator(&namespace).await;
-    let mut scenario = BrowserScenario::start("crowd", &namespace, &console, &token).await;
+    let (_console, mut scenario) = start_scenario("crowd", &namespace).await;
     assert_eq!(scenario.next().await, "many 10000");
     make(&namespace, 0..10_000).await;
     scenario.answer("").await;
@@ -235,9 +235,7 @@ async fn ten_thousand_sessions_are_on_one_page() {
 async fn names_are_text_and_everybody_can_read_the_page() {
     let _held = weight::take(1).await;
     let namespace = Namespace::new().await;
-    let console = console(&namespace).await;
-    let token = administrator(&namespace).await;
-    let mut scenario = BrowserScenario::start("words", &namespace, &console, &token).await;
+    let (_console, mut scenario) = start_scenario("words", &namespace).await;
     assert_eq!(scenario.next().await, "strange");
     let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
     let mut session = session_at(0);

@@ -12,19 +12,34 @@ use kube::api::DeleteParams;
 use nix::sys::signal::Signal;
 
 use bastion_e2e::browser::BrowserScenario;
-use bastion_e2e::{Bastion, Console, Namespace, Setting, patience, weight};
+use bastion_e2e::{Bastion, Console, Namespace, Setting, default_timeout, weight};
 
-use super::{act, administrator, console};
+use super::{act, administrator, console, start_scenario};
+
+/// A scenario in a viewer's browser, and the viewer's grant.
+struct ViewerScenario {
+    scenario: BrowserScenario,
+    _console: Console,
+    user: String,
+    grant: String,
+}
+
+impl ViewerScenario {
+    async fn start(name: &str, namespace: &Namespace) -> Self {
+        let console = console(namespace).await;
+        let (user, token) = namespace.service_account("viewer").await;
+        let grant = namespace.bind(&user, "bastion-viewer").await;
+        let scenario = BrowserScenario::start(name, namespace, &console, &token).await;
+        Self { scenario, _console: console, user, grant }
+    }
+}
 
 #[tokio::test]
 async fn a_page_whose_viewers_binding_is_removed_shows_nobody_elses_sessions_until_it_is_there_again() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    let console = console(namespace).await;
-    let (user, token) = namespace.somebody("viewer").await;
-    let grant = namespace.bind(&user, "bastion-viewer").await;
-    let mut scenario = BrowserScenario::start("withdrawn", namespace, &console, &token).await;
+    let ViewerScenario { _console, mut scenario, user, grant } = ViewerScenario::start("withdrawn", namespace).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "withdraw");
     namespace.withdraw(&grant).await;
@@ -41,10 +56,7 @@ async fn a_revoked_token_ends_no_sign_in_and_a_withdrawn_right_ends_the_view_of_
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    let console = console(namespace).await;
-    let (user, token) = namespace.somebody("viewer").await;
-    let grant = namespace.bind(&user, "bastion-viewer").await;
-    let mut scenario = BrowserScenario::start("revoked", namespace, &console, &token).await;
+    let ViewerScenario { _console, mut scenario, grant, .. } = ViewerScenario::start("revoked", namespace).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "revoke");
     namespace.api::<ServiceAccount>().delete("viewer", &DeleteParams::default()).await.expect("it was there");
@@ -91,12 +103,11 @@ async fn a_page_is_signed_out_when_its_console_comes_back_with_another_key() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    let mut console = console(namespace).await;
-    let mut scenario = BrowserScenario::start("rekeyed", namespace, &console, &administrator(namespace).await).await;
+    let (mut console, mut scenario) = start_scenario("rekeyed", namespace).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "another key");
     console.process.signal(Signal::SIGTERM);
-    console.process.finish(patience()).await;
+    console.process.finish(default_timeout()).await;
     let (listen, setting) = (console.address.to_string(), with_key(another_key(namespace, ANOTHER_KEY)));
     let _successor = Console::start_at(namespace, "console-1", &listen, &setting).await;
     scenario.answer("").await;

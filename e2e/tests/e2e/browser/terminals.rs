@@ -6,7 +6,7 @@ use bastion_operator::api::Reason;
 use kube::ResourceExt;
 
 use super::{act, console, with_terminals};
-use crate::follow::at_a_terminal;
+use crate::observe::at_a_terminal;
 use bastion_e2e::Bastion;
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::weight;
@@ -34,19 +34,19 @@ async fn files_go_to_a_target_and_come_from_it_whole_beside_the_shell() {
 }
 
 #[tokio::test]
-async fn somebody_follows_a_session_in_the_page_and_its_user_is_told() {
+async fn an_observer_watches_a_session_in_the_page_and_its_user_is_told() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
     let roles = ["bastion-viewer", "bastion-observer"];
-    let (observer, token) = bastion.namespace.somebody_with("observer", &roles).await;
+    let (observer, token) = bastion.namespace.service_account_with_roles("observer", &roles).await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
     let mut scenario = BrowserScenario::start("follow", &bastion.namespace, &console, &token).await;
     assert_eq!(scenario.next().await, "terminal");
     scenario.answer(&session.name_any()).await;
     assert_eq!(scenario.next().await, "say meanwhile");
     let told = format!("{observer} is watching this session");
-    ssh.finds("that somebody watches", |it| it.stderr().contains(&told).then_some(())).await;
+    ssh.finds("that an observer watches", |it| it.stderr().contains(&told).then_some(())).await;
     ssh.say("echo mean''while").await;
     scenario.answer("").await;
     assert_eq!(scenario.next().await, "exit");
@@ -61,7 +61,7 @@ async fn who_may_not_follow_is_told_what_they_lack() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
-    let (_, token) = bastion.namespace.somebody_with("viewer", &["bastion-viewer"]).await;
+    let (_, token) = bastion.namespace.service_account_with_roles("viewer", &["bastion-viewer"]).await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
     let mut scenario = BrowserScenario::start("unobserved", &bastion.namespace, &console, &token).await;
     assert_eq!(scenario.next().await, "terminal");

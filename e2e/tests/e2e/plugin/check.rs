@@ -1,7 +1,7 @@
 //! `kubectl bastion check`.
 
 use super::Person;
-use bastion_e2e::{Bastion, Controller, Namespace, patience};
+use bastion_e2e::{Bastion, Controller, Namespace, default_timeout};
 
 #[tokio::test]
 async fn it_waits_until_all_is_well() {
@@ -21,7 +21,7 @@ async fn it_waits_until_all_is_well() {
     let mut waiting = ops.start(&["check", "--wait"]).await;
     waiting.finds("that it waits", |it| it.stderr().contains("bastion: waiting: Controllers: ").then_some(())).await;
     let _controller = Controller::start(namespace, "bastion-controller-0", "10m").await;
-    let outcome = waiting.finish(patience()).await;
+    let outcome = waiting.finish(default_timeout()).await;
     assert!(outcome.code == Some(0) && outcome.stdout.contains("bastion-controller-0-"), "{outcome:?}");
     ops.prints(&["check"]).await;
 }

@@ -8,7 +8,7 @@ use super::Person;
 use bastion_e2e::namespace::kubectl_path;
 use bastion_e2e::process::command;
 use bastion_e2e::run::{plugin_folder, unique};
-use bastion_e2e::{Bastion, Namespace, Process, patience};
+use bastion_e2e::{Bastion, Namespace, Process, default_timeout};
 
 impl Person<'_> {
     /// What `kubectl` answers a shell about these words, with what it needs for that on the PATH.
@@ -25,7 +25,7 @@ impl Person<'_> {
         let mut asked = command(&kubectl);
         asked.args(["__complete", "bastion"]).args(words).env("KUBECONFIG", &self.kubeconfig);
         asked.env("PATH", folders + &std::env::var("PATH").unwrap_or_default());
-        let outcome = Process::start(folder.join("kubectl"), asked).await.finish(patience()).await;
+        let outcome = Process::start(folder.join("kubectl"), asked).await.finish(default_timeout()).await;
         assert_eq!(outcome.code, Some(0), "{words:?}: {outcome:?}");
         outcome.stdout
     }
@@ -62,6 +62,6 @@ async fn each_shell_takes_its_script() {
     std::fs::write(&script, anybody.prints(&["completion", "bash"]).await).expect("a file");
     let mut bash = command("bash");
     bash.args(["-ec", "source \"$0\"; complete -p kubectl-bastion"]).arg(&script);
-    let outcome = Process::start(namespace.dir.join("bash"), bash).await.finish(patience()).await;
+    let outcome = Process::start(namespace.dir.join("bash"), bash).await.finish(default_timeout()).await;
     assert!(outcome.code == Some(0) && outcome.stdout.contains(" -F _kubectl__bastion "), "{outcome:?}");
 }

@@ -1,4 +1,4 @@
-//! `kubectl bastion`, through the real `kubectl`, under the rights of whoever calls it.
+//! `kubectl bastion`, through the real `kubectl`, under the rights of its caller.
 
 mod check;
 mod completion;
@@ -18,9 +18,9 @@ use tokio::process::Command;
 use bastion_e2e::namespace::kubectl_path;
 use bastion_e2e::process::command;
 use bastion_e2e::run::{plugin_folder, unique};
-use bastion_e2e::{Namespace, Outcome, Process, patience};
+use bastion_e2e::{Namespace, Outcome, Process, default_timeout};
 
-/// Somebody with a kubeconfig of their own.
+/// A user with a kubeconfig of their own.
 struct Person<'a> {
     namespace: &'a Namespace,
     kubeconfig: PathBuf,
@@ -60,7 +60,7 @@ impl<'a> Person<'a> {
     async fn bastion(&self, arguments: &[&str]) -> Outcome {
         let mut process = self.start(arguments).await;
         process.close_input();
-        process.finish(patience()).await
+        process.finish(default_timeout()).await
     }
 
     /// Runs it, and checks that it succeeds; returns what it prints.

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Person;
 use bastion_e2e::run::Run;
 use bastion_e2e::{Bastion, Controller, eventually};
-use bastion_e2e::{Namespace, patience};
+use bastion_e2e::{Namespace, default_timeout};
 
 /// The files in a ZIP.
 fn unzipped(path: &std::path::Path) -> BTreeMap<String, String> {
@@ -37,7 +37,7 @@ async fn it_has_what_helps_and_no_secret() {
     let _controller = Controller::start(namespace, "bastion-controller-0", "10m").await;
     let alice = bastion.open("alice").await;
     let name = alice.session.name_any();
-    eventually(patience(), "its Event is there", async || {
+    eventually(default_timeout(), "its Event is there", async || {
         let events = namespace.events_of(&name).await;
         if events.is_empty() { Err("none".to_owned()) } else { Ok(()) }
     })

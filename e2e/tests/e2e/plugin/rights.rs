@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Person;
 use super::status::{add_session, end_session};
 use bastion_e2e::run::unique;
-use bastion_e2e::{Bastion, Namespace, patience};
+use bastion_e2e::{Bastion, Namespace, default_timeout};
 
 impl<'a> Person<'a> {
     /// A ServiceAccount with these rights.
@@ -94,7 +94,7 @@ async fn watching_needs_no_more_than_is_documented() {
     lines.shows(&alice.session.name_any()).await;
     for (at, Need { right, .. }) in needs.iter().enumerate() {
         let person = Person::with_rights(&bastion.namespace, &[needs[1 - at]]).await;
-        let outcome = person.start(&["watch"]).await.finish(patience()).await;
+        let outcome = person.start(&["watch"]).await.finish(default_timeout()).await;
         let words = format!("bastion: you may not {right} in namespace");
         assert!(outcome.code == Some(1) && outcome.stderr.contains(&words), "{outcome:?}");
     }

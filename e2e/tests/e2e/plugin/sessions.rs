@@ -33,7 +33,7 @@ async fn sessions_are_listed_and_chosen() {
     assert_eq!(ops.prints(&["sessions", "--gateway", "gateway-1", "-o", "name"]).await, "");
 
     bob.ssh.say("exit 3").await;
-    bob.ssh.finish(bastion_e2e::patience()).await;
+    bob.ssh.finish(bastion_e2e::default_timeout()).await;
     bastion.watch.ended(&bob.session, bastion_operator::api::Reason::UserExit).await;
     assert_eq!(ops.prints(&["sessions", "-o", "name"]).await, names(&of_alice));
     assert_eq!(ops.prints(&["sessions", "--phase", "closed", "-o", "name"]).await, names(&of_bob));

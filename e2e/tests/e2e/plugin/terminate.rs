@@ -8,7 +8,7 @@ use tokio::process::Command;
 use super::Person;
 use bastion_e2e::process::command;
 use bastion_e2e::run::unique;
-use bastion_e2e::{Bastion, Process, patience};
+use bastion_e2e::{Bastion, Process, default_timeout};
 
 #[tokio::test]
 async fn sessions_end_by_name_and_each_outcome_is_told() {
@@ -21,7 +21,7 @@ async fn sessions_end_by_name_and_each_outcome_is_told() {
     assert!(text.starts_with(&format!("{of_alice}: Terminated/AdminTerminated after ")), "{text}");
     assert!(text.ends_with(": terminated by ops: maintenance\n"), "{text}");
     bastion.watch.ended(&alice.session, Reason::AdminTerminated).await;
-    let outcome = alice.ssh.finish(patience()).await;
+    let outcome = alice.ssh.finish(default_timeout()).await;
     assert!(outcome.stderr.contains("session terminated by ops: maintenance"), "{outcome:?}");
 
     let outcome = ops.bastion(&["terminate", &of_alice, "no-such-session", &of_bob]).await;
@@ -50,12 +50,12 @@ async fn what_a_filter_chooses_is_named_and_asked_about() {
     let mut asked = on_terminal(&ops, &["terminate", "--user", "alice"]).await;
     asked.shows("Terminate these 2 sessions? [y/N] ").await;
     asked.say("n").await;
-    let outcome = asked.finish(patience()).await;
+    let outcome = asked.finish(default_timeout()).await;
     assert!(outcome.code == Some(1) && outcome.stdout.contains("nothing is terminated"), "{outcome:?}");
     let mut asked = on_terminal(&ops, &["terminate", "--user", "alice"]).await;
     asked.shows("Terminate these 2 sessions? [y/N] ").await;
     asked.say("y").await;
-    assert_eq!(asked.finish(patience()).await.code, Some(0));
+    assert_eq!(asked.finish(default_timeout()).await.code, Some(0));
     bastion.watch.ended(&one.session, Reason::AdminTerminated).await;
     bastion.watch.ended(&two.session, Reason::AdminTerminated).await;
     bob.still_answers().await;

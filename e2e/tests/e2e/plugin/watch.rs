@@ -6,7 +6,7 @@ use kube::config::Kubeconfig;
 use serde_json::Value;
 
 use super::Person;
-use bastion_e2e::{Bastion, Relay, patience};
+use bastion_e2e::{Bastion, Relay, default_timeout};
 
 #[tokio::test]
 async fn starts_and_ends_are_lines_and_an_interruption_loses_none() {
@@ -25,7 +25,7 @@ async fn starts_and_ends_are_lines_and_an_interruption_loses_none() {
     lines.shows(&name(&bob)).await;
     relay.cut();
     alice.ssh.say("exit 4").await;
-    alice.ssh.finish(patience()).await;
+    alice.ssh.finish(default_timeout()).await;
     bastion.watch.ended(&alice.session, Reason::UserExit).await;
     let carol = bastion.open("carol").await;
     relay.break_present();

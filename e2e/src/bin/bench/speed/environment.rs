@@ -9,13 +9,12 @@ use std::time::Duration;
 use super::process;
 use bastion_e2e::proc::descendants;
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{ControlPlane, Controller, Gateway, Namespace, Run, Setting, Sshd, eventually, patience};
+use bastion_e2e::{ControlPlane, Controller, Gateway, Namespace, Run, Setting, Sshd, default_timeout, eventually};
 
 /// The cipher and the key exchange of every leg: OpenSSH's own first choice of a key exchange would flatter us.
 const ALGORITHMS: [&str; 2] = ["Ciphers=aes256-gcm@openssh.com", "KexAlgorithms=curve25519-sha256"];
 
-/// Of both sshds: they take no other algorithms, write no more to their logs than is usual, and refuse nobody who comes
-/// with many others.
+/// The configuration of both sshds: they accept no other algorithms, log as usual, and accept many connections at once.
 const SSHD: &str = "KexAlgorithms curve25519-sha256
 Ciphers aes256-gcm@openssh.com
 LogLevel INFO
@@ -86,9 +85,9 @@ impl Environment {
         measured
     }
 
-    /// Waits until no connection is open any more, and what was to be written about them is written.
+    /// Waits until every connection has ended and its record is written.
     pub async fn settled(&self) {
-        eventually(patience(), "all connections have ended", async || {
+        eventually(default_timeout(), "all connections have ended", async || {
             let sessions = self.gateway.sessions_active().await;
             let sshds = [&self.bastion, &self.target].map(|it| descendants(it.pid().as_raw()).len());
             if (sessions, sshds) == (0, [0, 0]) {

@@ -7,7 +7,7 @@ use super::process;
 use bastion_e2e::proc::descendants;
 use bastion_e2e::{Echo, open_load_clients};
 
-/// KB a session: of a gateway that has served nobody before, and of the OpenSSH bastion.
+/// KB a session: of a gateway that has served no session before, and of the OpenSSH bastion.
 pub async fn memory(environment: &Environment, sessions: usize, openssh: usize) -> [Option<f64>; 3] {
     [Some(ours(environment, sessions).await), Some(of_openssh(environment, openssh).await), None]
 }

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::environment::{DIRECT, Environment, OPENSSH, Way};
 use super::statistics::percentile;
-use bastion_e2e::patience;
+use bastion_e2e::default_timeout;
 use bastion_e2e::process::{Process, command, spawn};
 
 /// The time between two keystrokes.
@@ -91,7 +91,7 @@ impl Typist {
 
     async fn see(&mut self, expected: &[u8]) {
         let mut seen = vec![0; expected.len()];
-        let read = timeout(patience(), self.screen.read_exact(&mut seen)).await.expect("an echo");
+        let read = timeout(default_timeout(), self.screen.read_exact(&mut seen)).await.expect("an echo");
         read.expect("ssh goes on");
         assert_eq!(seen, expected);
     }

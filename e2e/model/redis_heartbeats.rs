@@ -1,4 +1,4 @@
-//! What a controller hears through Redis, and how it vouches for those that only Redis can hear.
+//! The controller's reading of heartbeats in Redis, and its vouching for gateways that only Redis can reach.
 
 use bastion_operator::lifecycle::{LeaseVersion, RENEW_TIMEOUT};
 use bastion_operator::redis::REDIS_TIMEOUT;

@@ -4,7 +4,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::second_factors::assert_in;
-use bastion_e2e::{Bastion, Setting, eventually, patience};
+use bastion_e2e::{Bastion, Setting, default_timeout, eventually};
 
 /// Opens a connection and returns it with the first line that the gateway says.
 async fn connect(bastion: &Bastion) -> (BufReader<TcpStream>, String) {
@@ -42,7 +42,7 @@ async fn an_address_with_too_many_of_them_is_turned_away_and_another_is_not() {
     assert_in(&from("127.0.0.2").await);
     alice.still_answers().await;
     held.pop();
-    eventually(patience(), "the place is free again", async || {
+    eventually(default_timeout(), "the place is free again", async || {
         let outcome = from("127.0.0.1").await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }
     })

@@ -1,4 +1,4 @@
-//! Those who use the bastion, and those who end the sessions of others.
+//! Users who open sessions, and administrators who end them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub async fn user(environment: Arc<Environment>, mut chance: StdRng, stop: Cance
 }
 
 async fn open(environment: &Environment, chance: &mut StdRng) -> Option<LoadClient> {
-    let _doing = environment.people.read().await;
+    let _doing = environment.locks.users.read().await;
     let address = *environment.addresses[chance.random_range(0..2)].lock().expect("no panic");
     let (software, begun) = (LoadClient::some_software(), Timestamp::now());
     let opened = LoadClient::open_as(address, "alice:web-1", software.clone()).await;
@@ -51,7 +51,7 @@ async fn use_and_end(
     stop: &CancellationToken,
 ) {
     while !stop.is_cancelled() && !load_client.is_gone() && chance.random_bool(0.75) {
-        let doing = environment.people.read().await;
+        let doing = environment.locks.users.read().await;
         if !load_client.is_gone() && load_client.answers().await.is_err() && !load_client.is_gone() {
             environment.ledger.did_not_answer(&load_client.software);
             break;
@@ -62,7 +62,7 @@ async fn use_and_end(
             _ = load_client.gone_within(GONE_WITHIN) => {}
         }
     }
-    let _doing = environment.people.read().await;
+    let _doing = environment.locks.users.read().await;
     if load_client.is_gone() {
         return;
     }
@@ -92,7 +92,7 @@ pub async fn administrator(environment: Arc<Environment>, mut chance: StdRng, st
     let active = ListParams::default().fields("status.phase=Active");
     while !stop.is_cancelled() {
         pause(&mut chance, 0.5..4.0, &stop).await;
-        let _doing = environment.people.read().await;
+        let _doing = environment.locks.users.read().await;
         let Ok(list) = sessions.list(&active).await else { continue };
         if list.items.is_empty() {
             continue;
@@ -108,7 +108,7 @@ pub async fn administrator(environment: Arc<Environment>, mut chance: StdRng, st
                 (Deed::ClosedByItsUser, patched.map(drop))
             }
         };
-        // What the API server refused was not done; without its answer, nobody knows.
+        // What the API server refused was not done; without its answer, the outcome is unknown.
         if !matches!(answer, Err(kube::Error::Api(_))) {
             let software = session.spec.client.software.clone().unwrap_or_default();
             environment.ledger.done(&software, deed, now, answer.is_ok());

@@ -1,4 +1,4 @@
-//! Following a live session: what somebody sees who may, what its user is told, and who may not.
+//! Observing a live session: what an observer sees, the notice to its user, and the refusals.
 
 use axum::http::StatusCode;
 use bastion_operator::api::{BastionSession, Reason};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use bastion_e2e::{
-    Bastion, Console, ConsoleApi, Follower, Process, Setting, eventually, metric_becomes, patience, weight,
+    Bastion, Console, ConsoleApi, ObserverClient, Process, Setting, default_timeout, eventually, metric_becomes, weight,
 };
 
 /// A bastion with a console.
@@ -28,32 +28,32 @@ pub async fn at_a_terminal(bastion: &Bastion) -> (Process, BastionSession) {
     (ssh, bastion.watch.started("alice").await)
 }
 
-/// Whether somebody may follow a session, and what is said who may not.
+/// Asserts that observing a session is refused with this status and these words.
 async fn refused(console: &Console, session: &str, token: &str, status: StatusCode, words: &str) {
-    let answer = Follower::try_open(console, session, token).await.err();
-    let (found, said) = answer.unwrap_or_else(|| panic!("{words}: it is open"));
-    assert!(found == status && said.contains(words), "{found} {said:?} should say {status} {words:?}");
+    let answer = ObserverClient::try_open(console, session, token).await.err();
+    let (found, body) = answer.unwrap_or_else(|| panic!("{words}: it is open"));
+    assert!(found == status && body.contains(words), "{found} {body:?} should say {status} {words:?}");
 }
 
 #[tokio::test]
-async fn whoever_may_observe_sees_what_the_user_sees_and_the_user_knows() {
+async fn an_observer_sees_what_the_user_sees_and_the_user_knows() {
     let (bastion, console) = with_console().await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
-    let (observer, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    let (observer, token) = bastion.namespace.service_account_with_roles("observer", &["bastion-observer"]).await;
     let name = session.name_any();
-    let mut follower = Follower::open(&console, &name, &token).await;
+    let mut client = ObserverClient::open(&console, &name, &token).await;
     let about =
         json!({"type": "following", "session": name, "user": "alice", "target": "web-1", "login": session.spec.login});
-    assert_eq!(follower.told("following").await, about);
-    let terminal = follower.told("terminal").await;
+    assert_eq!(client.wait_for("following").await, about);
+    let terminal = client.wait_for("terminal").await;
     assert_eq!(terminal["number"], 1);
-    follower.sees("before").await;
-    ssh.finds("that somebody watches", |it| it.stderr().contains(&format!("{observer} is watching")).then_some(()))
+    client.sees("before").await;
+    ssh.finds("that an observer watches", |it| it.stderr().contains(&format!("{observer} is watching")).then_some(()))
         .await;
     ssh.say("echo mean''while").await;
-    follower.sees("meanwhile").await;
-    follower.pings().await;
-    let mut second = Follower::open(&console, &name, &token).await;
+    client.sees("meanwhile").await;
+    client.pings().await;
+    let mut second = ObserverClient::open(&console, &name, &token).await;
     second.sees("meanwhile").await;
     drop(second);
     ssh.finds("that they have left", |it| {
@@ -62,10 +62,10 @@ async fn whoever_may_observe_sees_what_the_user_sees_and_the_user_knows() {
     .await;
 
     ssh.say("exit 4").await;
-    let end = follower.told("end").await;
+    let end = client.wait_for("end").await;
     assert_eq!((&end["status"], &end["reason"]), (&json!("closed"), &json!("UserExit")));
     assert!(end["message"].as_str().expect("a message").contains('4'), "{end}");
-    assert_eq!(follower.closed().await.map(|close| u16::from(close.code)), Some(1000));
+    assert_eq!(client.closed().await.map(|close| u16::from(close.code)), Some(1000));
     bastion.watch.ended(&session, Reason::UserExit).await;
     metric_becomes(bastion.gateway.http, "bastion_followers", |open| open == 0.0).await;
     let lines: Vec<Value> =
@@ -77,7 +77,7 @@ async fn whoever_may_observe_sees_what_the_user_sees_and_the_user_knows() {
         };
         assert!(lines.iter().any(told), "{result} is in the audit log");
     }
-    eventually(patience(), "whoever followed it stands among its Events", async || {
+    eventually(default_timeout(), "the observer stands among its Events", async || {
         let events = bastion.namespace.events_of(&name).await;
         let told = events.iter().any(|(reason, note)| reason == "Followed" && note.contains(&observer));
         if told { Ok(()) } else { Err(format!("{events:?}")) }
@@ -93,25 +93,25 @@ async fn who_follows_sees_the_terminals_come_and_go_and_their_sizes() {
     ssh.say("echo be''fore").await;
     ssh.shows("before").await;
     let session = bastion.watch.started("alice").await;
-    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
-    let mut follower = Follower::open(&console, &session.name_any(), &token).await;
-    let terminal = follower.told("terminal").await;
+    let (_, token) = bastion.namespace.service_account_with_roles("observer", &["bastion-observer"]).await;
+    let mut client = ObserverClient::open(&console, &session.name_any(), &token).await;
+    let terminal = client.wait_for("terminal").await;
     assert_eq!((&terminal["cols"], &terminal["rows"]), (&json!(100), &json!(30)));
     ssh.say("exit").await;
-    assert_eq!(follower.told("terminal_end").await["number"], terminal["number"]);
-    follower.told("end").await;
+    assert_eq!(client.wait_for("terminal_end").await["number"], terminal["number"]);
+    client.wait_for("end").await;
 }
 
 #[tokio::test]
 async fn who_follows_types_nothing() {
     let (bastion, console) = with_console().await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
-    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
-    for said in [Message::binary(b"\0\0\0\x01echo intruder\r".as_slice()), Message::text("echo intruder\r")] {
-        let mut follower = Follower::open(&console, &session.name_any(), &token).await;
-        follower.sees("before").await;
-        follower.says(said).await;
-        let close = follower.closed().await.expect("a close frame");
+    let (_, token) = bastion.namespace.service_account_with_roles("observer", &["bastion-observer"]).await;
+    for message in [Message::binary(b"\0\0\0\x01echo intruder\r".as_slice()), Message::text("echo intruder\r")] {
+        let mut client = ObserverClient::open(&console, &session.name_any(), &token).await;
+        client.sees("before").await;
+        client.says(message).await;
+        let close = client.closed().await.expect("a close frame");
         assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "an observed session takes no input"));
     }
     ssh.say("echo af''ter").await;
@@ -120,19 +120,19 @@ async fn who_follows_types_nothing() {
 }
 
 #[tokio::test]
-async fn who_cannot_keep_up_is_told_so_and_holds_nobody_up() {
+async fn an_observer_that_cannot_keep_up_is_told_so_and_delays_no_session() {
     let _held = weight::take(1).await;
     let (bastion, console) = with_console().await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
-    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
-    let mut follower = Follower::open(&console, &session.name_any(), &token).await;
-    follower.sees("before").await;
+    let (_, token) = bastion.namespace.service_account_with_roles("observer", &["bastion-observer"]).await;
+    let mut client = ObserverClient::open(&console, &session.name_any(), &token).await;
+    client.sees("before").await;
     // More than all buffers between them hold, while nothing is read.
     ssh.say("head -c 60000000 /dev/zero | tr '\\0' Z; echo al''l").await;
     ssh.shows("all").await;
-    follower.told("skipped").await;
-    follower.sees("all").await;
-    let shown = follower.screens().len();
+    client.wait_for("skipped").await;
+    client.sees("all").await;
+    let shown = client.screens().len();
     assert!(shown < 60_000_000, "{shown} bytes were shown");
 }
 
@@ -142,9 +142,9 @@ async fn who_may_not_observe_does_not_and_a_right_that_is_withdrawn_ends_it() {
     let (_ssh, session) = at_a_terminal(&bastion).await;
     let name = session.name_any();
     let (_, viewer) =
-        bastion.namespace.somebody_with("viewer", &["bastion-viewer", "bastion-session-terminator"]).await;
+        bastion.namespace.service_account_with_roles("viewer", &["bastion-viewer", "bastion-session-terminator"]).await;
     refused(&console, &name, &viewer, StatusCode::FORBIDDEN, "may not get bastionsessions/observe").await;
-    let (observer, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    let (observer, token) = bastion.namespace.service_account_with_roles("observer", &["bastion-observer"]).await;
     refused(&console, "nobody-web-1-x", &token, StatusCode::NOT_FOUND, "there is no session").await;
     refused(&console, "..%2f..", &token, StatusCode::NOT_FOUND, "there is no session").await;
     refused(&console, &name, "made-up", StatusCode::UNAUTHORIZED, "does not know").await;
@@ -154,19 +154,19 @@ async fn who_may_not_observe_does_not_and_a_right_that_is_withdrawn_ends_it() {
     let blind = Console::start_in(&bastion.namespace, "console-1", &setting).await;
     refused(&blind, &name, &token, StatusCode::BAD_GATEWAY, "/nowhere/token").await;
 
-    let mut follower = Follower::open(&console, &name, &token).await;
-    follower.sees("before").await;
+    let mut client = ObserverClient::open(&console, &name, &token).await;
+    client.sees("before").await;
     let bindings = bastion.namespace.api::<RoleBinding>();
     for binding in bindings.list(&ListParams::default()).await.expect("they can be listed") {
         if binding.subjects.iter().flatten().any(|subject| observer.ends_with(&subject.name)) {
             bindings.delete(&binding.name_any(), &DeleteParams::default()).await.expect("it may");
         }
     }
-    let close = follower.closed().await.expect("a close frame");
+    let close = client.closed().await.expect("a close frame");
     assert!(u16::from(close.code) == 1008 && close.reason.contains("may not get"), "{close:?}");
 }
 
-/// Asks a gateway itself: the status, and what it says.
+/// Asks a gateway directly. Returns the status and the body.
 async fn ask_gateway(bastion: &Bastion, session: &str, token: &str, person: Option<Value>) -> (StatusCode, String) {
     use base64::Engine;
     let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().expect("a client");
@@ -187,7 +187,7 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
     let (bastion, _console) = with_console().await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
     let name = session.name_any();
-    let (observer, _) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    let (observer, _) = bastion.namespace.service_account_with_roles("observer", &["bastion-observer"]).await;
     let may = json!({"username": observer});
     let good = bastion.namespace.token("bastion-console", "bastion-gateway").await;
     for (token, person, status, words) in [
@@ -210,8 +210,8 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
         (good.clone(), Some(json!({"username": "somebody"})), StatusCode::FORBIDDEN, "may not get"),
         (good.clone(), Some(may), StatusCode::UPGRADE_REQUIRED, "WebSocket"),
     ] {
-        let (found, said) = ask_gateway(&bastion, &name, &token, person).await;
-        assert!(found == status && said.contains(words), "{found} {said:?} should say {status} {words:?}");
+        let (found, body) = ask_gateway(&bastion, &name, &token, person).await;
+        assert!(found == status && body.contains(words), "{found} {body:?} should say {status} {words:?}");
     }
 }
 
@@ -219,7 +219,7 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
 async fn a_console_shows_its_token_to_the_sessions_own_gateway_alone() {
     let (bastion, console) = with_console().await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
-    let (_, token) = bastion.namespace.somebody_with("observer", &["bastion-observer"]).await;
+    let (_, token) = bastion.namespace.service_account_with_roles("observer", &["bastion-observer"]).await;
     let leases = bastion.namespace.api::<Lease>();
     let instance = &session.spec.gateway.instance;
     let another = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
