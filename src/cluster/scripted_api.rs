@@ -30,6 +30,8 @@ pub struct Received {
     pub method: String,
     /// The path, without its query.
     pub path: String,
+    /// The query; empty where there is none.
+    pub query: String,
     /// The body as JSON; `null` where there is none.
     pub body: Value,
 }
@@ -44,14 +46,24 @@ impl Received {
 /// The API server. Clones share one script.
 #[derive(Clone)]
 pub struct ScriptedApi {
-    answers: Arc<Mutex<VecDeque<Answer>>>,
+    script: Arc<dyn Fn(&Received) -> Answer + Send + Sync>,
     received: Arc<Mutex<Vec<Received>>>,
 }
 
 impl ScriptedApi {
     /// Answers each request with the next of `answers`, and repeats the last one.
     pub fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-        Self { answers: Arc::new(Mutex::new(answers.into_iter().collect())), received: Arc::default() }
+        let answers = Mutex::new(answers.into_iter().collect::<VecDeque<_>>());
+        Self::by(move |_| {
+            let mut answers = answers.lock().unwrap();
+            let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+            next.expect("the script has an answer")
+        })
+    }
+
+    /// Answers each request as `script` says.
+    pub fn by(script: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Self {
+        Self { script: Arc::new(script), received: Arc::default() }
     }
 
     /// Returns a client of this API server.
@@ -73,13 +85,10 @@ impl ScriptedApi {
     async fn answer(self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
         let (head, body) = request.into_parts();
         let body = serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap_or_default();
-        let (method, path) = (head.method.to_string(), head.uri.path().to_owned());
-        self.received.lock().unwrap().push(Received { method, path, body });
-        let answer = {
-            let mut answers = self.answers.lock().unwrap();
-            if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
-        };
-        let (code, object) = match answer.expect("the script has an answer") {
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        let received = Received { method: head.method.to_string(), path: head.uri.path().to_owned(), query, body };
+        self.received.lock().unwrap().push(received.clone());
+        let (code, object) = match (self.script)(&received) {
             Answer::Object(object) => (200, object),
             Answer::Status(code) => (code, failure(code, reason_of(code))),
             Answer::AlreadyExists => (409, failure(409, "AlreadyExists")),

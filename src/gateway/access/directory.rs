@@ -250,3 +250,6 @@ impl Directory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
