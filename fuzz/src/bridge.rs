@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use bastion_operator::gateway::fuzzing::{Ground, Play};
+use bastion_operator::gateway::fuzzing::{FuzzGateway, FuzzSession};
 use bastion_operator::gateway::{LockoutLimits, Settings};
 use russh::keys::ssh_key::PrivateKey;
 use russh::keys::ssh_key::private::Ed25519Keypair;
@@ -29,10 +29,10 @@ const ALL: u32 = 64 * 1024 * 1024;
 
 /// The runtime's clock stands still while anything can be done, and then goes on to the next moment that somebody waits
 /// for: whoever sleeps wakes when all others wait.
-static STAGE: LazyLock<(Runtime, Ground)> = LazyLock::new(|| {
+static STAGE: LazyLock<(Runtime, FuzzGateway)> = LazyLock::new(|| {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let host_key = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]));
-    let ground = runtime.block_on(async { Ground::new(api::client(), settings(), host_key).await }).expect("a gateway");
+    let ground = runtime.block_on(async { FuzzGateway::new(api::client(), settings(), host_key).await }).expect("a gateway");
     (runtime, ground)
 });
 
@@ -74,7 +74,7 @@ pub fn check(data: &[u8]) {
 }
 
 struct Stage {
-    play: Play,
+    play: FuzzSession,
     client: Wire,
     channels: Vec<Channel>,
     /// The one that events are for.
@@ -99,7 +99,7 @@ struct Target {
 }
 
 impl Stage {
-    async fn new(ground: &Ground) -> Self {
+    async fn new(ground: &FuzzGateway) -> Self {
         let (mut client, stream) = Wire::new();
         let play = ground.begin(stream);
         client.sign_in().await;

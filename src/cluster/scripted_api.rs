@@ -10,7 +10,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-/// What the API server answers.
+/// An answer of the API server.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// 200 with this object.

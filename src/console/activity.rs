@@ -36,7 +36,7 @@ pub struct ActivityReader {
     cache: Arc<Mutex<Cache>>,
 }
 
-/// What a gateway last published of a session.
+/// The activity of a session that a gateway published last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     last_input: Timestamp,

@@ -64,7 +64,7 @@ pub enum ObserveError {
     /// The gateway answered with an HTTP error.
     #[error("its gateway answers {status}: {message}")]
     Refused {
-        /// The HTTP status.
+        /// The HTTP status code of the gateway, 4xx or 5xx.
         status: u16,
         /// The gateway's message.
         message: String,

@@ -74,7 +74,7 @@ pub enum OidcError {
     /// The provider does not answer, or its response is invalid.
     #[error("the provider {failure}: {}", chain(.source.as_ref()))]
     Provider {
-        /// What the provider failed to do.
+        /// The request that failed.
         failure: &'static str,
         /// The cause.
         source: BoxError,

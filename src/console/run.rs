@@ -78,7 +78,7 @@ fn serve(
     http::serve(listener, HttpPort::Console, Plain, routes, stop)
 }
 
-/// What the settings name. They are checked before the console asks the API server anything.
+/// The backends that the settings name. They are checked before the first request to the API server.
 struct Backends {
     store: Option<Store>,
     oidc: Option<Oidc>,

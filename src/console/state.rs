@@ -1,4 +1,4 @@
-//! What the handlers of all routes share.
+//! The state that the handlers of all routes share.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ const CALLERS_BEFORE_CLEANUP: usize = 1000;
 /// How many exports and searches may run at once.
 const MAX_EXPORTS: usize = 3;
 
-/// What every handler needs. Clones share the same state.
+/// The state of the console. Clones share it.
 #[derive(Clone)]
 pub struct Console {
     pub cluster: Cluster,
@@ -84,7 +84,7 @@ pub struct Auth {
     pub oidc: Option<Oidc>,
 }
 
-/// What bounds the load of the console.
+/// The bounds on the load of the console.
 #[derive(Clone)]
 pub struct Limits {
     pub sign_ins: SignInLimiter,

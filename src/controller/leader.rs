@@ -55,8 +55,9 @@ fn is_ahead(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() < until)
 }
 
-/// Takes part in the election until `stop` is cancelled, then releases the Lease. Sends to `leads_until` the time until
-/// which this controller leads. That time is before another controller can lead, even without the API server.
+/// Takes part in the election until `stop` is cancelled, then releases the Lease. Sends `leads_until` the end
+/// of this controller's term. It lies before the earliest moment at which another candidate can acquire the Lease, even if the
+/// API server is unreachable.
 pub async fn campaign(
     leases: Api<LenientLease>,
     pod: String,

@@ -1,5 +1,5 @@
-//! What the fuzz targets in fuzz/ reach of the gateway's inside: a connection whose user has signed in, and channels
-//! that are joined to a target, both on streams that the target of the fuzzer holds the other end of.
+//! Entry points for the fuzz targets in fuzz/: an authenticated connection and its channels to a target, on in-memory
+//! streams.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,23 +34,23 @@ use crate::cluster::{EventSink, UnreadableReports};
 use crate::recording::{SessionInfo, SessionRecording};
 
 const NAMESPACE: &str = "fuzz";
-/// Everything that the bridge can carry, but for commands, which are refused.
+/// Everything that the bridge can carry, except commands.
 const ALLOW: Allow =
     Allow { shell: true, exec: false, sftp: true, local_forward: true, remote_forward: false, agent_forward: true };
 
-/// What all plays share.
-pub struct Ground {
+/// A gateway for all sessions of one fuzz target.
+pub struct FuzzGateway {
     gateway: Arc<Gateway>,
     instance: Arc<Instance>,
     config: Arc<Config>,
     grant: Grant,
 }
 
-impl Ground {
-    /// A gateway that nobody signs in to, with an API server that keeps nothing.
+impl FuzzGateway {
+    /// Returns a gateway without users, on an API server that stores nothing.
     ///
     /// # Errors
-    /// When the API server does not play along.
+    /// The API server refuses a request.
     pub async fn new(client: Client, settings: Settings, host_key: PrivateKey) -> anyhow::Result<Self> {
         let grant = grant(&host_key.public_key().to_openssh()?)?;
         let stop = CancellationToken::new();
@@ -70,8 +70,8 @@ impl Ground {
         Ok(Self { gateway: Arc::new(gateway), instance, config, grant })
     }
 
-    /// A session on this connection, whose user's client is at the other end of the stream.
-    pub fn begin(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Play {
+    /// Starts a session. The other end of `stream` is the user's client.
+    pub fn begin(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> FuzzSession {
         assure(&self.instance);
         let audit = Arc::new(AuditLog::new("fuzz".into(), &self.grant));
         let (gone, cut) = (CancellationToken::new(), CancellationToken::new());
@@ -80,7 +80,7 @@ impl Ground {
         let opening = ChannelPolicy { allow: ALLOW, audit: audit.clone() };
         let (connection, opened) =
             Connection::new(self.gateway.clone(), peer, gone, cut, None).with_session(opening, activity.clone());
-        let served = run_stream(self.config.clone(), stream, Player(connection));
+        let served = run_stream(self.config.clone(), stream, PreauthenticatedHandler(connection));
         let (announce, notices) = watch::channel(SessionNotice::None);
         let about = SessionInfo {
             namespace: NAMESPACE.to_owned(),
@@ -97,7 +97,7 @@ impl Ground {
                 let _ = running.await;
             }
         });
-        Play {
+        FuzzSession {
             opened,
             observers: Observers {
                 audit,
@@ -116,8 +116,8 @@ impl Ground {
     }
 }
 
-/// A session that is being played: what its task does is done by the fuzz target.
-pub struct Play {
+/// A session without a task: the fuzz target does what the task does.
+pub struct FuzzSession {
     opened: mpsc::Receiver<ChannelOpen>,
     observers: Observers,
     activity: Arc<Activity>,
@@ -130,14 +130,14 @@ pub struct Play {
     client: JoinSet<()>,
 }
 
-impl Play {
-    /// A channel that the user's client has opened, and that no target is joined to yet.
+impl FuzzSession {
+    /// Returns a channel that the user's client has opened and that is not joined to a target yet.
     pub fn opened(&mut self) -> Option<ChannelOpen> {
         assure(&self.instance);
         self.opened.try_recv().ok()
     }
 
-    /// Joins a channel to the target at the other end of the stream.
+    /// Joins a channel to a target. The other end of `stream` is the target.
     pub async fn join(&mut self, channel: ChannelOpen, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let incoming = mpsc::channel(1).0;
         let Ok(connection) = TargetConnection::over_stream(stream, &self.target, plain(), incoming).await else {
@@ -163,22 +163,22 @@ impl Play {
         }
     }
 
-    /// Tells users at a terminal something.
+    /// Sends a warning to users at a terminal.
     pub fn warn(&self) {
         self.announce.send_replace(SessionNotice::Warning("bastion: a warning".into()));
     }
 
-    /// Ends the session; each channel is to hear it.
+    /// Ends the session on all its channels.
     pub fn end(&self) {
         self.announce.send_replace(SessionNotice::Ended(Some("bastion: session ended".into())));
     }
 
-    /// Whether the client's connection goes on.
+    /// Returns whether the client is connected.
     pub fn is_connected(&mut self) -> bool {
         self.client.try_join_next().is_none() && !self.client.is_empty()
     }
 
-    /// How many channels are joined to a target. A channel's task that panicked is passed on.
+    /// Returns the number of channels that are joined to a target. Passes on the panic of a channel's task.
     pub fn joined(&mut self) -> usize {
         while let Some(ended) = self.channels.try_join_next() {
             if let Err(failure) = ended
@@ -191,13 +191,13 @@ impl Play {
     }
 }
 
-/// Somebody may have stopped the process for a while; no Lease of it was lost.
+/// Confirms the Lease: the fuzzer may have paused the process.
 fn assure(instance: &Instance) {
     instance.pause_detector.is_confirmed();
     instance.pause_detector.lease_renewed(Instant::now());
 }
 
-/// Without encryption, so that the fuzz target writes and reads packets as they are.
+/// Returns algorithms without encryption, so that the fuzz target reads and writes plain packets.
 fn plain() -> Preferred {
     Preferred {
         kex: vec![kex::NONE].into(),
@@ -222,10 +222,10 @@ fn grant(host_key: &str) -> anyhow::Result<Grant> {
     })
 }
 
-/// The gateway's connection, but for the signing in: it is done.
-struct Player(Connection);
+/// The gateway's connection after authentication.
+struct PreauthenticatedHandler(Connection);
 
-impl server::Handler for Player {
+impl server::Handler for PreauthenticatedHandler {
     type Error = russh::Error;
 
     async fn auth_none(&mut self, _: &str) -> Result<Auth, Self::Error> {

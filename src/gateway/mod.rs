@@ -122,7 +122,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     }
 }
 
-/// What a gateway needs while it accepts connections.
+/// The inputs of a gateway that accepts connections.
 struct Serving<'a> {
     gateway: &'a Arc<Gateway>,
     settings: &'a Settings,
@@ -169,7 +169,7 @@ async fn prepare(
     Ok((host_key, Directory::watch(client, namespace, reports).await?))
 }
 
-/// What the dependencies of all parts are made from.
+/// The inputs that the dependencies of all parts share.
 struct Parts {
     client: Client,
     directory: Arc<Directory>,

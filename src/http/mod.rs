@@ -1,4 +1,4 @@
-//! What HTTP servers share: the acceptor with its limits, probes and metrics, authentication, cookies and headers.
+//! Shared parts of the HTTP servers: the acceptor with its limits, probes and metrics, authentication, cookies and headers.
 
 mod auth_error;
 mod authenticator;

@@ -10,7 +10,7 @@ pub const LEADER_RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// [`LEADER_RENEW_DEADLINE`], so that the old leader has stepped down by then.
 pub const LEADER_LEASE_DURATION: Duration = Duration::from_secs(15);
 
-/// What a candidate does with the leader Lease after it has read it.
+/// The next action of a candidate that has read the leader Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElectionStep {
     /// Waits: another candidate leads, or may still lead.

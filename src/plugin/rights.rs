@@ -69,7 +69,7 @@ pub const LIST_QUOTAS: Right = Right::new("list", "", "resourcequotas", SUPPORT)
 pub struct Need {
     /// The right.
     pub right: Right,
-    /// What the right is for, and what happens without it.
+    /// The purpose of the right, and the effect of its absence.
     pub what_for: &'static str,
 }
 

@@ -95,7 +95,7 @@ pub const fn tone(phase: Phase) -> Tone {
     }
 }
 
-/// What became of the session's recordings, in a word.
+/// The state of the session's recordings, in a word.
 fn recording(session: &BastionSession) -> &'static str {
     let result = session.status.as_ref().and_then(|status| status.recording.as_ref());
     match (&session.spec.recording, result.map(|result| result.state)) {

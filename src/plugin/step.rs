@@ -42,7 +42,7 @@ pub struct Step {
     pub state: State,
     /// The state in words.
     pub says: String,
-    /// What to do about the problem.
+    /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }

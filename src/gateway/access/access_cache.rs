@@ -12,7 +12,7 @@ const TTL: Duration = Duration::from_secs(10);
 /// The cache's capacity.
 const MAX_ENTRIES: usize = 4096;
 
-/// What an access review depends on, apart from the RBAC objects.
+/// The inputs of an access review, apart from the RBAC objects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccessKey {
     subject: String,

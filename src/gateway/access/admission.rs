@@ -49,7 +49,7 @@ impl Admitted {
 
 /// The rules for the channels of one session.
 pub struct ChannelPolicy {
-    /// What the target allows.
+    /// The actions that the target allows.
     pub allow: Allow,
     /// The audit log of the session.
     pub audit: Arc<AuditLog>,

@@ -35,7 +35,7 @@ pub struct Grant {
     pub user: Arc<BastionUser>,
     /// How the user authenticated.
     pub proof: Proof,
-    /// What the key or certificate permits.
+    /// The permissions of the key or certificate.
     pub restrictions: KeyRestrictions,
     /// The target.
     pub target: Arc<BastionTarget>,

@@ -1,4 +1,4 @@
-//! What a user's client opens that needs a connection to the target.
+//! Channels and forwards of a user's client that need a connection to the target.
 
 use tokio::sync::mpsc;
 

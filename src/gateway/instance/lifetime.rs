@@ -31,7 +31,7 @@ pub struct Instance {
     fence: Mutex<Fence>,
 }
 
-/// What all instances of one process share.
+/// The configuration that all instances of one process share.
 pub struct InstanceConfig {
     /// The client of the API server.
     pub client: Client,

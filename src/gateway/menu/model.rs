@@ -43,7 +43,7 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// What the user decided.
+/// The user's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Connect to a target.

@@ -10,7 +10,7 @@ use crate::gateway::access::Refusal;
 /// The number of users who may choose a target at once, per gateway.
 const MAX_PENDING_USERS: usize = 256;
 
-/// What all users who choose a target share.
+/// The limits that all users share while they choose a target.
 pub struct PendingUsers {
     permits: Arc<Semaphore>,
     pub(super) review_permits: Semaphore,

@@ -42,7 +42,7 @@ pub struct Screen {
     is_open: bool,
 }
 
-/// What the user has selected so far.
+/// The selection so far.
 #[derive(Default)]
 struct Selection {
     targets: Picker,

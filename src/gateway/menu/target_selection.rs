@@ -25,7 +25,7 @@ use crate::gateway::state::Gateway;
 use crate::metrics::{METRICS, MenuLabels};
 use crate::text::printable;
 
-/// What a connection may request before it has a target: the menu is a shell.
+/// The actions allowed before a connection has a target: the menu is a shell.
 pub const ALLOW: Allow =
     Allow { shell: true, exec: false, sftp: false, local_forward: false, remote_forward: false, agent_forward: false };
 

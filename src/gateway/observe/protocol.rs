@@ -1,4 +1,4 @@
-//! What consoles and gateways agree on to observe a session.
+//! Names that consoles and gateways share to observe a session.
 
 /// The audience of the ServiceAccount tokens with which consoles authenticate to gateways.
 pub const TOKEN_AUDIENCE: &str = "bastion-gateway";

@@ -47,7 +47,7 @@ pub struct Settings {
     pub console: String,
 }
 
-/// What the observer server depends on.
+/// The dependencies of the observer server.
 pub struct ObserveDeps {
     /// The namespace of the bastion.
     pub namespace: String,

@@ -56,7 +56,7 @@ pub struct WebPage {
     pub closed: CancellationToken,
 }
 
-/// What a page learns about its session.
+/// The events of a session, as its page receives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
     /// The session's object exists, with this name and uid.

@@ -14,7 +14,7 @@ use crate::lifecycle::Cause;
 /// authenticated (`MaxStartups`).
 const MAX_CONCURRENT_DIALS: usize = 8;
 
-/// What became of one attempt to connect to the target.
+/// The outcome of one attempt to connect to the target.
 pub type Dialled = Result<Result<TargetConnection, DialError>, JoinError>;
 
 /// Makes one connection to the target for each waiting channel.

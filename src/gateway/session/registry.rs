@@ -122,7 +122,7 @@ pub async fn end_requested(end_signal: &mut EndSignal) -> Cause {
     }
 }
 
-/// Sends the cause unless another was sent before.
+/// Sends `cause`, unless a cause was already sent.
 fn send_end(end_signal: &watch::Sender<Option<Cause>>, cause: &Cause) {
     end_signal.send_if_modified(|current| {
         let is_first = current.is_none();

@@ -18,7 +18,7 @@ pub struct TargetLinks {
     watch: TargetWatch,
 }
 
-/// What the session observes of one connection.
+/// One connection to the target, as its session observes it.
 struct Link {
     health: ConnectionHealth,
     network: NetworkWatch,
@@ -85,7 +85,7 @@ impl TargetLinks {
     }
 }
 
-/// What is known of all connections at one moment.
+/// The state of all connections at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Connections {
     /// Whether a connection is open.

@@ -104,7 +104,7 @@ pub(super) struct Session {
     pub(super) channels: Channels,
 }
 
-/// What happens to a running session.
+/// An event in a running session.
 enum Event {
     /// The user's connection has ended.
     ClientGone,

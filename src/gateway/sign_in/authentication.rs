@@ -45,7 +45,7 @@ pub struct SignedIn {
     pub user: Arc<BastionUser>,
     /// The proof of identity.
     pub proof: Proof,
-    /// What the key or certificate permits.
+    /// The permissions of the key or certificate.
     pub restrictions: KeyRestrictions,
 }
 

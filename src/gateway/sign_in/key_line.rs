@@ -23,7 +23,7 @@ pub struct Authority {
     pub principals: Option<Vec<String>>,
     /// Limits what the certificates permit.
     pub restrictions: KeyRestrictions,
-    /// What signatures must assert, in addition to the certificate's own requirement.
+    /// The required assertions of signatures, in addition to the certificate's own requirement.
     pub presence: PresenceRequirement,
 }
 

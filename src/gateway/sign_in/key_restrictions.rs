@@ -4,7 +4,7 @@ use crate::api::Allow;
 
 use crate::gateway::bridge::Request;
 
-/// What a key or a certificate permits. The user's own keys are unrestricted.
+/// The restrictions of a key or a certificate. The user's own keys have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRestrictions {
     /// `force-command`: the only command that runs.

@@ -3,7 +3,7 @@
 use russh::keys::ssh_key::Algorithm;
 use russh::server::SkFlags;
 
-/// What a verified signature asserts about its user's presence.
+/// The assertions of a verified signature about its user's presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assertion {
     /// The key is not a security key, so its signature asserts nothing.
@@ -28,7 +28,7 @@ impl Assertion {
     }
 }
 
-/// What a signature must assert.
+/// The assertions that a signature must make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresenceRequirement {
     /// The security key was touched. The option `no-touch-required` clears it.

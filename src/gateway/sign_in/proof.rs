@@ -11,7 +11,7 @@ use super::presence::PresenceRequirement;
 use crate::api::{BastionUser, Factor};
 use crate::gateway::access::AccessError;
 
-/// What a user signed in with.
+/// How a user authenticated.
 #[derive(Clone, Debug)]
 pub enum Proof {
     /// One of the user's keys.

@@ -10,7 +10,7 @@ use crate::gateway::bridge::{FromUser, Inboxes, Request};
 /// A connection's channels, and the notices that wait for the first of them.
 #[derive(Default)]
 pub struct Channels {
-    /// What the user's client sends, per channel.
+    /// The messages from the user's client, per channel.
     pub inboxes: Arc<Inboxes<FromUser>>,
     /// The number of channels that were opened only to show a refusal.
     pub refused: usize,

@@ -18,7 +18,7 @@ const MAX_PENDING_FORWARDS: usize = 16;
 
 /// A connection's handle on its session task.
 pub struct SessionLink {
-    /// What the user's key or certificate permits.
+    /// The permissions of the user's key or certificate.
     pub restrictions: KeyRestrictions,
     /// Counts the user's input.
     pub activity: Arc<Activity>,

@@ -36,7 +36,7 @@ pub(super) const HEADER_BUFFER: usize = 16 * 1024;
 pub struct Server<T> {
     /// The port, as a metric label.
     pub port: HttpPort,
-    /// What carries HTTP.
+    /// The transport of HTTP.
     pub transport: T,
     /// The handlers.
     pub routes: Router,

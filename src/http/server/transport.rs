@@ -1,4 +1,4 @@
-//! What carries HTTP: TCP, or TLS over it.
+//! The transport of HTTP: TCP, or TLS over it.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What the audit log reports of an SFTP session.
+//! SFTP operations, as the audit log reports them.
 
 /// An operation of the client that has succeeded or failed.
 #[derive(Clone, Debug, PartialEq, Eq)]

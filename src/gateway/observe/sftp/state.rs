@@ -82,7 +82,8 @@ impl SftpState {
         if self.pending.len() > MAX_PENDING { Err(Desync) } else { Ok(()) }
     }
 
-    /// Parses a request behind its id. Returns `None` for one that only reads metadata, or names an unknown handle.
+    /// Parses the fields after a request's id. Returns `None` for a request that only reads metadata or names an unknown
+    /// handle.
     fn parse_request(&self, mut packet: Packet<'_>) -> Result<Option<PendingRequest>, Desync> {
         use PendingRequest::{Change, Close, Open, Read, Write};
         let change = |name, path: &[u8], to: Option<&[u8]>| Some(Change { name, path: text(path), to: to.map(text) });
