@@ -1,9 +1,10 @@
 //! The metrics of every program, served on `/metrics`. Labels have few values, never the name of a session or user.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -157,13 +158,13 @@ pub struct Age(Arc<Mutex<Option<i64>>>);
 impl Age {
     /// Sets the point in time, in microseconds since the Unix epoch.
     pub fn set(&self, time: Option<i64>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
+        *self.0.lock() = time;
     }
 }
 
 impl EncodeMetric for Age {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let time = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = *self.0.lock();
         let now = jiff::Timestamp::now().as_microsecond();
         let age = time.and_then(|time| u64::try_from(now - time).ok()).map_or(Duration::ZERO, Duration::from_micros);
         encoder.encode_gauge(&age.as_secs_f64())
@@ -193,7 +194,7 @@ impl OldestAge {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use kube::core::ObjectList;
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -240,7 +241,7 @@ impl UnreadableReports {
     /// Counts and reports an object, unless this version of it was reported before.
     pub fn report<K: Resource<DynamicType = ()>>(&self, object: &Unreadable) {
         let version = object.metadata.resource_version.as_deref().unwrap_or_default();
-        if !self.reported.lock().unwrap_or_else(PoisonError::into_inner).is_new(object.uid(), version) {
+        if !self.reported.lock().is_new(object.uid(), version) {
             return;
         }
         let kind = K::kind(&());

@@ -1,10 +1,11 @@
 //! Reads the activity of sessions that gateways publish in Redis. A cache limits this to one read per session a second.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use redis::pipe;
 use serde::Serialize;
 
@@ -63,13 +64,13 @@ impl ActivityReader {
                 self.update_cache(stale.into_iter().zip(fields));
             }
         }
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let cache = self.cache.lock();
         sessions.iter().filter_map(|(name, uid)| Some((name.clone(), cache.get(uid)?.1?))).collect()
     }
 
     /// Returns the uids without a fresh reading. Drops readings that were not requested for 9 s.
     fn stale(&self, sessions: &[(String, String)]) -> Vec<String> {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock();
         cache.retain(|_, (at, _)| at.elapsed() < 10 * CACHE_TTL);
         let is_fresh = |uid: &str| cache.get(uid).is_some_and(|(at, _)| at.elapsed() < CACHE_TTL);
         sessions.iter().map(|(_, uid)| uid).filter(|uid| !is_fresh(uid)).cloned().collect()
@@ -77,7 +78,7 @@ impl ActivityReader {
 
     fn update_cache(&self, found: impl Iterator<Item = (String, Fields)>) {
         let now = Instant::now();
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.lock();
         cache.extend(found.map(|(uid, fields)| (uid, (now, parse(fields)))));
     }
 }

@@ -1,7 +1,7 @@
 //! The targets, and which users may connect to them with which logins.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::ResourceExt;
 use kube::api::Api;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -178,12 +179,12 @@ impl<'a> ConnectRights<'a> {
     }
 
     async fn may_use_group(&self, group: &str) -> Result<bool, ApiError> {
-        let known = self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(group).copied();
+        let known = self.groups.lock().get(group).copied();
         if let Some(known) = known {
             return Ok(known);
         }
         let may = self.may(Right { name: Some(group), ..Right::to(CONNECT_VERB, "bastiontargetgroups") }).await?;
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(group.to_owned(), may);
+        self.groups.lock().insert(group.to_owned(), may);
         Ok(may)
     }
 

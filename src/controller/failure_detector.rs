@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::shared_detector::{SharedDetector, lock};
+use super::shared_detector::SharedDetector;
 use super::{Settings, pods, redis_heartbeats};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, watch};
@@ -64,10 +64,10 @@ async fn watch_leases(leases: Api<LenientLease>, own: &str, detector: &SharedDet
                 listed.insert(lease.name_any());
                 observe(&lease.0, own, detector, Source::List)
             }
-            Event::InitDone => lock(detector).leases_listed(&listed, Instant::now()),
+            Event::InitDone => detector.lock().leases_listed(&listed, Instant::now()),
             Event::Apply(lease) => observe(&lease.0, own, detector, Source::Watch),
             Event::Delete(lease) => {
-                lock(detector).lease_deleted(&lease.name_any(), Instant::now());
+                detector.lock().lease_deleted(&lease.name_any(), Instant::now());
                 vec![lease.name_any()]
             }
         };
@@ -92,11 +92,11 @@ fn observe(lease: &Lease, own: &str, detector: &SharedDetector, source: Source) 
     let (name, now) = (lease.name_any(), Instant::now());
     if name == own {
         if source == Source::Watch {
-            lock(detector).observe_own_heartbeat(now);
+            detector.lock().observe_own_heartbeat(now);
         }
     } else if is_of_controller(lease) {
-        lock(detector).observe_controller_lease(&name, observe_lease(lease));
-    } else if lock(detector).observe_lease(&name, observe_lease(lease), now) {
+        detector.lock().observe_controller_lease(&name, observe_lease(lease));
+    } else if detector.lock().observe_lease(&name, observe_lease(lease), now) {
         info!(instance = name, "instance is lost");
         return vec![name];
     }
@@ -144,7 +144,7 @@ async fn tick(detector: &SharedDetector) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        lock(detector).tick(Instant::now());
+        detector.lock().tick(Instant::now());
     }
 }
 
@@ -160,13 +160,13 @@ async fn check_suspects(
     loop {
         ticks.tick().await;
         let (observing, suspects) = {
-            let mut detector = lock(detector);
+            let mut detector = detector.lock();
             (detector.trusts_its_watch(Instant::now()), detector.suspects(Instant::now()))
         };
         METRICS.observing.set(observing.into());
         for suspect in suspects {
             if suspect.resource_version.is_none() && !has_active_sessions(&sessions, &suspect.instance).await {
-                lock(detector).remove(&suspect.instance);
+                detector.lock().remove(&suspect.instance);
             } else if try_declare_lost(&leases, &suspect, detector).await
                 && losses.send(suspect.instance).await.is_err()
             {
@@ -180,14 +180,14 @@ async fn check_suspects(
 /// Declares a suspect lost, unless it has shown itself since. Returns whether this controller declared it.
 async fn try_declare_lost(leases: &Api<LenientLease>, suspect: &LeaseVersion, detector: &SharedDetector) -> bool {
     // The suspects before this one took time. A new Lease or Redis heartbeat may have come meanwhile.
-    if !lock(detector).suspects(Instant::now()).contains(suspect) {
+    if !detector.lock().suspects(Instant::now()).contains(suspect) {
         return false;
     }
     match declare_lost(leases, suspect).await {
         Ok(true) => {
             METRICS.instances_declared_lost.inc();
             warn!(instance = suspect.instance, "declared lost: no sign of life in time");
-            lock(detector).mark_lost(&suspect.instance, Instant::now());
+            detector.lock().mark_lost(&suspect.instance, Instant::now());
             true
         }
         // Another controller declared it lost; the watch delivers that.
@@ -217,7 +217,7 @@ async fn has_active_sessions(sessions: &Api<Guarded<BastionSession>>, instance: 
 /// Deletes the Leases of instances that were lost long ago, and of controllers that are gone.
 async fn delete_old_leases(leases: &Api<LenientLease>, detector: &SharedDetector) {
     let Ok(before) = Timestamp::now().checked_sub(LOST_LEASE_RETENTION) else { return };
-    let old = lock(detector).expired_leases(before);
+    let old = detector.lock().expired_leases(before);
     for lease in old {
         if let Err(error) = delete_lost(leases, &lease).await {
             warn!(lease = lease.instance, %error, "could not delete an old Lease; retrying");

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 
-use super::shared_detector::{SharedDetector, lock};
+use super::shared_detector::SharedDetector;
 use crate::cluster::{self, Guarded};
 use crate::lifecycle::GatewayContainer;
 
@@ -21,7 +21,7 @@ pub async fn watch(client: Client, namespace: &str, detector: &SharedDetector) {
     let mut events = std::pin::pin!(cluster::watch(pods, watcher::Config::default()));
     let mut listed = BTreeMap::new();
     while let Some(event) = events.next().await {
-        let mut detector = lock(detector);
+        let mut detector = detector.lock();
         match event {
             Event::Init => listed.clear(),
             Event::InitApply(pod) => drop(listed.insert(pod.uid().unwrap_or_default(), container(&pod))),

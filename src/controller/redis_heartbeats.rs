@@ -10,7 +10,7 @@ use kube::Api;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
-use super::shared_detector::{SharedDetector, lock};
+use super::shared_detector::SharedDetector;
 use crate::cluster::{LenientLease, code};
 use crate::leases::{LeaseError, confirm_alive};
 use crate::lifecycle::{LeaseVersion, REDIS_POLL_INTERVAL};
@@ -29,7 +29,7 @@ pub async fn poll(leases: Api<LenientLease>, redis: Option<Arc<RedisClient>>, de
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let instances = lock(detector).monitored();
+        let instances = detector.lock().monitored();
         if instances.is_empty() {
             continue;
         }
@@ -37,7 +37,7 @@ pub async fn poll(leases: Api<LenientLease>, redis: Option<Arc<RedisClient>>, de
         let heartbeats = heartbeat::read(&redis, instances).await.unwrap_or_default().into_iter();
         let overdue: Vec<_> = heartbeats
             .filter_map(|(instance, seen)| {
-                lock(detector).observe_redis_heartbeat(&instance, seen.stamp, seen.at, Instant::now())
+                detector.lock().observe_redis_heartbeat(&instance, seen.stamp, seen.at, Instant::now())
             })
             .collect();
         // A slow API server must not delay the next poll, which returns the instances that are left.

@@ -1,7 +1,7 @@
 //! Reconciles sessions: carries out the actions that [`decide`] returns.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, stream};
@@ -12,6 +12,7 @@ use kube::runtime::controller::{self, Action as Requeue, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use tracing::{debug, warn};
 use super::Settings;
 use super::leader::LeadershipGuard;
 use super::retention::excess;
-use super::shared_detector::{SharedDetector, lock};
+use super::shared_detector::SharedDetector;
 use crate::api::{BastionSession, Phase};
 use crate::cluster::{
     Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WATCH_SECONDS, WriteError, code, regarding,
@@ -214,7 +215,7 @@ impl Context {
     fn situation(&self, observed: &Observed, instance: &str, is_active: bool) -> Situation {
         let now = Instant::now();
         Situation {
-            instance: lock(&self.detector).state(instance, now, is_active),
+            instance: self.detector.lock().state(instance, now, is_active),
             requested_for: self.since_end_request(observed, now),
             retention: self.guard.holds().then_some(self.retention),
             now: Timestamp::now(),
@@ -223,7 +224,7 @@ impl Context {
 
     /// Returns how long this controller has known of a request to end the session; zero without one.
     fn since_end_request(&self, observed: &Observed, now: Instant) -> Duration {
-        let mut requests = self.end_requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut requests = self.end_requests.lock();
         let uid = observed.uid().unwrap_or_default();
         if observed.has_ended() || observed.requested_end().is_none() {
             requests.remove(&uid);

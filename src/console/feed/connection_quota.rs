@@ -1,7 +1,9 @@
 //! Limits the pages that each user has open, so that no user takes the WebSockets of all.
 
+use parking_lot::Mutex;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 const MAX_PAGES_PER_USER: usize = 250;
 
@@ -12,7 +14,7 @@ pub struct ConnectionQuota(Arc<Mutex<HashMap<String, usize>>>);
 impl ConnectionQuota {
     /// Counts one more page of a user. Returns `false` if the user has 250 already; otherwise call [`Self::release`] later.
     pub fn try_acquire(&self, user: &str) -> bool {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.lock();
         let pages = open.entry(user.to_owned()).or_default();
         let acquired = *pages < MAX_PAGES_PER_USER;
         *pages += usize::from(acquired);
@@ -21,7 +23,7 @@ impl ConnectionQuota {
 
     /// Counts one page less of a user.
     pub fn release(&self, user: &str) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.lock();
         if let Some(pages) = open.get_mut(user) {
             *pages -= 1;
             if *pages == 0 {
@@ -48,6 +50,6 @@ mod tests {
             quota.release("a");
         }
         quota.release("b");
-        assert!(quota.0.lock().unwrap().is_empty());
+        assert!(quota.0.lock().is_empty());
     }
 }

@@ -1,12 +1,13 @@
 //! The users and targets of the bastion, which watches keep in memory, and the rights between them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -195,8 +196,8 @@ impl Directory {
         Ok(is_allowed)
     }
 
-    fn cache(&self) -> std::sync::MutexGuard<'_, AccessCache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, AccessCache> {
+        self.cache.lock()
     }
 
     /// Returns the target with this name, or with this address and port, if the user may connect to its first login.

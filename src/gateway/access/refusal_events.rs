@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use parking_lot::Mutex;
 
 use crate::cluster::EventSink;
 
@@ -29,7 +29,7 @@ impl RefusalEvents {
     /// Publishes that a sign-in of `user` was refused, unless the user had an Event within the last minute.
     pub fn publish(&self, user: ObjectReference, client: SocketAddr, why: &str) {
         let name = user.name.clone().unwrap_or_default();
-        if self.last_events.lock().unwrap_or_else(PoisonError::into_inner).is_due(&name, Instant::now()) {
+        if self.last_events.lock().is_due(&name, Instant::now()) {
             self.events.sign_in_refused(user, &client.ip().to_canonical().to_string(), why);
         }
     }

@@ -16,9 +16,10 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use russh::Sig;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -361,15 +362,15 @@ impl Bridge {
     }
 
     fn push_pending(&self, request: PendingRequest) {
-        self.pending_requests.lock().unwrap_or_else(PoisonError::into_inner).push_back(request);
+        self.pending_requests.lock().push_back(request);
     }
 
     fn pop_pending(&self) -> Option<PendingRequest> {
-        self.pending_requests.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.pending_requests.lock().pop_front()
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock()
     }
 
     /// Returns how the channel ended, for a session that ends before the relay has finished.

@@ -9,9 +9,9 @@
 //! of its own channel, and no other channel.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -226,7 +226,7 @@ impl<T> Inbox<T> {
 
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         // No change to the queue can panic halfway, so a poisoned queue is still consistent.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

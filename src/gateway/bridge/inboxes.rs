@@ -1,8 +1,9 @@
 //! The inboxes of all channels of one connection.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use russh::ChannelId;
 
 use super::inbox::{FloodError, Inbox};
@@ -120,7 +121,7 @@ impl<T: Clone> Inboxes<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Channels<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,10 +1,11 @@
 //! One gateway instance: a Lease that it renews, and the sessions that it owns.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use kube::{Api, Client};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -81,7 +82,7 @@ impl Instance {
 
     /// Returns the record of the instance's own signs of life.
     pub fn fence(&self) -> MutexGuard<'_, Fence> {
-        self.fence.lock().unwrap_or_else(PoisonError::into_inner)
+        self.fence.lock()
     }
 
     /// Renews the Lease until `stop` is cancelled, and then returns it. Returns `None` once a controller has declared the instance

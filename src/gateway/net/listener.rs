@@ -1,7 +1,7 @@
 //! Accepts TCP connections and serves SSH on each.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -108,7 +108,7 @@ fn spawn_connection(
     let served = serve(config, stream, connection, abort, closed);
     let connection = async move {
         served.await;
-        let refusal = last_refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let refusal = last_refusal.lock().take();
         if let Some((user, reason)) = refusal {
             gateway.refusals.publish(user, peer, &reason);
         }

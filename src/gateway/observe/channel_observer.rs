@@ -1,7 +1,9 @@
 //! Observes one channel for the recording, the audit log and live observers. The bridge calls it before it passes
 //! anything on.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::audit_log::AuditLog;
 use super::broadcast::Broadcast;
@@ -169,14 +171,14 @@ impl ChannelObserver {
     fn parse_sftp(&self, parse: impl FnOnce(&mut SftpParser, &mut Vec<Operation>)) {
         let Some(parser) = self.sftp.get() else { return };
         let mut operations = Vec::new();
-        parse(&mut parser.lock().unwrap_or_else(PoisonError::into_inner), &mut operations);
+        parse(&mut parser.lock(), &mut operations);
         for operation in &operations {
             self.observers.audit.sftp(operation);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

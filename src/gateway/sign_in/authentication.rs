@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
+use parking_lot::Mutex;
 use russh::keys::Algorithm;
 use russh::keys::ssh_key::{Certificate, PublicKey};
 use russh::server::{Auth, SkFlags, VerifiedCertificate, VerifiedPublicKey};
@@ -98,7 +99,7 @@ impl SignIn {
     }
 
     fn set_last_refusal(&self, refusal: Option<(ObjectReference, String)>) {
-        *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        *self.last_refusal.lock() = refusal;
     }
 
     /// Returns the sign-in name of the last request.

@@ -1,7 +1,7 @@
 //! Verifies passwords and one-time codes against the Secrets that users refer to.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context;
 use argon2::password_hash::phc::PasswordHash;
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
+use parking_lot::Mutex;
 use redis::pipe;
 use tokio::sync::Semaphore;
 use totp_rs::{Builder, Totp};
@@ -120,8 +121,7 @@ impl SecondFactors {
     /// Marks a code as used. Returns whether this is its first use: at this gateway, and at all gateways while Redis
     /// answers.
     async fn is_first_use(&self, user: &str, step: u64, now: u64) -> bool {
-        let first_here =
-            self.used_codes.lock().unwrap_or_else(PoisonError::into_inner).add(user, step, now / STEP_SECONDS);
+        let first_here = self.used_codes.lock().add(user, step, now / STEP_SECONDS);
         let Some(redis) = self.redis.as_ref().filter(|_| first_here) else { return first_here };
         let mut request = pipe();
         let lifetime = STEP_SECONDS * (2 * u64::from(SKEW) + 2);

@@ -9,9 +9,10 @@
 //! hundred concurrent attempts would all be checked. With Redis, all gateways share counters. Each gateway also counts for
 //! itself, and relies on its own counters while Redis does not answer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use redis::{Pipeline, pipe};
 
 use super::failure_counters::{Attempt, Counters, KNOWN_ADDRESS_TTL, LockoutLimits};
@@ -85,7 +86,7 @@ impl Throttle {
     }
 
     fn own(&self) -> MutexGuard<'_, Counters> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.lock()
     }
 }
 

@@ -2,7 +2,7 @@
 //! admits the session.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
@@ -113,7 +113,7 @@ impl Handshake {
             }),
             Err(error) => Err(error),
         };
-        let refused = sign_in.last_refusal().lock().unwrap_or_else(PoisonError::into_inner).take();
+        let refused = sign_in.last_refusal().lock().take();
         if let Some((user, why)) = refused {
             self.gateway.refusals.publish(user, self.client, &why);
         }

@@ -1,8 +1,8 @@
 //! Detects a page that sends nothing any more, where a proxy hides the loss of its connection.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::time::interval;
 
 use crate::lifecycle::{NetworkWatch, TcpHealth};
@@ -23,7 +23,7 @@ impl Keepalive {
 
     /// Records a message of the page.
     pub fn received(&self) {
-        *self.last_received.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.last_received.lock() = Instant::now();
     }
 
     /// Waits until the page counts as lost. A page that works answers the pings.
@@ -32,7 +32,7 @@ impl Keepalive {
         loop {
             checks.tick().await;
             let now = Instant::now();
-            let last_received = *self.last_received.lock().unwrap_or_else(PoisonError::into_inner);
+            let last_received = *self.last_received.lock();
             let silent = now.saturating_duration_since(last_received);
             let health = TcpHealth { since_data: silent, since_ack: silent, unacknowledged: true, probing: false };
             if watch.is_lost(health, now) {

@@ -1,13 +1,14 @@
 //! The accept loop of an HTTP port, and its shutdown.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use nix::sys::resource::{Resource, getrlimit};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
