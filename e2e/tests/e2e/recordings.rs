@@ -254,7 +254,7 @@ async fn a_full_disk_ends_a_session_that_must_be_recorded() {
     assert!(message.contains("No space left on device"), "{message}");
     let outcome = ssh.finish(default_timeout()).await;
     assert_eq!(outcome.code, Some(255), "{outcome:?}");
-    assert!(outcome.stderr.contains("bastion: session ended: it must be recorded"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("bastion: session ended: its required recording failed"), "{}", outcome.stderr);
     let result = result(&bastion, &session).await;
     assert_eq!(result.state, RecordingState::Failed);
     assert!(result.bytes > 0 && result.message.is_some_and(|it| it.contains("No space left")));
@@ -284,7 +284,7 @@ async fn where_nothing_can_be_written_what_must_be_recorded_is_not_done() {
     let command = format!("touch {}; echo seen", file.display());
     let outcome = bastion.ssh("alice:required").await.terminal().command(&command).run().await;
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(255), ""), "{outcome:?}");
-    assert!(outcome.stderr.contains("bastion: session ended: it must be recorded"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("bastion: session ended: its required recording failed"), "{}", outcome.stderr);
     let session = bastion.watch.started("alice").await;
     let end = bastion.watch.ended(&session, Reason::RecordingFailed).await.session;
     let message = end.status.and_then(|status| status.message).unwrap_or_default();
@@ -340,7 +340,9 @@ async fn recordings_go_to_a_bucket_and_a_bucket_that_is_gone_ends_what_must_be_r
     shows_tick(&mut ssh, 1).await;
     server.kill().await;
     bastion.watch.ended_within(default_timeout(), &session, Reason::RecordingFailed).await;
-    assert!(ssh.finish(default_timeout()).await.stderr.contains("bastion: session ended: it must be recorded"));
+    assert!(
+        ssh.finish(default_timeout()).await.stderr.contains("bastion: session ended: its required recording failed")
+    );
 }
 
 #[tokio::test]
