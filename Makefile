@@ -15,12 +15,14 @@ demo: tools ## Start a bastion on a real API server and show what ends a session
 	@hack/cargo-build --bin bastion --bin demo
 	@hack/own-network "$(CARGO_TARGET_DIR)/debug/demo"
 
-.PHONY: check
-check: ## Check the format, lints, unit tests and generated files: the loop while editing
+.PHONY: clippy
+clippy: web ## Check the format and the imports, and run clippy with warnings as errors
 	cargo fmt --all --check
 	hack/module-graph
-	@hack/build-web
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: check
+check: clippy ## Check the format, lints, unit tests and generated files: the loop while editing
 	cargo test --lib --quiet
 	hack/vendor-russh --check
 	cd web && npm test --silent
@@ -37,13 +39,12 @@ test: ## Run every test, against a real API server, a real sshd and the real ssh
 e2e-test: tools chart-test alert-test russh-test ## Run the end-to-end and load tests, the model, and the tests of the chart and the alerts
 	@hack/cargo-build --bins --tests
 	cargo test --test model -- --nocapture --test-threads 12
-	@hack/build-server versitygw >/dev/null && hack/build-server oidc-provider >/dev/null
+	@hack/build-tools versitygw >/dev/null && hack/build-tools oidc-provider >/dev/null
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
 
 .PHONY: russh-test
-russh-test: ## Test the patches of the SSH library, and that it is made of them
-	@hack/vendor-russh --check
+russh-test: ## Test the patches of the SSH library
 	@cp Cargo.lock third_party/russh/
 	cargo test --quiet --manifest-path third_party/russh/Cargo.toml --lib tests::peer
 
@@ -87,10 +88,7 @@ bench: tools ## Measure speed and cost beside an OpenSSH bastion, and ends, in t
 	done
 
 .PHONY: lint
-lint: ## Check the format and the imports, run clippy, and cargo-deny where it is installed
-	hack/module-graph
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+lint: clippy ## Check the format and the imports, run clippy, and cargo-deny where it is installed
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: dependencies not checked"; fi
 
 .PHONY: generate
