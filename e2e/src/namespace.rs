@@ -23,7 +23,7 @@ use crate::control_plane::{ControlPlane, client_of};
 use crate::manifests::{api_of, apply, apply_one, in_repository};
 use crate::objects::{bastion_target, bastion_user, merge};
 use crate::process::{Outcome, Process, command};
-use crate::run::{Run, repository, unique};
+use crate::run::{Run, built_tool, unique};
 use crate::sshd::Sshd;
 use crate::wait::{default_timeout, eventually};
 use crate::watch::SessionWatch;
@@ -447,11 +447,9 @@ fn attributes(namespace: &str, rule: &Value) -> Value {
     attributes
 }
 
-/// `kubectl`, where hack/build-tools has it.
+/// Returns the path of `kubectl`.
 pub async fn kubectl_path() -> PathBuf {
-    let script = repository().join("hack/build-tools");
-    let output = Command::new(script).output().await.expect("hack/build-tools runs");
-    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join("kubectl")
+    built_tool("control-plane", "kubectl").await
 }
 
 async fn kubectl_command() -> Command {

@@ -5,11 +5,10 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Map, json};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use url::Url;
 
 use crate::process::{Process, command};
-use crate::run::{Run, repository, unique};
+use crate::run::{Run, built_tool, unique};
 use crate::sshd::free_port;
 use crate::wait::{default_timeout, eventually};
 
@@ -34,10 +33,8 @@ impl OidcProvider {
             .map(|id| ((*id).to_owned(), json!({"ID": id, "Username": id, "Password": PASSWORD})))
             .collect();
         std::fs::write(dir.join("users.json"), serde_json::to_vec(&users).expect("JSON")).expect("a file");
-        let script = repository().join("hack/build-server");
-        let built = Command::new(script).arg("oidc-provider").output().await.expect("hack/build-server runs");
         let port = free_port().await;
-        let mut command = command(String::from_utf8_lossy(&built.stdout).trim());
+        let mut command = command(built_tool("oidc-provider", "oidc-provider").await);
         command.env("PORT", port.to_string()).env("USERS_FILE", dir.join("users.json"));
         command.env("REDIRECT_URI", format!("{console}/auth/oidc/callback"));
         let process = Process::start(dir.join("provider"), command).await;

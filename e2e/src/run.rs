@@ -112,6 +112,13 @@ fn check_current(program: &Path) -> Result<(), String> {
     }
 }
 
+/// Returns the path of a program that hack/build-tools builds with this group.
+pub async fn built_tool(group: &str, program: &str) -> PathBuf {
+    let script = repository().join("hack/build-tools");
+    let built = Command::new(script).arg(group).output().await.expect("hack/build-tools runs");
+    PathBuf::from(String::from_utf8_lossy(&built.stdout).trim()).join(program)
+}
+
 /// An Ed25519 key pair in a file.
 pub struct Key {
     /// The file of the private key.

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use tokio::net::TcpStream;
-use tokio::process::Command;
 
 use crate::process::{Process, command};
-use crate::run::{Run, repository, unique};
+use crate::run::{Run, built_tool, unique};
 use crate::sshd::free_port;
 use crate::wait::{default_timeout, eventually};
 
@@ -28,11 +27,8 @@ impl S3Server {
     pub async fn start() -> Self {
         let dir = Run::get().await.dir.join(format!("s3-{}", unique()));
         std::fs::create_dir_all(dir.join("root").join(BUCKET)).expect("a folder");
-        let script = repository().join("hack/build-server");
-        let built = Command::new(script).arg("versitygw").output().await.expect("hack/build-server runs");
-        let binary = String::from_utf8_lossy(&built.stdout).trim().to_owned();
         let port = free_port().await;
-        let mut command = command(binary);
+        let mut command = command(built_tool("versitygw", "versitygw").await);
         command.args(["--port", &format!("127.0.0.1:{port}"), "posix"]).arg(dir.join("root"));
         command.env("ROOT_ACCESS_KEY", KEY).env("ROOT_SECRET_KEY", SECRET);
         let process = Process::start(dir.join("versitygw"), command).await;
