@@ -133,29 +133,38 @@ fn escape(json: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
+/// Collects a log for unit tests. Clones share one log.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub struct LogBuffer(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl LogBuffer {
+    /// Returns the log so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
+    }
+}
+
+#[cfg(test)]
+impl io::Write for LogBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn untrusted_text_forges_no_line_and_controls_no_terminal() {
-        let written = Log::default();
+        let written = LogBuffer::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
@@ -167,7 +176,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(count = 7, shown = %evil, quoted = evil, debugged = ?evil, "a message: {evil}");
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         assert_eq!(text.lines().count(), 1, "{text:?}");
         assert!(!text.trim_end().chars().any(char::is_control), "{text:?}");
         assert!(
@@ -178,7 +187,7 @@ mod tests {
 
     #[test]
     fn untrusted_text_in_json_controls_no_terminal_and_is_kept() {
-        let written = Log::default();
+        let written = LogBuffer::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()
             .json()
@@ -190,7 +199,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info_span!("session", user = evil).in_scope(|| tracing::info!(shown = %evil, "{evil}"));
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         let line = text.strip_suffix('\n').unwrap();
         let raw = |c: char| is_invisible(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
         assert!(!line.contains(raw), "{line:?}");

@@ -7,6 +7,8 @@ mod readable;
 mod request;
 mod rights;
 #[cfg(test)]
+pub mod samples;
+#[cfg(test)]
 pub mod scripted_api;
 mod sessions;
 mod watch;

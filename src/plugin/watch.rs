@@ -268,19 +268,9 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::cluster::samples::{readable, unreadable};
     use crate::plugin::cli::{Cli, Command};
     use crate::plugin::samples::{active, at, ended};
-
-    fn readable(session: BastionSession) -> Guarded<BastionSession> {
-        Guarded(Ok(Arc::new(session)))
-    }
-
-    /// Returns a session as a newer version may write it.
-    fn unreadable(session: &BastionSession) -> Guarded<BastionSession> {
-        let mut object = serde_json::to_value(session).unwrap();
-        object["spec"]["protocol"] = "Telepathy".into();
-        serde_json::from_value(object).unwrap()
-    }
 
     /// Returns the watch events of a list of these sessions.
     fn list(sessions: &[BastionSession]) -> Vec<Event<Guarded<BastionSession>>> {

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::watcher::{self, Event, watcher};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
@@ -130,36 +130,36 @@ impl Feed {
         match event {
             Event::Init => {
                 list.clear();
-                self.lock().backlog.clear();
+                self.0.lock().backlog.clear();
             }
             Event::InitApply(Guarded(Ok(session))) => {
-                self.lock().backlog.observe(&session, false);
+                self.0.lock().backlog.observe(&session, false);
                 list.push(Session::from(&*session));
             }
             Event::InitApply(Guarded(Err(unreadable))) if unreadable.has_ended() => {}
-            Event::InitApply(Guarded(Err(unreadable))) => list.extend(self.lock().state.shown(unreadable.uid())),
+            Event::InitApply(Guarded(Err(unreadable))) => list.extend(self.0.lock().state.shown(unreadable.uid())),
             Event::InitDone => self.reset(std::mem::take(list)),
-            Event::Apply(Guarded(Ok(session))) => return self.lock().observe(&session, false),
+            Event::Apply(Guarded(Ok(session))) => return self.0.lock().observe(&session, false),
             Event::Apply(Guarded(Err(unreadable))) if unreadable.has_ended() => {
-                return self.lock().state.delete(unreadable.uid());
+                return self.0.lock().state.delete(unreadable.uid());
             }
             Event::Apply(Guarded(Err(_))) => {}
-            Event::Delete(Guarded(Ok(session))) => return self.lock().observe(&session, true),
-            Event::Delete(Guarded(Err(unreadable))) => return self.lock().delete(unreadable.uid()),
+            Event::Delete(Guarded(Ok(session))) => return self.0.lock().observe(&session, true),
+            Event::Delete(Guarded(Err(unreadable))) => return self.0.lock().delete(unreadable.uid()),
         }
         false
     }
 
     /// Marks the state as possibly outdated. Returns whether it was live before.
     fn mark_stale(&self) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.snapshot = None;
         inner.broadcast(FeedEvent::Stale);
         std::mem::replace(&mut inner.live, false)
     }
 
     fn reset(&self, sessions: Vec<Session>) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.state.reset(sessions);
         inner.live = true;
         inner.snapshot = None;
@@ -167,7 +167,7 @@ impl Feed {
     }
 
     fn flush(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let deltas = inner.state.flush();
         if deltas.is_empty() {
             return;
@@ -179,7 +179,7 @@ impl Feed {
 
     /// Returns the feed in numbers.
     pub fn summary(&self) -> Summary {
-        let inner = self.lock();
+        let inner = self.0.lock();
         let mut by_gateway = BTreeMap::new();
         for session in inner.state.all() {
             *by_gateway.entry(session.gateway.clone()).or_default() += 1;
@@ -190,20 +190,16 @@ impl Feed {
 
     /// Returns a snapshot, and the receiver of all events after it.
     pub(super) fn subscribe(&self, visibility: &Visibility) -> (Arc<[Utf8Bytes]>, broadcast::Receiver<FeedEvent>) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let events = inner.events.subscribe();
         (inner.snapshot(visibility), events)
     }
 
     /// Returns the names and uids of the sessions in `names` that are open and visible.
     pub(super) fn visible(&self, names: &HashSet<String>, visibility: &Visibility) -> Vec<(String, String)> {
-        let inner = self.lock();
+        let inner = self.0.lock();
         let visible = inner.state.all().filter(|it| names.contains(&it.name) && visibility.includes(&it.subject));
         visible.map(|it| (it.name.clone(), it.session_id.clone())).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock()
     }
 }
 
@@ -242,19 +238,7 @@ impl Inner {
 mod tests {
     use super::*;
     use crate::audit::samples::{active, ended};
-
-    fn readable(session: BastionSession) -> Guarded<BastionSession> {
-        Guarded(Ok(Arc::new(session)))
-    }
-
-    /// Returns the session with a field that only a newer version could read.
-    fn unreadable(session: &BastionSession) -> Guarded<BastionSession> {
-        let mut object = serde_json::to_value(session).unwrap();
-        object["spec"]["protocol"] = "Telepathy".into();
-        let guarded: Guarded<BastionSession> = serde_json::from_value(object).unwrap();
-        assert!(guarded.0.is_err());
-        guarded
-    }
+    use crate::cluster::samples::{readable, unreadable};
 
     #[test]
     fn a_session_that_becomes_unreadable_is_shown_until_it_is_deleted() {

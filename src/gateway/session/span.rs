@@ -14,33 +14,17 @@ pub fn session_span(name: &str, grant: &Grant, client: SocketAddr) -> Span {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use serde_json::{Value, json};
     use tracing::{Instrument, warn};
     use tracing_subscriber::EnvFilter;
 
     use super::super::samples::grant;
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::LogBuffer;
 
     #[tokio::test]
     async fn each_log_line_of_a_session_and_of_its_tasks_names_the_session() {
-        let log = Log::default();
+        let log = LogBuffer::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
             .json()
@@ -53,7 +37,7 @@ mod tests {
             tokio::spawn(async { warn!("of a channel") }.in_current_span()).await.unwrap();
         };
         session.instrument(session_span("alice-web-1-x", &grant(), SocketAddr::from(([192, 0, 2, 7], 40_000)))).await;
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let text = log.text();
         let spans: Vec<Value> =
             text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["span"].clone()).collect();
         let expected = json!({
