@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -182,7 +182,7 @@ pub struct OldestAge(Arc<Mutex<BTreeMap<u64, Instant>>>);
 impl OldestAge {
     /// Records the start of an operation. Returns its id, for [`Self::finish`].
     pub fn start(&self) -> u64 {
-        let mut running = self.lock();
+        let mut running = self.0.lock();
         let id = running.last_key_value().map_or(0, |(last, _)| last + 1);
         running.insert(id, Instant::now());
         id
@@ -190,17 +190,13 @@ impl OldestAge {
 
     /// Records the end of an operation.
     pub fn finish(&self, id: u64) {
-        self.lock().remove(&id);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.0.lock()
+        self.0.lock().remove(&id);
     }
 }
 
 impl EncodeMetric for OldestAge {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let age = self.lock().first_key_value().map_or(0.0, |(_, started)| started.elapsed().as_secs_f64());
+        let age = self.0.lock().first_key_value().map_or(0.0, |(_, started)| started.elapsed().as_secs_f64());
         encoder.encode_gauge(&age)
     }
 

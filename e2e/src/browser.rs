@@ -1,4 +1,4 @@
-//! A scenario in a real Chromium: web/browser/ has what is seen there, and asks for what is done outside.
+//! Runs a scenario of web/browser/ in a real Chromium. The scenario asks the test to act outside the browser.
 
 use std::path::Path;
 use std::time::Duration;

@@ -7,8 +7,7 @@ use kube::api::Api;
 
 use super::api_error::ApiError;
 use crate::cluster::Right;
-use crate::http;
-use crate::http::Caller;
+use crate::http::{self, Caller};
 
 const SESSIONS: &str = "bastionsessions";
 

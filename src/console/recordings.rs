@@ -18,12 +18,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
-use super::query::{is_name, parse_query};
+use super::query::{is_name, parse_query, read_path};
 use crate::api::BastionSession;
 use crate::cluster::{Right, regarding};
 use crate::http::{Caller, with_api_timeout};
-use crate::recording;
-use crate::recording::{Search, Store, StoredRecording};
+use crate::recording::{self, Search, Store, StoredRecording};
 
 /// How many objects are read from the store at once.
 const READ_AHEAD: usize = 16;
@@ -115,7 +114,7 @@ pub async fn recordings(
     headers: HeaderMap,
     session: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Recordings>, ApiError> {
-    let Path(session) = session.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
+    let session = read_path(session)?;
     let (caller, recording_set) = console.recording_set(&headers, &session).await?;
     let found = recording_set.recordings().await?;
     if found.is_empty() {

@@ -103,8 +103,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         background_tasks.spawn(observers.serve(parts.observe_deps(&gateway), client.clone(), background.clone()));
     }
 
-    let serving = Serving { gateway: &gateway, settings: &settings, client, host_key, stop };
-    serving.run(&ready, &mut background_tasks).await?;
+    accept_connections(&gateway, &settings, client, host_key, &ready, &mut background_tasks, stop).await?;
 
     let drained = drain_sessions(&gateway).await;
     stop_instance.cancel();
@@ -122,34 +121,29 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     }
 }
 
-/// The inputs of a gateway that accepts connections.
-struct Serving<'a> {
-    gateway: &'a Arc<Gateway>,
-    settings: &'a Settings,
+/// Accepts connections over SSH and from web terminals until the gateway shuts down. It is ready meanwhile.
+async fn accept_connections(
+    gateway: &Arc<Gateway>,
+    settings: &Settings,
     client: Client,
     host_key: PrivateKey,
+    ready: &Readiness,
+    background_tasks: &mut JoinSet<()>,
     stop: CancellationToken,
-}
-
-impl Serving<'_> {
-    /// Accepts connections over SSH and from web terminals until the gateway shuts down. It is ready meanwhile.
-    async fn run(self, ready: &Readiness, background_tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
-        let listener = TcpListener::bind(self.settings.listen)
-            .await
-            .with_context(|| format!("--listen {} cannot be bound", self.settings.listen))?;
-        if let Some(web) = self.settings.web.clone() {
-            background_tasks
-                .spawn(web_terminal::serve(self.gateway.clone(), self.client, web, self.stop.clone()).await?);
-        }
-        info!(address = %listener.local_addr()?, "listening for SSH");
-        ready.set(true);
-        let limits = PreauthLimits::new(self.settings.max_startups_per_address);
-        let config = listener::config(self.host_key, self.settings.rekey_time);
-        listener::run(self.gateway.clone(), listener, config, limits, &self.settings.proxy_protocol_from, self.stop)
-            .await;
-        ready.set(false);
-        Ok(())
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
+    if let Some(web) = settings.web.clone() {
+        background_tasks.spawn(web_terminal::serve(gateway.clone(), client, web, stop.clone()).await?);
     }
+    info!(address = %listener.local_addr()?, "listening for SSH");
+    ready.set(true);
+    let limits = PreauthLimits::new(settings.max_startups_per_address);
+    let config = listener::config(host_key, settings.rekey_time);
+    listener::run(gateway.clone(), listener, config, limits, &settings.proxy_protocol_from, stop).await;
+    ready.set(false);
+    Ok(())
 }
 
 /// Loads the host key, publishes it, and reads all users and targets. Waits up to [`cluster::START_TIMEOUT`] for each answer

@@ -75,7 +75,7 @@ impl Authenticator {
         self.verify(&Credentials::from_headers(headers)?).await
     }
 
-    /// Returns the user to whom the credentials belong.
+    /// Returns the owner of the credentials.
     ///
     /// # Errors
     /// Unknown or expired credentials, or no answer of the API server.

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::json;
 
-use super::output;
-use super::output::{Format, Tone, cell};
+use super::output::{self, Format, Tone, cell};
 
 /// The state of a checked part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -97,7 +97,7 @@ impl<T> Inbox<T> {
         if data.is_empty() {
             return Ok(());
         }
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         if queue.entries.len() >= MAX_ENTRIES {
             return Err(FloodError);
         }
@@ -117,7 +117,7 @@ impl<T> Inbox<T> {
     /// # Errors
     /// When too many control messages, or too many bytes of them, are queued.
     pub fn push_control(&self, control: T, bytes: usize) -> Result<(), FloodError> {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         if queue.controls >= MAX_CONTROLS || queue.control_bytes + bytes > MAX_CONTROL_BYTES {
             return Err(FloodError);
         }
@@ -131,7 +131,7 @@ impl<T> Inbox<T> {
 
     /// Returns messages to the front of the queue, in the order of the list.
     pub fn push_front(&self, messages: Vec<ChannelMessage<T>>) {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         for message in messages.into_iter().rev() {
             let entry = match message {
                 ChannelMessage::Data(data) => {
@@ -155,7 +155,7 @@ impl<T> Inbox<T> {
 
     /// Pushes the side's last message, and marks the channel as closed by this side.
     pub fn close(&self, last: T) {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         queue.controls += 1;
         queue.entries.push_back(Entry::Control(last, 0));
         drop(queue);
@@ -195,7 +195,7 @@ impl<T> Inbox<T> {
     }
 
     fn take(&self) -> Option<ChannelMessage<T>> {
-        let mut queue = self.lock();
+        let mut queue = self.queue.lock();
         match queue.entries.pop_front()? {
             Entry::Data(extended, data) => {
                 queue.ungranted += data.len();
@@ -215,18 +215,13 @@ impl<T> Inbox<T> {
 
     /// Returns the window to grant to the peer now, in bytes; `None` below [`GRANT_THRESHOLD`].
     pub fn window_to_grant(&self) -> Option<u32> {
-        let ungranted = self.lock().ungranted;
+        let ungranted = self.queue.lock().ungranted;
         if ungranted >= GRANT_THRESHOLD { u32::try_from(ungranted).ok() } else { None }
     }
 
     /// Records that the peer was granted this much window.
     pub fn window_granted(&self, bytes: u32) {
-        self.lock().ungranted -= bytes as usize;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
-        // No change to the queue can panic halfway, so a poisoned queue is still consistent.
-        self.queue.lock()
+        self.queue.lock().ungranted -= bytes as usize;
     }
 }
 
@@ -283,7 +278,7 @@ mod tests {
         assert!(matches!(inbox.next().await, ChannelMessage::Control(())));
         assert!(matches!(inbox.next().await, ChannelMessage::Data(data) if data == b"a"[..]));
         assert!(matches!(inbox.next().await, ChannelMessage::Data(data) if data == b"b"[..]));
-        let queue = inbox.lock();
+        let queue = inbox.queue.lock();
         assert_eq!((queue.ungranted, queue.controls), (2, 0));
     }
 
@@ -321,7 +316,7 @@ mod tests {
             for piece in &pieces { inbox.push_data(None, piece).unwrap(); }
             let mut out = Vec::new();
             while let Some(ChannelMessage::Data(data)) = inbox.take() { out.extend_from_slice(&data); }
-            prop_assert_eq!(inbox.lock().ungranted, out.len());
+            prop_assert_eq!(inbox.queue.lock().ungranted, out.len());
             prop_assert_eq!(out, pieces.concat());
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use russh::ChannelId;
 
 use super::inbox::{FloodError, Inbox};
@@ -45,12 +45,12 @@ impl<T> Default for Inboxes<T> {
 impl<T: Clone> Inboxes<T> {
     /// Adds an inbox for a channel that the gateway asked for and that the peer has just confirmed.
     pub fn open(&self, channel: ChannelId) {
-        self.lock().entries.entry(channel).or_default();
+        self.0.lock().entries.entry(channel).or_default();
     }
 
     /// Returns a channel's inbox to the task that reads it. The inbox keeps what arrived before, even after a CLOSE.
     pub fn claim(&self, channel: ChannelId) -> Arc<Inbox<T>> {
-        let mut channels = self.lock();
+        let mut channels = self.0.lock();
         let disconnected = channels.disconnected.clone();
         let entry = channels.entries.entry(channel).or_default();
         entry.claimed = true;
@@ -66,7 +66,7 @@ impl<T: Clone> Inboxes<T> {
 
     /// Returns the inbox of an open channel.
     pub fn get(&self, channel: ChannelId) -> Option<Arc<Inbox<T>>> {
-        self.lock().entries.get(&channel).map(|entry| entry.inbox.clone())
+        self.0.lock().entries.get(&channel).map(|entry| entry.inbox.clone())
     }
 
     /// Pushes data as [`Inbox::push_data`] does. Discards it if the channel is not open.
@@ -87,7 +87,7 @@ impl<T: Clone> Inboxes<T> {
 
     /// Closes a channel's inbox with the peer's last message.
     pub fn close(&self, channel: ChannelId, last: T) {
-        let mut channels = self.lock();
+        let mut channels = self.0.lock();
         let Some(entry) = channels.entries.get_mut(&channel) else { return };
         entry.closed = true;
         entry.inbox.close(last);
@@ -98,7 +98,7 @@ impl<T: Clone> Inboxes<T> {
 
     /// Closes all open inboxes with this last message, because the connection has ended. Returns whether there was one.
     pub fn disconnect(&self, last: T) -> bool {
-        let mut channels = self.lock();
+        let mut channels = self.0.lock();
         let mut interrupted = false;
         for entry in channels.entries.values_mut().filter(|entry| !entry.closed) {
             entry.closed = true;
@@ -112,16 +112,12 @@ impl<T: Clone> Inboxes<T> {
 
     /// Removes a channel that was refused.
     pub fn remove(&self, channel: ChannelId) {
-        self.lock().entries.remove(&channel);
+        self.0.lock().entries.remove(&channel);
     }
 
     /// Returns the number of open channels.
     pub fn len(&self) -> usize {
-        self.lock().entries.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Channels<T>> {
-        self.0.lock()
+        self.0.lock().entries.len()
     }
 }
 

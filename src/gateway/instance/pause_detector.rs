@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -69,7 +69,7 @@ impl PauseDetector {
         loop {
             let renewed = self.renewed.notified();
             let now = Instant::now();
-            if self.check(now) && now.saturating_duration_since(self.lock().last_renewal) < MAYBE_LOST_AFTER {
+            if self.check(now) && now.saturating_duration_since(self.state.lock().last_renewal) < MAYBE_LOST_AFTER {
                 return;
             }
             renewed.await;
@@ -80,7 +80,7 @@ impl PauseDetector {
     pub async fn paused(&self) {
         loop {
             let paused = self.paused.notified();
-            if self.lock().unconfirmed_since.is_some() {
+            if self.state.lock().unconfirmed_since.is_some() {
                 return;
             }
             paused.await;
@@ -90,7 +90,7 @@ impl PauseDetector {
     /// Records a renewal of the Lease by a request sent at `begun`. A request from before the end of a pause confirms nothing: the
     /// Lease may have another holder since.
     pub fn lease_renewed(&self, begun: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.last_renewal = begun;
         if state.unconfirmed_since.is_some_and(|since| begun >= since) {
             state.unconfirmed_since = None;
@@ -102,7 +102,7 @@ impl PauseDetector {
 
     /// Checks for a pause that ended at `now`. Returns whether the instance is confirmed.
     fn check(&self, now: Instant) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let pause = now.saturating_duration_since(state.last_check);
         state.last_check = now.max(state.last_check);
         if pause <= PAUSED_AFTER {
@@ -114,10 +114,6 @@ impl PauseDetector {
         self.paused.notify_waiters();
         false
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
 }
 
 #[cfg(test)]
@@ -127,7 +123,7 @@ mod tests {
     #[test]
     fn only_a_renewal_after_the_pause_confirms_the_instance() {
         let detector = PauseDetector::default();
-        let start = detector.lock().last_check;
+        let start = detector.state.lock().last_check;
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(detector.check(at(1)) && detector.check(at(3)));
         assert!(!detector.check(at(40)), "after a pause");
@@ -144,7 +140,7 @@ mod tests {
     async fn no_session_starts_after_a_long_silence_before_the_lease_is_renewed() {
         let detector = PauseDetector::default();
         detector.recently_renewed().await;
-        detector.lock().last_renewal = Instant::now().checked_sub(MAYBE_LOST_AFTER).unwrap();
+        detector.state.lock().last_renewal = Instant::now().checked_sub(MAYBE_LOST_AFTER).unwrap();
         detector.confirmed().await;
         let mut starting = std::pin::pin!(detector.recently_renewed());
         assert!(futures::poll!(&mut starting).is_pending());
@@ -155,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn waiting_tasks_continue_when_the_lease_is_renewed() {
         let detector = PauseDetector::default();
-        detector.lock().unconfirmed_since = Some(Instant::now());
+        detector.state.lock().unconfirmed_since = Some(Instant::now());
         detector.paused().await;
         let renew = async {
             tokio::task::yield_now().await;

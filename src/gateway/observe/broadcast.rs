@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
 use crate::gateway::bridge::SessionNotice;
@@ -82,7 +82,7 @@ impl Broadcast {
 
     /// Adds a terminal and returns its number.
     pub fn open(&self, columns: u32, rows: u32) -> u32 {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.last += 1;
         let number = state.last;
         state.terminals.insert(number, Terminal { columns, rows, recent: VecDeque::new() });
@@ -92,7 +92,7 @@ impl Broadcast {
 
     /// Resizes a terminal.
     pub fn resize(&self, number: u32, columns: u32, rows: u32) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(terminal) = state.terminals.get_mut(&number) {
             (terminal.columns, terminal.rows) = (columns, rows);
             state.send(|| TerminalEvent::Terminal { number, columns, rows });
@@ -101,7 +101,7 @@ impl Broadcast {
 
     /// Sends a terminal's output to the observers, and keeps its end.
     pub fn output(&self, number: u32, bytes: &[u8]) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Some(terminal) = state.terminals.get_mut(&number) {
             terminal.keep(bytes);
             state.send(|| TerminalEvent::Output { number, bytes: Bytes::copy_from_slice(bytes) });
@@ -110,7 +110,7 @@ impl Broadcast {
 
     /// Removes a terminal.
     pub fn close(&self, number: u32) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.terminals.remove(&number).is_some() {
             state.send(|| TerminalEvent::Closed { number });
         }
@@ -118,14 +118,14 @@ impl Broadcast {
 
     /// Ends the session for present and later observers.
     pub fn end_session(&self, cause: &Cause) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.ended = Some(cause.clone());
         state.send(|| TerminalEvent::SessionEnded(cause.clone()));
     }
 
     /// Adds an observer.
     pub fn subscribe(&self) -> Subscription {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let events = state.observers.get_or_insert_with(|| broadcast::channel(MAX_WAITING).0).subscribe();
         let terminals = state.terminals.iter().flat_map(|(number, terminal)| terminal.snapshot(*number));
         let snapshot = terminals.chain(state.ended.clone().map(TerminalEvent::SessionEnded)).collect();
@@ -141,10 +141,6 @@ impl Broadcast {
             }
             running
         });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 

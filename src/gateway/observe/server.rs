@@ -29,8 +29,7 @@ use super::message::ImpersonatedUser;
 use super::protocol::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL, TOKEN_AUDIENCE};
 use crate::cluster::{EventSink, Right, SessionWriter};
 use crate::gateway::instance::CurrentInstance;
-use crate::http;
-use crate::http::{Authenticator, Credentials, Tls};
+use crate::http::{self, Authenticator, Credentials, Tls};
 use crate::metrics::HttpPort;
 
 /// The most observers of one gateway at a time.

@@ -69,7 +69,7 @@ impl Channels {
     pub async fn client_gone(&mut self, is_waiting: bool, reported: Option<Cause>) -> Cause {
         let mut open = Vec::new();
         while let Some(end) = self.next_end().await {
-            // A channel whose task failed did not close in order.
+            // A channel whose task failed did not close cleanly.
             open.push(end.unwrap_or(ChannelEnd::Interrupted));
         }
         self.outcome.client_gone(open, is_waiting, reported)
@@ -80,7 +80,7 @@ impl Channels {
         while self.next_end().await.is_some() {}
     }
 
-    /// Returns whether a channel has ended in order.
+    /// Returns whether a channel has closed cleanly.
     pub const fn has_exit(&self) -> bool {
         self.outcome.has_exit()
     }

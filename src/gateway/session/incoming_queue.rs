@@ -29,14 +29,10 @@ impl IncomingQueue {
         self.sender.clone()
     }
 
-    /// Waits for a channel, unless one waits already.
+    /// Waits for the next channel. Call it only while [`Self::has_next`] is false: it would discard a waiting one.
     pub async fn receive(&mut self) {
-        if self.next.is_none() {
-            self.next = self.receiver.recv().await;
-        }
-        if self.next.is_none() {
-            std::future::pending::<()>().await;
-        }
+        // This queue holds a sender, so there always is another channel to wait for.
+        self.next = self.receiver.recv().await;
     }
 
     /// Returns whether a channel waits for room.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::activity::{Activity, ActivitySnapshot};
@@ -52,7 +52,7 @@ struct Entry {
 impl Registry {
     /// Registers a session. Returns the signal that ends it.
     pub fn register(&self, name: &str, handle: SessionHandle) -> EndSignal {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let (end_signal, receiver) = watch::channel(inner.end_all.clone());
         inner.sessions.insert(name.to_owned(), Entry { end_signal, handle, created: None });
         receiver
@@ -60,21 +60,21 @@ impl Registry {
 
     /// Records that the session's object exists.
     pub fn set_created(&self, name: &str, uid: String, start: Timestamp) {
-        if let Some(entry) = self.lock().sessions.get_mut(name) {
+        if let Some(entry) = self.inner.lock().sessions.get_mut(name) {
             entry.created = Some((uid, start));
         }
     }
 
     /// Returns the session and its uid if its object exists.
     pub fn find(&self, name: &str) -> Option<(SessionHandle, String)> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let entry = inner.sessions.get(name)?;
         Some((entry.handle.clone(), entry.created.as_ref()?.0.clone()))
     }
 
     /// Returns the activity of each session whose object exists, by uid.
     pub fn snapshots(&self) -> HashMap<String, ActivitySnapshot> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let created =
             inner.sessions.values().filter_map(|entry| Some((entry.created.as_ref()?, &entry.handle.activity)));
         created.map(|((uid, start), activity)| (uid.clone(), activity.snapshot(*start))).collect()
@@ -82,35 +82,31 @@ impl Registry {
 
     /// Removes a session whose end is written.
     pub fn remove(&self, name: &str) {
-        self.lock().sessions.remove(name);
+        self.inner.lock().sessions.remove(name);
     }
 
     /// Signals one session to end. Returns whether the session is registered.
     pub fn end(&self, name: &str, cause: &Cause) -> bool {
-        self.lock().sessions.get(name).map(|entry| send_end(&entry.end_signal, cause)).is_some()
+        self.inner.lock().sessions.get(name).map(|entry| send_end(&entry.end_signal, cause)).is_some()
     }
 
     /// Returns whether the session is registered.
     pub fn contains(&self, name: &str) -> bool {
-        self.lock().sessions.contains_key(name)
+        self.inner.lock().sessions.contains_key(name)
     }
 
     /// Returns the grant of each session, by name.
     pub fn grants(&self) -> Vec<(String, Grant)> {
-        self.lock().sessions.iter().map(|(name, entry)| (name.clone(), entry.handle.grant.clone())).collect()
+        self.inner.lock().sessions.iter().map(|(name, entry)| (name.clone(), entry.handle.grant.clone())).collect()
     }
 
     /// Signals every session to end, including sessions that are registered later.
     pub fn end_all(&self, cause: &Cause) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         for entry in inner.sessions.values() {
             send_end(&entry.end_signal, cause);
         }
         inner.end_all.get_or_insert_with(|| cause.clone());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock()
     }
 }
 

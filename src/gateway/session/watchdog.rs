@@ -7,14 +7,13 @@ use std::time::Instant;
 use anyhow::Context;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::api::ObservedBy;
-use crate::cluster;
-use crate::cluster::{EventSink, REQUEST_TIMEOUT, SessionWriter};
+use crate::cluster::{self, EventSink, REQUEST_TIMEOUT, SessionWriter};
 use crate::gateway::net::ConnectionHealth;
 use crate::lifecycle::{Cause, End, PAUSED_AFTER, STUCK_AFTER, TICK};
 
@@ -40,12 +39,12 @@ impl Watchdog {
         let now = Instant::now();
         let connections = vec![connection];
         let watched = WatchedSession { session, start, connections, last_heartbeat: now, watched_since: now };
-        self.lock().insert(name.to_owned(), watched);
+        self.sessions.lock().insert(name.to_owned(), watched);
     }
 
     /// Adds a connection of the session. It is cut off if the session is stuck.
     pub fn add_connection(&self, name: &str, connection: ConnectionHealth) {
-        if let Some(session) = self.lock().get_mut(name) {
+        if let Some(session) = self.sessions.lock().get_mut(name) {
             session.connections.retain(ConnectionHealth::is_open);
             session.connections.push(connection);
         }
@@ -53,14 +52,14 @@ impl Watchdog {
 
     /// Records that the session's task makes progress.
     pub fn heartbeat(&self, name: &str) {
-        if let Some(session) = self.lock().get_mut(name) {
+        if let Some(session) = self.sessions.lock().get_mut(name) {
             session.last_heartbeat = Instant::now();
         }
     }
 
     /// Stops watching a session that ends.
     pub fn remove(&self, name: &str) {
-        self.lock().remove(name);
+        self.sessions.lock().remove(name);
     }
 
     /// Removes and returns the sessions without a heartbeat for [`STUCK_AFTER`].
@@ -68,16 +67,12 @@ impl Watchdog {
         let stuck = |_: &String, session: &mut WatchedSession| {
             now.saturating_duration_since(session.last_heartbeat) >= STUCK_AFTER
         };
-        self.lock().extract_if(stuck).map(|(_, session)| session).collect()
+        self.sessions.lock().extract_if(stuck).map(|(_, session)| session).collect()
     }
 
     /// Restarts the time of every session after a pause of the whole process, in which no task could run.
     fn reset(&self, now: Instant) {
-        self.lock().values_mut().for_each(|session| session.last_heartbeat = now);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, WatchedSession>> {
-        self.sessions.lock()
+        self.sessions.lock().values_mut().for_each(|session| session.last_heartbeat = now);
     }
 }
 
@@ -175,7 +170,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!(names(watchdog.take_stuck(now)), [""; 0]);
         watchdog.remove("ended");
-        watchdog.lock().get_mut("alive").unwrap().last_heartbeat = now + STUCK_AFTER;
+        watchdog.sessions.lock().get_mut("alive").unwrap().last_heartbeat = now + STUCK_AFTER;
         let stuck = watchdog.take_stuck(now + STUCK_AFTER);
         assert_eq!((stuck[0].end().cause, stuck[0].end().time), (Cause::Stuck, start));
         assert_eq!(names(stuck), ["stuck"]);

@@ -19,8 +19,7 @@ use super::session_link::{MAX_CHANNELS, SessionLink};
 use crate::gateway::access::ChannelPolicy;
 use crate::gateway::access::Refusal;
 use crate::gateway::bridge::{ChannelOpen, Destination, FromUser, LocalForward, Request, UserConnection};
-use crate::gateway::menu::target_selection;
-use crate::gateway::menu::target_selection::PendingUser;
+use crate::gateway::menu::target_selection::{self, PendingUser};
 use crate::gateway::net::{ConnectionHealth, PreauthPermit, connection_span};
 use crate::gateway::session::{Activity, ClientConnection, ClientSide, task};
 #[cfg(fuzzing)]
@@ -112,10 +111,10 @@ impl Connection {
     #[cfg(fuzzing)]
     pub fn with_session(
         mut self,
-        opening: ChannelPolicy,
+        policy: ChannelPolicy,
         activity: Arc<Activity>,
     ) -> (Self, mpsc::Receiver<ChannelOpen>) {
-        let target = Arc::new(OnceLock::from(opening));
+        let target = Arc::new(OnceLock::from(policy));
         let (link, channels) = SessionLink::new(KeyRestrictions::UNRESTRICTED, target, activity);
         self.state = State::Session(link);
         (self, channels)

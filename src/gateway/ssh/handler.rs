@@ -11,10 +11,9 @@ use zeroize::Zeroizing;
 use super::channel_policy::{self, AgentForward, LocalForwardDecision, RemoteForward, SessionChannel};
 use super::connection::{Connection, State};
 use super::jump_host;
-use crate::gateway::bridge;
 use crate::gateway::bridge::{
-    BREAK, ChannelOpen, Destination, END_OF_WRITE, ForwardRequest, FromUser, PtyRequest, Request, Size, SshChannel,
-    UserChannel, bind_address_text,
+    self, BREAK, ChannelOpen, Destination, END_OF_WRITE, ForwardRequest, FromUser, PtyRequest, Request, Size,
+    SshChannel, UserChannel, bind_address_text,
 };
 
 /// The longest host name, in bytes (RFC 1035).

@@ -69,13 +69,13 @@ impl SessionLink {
 
     /// Returns what the target allows, or `None` while the user chooses one.
     pub fn allow(&self) -> Option<Allow> {
-        self.target.get().map(|opening| opening.allow)
+        self.target.get().map(|policy| policy.allow)
     }
 
     /// Writes a forward to the session's audit log.
     pub fn audit_forward(&self, operation: &str, host: &str, port: u32, result: &str) {
-        if let Some(opening) = self.target.get() {
-            opening.audit.tunnel(operation, host, port, None, result);
+        if let Some(policy) = self.target.get() {
+            policy.audit.tunnel(operation, host, port, None, result);
         }
     }
 }

@@ -16,9 +16,8 @@ use tracing::warn;
 use super::algorithms;
 use super::host_trust::{HostKeyError, HostTrust};
 use crate::api::LegacyAlgorithm;
-use crate::gateway::bridge;
 use crate::gateway::bridge::{
-    ChannelType, END_OF_WRITE, FromTarget, Inboxes, IncomingChannel, MAX_INCOMING, TargetSide,
+    self, ChannelType, END_OF_WRITE, FromTarget, Inboxes, IncomingChannel, MAX_INCOMING, TargetSide,
 };
 use crate::metrics::{AlgorithmLabels, METRICS, RefusalLabels};
 

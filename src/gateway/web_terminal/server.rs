@@ -20,8 +20,7 @@ use super::error::TerminalError;
 use super::listener::CancellableTransport;
 use super::state::ServerState;
 use crate::gateway::state::Gateway;
-use crate::http;
-use crate::http::{Authenticator, CookieCipher, Origins, SecurityHeaders};
+use crate::http::{self, Authenticator, CookieCipher, Origins, SecurityHeaders};
 use crate::metrics::HttpPort;
 
 /// The settings of the web terminal.

@@ -1,4 +1,4 @@
-//! The console's page in a real Chromium: web/browser/ has what is seen there, and asks for what is done outside.
+//! The console's page in a real Chromium. Scenarios in web/browser/ check the page and ask these tests to act outside it.
 
 mod endings;
 mod losses;
