@@ -174,7 +174,7 @@ fn record(snapshot: &Snapshot) -> Step {
         Lookup::Found(leader) if leader.state == LeaseState::Fresh => {
             let pod = leader.holder().rsplit_once('-').map_or("", |(pod, _)| pod);
             let advice = format!(
-                "its log says why: kubectl logs {pod}, \"sessions wait to be recorded\"; docs/operations.md, \"What happens when it \
+                "its log says why: kubectl logs {pod}, \"could not write session records\"; docs/operations.md, \"What happens when it \
                  fails\", has each cause"
             );
             Step::stuck(part, format!("not written, {ago} after the end, by the leading controller {pod}"), advice)
