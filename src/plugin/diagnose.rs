@@ -7,6 +7,7 @@ use super::leases::{LeaseState, ObservedLease};
 use super::output::age;
 use super::step::{Lookup, Step};
 use crate::api::{AUDIT_FINALIZER, BastionSession, RecordingState};
+use crate::lifecycle::is_in_audit_database;
 
 /// How long an end or a record may take before it counts as stuck: the bastion's guarantee of 30 seconds.
 pub const SHOWN_WITHIN: SignedDuration = SignedDuration::from_secs(30);
@@ -146,14 +147,9 @@ fn lease(snapshot: &Snapshot) -> Step {
     }
 }
 
-/// Returns whether the session waits for the audit database: its finalizer is removed once the row is complete.
-pub fn waits_for_audit_row(session: &BastionSession) -> bool {
-    session.metadata.finalizers.iter().flatten().any(|it| it == AUDIT_FINALIZER)
-}
-
 fn record(snapshot: &Snapshot) -> Step {
     let part = "Audit row";
-    let held = waits_for_audit_row(&snapshot.session);
+    let held = !is_in_audit_database(&snapshot.session);
     let status = snapshot.session.status.clone().unwrap_or_default();
     let Some(end) = status.end_time.map(|time| time.0) else {
         return if held {

@@ -5,11 +5,12 @@ use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
-use super::diagnose::{SEE_CONTROLLERS, SHOWN_WITHIN, requested_at, waits_for_audit_row};
+use super::diagnose::{SEE_CONTROLLERS, SHOWN_WITHIN, requested_at};
 use super::leases::{LeaseState, ObservedLease};
 use super::output::age;
 use super::step::{Lookup, State, Step};
 use crate::api::{BastionSession, LEADER_LEASE, LEASE_LABEL, LEASE_OF_CONTROLLER, LEASE_OF_GATEWAY};
+use crate::lifecycle::is_in_audit_database;
 
 /// The resources of the bastion.
 pub const RESOURCES: [&str; 3] = ["bastionsessions", "bastiontargets", "bastionusers"];
@@ -194,7 +195,7 @@ fn records(snapshot: &Snapshot) -> Step {
         Lookup::Unknown(why) => return Step::unknown(part, why),
     };
     let end = |session: &BastionSession| session.status.as_ref()?.end_time.as_ref().map(|time| time.0);
-    let waiting = sessions.iter().filter(|session| waits_for_audit_row(session));
+    let waiting = sessions.iter().filter(|session| !is_in_audit_database(session));
     let mut waiting: Vec<_> = waiting.filter_map(|session| Some((end(session)?, session.name_any()))).collect();
     waiting.sort();
     let Some((oldest, name)) = waiting.first() else {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use redis::{Pipeline, pipe};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -69,7 +68,6 @@ fn is_due(published: Option<&(ActivitySnapshot, Instant)>, state: &ActivitySnaps
 
 fn add_commands(pipeline: &mut Pipeline, uid: &str, state: &ActivitySnapshot) {
     let ActivitySnapshot { last_input, bytes: (from_user, to_user), window: (columns, rows) } = state;
-    let last_input: &Timestamp = last_input;
     pipeline.cmd("HSET").arg(key(uid));
     pipeline.arg("lastInputTime").arg(format!("{last_input:.6}"));
     pipeline.arg("bytesIn").arg(from_user).arg("bytesOut").arg(to_user);
@@ -83,6 +81,8 @@ fn key(uid: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     #[test]

@@ -30,7 +30,7 @@ pub async fn run(
             held = instance.renew_lease(lease, stop.clone()) => held,
             () = instance.pause_detector.run() => None,
             () = redis_heartbeat::run(&instance, redis.as_deref(), config.sessions()) => None,
-            () = instance.watch_sessions(&config, writer.clone()) => {
+            () = instance.watch_sessions(&config, &writer) => {
                 error!("the watch of the gateway's sessions has ended; the gateway can no longer run an instance");
                 return None;
             }

@@ -1,4 +1,4 @@
-//! The watch of an instance's sessions: ends what the cluster has ended or wants ended.
+//! Watches the sessions of an instance. Ends those whose end was requested or written.
 
 use backon::Retryable;
 use futures::StreamExt;
@@ -9,15 +9,15 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::lifetime::{Instance, InstanceConfig};
-use crate::api::{AUDIT_FINALIZER, BastionSession, BastionSessionStatus, ObservedBy, Reason};
+use crate::api::{BastionSession, BastionSessionStatus, ObservedBy, Reason};
 use crate::cluster::{Guarded, SessionWriter, regarding, retry_pace};
-use crate::lifecycle::{Cause, End, STALE_AFTER};
+use crate::lifecycle::{Cause, End, STALE_AFTER, is_in_audit_database};
 use crate::metrics::{EndLabels, METRICS};
 
 impl Instance {
     /// Watches the objects of this instance's sessions. Ends each session whose end was requested or written, and each object
     /// without a session. A session whose object does not decode continues: its end can be written without decoding the object.
-    pub async fn watch_sessions(&self, config: &InstanceConfig, writer: SessionWriter) {
+    pub async fn watch_sessions(&self, config: &InstanceConfig, writer: &SessionWriter) {
         let api = config.sessions();
         let own = watcher::Config::default().fields(&format!("spec.gateway.instance={}", self.id));
         let mut events = std::pin::pin!(config.reports.watch(api.clone(), own));
@@ -27,9 +27,9 @@ impl Instance {
                     if let Ok(session) = &session.0 {
                         observe_end(session);
                     }
-                    self.reconcile(&session, api.clone(), writer.clone());
+                    self.reconcile(&session, &api, writer);
                 }
-                Event::InitApply(session) => self.reconcile(&session, api.clone(), writer.clone()),
+                Event::InitApply(session) => self.reconcile(&session, &api, writer),
                 // The finalizer was removed by force, so no object is left to write the end to.
                 Event::Delete(session) => drop(self.registry.end(&session.name_any(), &Cause::Deleted)),
                 Event::Init | Event::InitDone => {}
@@ -38,17 +38,17 @@ impl Instance {
     }
 
     /// Compares an object with the registry.
-    fn reconcile(&self, session: &Guarded<BastionSession>, api: Api<Guarded<BastionSession>>, writer: SessionWriter) {
+    fn reconcile(&self, session: &Guarded<BastionSession>, api: &Api<Guarded<BastionSession>>, writer: &SessionWriter) {
         let name = session.name_any();
         if session.has_ended() {
             // Another writer wrote the end, or this gateway did; in the second case the signal has no effect.
             self.registry.end(&name, &session.requested_end().unwrap_or(Cause::GatewayLost));
         } else if let Some(cause) = session.requested_end() {
             if !self.registry.end(&name, &cause) {
-                tokio::spawn(end_stale(api, name, cause, writer));
+                tokio::spawn(end_stale(api.clone(), name, cause, writer.clone()));
             }
         } else if !self.registry.contains(&name) {
-            tokio::spawn(end_stale(api, name, Cause::Stale, writer));
+            tokio::spawn(end_stale(api.clone(), name, Cause::Stale, writer.clone()));
         }
     }
 }
@@ -79,7 +79,7 @@ async fn end_stale(api: Api<Guarded<BastionSession>>, name: String, cause: Cause
 /// later than they happen.
 fn observe_end(session: &BastionSession) {
     // Once the audit has removed its finalizer, an event no longer reports the end.
-    let is_recent = session.finalizers().iter().any(|finalizer| finalizer == AUDIT_FINALIZER);
+    let is_recent = !is_in_audit_database(session);
     let is_own = |status: &&BastionSessionStatus| is_recent && status.observed_by == Some(ObservedBy::Gateway);
     let Some(status) = session.status.as_ref().filter(is_own) else { return };
     let reason = Reason::ALL.into_iter().find(|reason| Some(reason.as_str()) == status.reason.as_deref());
