@@ -15,13 +15,24 @@ use crate::cluster::{Guarded, code};
 use crate::http::{Caller, with_api_timeout};
 
 impl Console {
+    /// Returns the session of this name, if there is one.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn find_session(&self, name: &str) -> Result<Option<BastionSession>, ApiError> {
+        if !is_name(name) {
+            return Ok(None);
+        }
+        let api: Api<BastionSession> = self.cluster.api();
+        Ok(with_api_timeout(api.get_opt(name)).await?)
+    }
+
     /// Returns the session of this name, if the caller may see it.
     ///
     /// # Errors
     /// When the session does not exist, the caller may not see it, or the API server does not answer.
     pub async fn visible_session(&self, caller: &Caller, name: String) -> Result<BastionSession, ApiError> {
-        let api: Api<BastionSession> = self.cluster.api();
-        let found = if is_name(&name) { with_api_timeout(api.get_opt(&name)).await? } else { None };
+        let found = self.find_session(&name).await?;
         let subject = found.as_ref().map(|session| session.spec.user.subject.as_str());
         self.auth.authorizer.require_visible(caller, Some(&name), subject).await?;
         found.ok_or_else(|| ApiError::no_session(&name))

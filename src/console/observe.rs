@@ -10,20 +10,18 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::{SinkExt, StreamExt};
-use kube::Api;
 use tokio::time::{Instant, interval, timeout};
 use tokio_tungstenite::tungstenite;
 
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
 use super::observe_client::GatewaySocket;
-use super::query::is_name;
+use super::query::read_path;
 use super::rights_watch::RightsWatch;
-use crate::api::BastionSession;
 use crate::cluster::Right;
 use crate::gateway::{MAX_PAGE_MESSAGE, SUBPROTOCOL};
 use crate::http::websocket::{PEER_TIMEOUT, PING_INTERVAL, SEND_TIMEOUT, close_frame};
-use crate::http::{Caller, Credentials, with_api_timeout};
+use crate::http::{Caller, Credentials};
 
 /// Why a relay ends.
 enum CloseReason {
@@ -53,7 +51,7 @@ pub async fn follow(
     session: Result<Path<String>, PathRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let Path(session) = session.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
+    let session = read_path(session)?;
     console.auth.origins.check(&headers)?;
     let credentials = Credentials::from_websocket(&headers)?;
     let caller = console.auth.authenticator.verify(&credentials).await?;
@@ -72,17 +70,14 @@ pub async fn follow(
 }
 
 impl Console {
-    async fn require_observe(&self, caller: &Caller, session: &str) -> Result<(), ApiError> {
+    /// Checks that the caller may observe the session.
+    pub async fn require_observe(&self, caller: &Caller, session: &str) -> Result<(), ApiError> {
         self.auth.authorizer.require(caller, Right { name: Some(session), ..Right::OBSERVE }).await
     }
 
     /// Returns the gateway instance of an open session.
     async fn instance_of(&self, name: &str) -> Result<String, ApiError> {
-        if !is_name(name) {
-            return Err(ApiError::no_session(name));
-        }
-        let sessions: Api<BastionSession> = self.cluster.api();
-        let found = with_api_timeout(sessions.get_opt(name)).await?.ok_or_else(|| ApiError::no_session(name))?;
+        let found = self.find_session(name).await?.ok_or_else(|| ApiError::no_session(name))?;
         if found.phase().is_final() { Err(ApiError::ended(&found)) } else { Ok(found.spec.gateway.instance) }
     }
 }

@@ -18,6 +18,7 @@ use openidconnect::{
     AsyncHttpClient, AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, HttpResponse, IssuerUrl, Nonce,
     PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -280,7 +281,7 @@ fn local_path(path: &str) -> &str {
 }
 
 /// Decodes the claims of a verified token.
-fn decode_claims(token: &str) -> Option<Map<String, Value>> {
+pub fn decode_claims<T: DeserializeOwned>(token: &str) -> Option<T> {
     let part = token.split('.').nth(1)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }

@@ -19,10 +19,12 @@ use utoipa::ToSchema;
 
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
-use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY, LOST_HOLDER};
+use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY};
 use crate::audit::HistoryCounts;
 use crate::cluster::{Guarded, LenientLease, Right};
 use crate::http::{Caller, with_api_timeout};
+use crate::leases::{observe_lease, pod_of};
+use crate::lifecycle::ObservedLease;
 
 /// The period of the counts of starts and ends.
 const COUNT_PERIOD: SignedDuration = SignedDuration::from_hours(24);
@@ -130,19 +132,14 @@ impl Console {
     }
 }
 
-/// Returns the Pod's name: an instance's name is the Pod's with a random suffix.
-fn pod_of(instance: &str) -> &str {
-    instance.rsplit_once('-').map_or(instance, |(pod, _)| pod)
-}
-
 fn state(lease: &Lease, pods: &[Guarded<Pod>], sessions: &BTreeMap<String, usize>, now: Timestamp) -> GatewayState {
     let instance = lease.name_any();
     let name = pod_of(&instance).to_owned();
-    let spec = lease.spec.clone().unwrap_or_default();
+    let ObservedLease { renewed, lost, .. } = observe_lease(lease);
     let is_deleted = |pod: &Guarded<Pod>| pod.name_any() == name && pod.meta().deletion_timestamp.is_some();
     GatewayState {
-        renewed_ago: spec.renew_time.map(|renewed| seconds_since(renewed.0, now)),
-        lost: spec.holder_identity.as_deref() == Some(LOST_HOLDER),
+        renewed_ago: renewed.map(|renewed| seconds_since(renewed, now)),
+        lost,
         sessions: sessions.get(&name).copied().unwrap_or_default(),
         draining: pods.iter().any(is_deleted),
         name,

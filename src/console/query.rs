@@ -10,10 +10,10 @@ use crate::api::Phase;
 const DEFAULT_PAGE_SIZE: u32 = 100;
 const MAX_PAGE_SIZE: u32 = 1000;
 
-/// Returns the parameter in a path.
-pub fn read_path(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+/// Returns the parameters in a path.
+pub fn read_path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, ApiError> {
     match path {
-        Ok(Path(text)) => Ok(text),
+        Ok(Path(parameters)) => Ok(parameters),
         Err(rejection) => Err(ApiError::Malformed(rejection.body_text())),
     }
 }

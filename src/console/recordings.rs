@@ -20,7 +20,7 @@ use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
 use super::query::{is_name, parse_query, read_path};
 use crate::api::BastionSession;
-use crate::cluster::{Right, regarding};
+use crate::cluster::regarding;
 use crate::http::{Caller, with_api_timeout};
 use crate::recording::{self, Search, Store, StoredRecording};
 
@@ -137,7 +137,7 @@ pub async fn text(
     path: Result<Path<(String, u32)>, PathRejection>,
     query: Result<Query<TextQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let (session, number) = session_and_number(path)?;
+    let (session, number) = read_path(path)?;
     let TextQuery { from, to } = parse_query(query)?;
     let (caller, recording_set) = console.recording_set(&headers, &session).await?;
     let found = recording_set.recording(number).await?;
@@ -165,7 +165,7 @@ pub async fn matches(
     path: Result<Path<(String, u32)>, PathRejection>,
     query: Result<Query<MatchQuery>, QueryRejection>,
 ) -> Result<Json<Matches>, ApiError> {
-    let (session, number) = session_and_number(path)?;
+    let (session, number) = read_path(path)?;
     let MatchQuery { text } = parse_query(query)?;
     if text.is_empty() || text.len() > MAX_SEARCH_BYTES {
         return Err(ApiError::Malformed(format!("text: write 1 to {MAX_SEARCH_BYTES} bytes")));
@@ -191,10 +191,6 @@ pub async fn matches(
     Ok(Json(Matches { matches, more }))
 }
 
-fn session_and_number(path: Result<Path<(String, u32)>, PathRejection>) -> Result<(String, u32), ApiError> {
-    path.map(|Path(parts)| parts).map_err(|rejection| ApiError::Malformed(rejection.body_text()))
-}
-
 /// The recordings of one session.
 #[derive(Clone)]
 struct RecordingSet {
@@ -206,7 +202,7 @@ impl Console {
     /// Returns the recordings of a session if the caller may observe it.
     async fn recording_set(&self, headers: &HeaderMap, session: &str) -> Result<(Caller, RecordingSet), ApiError> {
         let caller = self.caller(headers).await?;
-        self.auth.authorizer.require(&caller, Right { name: Some(session), ..Right::OBSERVE }).await?;
+        self.require_observe(&caller, session).await?;
         let store = self.recordings.clone().ok_or(ApiError::NoRecordings)?;
         if !is_name(session) || session.starts_with('.') {
             return Err(ApiError::no_session(session));

@@ -10,8 +10,6 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use zeroize::Zeroizing;
 
 use super::api_error::{ApiError, ErrorResponses};
-use super::oidc::{CallbackQuery, Oidc, OidcError, PendingSignIn, SIGN_IN_SECONDS};
+use super::oidc::{CallbackQuery, Oidc, OidcError, PendingSignIn, SIGN_IN_SECONDS, decode_claims};
 use super::{Console, me};
 use crate::http::{AuthError, Purpose, SIGN_IN_COOKIE, SignedInUser, cookie};
 use crate::metrics::{METRICS, SignInLabels};
@@ -226,8 +224,7 @@ fn expiry(token: &str, now: Timestamp) -> Timestamp {
         exp: f64,
     }
     let latest = now.saturating_add(MAX_LIFETIME).unwrap_or(Timestamp::MAX);
-    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let claims = claims.and_then(|text| serde_json::from_slice::<Claims>(&text).ok());
+    let claims: Option<Claims> = decode_claims(token);
     #[allow(clippy::cast_possible_truncation, reason = "an i64 of seconds exceeds every valid timestamp")]
     let expires = claims.and_then(|claims| Timestamp::from_second(claims.exp as i64).ok());
     expires.map_or(latest, |expires| expires.min(latest))
@@ -235,6 +232,8 @@ fn expiry(token: &str, now: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use rstest::rstest;
 
     use super::*;

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
-use super::query::{is_name, read_path};
+use super::query::read_path;
 use super::view::Session;
 use crate::api::{BastionSession, MAX_REASON, Phase, Termination};
 use crate::cluster::{Right, code};
@@ -61,7 +61,7 @@ pub async fn terminate(
 impl Console {
     /// Returns the session if the caller may end it and it has not ended.
     async fn session_to_end(&self, caller: &Caller, name: &str) -> Result<BastionSession, ApiError> {
-        let found = if is_name(name) { with_api_timeout(self.sessions().get_opt(name)).await? } else { None };
+        let found = self.find_session(name).await?;
         if found.as_ref().is_none_or(|session| session.spec.user.subject != caller.name) {
             let right = Right { name: Some(name), ..Right::to("patch", "bastionsessions") };
             self.auth.authorizer.require(caller, right).await?;

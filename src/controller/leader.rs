@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::api::LEADER_LEASE;
 use crate::cluster::LenientLease;
-use crate::leases::{LeaseError, new_instance_name};
+use crate::leases::{LeaseError, new_instance_name, with_timeout};
 use crate::lifecycle::{Election, ElectionStep, LEADER_LEASE_DURATION, LEADER_RETRY_PERIOD, RENEW_TIMEOUT};
 use crate::metrics::METRICS;
 
@@ -100,7 +100,7 @@ fn announce(leads_until: &watch::Sender<Option<Instant>>, until: Option<Instant>
 
 /// Reads the leader's Lease once, and acquires or renews it if the election says so.
 async fn acquire_or_renew(leases: &Api<LenientLease>, id: &str, election: &mut Election) -> Result<(), LeaseError> {
-    let current = timeout(RENEW_TIMEOUT, leases.get_opt(LEADER_LEASE)).await.map_err(|_| LeaseError::Timeout)??;
+    let current = with_timeout(leases.get_opt(LEADER_LEASE)).await?;
     let (holder, version) = match &current {
         Some(LenientLease(lease)) => (holder(lease), lease.metadata.resource_version.clone().unwrap_or_default()),
         None => (String::new(), String::new()),
@@ -110,10 +110,10 @@ async fn acquire_or_renew(leases: &Api<LenientLease>, id: &str, election: &mut E
         election.claim_failed();
         return Ok(());
     }
-    match timeout(RENEW_TIMEOUT, claim(leases, current, id)).await.map_err(|_| LeaseError::Timeout)? {
+    match with_timeout(claim(leases, current, id)).await {
         Ok(_) => election.claim_succeeded(sent),
-        Err(kube::Error::Api(status)) if status.code == 409 => election.claim_failed(),
-        Err(error) => return Err(error.into()),
+        Err(LeaseError::Kube(kube::Error::Api(status))) if status.code == 409 => election.claim_failed(),
+        Err(error) => return Err(error),
     }
     Ok(())
 }

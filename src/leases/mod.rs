@@ -10,5 +10,5 @@ mod samples;
 
 pub use controller::{confirm_alive, declare_lost, delete_lost};
 pub use instance_lease::InstanceLease;
-pub use names::{new_instance_name, random_name};
-pub use object::{LeaseError, observe_lease};
+pub use names::{new_instance_name, pod_of, random_name};
+pub use object::{LeaseError, observe_lease, with_timeout};

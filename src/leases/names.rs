@@ -8,6 +8,11 @@ pub fn new_instance_name(pod: &str) -> String {
     format!("{pod}-{}", random_name(10))
 }
 
+/// Returns the name of an instance's Pod.
+pub fn pod_of(instance: &str) -> &str {
+    instance.rsplit_once('-').map_or(instance, |(pod, _)| pod)
+}
+
 /// Returns `length` random lower-case letters and digits.
 pub fn random_name(length: usize) -> String {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
