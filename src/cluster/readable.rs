@@ -312,6 +312,12 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> ReadableStore<K> {
         self.0.get(&ObjectRef::new(name).within(namespace)).and_then(|object| object.0.as_ref().ok().cloned())
     }
 
+    /// Returns an object that matches, if there is one.
+    pub fn find(&self, matches: impl Fn(&K) -> bool) -> Option<Arc<K>> {
+        let is_match = |object: &Guarded<K>| object.0.as_ref().is_ok_and(|it| matches(it));
+        self.0.find(is_match).and_then(|object| object.0.as_ref().ok().cloned())
+    }
+
     /// Returns all objects, in no order.
     pub fn state(&self) -> Vec<Arc<K>> {
         self.0.state().iter().filter_map(|object| object.0.as_ref().ok().cloned()).collect()

@@ -107,12 +107,12 @@ impl Directory {
 
     /// Returns whether any user authenticates with a password first.
     pub fn any_user_starts_with_password(&self) -> bool {
-        self.users.state().iter().any(|user| user.spec.authentication.first() == Some(&Factor::Password))
+        self.users.find(|user| user.spec.authentication.first() == Some(&Factor::Password)).is_some()
     }
 
     /// Returns whether any user may sign in with a certificate.
     pub fn any_user_accepts_certificates(&self) -> bool {
-        self.users.state().iter().any(|user| accepts_certificates(user))
+        self.users.find(accepts_certificates).is_some()
     }
 
     /// Checks that a grant still holds. It holds while the API server does not answer, since people repair clusters through
@@ -202,7 +202,7 @@ impl Directory {
 
     /// Returns the target with this name, or with this address and port, if the user may connect to its first login.
     pub async fn resolve_host(&self, user: &BastionUser, host: &str, port: u16) -> Option<ResolvedTarget> {
-        let target = self.targets.state().into_iter().find(|target| {
+        let target = self.targets.find(|target| {
             let has_address = target.spec.address.eq_ignore_ascii_case(host) && target.spec.port == i32::from(port);
             has_address || target.name_any() == host
         })?;

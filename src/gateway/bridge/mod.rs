@@ -26,4 +26,4 @@ pub use remote_forward::{ForwardRequest, LISTEN_TIMEOUT, UserConnection, bind_ad
 pub use request::{BREAK, END_OF_WRITE, FromTarget, FromUser, PtyRequest, Request, Size};
 pub use side::TargetSide;
 pub use types::{ChannelContext, ChannelEnd, Destination, EXIT_STATUS_NOT_RUN};
-pub use user_channel::{SshChannel, ToUser, UserChannel, UserEnd};
+pub use user_channel::{STDERR, SshChannel, ToUser, UserChannel, UserEnd};

@@ -68,7 +68,7 @@ impl UserConnection {
         cleanup_tasks: &TaskTracker,
     ) -> Result<UserSide, ChannelOpenFailure> {
         let handle = self.handle.clone();
-        let mut opening = Box::pin(async move {
+        let mut pending_open = Box::pin(async move {
             match channel_type {
                 ChannelType::Agent => handle.channel_open_agent().await,
                 ChannelType::ForwardedTcpip { address, port, originator, originator_port } => {
@@ -76,13 +76,13 @@ impl UserConnection {
                 }
             }
         });
-        match timeout(OPEN_TIMEOUT, &mut opening).await {
+        match timeout(OPEN_TIMEOUT, &mut pending_open).await {
             Ok(Ok(channel)) => Ok(self.side(channel)),
             Ok(Err(russh::Error::ChannelOpenFailure(failure))) => Err(failure),
             Ok(Err(_)) => Err(connect_failed("bastion: the user's client is gone")),
             Err(_) => {
                 cleanup_tasks.spawn(async move {
-                    if let Ok(channel) = opening.await {
+                    if let Ok(channel) = pending_open.await {
                         let _ = self.side(channel).write.close().await;
                     }
                 });
@@ -92,12 +92,8 @@ impl UserConnection {
     }
 
     /// Returns the user's side of a channel.
-    ///
-    /// Drops russh's reading half. Its bounded queue would make the connection's read loop wait for this channel's
-    /// reader.
     pub fn side(&self, channel: Channel<russh::server::Msg>) -> UserSide {
-        let (_, write) = channel.split();
-        UserSide::new(self.inboxes.claim(write.id()), write)
+        UserSide::claim(&self.inboxes, channel)
     }
 }
 

@@ -51,6 +51,15 @@ pub enum FromTarget {
 }
 
 impl FromUser {
+    /// Returns the messages for what the session's permissions decided: the requests to pass on, or the notice of the
+    /// refusal.
+    pub fn from_decision(decision: Result<Vec<Request>, &'static str>) -> Vec<Self> {
+        decision.map_or_else(
+            |notice| vec![Self::Refused(notice)],
+            |requests| requests.into_iter().map(Self::Request).collect(),
+        )
+    }
+
     /// Returns the message's variable length in bytes, which counts against the inbox's limit.
     pub fn size(&self) -> usize {
         let Self::Request(request) = self else { return 0 };

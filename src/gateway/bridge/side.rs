@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use russh::{ChannelId, ChannelMsg, ChannelWriteHalf, client, server};
+use russh::{Channel, ChannelId, ChannelMsg, ChannelWriteHalf, client, server};
 
 use super::inbox::{ChannelMessage, Inbox};
+use super::inboxes::Inboxes;
 use super::request::{FromTarget, FromUser};
 
 /// The user's side of a channel.
@@ -27,10 +28,13 @@ pub struct Side<M: From<(ChannelId, ChannelMsg)>, T> {
     eof_sent: tokio::sync::Mutex<bool>,
 }
 
-impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T> Side<M, T> {
-    /// Returns the side of a channel whose messages arrive in `inbox`.
-    pub fn new(inbox: Arc<Inbox<T>>, write: ChannelWriteHalf<M>) -> Self {
-        Self { inbox, write, eof_sent: tokio::sync::Mutex::default() }
+impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T: Clone> Side<M, T> {
+    /// Returns the side of a channel, with its inbox among `inboxes`.
+    ///
+    /// Drops russh's reading half. Its bounded queue would make the connection's read loop wait for this channel's reader.
+    pub fn claim(inboxes: &Inboxes<T>, channel: Channel<M>) -> Self {
+        let (_, write) = channel.split();
+        Self { inbox: inboxes.claim(write.id()), write, eof_sent: tokio::sync::Mutex::default() }
     }
 
     /// Waits for the peer's next message.

@@ -14,7 +14,7 @@ use super::side::UserSide;
 use crate::text::printable;
 
 /// SSH_EXTENDED_DATA_STDERR (RFC 4254, section 5.2).
-const STDERR: u32 = 1;
+pub const STDERR: u32 = 1;
 /// The maximum number of messages that wait for an in-process user. Each is at most as long as an SSH packet.
 const TO_USER_CAPACITY: usize = 4;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::keys::Key;
 use super::language::Language;
-use super::model::{Action, Choice, Entry};
+use super::model::{Action, Entry, connect};
 use super::picker::Picker;
 use super::text::width;
 use crate::text::printable;
@@ -89,7 +89,7 @@ impl List {
             let logins = &self.entries.get(target)?.logins;
             let named = logins.iter().position(|login| login == answer);
             if let Some(login) = named.or_else(|| parse_row(answer, logins.len())) {
-                return self.connect(target, login);
+                return connect(&self.entries, target, login);
             }
         } else {
             let named = self.entries.iter().position(|entry| entry.name == answer);
@@ -110,17 +110,11 @@ impl List {
     /// Connects to a target with one login; lists the logins of a target with several.
     fn choose(&mut self, target: usize) -> Option<Action> {
         if self.entries.get(target)?.logins.len() == 1 {
-            return self.connect(target, 0);
+            return connect(&self.entries, target, 0);
         }
         self.chosen = Some(target);
         self.write_list();
         None
-    }
-
-    fn connect(&self, target: usize, login: usize) -> Option<Action> {
-        let entry = self.entries.get(target)?;
-        let login = entry.logins.get(login)?.clone();
-        Some(Action::Connect(Choice { target: entry.name.clone(), login }))
     }
 
     fn write_list(&mut self) {

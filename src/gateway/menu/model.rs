@@ -60,3 +60,10 @@ pub struct Choice {
     /// The login.
     pub login: String,
 }
+
+/// Returns the action that connects to a target with one of its logins, both given by their index.
+pub fn connect(entries: &[Entry], target: usize, login: usize) -> Option<Action> {
+    let entry = entries.get(target)?;
+    let login = entry.logins.get(login)?.clone();
+    Some(Action::Connect(Choice { target: entry.name.clone(), login }))
+}

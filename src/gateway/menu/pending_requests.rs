@@ -126,10 +126,7 @@ impl PendingRequests {
         let notices = self.notices.into_iter().map(Request::Notice).chain(agent);
         let variables = self.variables.into_iter().map(|(name, value)| Request::Env { name, value });
         // The menu lists targets without looking at `spec.allow.shell`.
-        let shell: Vec<_> = match restrictions.filter(allow, Request::Shell) {
-            Ok(requests) => requests.into_iter().map(FromUser::Request).collect(),
-            Err(notice) => vec![FromUser::Refused(notice)],
-        };
+        let shell = FromUser::from_decision(restrictions.filter(allow, Request::Shell));
         let before_shell = notices.chain(self.pty.map(Request::Pty)).chain(variables).map(FromUser::Request);
         let input = (!self.unread_input.is_empty()).then(|| ChannelMessage::Data(self.unread_input.into()));
         before_shell.chain(shell).map(ChannelMessage::Control).chain(input).collect()

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::keys::Key;
 use super::language::Language;
-use super::model::{Action, Choice, Entry, Progress};
+use super::model::{Action, Entry, Progress, connect};
 use super::picker::Picker;
 use super::text::{fit, truncate, width};
 use crate::gateway::bridge::Size;
@@ -112,7 +112,7 @@ impl Screen {
             (Key::Enter, None) => return self.choose(),
             (Key::Enter, Some(target)) => {
                 let login = self.selection.logins.selected()?;
-                return self.connect(target, login);
+                return connect(&self.entries, target, login);
             }
             (key, None) => self.selection.targets.handle_key(key),
             (key, Some(_)) => self.selection.logins.handle_key(key),
@@ -125,18 +125,12 @@ impl Screen {
         let target = self.selection.targets.selected()?;
         let logins = &self.entries.get(target)?.logins;
         if logins.len() == 1 {
-            return self.connect(target, 0);
+            return connect(&self.entries, target, 0);
         }
         self.selection.logins = Picker::default();
         self.selection.logins.set_candidates(logins.iter().cloned());
         self.selection.chosen = Some(target);
         None
-    }
-
-    fn connect(&self, target: usize, login: usize) -> Option<Action> {
-        let entry = self.entries.get(target)?;
-        let login = entry.logins.get(login)?.clone();
-        Some(Action::Connect(Choice { target: entry.name.clone(), login }))
     }
 
     /// Returns the bytes that show what has changed.

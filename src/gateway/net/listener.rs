@@ -186,7 +186,6 @@ pub fn config(host_key: PrivateKey, rekey_time: Duration) -> Config {
         // OpenSSH begins with the method `none` to list the others; that is not an attempt.
         auth_rejection_time_initial: Some(Duration::ZERO),
         max_auth_attempts: 6,
-        nodelay: true,
         // The session task decides when a session is idle.
         inactivity_timeout: None,
         // Keepalives are sent without a limit: the session task decides when a peer is lost.

@@ -9,7 +9,7 @@ use crate::lifecycle::{NetworkWatch, TargetConnections, TargetWatch};
 /// Observes the session's connections to its target.
 #[derive(Default)]
 pub struct TargetLinks {
-    /// Each connection, until its channels were told of its end.
+    /// Each connection, until its end was announced to its channels.
     links: Vec<Link>,
     /// A connection that no channel uses yet.
     spare: Option<TargetConnection>,
@@ -53,7 +53,7 @@ impl TargetLinks {
     /// Returns whether the network of any connection is lost.
     pub fn is_network_lost(&mut self, now: Instant) -> bool {
         let mut is_lost = false;
-        // Every watch needs every look, so this does not stop at the first loss.
+        // Each watch must see every check, so the loop does not stop at the first loss.
         for Link { health, network, .. } in &mut self.links {
             is_lost |= health.tcp_health().is_some_and(|health| network.is_lost(health, now));
         }

@@ -224,8 +224,14 @@ impl Session {
             // NetworkLost.
             Event::NetworkLost(side) => Some(Cause::NetworkLost(side)),
             // The rest ends no session.
-            Event::Draining => self.announce_drain(),
-            Event::ChannelOpened(channel) => self.channel_opened(channel),
+            Event::Draining => {
+                self.announce_drain();
+                None
+            }
+            Event::ChannelOpened(channel) => {
+                self.channel_opened(channel);
+                None
+            }
             Event::CheckDue => None,
         }
     }
@@ -348,18 +354,17 @@ impl Session {
         self.dial_queue.dial(self.deps.dialer.clone(), request);
     }
 
-    /// Warns users at a terminal that the gateway shuts down. Ends no session.
-    fn announce_drain(&self) -> Option<Cause> {
+    /// Warns users at a terminal that the gateway shuts down.
+    fn announce_drain(&self) {
         let seconds = self.deps.grace_period.as_secs();
         if seconds > 0 {
             let text = format!("bastion: this gateway is being stopped; the session ends in {seconds} seconds");
             self.announce.send_replace(SessionNotice::Warning(text.into()));
         }
-        None
     }
 
-    /// Joins a channel of the user to the spare connection, or dials for it. Ends no session.
-    fn channel_opened(&mut self, channel: ChannelOpen) -> Option<Cause> {
+    /// Joins a channel of the user to the spare connection, or dials for it.
+    fn channel_opened(&mut self, channel: ChannelOpen) {
         if let Some(connection) = self.target_links.take_spare() {
             self.channels.join(channel, connection);
         } else if self.dial_queue.len() + self.channels.len() >= MAX_CHANNELS {
@@ -370,7 +375,6 @@ impl Session {
             self.dial_queue.push(channel);
             self.dial_for_waiting();
         }
-        None
     }
 
     /// Opens the next channel of the target to the user if it is due: there is room for it, or it has waited too long.

@@ -56,11 +56,7 @@ impl KeyRestrictions {
     /// # Errors
     /// The denial by the target or the certificate.
     pub const fn local_forward(&self, allow: Allow) -> Result<(), ForwardDenied> {
-        match (allow.local_forward, self.port_forwarding) {
-            (false, _) => Err(LOCAL_BY_TARGET),
-            (true, false) => Err(PORTS_BY_CERTIFICATE),
-            (true, true) => Ok(()),
-        }
+        check(allow.local_forward, self.port_forwarding, LOCAL_BY_TARGET, PORTS_BY_CERTIFICATE)
     }
 
     /// Checks that the target may listen for the user.
@@ -68,11 +64,7 @@ impl KeyRestrictions {
     /// # Errors
     /// The denial by the target or the certificate.
     pub const fn remote_forward(&self, allow: Allow) -> Result<(), ForwardDenied> {
-        match (allow.remote_forward, self.port_forwarding) {
-            (false, _) => Err(REMOTE_BY_TARGET),
-            (true, false) => Err(PORTS_BY_CERTIFICATE),
-            (true, true) => Ok(()),
-        }
+        check(allow.remote_forward, self.port_forwarding, REMOTE_BY_TARGET, PORTS_BY_CERTIFICATE)
     }
 
     /// Checks that programs on the target may use the user's agent.
@@ -80,11 +72,7 @@ impl KeyRestrictions {
     /// # Errors
     /// The denial by the target or the certificate.
     pub const fn agent_forward(&self, allow: Allow) -> Result<(), ForwardDenied> {
-        match (allow.agent_forward, self.agent_forwarding) {
-            (false, _) => Err(AGENT_BY_TARGET),
-            (true, false) => Err(AGENT_BY_CERTIFICATE),
-            (true, true) => Ok(()),
-        }
+        check(allow.agent_forward, self.agent_forwarding, AGENT_BY_TARGET, AGENT_BY_CERTIFICATE)
     }
 
     /// Returns what both permit.
@@ -102,6 +90,19 @@ impl KeyRestrictions {
             port_forwarding: self.port_forwarding && other.port_forwarding,
             agent_forwarding: self.agent_forwarding && other.agent_forwarding,
         })
+    }
+}
+
+const fn check(
+    by_target: bool,
+    by_certificate: bool,
+    target_denies: ForwardDenied,
+    certificate_denies: ForwardDenied,
+) -> Result<(), ForwardDenied> {
+    match (by_target, by_certificate) {
+        (false, _) => Err(target_denies),
+        (true, false) => Err(certificate_denies),
+        (true, true) => Ok(()),
     }
 }
 

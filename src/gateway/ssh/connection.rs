@@ -18,7 +18,9 @@ use super::session_link::{MAX_CHANNELS, SessionLink};
 #[cfg(fuzzing)]
 use crate::gateway::access::ChannelPolicy;
 use crate::gateway::access::Refusal;
-use crate::gateway::bridge::{ChannelOpen, Destination, FromUser, LocalForward, Request, UserConnection};
+use crate::gateway::bridge::{
+    ChannelOpen, Destination, EXIT_STATUS_NOT_RUN, FromUser, LocalForward, Request, STDERR, UserConnection,
+};
 use crate::gateway::menu::target_selection::{self, PendingUser};
 use crate::gateway::net::{ConnectionHealth, PreauthPermit, connection_span};
 use crate::gateway::session::{Activity, ClientConnection, ClientSide, task};
@@ -26,11 +28,6 @@ use crate::gateway::session::{Activity, ClientConnection, ClientSide, task};
 use crate::gateway::sign_in::KeyRestrictions;
 use crate::gateway::sign_in::{LastRefusal, SignIn, SignInName};
 use crate::gateway::state::Gateway;
-
-/// The exit status of a program that was not started; `ssh` uses the same for its own failures.
-const EXIT_STATUS_REFUSED: u32 = 255;
-/// `SSH_EXTENDED_DATA_STDERR` (RFC 4254, section 5.2).
-const STDERR: u32 = 1;
 
 /// One client's connection.
 pub struct Connection {
@@ -285,7 +282,7 @@ impl Connection {
 fn show_refusal(channel: ChannelId, notice: &str, session: &mut Session) -> Result<(), russh::Error> {
     session.channel_success(channel)?;
     session.extended_data(channel, STDERR, format!("{notice}\r\n").into_bytes())?;
-    session.exit_status_request(channel, EXIT_STATUS_REFUSED)?;
+    session.exit_status_request(channel, EXIT_STATUS_NOT_RUN)?;
     session.eof(channel)?;
     session.close(channel)
 }

@@ -18,7 +18,7 @@ use super::address::{self, ConnectError};
 use super::algorithms;
 use super::credential::{self, Credential, CredentialError};
 use super::dial_error::DialError;
-use super::handler::{HostVerifier, TargetHandler, side};
+use super::handler::{HostVerifier, TargetHandler};
 use super::host_trust::HostTrust;
 use super::login::{self, TargetSignInError};
 use super::request::DialRequest;
@@ -119,7 +119,7 @@ impl TargetConnection {
     /// # Errors
     /// When the target refuses the channel, or the connection is gone.
     pub async fn open_session(&self) -> Result<TargetSide, russh::Error> {
-        self.handle.channel_open_session().await.map(|channel| side(&self.inboxes, channel))
+        self.handle.channel_open_session().await.map(|channel| TargetSide::claim(&self.inboxes, channel))
     }
 
     /// Opens the connection's `direct-tcpip` channel, for which the target connects to a destination.
@@ -135,7 +135,7 @@ impl TargetConnection {
                 let failure = (&mut self.open_failure).await.unwrap_or(failure);
                 Err(russh::Error::ChannelOpenFailure(failure))
             }
-            opened => opened.map(|channel| side(&self.inboxes, channel)),
+            opened => opened.map(|channel| TargetSide::claim(&self.inboxes, channel)),
         }
     }
 
@@ -252,7 +252,6 @@ pub(super) fn config(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> client::C
         window_size: WINDOW,
         channel_control: ChannelControl::Application,
         client_id: ssh_algorithms::identification(),
-        nodelay: true,
         // The session decides when it is idle or when the target is lost.
         inactivity_timeout: None,
         keepalive_interval: Some(KEEPALIVE_INTERVAL),

@@ -67,14 +67,6 @@ pub struct TargetHandler {
     pub incoming: mpsc::Sender<IncomingChannel>,
 }
 
-/// Returns the target's side of a channel.
-///
-/// Drops russh's reading half. Its bounded queue would make the connection's read loop wait for this channel's reader.
-pub fn side(inboxes: &Inboxes<FromTarget>, channel: Channel<client::Msg>) -> TargetSide {
-    let (_, write) = channel.split();
-    TargetSide::new(inboxes.claim(write.id()), write)
-}
-
 impl TargetHandler {
     fn push(&self, channel: ChannelId, message: FromTarget) -> Result<(), russh::Error> {
         let bytes = message.size();
@@ -83,7 +75,7 @@ impl TargetHandler {
 
     /// Passes a channel that the target opens to the session, where it waits for room. Refuses it if too many wait.
     async fn queue_incoming(&self, channel_type: ChannelType, channel: Channel<client::Msg>, reply: ChannelOpenHandle) {
-        let target = side(&self.inboxes, channel);
+        let target = TargetSide::claim(&self.inboxes, channel);
         let (inboxes, requested_at) = (self.inboxes.clone(), Instant::now());
         let incoming = IncomingChannel { channel_type, target, reply, inboxes, requested_at };
         match self.incoming.try_send(incoming) {

@@ -96,13 +96,13 @@ where
 {
     let first = handle.authenticate_none(login).await?;
     let AuthResult::Failure { remaining_methods: methods, .. } = &first else { return Ok(()) };
-    if methods.contains(&MethodKind::Password) || !methods.contains(&MethodKind::KeyboardInteractive) {
-        if !methods.contains(&MethodKind::Password) {
-            return check(&first, "password", "");
-        }
-        return check(&handle.authenticate_password(login, password).await?, "password", "");
+    if methods.contains(&MethodKind::Password) {
+        check(&handle.authenticate_password(login, password).await?, "password", "")
+    } else if methods.contains(&MethodKind::KeyboardInteractive) {
+        keyboard_interactive(handle, login, password).await
+    } else {
+        check(&first, "password", "")
     }
-    keyboard_interactive(handle, login, password).await
 }
 
 async fn keyboard_interactive<H>(handle: &mut Handle<H>, login: &str, password: &str) -> Result<(), TargetSignInError>

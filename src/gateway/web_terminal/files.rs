@@ -21,11 +21,7 @@ impl FilesOpener {
     /// Opens a channel. Returns `None` if the session takes no more channels.
     pub fn open(&self) -> Option<UserEnd> {
         let (channel, end) = user_channel::in_process();
-        let requests = self.requests.clone().map_or_else(
-            |notice| vec![FromUser::Refused(notice)],
-            |requests| requests.into_iter().map(FromUser::Request).collect(),
-        );
-        end.send_requests(requests);
+        end.send_requests(FromUser::from_decision(self.requests.clone()));
         self.opened.try_send(ChannelOpen::Companion(channel)).ok().map(|()| end)
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use bytes::Bytes;
 use kube::ResourceExt;
 use russh::server::Auth;
@@ -27,6 +27,7 @@ use crate::gateway::net::{AUTH_REJECTION_DELAY, LOGIN_GRACE_TIME};
 use crate::gateway::session::{Activity, ClientConnection, ClientSide, CloseReason, DISCONNECT_TIMEOUT, WebPage, task};
 use crate::gateway::sign_in::{SignIn, SignInName, SignedIn};
 use crate::gateway::state::Gateway;
+use crate::http::websocket::close_frame;
 use crate::metrics::METRICS;
 
 /// The TERM value of the page's terminal.
@@ -255,10 +256,7 @@ impl Handshake {
         activity.resized(size.columns, size.rows);
         let pty = Request::Pty(PtyRequest { term: TERM.to_owned(), size, modes: Vec::new() });
         end.send_requests([FromUser::Request(pty)]);
-        match permitted(admitted, Request::Shell) {
-            Ok(requests) => end.send_requests(requests.into_iter().map(FromUser::Request)),
-            Err(notice) => end.send_requests([FromUser::Refused(notice)]),
-        }
+        end.send_requests(FromUser::from_decision(permitted(admitted, Request::Shell)));
     }
 }
 
@@ -277,7 +275,7 @@ async fn show(socket: &mut WebSocket, text: &[u8]) -> Result<(), HandshakeError>
 /// Sends why there is no session, and closes the WebSocket.
 async fn send_refusal(mut socket: WebSocket, notice: String) -> Result<(), axum::Error> {
     socket.send(Message::Text(end_frame(&CloseReason::Refused(notice)))).await?;
-    socket.send(Message::Close(Some(CloseFrame { code: close_code::NORMAL, reason: "".into() }))).await?;
+    socket.send(close_frame(close_code::NORMAL, String::new())).await?;
     // Reads the rest: closing a socket with unread data resets the connection, and the page would lose the refusal.
     while socket.recv().await.is_some_and(|message| message.is_ok()) {}
     Ok(())

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{WebSocket, close_code};
 use futures::{SinkExt, StreamExt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
@@ -18,6 +18,7 @@ use super::reader::Reader;
 use super::writer::{SessionNames, Writer};
 use crate::gateway::bridge::UserEnd;
 use crate::gateway::session::{Activity, ClientEvent, DISCONNECT_TIMEOUT};
+use crate::http::websocket::close_frame;
 use crate::lifecycle::{Cause, PeerSide};
 
 /// The bytes of the shell that a page may be sent before it acknowledges them.
@@ -59,7 +60,6 @@ impl PageSocket {
         let has_files = opener.is_permitted();
         // One SFTP channel is open at a time.
         let (file_channels, new_channels) = mpsc::channel(1);
-        let (activity, left_slot) = (&*activity, &*left);
         let reader = Reader {
             keepalive,
             pong,
@@ -67,23 +67,22 @@ impl PageSocket {
             files: None,
             opener,
             opened: file_channels,
-            activity,
-            left: left_slot,
+            activity: &activity,
+            left: &left,
         };
         let mut reading = pin!(reader.run(stream));
-        let (sink_mut, events, names) = (&mut sink, &mut events, &names);
         let mut writer = Writer {
-            sink: sink_mut,
+            sink: &mut sink,
             pong,
             shell,
             opened: new_channels,
             files: None,
-            events,
+            events: &mut events,
             gone: &gone,
-            names,
+            names: &names,
             has_files,
         };
-        let told_end = tokio::select! {
+        let end_sent = tokio::select! {
             biased;
             () = cut.cancelled() => Ok(false),
             read = &mut reading => read.map(|()| false),
@@ -100,13 +99,13 @@ impl PageSocket {
             }
         };
         gone.cancel();
-        match told_end {
+        match end_sent {
             // Waits for the page's close frame.
             Ok(true) => drop(timeout(DISCONNECT_TIMEOUT, &mut reading).await),
             Ok(false) => {}
             Err(violation) => {
-                let close = CloseFrame { code: close_code::POLICY, reason: violation.into() };
-                let _ = timeout(DISCONNECT_TIMEOUT, sink.send(Message::Close(Some(close)))).await;
+                let close = close_frame(close_code::POLICY, violation.to_owned());
+                let _ = timeout(DISCONNECT_TIMEOUT, sink.send(close)).await;
             }
         }
         let _ = timeout(DISCONNECT_TIMEOUT, sink.close()).await;

@@ -1,6 +1,6 @@
 //! Writes a page's WebSocket: output, notices, acknowledgements, pings and the end of the session.
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures::SinkExt;
 use futures::stream::SplitSink;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::flow_control::{Outbound, Step};
 use super::message::{Channel, ToPage, end_frame};
 use crate::gateway::session::ClientEvent;
+use crate::http::websocket::close_frame;
 use crate::lifecycle::KEEPALIVE_INTERVAL;
 
 /// The names that the page shows of its session.
@@ -64,8 +65,7 @@ impl Writer<'_> {
                             self.shell_step(step).await?;
                         }
                         self.sink.send(Message::Text(end_frame(&reason))).await?;
-                        let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-                        return self.sink.send(Message::Close(Some(close))).await;
+                        return self.sink.send(close_frame(close_code::NORMAL, String::new())).await;
                     }
                     None => return Ok(()),
                 },
