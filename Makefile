@@ -32,8 +32,7 @@ check: clippy ## Check the format, lints, unit tests and generated files: the lo
 .PHONY: test
 test: ## Run every test, against a real API server, a real sshd and the real ssh, and on a real node
 	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory e2e-test
-	@$(MAKE) --no-print-directory node-test
+	@$(MAKE) --no-print-directory -j1 e2e-test node-test
 
 .PHONY: e2e-test
 e2e-test: tools chart-test alert-test russh-test ## Run the end-to-end and load tests, the model, and the tests of the chart and the alerts
@@ -71,7 +70,7 @@ web: ## Build the console's page, which cargo makes a part of the program
 	@hack/build-web
 
 .PHONY: fuzz
-fuzz: tools ## Fuzz what strangers send for FUZZ_SECONDS (60) a target; fails on a finding
+fuzz: tools ## Fuzz the untrusted input for FUZZ_SECONDS (60) a target; fails on a finding
 	@hack/fuzz
 
 .PHONY: soak
