@@ -7,6 +7,7 @@ import { Link } from "../components/Link";
 import { useFocusedHeading } from "../components/PageHeader";
 import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
 import { usePartTranslation } from "../i18n";
+import { sessionPagePath } from "../routes";
 import { messages, type ObserveTranslate } from "./messages";
 import { ObserveClient } from "./observeClient";
 import { INITIAL_STATE, observeReducer, type ObserveState, type Phase, selectedTerminal } from "./observeState";
@@ -76,7 +77,7 @@ function Frame({ name, state: { session, phase }, t, action, children }: FramePr
         </div>
         <span className="fill" />
         {action}
-        <Link to={`/sessions/${encodeURIComponent(name)}`} className="button">{t("toSession")}</Link>
+        <Link to={sessionPagePath(name)} className="button">{t("toSession")}</Link>
       </header>
       {children}
     </main>

@@ -16,6 +16,7 @@ import { useFetch } from "../../hooks/useFetch";
 import { type MessageKey, useTranslation } from "../../i18n";
 import { REASONS } from "../../i18n/reasons";
 import { useSearchParams } from "../../router";
+import { sessionPagePath } from "../../routes";
 import { apiFilters, apiPageQuery, FILTER_FIELDS, formToParams, PAGE_SIZES, pageSize } from "./historyQuery";
 
 const STATUSES = ["active", "closed", "timeout", "terminated"] as const;
@@ -108,7 +109,7 @@ function RecordRow({ row, me }: { row: Session; me: CurrentUser }): ReactNode {
   const reason = row.status === "active" ? "" : t.reason(row.reason);
   return (
     <tr>
-      <td data-column="user" title={row.subject}><Link to={`/sessions/${encodeURIComponent(row.name)}?id=${row.session_id}`} label={t("openSession", row.user, row.target)}><strong>{row.user}</strong></Link></td>
+      <td data-column="user" title={row.subject}><Link to={sessionPagePath(row.name, row.session_id)} label={t("openSession", row.user, row.target)}><strong>{row.user}</strong></Link></td>
       <td data-column="target" title={row.target}>{row.target}</td>
       <td data-column="login" title={row.login}>{row.login}</td>
       <td data-column="client" title={[row.client_address, row.client_software].filter(Boolean).join("\n")}>{row.client_address}</td>

@@ -19,7 +19,3 @@ export function connectBlocker(target: Target, me: CurrentUser, hasTerminal: boo
   if (target.may_connect === null) return { key: "noBastionUser" };
   return target.may_connect_as.length > 0 ? null : { key: "mayNotConnect" };
 }
-
-export function terminalPath(target: string, login: string): string {
-  return `/terminal/${encodeURIComponent(target)}?${new URLSearchParams({ login })}`;
-}
