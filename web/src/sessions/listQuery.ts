@@ -4,6 +4,7 @@
 
 import type { Session } from "../api/types";
 import type { SelectOption } from "../components/MultiSelect";
+import { containsWords } from "../containsWords";
 
 export const SORT_COLUMNS = ["user", "target", "login", "client_address", "protocol", "start_time", "gateway"] as const;
 export type SortColumn = (typeof SORT_COLUMNS)[number];
@@ -88,11 +89,7 @@ export function cursorOf(session: Session, sort: SortColumn): Cursor {
 
 function matchesQuery(session: Session, { search, filters }: ListQuery): boolean {
   if (FILTER_FIELDS.some((name) => filters[name].length > 0 && !filters[name].includes(session[name]))) return false;
-  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length === 0) return true;
-  const fields = [session.name, session.user, session.target, session.login, session.client_address, session.gateway];
-  const text = [...fields, session.client_software ?? ""].join("\n").toLowerCase();
-  return words.every((word) => text.includes(word));
+  return containsWords([session.name, session.user, session.target, session.login, session.client_address, session.gateway, session.client_software], search);
 }
 
 export interface ListPage {
