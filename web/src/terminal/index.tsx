@@ -2,6 +2,7 @@
 
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { CurrentUser } from "../api/types";
+import { ScreenReaderButton } from "../components/ScreenReaderButton";
 import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
 import { usePartTranslation } from "../i18n";
 import { sessionPagePath } from "../routes";
@@ -47,7 +48,7 @@ export default function TerminalPart({ target, login, me }: { target: string; lo
         {phase.state === "ended" && <button type="button" className="main" onClick={() => terminalSession?.start()}>{t("newSession")}</button>}
         <button type="button" onClick={openSearch} title="Ctrl+Shift+F">{t("search")}</button>
         {session?.files && <button type="button" aria-expanded={filesPanel === "open"} disabled={!isLive} onClick={() => setFilesPanel(filesPanel === "open" ? "hidden" : "open")}>{t("files")}</button>}
-        <button type="button" aria-pressed={screenReader} onClick={() => setScreenReader(!screenReader)}>{t("screenReader")}</button>
+        <ScreenReaderButton on={screenReader} onChange={setScreenReader} />
       </div>
       <div className="shell-body">
         <div className="shell-screen">
