@@ -10,7 +10,7 @@ export interface EndedSession {
 }
 
 /** The current activity of a session; null fields are unknown to the console. */
-export interface SessionActivity {
+interface SessionActivity {
   idle_seconds: number | null;
   bytes_in: number | null;
   bytes_out: number | null;

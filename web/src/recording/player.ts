@@ -50,7 +50,7 @@ const MAX_END_BYTES = 64 * 1024;
 
 export type ReadSegments = (range: SegmentRange, signal: AbortSignal) => Promise<string>;
 /** Calls back on each frame, until the returned function is called. */
-export type EveryFrame = (call: () => void) => () => void;
+type EveryFrame = (call: () => void) => () => void;
 
 export class Player {
   private readonly clock: PlaybackClock;

@@ -9,7 +9,7 @@ import { containsWords } from "../containsWords";
 export const SORT_COLUMNS = ["user", "target", "login", "client_address", "protocol", "start_time", "gateway"] as const;
 export type SortColumn = (typeof SORT_COLUMNS)[number];
 export const FILTER_FIELDS = ["user", "target", "login", "gateway", "protocol"] as const;
-export type FilterField = (typeof FILTER_FIELDS)[number];
+type FilterField = (typeof FILTER_FIELDS)[number];
 export const PAGE_SIZES = [50, 100, 1000, 10000] as const;
 
 export interface ListQuery {
@@ -23,7 +23,7 @@ export interface ListQuery {
 }
 
 /** A position in the order: the value of the sort column, and the session ID. */
-export interface Cursor {
+interface Cursor {
   value: string;
   id: string;
 }
