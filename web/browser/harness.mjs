@@ -1,4 +1,4 @@
-// The harness of the scenes: the browser, signed-in pages, the sessions in the cluster, and requests to the Rust test.
+// The harness of the scenarios: the browser, signed-in pages, the sessions in the cluster, and requests to the Rust test.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -41,7 +41,7 @@ export function assertEndReason(reason, chosen) {
 
 export const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
 
-/** Opens a page and signs in. An error or a violation of the Content-Security-Policy in the page fails the scene. */
+/** Opens a page and signs in. An error or a violation of the Content-Security-Policy in the page fails the scenario. */
 export async function openSignedInPage(options = {}, url = CONSOLE_URL) {
   const context = await browser.newContext({ locale: "en-GB", viewport: { width: 1440, height: 900 }, ...options });
   context.setDefaultTimeout(WAIT_TIMEOUT_MS);

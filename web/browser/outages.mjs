@@ -1,4 +1,4 @@
-// Scenes in which something fails: a gateway, the API server, a network, a console.
+// Scenarios in which something fails: a gateway, the API server, a network, a console.
 
 import assert from "node:assert/strict";
 import {

@@ -1,4 +1,4 @@
-// Scenes in which a permission or a sign-in is revoked while the page is open.
+// Scenarios in which a permission or a sign-in is revoked while the page is open.
 
 import assert from "node:assert/strict";
 import {

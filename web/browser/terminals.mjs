@@ -1,4 +1,4 @@
-// Scenes of the web terminal's files panel, and of observing another user's session.
+// Scenarios of the web terminal's files panel, and of observing another user's session.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";

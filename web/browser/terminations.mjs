@@ -1,4 +1,4 @@
-// Scenes in which sessions are terminated from the list.
+// Scenarios in which sessions are terminated from the list.
 
 import assert from "node:assert/strict";
 import {

@@ -1,12 +1,13 @@
 // Times, durations and sizes as text.
 
+const twoDigits = (value: number): string => String(value).padStart(2, "0");
+
 /** Returns a duration like `1:02:03` or `4d 01:02:03`. */
 export function formatDuration(milliseconds: number): string {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));
-  const pad = (value: number): string => String(value).padStart(2, "0");
   const [days, hours] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24];
-  const clock = `${pad(Math.floor(seconds / 60) % 60)}:${pad(seconds % 60)}`;
-  return days > 0 ? `${days}d ${pad(hours)}:${clock}` : `${hours}:${clock}`;
+  const clock = `${twoDigits(Math.floor(seconds / 60) % 60)}:${twoDigits(seconds % 60)}`;
+  return days > 0 ? `${days}d ${twoDigits(hours)}:${clock}` : `${hours}:${clock}`;
 }
 
 const UNIT_LABELS = { en: ["s", "min", "h"], zh: ["秒", "分钟", "小时"] } as const;
@@ -34,16 +35,15 @@ export function formatBytes(count: number | null, missing = "–"): string {
 }
 
 /** Returns a time in the browser's time zone, like `2026-01-02 03:04:05`. */
-export function formatLocalTime(time: string): string {
+export function formatLocalTime(time: string | number): string {
   const at = new Date(time);
-  const two = (value: number): string => String(value).padStart(2, "0");
-  const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
-  return `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
+  const day = [at.getFullYear(), twoDigits(at.getMonth() + 1), twoDigits(at.getDate())].join("-");
+  return `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(twoDigits).join(":")}`;
 }
 
 /** Returns a local time without its year, and without its date if it is on the same day as `now`. */
 export function formatShortTime(time: string, now: number): string {
-  const [text, today] = [formatLocalTime(time), formatLocalTime(new Date(now).toISOString())];
+  const [text, today] = [formatLocalTime(time), formatLocalTime(now)];
   return text.slice(0, 10) === today.slice(0, 10) ? text.slice(11) : text.slice(5);
 }
 

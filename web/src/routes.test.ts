@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { createTranslate } from "./i18n";
-import { documentTitle, holdsLiveSession } from "./routes";
+import { documentTitle, holdsLiveSession, recordingPagePath, sessionPagePath, terminalPagePath } from "./routes";
 
 it("titles each route", () => {
   const en = createTranslate("en");
@@ -11,6 +11,15 @@ it("titles each route", () => {
   expect(documentTitle(["", "follow", "s-1"], 3, en)).toBe("(3) s-1 · Bastion");
   expect(documentTitle(["", "terminal", "web-1"], 0, createTranslate("zh"))).toBe("(0) web-1 · 堡垒机");
   expect(documentTitle(["", "nowhere", "x"], null, en)).toBe("Online · Bastion");
+});
+
+it("builds the path of the terminal", () => {
+  expect(terminalPagePath("a/b", "x y")).toBe("/terminal/a%2Fb?login=x+y");
+});
+
+it("builds the paths of a session and of its recordings", () => {
+  expect([sessionPagePath("a/b"), sessionPagePath("a/b", null), sessionPagePath("a/b", "x&y")]).toEqual(["/sessions/a%2Fb", "/sessions/a%2Fb", "/sessions/a%2Fb?id=x%26y"]);
+  expect(recordingPagePath("a/b", { number: "1", id: "x&y" })).toBe("/recordings/a%2Fb?number=1&id=x%26y");
 });
 
 it("holds a live session only on the page of a terminal", () => {

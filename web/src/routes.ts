@@ -1,4 +1,4 @@
-// The page's routes and their titles.
+// The page's routes: their paths and titles.
 
 import type { IconName } from "./components/Icon";
 import type { MessageKey, Translate } from "./i18n";
@@ -9,6 +9,18 @@ export const NAV_ITEMS: readonly (readonly [string, MessageKey, IconName])[] = [
   ["/history", "history", "history"],
   ["/targets", "targets", "targets"],
 ];
+
+export function sessionPagePath(name: string, id?: string | null): string {
+  return `/sessions/${encodeURIComponent(name)}${id ? `?id=${encodeURIComponent(id)}` : ""}`;
+}
+
+export function recordingPagePath(name: string, params: Record<string, string>): string {
+  return `/recordings/${encodeURIComponent(name)}?${new URLSearchParams(params)}`;
+}
+
+export function terminalPagePath(target: string, login: string): string {
+  return `/terminal/${encodeURIComponent(target)}?${new URLSearchParams({ login })}`;
+}
 
 /** Whether leaving this route would end something: the session of a web terminal ends with its page. */
 export function holdsLiveSession([, page, name]: readonly string[]): boolean {

@@ -1,6 +1,6 @@
 // JSON types of the console's API. /api/v1/openapi.json describes them in full.
 
-export interface SessionLimits {
+interface SessionLimits {
   idle_seconds: number | null;
   max_seconds: number | null;
 }
@@ -65,7 +65,7 @@ export interface Target {
   may_connect_as: string[];
 }
 
-export interface TargetUser {
+interface TargetUser {
   name: string;
   logins: string[];
 }
@@ -81,13 +81,13 @@ export interface TargetList {
   next?: string | null;
 }
 
-export interface Permission {
+interface Permission {
   allowed: boolean;
   reason: string | null;
 }
 
 /** The permissions of the signed-in user. A console that is older than the page omits some of them. */
-export interface Permissions {
+interface Permissions {
   list_sessions: Permission;
   terminate_sessions: Permission;
   list_targets: Permission;

@@ -9,7 +9,7 @@ import { type AuthEvent, authReducer, type AuthState } from "./authState";
 /** Delay before the next attempt when the console does not answer. */
 const RETRY_DELAY_MS = 2000;
 
-export interface Auth {
+interface Auth {
   auth: AuthState;
   /** Asks the console again who is signed in. */
   recheck: () => void;

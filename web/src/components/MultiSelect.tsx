@@ -1,4 +1,4 @@
-// A drop-down list of checkdetailses.
+// A drop-down list of checkboxes.
 
 import { type FocusEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { useTranslation } from "../i18n";

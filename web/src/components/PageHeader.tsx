@@ -48,7 +48,7 @@ function LiveIndicator(): ReactNode {
   if (lastMessageAt === 0) return <span className="live-indicator" role="status">{isLate && t("connecting")}</span>;
   return (
     <span className="live-indicator old" role="status">
-      {t("reconnecting")} <small>{t("asOf", formatLocalTime(new Date(lastMessageAt).toISOString()).slice(11))}</small>
+      {t("reconnecting")} <small>{t("asOf", formatLocalTime(lastMessageAt).slice(11))}</small>
     </span>
   );
 }

@@ -3,6 +3,7 @@
 import type { ReactNode } from "react";
 import type { CurrentUser, Session } from "../api/types";
 import { useTranslation } from "../i18n";
+import { recordingPagePath } from "../routes";
 import { Icon } from "./Icon";
 import { isPlayable } from "./isPlayable";
 import { Link } from "./Link";
@@ -15,5 +16,5 @@ export function PlaybackLink({ session, me, small = false }: { session: Session;
   const content = <><Icon name="play" size={16} />{!small && ` ${t("play")}`}</>;
   const look = small ? "tool" : "button";
   if (blocker !== null) return <button type="button" className={small ? "tool" : ""} disabled title={blocker} aria-label={small ? `${label}: ${blocker}` : undefined}>{content}</button>;
-  return <Link to={`/recordings/${encodeURIComponent(session.name)}?id=${encodeURIComponent(session.session_id)}`} className={look} label={label}>{content}</Link>;
+  return <Link to={recordingPagePath(session.name, { id: session.session_id })} className={look} label={label}>{content}</Link>;
 }

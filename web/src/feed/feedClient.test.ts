@@ -1,29 +1,16 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { FakeSocket } from "../fakeSocket";
 import { START_TIME } from "../fixtures";
 import { FeedClient } from "./feedClient";
 
-class Socket {
-  static all: Socket[] = [];
-  static readonly OPEN = 1;
-  readyState = 0;
-  onopen = (): void => {};
-  onmessage = (_: { data: string }): void => {};
-  onclose = (_: { code: number; reason: string }): void => {};
-  constructor(readonly address: string) {
-    Socket.all.push(this);
-  }
-  close(): void {}
-  send(): void {}
-}
-const last = (): Socket => Socket.all.at(-1)!;
 const snapshot = (part: number, subject: string | null): { data: string } => ({
   data: JSON.stringify({ type: "snapshot", sequence: 0, timestamp: START_TIME, data: { live: true, part, parts: 2, sessions: [], subject } }),
 });
 
 beforeEach(() => {
-  Socket.all = [];
+  FakeSocket.all = [];
   vi.useFakeTimers();
-  vi.stubGlobal("WebSocket", Socket);
+  vi.stubGlobal("WebSocket", FakeSocket);
   vi.stubGlobal("window", globalThis);
   vi.stubGlobal("location", { protocol: "https:", host: "console" });
   vi.stubGlobal("document", Object.assign(new EventTarget(), { hidden: true }));
@@ -37,12 +24,12 @@ it("rechecks the sign-in once for each attempt that opened no socket", () => {
   const recheck = vi.fn();
   const feed = new FeedClient(recheck);
   feed.open();
-  last().onclose({ code: 1006, reason: "" });
+  FakeSocket.last.onclose({ code: 1006, reason: "" });
   expect([recheck.mock.calls.length, feed.refusal()]).toEqual([1, null]);
   vi.advanceTimersByTime(1000);
-  expect(Socket.all.length).toBe(2);
-  last().onopen();
-  last().onclose({ code: 1006, reason: "" });
+  expect(FakeSocket.all.length).toBe(2);
+  FakeSocket.last.onopen();
+  FakeSocket.last.onclose({ code: 1006, reason: "" });
   expect(recheck).toHaveBeenCalledTimes(1);
   feed.close();
 });
@@ -51,8 +38,8 @@ it("rechecks the permissions once for each snapshot of another subject", () => {
   const recheck = vi.fn();
   const feed = new FeedClient(recheck);
   feed.open();
-  last().onopen();
-  for (const subject of [null, null, "alice"]) for (const part of [1, 2]) last().onmessage(snapshot(part, subject));
+  FakeSocket.last.onopen();
+  for (const subject of [null, null, "alice"]) for (const part of [1, 2]) FakeSocket.last.onmessage(snapshot(part, subject));
   expect(recheck).toHaveBeenCalledTimes(1);
   feed.close();
 });
@@ -61,8 +48,8 @@ it("is not live while closed, and live again after it reopens", async () => {
   const feed = new FeedClient();
   for (let count = 0; count < 2; count++) {
     feed.open();
-    last().onopen();
-    for (const part of [1, 2]) last().onmessage(snapshot(part, null));
+    FakeSocket.last.onopen();
+    for (const part of [1, 2]) FakeSocket.last.onmessage(snapshot(part, null));
     await vi.advanceTimersByTimeAsync(0);
     expect(feed.snapshot().live).toBe(true);
     feed.close();
@@ -73,10 +60,10 @@ it("is not live while closed, and live again after it reopens", async () => {
 it("reports why the console closed it, and does not reconnect after it was closed here", () => {
   const feed = new FeedClient();
   feed.open();
-  last().onopen();
-  last().onclose({ code: 1008, reason: "the token is not known" });
+  FakeSocket.last.onopen();
+  FakeSocket.last.onclose({ code: 1008, reason: "the token is not known" });
   expect(feed.refusal()).toBe("the token is not known");
   feed.close();
   vi.advanceTimersByTime(60_000);
-  expect(Socket.all.length).toBe(1);
+  expect(FakeSocket.all.length).toBe(1);
 });

@@ -10,7 +10,7 @@ export interface EndedSession {
 }
 
 /** The current activity of a session; null fields are unknown to the console. */
-export interface SessionActivity {
+interface SessionActivity {
   idle_seconds: number | null;
   bytes_in: number | null;
   bytes_out: number | null;
@@ -132,7 +132,7 @@ function applySnapshot(state: Draft, data: Snapshot, now: number): boolean {
   // A session that is missing has ended, unless the user may no longer see it. How it ended is unknown.
   if (data.live) {
     for (const session of state.sessions.values()) {
-      if (!complete.has(session.session_id) && isVisible(data, session)) state.ended.unshift({ session, shownAt: now - state.clockOffset });
+      if (!complete.has(session.session_id) && isVisible(data, session)) recordEnd(state, session, now);
     }
   }
   // A console that is not live yet does not replace known sessions; they stay, marked as not live.

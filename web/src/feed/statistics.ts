@@ -5,7 +5,7 @@ import { displayDelay, type EndedSession } from "./feedState";
 /** Upper bounds of the histogram's buckets; a last bucket has all longer delays. */
 export const BUCKET_BOUNDS_MS = [50, 100, 200, 500, 1000, 2000, 5000, 30_000] as const;
 
-export interface DelayHistogram {
+interface DelayHistogram {
   count: number;
   /** Counts per bucket: one more than there are bounds. */
   buckets: number[];

@@ -4,7 +4,7 @@ import { useEffect, useState } from "react";
 import { toErrorMessage } from "../api/client";
 import { type NextDelay, poll } from "./poll";
 
-export interface FetchState<T> {
+interface FetchState<T> {
   /** The last data. An error does not clear it. */
   data: T | null;
   errorMessage: string | null;

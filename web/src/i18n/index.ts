@@ -7,7 +7,7 @@ import { zh } from "./zh";
 
 export type Language = "en" | "zh";
 export type MessageKey = keyof Messages;
-export type MessageTables<Key extends string> = Record<Language, Record<Key, string>>;
+type MessageTables<Key extends string> = Record<Language, Record<Key, string>>;
 
 /** Looks up messages in one language. */
 export interface Translate<Key extends string = MessageKey> {

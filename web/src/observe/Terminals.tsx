@@ -25,7 +25,7 @@ export function Terminals({ terminals, selected, generation, router, screenReade
       {terminals.map((terminal) => (
         <TerminalScreen key={`${generation} ${terminal.number}`} number={terminal.number} role={hasTabs ? "tabpanel" : "group"} hidden={terminal !== selected} router={router} screenReader={screenReader} t={t} />
       ))}
-      <p className="hint observe-skipped" role="status">{selected?.skippedAt != null && t("skipped", formatLocalTime(new Date(selected.skippedAt).toISOString()).slice(11))}</p>
+      <p className="hint observe-skipped" role="status">{selected?.skippedAt != null && t("skipped", formatLocalTime(selected.skippedAt).slice(11))}</p>
     </>
   );
 }

@@ -5,8 +5,10 @@ import type { CurrentUser } from "../api/types";
 import { EmptyState } from "../components/EmptyState";
 import { Link } from "../components/Link";
 import { useFocusedHeading } from "../components/PageHeader";
+import { ScreenReaderButton } from "../components/ScreenReaderButton";
 import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
 import { usePartTranslation } from "../i18n";
+import { sessionPagePath } from "../routes";
 import { messages, type ObserveTranslate } from "./messages";
 import { ObserveClient } from "./observeClient";
 import { INITIAL_STATE, observeReducer, type ObserveState, type Phase, selectedTerminal } from "./observeState";
@@ -25,7 +27,7 @@ function ObservedSession({ name, t }: { name: string; t: ObserveTranslate }): Re
   const [state, router, select] = useObservedSession(name);
   const [screenReader, setScreenReader] = useScreenReaderMode();
   const { phase, terminals } = state;
-  const action = terminals.length > 0 && <button type="button" aria-pressed={screenReader} onClick={() => setScreenReader(!screenReader)}>{t("screenReader")}</button>;
+  const action = terminals.length > 0 && <ScreenReaderButton on={screenReader} onChange={setScreenReader} />;
   return (
     <Frame name={name} state={state} t={t} action={action}>
       <PhaseNotice phase={phase} t={t} />
@@ -76,7 +78,7 @@ function Frame({ name, state: { session, phase }, t, action, children }: FramePr
         </div>
         <span className="fill" />
         {action}
-        <Link to={`/sessions/${encodeURIComponent(name)}`} className="button">{t("toSession")}</Link>
+        <Link to={sessionPagePath(name)} className="button">{t("toSession")}</Link>
       </header>
       {children}
     </main>

@@ -1,34 +1,9 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { onUnauthorized } from "../api/client";
+import { FakeSocket } from "../fakeSocket";
 import { PING_INTERVAL_MS } from "../websocket/keepalive";
 import { ObserveClient } from "./observeClient";
 
-class Socket {
-  static all: Socket[] = [];
-  static readonly OPEN = 1;
-  readyState = 1;
-  sent: string[] = [];
-  closed = false;
-  onopen = (): void => {};
-  onmessage = (_: { data: string | ArrayBuffer }): void => {};
-  onclose = (_: { reason: string }): void => {};
-  constructor(
-    readonly address: string,
-    readonly protocols: string[],
-  ) {
-    Socket.all.push(this);
-  }
-  close(): void {
-    this.closed = true;
-  }
-  send(text: string): void {
-    this.sent.push(text);
-  }
-  says(what: object): void {
-    this.onmessage({ data: JSON.stringify(what) });
-  }
-}
-const last = (): Socket => Socket.all.at(-1)!;
 const listener = { onMessage: vi.fn(), onOutput: vi.fn(), onLost: vi.fn(), onRefused: vi.fn() };
 const refuse = (status: number): void => {
   vi.stubGlobal("fetch", async () => new Response(JSON.stringify({ error: "no" }), { status }));
@@ -40,10 +15,10 @@ const LONG = 16_000;
 
 let client: ObserveClient;
 beforeEach(() => {
-  Socket.all = [];
+  FakeSocket.all = [];
   vi.useFakeTimers();
   vi.clearAllMocks();
-  vi.stubGlobal("WebSocket", Socket);
+  vi.stubGlobal("WebSocket", FakeSocket);
   vi.stubGlobal("window", globalThis);
   vi.stubGlobal("location", { origin: "https://console" });
   client = new ObserveClient("s-1", listener);
@@ -57,60 +32,60 @@ afterEach(() => {
 });
 
 it("passes on the messages and output of its session", () => {
-  expect([last().address, last().protocols]).toEqual(["wss://console/api/v1/sessions/s-1/follow", ["follow.bastion.dev"]]);
-  last().onopen();
-  last().says({ type: "terminal_end", number: 3 });
-  last().onmessage({ data: new Uint8Array([0, 0, 0, 3, 65]).buffer });
+  expect([FakeSocket.last.address, FakeSocket.last.protocols]).toEqual(["wss://console/api/v1/sessions/s-1/follow", ["follow.bastion.dev"]]);
+  FakeSocket.last.onopen();
+  FakeSocket.last.says({ type: "terminal_end", number: 3 });
+  FakeSocket.last.onmessage({ data: new Uint8Array([0, 0, 0, 3, 65]).buffer });
   expect(listener.onMessage).toHaveBeenCalledWith({ type: "terminal_end", number: 3 });
   expect(listener.onOutput).toHaveBeenCalledWith({ number: 3, bytes: new Uint8Array([65]) });
 });
 
 it("reconnects after a loss, and reports the reason", () => {
-  last().onopen();
-  last().onclose({ reason: "this console ends" });
+  FakeSocket.last.onopen();
+  FakeSocket.last.onclose({ reason: "this console ends" });
   expect(listener.onLost).toHaveBeenCalledWith("this console ends");
-  expect(Socket.all.length).toBe(1);
+  expect(FakeSocket.all.length).toBe(1);
   vi.advanceTimersByTime(LONG);
-  expect(Socket.all.length).toBe(2);
+  expect(FakeSocket.all.length).toBe(2);
   client.close();
-  last().onclose({ reason: "" });
+  FakeSocket.last.onclose({ reason: "" });
   vi.advanceTimersByTime(LONG);
-  expect([Socket.all.length, listener.onLost.mock.calls.length]).toEqual([2, 1]);
+  expect([FakeSocket.all.length, listener.onLost.mock.calls.length]).toEqual([2, 1]);
 });
 
 it("increases the delay while connections do not last", () => {
   vi.spyOn(Math, "random").mockReturnValue(0.5);
   const wait = (): number => {
-    const [before, since] = [Socket.all.length, Date.now()];
-    last().onclose({ reason: "" });
-    while (Socket.all.length === before) vi.advanceTimersToNextTimer();
-    last().onopen();
-    last().says({ type: "following" });
+    const [before, since] = [FakeSocket.all.length, Date.now()];
+    FakeSocket.last.onclose({ reason: "" });
+    while (FakeSocket.all.length === before) vi.advanceTimersToNextTimer();
+    FakeSocket.last.onopen();
+    FakeSocket.last.says({ type: "following" });
     return Date.now() - since;
   };
-  last().onopen();
+  FakeSocket.last.onopen();
   expect([wait(), wait(), wait()]).toEqual([250, 500, 1000]);
-  last().says({ type: "pong" });
+  FakeSocket.last.says({ type: "pong" });
   expect(wait()).toBe(250);
 });
 
 it("gives up a connection whose pings stay unanswered", () => {
-  last().onopen();
+  FakeSocket.last.onopen();
   for (let count = 0; count < 6; count++) {
     vi.advanceTimersByTime(PING_INTERVAL_MS);
-    last().says({ type: "pong" });
+    FakeSocket.last.says({ type: "pong" });
   }
-  expect([last().sent.length, listener.onLost.mock.calls.length]).toEqual([6, 0]);
+  expect([FakeSocket.last.sent.length, listener.onLost.mock.calls.length]).toEqual([6, 0]);
   vi.advanceTimersByTime(3 * PING_INTERVAL_MS);
-  expect([Socket.all[0]!.closed, listener.onLost.mock.calls]).toEqual([true, [[null]]]);
+  expect([FakeSocket.all[0]!.closed, listener.onLost.mock.calls]).toEqual([true, [[null]]]);
 });
 
 it("stops at the end of the session", () => {
-  last().onopen();
-  last().says({ type: "end", status: "closed", reason: "UserExit", message: "" });
-  last().onclose({ reason: "" });
+  FakeSocket.last.onopen();
+  FakeSocket.last.says({ type: "end", status: "closed", reason: "UserExit", message: "" });
+  FakeSocket.last.onclose({ reason: "" });
   vi.advanceTimersByTime(LONG);
-  expect([Socket.all.length, listener.onMessage.mock.calls.length, listener.onLost.mock.calls.length]).toEqual([1, 1, 0]);
+  expect([FakeSocket.all.length, listener.onMessage.mock.calls.length, listener.onLost.mock.calls.length]).toEqual([1, 1, 0]);
 });
 
 it("requests the reason of a refusal, and gives up if it is permanent", async () => {
@@ -120,13 +95,13 @@ it("requests the reason of a refusal, and gives up if it is permanent", async ()
     refuse(status);
     client.close();
     client = new ObserveClient("s-1", listener);
-    const { length } = Socket.all;
-    last().onclose({ reason: "" });
+    const { length } = FakeSocket.all;
+    FakeSocket.last.onclose({ reason: "" });
     await answered();
     expect(listener.onRefused).toHaveBeenLastCalledWith(expect.objectContaining({ status, message: "no" }));
     expect(unknown).toHaveBeenCalledTimes(status === 401 ? 1 : 0);
     await vi.advanceTimersByTimeAsync(LONG);
-    expect(Socket.all.length).toBe(length);
+    expect(FakeSocket.all.length).toBe(length);
   }
   expect(listener.onLost).not.toHaveBeenCalled();
 });
@@ -135,12 +110,12 @@ it("tries again if the gateway, a proxy or the network fails", async () => {
   for (const [status, why] of [[502, "no"], [426, null], [0, null]] as const) {
     if (status) refuse(status);
     else vi.stubGlobal("fetch", () => Promise.reject(new TypeError("down")));
-    const { length } = Socket.all;
-    last().onclose({ reason: "" });
+    const { length } = FakeSocket.all;
+    FakeSocket.last.onclose({ reason: "" });
     await answered();
     expect(listener.onLost).toHaveBeenLastCalledWith(why);
     await vi.advanceTimersByTimeAsync(LONG);
-    expect(Socket.all.length).toBe(length + 1);
+    expect(FakeSocket.all.length).toBe(length + 1);
   }
   expect(listener.onRefused).not.toHaveBeenCalled();
 });

@@ -6,7 +6,7 @@ import { Keepalive, PING_INTERVAL_MS } from "../websocket/keepalive";
 import { CLOSE_NORMAL, parseMessage, toWebSocketUrl, UPGRADE_REQUIRED } from "../websocket/messages";
 import { type ObserveMessage, observePath, parseOutput, PING_MESSAGE, SUBPROTOCOL, type TerminalOutput } from "./protocol";
 
-export interface ObserveListener {
+interface ObserveListener {
   onMessage(message: ObserveMessage): void;
   onOutput(output: TerminalOutput): void;
   /** The connection was lost and the client reconnects. The reason is null if it is unknown. */

@@ -29,7 +29,7 @@ export interface ObserveState {
   selected: number | null;
 }
 
-export type ObserveEvent =
+type ObserveEvent =
   | { type: "message"; message: ObserveMessage; now: number }
   | { type: "skipped"; number: number; now: number }
   | { type: "lost"; reason: string | null }

@@ -1,18 +1,10 @@
 // Routes the output of terminals to their screens. It buffers output until the screen exists, and skips output while the
 // browser cannot keep up.
 
-import { drawableSize, type Size, type TerminalEvent } from "../xterm/terminalEvents";
-
-export interface OutputScreen {
-  show(events: readonly TerminalEvent[]): void;
-  /** Characters that are not drawn yet. */
-  readonly pendingCharacters: number;
-}
+import { CAN, drawableSize, type OutputScreen, type Size, type TerminalEvent } from "../xterm/terminalEvents";
 
 /** While a screen has more to draw, further output is skipped: observers want to see the present. */
 export const MAX_PENDING_CHARACTERS = 1_000_000;
-/** The control character CAN, which cancels an incomplete escape sequence. */
-const CAN = "\x18";
 
 export class TerminalRouter {
   private readonly streams = new Map<number, TerminalStream>();

@@ -2,6 +2,7 @@
 
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Icon } from "../components/Icon";
+import { recordingPagePath } from "../routes";
 import type { RecordingTranslate } from "./messages";
 import type { Recording } from "./recordingApi";
 
@@ -45,8 +46,6 @@ export function CopyLink({ session, recording, at, t }: CopyLinkProps): ReactNod
 }
 
 function recordingLink(session: string, number: number, at: number): string {
-  const query = new URLSearchParams({ number: String(number), at: String(Math.floor(at)) });
   const id = new URLSearchParams(location.search).get("id");
-  if (id) query.set("id", id);
-  return `${location.origin}/recordings/${encodeURIComponent(session)}?${query}`;
+  return location.origin + recordingPagePath(session, { number: String(number), at: String(Math.floor(at)), ...(id && { id }) });
 }

@@ -2,6 +2,7 @@
 
 import { type ReactNode, useEffect, useState } from "react";
 import { Icon } from "../components/Icon";
+import { ScreenReaderButton } from "../components/ScreenReaderButton";
 import { formatDuration, formatLocalTime, formatUtcTime } from "../format";
 import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
 import { CopyLink } from "./CopyLink";
@@ -54,7 +55,7 @@ export function PlayerControls({ playback: { player, screen }, state: playerStat
         {choice}
         <span className="hint player-hint">{drawnFrom === null ? t("keys") : t("drawnFrom", formatDuration(drawnFrom))}</span>
         <CopyLink session={session} recording={recording} at={position} t={t} />
-        <button type="button" aria-pressed={screenReader} onClick={() => setScreenReader(!screenReader)}>{t("screenReader")}</button>
+        <ScreenReaderButton on={screenReader} onChange={setScreenReader} />
       </div>
     </div>
   );

@@ -9,6 +9,7 @@ import { PageHeader } from "../components/PageHeader";
 import { useFetch } from "../hooks/useFetch";
 import { usePartTranslation } from "../i18n";
 import { useSearchParams } from "../router";
+import { sessionPagePath } from "../routes";
 import { messages, type RecordingTranslate } from "./messages";
 import { Playback } from "./Playback";
 import { fetchRecordings, type Recording } from "./recordingApi";
@@ -79,7 +80,7 @@ function Frame({ name, session, title, t, children }: FrameProps): ReactNode {
   return (
     <main className="page player">
       <PageHeader title={session ? t("of", session.user, `${session.login}@${session.target}`) : t("ofSession", name)} lead={title && <code className="hint">{title}</code>}>
-        <Link to={`/sessions/${encodeURIComponent(name)}${id ? `?id=${encodeURIComponent(id)}` : ""}`} className="button">{t("toSession")}</Link>
+        <Link to={sessionPagePath(name, id)} className="button">{t("toSession")}</Link>
       </PageHeader>
       {children}
     </main>

@@ -7,7 +7,7 @@ import { TimeMapping } from "./timeMapping";
 const MAX_KEPT_CHARACTERS = 2_000_000;
 
 /** The events to show for a seek; `reset` says that the screen must be cleared before. */
-export interface SeekResult {
+interface SeekResult {
   reset: boolean;
   due: RecordingEvent[];
 }

@@ -1,18 +1,15 @@
 // The player of a recording: reads its segments and shows the events when they are due.
 
 import { toErrorMessage } from "../api/client";
-import type { Size } from "../xterm/terminalEvents";
+import type { OutputScreen, Size } from "../xterm/terminalEvents";
 import { PlaybackBuffer } from "./playbackBuffer";
 import { PlaybackClock } from "./playbackClock";
 import type { Recording } from "./recordingApi";
 import { nextSegments, parseEvents, type RecordingEvent, recordingLength, type SegmentRange, segmentsForSeek } from "./segments";
 
-export interface PlayerScreen {
+interface PlayerScreen extends OutputScreen {
   /** Clears the screen. */
   reset(size: Size): void;
-  show(events: readonly RecordingEvent[]): void;
-  /** Characters that are not drawn yet. */
-  readonly pendingCharacters: number;
 }
 
 /** A text at a time of the recording, in milliseconds. */
@@ -53,7 +50,7 @@ const MAX_END_BYTES = 64 * 1024;
 
 export type ReadSegments = (range: SegmentRange, signal: AbortSignal) => Promise<string>;
 /** Calls back on each frame, until the returned function is called. */
-export type EveryFrame = (call: () => void) => () => void;
+type EveryFrame = (call: () => void) => () => void;
 
 export class Player {
   private readonly clock: PlaybackClock;

@@ -14,7 +14,7 @@ export interface Recording {
   pieces: Segment[];
 }
 
-export interface Match {
+interface Match {
   at: number;
   line: string;
 }

@@ -4,7 +4,7 @@ import type { Session } from "../api/types";
 import type { Recording } from "./recordingApi";
 
 /** `unknown`: the session is not known, so it may still be recorded. */
-export type RecordingStatus = "complete" | "recording" | "failed" | "unfinished" | "cutOff" | "unknown";
+type RecordingStatus = "complete" | "recording" | "failed" | "unfinished" | "cutOff" | "unknown";
 export type UnavailableReason = "off" | "notYet" | "failed" | "nothing";
 
 /** Returns the status of a recording. `session` is null if neither the cluster nor the history knows it. */

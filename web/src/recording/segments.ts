@@ -18,15 +18,15 @@ export interface SegmentRange {
   to: number;
 }
 
-export interface ReadBudget {
+interface ReadBudget {
   bytes: number;
   segments: number;
 }
 
 /** How much is read before a position, to rebuild the screen. */
-export const SEEK_BUDGET: ReadBudget = { bytes: 512 * 1024, segments: 300 };
+const SEEK_BUDGET: ReadBudget = { bytes: 512 * 1024, segments: 300 };
 /** How much is read at once during playback. */
-export const READ_AHEAD_BUDGET: ReadBudget = { bytes: 256 * 1024, segments: 100 };
+const READ_AHEAD_BUDGET: ReadBudget = { bytes: 256 * 1024, segments: 100 };
 
 /** Returns the segments that rebuild the screen at a time: the one that contains it, and earlier ones within the budget. */
 export function segmentsForSeek(segments: readonly Segment[], at: number, budget = SEEK_BUDGET): SegmentRange {

@@ -6,6 +6,7 @@ import { Timestamp } from "../components/Timestamp";
 import { displayDelay, type EndedSession } from "../feed/feedState";
 import { formatDelay } from "../format";
 import { useTranslation } from "../i18n";
+import { sessionPagePath } from "../routes";
 
 const MAX_SHOWN = 50;
 const ANNOUNCE_INTERVAL_MS = 5000;
@@ -30,7 +31,7 @@ const EndedItem = memo(function EndedItem({ ended }: { ended: EndedSession }): R
   const delay = displayDelay(ended);
   return (
     <li data-ended={session.name} data-status={session.status}>
-      <Link to={`/sessions/${encodeURIComponent(session.name)}?id=${session.session_id}`}><strong>{session.user}</strong> → {session.target}</Link>
+      <Link to={sessionPagePath(session.name, session.session_id)}><strong>{session.user}</strong> → {session.target}</Link>
       <span className={`status ${session.status}`} title={session.message ?? undefined}>{t.reason(session.reason)}</span>
       <small>
         {session.end_time && <Timestamp time={session.end_time} now={shownAt} />}

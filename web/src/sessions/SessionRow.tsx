@@ -8,6 +8,7 @@ import { Timestamp } from "../components/Timestamp";
 import { type EndedSession, idleSeconds, type TimedActivity } from "../feed/feedState";
 import { formatBytes, formatCoarseDuration, formatDuration } from "../format";
 import { useTranslation } from "../i18n";
+import { sessionPagePath } from "../routes";
 import type { Slot } from "./listLayout";
 
 interface SessionRowProps {
@@ -55,7 +56,7 @@ function Cells({ session, now, isSelected, activity, blocker, toggle, onTerminat
         <input type="checkbox" tabIndex={-1} aria-label={t("select", session.user, session.target)} checked={isSelected} onChange={(event) => toggle([session.session_id], event.target.checked)} />
       </span>
       <span role="gridcell" data-column="user" title={session.subject}>
-        <Link to={`/sessions/${encodeURIComponent(session.name)}`} label={t("openSession", session.user, session.target)} skipTabOrder>{session.user}</Link>
+        <Link to={sessionPagePath(session.name)} label={t("openSession", session.user, session.target)} skipTabOrder>{session.user}</Link>
       </span>
       <span role="gridcell" data-column="target" title={session.target}>{session.target}</span>
       <span role="gridcell" data-column="login" title={session.login}>{session.login}</span>

@@ -8,6 +8,7 @@ import type { FeedState } from "../feed/feedState";
 import { useNow } from "../hooks/useNow";
 import { useTranslation } from "../i18n";
 import { navigate } from "../router";
+import { sessionPagePath } from "../routes";
 import type { ListLayout } from "./listLayout";
 import type { ListPage, ListQuery, UpdateQuery } from "./listQuery";
 import { SessionRow } from "./SessionRow";
@@ -72,7 +73,7 @@ export function SessionTable(props: SessionTableProps): ReactNode {
       virtualizer.scrollToIndex(next);
     } else if (!slot || slot.ended) return;
     else if (event.key === " ") toggle([slot.id], !selected.has(slot.id));
-    else if (event.key === "Enter") navigate(`/sessions/${encodeURIComponent(slot.session.name)}`);
+    else if (event.key === "Enter") navigate(sessionPagePath(slot.session.name));
     else if (event.key === "Delete") {
       const chosen = [...selected].flatMap((id) => feedState.sessions.get(id) ?? []);
       const targets = chosen.length > 0 ? chosen : [slot.session];

@@ -3,8 +3,8 @@
 import { type ReactNode, useCallback, useMemo, useState } from "react";
 import type { CurrentUser, Session } from "../api/types";
 import { EmptyState } from "../components/EmptyState";
-import { Icon } from "../components/Icon";
 import { PageHeader } from "../components/PageHeader";
+import { Pager } from "../components/Pager";
 import { useFeedClient, useFeedRefusal, useFeedState } from "../feed/feedContext";
 import type { FeedState } from "../feed/feedState";
 import { useDelayed } from "../hooks/useDelayed";
@@ -53,7 +53,7 @@ export function SessionsPage({ me }: { me: CurrentUser }): ReactNode {
           />
           <EmptyList feedState={feedState} rowCount={layout.slots.length} />
           <SelectionBar sessions={selection.sessions} terminationBlocker={terminationBlocker} onTerminate={() => setTerminating(selection.sessions)} onClear={selection.clear} />
-          <Pager page={page} query={query} updateQuery={updateQuery} />
+          <ListPager page={page} query={query} updateQuery={updateQuery} />
         </section>
         <JustEnded ended={feedState.ended} />
       </div>
@@ -78,22 +78,15 @@ function EmptyList({ feedState, rowCount }: { feedState: FeedState; rowCount: nu
   return <EmptyState title={t("noneMatches")} hint={t("noneMatchesHint", feedState.sessions.size)} />;
 }
 
-function Pager({ page, query, updateQuery }: { page: ListPage; query: ListQuery; updateQuery: UpdateQuery }): ReactNode {
+function ListPager({ page, query, updateQuery }: { page: ListPage; query: ListQuery; updateQuery: UpdateQuery }): ReactNode {
   const t = useTranslation();
   const { rows, offset, total, previous, next } = page;
   return (
-    <div className="pager">
-      <span data-testid="range">{total > 0 && t("rows", offset + 1, offset + rows.length, total)}</span>
-      <span className="fill" />
-      <label>
-        <span className="wide">{t("perPage")}</span>{" "}
-        <select aria-label={t("perPage")} value={query.size} onChange={(event) => updateQuery({ size: Number(event.target.value) })}>
-          {PAGE_SIZES.map((size) => <option key={size}>{size}</option>)}
-        </select>
-      </label>
-      <button type="button" className="tool" aria-label={t("toStart")} title={t("toStart")} disabled={!query.from} onClick={() => updateQuery({ from: null })}><Icon name="first" /></button>
-      <button type="button" className="tool" aria-label={t("previous")} title={t("previous")} disabled={offset === 0} onClick={() => updateQuery({ from: previous }, true)}><Icon name="left" /></button>
-      <button type="button" className="tool" aria-label={t("next")} title={t("next")} disabled={!next} onClick={() => updateQuery({ from: next }, true)}><Icon name="right" /></button>
-    </div>
+    <Pager
+      text={total > 0 && t("rows", offset + 1, offset + rows.length, total)} size={query.size} sizes={PAGE_SIZES} firstLabel="toStart" onSize={(size) => updateQuery({ size })}
+      onFirst={query.from && (() => updateQuery({ from: null }))}
+      onPrevious={offset > 0 ? () => updateQuery({ from: previous }, true) : null}
+      onNext={next && (() => updateQuery({ from: next }, true))}
+    />
   );
 }

@@ -4,11 +4,12 @@
 
 import type { Session } from "../api/types";
 import type { SelectOption } from "../components/MultiSelect";
+import { containsWords } from "../containsWords";
 
 export const SORT_COLUMNS = ["user", "target", "login", "client_address", "protocol", "start_time", "gateway"] as const;
 export type SortColumn = (typeof SORT_COLUMNS)[number];
 export const FILTER_FIELDS = ["user", "target", "login", "gateway", "protocol"] as const;
-export type FilterField = (typeof FILTER_FIELDS)[number];
+type FilterField = (typeof FILTER_FIELDS)[number];
 export const PAGE_SIZES = [50, 100, 1000, 10000] as const;
 
 export interface ListQuery {
@@ -22,7 +23,7 @@ export interface ListQuery {
 }
 
 /** A position in the order: the value of the sort column, and the session ID. */
-export interface Cursor {
+interface Cursor {
   value: string;
   id: string;
 }
@@ -88,11 +89,7 @@ export function cursorOf(session: Session, sort: SortColumn): Cursor {
 
 function matchesQuery(session: Session, { search, filters }: ListQuery): boolean {
   if (FILTER_FIELDS.some((name) => filters[name].length > 0 && !filters[name].includes(session[name]))) return false;
-  const words = search.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length === 0) return true;
-  const fields = [session.name, session.user, session.target, session.login, session.client_address, session.gateway];
-  const text = [...fields, session.client_software ?? ""].join("\n").toLowerCase();
-  return words.every((word) => text.includes(word));
+  return containsWords([session.name, session.user, session.target, session.login, session.client_address, session.gateway, session.client_software], search);
 }
 
 export interface ListPage {

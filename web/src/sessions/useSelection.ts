@@ -3,7 +3,7 @@
 import { useCallback, useMemo, useState } from "react";
 import type { Session } from "../api/types";
 
-export interface Selection {
+interface Selection {
   ids: ReadonlySet<string>;
   /** The selected sessions that are still online. */
   sessions: readonly Session[];

@@ -2,8 +2,10 @@
 
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { CurrentUser } from "../api/types";
+import { ScreenReaderButton } from "../components/ScreenReaderButton";
 import { useScreenReaderMode } from "../hooks/useScreenReaderMode";
 import { usePartTranslation } from "../i18n";
+import { sessionPagePath } from "../routes";
 import { FilesPanel } from "./FilesPanel";
 import { messages, type TerminalTranslate } from "./messages";
 import { gatewayOrigin } from "./protocol";
@@ -41,12 +43,12 @@ export default function TerminalPart({ target, login, me }: { target: string; lo
       <div className="shell-head">
         <h1>{session ? `${session.login}@${session.target}` : login ? `${login}@${target}` : target}</h1>
         <PhaseText phase={phase} t={t} />
-        {session && <a className="shell-session" href={`/sessions/${encodeURIComponent(session.name)}`} target="_blank" rel="noopener" title={t("sessionLink", session.name)}>{session.name}</a>}
+        {session && <a className="shell-session" href={sessionPagePath(session.name)} target="_blank" rel="noopener" title={t("sessionLink", session.name)}>{session.name}</a>}
         <span className="fill" />
         {phase.state === "ended" && <button type="button" className="main" onClick={() => terminalSession?.start()}>{t("newSession")}</button>}
         <button type="button" onClick={openSearch} title="Ctrl+Shift+F">{t("search")}</button>
         {session?.files && <button type="button" aria-expanded={filesPanel === "open"} disabled={!isLive} onClick={() => setFilesPanel(filesPanel === "open" ? "hidden" : "open")}>{t("files")}</button>}
-        <button type="button" aria-pressed={screenReader} onClick={() => setScreenReader(!screenReader)}>{t("screenReader")}</button>
+        <ScreenReaderButton on={screenReader} onChange={setScreenReader} />
       </div>
       <div className="shell-body">
         <div className="shell-screen">

@@ -14,7 +14,7 @@ export interface KeyPress {
   repeat: boolean;
 }
 
-export interface TerminalState {
+interface TerminalState {
   /** Whether text is selected. */
   hasSelection: boolean;
   /** Whether the session has ended. */

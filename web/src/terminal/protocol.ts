@@ -33,7 +33,7 @@ export function decodeFrame(frame: Uint8Array<ArrayBuffer>): [Channel, Uint8Arra
 
 export const SUBPROTOCOL = "terminal.bastion.dev";
 
-export interface ConnectRequest {
+interface ConnectRequest {
   target: string;
   login: string | null;
   cols: number;

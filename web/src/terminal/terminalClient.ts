@@ -10,7 +10,7 @@ import { type Channel, type ClientMessage, decodeFrame, encodeFrame, type Gatewa
 export type SessionMessage = Extract<GatewayMessage, { type: "session" }>;
 export type EndMessage = Extract<GatewayMessage, { type: "end" }>;
 
-export interface TerminalListener {
+interface TerminalListener {
   onSession(message: SessionMessage): void;
   /** Output for the terminal, which calls `shown` once it has processed it. */
   onOutput(bytes: Uint8Array, shown: () => void): void;

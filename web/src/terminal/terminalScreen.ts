@@ -8,7 +8,7 @@ import { createXterm, openLink } from "../xterm/createXterm";
 import { onThemeChange, searchColours, terminalTheme } from "../xterm/theme";
 import { stripControlCharacters } from "./controlCharacters";
 
-export interface ScreenListener {
+interface ScreenListener {
   onInput(bytes: Uint8Array<ArrayBuffer>): void;
   onResize(cols: number, rows: number): void;
   /** Returns whether to pass the key to the shell. */

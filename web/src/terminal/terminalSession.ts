@@ -20,7 +20,7 @@ export interface TerminalAddress {
   login: string | null;
 }
 
-export interface SessionListener {
+interface SessionListener {
   onPhase(phase: Phase): void;
   onSearch(): void;
 }

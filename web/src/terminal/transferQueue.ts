@@ -2,7 +2,7 @@
 
 import { FileExistsError, type TransferOptions } from "../sftp/transfer";
 
-export type TransferOutcome =
+type TransferOutcome =
   | { state: "waiting" }
   | { state: "running" }
   | { state: "done" }

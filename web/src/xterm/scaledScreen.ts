@@ -1,10 +1,9 @@
 // A screen that shows another person's terminal in its original size, with a font that makes it fit.
 
 import type { Terminal } from "@xterm/xterm";
-import type { PlayerScreen } from "../recording/player";
 import { createXterm } from "./createXterm";
 import "./scaledScreen.css";
-import { drawableSize, type Size, type TerminalEvent } from "./terminalEvents";
+import { CAN, drawableSize, type OutputScreen, type Size, type TerminalEvent } from "./terminalEvents";
 import { onThemeChange, terminalTheme } from "./theme";
 
 type DrawStep = { kind: "output"; text: string } | ({ kind: "size" | "reset" } & Size);
@@ -17,12 +16,10 @@ const FONT_SIZE_STEP = 0.5;
 const RESIZE_COST = 20_000;
 /** Of many resizes in one batch only the last are applied; programs have redrawn the screen after the earlier ones. */
 const MAX_RESIZES = 50;
-/** The control character CAN, which cancels an incomplete escape sequence. */
-const CAN = "\x18";
 /** The width of xterm.js's scroll bar, in pixels. */
 const SCROLLBAR_WIDTH = 14;
 
-export class ScaledScreen implements PlayerScreen {
+export class ScaledScreen implements OutputScreen {
   private readonly terminal: Terminal;
   private readonly cleanups: (() => void)[] = [];
   private queue: DrawStep[] = [];

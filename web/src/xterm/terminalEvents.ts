@@ -1,4 +1,4 @@
-// Events of a terminal that a screen shows.
+// Events of a terminal, and the screen that shows them.
 
 export interface Size {
   columns: number;
@@ -7,6 +7,15 @@ export interface Size {
 
 /** Output, a new size, or in a recording a marker or the exit status. */
 export type TerminalEvent = { kind: "output" | "marker" | "exit"; text: string } | ({ kind: "size" } & Size);
+
+/** The control character CAN, which cancels an incomplete escape sequence. */
+export const CAN = "\x18";
+
+export interface OutputScreen {
+  show(events: readonly TerminalEvent[]): void;
+  /** Characters that are not drawn yet. */
+  readonly pendingCharacters: number;
+}
 
 /** Columns and rows beyond this are not plausible, and would block the browser. */
 const MAX_TERMINAL_SIDE = 1000;

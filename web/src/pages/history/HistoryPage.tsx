@@ -8,6 +8,7 @@ import { Icon } from "../../components/Icon";
 import { isPlayable } from "../../components/isPlayable";
 import { Link } from "../../components/Link";
 import { PageHeader } from "../../components/PageHeader";
+import { Pager } from "../../components/Pager";
 import { PlaybackLink } from "../../components/PlaybackLink";
 import { Timestamp } from "../../components/Timestamp";
 import { formatBytes, formatDuration, formatUtcTime } from "../../format";
@@ -15,6 +16,7 @@ import { useFetch } from "../../hooks/useFetch";
 import { type MessageKey, useTranslation } from "../../i18n";
 import { REASONS } from "../../i18n/reasons";
 import { useSearchParams } from "../../router";
+import { sessionPagePath } from "../../routes";
 import { apiFilters, apiPageQuery, FILTER_FIELDS, formToParams, PAGE_SIZES, pageSize } from "./historyQuery";
 
 const STATUSES = ["active", "closed", "timeout", "terminated"] as const;
@@ -48,7 +50,7 @@ function Records({ me }: { me: CurrentUser }): ReactNode {
       {!errorMessage && !data && <p className="hint" role="status">{t("loading")}</p>}
       {!errorMessage && data && rows.length === 0 && <EmptyState title={t("noneFound")} hint={t("noneFoundHint")} />}
       {!errorMessage && rows.length > 0 && <RecordTable rows={rows} isPending={isPending} me={me} />}
-      {!errorMessage && data && <Pager next={data.next ?? null} count={rows.length} />}
+      {!errorMessage && data && <RecordPager next={data.next ?? null} count={rows.length} />}
     </>
   );
 }
@@ -107,7 +109,7 @@ function RecordRow({ row, me }: { row: Session; me: CurrentUser }): ReactNode {
   const reason = row.status === "active" ? "" : t.reason(row.reason);
   return (
     <tr>
-      <td data-column="user" title={row.subject}><Link to={`/sessions/${encodeURIComponent(row.name)}?id=${row.session_id}`} label={t("openSession", row.user, row.target)}><strong>{row.user}</strong></Link></td>
+      <td data-column="user" title={row.subject}><Link to={sessionPagePath(row.name, row.session_id)} label={t("openSession", row.user, row.target)}><strong>{row.user}</strong></Link></td>
       <td data-column="target" title={row.target}>{row.target}</td>
       <td data-column="login" title={row.login}>{row.login}</td>
       <td data-column="client" title={[row.client_address, row.client_software].filter(Boolean).join("\n")}>{row.client_address}</td>
@@ -122,7 +124,7 @@ function RecordRow({ row, me }: { row: Session; me: CurrentUser }): ReactNode {
 }
 
 /** The API returns the cursor of the next page only, so this component remembers those of the previous pages. */
-function Pager({ next, count }: { next: string | null; count: number }): ReactNode {
+function RecordPager({ next, count }: { next: string | null; count: number }): ReactNode {
   const t = useTranslation();
   const [params, setParams] = useSearchParams();
   const cursor = params.get("after");
@@ -132,29 +134,22 @@ function Pager({ next, count }: { next: string | null; count: number }): ReactNo
     if (after) query.set("after", after); else query.delete("after");
     setParams(query, false);
   };
-  const onNext = (): void => {
-    if (!next) return;
-    previousCursors.set(next, cursor);
-    goTo(next);
+  const goToNext = (after: string): void => {
+    previousCursors.set(after, cursor);
+    goTo(after);
   };
-  const setPageSize = (value: string): void => {
+  const setPageSize = (size: number): void => {
     const query = new URLSearchParams(params);
-    query.set("size", value);
+    query.set("size", String(size));
     setParams(query, false);
   };
+  const previous = cursor === null ? undefined : previousCursors.get(cursor);
   return (
-    <div className="pager">
-      <span>{t("pageOf", count)}</span>
-      <span className="fill" />
-      <label>
-        <span className="wide">{t("perPage")}</span>{" "}
-        <select aria-label={t("perPage")} value={pageSize(params)} onChange={(event) => setPageSize(event.target.value)}>
-          {PAGE_SIZES.map((it) => <option key={it}>{it}</option>)}
-        </select>
-      </label>
-      <button type="button" className="tool" aria-label={t("toNewest")} title={t("toNewest")} disabled={!cursor} onClick={() => goTo(null)}><Icon name="first" /></button>
-      <button type="button" className="tool" aria-label={t("previous")} title={t("previous")} disabled={cursor === null || !previousCursors.has(cursor)} onClick={() => goTo(previousCursors.get(cursor ?? "") ?? null)}><Icon name="left" /></button>
-      <button type="button" className="tool" aria-label={t("next")} title={t("next")} disabled={!next} onClick={onNext}><Icon name="right" /></button>
-    </div>
+    <Pager
+      text={t("pageOf", count)} size={pageSize(params)} sizes={PAGE_SIZES} firstLabel="toNewest" onSize={setPageSize}
+      onFirst={cursor ? () => goTo(null) : null}
+      onPrevious={previous === undefined ? null : () => goTo(previous)}
+      onNext={next ? () => goToNext(next) : null}
+    />
   );
 }

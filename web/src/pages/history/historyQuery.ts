@@ -7,7 +7,7 @@ export const PAGE_SIZES = [100, 300, 1000] as const;
 
 /** Returns a time as the value of a `datetime-local` field: local, to the minute. */
 export function formatFieldTime(time: number): string {
-  return formatLocalTime(new Date(time).toISOString()).slice(0, 16).replace(" ", "T");
+  return formatLocalTime(time).slice(0, 16).replace(" ", "T");
 }
 
 /** Converts the filters of an address for the API, and drops invalid times. */

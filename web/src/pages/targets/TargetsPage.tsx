@@ -11,8 +11,9 @@ import { useFeedState } from "../../feed/feedContext";
 import { useFetch } from "../../hooks/useFetch";
 import { type MessageKey, useTranslation } from "../../i18n";
 import { useSearchParams } from "../../router";
+import { terminalPagePath } from "../../routes";
 import { HAS_TERMINAL } from "../TerminalPage";
-import { connectBlocker, filterTargets, terminalPath } from "./targetList";
+import { connectBlocker, filterTargets } from "./targetList";
 
 const POLL_INTERVAL_MS = 30_000;
 /** Longer lists are cut off; the search finds the rest. */
@@ -128,7 +129,7 @@ function ConnectButton({ target, me }: { target: Target; me: CurrentUser }): Rea
   return (
     <span className="connect">
       {logins.length > 1 && <select aria-label={t("connectAs", name)} value={login} onChange={(event) => setLogin(event.target.value)}>{logins.map((it) => <option key={it}>{it}</option>)}</select>}
-      <Link to={terminalPath(name, login)} className="button" label={t("connectTo", name)}><Icon name="terminal" size={16} /> {t("connect")}</Link>
+      <Link to={terminalPagePath(name, login)} className="button" label={t("connectTo", name)}><Icon name="terminal" size={16} /> {t("connect")}</Link>
     </span>
   );
 }

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { CurrentUser, Target } from "../../api/types";
-import { connectBlocker, filterTargets, terminalPath } from "./targetList";
+import { connectBlocker, filterTargets } from "./targetList";
 
 const target = (more: Partial<Target> = {}): Target => ({
   name: "web-1", address: "192.0.2.7", port: 22, logins: ["root"], groups: ["web"], description: null, may_connect: true, may_connect_as: ["root"], ...more,
@@ -22,8 +22,4 @@ it("returns the most general blocker", () => {
   expect(connectBlocker(target(), me({ allowed: false, reason: "expired" }), true)).toEqual({ message: "expired" });
   expect(connectBlocker(target({ may_connect: null, may_connect_as: [] }), me(), true)).toEqual({ key: "noBastionUser" });
   expect(connectBlocker(target({ may_connect: false, may_connect_as: [] }), me(), true)).toEqual({ key: "mayNotConnect" });
-});
-
-it("builds the path of the terminal", () => {
-  expect(terminalPath("a/b", "x y")).toBe("/terminal/a%2Fb?login=x+y");
 });

@@ -1,15 +1,12 @@
 // The search for targets, and the check whether the user can connect to one.
 
 import type { CurrentUser, Target } from "../../api/types";
+import { containsWords } from "../../containsWords";
 import type { MessageKey } from "../../i18n";
 
 /** Returns the targets whose name, address, logins, groups or description contain each word. */
 export function filterTargets(targets: readonly Target[], text: string): Target[] {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return targets.filter((it) => {
-    const searchable = [it.name, it.address ?? "", it.description ?? "", ...it.logins, ...it.groups].join("\n").toLowerCase();
-    return words.every((word) => searchable.includes(word));
-  });
+  return targets.filter((it) => containsWords([it.name, it.address, it.description, ...it.logins, ...it.groups], text));
 }
 
 /** Returns why the user cannot connect to a target: a message key, or a message of the console; null if they can. */
@@ -18,8 +15,4 @@ export function connectBlocker(target: Target, me: CurrentUser, hasTerminal: boo
   if (me.rights.connect && !me.rights.connect.allowed) return me.rights.connect.reason ? { message: me.rights.connect.reason } : { key: "mayNotConnect" };
   if (target.may_connect === null) return { key: "noBastionUser" };
   return target.may_connect_as.length > 0 ? null : { key: "mayNotConnect" };
-}
-
-export function terminalPath(target: string, login: string): string {
-  return `/terminal/${encodeURIComponent(target)}?${new URLSearchParams({ login })}`;
 }

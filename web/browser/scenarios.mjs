@@ -1,4 +1,4 @@
-// Tests of the page in a real browser, one scene per run. The tests in e2e/tests/e2e/browser/ start a bastion, a console and a scene.
+// Tests of the page in a real browser, one scenario per run. The tests in e2e/tests/e2e/browser/ start a bastion, a console and a scenario.
 // A line `@word` on standard output asks the test for something; a line on standard input is the answer.
 
 import assert from "node:assert/strict";
@@ -11,7 +11,7 @@ import {
   rows, screenshot, terminate,
 } from "./harness.mjs";
 
-const scenes = {
+const scenarios = {
   ...outages,
   ...permissions,
   ...terminals,
@@ -290,7 +290,7 @@ const scenes = {
   },
 };
 
-await scenes[process.argv[2]]();
+await scenarios[process.argv[2]]();
 await browser.close();
 console.log("@done");
 process.exit(0);
