@@ -248,6 +248,11 @@ impl Namespace {
         (user, token)
     }
 
+    /// Creates a ServiceAccount with bastion-viewer. Returns its token.
+    pub async fn viewer(&self) -> String {
+        self.service_account_with_roles("viewer", &["bastion-viewer"]).await.1
+    }
+
     /// A token of the ServiceAccount of this name that is good for this audience.
     pub async fn token(&self, account: &str, audience: &str) -> String {
         let spec = TokenRequestSpec { audiences: vec![audience.to_owned()], ..TokenRequestSpec::default() };

@@ -26,13 +26,6 @@ async fn console(namespace: &Namespace) -> Console {
     Console::start_in(namespace, "console-0", &Setting::default()).await
 }
 
-/// Creates a ServiceAccount with bastion-viewer. Returns its token.
-async fn viewer(namespace: &Namespace) -> String {
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
-    token
-}
-
 fn refused(answer: &Answer, status: StatusCode, words: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(answer.error().contains(words), "{answer:?} should say {words:?}");
@@ -94,7 +87,7 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
 
     let person = ConsoleApi::new(&console, Some(&namespace.control_plane.person_token())).await;
     sees_only_their_own(&bastion, &person, &names, &ids).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     sees_all(&bastion, &viewer, &names, &ids).await;
 }
 
@@ -153,7 +146,7 @@ async fn sees_all(bastion: &Bastion, viewer: &ConsoleApi, names: &[String; 2], i
 async fn what_the_api_shows_is_what_kubectl_shows() {
     let bastion = Bastion::up().await;
     let console = console(&bastion.namespace).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&bastion.namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&bastion.namespace.viewer().await)).await;
     let mut open = bastion.open("alice").await;
     let path = format!("/api/v1/sessions/{}", open.session.name_any());
     assert_eq!(viewer.get(&path).await.body["status"], "active");
@@ -178,7 +171,7 @@ async fn sessions_come_in_pages() {
         namespace.create_as(&gateway, session).await.expect("a session");
     }
     let console = console(&namespace).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     let (mut found, mut path) = (Vec::new(), "/api/v1/sessions?limit=2".to_owned());
     for pages in 1.. {
         let answer = viewer.get(&path).await;
@@ -263,7 +256,7 @@ async fn with_records(mysql: bool) -> (Namespace, Setting<'static>) {
 async fn history_is_asked_by_filters_and_read_in_pages(#[case] mysql: bool) {
     let (namespace, setting) = with_records(mysql).await;
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     // Of records with the same start, the greater id comes first.
     let all: Vec<i64> = (0..24).rev().collect();
     assert_eq!(hours(&viewer, "").await, all);
@@ -296,7 +289,7 @@ async fn history_is_asked_by_filters_and_read_in_pages(#[case] mysql: bool) {
 async fn what_is_wrong_with_a_question_is_said_and_described() {
     let (namespace, setting) = with_records(false).await;
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     for (path, words) in [
         ("history?since=yesterday", "since: write a time such as 2026-01-31T00:00:00Z"),
         ("history?status=Closed", "status: \"Closed\" is none of active, closed, timeout, terminated"),
@@ -325,7 +318,7 @@ async fn without_the_database_there_is_no_history_and_the_rest_goes_on() {
     fill(&database.store(), &namespace.name).await;
     let setting = Setting { env: database.environment(), ..Setting::default() };
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let token = viewer(&namespace).await;
+    let token = namespace.viewer().await;
     let viewer = ConsoleApi::new(&console, Some(&token)).await;
     assert_eq!(hours(&viewer, "&user=bob").await.len(), 12);
     server.kill().await;
@@ -352,7 +345,7 @@ async fn a_console_that_can_read_no_database_says_so() {
     let namespace = Namespace::new().await;
     let setting = Setting { env: vec![("BASTION_NO_HISTORY", "true".into())], ..Setting::default() };
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     for path in ["/api/v1/history", "/api/v1/history/id-1"] {
         refused(&viewer.get(path).await, StatusCode::NOT_IMPLEMENTED, "only the controller can read");
     }
@@ -417,7 +410,7 @@ async fn history(namespace: &Namespace, kubeconfig: &Path, console: Option<&str>
 async fn kubectl_bastion_history_shows_what_was_asked_for() {
     let (namespace, setting) = with_records(true).await;
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let kubeconfig = namespace.kubeconfig_with(&viewer(&namespace).await);
+    let kubeconfig = namespace.kubeconfig_with(&namespace.viewer().await);
     let url = format!("http://{}", console.address);
     let run = async |arguments: &[&str]| {
         let outcome = history(&namespace, &kubeconfig, Some(&url), arguments).await;

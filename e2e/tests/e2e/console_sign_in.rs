@@ -44,8 +44,7 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 async fn a_browser_gets_a_cookie_for_a_token_and_every_console_knows_it() {
     let namespace = Namespace::new().await;
     let one = console(&namespace).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let (user, token) = namespace.service_account_with_roles("viewer", &["bastion-viewer"]).await;
     let page = ConsoleApi::new(&one, None).await.sending(own_page(&one));
     assert_eq!(page.get("/auth/ways").await.body, json!({"token": true, "oidc": null}));
     refused(&page.get("/api/v1/me").await, StatusCode::UNAUTHORIZED, "there is no token");

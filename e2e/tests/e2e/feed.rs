@@ -28,8 +28,7 @@ async fn with_viewer() -> (Bastion, Console, String) {
     })
     .await;
     let console = Console::start_in(&bastion.namespace, "console-0", &Setting::default()).await;
-    let (user, token) = bastion.namespace.service_account("viewer").await;
-    bastion.namespace.bind(&user, "bastion-viewer").await;
+    let token = bastion.namespace.viewer().await;
     (bastion, console, token)
 }
 
@@ -172,8 +171,7 @@ async fn a_page_knows_when_the_console_is_cut_off_and_begins_anew_afterwards() {
     let namespace = &bastion.namespace;
     let relay = Relay::to(ControlPlane::shared().await.api_address()).await;
     let console = Console::start_in(namespace, "console-0", &Setting { api: Some(&relay), ..Setting::default() }).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let token = namespace.viewer().await;
     let mut open = bastion.open("alice").await;
     let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
     assert_eq!(page.names(), [open.session.name_any()]);
@@ -220,8 +218,7 @@ async fn two_hundred_pages_agree_while_many_sessions_churn() {
     let _held = weight::take(2).await;
     let namespace = Namespace::new().await;
     let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let token = namespace.viewer().await;
     let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
     let mut pages = Vec::new();
     for _ in 0..200 {

@@ -155,8 +155,7 @@ async fn the_console_shows_all_sessions_but_those_that_it_cannot_read() {
     let good = bastion_session("good", "gateway-0");
     assert_let_through("a session", namespace.create_as(&client, good).await);
     let console = Console::start_in(namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let token = namespace.viewer().await;
     let viewer = ConsoleApi::new(&console, Some(&token)).await;
     let answer = viewer.get("/api/v1/sessions").await;
     assert_eq!((answer.status, answer.each("name")), (StatusCode::OK, vec!["good"]), "{answer:?}");

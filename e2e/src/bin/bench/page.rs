@@ -45,8 +45,7 @@ pub async fn run() -> ExitCode {
 
 async fn measure(namespace: Namespace) -> Figures {
     let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let token = namespace.viewer().await;
     let (gateway, watch) = (namespace.account("bastion-gateway", "gateway-0").await, namespace.watch().await);
     let mut scenario = BrowserScenario::start("latency", &namespace, &console, &token).await;
     loop {
