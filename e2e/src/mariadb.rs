@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bastion_operator::audit::{AuditSettings, AuditTls, Store};
-use nix::sys::signal::Signal;
 use nix::unistd::User;
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, MySqlConnection};
@@ -63,8 +62,7 @@ impl MariaDb {
 
     /// Kills it, as a lost node does.
     pub async fn kill(&mut self) {
-        self.process.signal(Signal::SIGKILL);
-        self.process.finish(default_timeout()).await;
+        self.process.kill().await;
     }
 
     /// Starts it again after it was killed, with what it had written.
@@ -79,7 +77,7 @@ impl MariaDb {
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.process.signal(Signal::SIGCONT);
+        self.process.thaw();
     }
 
     /// A connection of the administrator's, if there is one left.

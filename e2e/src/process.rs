@@ -119,6 +119,17 @@ impl Process {
         .await;
     }
 
+    /// Lets it go on with SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Sends SIGKILL, and waits for its end.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.finish(default_timeout()).await;
+    }
+
     /// Stops every thread of it but those of this name, for good.
     pub async fn hold_all_threads_but(&self, name: &str) {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads").flatten();

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::Signal;
 use tokio::net::TcpStream;
 
 use crate::process::{Process, command};
@@ -65,7 +64,6 @@ impl S3Server {
 
     /// Kills it.
     pub async fn kill(&mut self) {
-        self.process.signal(Signal::SIGKILL);
-        self.process.finish(default_timeout()).await;
+        self.process.kill().await;
     }
 }

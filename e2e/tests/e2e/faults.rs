@@ -100,7 +100,7 @@ async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {
     ssh.say(&format!("touch {}", leak.display())).await;
     bastion.watch.ended_within(LOST_GATEWAY + default_timeout(), &session, Reason::GatewayLost).await;
     let mut waiting = join_all((0..10).map(|_| connected(&bastion))).await;
-    bastion.gateway.process.signal(Signal::SIGCONT);
+    bastion.gateway.process.thaw();
     let outcome = ssh.finish(default_timeout()).await;
     assert!(outcome.stderr.contains("this gateway was cut off from the cluster"), "the user reads why: {outcome:?}");
     assert!(!leak.exists(), "what was typed while the gateway was frozen reached the target");

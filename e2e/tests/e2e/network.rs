@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bastion_operator::api::{Phase, Reason};
-use nix::sys::signal::Signal;
 
 use bastion_e2e::network::skipped;
 use bastion_e2e::ssh::Ssh;
@@ -199,7 +198,7 @@ async fn the_slow_the_paused_and_the_silent_are_not_lost() {
     })
     .await;
     assert!(before < PENDING, "all had come before the pause");
-    paused.signal(Signal::SIGCONT);
+    paused.thaw();
     assert_eq!(paused.finish(default_timeout()).await.code, Some(0));
     flood.exceed(PENDING - 1).await;
     assert_eq!(flood.bytes(), PENDING);

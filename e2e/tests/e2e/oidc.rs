@@ -1,12 +1,11 @@
 //! Signing in to the console with an OpenID Connect provider.
 
 use axum::http::{StatusCode, header};
-use nix::sys::signal::Signal;
 use serde_json::json;
 
 use bastion_e2e::oidc::{Browser, OidcProvider, SECRET};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Console, ConsoleApi, Namespace, Setting, default_timeout};
+use bastion_e2e::{Console, ConsoleApi, Namespace, Setting};
 
 struct Place {
     namespace: Namespace,
@@ -90,7 +89,6 @@ async fn who_does_not_come_from_the_provider_is_nobody() {
     assert_eq!(master.open(&back).await, "/?sign_in=claims");
     assert!(master.cookies.is_empty(), "{:?}", master.cookies);
 
-    provider.process.signal(Signal::SIGKILL);
-    provider.process.finish(default_timeout()).await;
+    provider.process.kill().await;
     assert_eq!(Browser::new(&url).open("/auth/oidc").await, "/?sign_in=provider");
 }

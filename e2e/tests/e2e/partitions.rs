@@ -103,7 +103,7 @@ async fn a_controller_that_was_cut_off_frozen_or_had_its_watches_broken_gives_no
         assert_eq!(bastion.watch.phase(&alice.session), Phase::Active, "after {:?}", start.elapsed());
     })
     .await;
-    frozen.process.signal(Signal::SIGCONT);
+    frozen.process.thaw();
     throughout(LOST_GATEWAY, async || {
         assert_eq!(bastion.watch.phase(&alice.session), Phase::Active, "after {:?}", start.elapsed());
     })

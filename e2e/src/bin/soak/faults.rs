@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use nix::sys::signal::Signal;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
 use crate::ledger::Fault;
-use bastion_e2e::{Controller, default_timeout};
+use bastion_e2e::Controller;
 
 /// How long no controller fails after a fault of one, so that the other observes for itself which gateways live.
 const BETWEEN_CONTROLLERS: Duration = Duration::from_secs(30);
@@ -61,8 +60,7 @@ pub async fn happen(environment: Arc<Environment>, mut chance: StdRng, stop: Can
 async fn kill_gateway(environment: &Environment, number: usize, down: Duration) {
     let Ok(mut gateway) = environment.gateways[number].try_lock() else { return };
     let from = Timestamp::now();
-    gateway.process.signal(Signal::SIGKILL);
-    gateway.process.finish(default_timeout()).await;
+    gateway.process.kill().await;
     sleep(down).await;
     let _api = environment.locks.api.read().await;
     *gateway = environment.start_gateway(number).await;
@@ -75,14 +73,13 @@ async fn freeze_gateway(environment: &Environment, number: usize, frozen: Durati
     let from = Timestamp::now();
     gateway.process.freeze().await;
     sleep(frozen).await;
-    gateway.process.signal(Signal::SIGCONT);
+    gateway.process.thaw();
     environment.ledger.broke(Fault::GatewayFrozen(number), from);
 }
 
 async fn kill_controller(environment: &Environment, controller: &mut Controller, number: usize, down: Duration) {
     let from = Timestamp::now();
-    controller.process.signal(Signal::SIGKILL);
-    controller.process.finish(default_timeout()).await;
+    controller.process.kill().await;
     sleep(down).await;
     let _api = environment.locks.api.read().await;
     *controller = environment.start_controller(number).await;
@@ -93,7 +90,7 @@ async fn freeze_controller(environment: &Environment, controller: &Controller, f
     let from = Timestamp::now();
     controller.process.freeze().await;
     sleep(frozen).await;
-    controller.process.signal(Signal::SIGCONT);
+    controller.process.thaw();
     environment.ledger.broke(Fault::ControllerFrozen, from);
 }
 

@@ -170,8 +170,7 @@ async fn pages_of_two_consoles_agree_before_and_after_one_of_them_is_killed() {
     assert_eq!(scenario.next().await, "other");
     scenario.answer(&format!("http://{}", two.address)).await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
-    one.process.signal(Signal::SIGKILL);
-    one.process.finish(default_timeout()).await;
+    one.process.kill().await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-2", &one.address.to_string(), &Setting::default()).await;

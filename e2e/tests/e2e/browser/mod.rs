@@ -18,7 +18,7 @@ use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, default_timeout, weight};
+use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, weight};
 
 /// Creates a ServiceAccount that sees and ends sessions. Returns its token.
 async fn administrator(namespace: &Namespace) -> String {
@@ -128,8 +128,7 @@ async fn a_shell_in_the_page_is_a_session_as_any_other() {
         BrowserScenario::start("terminal", namespace, &console, &namespace.control_plane.person_token()).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
-    console.process.signal(Signal::SIGKILL);
-    console.process.finish(default_timeout()).await;
+    console.process.kill().await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-1", &listen, &terminals_at(&bastion)).await;
@@ -167,8 +166,7 @@ async fn a_console_that_goes_is_said_to_be_gone() {
     let (mut console, mut scenario) = start_scenario("lost", namespace).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
-    console.process.signal(Signal::SIGKILL);
-    console.process.finish(default_timeout()).await;
+    console.process.kill().await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let listen = console.address.to_string();
