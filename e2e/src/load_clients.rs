@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use russh::client::{self, AuthResult};
+use russh::keys::PrivateKeyWithHashAlg;
 use russh::keys::ssh_key::{Algorithm, PrivateKey};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, SshId, kex};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::namespace::Namespace;
 use crate::objects::{bastion_target, merge};
 use crate::run::{Run, unique};
+use crate::russh_client::Trusting;
 use crate::wait::default_timeout;
 
 /// How many of a group of load clients sign in at the same time.
@@ -165,17 +166,6 @@ async fn listen(
     let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
     let _ = handle.await;
     gone.cancel();
-}
-
-/// Takes every host key: which one a gateway shows is tested with the real `ssh`.
-struct Trusting;
-
-impl client::Handler for Trusting {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        Ok(true)
-    }
 }
 
 /// A target that takes the bastion's key and sends back what is typed, but for two lines: `exit N`, and `hang up`, at
