@@ -66,5 +66,5 @@ pub use run::Run;
 pub use s3::S3Server;
 pub use sshd::Sshd;
 pub use terminal_page::TerminalPage;
-pub use wait::{PROMPT_BOUND, default_timeout, eventually, stretched, throughout};
+pub use wait::{LOST_GATEWAY, PROMPT_BOUND, default_timeout, eventually, stretched, throughout};
 pub use watch::{Observation, SessionWatch};

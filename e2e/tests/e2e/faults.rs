@@ -14,12 +14,9 @@ use serde_json::json;
 
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Observation, Open, PROMPT_BOUND, Process, default_timeout, eventually,
-    weight,
+    Bastion, ControlPlane, Controller, Gateway, LOST_GATEWAY, Observation, Open, PROMPT_BOUND, Process,
+    default_timeout, eventually, weight,
 };
-
-/// Within this time the sessions of a dead gateway are shown as ended.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn the_sessions_of_a_killed_gateway_are_shown_as_lost_and_no_others() {

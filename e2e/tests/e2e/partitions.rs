@@ -10,12 +10,9 @@ use serde_json::json;
 
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, default_timeout,
-    eventually, throughout,
+    Bastion, ControlPlane, Controller, Gateway, LOST_GATEWAY, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd,
+    default_timeout, eventually, throughout,
 };
-
-/// Within this time the sessions of a gateway that is dead or cut off are shown as ended.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
 
 /// Within this time a program notices that a connection to the API server stands still.
 const STALL_NOTICED: Duration = Duration::from_secs(13);

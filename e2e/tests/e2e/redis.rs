@@ -11,12 +11,9 @@ use serde_json::json;
 use bastion_e2e::redis::{RedisServer, environment_for};
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Relay, Setting, default_timeout, eventually,
-    throughout,
+    Bastion, ControlPlane, Controller, Gateway, LOST_GATEWAY, Open, PROMPT_BOUND, Relay, Setting, default_timeout,
+    eventually, throughout,
 };
-
-/// Within this time the sessions of a gateway that is dead or cut off are shown as ended.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
 
 /// For longer than a gateway may be silent.
 const LONG_SILENCE: Duration = Duration::from_secs(22);

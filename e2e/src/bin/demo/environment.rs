@@ -204,10 +204,7 @@ fn sample(name: &str) -> Value {
 /// The limit of the sessions that run into one.
 pub const LIMITED: Duration = Duration::from_secs(4);
 
-/// The sessions of a dead gateway are shown as ended within this time.
-pub const LOST_GATEWAY: Duration = Duration::from_secs(30);
-
-/// The same, where its container is seen to have ended: about a second.
+/// The sessions of a gateway whose container is seen to have ended are shown as ended within this time.
 pub const CONTAINER_SEEN: Duration = Duration::from_secs(2);
 
 /// A silent network is found out within this time.

@@ -11,12 +11,12 @@ use kube::api::{Patch, PatchParams};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::environment::{CONTAINER_SEEN, Environment, LOST_GATEWAY, LOST_NETWORK, REVOKED, STALE, UNRECORDED};
+use crate::environment::{CONTAINER_SEEN, Environment, LOST_NETWORK, REVOKED, STALE, UNRECORDED};
 use crate::report::Promise::{AtOnce, Within};
 use crate::report::ScenarioResult;
 use crate::scenarios::{Scenario, answering, at_a_terminal, leave, notices, open, shown, ssh, ssh_to, stays, warned};
 use bastion_e2e::objects::bastion_session;
-use bastion_e2e::{Gateway, Place, Sshd};
+use bastion_e2e::{Gateway, LOST_GATEWAY, Place, Sshd};
 
 /// How long sessions may go on when the gateway of the shutdown scenario is told to stop.
 const GRACE: Duration = Duration::from_secs(3);

@@ -13,8 +13,8 @@ use serde_json::json;
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
-    Bastion, Console, ControlPlane, Controller, Echo, Gateway, Namespace, Observation, PROMPT_BOUND, Place, Relay,
-    Setting, default_timeout, eventually, open_load_clients, throughout, weight,
+    Bastion, Console, ControlPlane, Controller, Echo, Gateway, LOST_GATEWAY, Namespace, Observation, PROMPT_BOUND,
+    Place, Relay, Setting, default_timeout, eventually, open_load_clients, throughout, weight,
 };
 
 use super::{act, administrator, console, named};
@@ -34,8 +34,6 @@ async fn recorded(namespace: &Namespace, losses: usize) {
     .await;
 }
 
-/// How long a gateway is silent at most until it is lost.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
 /// How long after the last of many ends a page may still show some, on an idle machine.
 const SHOWN: Duration = Duration::from_secs(5);
 
