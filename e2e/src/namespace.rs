@@ -19,7 +19,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::control_plane::{ControlPlane, client_of};
+use crate::control_plane::{ControlPlane, client_of, service_account_user};
 use crate::manifests::{api_of, apply, apply_one, in_repository};
 use crate::objects::{bastion_target, bastion_user, merge};
 use crate::process::{Outcome, Process, command};
@@ -236,7 +236,7 @@ impl Namespace {
         self.add(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})).await;
         let outcome = self.kubectl(&["create", "token", name]).await;
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
-        (format!("system:serviceaccount:{}:{name}", self.name), outcome.stdout.trim().to_owned())
+        (service_account_user(&self.name, name), outcome.stdout.trim().to_owned())
     }
 
     /// Creates a ServiceAccount with these Roles of deploy/. Returns its user name and a token.
@@ -295,7 +295,7 @@ impl Namespace {
 
     /// The API server learns of a new Role a moment later: waits until the programs have their rights.
     async fn await_rights(&self) {
-        let account = |name: &str| user_subject(&format!("system:serviceaccount:{}:{name}", self.name));
+        let account = |name: &str| user_subject(&service_account_user(&self.name, name));
         let of = |namespace: &str, verb: &str, group: &str, resource: &str| json!({"namespace": namespace, "verb": verb, "group": group, "resource": resource});
         let (gateway, credentials) = (account("bastion-gateway"), credentials_namespace(&self.name));
         self.await_right(&gateway, of(&self.name, "create", "bastion.dev", "bastionsessions")).await;

@@ -11,7 +11,7 @@ use kube::api::DeleteParams;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use bastion_e2e::control_plane::PERSON;
+use bastion_e2e::control_plane::{PERSON, service_account_user};
 use bastion_e2e::namespace::kubectl_path;
 use bastion_e2e::objects::bastion_session;
 use bastion_e2e::process::command;
@@ -355,7 +355,7 @@ async fn a_console_that_can_read_no_database_says_so() {
 #[tokio::test]
 async fn a_console_may_do_what_it_needs_and_nothing_else() {
     let namespace = Namespace::new().await;
-    let console = format!("system:serviceaccount:{}:bastion-console", namespace.name);
+    let console = service_account_user(&namespace.name, "bastion-console");
     let of = |verb: &str, group: &str, resource: &str| json!({"namespace": namespace.name, "verb": verb, "group": group, "resource": resource});
     for (verb, group, resource) in [
         ("list", "bastion.dev", "bastionsessions"),

@@ -12,6 +12,7 @@ use kube::api::DynamicObject;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use bastion_e2e::control_plane::service_account_user;
 use bastion_e2e::feed_page::bearer;
 use bastion_e2e::manifests::{api_of, apply, in_repository};
 use bastion_e2e::objects::{bastion_session, bastion_target, bastion_user, ended_status};
@@ -208,7 +209,7 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
     .await;
     assert_eq!(raw(namespace, "bad").await.finalizers(), ["bastion.dev/audit"], "it is not on record");
     // As docs/operations.md says: the policies let no other account do this.
-    let controller_account = format!("--as=system:serviceaccount:{}:bastion-controller", namespace.name);
+    let controller_account = format!("--as={}", service_account_user(&namespace.name, "bastion-controller"));
     let patch = r#"{"metadata": {"finalizers": null}}"#;
     let arguments = [&controller_account, "patch", "bastionsession", "bad", "--type", "merge", "-p", patch];
     let outcome = namespace.kubectl(&arguments).await;

@@ -12,6 +12,7 @@ use kube::api::DeleteParams;
 use nix::sys::signal::Signal;
 
 use bastion_e2e::browser::BrowserScenario;
+use bastion_e2e::control_plane::service_account_user;
 use bastion_e2e::{Bastion, Console, Namespace, Setting, default_timeout, weight};
 
 use super::{act, administrator, console, start_scenario};
@@ -128,7 +129,7 @@ async fn a_page_is_signed_out_when_its_cookie_expires() {
     let mut scenario = BrowserScenario::start("expires", namespace, &console, &administrator(namespace).await).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "cookie");
-    let name = format!("system:serviceaccount:{}:administrator", namespace.name);
+    let name = service_account_user(&namespace.name, "administrator");
     let who = SignedInUser::new(name, UserInfo::default(), Timestamp::now() + SIGNED_IN);
     scenario.answer(&CookieCipher::new(key).seal(Purpose::SignedIn, &who).expect("a cookie")).await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");

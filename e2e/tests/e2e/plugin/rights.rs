@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Person;
 use super::status::{add_session, end_session};
+use bastion_e2e::control_plane::service_account_user;
 use bastion_e2e::run::unique;
 use bastion_e2e::{Bastion, Namespace, default_timeout};
 
@@ -24,7 +25,7 @@ impl<'a> Person<'a> {
             })
             .collect();
         if !rules.is_empty() {
-            namespace.allow(&format!("system:serviceaccount:{}:{name}", namespace.name), json!(rules)).await;
+            namespace.allow(&service_account_user(&namespace.name, &name), json!(rules)).await;
         }
         let accounts = namespace.api::<ServiceAccount>();
         let request = TokenRequest::default();
