@@ -18,6 +18,7 @@ pub mod console_api;
 pub mod control_plane;
 pub mod feed_page;
 pub mod history;
+pub mod http;
 pub mod load_clients;
 pub mod manifests;
 pub mod mariadb;

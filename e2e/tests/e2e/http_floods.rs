@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::programs::{get, try_get};
+use bastion_e2e::http::{get, try_get};
 use bastion_e2e::{Bastion, Console, Controller, Process, Setting, default_timeout, eventually, weight};
 
 /// How many half-sent requests are held at a port.

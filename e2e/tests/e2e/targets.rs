@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::programs::get;
+use bastion_e2e::http::get;
 use bastion_e2e::manifests::apply_one;
 use bastion_e2e::network::skipped;
 use bastion_e2e::process::{Process, command};
