@@ -157,8 +157,7 @@ impl Database {
 
     /// Has the administrator ask something.
     pub async fn ask(&self, sql: &str) -> Vec<MySqlRow> {
-        let mut admin = admin(&self.socket).await;
-        sqlx::raw_sql(AssertSqlSafe(format!("USE {}", self.name))).execute(&mut admin).await.expect("the database");
+        let mut admin = self.session().await;
         let answer = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut admin).await;
         answer.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }

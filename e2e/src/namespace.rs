@@ -17,7 +17,6 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use kube::config::Kubeconfig;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::control_plane::{ControlPlane, client_of, service_account_user};
 use crate::manifests::{api_of, apply, apply_one, in_repository};
@@ -416,7 +415,7 @@ impl Namespace {
 
     /// Runs `kubectl` as the administrator, in this namespace.
     pub async fn kubectl(&self, arguments: &[&str]) -> Outcome {
-        let mut command = kubectl_command().await;
+        let mut command = command(kubectl_path().await);
         command
             .arg("--kubeconfig")
             .arg(self.control_plane.kubeconfig())
@@ -455,10 +454,6 @@ fn attributes(namespace: &str, rule: &Value) -> Value {
 /// Returns the path of `kubectl`.
 pub async fn kubectl_path() -> PathBuf {
     built_tool("control-plane", "kubectl").await
-}
-
-async fn kubectl_command() -> Command {
-    command(kubectl_path().await)
 }
 
 /// The message of an API error, as a person reads it.

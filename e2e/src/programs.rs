@@ -139,7 +139,12 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts one in a setting of its own, and returns once it listens.
+    /// Starts one as the Pod `console-0`, and returns once it listens.
+    pub async fn start(namespace: &Namespace) -> Self {
+        Self::start_in(namespace, "console-0", &Setting::default()).await
+    }
+
+    /// Starts one in a setting of its own.
     pub async fn start_in(namespace: &Namespace, pod: &str, setting: &Setting<'_>) -> Self {
         Self::start_at(namespace, pod, "127.0.0.1:0", setting).await
     }

@@ -22,10 +22,6 @@ use bastion_e2e::{
     eventually, metric, weight,
 };
 
-async fn console(namespace: &Namespace) -> Console {
-    Console::start_in(namespace, "console-0", &Setting::default()).await
-}
-
 fn refused(answer: &Answer, status: StatusCode, words: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(answer.error().contains(words), "{answer:?} should say {words:?}");
@@ -34,7 +30,7 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 #[tokio::test]
 async fn nobody_is_answered_without_a_token_that_the_cluster_knows() {
     let namespace = Namespace::new().await;
-    let console = console(&namespace).await;
+    let console = Console::start(&namespace).await;
     let (_, token) = namespace.service_account("leaver").await;
     let leaver = ConsoleApi::new(&console, Some(&token)).await;
     for path in ["sessions", "sessions/x", "history", "history/x", "targets"].map(|path| format!("/api/v1/{path}")) {
@@ -75,7 +71,7 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
     let bastion = with_person().await;
     let namespace = &bastion.namespace;
     let _controller = Controller::start(namespace, "controller-0", "10m").await;
-    let console = console(namespace).await;
+    let console = Console::start(namespace).await;
     let (others, own) = (bastion.open("alice").await, bastion.open("person").await);
     let names = [others.session.name_any(), own.session.name_any()];
     let ids = [&others, &own].map(|it| it.session.uid().expect("a uid"));
@@ -145,7 +141,7 @@ async fn sees_all(bastion: &Bastion, viewer: &ConsoleApi, names: &[String; 2], i
 #[tokio::test]
 async fn what_the_api_shows_is_what_kubectl_shows() {
     let bastion = Bastion::up().await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     let viewer = ConsoleApi::new(&console, Some(&bastion.namespace.viewer().await)).await;
     let mut open = bastion.open("alice").await;
     let path = format!("/api/v1/sessions/{}", open.session.name_any());
@@ -170,7 +166,7 @@ async fn sessions_come_in_pages() {
         let session = bastion_session(&format!("alice-web-1-{number}"), "gateway-0");
         namespace.create_as(&gateway, session).await.expect("a session");
     }
-    let console = console(&namespace).await;
+    let console = Console::start(&namespace).await;
     let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     let (mut found, mut path) = (Vec::new(), "/api/v1/sessions?limit=2".to_owned());
     for pages in 1.. {

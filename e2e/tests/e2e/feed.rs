@@ -27,7 +27,7 @@ async fn with_viewer() -> (Bastion, Console, String) {
         namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
     })
     .await;
-    let console = Console::start_in(&bastion.namespace, "console-0", &Setting::default()).await;
+    let console = Console::start(&bastion.namespace).await;
     let token = bastion.namespace.viewer().await;
     (bastion, console, token)
 }
@@ -129,7 +129,7 @@ async fn a_page_says_who_asked_for_an_end() {
 #[tokio::test]
 async fn a_page_is_opened_by_those_whom_the_cluster_knows_and_from_this_site_alone() {
     let namespace = Namespace::new().await;
-    let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
+    let console = Console::start(&namespace).await;
     let (_, token) = namespace.service_account("nobody").await;
     let here = format!("http://{}", console.address);
     for (headers, expected) in [
@@ -149,7 +149,7 @@ async fn a_page_is_opened_by_those_whom_the_cluster_knows_and_from_this_site_alo
 async fn a_right_that_is_withdrawn_or_a_token_that_is_revoked_takes_the_page_along() {
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    let console = Console::start_in(namespace, "console-0", &Setting::default()).await;
+    let console = Console::start(namespace).await;
     let (user, token) = namespace.service_account("viewer").await;
     let rule = json!({"apiGroups": ["bastion.dev"], "resources": ["bastionsessions"], "verbs": ["list"]});
     let grant = namespace.allow(&user, json!([rule])).await;
@@ -217,7 +217,7 @@ async fn a_page_that_answers_nothing_is_closed() {
 async fn two_hundred_pages_agree_while_many_sessions_churn() {
     let _held = weight::take(2).await;
     let namespace = Namespace::new().await;
-    let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
+    let console = Console::start(&namespace).await;
     let token = namespace.viewer().await;
     let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
     let mut pages = Vec::new();

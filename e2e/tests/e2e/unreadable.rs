@@ -18,7 +18,7 @@ use bastion_e2e::manifests::{api_of, apply, in_repository};
 use bastion_e2e::objects::{bastion_session, bastion_target, bastion_user, ended_status};
 use bastion_e2e::refusal::{assert_let_through, assert_refused};
 use bastion_e2e::{
-    Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, PROMPT_BOUND, Setting,
+    Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, PROMPT_BOUND,
     default_timeout, eventually, metric, metric_becomes, weight,
 };
 
@@ -155,7 +155,7 @@ async fn the_console_shows_all_sessions_but_those_that_it_cannot_read() {
     let client = namespace.account("bastion-gateway", "gateway-0").await.client;
     let good = bastion_session("good", "gateway-0");
     assert_let_through("a session", namespace.create_as(&client, good).await);
-    let console = Console::start_in(namespace, "console-0", &Setting::default()).await;
+    let console = Console::start(namespace).await;
     let token = namespace.viewer().await;
     let viewer = ConsoleApi::new(&console, Some(&token)).await;
     let answer = viewer.get("/api/v1/sessions").await;

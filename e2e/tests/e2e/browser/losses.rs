@@ -17,7 +17,7 @@ use bastion_e2e::{
     Place, Relay, Setting, default_timeout, eventually, open_load_clients, throughout, weight,
 };
 
-use super::{act, administrator, console, named};
+use super::{act, administrator, named};
 
 /// As the page's own clock has it.
 fn now() -> String {
@@ -58,7 +58,7 @@ async fn two_hundred_rows_go_when_their_gateway_is_killed_and_no_others() {
     let namespace = &bastion.namespace;
     let other = Gateway::start(namespace, "gateway-1").await;
     let _controller = Controller::start(namespace, "controller-0", "10m").await;
-    let console = console(namespace).await;
+    let console = Console::start(namespace).await;
     let mut scenario = BrowserScenario::start("gateway", namespace, &console, &administrator(namespace).await).await;
     assert_eq!(scenario.next().await, "open 200");
     let mut open = vec![bastion.open_on(&other, "bob", "web-1").await];
@@ -92,7 +92,7 @@ async fn a_page_calls_nothing_live_while_the_api_server_is_away() {
     let _held = weight::take(2).await;
     let control_plane = Arc::new(ControlPlane::start().await);
     let bastion = Bastion::on(control_plane.clone(), async |_, _| ()).await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
     let mut scenario = BrowserScenario::start("api", &bastion.namespace, &console, &token).await;
     let mut open = vec![];
@@ -138,7 +138,7 @@ async fn the_row_of_a_user_whose_network_falls_silent_goes() {
     let _held = weight::take(1).await;
     let Some(place) = Place::new() else { return };
     let bastion = Bastion::with_users(&["far"]).await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
     let mut scenario = BrowserScenario::start("network", &bastion.namespace, &console, &token).await;
     assert_eq!(scenario.next().await, "open");
@@ -162,7 +162,7 @@ async fn pages_of_two_consoles_agree_before_and_after_one_of_them_is_killed() {
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let (mut one, two) =
-        (console(namespace).await, Console::start_in(namespace, "console-1", &Setting::default()).await);
+        (Console::start(namespace).await, Console::start_in(namespace, "console-1", &Setting::default()).await);
     let mut scenario = BrowserScenario::start("replicas", namespace, &one, &administrator(namespace).await).await;
     let mut open = vec![];
     assert_eq!(scenario.next().await, "other");

@@ -27,14 +27,10 @@ async fn administrator(namespace: &Namespace) -> String {
 
 /// Starts a console, and the scenario of this name in an administrator's browser.
 async fn start_scenario(name: &str, namespace: &Namespace) -> (Console, BrowserScenario) {
-    let console = console(namespace).await;
+    let console = Console::start(namespace).await;
     let token = administrator(namespace).await;
     let scenario = BrowserScenario::start(name, namespace, &console, &token).await;
     (console, scenario)
-}
-
-async fn console(namespace: &Namespace) -> Console {
-    Console::start_in(namespace, "console-0", &Setting::default()).await
 }
 
 /// The one of these that has this name.
@@ -93,7 +89,7 @@ async fn who_may_not_list_sessions_sees_and_ends_their_own() {
         namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
     })
     .await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     let token = bastion.namespace.control_plane.person_token();
     let mut scenario = BrowserScenario::start("own", &bastion.namespace, &console, &token).await;
     let mut open = vec![];

@@ -15,7 +15,7 @@ use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::control_plane::service_account_user;
 use bastion_e2e::{Bastion, Console, Namespace, Setting, default_timeout, weight};
 
-use super::{act, administrator, console, start_scenario};
+use super::{act, administrator, start_scenario};
 
 /// A scenario in a viewer's browser, and the viewer's grant.
 struct ViewerScenario {
@@ -27,7 +27,7 @@ struct ViewerScenario {
 
 impl ViewerScenario {
     async fn start(name: &str, namespace: &Namespace) -> Self {
-        let console = console(namespace).await;
+        let console = Console::start(namespace).await;
         let (user, token) = namespace.service_account("viewer").await;
         let grant = namespace.bind(&user, "bastion-viewer").await;
         let scenario = BrowserScenario::start(name, namespace, &console, &token).await;
