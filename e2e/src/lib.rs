@@ -45,6 +45,7 @@ pub mod tcp;
 pub mod terminal_page;
 pub mod wait;
 pub mod watch;
+pub mod websocket;
 pub mod weight;
 
 pub use api_proxy::{ApiProxy, Fault};

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 
 use bastion_e2e::admission::{KEPT, keep};
 use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::feed_page::{FeedPage, bearer};
 use bastion_e2e::namespace::PEOPLE;
-use bastion_e2e::{Answer, Bastion, Console, ConsoleApi, Namespace, Setting, default_timeout, eventually, metric};
+use bastion_e2e::websocket::bearer;
+use bastion_e2e::{
+    Answer, Bastion, Console, ConsoleApi, FeedPage, Namespace, Setting, default_timeout, eventually, metric,
+};
 
 /// What a browser sends by itself for a page of this console's.
 fn own_page(console: &Console) -> (header::HeaderName, String) {

@@ -10,10 +10,10 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use bastion_e2e::control_plane::{ControlPlane, PERSON};
-use bastion_e2e::feed_page::bearer;
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::redis::RedisServer;
+use bastion_e2e::websocket::bearer;
 use bastion_e2e::{
     Bastion, Console, FeedPage, Gateway, Namespace, Relay, Setting, default_timeout, eventually, metric,
     metric_becomes, weight,

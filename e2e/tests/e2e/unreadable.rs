@@ -13,10 +13,10 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use bastion_e2e::control_plane::service_account_user;
-use bastion_e2e::feed_page::bearer;
 use bastion_e2e::manifests::{api_of, apply, in_repository};
 use bastion_e2e::objects::{bastion_session, bastion_target, bastion_user, ended_status};
 use bastion_e2e::refusal::{assert_let_through, assert_refused};
+use bastion_e2e::websocket::bearer;
 use bastion_e2e::{
     Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, PROMPT_BOUND,
     default_timeout, eventually, metric, metric_becomes, weight,
