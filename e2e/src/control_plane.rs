@@ -60,7 +60,7 @@ impl ControlPlane {
     async fn start_with(crds: &str) -> Self {
         Run::get().await;
         let dir = tempfile::Builder::new().prefix("bastion-e2e-api.").tempdir().expect("a temporary folder").keep();
-        let mut script = spawn(keeper(&dir)).await;
+        let mut script = spawn(control_plane_command(&dir)).await;
         let mut lines = BufReader::new(script.stdout.take().expect("a pipe")).lines();
         let first = lines.next_line().await.expect("the script's output can be read");
         assert_eq!(first.as_deref(), Some("ready"), "hack/control-plane says above why it did not start");
@@ -227,7 +227,7 @@ fn loosen(schema: &mut Value) {
 }
 
 /// The script, which stops everything when its standard input ends, and the removal of its folder.
-fn keeper(dir: &Path) -> Command {
+fn control_plane_command(dir: &Path) -> Command {
     let script = repository().join("hack/control-plane");
     let mut command = Command::new("sh");
     command.args(["-c", r#""$1" --until-eof "$2"; rm -rf "$2""#, "sh"]).arg(script).arg(dir);

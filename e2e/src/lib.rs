@@ -59,7 +59,7 @@ pub use load_clients::{Echo, LoadClient, open_load_clients};
 pub use mariadb::{Database, MariaDb};
 pub use metrics::{metric, metric_becomes};
 pub use namespace::{ApiRoute, Namespace};
-pub use network::Place;
+pub use network::IsolatedAddress;
 pub use observer_client::ObserverClient;
 pub use process::{Outcome, Process};
 pub use programs::{Console, Controller, Gateway, Setting};

@@ -120,25 +120,25 @@ impl Namespace {
         let object = self.placed(object);
         let (api, _) = api_of(client, &object);
         let object = serde_json::from_value(object).expect("an object");
-        api.create(&PostParams::default(), &object).await.map_err(said)
+        api.create(&PostParams::default(), &object).await.map_err(api_message)
     }
 
     /// Tries a merge patch of a session; an error is what the API server says.
     pub async fn patch_session(&self, client: &Client, name: &str, patch: Value) -> Result<BastionSession, String> {
         let sessions: Api<BastionSession> = Api::namespaced(client.clone(), &self.name);
-        sessions.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(said)
+        sessions.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(api_message)
     }
 
     /// Tries a merge patch of a target; an error is what the API server says.
     pub async fn patch_target(&self, client: &Client, name: &str, patch: Value) -> Result<BastionTarget, String> {
         let targets: Api<BastionTarget> = Api::namespaced(client.clone(), &self.name);
-        targets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(said)
+        targets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(api_message)
     }
 
     /// Tries a merge patch of a session's `/status`; an error is what the API server says.
     pub async fn patch_status(&self, client: &Client, name: &str, patch: Value) -> Result<BastionSession, String> {
         let sessions: Api<BastionSession> = Api::namespaced(client.clone(), &self.name);
-        sessions.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(said)
+        sessions.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(api_message)
     }
 
     fn placed(&self, mut object: Value) -> Value {
@@ -404,8 +404,8 @@ impl Namespace {
     pub async fn events_of(&self, session: &str) -> Vec<(String, String)> {
         let events = self.api::<Event>().list(&ListParams::default()).await.expect("Events can be listed");
         let regarding = |event: &Event| event.regarding.as_ref().and_then(|it| it.name.clone());
-        let told = |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
-        events.items.into_iter().filter(|it| regarding(it).as_deref() == Some(session)).map(told).collect()
+        let reason_and_note = |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
+        events.items.into_iter().filter(|it| regarding(it).as_deref() == Some(session)).map(reason_and_note).collect()
     }
 
     /// A Secret in the bastion's own namespace.
@@ -456,8 +456,8 @@ pub async fn kubectl_path() -> PathBuf {
     built_tool("control-plane", "kubectl").await
 }
 
-/// The message of an API error, as a person reads it.
-fn said(error: kube::Error) -> String {
+/// Returns the message of an API error, as `kubectl` shows it.
+fn api_message(error: kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message,
         other => other.to_string(),

@@ -62,7 +62,7 @@ impl SessionWatch {
         match tokio::time::timeout(deadline, found).await {
             Ok(found) => found,
             Err(tokio::time::error::Elapsed { .. }) => {
-                panic!("{what}: not within {deadline:?}; the watch saw:\n{}", self.told())
+                panic!("{what}: not within {deadline:?}; the watch saw:\n{}", self.summary())
             }
         }
     }
@@ -110,7 +110,7 @@ impl SessionWatch {
         self.seen.lock().expect("no panic").clone()
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         self.seen().iter().fold(String::new(), |mut text, it| {
             let message = it.session.status.as_ref().and_then(|status| status.message.clone()).unwrap_or_default();
             let reason = it.reason.as_deref().unwrap_or("-");
@@ -131,7 +131,7 @@ impl Drop for SessionWatch {
     fn drop(&mut self) {
         self.task.abort();
         if std::thread::panicking() {
-            eprintln!("--- the watch of sessions ---\n{}", self.told());
+            eprintln!("--- the watch of sessions ---\n{}", self.summary());
         }
     }
 }
@@ -170,8 +170,8 @@ async fn record(
 fn assert_ended(observation: &Observation, reason: Reason) {
     let (name, session) = (&observation.name, &observation.session);
     let status = session.status.clone().expect("an ended session has a status");
-    let as_told = (observation.phase, observation.reason.as_deref().unwrap_or_default());
-    assert_eq!(as_told, (reason.phase(), reason.as_str()), "of session {name}, whose status is {status:?}");
+    let shown = (observation.phase, observation.reason.as_deref().unwrap_or_default());
+    assert_eq!(shown, (reason.phase(), reason.as_str()), "of session {name}, whose status is {status:?}");
     let end = status.end_time.as_ref().unwrap_or_else(|| panic!("session {name} has no endTime: {status:?}"));
     assert!(*end >= session.spec.start_time, "session {name} ended before it started: {session:?}");
     assert!(status.message.as_ref().is_some_and(|it| !it.is_empty()), "session {name} has no message: {status:?}");

@@ -181,7 +181,7 @@ async fn a_page_knows_when_the_console_is_cut_off_and_begins_anew_afterwards() {
     open.ssh.say("exit").await;
     bastion.watch.ended(&open.session, Reason::UserExit).await;
     let next = bastion.open("alice").await;
-    relay.heal();
+    relay.restore();
     page.snapshot().await;
     assert_eq!((page.live, page.names()), (true, vec![next.session.name_any().as_str()]));
 }

@@ -65,7 +65,7 @@ async fn kill_gateway(environment: &Environment, number: usize, down: Duration) 
     let _api = environment.locks.api.read().await;
     *gateway = environment.start_gateway(number).await;
     *environment.addresses[number].lock().expect("no panic") = gateway.address;
-    environment.ledger.broke(Fault::GatewayKilled(number), from);
+    environment.ledger.record_fault(Fault::GatewayKilled(number), from);
 }
 
 async fn freeze_gateway(environment: &Environment, number: usize, frozen: Duration) {
@@ -74,7 +74,7 @@ async fn freeze_gateway(environment: &Environment, number: usize, frozen: Durati
     gateway.process.freeze().await;
     sleep(frozen).await;
     gateway.process.thaw();
-    environment.ledger.broke(Fault::GatewayFrozen(number), from);
+    environment.ledger.record_fault(Fault::GatewayFrozen(number), from);
 }
 
 async fn kill_controller(environment: &Environment, controller: &mut Controller, number: usize, down: Duration) {
@@ -83,7 +83,7 @@ async fn kill_controller(environment: &Environment, controller: &mut Controller,
     sleep(down).await;
     let _api = environment.locks.api.read().await;
     *controller = environment.start_controller(number).await;
-    environment.ledger.broke(Fault::ControllerKilled, from);
+    environment.ledger.record_fault(Fault::ControllerKilled, from);
 }
 
 async fn freeze_controller(environment: &Environment, controller: &Controller, frozen: Duration) {
@@ -91,7 +91,7 @@ async fn freeze_controller(environment: &Environment, controller: &Controller, f
     controller.process.freeze().await;
     sleep(frozen).await;
     controller.process.thaw();
-    environment.ledger.broke(Fault::ControllerFrozen, from);
+    environment.ledger.record_fault(Fault::ControllerFrozen, from);
 }
 
 async fn stop_api(environment: &Environment, down: Duration) {
@@ -100,7 +100,7 @@ async fn stop_api(environment: &Environment, down: Duration) {
     environment.namespace.control_plane.stop_api();
     sleep(down).await;
     environment.namespace.control_plane.start_api().await;
-    environment.ledger.broke(Fault::ApiStopped, from);
+    environment.ledger.record_fault(Fault::ApiStopped, from);
 }
 
 async fn kill_target(environment: &Environment, down: Duration) {
@@ -109,7 +109,7 @@ async fn kill_target(environment: &Environment, down: Duration) {
     echo.kill();
     sleep(down).await;
     echo.restart().await;
-    environment.ledger.broke(Fault::TargetKilled, from);
+    environment.ledger.record_fault(Fault::TargetKilled, from);
 }
 
 async fn kill_redis(environment: &Environment, down: Duration) {
@@ -118,7 +118,7 @@ async fn kill_redis(environment: &Environment, down: Duration) {
     redis.kill().await;
     sleep(down).await;
     redis.start_again().await;
-    environment.ledger.broke(Fault::RedisAway, from);
+    environment.ledger.record_fault(Fault::RedisAway, from);
 }
 
 async fn freeze_redis(environment: &Environment, frozen: Duration) {
@@ -127,12 +127,12 @@ async fn freeze_redis(environment: &Environment, frozen: Duration) {
     redis.freeze().await;
     sleep(frozen).await;
     redis.thaw();
-    environment.ledger.broke(Fault::RedisAway, from);
+    environment.ledger.record_fault(Fault::RedisAway, from);
 }
 
 async fn flush_redis(environment: &Environment) {
     let Ok(redis) = environment.redis.try_lock() else { return };
     let from = Timestamp::now();
     redis.ask::<()>(&["FLUSHALL"]).await.expect("Redis answers");
-    environment.ledger.broke(Fault::RedisFlushed, from);
+    environment.ledger.record_fault(Fault::RedisFlushed, from);
 }

@@ -1,9 +1,9 @@
 //! The console's page in a real Chromium. Scenarios in web/browser/ check the page and ask these tests to act outside it.
 
-mod endings;
-mod losses;
-mod rights;
+mod outages;
+mod permissions;
 mod terminals;
+mod terminations;
 
 use bastion_operator::api::{BastionSession, Reason};
 use futures::{StreamExt, stream};
@@ -79,7 +79,7 @@ async fn a_row_goes_as_its_session_ends_on_every_page() {
     let bastion = Bastion::up().await;
     let (_console, mut scenario) = start_scenario("sessions", &bastion.namespace).await;
     assert_eq!(act(&mut scenario, &bastion, &mut vec![]).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn a_page_whose_viewers_binding_is_removed_shows_nobody_elses_sessions_unt
     namespace.bind(&user, "bastion-viewer").await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_revoked_token_ends_no_sign_in_and_a_withdrawn_right_ends_the_view_of_
     namespace.withdraw(&grant).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 /// A file with a key for cookies that no other console has.
@@ -96,7 +96,7 @@ async fn a_page_is_signed_out_when_the_key_of_its_cookie_is_replaced() {
     another_key(namespace, ANOTHER_KEY);
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_page_is_signed_out_when_its_console_comes_back_with_another_key() {
     let _successor = Console::start_at(namespace, "console-1", &listen, &setting).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 /// Long enough for the page to be seen before.
@@ -133,5 +133,5 @@ async fn a_page_is_signed_out_when_its_cookie_expires() {
     let who = SignedInUser::new(name, UserInfo::default(), Timestamp::now() + SIGNED_IN);
     scenario.answer(&CookieCipher::new(key).seal(Purpose::SignedIn, &who).expect("a cookie")).await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }

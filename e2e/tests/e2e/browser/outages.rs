@@ -1,4 +1,4 @@
-//! What is lost: a gateway, the API server, a network, a console.
+//! Outages of a gateway, the API server, a network and a console.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use serde_json::json;
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
-    Bastion, Console, ControlPlane, Controller, Echo, Gateway, LOST_GATEWAY, Namespace, Observation, PROMPT_BOUND,
-    Place, Relay, Setting, default_timeout, eventually, open_load_clients, throughout, weight,
+    Bastion, Console, ControlPlane, Controller, Echo, Gateway, IsolatedAddress, LOST_GATEWAY, Namespace, Observation,
+    PROMPT_BOUND, Relay, Setting, default_timeout, eventually, open_load_clients, throughout, weight,
 };
 
 use super::{act, administrator, named};
@@ -111,7 +111,7 @@ async fn a_page_calls_nothing_live_while_the_api_server_is_away() {
     control_plane.start_api().await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
@@ -127,16 +127,16 @@ async fn a_page_calls_nothing_live_that_ended_while_its_console_was_cut_off() {
     relay.cut();
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "heal");
-    relay.heal();
+    relay.restore();
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
 async fn the_row_of_a_user_whose_network_falls_silent_goes() {
     let _held = weight::take(1).await;
-    let Some(place) = Place::new() else { return };
+    let Some(place) = IsolatedAddress::new() else { return };
     let bastion = Bastion::with_users(&["far"]).await;
     let console = Console::start(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
@@ -153,7 +153,7 @@ async fn the_row_of_a_user_whose_network_falls_silent_goes() {
     assert!(open[0].ssh.is_there(), "its client was told, so that was no silent network");
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
@@ -174,5 +174,5 @@ async fn pages_of_two_consoles_agree_before_and_after_one_of_them_is_killed() {
     let _successor = Console::start_at(namespace, "console-2", &one.address.to_string(), &Setting::default()).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
