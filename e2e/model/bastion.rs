@@ -277,26 +277,26 @@ fn succeed(world: &mut World, g: usize, sweeps: bool, rules: &Rules) {
     }
 }
 
-/// A path of the checker as a person reads it.
-pub fn tell(path: &Path<World, Step>) -> String {
-    let told = tell_steps(path.clone().into_actions(), Step::takes_a_second, Step::is_only_time);
-    format!("{told} {:?}", path.last_state().broken)
+/// Formats a path of the checker, one step a line.
+pub fn format_path(path: &Path<World, Step>) -> String {
+    let steps = format_steps(path.clone().into_actions(), Step::takes_a_second, Step::is_only_time);
+    format!("{steps} {:?}", path.last_state().broken)
 }
 
-/// Steps with the second in which each is taken, without the steps that only pass time.
-pub fn tell_steps<S: Debug>(
+/// Formats steps with the second in which each is taken, without the steps that only pass time.
+pub fn format_steps<S: Debug>(
     steps: Vec<S>,
     takes_a_second: impl Fn(&S) -> bool,
     is_only_time: impl Fn(&S) -> bool,
 ) -> String {
     let mut second = 0;
-    let mut told = Vec::new();
+    let mut lines = Vec::new();
     for step in steps {
         if !is_only_time(&step) {
-            told.push(format!("    at {second} s: {step:?}"));
+            lines.push(format!("    at {second} s: {step:?}"));
         }
         second += u32::from(takes_a_second(&step));
     }
-    told.push(format!("    at {second} s:"));
-    told.join("\n")
+    lines.push(format!("    at {second} s:"));
+    lines.join("\n")
 }

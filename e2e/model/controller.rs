@@ -190,8 +190,8 @@ impl Controller {
         up && self.process == Process::Running && !self.cut_from_redis
     }
 
-    /// Whether it works, and has heard of gateway `g` through Redis in the last so many seconds.
-    fn hears(&self, g: usize, up: bool, within: u8) -> bool {
+    /// Whether it works, and has heard of gateway `g` through Redis in the last `within` seconds.
+    fn has_heard_of(&self, g: usize, up: bool, within: u8) -> bool {
         self.is_well(up) && self.views[g].unheard.is_some_and(|unheard| unheard < within)
     }
 
@@ -203,8 +203,8 @@ impl Controller {
             || [self.judge.late, self.asks.late].into_iter().flatten().any(|late| (late.gateway, late.version) == named)
     }
 
-    /// The gateways whose Leases are gone, as a list leaves them out or as the watch tells.
-    fn told_gone(&mut self, leases: &[Option<Lease>], now: Instant, rules: &Rules) -> Vec<usize> {
+    /// Returns the gateways whose Leases are missing from a list or deleted in the watch.
+    fn observed_deletions(&mut self, leases: &[Option<Lease>], now: Instant, rules: &Rules) -> Vec<usize> {
         let there = |g: &usize| leases[*g].is_some();
         if std::mem::take(&mut self.lists.leases) {
             let names = (0..leases.len()).filter(there).map(|g| objects::name(g).to_owned()).collect();
@@ -356,7 +356,7 @@ fn follow(world: &mut World, c: usize, rules: &Rules) {
             view.look_in = Some(0);
         }
     }
-    for g in controller.told_gone(&api.leases, now, rules) {
+    for g in controller.observed_deletions(&api.leases, now, rules) {
         controller.views[g].lease = None;
         controller.views[g].look_in = Some(0);
     }
@@ -426,7 +426,7 @@ fn end(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Rules
     let arrives = reaches && !matches!(trouble, Some(Trouble::RequestLost | Trouble::Late(_)));
     if arrives {
         let gateway = &world.gateways[g];
-        if gateway.carries() && gateway.facts.silent < patience(world, g, rules) {
+        if gateway.carries() && gateway.facts.silent < protection_seconds(world, g, rules) {
             world.breaks(Promise::RenewedInTime);
         }
         if world.api.sessions[g] == Shown::Active
@@ -541,13 +541,14 @@ fn land(world: &mut World, c: usize, rules: &Rules) {
 
 /// Whether a user is at work behind a gateway of which a witness tells.
 fn shows_life(world: &World, g: usize, rules: &Rules) -> bool {
-    let (gateway, patience) = (&world.gateways[g], patience(world, g, rules));
-    let heard = |controller: &Controller| controller.hears(g, world.api.up, patience.min(rules.cut_off_for));
-    gateway.carries() && (gateway.facts.silent < patience || world.controllers.iter().any(heard))
+    let (gateway, protection_seconds) = (&world.gateways[g], protection_seconds(world, g, rules));
+    let heard =
+        |controller: &Controller| controller.has_heard_of(g, world.api.up, protection_seconds.min(rules.cut_off_for));
+    gateway.carries() && (gateway.facts.silent < protection_seconds || world.controllers.iter().any(heard))
 }
 
-/// For how long a renewal protects gateway `g`.
-fn patience(world: &World, g: usize, rules: &Rules) -> u8 {
+/// For how many seconds a renewal protects gateway `g`.
+fn protection_seconds(world: &World, g: usize, rules: &Rules) -> u8 {
     if world.api.pod_is_gone(g) { rules.renewed_in_time_without_pod } else { rules.renewed_in_time }
 }
 

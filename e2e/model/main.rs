@@ -70,7 +70,7 @@ use std::time::Instant;
 use rstest::rstest;
 use stateright::{Checker, HasDiscoveries, Model};
 
-use bastion::{Bastion, name_of, name_of_example, tell, tell_steps};
+use bastion::{Bastion, format_path, format_steps, name_of, name_of_example};
 use leader::Campaign;
 use rules::Rules;
 use steps::Scope;
@@ -89,7 +89,7 @@ fn check(what: &str, model: Bastion) -> impl Checker<Bastion> {
     );
     for promise in Promise::ALL {
         if let Some(path) = checker.discovery(name_of(promise)) {
-            println!("  broken: {}\n{}", name_of(promise), tell(&path));
+            println!("  broken: {}\n{}", name_of(promise), format_path(&path));
         }
     }
     checker
@@ -259,8 +259,8 @@ fn check_election(what: &str, faults: u8, rules: leader::Rules) -> impl Checker<
     println!("{what}: {} states, {} generated", checker.unique_state_count(), checker.state_count());
     for name in [leader::ONE_LEADS, leader::ANOTHER_LEADS] {
         if let Some(path) = checker.discovery(name) {
-            let told = tell_steps(path.into_actions(), leader::Step::takes_a_second, leader::Step::is_only_time);
-            println!("  broken: {name}\n{told}");
+            let steps = format_steps(path.into_actions(), leader::Step::takes_a_second, leader::Step::is_only_time);
+            println!("  broken: {name}\n{steps}");
         }
     }
     checker

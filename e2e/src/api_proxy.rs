@@ -13,7 +13,7 @@ use hyper::{client, server};
 use hyper_util::rt::TokioIo;
 use kube::Config;
 use kube::client::ConfigExt;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::KubeConfigOptions;
 use rcgen::generate_simple_self_signed;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
@@ -96,7 +96,7 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
 }
 
 async fn trusting(control_plane: &ControlPlane) -> TlsConnector {
-    let kubeconfig = Kubeconfig::read_from(control_plane.kubeconfig()).expect("the control plane's kubeconfig");
+    let kubeconfig = control_plane.read_kubeconfig();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let tls: ClientConfig = config.expect("a usable kubeconfig").rustls_client_config().expect("its certificates");
     Arc::new(tls).into()

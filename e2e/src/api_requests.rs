@@ -60,8 +60,8 @@ impl ApiRequests {
 
     /// The requests of one kind that the API server did.
     pub fn done(&self, verb: &str, resource: &str, subresource: &str) -> u64 {
-        let asked = |kind: &Kind| kind.verb == verb && kind.resource == resource && kind.subresource == subresource;
-        self.sum(|kind| asked(kind) && kind.code.starts_with('2'))
+        let is_kind = |kind: &Kind| kind.verb == verb && kind.resource == resource && kind.subresource == subresource;
+        self.sum(|kind| is_kind(kind) && kind.code.starts_with('2'))
     }
 
     fn sum(&self, which: impl Fn(&Kind) -> bool) -> u64 {

@@ -17,7 +17,7 @@ const SCENARIO_STEP_TIMEOUT: Duration = Duration::from_mins(3);
 /// A scenario that goes on in a browser.
 pub struct BrowserScenario {
     process: Process,
-    answered: usize,
+    requests_read: usize,
 }
 
 impl BrowserScenario {
@@ -30,25 +30,27 @@ impl BrowserScenario {
     pub async fn start(name: &str, namespace: &Namespace, console: &Console, token: &str) -> Self {
         let web = repository().join("web");
         let mut command = command("node");
-        command.arg(web.join("browser/scenes.mjs")).arg(name).current_dir(&web);
+        command.arg(web.join("browser/scenarios.mjs")).arg(name).current_dir(&web);
         command.env("CONSOLE_URL", format!("http://{}", console.address)).env("TOKEN", token);
         command.env("PATIENCE_MS", default_timeout().as_millis().to_string());
         command.env("KUBECTL", kubectl_path().await).env("KUBECONFIG", namespace.control_plane.kubeconfig());
         command.env("NAMESPACE", &namespace.name);
         let process = Process::start(namespace.dir.join(format!("browser-{name}")), command).await;
-        Self { process, answered: 0 }
+        Self { process, requests_read: 0 }
     }
 
     /// What it asks for next; `done` at its end.
     pub async fn next(&mut self) -> String {
-        let number = self.answered;
-        self.answered += 1;
-        let asked =
+        let number = self.requests_read;
+        self.requests_read += 1;
+        let nth_request =
             |it: &Process| it.stdout().lines().filter_map(|line| line.strip_prefix('@')).nth(number).map(str::to_owned);
-        eventually(stretched(SCENARIO_STEP_TIMEOUT), "the scenario's next line", async || match asked(&self.process) {
-            Some(line) => Ok(line),
-            None if !self.process.is_there() => panic!("the scenario has ended: {}", self.process.last_words()),
-            None => Err(self.process.last_words()),
+        eventually(stretched(SCENARIO_STEP_TIMEOUT), "the scenario's next line", async || {
+            match nth_request(&self.process) {
+                Some(line) => Ok(line),
+                None if !self.process.is_there() => panic!("the scenario has ended: {}", self.process.last_words()),
+                None => Err(self.process.last_words()),
+            }
         })
         .await
     }
@@ -58,14 +60,14 @@ impl BrowserScenario {
         self.process.say(text).await;
     }
 
-    /// Waits for its end.
+    /// Waits for `done` and its exit.
     pub async fn finish(mut self) {
         assert_eq!(self.next().await, "done");
-        self.is_over().await;
+        self.exited().await;
     }
 
-    /// Waits for its end, of which it has told.
-    pub async fn is_over(&mut self) {
+    /// Waits for its exit, after `done`.
+    pub async fn exited(&mut self) {
         assert_eq!(self.process.finish(default_timeout()).await.code, Some(0));
     }
 }

@@ -60,7 +60,7 @@ impl ControlPlane {
     async fn start_with(crds: &str) -> Self {
         Run::get().await;
         let dir = tempfile::Builder::new().prefix("bastion-e2e-api.").tempdir().expect("a temporary folder").keep();
-        let mut script = spawn(keeper(&dir)).await;
+        let mut script = spawn(control_plane_command(&dir)).await;
         let mut lines = BufReader::new(script.stdout.take().expect("a pipe")).lines();
         let first = lines.next_line().await.expect("the script's output can be read");
         assert_eq!(first.as_deref(), Some("ready"), "hack/control-plane says above why it did not start");
@@ -99,7 +99,8 @@ impl ControlPlane {
         let namespace = "policy-probe";
         let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         for (who, object, message) in forbidden_objects(namespace) {
-            let who = if who == "gateway" { gateway_account(namespace) } else { who.to_owned() };
+            let who =
+                if who == "gateway" { service_account_user(namespace, "bastion-gateway") } else { who.to_owned() };
             let (api, _) = api_of(&self.impersonate(&who, &["system:authenticated"]), &object);
             let object = serde_json::from_value(object).expect("an object");
             eventually(default_timeout(), &format!("the policy {message:?} is in force"), async || {
@@ -115,9 +116,14 @@ impl ControlPlane {
         self.dir.join("admin.kubeconfig")
     }
 
+    /// Returns the administrator's kubeconfig.
+    pub fn read_kubeconfig(&self) -> Kubeconfig {
+        Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig")
+    }
+
     /// A client with every right, for what a cluster's administrator does.
     pub fn admin(&self) -> Client {
-        client_of(Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig"))
+        client_of(self.read_kubeconfig())
     }
 
     /// Returns a client that impersonates `user`.
@@ -127,7 +133,7 @@ impl ControlPlane {
 
     /// Returns a kubeconfig that impersonates `user`.
     pub fn kubeconfig_as(&self, user: &str, groups: &[&str]) -> Kubeconfig {
-        let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig");
+        let mut kubeconfig = self.read_kubeconfig();
         let auth = kubeconfig.auth_infos[0].auth_info.as_mut().expect("the administrator's token");
         auth.impersonate = Some(user.to_owned());
         auth.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
@@ -136,7 +142,7 @@ impl ControlPlane {
 
     /// A kubeconfig for this control plane with another token.
     pub fn kubeconfig_with(&self, token: &str) -> Kubeconfig {
-        let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig");
+        let mut kubeconfig = self.read_kubeconfig();
         let auth = kubeconfig.auth_infos[0].auth_info.as_mut().expect("the administrator's token");
         auth.token = Some(token.to_owned().into());
         kubeconfig
@@ -144,7 +150,7 @@ impl ControlPlane {
 
     /// The token of [`PERSON`].
     pub fn person_token(&self) -> String {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig");
+        let kubeconfig = self.read_kubeconfig();
         let users = serde_json::to_value(kubeconfig.auth_infos).expect("users");
         let person = users.as_array().expect("a list").iter().find(|it| it["name"] == "person").expect("the person");
         person["user"]["token"].as_str().expect("a token").to_owned()
@@ -152,7 +158,7 @@ impl ControlPlane {
 
     /// Where the API server listens.
     pub fn api_address(&self) -> SocketAddr {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the control plane's kubeconfig");
+        let kubeconfig = self.read_kubeconfig();
         let server = kubeconfig.clusters[0].cluster.as_ref().and_then(|it| it.server.as_deref()).unwrap_or_default();
         server.trim_start_matches("https://").parse().expect("an address")
     }
@@ -182,9 +188,9 @@ impl ControlPlane {
     }
 }
 
-/// The user name of the gateways' ServiceAccount.
-pub fn gateway_account(namespace: &str) -> String {
-    format!("system:serviceaccount:{namespace}:bastion-gateway")
+/// Returns the user name of a ServiceAccount.
+pub fn service_account_user(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
 }
 
 /// A client from a kubeconfig.
@@ -221,7 +227,7 @@ fn loosen(schema: &mut Value) {
 }
 
 /// The script, which stops everything when its standard input ends, and the removal of its folder.
-fn keeper(dir: &Path) -> Command {
+fn control_plane_command(dir: &Path) -> Command {
     let script = repository().join("hack/control-plane");
     let mut command = Command::new("sh");
     command.args(["-c", r#""$1" --until-eof "$2"; rm -rf "$2""#, "sh"]).arg(script).arg(dir);

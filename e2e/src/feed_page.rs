@@ -3,22 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::programs::Console;
 use crate::wait::default_timeout;
+use crate::websocket::{Header, Socket, connect};
 
 /// An open page.
 pub struct FeedPage {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: Socket,
     /// What it shows: sessions by their uid.
     pub shown: BTreeMap<String, Value>,
     /// Whether the last message said the feed is live.
@@ -27,14 +25,9 @@ pub struct FeedPage {
     missing_parts: u64,
 }
 
-/// A header with a token, as programs send it.
-pub fn bearer(token: &str) -> (&'static str, String) {
-    ("authorization", format!("Bearer {token}"))
-}
-
 impl FeedPage {
     /// Opens one with these headers, and reads until it is live.
-    pub async fn open(console: &Console, headers: &[(&'static str, String)]) -> Self {
+    pub async fn open(console: &Console, headers: &[Header]) -> Self {
         let mut page = Self::try_open(console.address, headers).await.unwrap_or_else(|status| panic!("{status}"));
         // A console that has just started says first that it knows nothing yet.
         while !page.live {
@@ -44,16 +37,9 @@ impl FeedPage {
     }
 
     /// Tries to open one.
-    pub async fn try_open(console: SocketAddr, headers: &[(&'static str, String)]) -> Result<Self, StatusCode> {
-        let mut request = format!("ws://{console}/api/v1/feed").into_client_request().expect("a request");
-        for (name, value) in headers {
-            request.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"));
-        }
-        match connect_async(request).await {
-            Ok((socket, _)) => Ok(Self { socket, shown: BTreeMap::new(), live: false, sequence: 0, missing_parts: 0 }),
-            Err(Error::Http(answer)) => Err(answer.status()),
-            Err(error) => panic!("no WebSocket: {error}"),
-        }
+    pub async fn try_open(console: SocketAddr, headers: &[Header]) -> Result<Self, StatusCode> {
+        let socket = connect(&format!("ws://{console}/api/v1/feed"), headers).await.map_err(|(status, _)| status)?;
+        Ok(Self { socket, shown: BTreeMap::new(), live: false, sequence: 0, missing_parts: 0 })
     }
 
     /// Reads on to the end of the next snapshot.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use russh::client::{self, AuthResult};
+use russh::keys::PrivateKeyWithHashAlg;
 use russh::keys::ssh_key::{Algorithm, PrivateKey};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, SshId, kex};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::namespace::Namespace;
 use crate::objects::{bastion_target, merge};
 use crate::run::{Run, unique};
+use crate::russh_client::Trusting;
 use crate::wait::default_timeout;
 
 /// How many of a group of load clients sign in at the same time.
@@ -55,17 +56,17 @@ pub struct LoadClient {
 impl LoadClient {
     /// Signs in with the key that all users of the run have, and opens a shell.
     pub async fn open(gateway: SocketAddr, sign_in_name: &str) -> Result<Self, String> {
-        Self::open_as(gateway, sign_in_name, Self::some_software()).await
+        Self::open_as(gateway, sign_in_name, Self::unique_software()).await
     }
 
-    /// What no other load client says that it is.
-    pub fn some_software() -> String {
+    /// Returns an SSH identification that no other load client sends.
+    pub fn unique_software() -> String {
         format!("SSH-2.0-LoadClient_{}", unique())
     }
 
     /// As [`LoadClient::open`], so that its session is known by `software` also where it does not come to a shell.
     pub async fn open_as(gateway: SocketAddr, sign_in_name: &str, software: String) -> Result<Self, String> {
-        let connected = async { twice(TcpStream::connect(gateway).await?) };
+        let connected = async { with_socket(TcpStream::connect(gateway).await?) };
         let (stream, socket) = connected.await.map_err(|error| error.to_string())?;
         let limit = default_timeout();
         let opened = timeout(limit, shell(stream, sign_in_name, &software)).await;
@@ -167,17 +168,6 @@ async fn listen(
     gone.cancel();
 }
 
-/// Takes every host key: which one a gateway shows is tested with the real `ssh`.
-struct Trusting;
-
-impl client::Handler for Trusting {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        Ok(true)
-    }
-}
-
 /// A target that takes the bastion's key and sends back what is typed, but for two lines: `exit N`, and `hang up`, at
 /// which it breaks the connection off.
 pub struct Echo {
@@ -254,7 +244,7 @@ async fn accept(
     killed: CancellationToken,
 ) {
     while let Some(accepted) = killed.run_until_cancelled(listener.accept()).await {
-        let Ok((stream, socket)) = accepted.and_then(|(stream, _)| twice(stream)) else { continue };
+        let Ok((stream, socket)) = accepted.and_then(|(stream, _)| with_socket(stream)) else { continue };
         let (config, login, open, killed) = (config.clone(), login.clone(), open.clone(), killed.clone());
         open.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
@@ -321,8 +311,8 @@ fn algorithms() -> Preferred {
     Preferred { kex: Cow::Borrowed(&[kex::CURVE25519]), ..Preferred::default() }
 }
 
-/// The stream, and a second way to its socket, by which it can be shut down whatever the SSH library is at.
-fn twice(stream: TcpStream) -> io::Result<(TcpStream, Socket)> {
+/// Returns the stream and a second handle to its socket, to shut it down whatever the SSH library does.
+fn with_socket(stream: TcpStream) -> io::Result<(TcpStream, Socket)> {
     stream.set_nodelay(true)?;
     let stream = stream.into_std()?;
     let socket = stream.try_clone()?;

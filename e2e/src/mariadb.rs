@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bastion_operator::audit::{AuditSettings, AuditTls, Store};
-use nix::sys::signal::Signal;
 use nix::unistd::User;
 use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, MySqlConnection};
@@ -63,8 +62,7 @@ impl MariaDb {
 
     /// Kills it, as a lost node does.
     pub async fn kill(&mut self) {
-        self.process.signal(Signal::SIGKILL);
-        self.process.finish(default_timeout()).await;
+        self.process.kill().await;
     }
 
     /// Starts it again after it was killed, with what it had written.
@@ -79,7 +77,7 @@ impl MariaDb {
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.process.signal(Signal::SIGCONT);
+        self.process.thaw();
     }
 
     /// A connection of the administrator's, if there is one left.
@@ -159,8 +157,7 @@ impl Database {
 
     /// Has the administrator ask something.
     pub async fn ask(&self, sql: &str) -> Vec<MySqlRow> {
-        let mut admin = admin(&self.socket).await;
-        sqlx::raw_sql(AssertSqlSafe(format!("USE {}", self.name))).execute(&mut admin).await.expect("the database");
+        let mut admin = self.session().await;
         let answer = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut admin).await;
         answer.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }

@@ -17,9 +17,8 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use kube::config::Kubeconfig;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use crate::control_plane::{ControlPlane, client_of};
+use crate::control_plane::{ControlPlane, client_of, service_account_user};
 use crate::manifests::{api_of, apply, apply_one, in_repository};
 use crate::objects::{bastion_target, bastion_user, merge};
 use crate::process::{Outcome, Process, command};
@@ -121,25 +120,25 @@ impl Namespace {
         let object = self.placed(object);
         let (api, _) = api_of(client, &object);
         let object = serde_json::from_value(object).expect("an object");
-        api.create(&PostParams::default(), &object).await.map_err(said)
+        api.create(&PostParams::default(), &object).await.map_err(api_message)
     }
 
     /// Tries a merge patch of a session; an error is what the API server says.
     pub async fn patch_session(&self, client: &Client, name: &str, patch: Value) -> Result<BastionSession, String> {
         let sessions: Api<BastionSession> = Api::namespaced(client.clone(), &self.name);
-        sessions.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(said)
+        sessions.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(api_message)
     }
 
     /// Tries a merge patch of a target; an error is what the API server says.
     pub async fn patch_target(&self, client: &Client, name: &str, patch: Value) -> Result<BastionTarget, String> {
         let targets: Api<BastionTarget> = Api::namespaced(client.clone(), &self.name);
-        targets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(said)
+        targets.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(api_message)
     }
 
     /// Tries a merge patch of a session's `/status`; an error is what the API server says.
     pub async fn patch_status(&self, client: &Client, name: &str, patch: Value) -> Result<BastionSession, String> {
         let sessions: Api<BastionSession> = Api::namespaced(client.clone(), &self.name);
-        sessions.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(said)
+        sessions.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(api_message)
     }
 
     fn placed(&self, mut object: Value) -> Value {
@@ -236,7 +235,7 @@ impl Namespace {
         self.add(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})).await;
         let outcome = self.kubectl(&["create", "token", name]).await;
         assert_eq!(outcome.code, Some(0), "{outcome:?}");
-        (format!("system:serviceaccount:{}:{name}", self.name), outcome.stdout.trim().to_owned())
+        (service_account_user(&self.name, name), outcome.stdout.trim().to_owned())
     }
 
     /// Creates a ServiceAccount with these Roles of deploy/. Returns its user name and a token.
@@ -246,6 +245,11 @@ impl Namespace {
             self.bind(&user, role).await;
         }
         (user, token)
+    }
+
+    /// Creates a ServiceAccount with bastion-viewer. Returns its token.
+    pub async fn viewer(&self) -> String {
+        self.service_account_with_roles("viewer", &["bastion-viewer"]).await.1
     }
 
     /// A token of the ServiceAccount of this name that is good for this audience.
@@ -290,7 +294,7 @@ impl Namespace {
 
     /// The API server learns of a new Role a moment later: waits until the programs have their rights.
     async fn await_rights(&self) {
-        let account = |name: &str| user_subject(&format!("system:serviceaccount:{}:{name}", self.name));
+        let account = |name: &str| user_subject(&service_account_user(&self.name, name));
         let of = |namespace: &str, verb: &str, group: &str, resource: &str| json!({"namespace": namespace, "verb": verb, "group": group, "resource": resource});
         let (gateway, credentials) = (account("bastion-gateway"), credentials_namespace(&self.name));
         self.await_right(&gateway, of(&self.name, "create", "bastion.dev", "bastionsessions")).await;
@@ -400,8 +404,8 @@ impl Namespace {
     pub async fn events_of(&self, session: &str) -> Vec<(String, String)> {
         let events = self.api::<Event>().list(&ListParams::default()).await.expect("Events can be listed");
         let regarding = |event: &Event| event.regarding.as_ref().and_then(|it| it.name.clone());
-        let told = |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
-        events.items.into_iter().filter(|it| regarding(it).as_deref() == Some(session)).map(told).collect()
+        let reason_and_note = |event: Event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default());
+        events.items.into_iter().filter(|it| regarding(it).as_deref() == Some(session)).map(reason_and_note).collect()
     }
 
     /// A Secret in the bastion's own namespace.
@@ -411,7 +415,7 @@ impl Namespace {
 
     /// Runs `kubectl` as the administrator, in this namespace.
     pub async fn kubectl(&self, arguments: &[&str]) -> Outcome {
-        let mut command = kubectl_command().await;
+        let mut command = command(kubectl_path().await);
         command
             .arg("--kubeconfig")
             .arg(self.control_plane.kubeconfig())
@@ -452,12 +456,8 @@ pub async fn kubectl_path() -> PathBuf {
     built_tool("control-plane", "kubectl").await
 }
 
-async fn kubectl_command() -> Command {
-    command(kubectl_path().await)
-}
-
-/// The message of an API error, as a person reads it.
-fn said(error: kube::Error) -> String {
+/// Returns the message of an API error, as `kubectl` shows it.
+fn api_message(error: kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message,
         other => other.to_string(),

@@ -8,11 +8,11 @@ use crate::run::{Run, unique};
 use crate::wait::default_timeout;
 
 /// An address of the loopback network that can be cut off from all others.
-pub struct Place {
+pub struct IsolatedAddress {
     pub address: Ipv4Addr,
 }
 
-impl Place {
+impl IsolatedAddress {
     /// A new one; `None`, and a word about it, where this run has no network of its own.
     pub fn new() -> Option<Self> {
         if std::env::var_os("BASTION_OWN_NETWORK").is_none() {
@@ -23,12 +23,12 @@ impl Place {
         Some(Self { address: Ipv4Addr::new(127, 1, high, low) })
     }
 
-    /// From now on every packet to and from this place vanishes on its way.
+    /// From now on every packet to and from this address vanishes on its way.
     pub async fn cut_off(&self) {
         self.iptables("--insert").await;
     }
 
-    /// Answers every TCP packet to this place with a reset from now on.
+    /// Answers every TCP packet to this address with a reset from now on.
     pub async fn reset_all(&self) {
         let rule = ["--destination", &self.address.to_string(), "--protocol", "tcp", "--jump", "REJECT"];
         self.rule("--insert", &[&rule[..], &["--reject-with", "tcp-reset"]].concat()).await;

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::programs::Console;
 use crate::wait::default_timeout;
+use crate::websocket::{Socket, bearer, connect};
 
 /// An open connection, with the output that it received.
 pub struct ObserverClient {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: Socket,
     /// The output of each terminal, by the terminal's number.
     pub output: BTreeMap<u32, Vec<u8>>,
     /// The other messages that it received and that [`ObserverClient::wait_for`] has not taken yet.
@@ -33,18 +31,9 @@ impl ObserverClient {
     /// Tries to observe it. Returns the status and the body of a refusal.
     pub async fn try_open(console: &Console, session: &str, token: &str) -> Result<Self, (StatusCode, String)> {
         let url = format!("ws://{}/api/v1/sessions/{session}/follow", console.address);
-        let mut request = url.into_client_request().expect("a request");
-        let headers = request.headers_mut();
-        headers.insert("sec-websocket-protocol", HeaderValue::from_static("follow.bastion.dev"));
-        headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {token}")).expect("a value"));
-        match connect_async(request).await {
-            Ok((socket, _)) => Ok(Self { socket, output: BTreeMap::new(), messages: vec![] }),
-            Err(Error::Http(answer)) => {
-                let body = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default()).into_owned();
-                Err((answer.status(), body))
-            }
-            Err(error) => panic!("no WebSocket: {error}"),
-        }
+        let protocol = ("sec-websocket-protocol", "follow.bastion.dev".to_owned());
+        let socket = connect(&url, &[protocol, bearer(token)]).await?;
+        Ok(Self { socket, output: BTreeMap::new(), messages: vec![] })
     }
 
     /// Reads until a terminal shows this text.

@@ -4,13 +4,11 @@ use reqwest::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Map, json};
-use tokio::net::TcpStream;
 use url::Url;
 
 use crate::process::{Process, command};
 use crate::run::{Run, built_tool, unique};
 use crate::sshd::free_port;
-use crate::wait::{default_timeout, eventually};
 
 const PASSWORD: &str = "verysecure";
 /// The secret of the client `web`, which is the console.
@@ -38,11 +36,7 @@ impl OidcProvider {
         command.env("PORT", port.to_string()).env("USERS_FILE", dir.join("users.json"));
         command.env("REDIRECT_URI", format!("{console}/auth/oidc/callback"));
         let process = Process::start(dir.join("provider"), command).await;
-        eventually(default_timeout(), "the provider listens", async || {
-            let connected = TcpStream::connect(("localhost", port)).await;
-            connected.map(drop).map_err(|error| format!("{error}; {}", process.last_words()))
-        })
-        .await;
+        process.accepts_connections("localhost", port).await;
         Self { issuer: format!("http://localhost:{port}/"), process }
     }
 }

@@ -2,10 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 
 /// Returns the fields of /proc/PID/stat from field 3, the state, on.
 pub fn stat(pid: i32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat_in(format!("/proc/{pid}"))
+}
+
+/// Returns the same fields of a process or thread from its folder under /proc.
+pub fn stat_in(dir: impl AsRef<Path>) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(dir.as_ref().join("stat")).ok()?;
     // The name stands in parentheses, and may contain anything.
     let (_, rest) = stat.rsplit_once(") ")?;
     Some(rest.split_whitespace().map(str::to_owned).collect())

@@ -12,9 +12,11 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::runtime::Handle;
 
+use crate::proc::stat_in;
 use crate::wait::{default_timeout, eventually};
 
 /// How a process ended, and all that it wrote.
@@ -109,14 +111,24 @@ impl Process {
         self.signal(Signal::SIGSTOP);
         let tasks = format!("/proc/{}/task", self.pid());
         eventually(default_timeout(), "all threads stand still", async || {
-            let moving = fs::read_dir(&tasks).expect("its threads").flatten().find(|task| {
-                let stat = read(&task.path().join("stat"));
-                // The state stands behind the name, which is in parentheses and may contain anything.
-                stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('T'))
-            });
+            let moving = fs::read_dir(&tasks)
+                .expect("its threads")
+                .flatten()
+                .find(|task| stat_in(task.path()).is_some_and(|stat| stat[0] != "T"));
             moving.map_or(Ok(()), |task| Err(format!("thread {} does not", task.path().display())))
         })
         .await;
+    }
+
+    /// Lets it go on with SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Sends SIGKILL, and waits for its end.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.finish(default_timeout()).await;
     }
 
     /// Stops every thread of it but those of this name, for good.
@@ -169,6 +181,15 @@ impl Process {
         })
         .await;
         up.then_some(self)
+    }
+
+    /// Waits until it accepts connections on this port.
+    pub async fn accepts_connections(&self, host: &str, port: u16) {
+        eventually(default_timeout(), &format!("a server listens on {host}:{port}"), async || {
+            let connected = TcpStream::connect((host, port)).await;
+            connected.map(drop).map_err(|error| format!("{error}; {}", self.last_words()))
+        })
+        .await;
     }
 
     pub fn stdout(&self) -> String {

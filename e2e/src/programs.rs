@@ -12,6 +12,7 @@ use nix::unistd::Uid;
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::control_plane::service_account_user;
 use crate::metrics::metric;
 use crate::namespace::{ApiRoute, Namespace};
 use crate::process::{Process, command, with_files};
@@ -67,7 +68,7 @@ impl Gateway {
         let mut arguments = vec!["gateway", "--listen", &listen, "--web-listen", &listen, "--follow-listen", &listen];
         arguments.extend(flags);
         let mut setting = with_cookie_keys(namespace, setting);
-        let console = format!("system:serviceaccount:{}:bastion-console", namespace.name);
+        let console = service_account_user(&namespace.name, "bastion-console");
         setting.env.insert(0, ("BASTION_CONSOLE_USER", console.into()));
         let start = Instant::now();
         let mut process = start_program(namespace, "bastion-gateway", pod, &arguments, &setting).await;
@@ -138,7 +139,12 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts one in a setting of its own, and returns once it listens.
+    /// Starts one as the Pod `console-0`, and returns once it listens.
+    pub async fn start(namespace: &Namespace) -> Self {
+        Self::start_in(namespace, "console-0", &Setting::default()).await
+    }
+
+    /// Starts one in a setting of its own.
     pub async fn start_in(namespace: &Namespace, pod: &str, setting: &Setting<'_>) -> Self {
         Self::start_at(namespace, pod, "127.0.0.1:0", setting).await
     }

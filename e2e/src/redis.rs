@@ -3,13 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use nix::sys::signal::Signal;
 use redis::{FromRedisValue, cmd};
 
 use crate::process::{Process, command};
 use crate::run::{Run, unique};
 use crate::sshd::free_port;
-use crate::wait::default_timeout;
 
 /// A running redis-server, which keeps nothing on disk.
 pub struct RedisServer {
@@ -59,13 +57,12 @@ impl RedisServer {
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.process.signal(Signal::SIGCONT);
+        self.process.thaw();
     }
 
     /// Kills it.
     pub async fn kill(&mut self) {
-        self.process.signal(Signal::SIGKILL);
-        self.process.finish(default_timeout()).await;
+        self.process.kill().await;
     }
 
     /// Starts it again after it was killed, with nothing in it.

@@ -15,13 +15,13 @@ use crate::namespace::ApiRoute;
 /// A running relay on a port of its own.
 pub struct Relay {
     pub address: SocketAddr,
-    gate: watch::Sender<Gate>,
+    state: watch::Sender<RelayState>,
     task: JoinHandle<()>,
 }
 
-/// What passes. Connections are numbered in the order in which they come.
+/// Which connections are forwarded. Connections are numbered in the order in which they come.
 #[derive(Clone, Copy, Default)]
-struct Gate {
+struct RelayState {
     accepted: u64,
     cut: bool,
     stalled_below: u64,
@@ -29,7 +29,7 @@ struct Gate {
     reset_below: u64,
 }
 
-impl Gate {
+impl RelayState {
     const fn lets_pass(self, number: u64) -> bool {
         !self.cut && number >= self.stalled_below
     }
@@ -50,34 +50,34 @@ impl Relay {
     async fn by_way_of(from: Ipv4Addr, room: Option<u32>, to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let gate = watch::Sender::new(Gate::default());
-        let task = tokio::spawn(accept(listener, from, room, to, gate.clone()));
-        Self { address, gate, task }
+        let state = watch::Sender::new(RelayState::default());
+        let task = tokio::spawn(accept(listener, from, room, to, state.clone()));
+        Self { address, state, task }
     }
 
     /// Stops forwarding on every connection. New connections are accepted, and nothing is forwarded on them either.
     pub fn cut(&self) {
-        self.gate.send_modify(|gate| gate.cut = true);
+        self.state.send_modify(|state| state.cut = true);
     }
 
     /// Forwards again, beginning with what was held up.
-    pub fn heal(&self) {
-        self.gate.send_modify(|gate| gate.cut = false);
+    pub fn restore(&self) {
+        self.state.send_modify(|state| state.cut = false);
     }
 
     /// The present connections stand still for ever; new ones work.
     pub fn stall_present(&self) {
-        self.gate.send_modify(|gate| gate.stalled_below = gate.accepted);
+        self.state.send_modify(|state| state.stalled_below = state.accepted);
     }
 
     /// Closes the present connections; new ones work.
     pub fn break_present(&self) {
-        self.gate.send_modify(|gate| gate.broken_below = gate.accepted);
+        self.state.send_modify(|state| state.broken_below = state.accepted);
     }
 
     /// Resets the present connections on both sides, without an orderly end; new ones work.
     pub fn reset_present(&self) {
-        self.gate.send_modify(|gate| gate.reset_below = gate.accepted);
+        self.state.send_modify(|state| state.reset_below = state.accepted);
     }
 }
 
@@ -93,29 +93,35 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(listener: TcpListener, from: Ipv4Addr, room: Option<u32>, to: SocketAddr, gate: watch::Sender<Gate>) {
+async fn accept(
+    listener: TcpListener,
+    from: Ipv4Addr,
+    room: Option<u32>,
+    to: SocketAddr,
+    state: watch::Sender<RelayState>,
+) {
     while let Ok((near, _)) = listener.accept().await {
-        let number = gate.borrow().accepted;
-        gate.send_modify(|gate| gate.accepted += 1);
+        let number = state.borrow().accepted;
+        state.send_modify(|state| state.accepted += 1);
         let socket = TcpSocket::new_v4().expect("a socket");
         if let Some(room) = room {
             socket.set_recv_buffer_size(room).expect("less room");
         }
         socket.bind((from, 0).into()).expect("an address of this network");
         if let Ok(far) = socket.connect(to).await {
-            tokio::spawn(relay(near, far, number, gate.subscribe()));
+            tokio::spawn(relay(near, far, number, state.subscribe()));
         }
     }
 }
 
-async fn relay(near: TcpStream, far: TcpStream, number: u64, gate: watch::Receiver<Gate>) {
+async fn relay(near: TcpStream, far: TcpStream, number: u64, state: watch::Receiver<RelayState>) {
     let sockets = [&near, &far].map(|it| it.as_fd().try_clone_to_owned().expect("a second descriptor"));
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-    let (mut breaks, mut resets) = (gate.clone(), gate.clone());
+    let (mut breaks, mut resets) = (state.clone(), state.clone());
     tokio::select! {
-        _ = async { tokio::join!(forward(near_in, far_out, number, gate.clone()), forward(far_in, near_out, number, gate)) } => {}
-        _ = breaks.wait_for(|gate| number < gate.broken_below) => {}
-        _ = resets.wait_for(|gate| number < gate.reset_below) => {
+        _ = async { tokio::join!(forward(near_in, far_out, number, state.clone()), forward(far_in, near_out, number, state)) } => {}
+        _ = breaks.wait_for(|state| number < state.broken_below) => {}
+        _ = resets.wait_for(|state| number < state.reset_below) => {
             // The kernel resets a connection that is closed with no time to linger.
             for socket in &sockets {
                 socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)).expect("a reset at the close");
@@ -124,15 +130,15 @@ async fn relay(near: TcpStream, far: TcpStream, number: u64, gate: watch::Receiv
     }
 }
 
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: u64, mut gate: watch::Receiver<Gate>) {
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: u64, mut state: watch::Receiver<RelayState>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        let open = gate.wait_for(|gate| gate.lets_pass(number)).await.is_ok();
+        let open = state.wait_for(|state| state.lets_pass(number)).await.is_ok();
         if !open || to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
     }
     // An end is news too.
-    let _ = gate.wait_for(|gate| gate.lets_pass(number)).await;
+    let _ = state.wait_for(|state| state.lets_pass(number)).await;
     let _ = to.shutdown().await;
 }

@@ -3,13 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use nix::sys::signal::Signal;
-use tokio::net::TcpStream;
-
 use crate::process::{Process, command};
 use crate::run::{Run, built_tool, unique};
 use crate::sshd::free_port;
-use crate::wait::{default_timeout, eventually};
 
 const KEY: &str = "AKIAE2E";
 const SECRET: &str = "not-so-secret";
@@ -32,11 +28,7 @@ impl S3Server {
         command.args(["--port", &format!("127.0.0.1:{port}"), "posix"]).arg(dir.join("root"));
         command.env("ROOT_ACCESS_KEY", KEY).env("ROOT_SECRET_KEY", SECRET);
         let process = Process::start(dir.join("versitygw"), command).await;
-        eventually(default_timeout(), "the S3 server listens", async || {
-            let connected = TcpStream::connect(("127.0.0.1", port)).await;
-            connected.map(drop).map_err(|error| format!("{error}; {}", process.last_words()))
-        })
-        .await;
+        process.accepts_connections("127.0.0.1", port).await;
         Self { port, dir, process }
     }
 
@@ -65,7 +57,6 @@ impl S3Server {
 
     /// Kills it.
     pub async fn kill(&mut self) {
-        self.process.signal(Signal::SIGKILL);
-        self.process.finish(default_timeout()).await;
+        self.process.kill().await;
     }
 }

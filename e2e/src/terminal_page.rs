@@ -2,20 +2,17 @@
 
 use std::net::SocketAddr;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error, http};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::wait::default_timeout;
+use crate::websocket::{Header, Socket, connect};
 
 /// How many bytes a page may send before the gateway grants more.
 const MAY_SEND: u64 = 2 * 1024 * 1024;
@@ -30,7 +27,7 @@ const FILES: u8 = 1;
 
 /// An open page.
 pub struct TerminalPage {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: Socket,
     /// Everything that the terminal was sent.
     pub output: Vec<u8>,
     /// Everything that came of files.
@@ -45,34 +42,17 @@ pub struct TerminalPage {
 
 impl TerminalPage {
     /// Opens one with these headers.
-    pub async fn open(gateway: SocketAddr, query: &str, headers: &[(&'static str, String)]) -> Self {
+    pub async fn open(gateway: SocketAddr, query: &str, headers: &[Header]) -> Self {
         Self::try_open(gateway, query, headers).await.unwrap_or_else(|(status, body)| panic!("{status}: {body}"))
     }
 
     /// Tries to open one.
-    pub async fn try_open(
-        gateway: SocketAddr,
-        query: &str,
-        headers: &[(&'static str, String)],
-    ) -> Result<Self, (StatusCode, String)> {
+    pub async fn try_open(gateway: SocketAddr, query: &str, headers: &[Header]) -> Result<Self, (StatusCode, String)> {
         let url = format!("ws://{gateway}/terminal/v1/connect?{query}");
-        let mut request: http::Request<()> = url.into_client_request().expect("a request");
-        let protocol = HeaderValue::from_static("terminal.bastion.dev");
-        request.headers_mut().insert("sec-websocket-protocol", protocol);
-        for (name, value) in headers {
-            request.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"));
-        }
-        match connect_async(request).await {
-            Ok((socket, _)) => {
-                let (output, files, messages) = Default::default();
-                Ok(Self { socket, output, files, messages, shows_on: true, shown: 0, credit: MAY_SEND })
-            }
-            Err(Error::Http(answer)) => {
-                let body = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default()).into_owned();
-                Err((answer.status(), body))
-            }
-            Err(error) => panic!("no WebSocket: {error}"),
-        }
+        let protocol = ("sec-websocket-protocol", "terminal.bastion.dev".to_owned());
+        let socket = connect(&url, &[&[protocol], headers].concat()).await?;
+        let (output, files, messages) = Default::default();
+        Ok(Self { socket, output, files, messages, shows_on: true, shown: 0, credit: MAY_SEND })
     }
 
     /// Types text and Enter.

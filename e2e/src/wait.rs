@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// The bound of an end that the gateway sees itself. It tells "at once" from "by a timer", so it does not grow.
 pub const PROMPT_BOUND: Duration = Duration::from_secs(8);
 
+/// The sessions of a lost gateway are shown as ended within this time. It is a promise, so it does not grow.
+pub const LOST_GATEWAY: Duration = Duration::from_secs(30);
+
 /// The default timeout of a condition on an idle machine, with a wide margin.
 const BASE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bastion_operator::api::{BastionSession, CONDITION_ENDED, Phase, Reason};
 use bastion_operator::cluster::{Guarded, retry_pace};
 use futures::StreamExt;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_objects};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -62,7 +62,7 @@ impl SessionWatch {
         match tokio::time::timeout(deadline, found).await {
             Ok(found) => found,
             Err(tokio::time::error::Elapsed { .. }) => {
-                panic!("{what}: not within {deadline:?}; the watch saw:\n{}", self.told())
+                panic!("{what}: not within {deadline:?}; the watch saw:\n{}", self.summary())
             }
         }
     }
@@ -110,7 +110,7 @@ impl SessionWatch {
         self.seen.lock().expect("no panic").clone()
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         self.seen().iter().fold(String::new(), |mut text, it| {
             let message = it.session.status.as_ref().and_then(|status| status.message.clone()).unwrap_or_default();
             let reason = it.reason.as_deref().unwrap_or("-");
@@ -131,7 +131,7 @@ impl Drop for SessionWatch {
     fn drop(&mut self) {
         self.task.abort();
         if std::thread::panicking() {
-            eprintln!("--- the watch of sessions ---\n{}", self.told());
+            eprintln!("--- the watch of sessions ---\n{}", self.summary());
         }
     }
 }
@@ -145,7 +145,7 @@ async fn record(
     let mut listed = Some(listed);
     // At the pace of the bastion's own watches: the library's own would be half a minute late after an outage.
     let pace = watcher::ExponentialBackoff::from(retry_pace());
-    let mut events = watch_objects(api, watcher::Config::default()).backoff(pace).boxed();
+    let mut events = watcher(api, watcher::Config::default()).backoff(pace).boxed();
     while let Some(event) = events.next().await {
         let (session, gone) = match event {
             Ok(Event::Apply(session) | Event::InitApply(session)) => (session, false),
@@ -167,21 +167,19 @@ async fn record(
 }
 
 /// Checks all that must hold of an ended session, whatever ended it.
-pub fn assert_ended(observation: &Observation, reason: Reason) {
+fn assert_ended(observation: &Observation, reason: Reason) {
     let (name, session) = (&observation.name, &observation.session);
     let status = session.status.clone().expect("an ended session has a status");
-    let as_told = (observation.phase, observation.reason.as_deref().unwrap_or_default());
-    assert_eq!(as_told, (reason.phase(), reason.as_str()), "of session {name}, whose status is {status:?}");
+    let shown = (observation.phase, observation.reason.as_deref().unwrap_or_default());
+    assert_eq!(shown, (reason.phase(), reason.as_str()), "of session {name}, whose status is {status:?}");
     let end = status.end_time.as_ref().unwrap_or_else(|| panic!("session {name} has no endTime: {status:?}"));
     assert!(*end >= session.spec.start_time, "session {name} ended before it started: {session:?}");
     assert!(status.message.as_ref().is_some_and(|it| !it.is_empty()), "session {name} has no message: {status:?}");
     assert!(status.observed_by.is_some(), "session {name} does not say who saw its end: {status:?}");
-    let ended = |it: &&_| condition_type(it) == CONDITION_ENDED;
     let conditions = status.conditions.unwrap_or_default();
-    let condition = conditions.iter().find(ended).unwrap_or_else(|| panic!("session {name} has no condition Ended"));
+    let condition = conditions
+        .iter()
+        .find(|it| it.type_ == CONDITION_ENDED)
+        .unwrap_or_else(|| panic!("session {name} has no condition Ended"));
     assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("True", reason.as_str()), "of session {name}");
-}
-
-fn condition_type(condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition) -> &str {
-    &condition.type_
 }

@@ -5,7 +5,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bastion_operator::api::{Phase, Reason};
-use nix::sys::signal::Signal;
 use russh::{ChannelMsg, Disconnect};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, interval, timeout};
@@ -73,8 +72,7 @@ async fn a_target_that_never_reads_costs_no_memory_and_holds_up_no_session() {
     assert!(grown < 16 * MEBIBYTE, "{grown} bytes more, after {sent} were sent");
     other.still_answers().await;
     assert_eq!(bastion.watch.phase(&session), Phase::Active);
-    ssh.signal(Signal::SIGKILL);
-    ssh.finish(default_timeout()).await;
+    ssh.kill().await;
     bastion.watch.ended(&session, Reason::ClientDisconnected).await;
 }
 

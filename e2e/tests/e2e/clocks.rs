@@ -12,10 +12,9 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 
 use bastion_e2e::run::{Run, unique};
-use bastion_e2e::{Bastion, Controller, Namespace, Open, Setting, default_timeout, eventually, throughout};
-
-/// Within this time the sessions of a dead gateway are shown as ended.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
+use bastion_e2e::{
+    Bastion, Controller, LOST_GATEWAY, Namespace, Open, Setting, default_timeout, eventually, throughout,
+};
 
 /// By this many minutes clocks are off. (The API server's certificate is good from an hour before it was made.)
 const MINUTES: i64 = 50;

@@ -11,7 +11,7 @@ use kube::api::DeleteParams;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use bastion_e2e::control_plane::PERSON;
+use bastion_e2e::control_plane::{PERSON, service_account_user};
 use bastion_e2e::namespace::kubectl_path;
 use bastion_e2e::objects::bastion_session;
 use bastion_e2e::process::command;
@@ -22,17 +22,6 @@ use bastion_e2e::{
     eventually, metric, weight,
 };
 
-async fn console(namespace: &Namespace) -> Console {
-    Console::start_in(namespace, "console-0", &Setting::default()).await
-}
-
-/// Creates a ServiceAccount with bastion-viewer. Returns its token.
-async fn viewer(namespace: &Namespace) -> String {
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
-    token
-}
-
 fn refused(answer: &Answer, status: StatusCode, words: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(answer.error().contains(words), "{answer:?} should say {words:?}");
@@ -41,7 +30,7 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 #[tokio::test]
 async fn nobody_is_answered_without_a_token_that_the_cluster_knows() {
     let namespace = Namespace::new().await;
-    let console = console(&namespace).await;
+    let console = Console::start(&namespace).await;
     let (_, token) = namespace.service_account("leaver").await;
     let leaver = ConsoleApi::new(&console, Some(&token)).await;
     for path in ["sessions", "sessions/x", "history", "history/x", "targets"].map(|path| format!("/api/v1/{path}")) {
@@ -82,7 +71,7 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
     let bastion = with_person().await;
     let namespace = &bastion.namespace;
     let _controller = Controller::start(namespace, "controller-0", "10m").await;
-    let console = console(namespace).await;
+    let console = Console::start(namespace).await;
     let (others, own) = (bastion.open("alice").await, bastion.open("person").await);
     let names = [others.session.name_any(), own.session.name_any()];
     let ids = [&others, &own].map(|it| it.session.uid().expect("a uid"));
@@ -94,7 +83,7 @@ async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
 
     let person = ConsoleApi::new(&console, Some(&namespace.control_plane.person_token())).await;
     sees_only_their_own(&bastion, &person, &names, &ids).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     sees_all(&bastion, &viewer, &names, &ids).await;
 }
 
@@ -152,8 +141,8 @@ async fn sees_all(bastion: &Bastion, viewer: &ConsoleApi, names: &[String; 2], i
 #[tokio::test]
 async fn what_the_api_shows_is_what_kubectl_shows() {
     let bastion = Bastion::up().await;
-    let console = console(&bastion.namespace).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&bastion.namespace).await)).await;
+    let console = Console::start(&bastion.namespace).await;
+    let viewer = ConsoleApi::new(&console, Some(&bastion.namespace.viewer().await)).await;
     let mut open = bastion.open("alice").await;
     let path = format!("/api/v1/sessions/{}", open.session.name_any());
     assert_eq!(viewer.get(&path).await.body["status"], "active");
@@ -177,8 +166,8 @@ async fn sessions_come_in_pages() {
         let session = bastion_session(&format!("alice-web-1-{number}"), "gateway-0");
         namespace.create_as(&gateway, session).await.expect("a session");
     }
-    let console = console(&namespace).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
+    let console = Console::start(&namespace).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     let (mut found, mut path) = (Vec::new(), "/api/v1/sessions?limit=2".to_owned());
     for pages in 1.. {
         let answer = viewer.get(&path).await;
@@ -263,7 +252,7 @@ async fn with_records(mysql: bool) -> (Namespace, Setting<'static>) {
 async fn history_is_asked_by_filters_and_read_in_pages(#[case] mysql: bool) {
     let (namespace, setting) = with_records(mysql).await;
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     // Of records with the same start, the greater id comes first.
     let all: Vec<i64> = (0..24).rev().collect();
     assert_eq!(hours(&viewer, "").await, all);
@@ -296,7 +285,7 @@ async fn history_is_asked_by_filters_and_read_in_pages(#[case] mysql: bool) {
 async fn what_is_wrong_with_a_question_is_said_and_described() {
     let (namespace, setting) = with_records(false).await;
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     for (path, words) in [
         ("history?since=yesterday", "since: write a time such as 2026-01-31T00:00:00Z"),
         ("history?status=Closed", "status: \"Closed\" is none of active, closed, timeout, terminated"),
@@ -325,7 +314,7 @@ async fn without_the_database_there_is_no_history_and_the_rest_goes_on() {
     fill(&database.store(), &namespace.name).await;
     let setting = Setting { env: database.environment(), ..Setting::default() };
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let token = viewer(&namespace).await;
+    let token = namespace.viewer().await;
     let viewer = ConsoleApi::new(&console, Some(&token)).await;
     assert_eq!(hours(&viewer, "&user=bob").await.len(), 12);
     server.kill().await;
@@ -352,7 +341,7 @@ async fn a_console_that_can_read_no_database_says_so() {
     let namespace = Namespace::new().await;
     let setting = Setting { env: vec![("BASTION_NO_HISTORY", "true".into())], ..Setting::default() };
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let viewer = ConsoleApi::new(&console, Some(&viewer(&namespace).await)).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     for path in ["/api/v1/history", "/api/v1/history/id-1"] {
         refused(&viewer.get(path).await, StatusCode::NOT_IMPLEMENTED, "only the controller can read");
     }
@@ -362,7 +351,7 @@ async fn a_console_that_can_read_no_database_says_so() {
 #[tokio::test]
 async fn a_console_may_do_what_it_needs_and_nothing_else() {
     let namespace = Namespace::new().await;
-    let console = format!("system:serviceaccount:{}:bastion-console", namespace.name);
+    let console = service_account_user(&namespace.name, "bastion-console");
     let of = |verb: &str, group: &str, resource: &str| json!({"namespace": namespace.name, "verb": verb, "group": group, "resource": resource});
     for (verb, group, resource) in [
         ("list", "bastion.dev", "bastionsessions"),
@@ -417,7 +406,7 @@ async fn history(namespace: &Namespace, kubeconfig: &Path, console: Option<&str>
 async fn kubectl_bastion_history_shows_what_was_asked_for() {
     let (namespace, setting) = with_records(true).await;
     let console = Console::start_in(&namespace, "console-0", &setting).await;
-    let kubeconfig = namespace.kubeconfig_with(&viewer(&namespace).await);
+    let kubeconfig = namespace.kubeconfig_with(&namespace.viewer().await);
     let url = format!("http://{}", console.address);
     let run = async |arguments: &[&str]| {
         let outcome = history(&namespace, &kubeconfig, Some(&url), arguments).await;

@@ -8,13 +8,11 @@ use serde_json::{Value, json};
 
 use bastion_e2e::admission::{KEPT, keep};
 use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::feed_page::{FeedPage, bearer};
 use bastion_e2e::namespace::PEOPLE;
-use bastion_e2e::{Answer, Bastion, Console, ConsoleApi, Namespace, Setting, default_timeout, eventually, metric};
-
-async fn console(namespace: &Namespace) -> Console {
-    Console::start_in(namespace, "console-0", &Setting::default()).await
-}
+use bastion_e2e::websocket::bearer;
+use bastion_e2e::{
+    Answer, Bastion, Console, ConsoleApi, FeedPage, Namespace, Setting, default_timeout, eventually, metric,
+};
 
 /// What a browser sends by itself for a page of this console's.
 fn own_page(console: &Console) -> (header::HeaderName, String) {
@@ -43,9 +41,8 @@ fn refused(answer: &Answer, status: StatusCode, words: &str) {
 #[tokio::test]
 async fn a_browser_gets_a_cookie_for_a_token_and_every_console_knows_it() {
     let namespace = Namespace::new().await;
-    let one = console(&namespace).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let one = Console::start(&namespace).await;
+    let (user, token) = namespace.service_account_with_roles("viewer", &["bastion-viewer"]).await;
     let page = ConsoleApi::new(&one, None).await.sending(own_page(&one));
     assert_eq!(page.get("/auth/ways").await.body, json!({"token": true, "oidc": null}));
     refused(&page.get("/api/v1/me").await, StatusCode::UNAUTHORIZED, "there is no token");
@@ -89,7 +86,7 @@ async fn page_of(console: &Console, cookie: &str) -> ConsoleApi {
 #[tokio::test]
 async fn what_another_site_has_a_browser_do_is_refused() {
     let namespace = Namespace::new().await;
-    let console = console(&namespace).await;
+    let console = Console::start(&namespace).await;
     let (_, token) = namespace.service_account("viewer").await;
     let signed_in = browser(&console, &token).await;
     let cookie = signed_in.sent(&header::COOKIE);
@@ -164,7 +161,7 @@ async fn with_person() -> (Bastion, Console) {
         namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
     })
     .await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     (bastion, console)
 }
 
@@ -265,7 +262,7 @@ async fn a_page_whose_right_is_withdrawn_shows_its_own_sessions_alone() {
 #[tokio::test]
 async fn the_page_is_served_and_whatever_is_no_file_is_a_part_of_it() {
     let namespace = Namespace::new().await;
-    let console = console(&namespace).await;
+    let console = Console::start(&namespace).await;
     let visitor = ConsoleApi::new(&console, None).await;
     for path in ["/", "/history", "/targets?x=y"] {
         let (status, headers, text) = visitor.fetch(path).await;
@@ -289,7 +286,7 @@ async fn the_page_is_served_and_whatever_is_no_file_is_a_part_of_it() {
 #[tokio::test]
 async fn a_flood_of_sign_ins_is_slowed_down() {
     let namespace = Namespace::new().await;
-    let console = console(&namespace).await;
+    let console = Console::start(&namespace).await;
     let page = ConsoleApi::new(&console, None).await.sending(own_page(&console));
     eventually(default_timeout(), "too many", async || {
         let attempts = (0..20).map(|_| page.post("/auth/token", json!({"token": "guess"})));

@@ -14,12 +14,9 @@ use serde_json::json;
 
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Observation, Open, PROMPT_BOUND, Process, default_timeout, eventually,
-    weight,
+    Bastion, ControlPlane, Controller, Gateway, LOST_GATEWAY, Observation, Open, PROMPT_BOUND, Process,
+    default_timeout, eventually, weight,
 };
-
-/// Within this time the sessions of a dead gateway are shown as ended.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn the_sessions_of_a_killed_gateway_are_shown_as_lost_and_no_others() {
@@ -100,7 +97,7 @@ async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {
     ssh.say(&format!("touch {}", leak.display())).await;
     bastion.watch.ended_within(LOST_GATEWAY + default_timeout(), &session, Reason::GatewayLost).await;
     let mut waiting = join_all((0..10).map(|_| connected(&bastion))).await;
-    bastion.gateway.process.signal(Signal::SIGCONT);
+    bastion.gateway.process.thaw();
     let outcome = ssh.finish(default_timeout()).await;
     assert!(outcome.stderr.contains("this gateway was cut off from the cluster"), "the user reads why: {outcome:?}");
     assert!(!leak.exists(), "what was typed while the gateway was frozen reached the target");

@@ -10,10 +10,10 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use bastion_e2e::control_plane::{ControlPlane, PERSON};
-use bastion_e2e::feed_page::bearer;
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::redis::RedisServer;
+use bastion_e2e::websocket::bearer;
 use bastion_e2e::{
     Bastion, Console, FeedPage, Gateway, Namespace, Relay, Setting, default_timeout, eventually, metric,
     metric_becomes, weight,
@@ -27,9 +27,8 @@ async fn with_viewer() -> (Bastion, Console, String) {
         namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
     })
     .await;
-    let console = Console::start_in(&bastion.namespace, "console-0", &Setting::default()).await;
-    let (user, token) = bastion.namespace.service_account("viewer").await;
-    bastion.namespace.bind(&user, "bastion-viewer").await;
+    let console = Console::start(&bastion.namespace).await;
+    let token = bastion.namespace.viewer().await;
     (bastion, console, token)
 }
 
@@ -130,7 +129,7 @@ async fn a_page_says_who_asked_for_an_end() {
 #[tokio::test]
 async fn a_page_is_opened_by_those_whom_the_cluster_knows_and_from_this_site_alone() {
     let namespace = Namespace::new().await;
-    let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
+    let console = Console::start(&namespace).await;
     let (_, token) = namespace.service_account("nobody").await;
     let here = format!("http://{}", console.address);
     for (headers, expected) in [
@@ -150,7 +149,7 @@ async fn a_page_is_opened_by_those_whom_the_cluster_knows_and_from_this_site_alo
 async fn a_right_that_is_withdrawn_or_a_token_that_is_revoked_takes_the_page_along() {
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    let console = Console::start_in(namespace, "console-0", &Setting::default()).await;
+    let console = Console::start(namespace).await;
     let (user, token) = namespace.service_account("viewer").await;
     let rule = json!({"apiGroups": ["bastion.dev"], "resources": ["bastionsessions"], "verbs": ["list"]});
     let grant = namespace.allow(&user, json!([rule])).await;
@@ -172,8 +171,7 @@ async fn a_page_knows_when_the_console_is_cut_off_and_begins_anew_afterwards() {
     let namespace = &bastion.namespace;
     let relay = Relay::to(ControlPlane::shared().await.api_address()).await;
     let console = Console::start_in(namespace, "console-0", &Setting { api: Some(&relay), ..Setting::default() }).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let token = namespace.viewer().await;
     let mut open = bastion.open("alice").await;
     let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
     assert_eq!(page.names(), [open.session.name_any()]);
@@ -183,7 +181,7 @@ async fn a_page_knows_when_the_console_is_cut_off_and_begins_anew_afterwards() {
     open.ssh.say("exit").await;
     bastion.watch.ended(&open.session, Reason::UserExit).await;
     let next = bastion.open("alice").await;
-    relay.heal();
+    relay.restore();
     page.snapshot().await;
     assert_eq!((page.live, page.names()), (true, vec![next.session.name_any().as_str()]));
 }
@@ -219,9 +217,8 @@ async fn a_page_that_answers_nothing_is_closed() {
 async fn two_hundred_pages_agree_while_many_sessions_churn() {
     let _held = weight::take(2).await;
     let namespace = Namespace::new().await;
-    let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let console = Console::start(&namespace).await;
+    let token = namespace.viewer().await;
     let gateway = namespace.account("bastion-gateway", "gateway-0").await.client;
     let mut pages = Vec::new();
     for _ in 0..200 {

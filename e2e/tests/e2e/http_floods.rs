@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::programs::{get, try_get};
-use bastion_e2e::{Bastion, Console, Controller, Process, Setting, default_timeout, eventually, weight};
+use bastion_e2e::http::{get, try_get};
+use bastion_e2e::{Bastion, Console, Controller, Process, default_timeout, eventually, weight};
 
 /// How many half-sent requests are held at a port.
 const REQUESTS: usize = 5000;
@@ -143,7 +143,7 @@ async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
     let _held = weight::take(2).await;
     let bastion = Bastion::up().await;
     let controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
-    let console = Console::start_in(&bastion.namespace, "console-0", &Setting::default()).await;
+    let console = Console::start(&bastion.namespace).await;
     let gateway = &bastion.gateway;
     let mut alice = bastion.open("alice").await;
     for (name, program, port, probes) in [

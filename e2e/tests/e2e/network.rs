@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bastion_operator::api::{Phase, Reason};
-use nix::sys::signal::Signal;
 
 use bastion_e2e::network::skipped;
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{Bastion, Gateway, Open, Place, Process, Relay, Sshd, default_timeout, eventually, throughout};
+use bastion_e2e::{
+    Bastion, Gateway, IsolatedAddress, Open, Process, Relay, Sshd, default_timeout, eventually, throughout,
+};
 
 /// Within this time the loss of a network is shown.
 const NETWORK_LOST: Duration = Duration::from_secs(30);
@@ -92,7 +93,7 @@ pub async fn open_three(bastion: &Bastion, target: &str, dress: impl Fn(Ssh) -> 
 }
 
 /// Starts a target at this place, and a bastion that names it `far` and has the users of [`THREE`].
-pub async fn with_far_target(place: &Place) -> (Sshd, Bastion) {
+pub async fn with_far_target(place: &IsolatedAddress) -> (Sshd, Bastion) {
     let far = Sshd::start_at(place.address).await;
     let bastion = Bastion::with(async |namespace, _| {
         for user in THREE {
@@ -118,7 +119,7 @@ async fn lost(bastion: &Bastion, cut: Instant, open: &Open, words: &str) {
 
 #[tokio::test]
 async fn users_whose_network_falls_silent_are_lost() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = IsolatedAddress::new() else { return };
     let bastion = Bastion::with_users(&THREE).await;
     let from_there = |ssh: Ssh| ssh.option("-b").option(&place.address.to_string());
     let (mut alice, mut three) = tokio::join!(bastion.open("alice"), open_three(&bastion, "web-1", from_there));
@@ -135,7 +136,7 @@ async fn users_whose_network_falls_silent_are_lost() {
 
 #[tokio::test]
 async fn sessions_to_a_target_whose_network_falls_silent_are_lost() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = IsolatedAddress::new() else { return };
     let (_far, bastion) = with_far_target(&place).await;
     let (mut alice, mut three) = tokio::join!(bastion.open("alice"), open_three(&bastion, "far", |ssh| ssh));
     let cut = Instant::now();
@@ -154,7 +155,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(56);
 
 #[tokio::test]
 async fn a_user_who_stopped_reading_long_ago_and_then_vanishes_is_lost() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = IsolatedAddress::new() else { return };
     if !Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists() {
         return skipped("before Linux 6.15 no program can have the kernel ask more often");
     }
@@ -199,7 +200,7 @@ async fn the_slow_the_paused_and_the_silent_are_not_lost() {
     })
     .await;
     assert!(before < PENDING, "all had come before the pause");
-    paused.signal(Signal::SIGCONT);
+    paused.thaw();
     assert_eq!(paused.finish(default_timeout()).await.code, Some(0));
     flood.exceed(PENDING - 1).await;
     assert_eq!(flood.bytes(), PENDING);

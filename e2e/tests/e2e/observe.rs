@@ -16,7 +16,7 @@ use bastion_e2e::{
 /// A bastion with a console.
 async fn with_console() -> (Bastion, Console) {
     let bastion = Bastion::up().await;
-    let console = Console::start_in(&bastion.namespace, "console-0", &Setting::default()).await;
+    let console = Console::start(&bastion.namespace).await;
     (bastion, console)
 }
 

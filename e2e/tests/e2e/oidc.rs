@@ -1,14 +1,13 @@
 //! Signing in to the console with an OpenID Connect provider.
 
 use axum::http::{StatusCode, header};
-use nix::sys::signal::Signal;
 use serde_json::json;
 
 use bastion_e2e::oidc::{Browser, OidcProvider, SECRET};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Console, ConsoleApi, Namespace, Setting, default_timeout};
+use bastion_e2e::{Console, ConsoleApi, Namespace, Setting};
 
-struct Place {
+struct Environment {
     namespace: Namespace,
     provider: OidcProvider,
     console: Console,
@@ -16,7 +15,7 @@ struct Place {
 }
 
 /// A console whose people sign in with a provider that knows two, one of them by a name of Kubernetes' own.
-async fn place() -> Place {
+async fn environment() -> Environment {
     let namespace = Namespace::new().await;
     let listen = format!("127.0.0.1:{}", free_port().await);
     let url = format!("http://{listen}");
@@ -31,12 +30,12 @@ async fn place() -> Place {
         ("BASTION_OIDC_NAME", "Example ID".into()),
     ];
     let console = Console::start_at(&namespace, "console-0", &listen, &Setting { env, ..Setting::default() }).await;
-    Place { namespace, provider, console, url }
+    Environment { namespace, provider, console, url }
 }
 
 #[tokio::test]
 async fn people_sign_in_with_a_provider_and_are_who_it_says_they_are() {
-    let Place { namespace, provider, console, url } = place().await;
+    let Environment { namespace, provider, console, url } = environment().await;
     let api = ConsoleApi::new(&console, None).await;
     assert_eq!(api.get("/auth/ways").await.body, json!({"token": true, "oidc": {"name": "Example ID"}}));
     let mut browser = Browser::new(&url);
@@ -67,7 +66,7 @@ async fn people_sign_in_with_a_provider_and_are_who_it_says_they_are() {
 
 #[tokio::test]
 async fn who_does_not_come_from_the_provider_is_nobody() {
-    let Place { mut provider, url, namespace: _namespace, console: _console } = place().await;
+    let Environment { mut provider, url, namespace: _namespace, console: _console } = environment().await;
     let mut browser = Browser::new(&url);
     let authorize = browser.open("/auth/oidc?return=//evil.example").await;
     let back = browser.signs_in(&provider, &authorize, "carol").await;
@@ -90,7 +89,6 @@ async fn who_does_not_come_from_the_provider_is_nobody() {
     assert_eq!(master.open(&back).await, "/?sign_in=claims");
     assert!(master.cookies.is_empty(), "{:?}", master.cookies);
 
-    provider.process.signal(Signal::SIGKILL);
-    provider.process.finish(default_timeout()).await;
+    provider.process.kill().await;
     assert_eq!(Browser::new(&url).open("/auth/oidc").await, "/?sign_in=provider");
 }

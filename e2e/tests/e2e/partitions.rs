@@ -10,12 +10,9 @@ use serde_json::json;
 
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, default_timeout,
-    eventually, throughout,
+    Bastion, ControlPlane, Controller, Gateway, IsolatedAddress, LOST_GATEWAY, Open, PROMPT_BOUND, Relay, Setting,
+    Sshd, default_timeout, eventually, throughout,
 };
-
-/// Within this time the sessions of a gateway that is dead or cut off are shown as ended.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
 
 /// Within this time a program notices that a connection to the API server stands still.
 const STALL_NOTICED: Duration = Duration::from_secs(13);
@@ -51,7 +48,7 @@ async fn a_gateway_that_is_cut_off_from_the_api_is_given_up_and_starts_new_insta
     assert_eq!(end.session.status.expect("a status").observed_by, Some(ObservedBy::Controller));
     // An outage of the API looks the same to it, and people repair clusters through their bastion.
     alice.still_answers().await;
-    relay.heal();
+    relay.restore();
     let outcome = alice.ssh.finish(default_timeout()).await;
     assert!(outcome.stderr.contains("this gateway was cut off from the cluster"), "{outcome:?}");
     starts_new_instance(&bastion, &cut_off, &alice).await;
@@ -61,7 +58,7 @@ async fn a_gateway_that_is_cut_off_from_the_api_is_given_up_and_starts_new_insta
 
 #[tokio::test]
 async fn a_gateway_that_is_cut_off_from_everything_is_given_up_and_starts_new_instance_on_its_return() {
-    let (Some(place), relay) = (Place::new(), relay().await) else { return };
+    let (Some(place), relay) = (IsolatedAddress::new(), relay().await) else { return };
     let far = Sshd::start_at(place.address).await;
     let bastion = Bastion::with(async |namespace, _| {
         namespace.user("bob").await;
@@ -75,7 +72,7 @@ async fn a_gateway_that_is_cut_off_from_everything_is_given_up_and_starts_new_in
     relay.cut();
     place.cut_off().await;
     bastion.watch.ended_within(LOST_GATEWAY, &alice.session, Reason::GatewayLost).await;
-    relay.heal();
+    relay.restore();
     place.reconnect().await;
     starts_new_instance(&bastion, &cut_off, &alice).await;
     bob.still_answers().await;
@@ -98,12 +95,12 @@ async fn a_controller_that_was_cut_off_frozen_or_had_its_watches_broken_gives_no
     throughout(Duration::from_secs(40), async || {
         broken.break_present();
         if start.elapsed() > Duration::from_secs(25) {
-            cut.heal();
+            cut.restore();
         }
         assert_eq!(bastion.watch.phase(&alice.session), Phase::Active, "after {:?}", start.elapsed());
     })
     .await;
-    frozen.process.signal(Signal::SIGCONT);
+    frozen.process.thaw();
     throughout(LOST_GATEWAY, async || {
         assert_eq!(bastion.watch.phase(&alice.session), Phase::Active, "after {:?}", start.elapsed());
     })

@@ -8,7 +8,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use bastion_e2e::Namespace;
-use bastion_e2e::control_plane::gateway_account;
+use bastion_e2e::control_plane::service_account_user;
 use bastion_e2e::namespace::TARGET_SECRET;
 use bastion_e2e::objects::{bastion_session, bastion_target, ended_status, merge};
 use bastion_e2e::refusal::{assert_let_through, assert_refused};
@@ -44,13 +44,16 @@ async fn with_session() -> Namespace {
 #[tokio::test]
 async fn nobody_but_a_gateway_creates_a_session() {
     let namespace = Namespace::new().await;
-    let deployer = format!("system:serviceaccount:{}:deployer", namespace.name);
+    let deployer = service_account_user(&namespace.name, "deployer");
     namespace.allow(&deployer, json!([{"apiGroups": ["bastion.dev"], "resources": ["*"], "verbs": ["*"]}])).await;
     let forgers = [
         ("the administrator", namespace.admin()),
         ("a person with every right on sessions", mallory(&namespace).await),
         ("another ServiceAccount", namespace.as_user(&deployer)),
-        ("the gateway's account with a token of no Pod", namespace.as_user(&gateway_account(&namespace.name))),
+        (
+            "the gateway's account with a token of no Pod",
+            namespace.as_user(&service_account_user(&namespace.name, "bastion-gateway")),
+        ),
     ];
     for (who, client) in forgers {
         let answer = namespace.create_as(&client, bastion_session("forged", "gateway-0")).await;

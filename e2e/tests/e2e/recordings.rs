@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{SHA256, digest};
 use bastion_operator::api::{BastionSession, Reason, RecordingResult, RecordingState};
 use kube::ResourceExt;
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -312,8 +311,7 @@ async fn a_killed_gateway_costs_at_most_five_seconds_of_a_recording() {
     let session = bastion.watch.started("alice").await;
     shows_tick(&mut ssh, 75).await;
     let cast = recordings.join(&bastion.namespace.name).join(session.name_any()).join("1");
-    bastion.gateway.process.signal(Signal::SIGKILL);
-    bastion.gateway.process.finish(default_timeout()).await;
+    bastion.gateway.process.kill().await;
     let shown = last_tick(&ssh.finish(default_timeout()).await.stdout);
     let read = Cast::read(&cast).expect("what is stored can be read");
     let recorded = last_tick(&read.all("o"));

@@ -11,12 +11,9 @@ use serde_json::json;
 use bastion_e2e::redis::{RedisServer, environment_for};
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
-    Bastion, ControlPlane, Controller, Gateway, Open, PROMPT_BOUND, Relay, Setting, default_timeout, eventually,
-    throughout,
+    Bastion, ControlPlane, Controller, Gateway, LOST_GATEWAY, Open, PROMPT_BOUND, Relay, Setting, default_timeout,
+    eventually, throughout,
 };
-
-/// Within this time the sessions of a gateway that is dead or cut off are shown as ended.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
 
 /// For longer than a gateway may be silent.
 const LONG_SILENCE: Duration = Duration::from_secs(22);
@@ -105,7 +102,7 @@ async fn a_gateway_that_only_redis_hears_keeps_its_sessions_and_obeys() {
     // The gateway cannot write it; a controller does, once it has waited for long enough.
     let end = bastion.watch.ended_within(LOST_GATEWAY, &alice.session, Reason::AdminTerminated).await;
     assert_eq!(end.session.status.expect("a status").observed_by, Some(ObservedBy::Controller));
-    api.heal();
+    api.restore();
     bob.still_answers().await;
     let again = eventually(default_timeout(), "alice gets in again", async || {
         let outcome = gateway.ssh("alice:web-1").await.command("true").run().await;
@@ -134,8 +131,8 @@ async fn a_gateway_that_is_cut_off_from_both_ends_its_sessions_before_anybody_ca
     assert!(outcome.stderr.contains("this gateway was cut off from the cluster"), "{outcome:?}");
     let left = LOST_GATEWAY.saturating_sub(cut.elapsed());
     bastion.watch.ended_within(left, &alice.session, Reason::GatewayLost).await;
-    api.heal();
-    to_redis.heal();
+    api.restore();
+    to_redis.restore();
     eventually(default_timeout(), "it begins a new life, in which alice gets in", async || {
         let outcome = gateway.ssh("alice:web-1").await.command("true").run().await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use crate::network::{THREE, open_three, with_far_target};
-use bastion_e2e::{Bastion, Open, PROMPT_BOUND, Place, Relay, Setting, Sshd, default_timeout, eventually};
+use bastion_e2e::{Bastion, IsolatedAddress, Open, PROMPT_BOUND, Relay, Setting, Sshd, default_timeout, eventually};
 
 /// How many sessions are open when connections at rest are reset: a lost end showed in most of them, not in all.
 const AT_REST: usize = 20;
@@ -64,7 +64,7 @@ async fn connections_reset_in_the_middle_of_transfers_end_their_sessions() {
 
 #[tokio::test]
 async fn a_network_that_rejects_every_packet_ends_the_sessions() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = IsolatedAddress::new() else { return };
     let (_far, bastion) = with_far_target(&place).await;
     let mut three = open_three(&bastion, "far", |ssh| ssh).await;
     place.reset_all().await;

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::programs::get;
+use bastion_e2e::http::get;
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{Bastion, Gateway, Namespace, Open, PROMPT_BOUND, Sshd, default_timeout, eventually};
 

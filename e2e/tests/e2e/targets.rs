@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::programs::get;
+use bastion_e2e::http::get;
 use bastion_e2e::manifests::apply_one;
 use bastion_e2e::network::skipped;
 use bastion_e2e::process::{Process, command};
 use bastion_e2e::programs::Setting;
 use bastion_e2e::run::{Key, Run, unique};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, Namespace, Outcome, Place, Sshd, default_timeout, eventually};
+use bastion_e2e::{Bastion, IsolatedAddress, Namespace, Outcome, Sshd, default_timeout, eventually};
 
 /// A password, and what /etc/shadow has of it.
 const PASSWORD: &str = "correct horse";
@@ -280,7 +280,7 @@ async fn every_address_of_a_name_has_its_chance() {
 
 #[tokio::test]
 async fn an_address_that_swallows_packets_does_not_hold_up_the_others() {
-    let Some(hole) = Place::new() else { return };
+    let Some(hole) = IsolatedAddress::new() else { return };
     if !Uid::effective().is_root() {
         skipped("only root can give a gateway another /etc/hosts");
         return;

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::second_factors;
 use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::namespace::PEOPLE;
-use bastion_e2e::{Bastion, Namespace, PROMPT_BOUND, Place, Relay, Setting, TerminalPage, eventually, metric_becomes};
+use bastion_e2e::{
+    Bastion, IsolatedAddress, Namespace, PROMPT_BOUND, Relay, Setting, TerminalPage, eventually, metric_becomes,
+};
 
 const WEB_1: &str = "target=web-1&cols=100&rows=30";
 
@@ -268,7 +270,7 @@ async fn who_may_have_no_session_reads_why() {
     refused(WEB_1, &[person.clone(), evil], StatusCode::FORBIDDEN, "not the console's own").await;
     refused("cols=80", std::slice::from_ref(&person), StatusCode::BAD_REQUEST, "target").await;
 
-    let told = async |query: &str, headers: &[(&'static str, String)], words: &str| {
+    let assert_refused = async |query: &str, headers: &[(&'static str, String)], words: &str| {
         let mut page = TerminalPage::open(gateway, query, headers).await;
         let end = page.wait_for("end").await;
         assert_eq!((&end["status"], page.output.len()), (&json!("refused"), 0), "{end}");
@@ -276,10 +278,11 @@ async fn who_may_have_no_session_reads_why() {
         page.closed().await;
     };
     let person = [person];
-    told("target=nowhere", &person, r#"there is no target "nowhere" that you may use"#).await;
-    told("target=web-1&login=mallory", &person, "mallory").await;
+    assert_refused("target=nowhere", &person, r#"there is no target "nowhere" that you may use"#).await;
+    assert_refused("target=web-1&login=mallory", &person, "mallory").await;
     let (_, stranger) = namespace.service_account("stranger").await;
-    told(WEB_1, &[("authorization", format!("Bearer {stranger}"))], "no user of this bastion stands for").await;
+    assert_refused(WEB_1, &[("authorization", format!("Bearer {stranger}"))], "no user of this bastion stands for")
+        .await;
     let disable = Patch::Merge(json!({"spec": {"disabled": true}}));
     let users = namespace.api::<bastion_operator::api::BastionUser>();
     users.patch("person", &PatchParams::default(), &disable).await.expect("it may");
@@ -316,7 +319,7 @@ async fn a_page_asks_for_the_factors_that_the_cluster_does_not_vouch_for() {
 
 #[tokio::test]
 async fn a_page_whose_network_falls_silent_is_lost() {
-    let Some(place) = Place::new() else { return };
+    let Some(place) = IsolatedAddress::new() else { return };
     let bastion = bastion().await;
     let relay = Relay::narrow(place.address, bastion.gateway.web).await;
     let mut page = TerminalPage::open(relay.address, WEB_1, &[token(&bastion.namespace)]).await;

@@ -12,12 +12,13 @@ use kube::api::DynamicObject;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use bastion_e2e::feed_page::bearer;
+use bastion_e2e::control_plane::service_account_user;
 use bastion_e2e::manifests::{api_of, apply, in_repository};
 use bastion_e2e::objects::{bastion_session, bastion_target, bastion_user, ended_status};
 use bastion_e2e::refusal::{assert_let_through, assert_refused};
+use bastion_e2e::websocket::bearer;
 use bastion_e2e::{
-    Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, PROMPT_BOUND, Setting,
+    Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, PROMPT_BOUND,
     default_timeout, eventually, metric, metric_becomes, weight,
 };
 
@@ -45,8 +46,8 @@ async fn add_unreadable_session(namespace: &Namespace, pod: &str, spec: (&str, &
     assert_let_through("a session without a rule", namespace.create_as(&client, session).await);
 }
 
-/// Waits for the Event that says that an object cannot be read, and why.
-async fn told(namespace: &Namespace, name: &str, words: &str) {
+/// Waits for the Event that says why an object cannot be read.
+async fn assert_reported(namespace: &Namespace, name: &str, words: &str) {
     eventually(default_timeout(), &format!("an Event about {name}"), async || {
         let events = namespace.events_of(name).await;
         let fits = |(reason, note): &(String, String)| reason == "Unreadable" && note.contains(words);
@@ -81,7 +82,7 @@ async fn a_gateway_becomes_ready_beside_what_it_cannot_read_and_lets_everybody_e
         ("BastionTarget", "web-9", "spec.recording: unknown variant `Sometimes`"),
     ] {
         counted_once(gateway.http, kind).await;
-        told(namespace, name, words).await;
+        assert_reported(namespace, name, words).await;
     }
     let outcome = bastion.ssh("mallory:web-1").await.command("true").run().await;
     assert_ne!(outcome.code, Some(0), "a user that cannot be decoded cannot sign in");
@@ -108,7 +109,7 @@ async fn a_session_that_becomes_unreadable_goes_on_and_its_end_is_written() {
     // The answer cannot be read here either.
     let answer = namespace.patch_status(&gateway, &name, patch).await;
     assert_refused("an answer that can be read", answer, "Telepathy");
-    told(namespace, &name, "status.observedBy: unknown variant `Telepathy`").await;
+    assert_reported(namespace, &name, "status.observedBy: unknown variant `Telepathy`").await;
     counted_once(bastion.gateway.http, "BastionSession").await;
     alice.still_answers().await;
     alice.ssh.say("exit").await;
@@ -154,9 +155,8 @@ async fn the_console_shows_all_sessions_but_those_that_it_cannot_read() {
     let client = namespace.account("bastion-gateway", "gateway-0").await.client;
     let good = bastion_session("good", "gateway-0");
     assert_let_through("a session", namespace.create_as(&client, good).await);
-    let console = Console::start_in(namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let console = Console::start(namespace).await;
+    let token = namespace.viewer().await;
     let viewer = ConsoleApi::new(&console, Some(&token)).await;
     let answer = viewer.get("/api/v1/sessions").await;
     assert_eq!((answer.status, answer.each("name")), (StatusCode::OK, vec!["good"]), "{answer:?}");
@@ -165,7 +165,7 @@ async fn the_console_shows_all_sessions_but_those_that_it_cannot_read() {
     assert_eq!(targets.body["targets"].as_array().map(Vec::len), Some(1), "{targets:?}");
     let page = FeedPage::open(&console, &[bearer(&token)]).await;
     assert_eq!(page.names(), ["good"]);
-    told(namespace, "bad", "spec.startTime: ").await;
+    assert_reported(namespace, "bad", "spec.startTime: ").await;
     counted_once(console.http, "BastionSession").await;
     counted_once(console.http, "BastionTarget").await;
 }
@@ -188,7 +188,7 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
         all.rfind(|name| name != "bad").ok_or(names)
     })
     .await;
-    told(namespace, "bad", "spec.protocol: unknown variant `Telepathy`").await;
+    assert_reported(namespace, "bad", "spec.protocol: unknown variant `Telepathy`").await;
     counted_once(controller.http, "BastionSession").await;
     let killed = Instant::now();
     lost.process.signal(Signal::SIGKILL);
@@ -209,7 +209,7 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
     .await;
     assert_eq!(raw(namespace, "bad").await.finalizers(), ["bastion.dev/audit"], "it is not on record");
     // As docs/operations.md says: the policies let no other account do this.
-    let controller_account = format!("--as=system:serviceaccount:{}:bastion-controller", namespace.name);
+    let controller_account = format!("--as={}", service_account_user(&namespace.name, "bastion-controller"));
     let patch = r#"{"metadata": {"finalizers": null}}"#;
     let arguments = [&controller_account, "patch", "bastionsession", "bad", "--type", "merge", "-p", patch];
     let outcome = namespace.kubectl(&arguments).await;

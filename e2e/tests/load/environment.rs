@@ -14,9 +14,6 @@ use bastion_e2e::{
 };
 use bastion_e2e::{eventually, histories};
 
-/// Within this time the sessions of a dead gateway are shown as ended.
-pub const LOST_GATEWAY: Duration = Duration::from_secs(30);
-
 /// A bastion that is ready for a group of load clients. What is stopped first comes first.
 pub struct Environment {
     pub gateways: Vec<Gateway>,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
-use kube::runtime::watcher::{self, Event, watcher as watch_objects};
+use kube::runtime::watcher;
+use kube::runtime::watcher::Event;
 
 use crate::environment::Environment;
 use bastion_e2e::{ApiRequests, default_timeout, eventually, weight};
@@ -49,7 +50,7 @@ async fn a_hundred_idle_sessions_write_nothing_for_a_minute() {
 
 /// Watches the Leases for a minute by the gateways' clocks; how often each was renewed.
 async fn a_minute_of_renewals(environment: &Environment) -> BTreeMap<String, usize> {
-    let mut events = watch_objects(environment.namespace.api::<Lease>(), watcher::Config::default()).boxed();
+    let mut events = watcher(environment.namespace.api::<Lease>(), watcher::Config::default()).boxed();
     let mut renewals = BTreeMap::new();
     let minute = async {
         while let Some(event) = events.next().await {

@@ -5,8 +5,8 @@ use std::time::Instant;
 use bastion_operator::api::{ObservedBy, Reason};
 use nix::sys::signal::Signal;
 
-use crate::environment::{Environment, LOST_GATEWAY};
-use bastion_e2e::{ApiRequests, Controller, eventually, histories, weight};
+use crate::environment::Environment;
+use bastion_e2e::{ApiRequests, Controller, LOST_GATEWAY, eventually, histories, weight};
 
 /// One after the other on one bastion: a gateway killed, a gateway and the leading controller killed at once, and
 /// the sweeping controller killed in the middle of its sweep.

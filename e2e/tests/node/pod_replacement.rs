@@ -11,10 +11,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::release::{INSTALLING, Release};
-use bastion_e2e::{LoadClient, SessionWatch, default_timeout, histories};
-
-/// Within this time the sessions of a dead gateway are shown as ended.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
+use bastion_e2e::{LOST_GATEWAY, LoadClient, SessionWatch, default_timeout, histories};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_gateway_lets_its_sessions_go_on_for_the_grace_period() {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::release::Release;
+use bastion_e2e::control_plane::service_account_user;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_programs_may_not_do_what_they_need_not() {
@@ -32,7 +33,7 @@ async fn the_programs_may_not_do_what_they_need_not() {
         ("uninstall", "patch", "bastion.dev", "bastionsessions", &namespace.name),
         ("self-test", "create", "bastion.dev", "bastionusers", &namespace.name),
     ] {
-        let user = format!("system:serviceaccount:{}:bastion-{program}", namespace.name);
+        let user = service_account_user(&namespace.name, &format!("bastion-{program}"));
         let asked = json!({"namespace": place, "verb": verb, "group": group, "resource": resource});
         assert!(!namespace.may(&user, asked.clone()).await, "{program} may {asked}");
     }

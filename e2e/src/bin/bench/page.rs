@@ -10,7 +10,7 @@ use std::time::Duration;
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::namespace::Account;
 use bastion_e2e::objects::{bastion_session, ended_status};
-use bastion_e2e::{Console, ControlPlane, Namespace, SessionWatch, Setting, default_timeout};
+use bastion_e2e::{Console, ControlPlane, Namespace, SessionWatch, default_timeout};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -44,9 +44,8 @@ pub async fn run() -> ExitCode {
 }
 
 async fn measure(namespace: Namespace) -> Figures {
-    let console = Console::start_in(&namespace, "console-0", &Setting::default()).await;
-    let (user, token) = namespace.service_account("viewer").await;
-    namespace.bind(&user, "bastion-viewer").await;
+    let console = Console::start(&namespace).await;
+    let token = namespace.viewer().await;
     let (gateway, watch) = (namespace.account("bastion-gateway", "gateway-0").await, namespace.watch().await);
     let mut scenario = BrowserScenario::start("latency", &namespace, &console, &token).await;
     loop {

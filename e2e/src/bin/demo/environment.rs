@@ -111,7 +111,7 @@ impl Environment {
     }
 
     /// The lines to type in another terminal.
-    pub async fn invitation(&self) -> String {
+    pub async fn instructions(&self) -> String {
         let kubectl = kubectl_path().await;
         let tools = kubectl.parent().expect("a folder").display();
         let (known_hosts, port) = (self.gateways[1].known_hosts().display(), self.gateways[1].address.port());
@@ -135,7 +135,7 @@ In a browser there: http://{} with this token, of a person who sees, ends and pl
   {}
 
 Ctrl-C ends everything and removes it.",
-            way_in(),
+            nsenter_command(),
             kubeconfig.display(),
             self.console.address,
             self.token
@@ -147,8 +147,8 @@ Ctrl-C ends everything and removes it.",
         let gateways = self.gateways.iter().map(|gateway| (gateway.pod.as_str(), &gateway.process));
         let others = [("the controller", &self.controller.process), ("the console", &self.console.process)];
         let programs = gateways.chain(others);
-        let told: Vec<_> = programs.map(|(name, process)| format!("--- {name}\n{}", process.last_words())).collect();
-        told.join("\n")
+        let logs: Vec<_> = programs.map(|(name, process)| format!("--- {name}\n{}", process.last_words())).collect();
+        logs.join("\n")
     }
 
     /// Stops everything, and returns when it is gone.
@@ -168,8 +168,8 @@ async fn person(namespace: &Namespace) -> String {
     namespace.control_plane.person_token()
 }
 
-/// How another terminal gets into the network that all this is in.
-fn way_in() -> String {
+/// Returns the command by which another terminal enters the network of this run, if the run has its own.
+fn nsenter_command() -> String {
     let Some(inside) = std::env::var_os("BASTION_OWN_NETWORK") else { return String::new() };
     let rights = if Uid::effective().is_root() { "" } else { "--user --preserve-credentials " };
     format!("\n  nsenter {rights}--net --target {} bash\n", inside.display())
@@ -204,10 +204,7 @@ fn sample(name: &str) -> Value {
 /// The limit of the sessions that run into one.
 pub const LIMITED: Duration = Duration::from_secs(4);
 
-/// The sessions of a dead gateway are shown as ended within this time.
-pub const LOST_GATEWAY: Duration = Duration::from_secs(30);
-
-/// The same, where its container is seen to have ended: about a second.
+/// The sessions of a gateway whose container is seen to have ended are shown as ended within this time.
 pub const CONTAINER_SEEN: Duration = Duration::from_secs(2);
 
 /// A silent network is found out within this time.

@@ -11,12 +11,12 @@ use kube::api::{Patch, PatchParams};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::environment::{CONTAINER_SEEN, Environment, LOST_GATEWAY, LOST_NETWORK, REVOKED, STALE, UNRECORDED};
+use crate::environment::{CONTAINER_SEEN, Environment, LOST_NETWORK, REVOKED, STALE, UNRECORDED};
 use crate::report::Promise::{AtOnce, Within};
 use crate::report::ScenarioResult;
 use crate::scenarios::{Scenario, answering, at_a_terminal, leave, notices, open, shown, ssh, ssh_to, stays, warned};
 use bastion_e2e::objects::bastion_session;
-use bastion_e2e::{Gateway, Place, Sshd};
+use bastion_e2e::{Gateway, IsolatedAddress, LOST_GATEWAY, Sshd};
 
 /// How long sessions may go on when the gateway of the shutdown scenario is told to stop.
 const GRACE: Duration = Duration::from_secs(3);
@@ -87,7 +87,7 @@ async fn recording_failed(environment: &Environment) -> Vec<ScenarioResult> {
 
 async fn user_vanished(environment: &Environment) -> Vec<ScenarioResult> {
     let what = "the network to its user falls silent";
-    let Some(place) = Place::new() else { return vec![ScenarioResult::skipped(what)] };
+    let Some(place) = IsolatedAddress::new() else { return vec![ScenarioResult::skipped(what)] };
     let ssh =
         ssh(environment, &environment.gateways[1], "vanishes").await.option("-b").option(&place.address.to_string());
     let it = answering(environment, ssh.no_terminal(), "vanishes").await;
@@ -98,7 +98,7 @@ async fn user_vanished(environment: &Environment) -> Vec<ScenarioResult> {
 
 async fn target_vanished(environment: &Environment) -> Vec<ScenarioResult> {
     let what = "the network to its target falls silent";
-    let Some(place) = Place::new() else { return vec![ScenarioResult::skipped(what)] };
+    let Some(place) = IsolatedAddress::new() else { return vec![ScenarioResult::skipped(what)] };
     let far = Sshd::start_at(place.address).await;
     let way = json!({"address": place.address, "port": far.port, "hostKeys": [far.host_key.public]});
     environment.target("far", way).await;

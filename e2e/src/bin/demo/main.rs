@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
         eprintln!("{}", environment.last_words());
     }
     if std::io::stdout().is_terminal() {
-        println!("{}", environment.invitation().await);
+        println!("{}", environment.instructions().await);
         tokio::signal::ctrl_c().await.expect("Ctrl-C can be awaited");
         println!();
     }

@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
 
-use crate::environment::{Environment, LOST_GATEWAY};
+use crate::environment::Environment;
 use crate::report::{Promise, ScenarioResult};
 use crate::{at_once, in_time};
 use bastion_e2e::bastion::Open;
 use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::gives_terminals;
-use bastion_e2e::{Gateway, default_timeout};
+use bastion_e2e::{Gateway, LOST_GATEWAY, default_timeout};
 
 /// A scenario: its name, and what happens in it.
 pub type Scenario<'a> = (&'static str, LocalBoxFuture<'a, Vec<ScenarioResult>>);

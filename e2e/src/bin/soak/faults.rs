@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use nix::sys::signal::Signal;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
 use crate::ledger::Fault;
-use bastion_e2e::{Controller, default_timeout};
+use bastion_e2e::Controller;
 
 /// How long no controller fails after a fault of one, so that the other observes for itself which gateways live.
 const BETWEEN_CONTROLLERS: Duration = Duration::from_secs(30);
@@ -61,13 +60,12 @@ pub async fn happen(environment: Arc<Environment>, mut chance: StdRng, stop: Can
 async fn kill_gateway(environment: &Environment, number: usize, down: Duration) {
     let Ok(mut gateway) = environment.gateways[number].try_lock() else { return };
     let from = Timestamp::now();
-    gateway.process.signal(Signal::SIGKILL);
-    gateway.process.finish(default_timeout()).await;
+    gateway.process.kill().await;
     sleep(down).await;
     let _api = environment.locks.api.read().await;
     *gateway = environment.start_gateway(number).await;
     *environment.addresses[number].lock().expect("no panic") = gateway.address;
-    environment.ledger.broke(Fault::GatewayKilled(number), from);
+    environment.ledger.record_fault(Fault::GatewayKilled(number), from);
 }
 
 async fn freeze_gateway(environment: &Environment, number: usize, frozen: Duration) {
@@ -75,26 +73,25 @@ async fn freeze_gateway(environment: &Environment, number: usize, frozen: Durati
     let from = Timestamp::now();
     gateway.process.freeze().await;
     sleep(frozen).await;
-    gateway.process.signal(Signal::SIGCONT);
-    environment.ledger.broke(Fault::GatewayFrozen(number), from);
+    gateway.process.thaw();
+    environment.ledger.record_fault(Fault::GatewayFrozen(number), from);
 }
 
 async fn kill_controller(environment: &Environment, controller: &mut Controller, number: usize, down: Duration) {
     let from = Timestamp::now();
-    controller.process.signal(Signal::SIGKILL);
-    controller.process.finish(default_timeout()).await;
+    controller.process.kill().await;
     sleep(down).await;
     let _api = environment.locks.api.read().await;
     *controller = environment.start_controller(number).await;
-    environment.ledger.broke(Fault::ControllerKilled, from);
+    environment.ledger.record_fault(Fault::ControllerKilled, from);
 }
 
 async fn freeze_controller(environment: &Environment, controller: &Controller, frozen: Duration) {
     let from = Timestamp::now();
     controller.process.freeze().await;
     sleep(frozen).await;
-    controller.process.signal(Signal::SIGCONT);
-    environment.ledger.broke(Fault::ControllerFrozen, from);
+    controller.process.thaw();
+    environment.ledger.record_fault(Fault::ControllerFrozen, from);
 }
 
 async fn stop_api(environment: &Environment, down: Duration) {
@@ -103,7 +100,7 @@ async fn stop_api(environment: &Environment, down: Duration) {
     environment.namespace.control_plane.stop_api();
     sleep(down).await;
     environment.namespace.control_plane.start_api().await;
-    environment.ledger.broke(Fault::ApiStopped, from);
+    environment.ledger.record_fault(Fault::ApiStopped, from);
 }
 
 async fn kill_target(environment: &Environment, down: Duration) {
@@ -112,7 +109,7 @@ async fn kill_target(environment: &Environment, down: Duration) {
     echo.kill();
     sleep(down).await;
     echo.restart().await;
-    environment.ledger.broke(Fault::TargetKilled, from);
+    environment.ledger.record_fault(Fault::TargetKilled, from);
 }
 
 async fn kill_redis(environment: &Environment, down: Duration) {
@@ -121,7 +118,7 @@ async fn kill_redis(environment: &Environment, down: Duration) {
     redis.kill().await;
     sleep(down).await;
     redis.start_again().await;
-    environment.ledger.broke(Fault::RedisAway, from);
+    environment.ledger.record_fault(Fault::RedisAway, from);
 }
 
 async fn freeze_redis(environment: &Environment, frozen: Duration) {
@@ -130,12 +127,12 @@ async fn freeze_redis(environment: &Environment, frozen: Duration) {
     redis.freeze().await;
     sleep(frozen).await;
     redis.thaw();
-    environment.ledger.broke(Fault::RedisAway, from);
+    environment.ledger.record_fault(Fault::RedisAway, from);
 }
 
 async fn flush_redis(environment: &Environment) {
     let Ok(redis) = environment.redis.try_lock() else { return };
     let from = Timestamp::now();
     redis.ask::<()>(&["FLUSHALL"]).await.expect("Redis answers");
-    environment.ledger.broke(Fault::RedisFlushed, from);
+    environment.ledger.record_fault(Fault::RedisFlushed, from);
 }

@@ -1,4 +1,4 @@
-//! What was done to whom, and when.
+//! The actions on sessions and the faults of a run, with their times.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 /// An action on one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum Action {
     Exited,
     ClientKilled,
     TargetHungUp,
@@ -18,7 +18,7 @@ pub enum Deed {
     ClosedByItsUser,
 }
 
-/// What broke.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     GatewayKilled(usize),
@@ -32,29 +32,29 @@ pub enum Fault {
     TargetKilled,
 }
 
-/// A deed, and whether it was certainly done.
+/// An action, its time, and whether it was certainly done.
 #[derive(Clone, Copy, Debug)]
-pub struct Done {
-    pub deed: Deed,
+pub struct ActionRecord {
+    pub action: Action,
     pub at: Timestamp,
     pub certain: bool,
 }
 
 /// A fault, from its beginning to its repair.
 #[derive(Clone, Copy, Debug)]
-pub struct Broken {
+pub struct FaultRecord {
     pub fault: Fault,
     pub from: Timestamp,
     pub to: Timestamp,
 }
 
-/// All of it.
+/// All actions and faults of a run.
 #[derive(Debug)]
 pub struct Ledger {
     began: (Instant, Timestamp),
     /// By the software of the session's client.
-    deeds: Mutex<HashMap<String, Vec<Done>>>,
-    faults: Mutex<Vec<Broken>>,
+    actions: Mutex<HashMap<String, Vec<ActionRecord>>>,
+    faults: Mutex<Vec<FaultRecord>>,
     /// Shells that did not answer.
     unanswered: Mutex<Vec<(String, Timestamp)>>,
 }
@@ -62,32 +62,32 @@ pub struct Ledger {
 impl Default for Ledger {
     fn default() -> Self {
         let began = (Instant::now(), Timestamp::now());
-        Self { began, deeds: Mutex::default(), faults: Mutex::default(), unanswered: Mutex::default() }
+        Self { began, actions: Mutex::default(), faults: Mutex::default(), unanswered: Mutex::default() }
     }
 }
 
 impl Ledger {
-    pub fn done(&self, software: &str, deed: Deed, at: Timestamp, certain: bool) {
-        let mut deeds = self.deeds.lock().expect("no panic");
-        deeds.entry(software.to_owned()).or_default().push(Done { deed, at, certain });
+    pub fn record_action(&self, software: &str, action: Action, at: Timestamp, certain: bool) {
+        let mut actions = self.actions.lock().expect("no panic");
+        actions.entry(software.to_owned()).or_default().push(ActionRecord { action, at, certain });
     }
 
-    /// A fault that was just repaired.
-    pub fn broke(&self, fault: Fault, from: Timestamp) {
+    /// Records a fault that began at `from` and was just repaired.
+    pub fn record_fault(&self, fault: Fault, from: Timestamp) {
         let to = Timestamp::now();
         println!("{} {fault:?} for {:.1} s", self.age(), to.duration_since(from).as_secs_f64());
-        self.faults.lock().expect("no panic").push(Broken { fault, from, to });
+        self.faults.lock().expect("no panic").push(FaultRecord { fault, from, to });
     }
 
     pub fn did_not_answer(&self, software: &str) {
         self.unanswered.lock().expect("no panic").push((software.to_owned(), Timestamp::now()));
     }
 
-    pub fn deeds(&self) -> HashMap<String, Vec<Done>> {
-        self.deeds.lock().expect("no panic").clone()
+    pub fn actions(&self) -> HashMap<String, Vec<ActionRecord>> {
+        self.actions.lock().expect("no panic").clone()
     }
 
-    pub fn faults(&self) -> Vec<Broken> {
+    pub fn faults(&self) -> Vec<FaultRecord> {
         self.faults.lock().expect("no panic").clone()
     }
 

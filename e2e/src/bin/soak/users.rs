@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
-use crate::ledger::Deed;
+use crate::ledger::Action;
 use bastion_e2e::LoadClient;
 
 /// How long a session's connection may outlast its end: a gateway may be frozen meanwhile.
@@ -35,11 +35,11 @@ pub async fn user(environment: Arc<Environment>, mut chance: StdRng, stop: Cance
 async fn open(environment: &Environment, chance: &mut StdRng) -> Option<LoadClient> {
     let _doing = environment.locks.users.read().await;
     let address = *environment.addresses[chance.random_range(0..2)].lock().expect("no panic");
-    let (software, begun) = (LoadClient::some_software(), Timestamp::now());
+    let (software, begun) = (LoadClient::unique_software(), Timestamp::now());
     let opened = LoadClient::open_as(address, "alice:web-1", software.clone()).await;
     if opened.is_err() {
-        environment.ledger.done(&software, Deed::NotOpened, begun, false);
-        environment.ledger.done(&software, Deed::NotOpened, Timestamp::now(), true);
+        environment.ledger.record_action(&software, Action::NotOpened, begun, false);
+        environment.ledger.record_action(&software, Action::NotOpened, Timestamp::now(), true);
     }
     opened.ok()
 }
@@ -67,18 +67,18 @@ async fn use_and_end(
         return;
     }
     let now = Timestamp::now();
-    let (deed, certain) = match chance.random_range(0..3) {
-        0 => (Deed::Exited, load_client.say("exit 0").await.is_ok()),
-        1 => (Deed::TargetHungUp, load_client.say("hang up").await.is_ok()),
+    let (action, certain) = match chance.random_range(0..3) {
+        0 => (Action::Exited, load_client.say("exit 0").await.is_ok()),
+        1 => (Action::TargetHungUp, load_client.say("hang up").await.is_ok()),
         _ => {
             load_client.kill();
-            (Deed::ClientKilled, true)
+            (Action::ClientKilled, true)
         }
     };
-    environment.ledger.done(&load_client.software, deed, now, certain);
+    environment.ledger.record_action(&load_client.software, action, now, certain);
     assert!(
         load_client.gone_within(GONE_WITHIN).await,
-        "{}: {deed:?} at {now}, and still connected {GONE_WITHIN:?} later; it received {:?}",
+        "{}: {action:?} at {now}, and still connected {GONE_WITHIN:?} later; it received {:?}",
         load_client.software,
         load_client.received()
     );
@@ -100,18 +100,18 @@ pub async fn administrator(environment: Arc<Environment>, mut chance: StdRng, st
         let session = &list.items[chance.random_range(0..list.items.len())];
         let (name, now) = (session.name_any(), Timestamp::now());
         let ask = |by: &str| Patch::Merge(json!({"spec": {"termination": {"requestedBy": by}}}));
-        let (deed, answer) = match chance.random_range(0..3) {
-            0 => (Deed::Terminated, sessions.patch(&name, &PatchParams::default(), &ask("admin")).await.map(drop)),
-            1 => (Deed::Terminated, sessions.delete(&name, &DeleteParams::default()).await.map(drop)),
+        let (action, answer) = match chance.random_range(0..3) {
+            0 => (Action::Terminated, sessions.patch(&name, &PatchParams::default(), &ask("admin")).await.map(drop)),
+            1 => (Action::Terminated, sessions.delete(&name, &DeleteParams::default()).await.map(drop)),
             _ => {
                 let patched = own.patch(&name, &PatchParams::default(), &ask("bastion:alice")).await;
-                (Deed::ClosedByItsUser, patched.map(drop))
+                (Action::ClosedByItsUser, patched.map(drop))
             }
         };
         // What the API server refused was not done; without its answer, the outcome is unknown.
         if !matches!(answer, Err(kube::Error::Api(_))) {
             let software = session.spec.client.software.clone().unwrap_or_default();
-            environment.ledger.done(&software, deed, now, answer.is_ok());
+            environment.ledger.record_action(&software, action, now, answer.is_ok());
         }
     }
 }

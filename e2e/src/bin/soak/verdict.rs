@@ -11,7 +11,7 @@ use bastion_operator::audit::SessionRecord;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::environment::Environment;
-use crate::ledger::{Broken, Deed, Done, Fault, Ledger};
+use crate::ledger::{Action, ActionRecord, Fault, FaultRecord, Ledger};
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{Observation, SessionHistory, end_time, histories};
 
@@ -42,15 +42,15 @@ type Times = BTreeMap<String, Vec<(Duration, String)>>;
 pub async fn judge(environment: &Environment) -> Vec<String> {
     let seen = environment.watch.seen();
     let histories = histories(&seen);
-    let (deeds, faults) = (environment.ledger.deeds(), environment.ledger.faults());
+    let (all_actions, faults) = (environment.ledger.actions(), environment.ledger.faults());
     let mut wrong = Vec::new();
     let mut times = Times::new();
     let mut unseen = Vec::new();
     for history in histories.values() {
-        let done = deeds.get(history.software()).map(Vec::as_slice).unwrap_or_default();
+        let actions = all_actions.get(history.software()).map(Vec::as_slice).unwrap_or_default();
         match history.only_end() {
             Ok(Some(end)) => {
-                let case = Case { ledger: &environment.ledger, faults: &faults, session: history.session(), done };
+                let case = Case { ledger: &environment.ledger, faults: &faults, session: history.session(), actions };
                 wrong.extend(case.judge(end, &mut times));
             }
             // Ended and deleted while the API server was away for the watch too.
@@ -68,9 +68,9 @@ pub async fn judge(environment: &Environment) -> Vec<String> {
 /// One session, and all that is known of what was done to it.
 struct Case<'a> {
     ledger: &'a Ledger,
-    faults: &'a [Broken],
+    faults: &'a [FaultRecord],
     session: &'a BastionSession,
-    done: &'a [Done],
+    actions: &'a [ActionRecord],
 }
 
 impl Case<'_> {
@@ -79,18 +79,21 @@ impl Case<'_> {
         let reason = end.reason.as_deref().unwrap_or_default();
         let mut causes: Vec<Cause> = self.causes().filter(|cause| cause.at <= shown).collect();
         causes.sort_by_key(|cause| cause.at);
-        let told = || {
-            let done: Vec<_> = self.done.iter().map(|it| format!("{:?} at {}", it.deed, it.at)).collect();
+        let description = || {
+            let actions: Vec<_> = self.actions.iter().map(|it| format!("{:?} at {}", it.action, it.at)).collect();
             format!("{name} on {}, from {}", self.session.spec.gateway.instance, self.session.spec.start_time.0)
-                + &format!(", was shown as {reason} at {shown} with endTime {:?}; done to it: {done:?}", end_time(end))
+                + &format!(
+                    ", was shown as {reason} at {shown} with endTime {:?}; done to it: {actions:?}",
+                    end_time(end)
+                )
         };
         if !causes.iter().any(|cause| cause.reasons.iter().any(|fits| fits.as_str() == reason)) {
-            return Some(format!("nothing explains {}", told()));
+            return Some(format!("nothing explains {}", description()));
         }
         let first = causes.iter().find(|cause| cause.certain)?;
         let deadline = self.deadline(first.at);
         if shown > deadline {
-            return Some(format!("late by {:.1?}: {}", shown.duration_since(deadline), told()));
+            return Some(format!("late by {:.1?}: {}", shown.duration_since(deadline), description()));
         }
         if self.delays(first.at, shown).next().is_none() {
             let took = Duration::try_from(shown.duration_since(first.at)).unwrap_or_default();
@@ -101,18 +104,18 @@ impl Case<'_> {
 
     /// The table of reasons: what can have ended the session, and how that is then called.
     fn causes(&self) -> impl Iterator<Item = Cause> {
-        let deeds = self.done.iter().map(|done| {
-            let reasons: &[Reason] = match done.deed {
-                Deed::Exited => &[UserExit],
-                Deed::ClientKilled => &[ClientDisconnected],
-                Deed::TargetHungUp => &[TargetClosed],
-                Deed::NotOpened => &[ClientDisconnected, TargetUnreachable, TargetClosed, Stale],
-                Deed::Terminated => &[AdminTerminated],
-                Deed::ClosedByItsUser => &[ApiClosed],
+        let actions = self.actions.iter().map(|record| {
+            let reasons: &[Reason] = match record.action {
+                Action::Exited => &[UserExit],
+                Action::ClientKilled => &[ClientDisconnected],
+                Action::TargetHungUp => &[TargetClosed],
+                Action::NotOpened => &[ClientDisconnected, TargetUnreachable, TargetClosed, Stale],
+                Action::Terminated => &[AdminTerminated],
+                Action::ClosedByItsUser => &[ApiClosed],
             };
-            Cause { at: done.at, certain: done.certain, reasons }
+            Cause { at: record.at, certain: record.certain, reasons }
         });
-        deeds.chain(self.faults.iter().filter_map(|broken| self.cause(broken))).chain(self.cut_off())
+        actions.chain(self.faults.iter().filter_map(|record| self.cause(record))).chain(self.cut_off())
     }
 
     /// When the gateways could reach neither the API server nor Redis.
@@ -125,8 +128,8 @@ impl Case<'_> {
         long.map(|(from, _)| Cause { at: from, certain: false, reasons: &[GatewayLost] })
     }
 
-    fn cause(&self, broken: &Broken) -> Option<Cause> {
-        let Broken { fault, from, to } = *broken;
+    fn cause(&self, record: &FaultRecord) -> Option<Cause> {
+        let FaultRecord { fault, from, to } = *record;
         let start = self.session.spec.start_time.0;
         let lasted = to.duration_since(from);
         let (happened, certain, reasons): (_, _, &[Reason]) = match fault {
@@ -221,7 +224,7 @@ fn doubled(histories: &BTreeMap<&str, SessionHistory<'_>>) -> Vec<String> {
 }
 
 /// A shell that does not answer is one whose gateway was frozen or killed, or whose target was.
-fn unanswered(ledger: &Ledger, histories: &BTreeMap<&str, SessionHistory<'_>>, faults: &[Broken]) -> Vec<String> {
+fn unanswered(ledger: &Ledger, histories: &BTreeMap<&str, SessionHistory<'_>>, faults: &[FaultRecord]) -> Vec<String> {
     let effect_limit = SignedDuration::from_secs(35);
     let excused = |software: &str, at: Timestamp| {
         let history = histories.values().find(|history| history.software() == software);
@@ -236,10 +239,10 @@ fn unanswered(ledger: &Ledger, histories: &BTreeMap<&str, SessionHistory<'_>>, f
     silent.map(|(software, at)| format!("the shell of {software} did not answer until {at}")).collect()
 }
 
-fn print(histories: &BTreeMap<&str, SessionHistory<'_>>, faults: &[Broken], times: &mut Times, unseen: usize) {
+fn print(histories: &BTreeMap<&str, SessionHistory<'_>>, faults: &[FaultRecord], times: &mut Times, unseen: usize) {
     let mut kinds: BTreeMap<Fault, usize> = BTreeMap::new();
-    for broken in faults {
-        *kinds.entry(broken.fault).or_default() += 1;
+    for record in faults {
+        *kinds.entry(record.fault).or_default() += 1;
     }
     println!("\n{} sessions, of which {unseen} ended while the watch was blind; faults: {kinds:?}", histories.len());
     println!("{:20} {:>8} {:>8} {:>10} {:>10}", "ended as", "sessions", "free", "median s", "last s");

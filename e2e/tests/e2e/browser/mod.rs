@@ -1,9 +1,9 @@
 //! The console's page in a real Chromium. Scenarios in web/browser/ check the page and ask these tests to act outside it.
 
-mod endings;
-mod losses;
-mod rights;
+mod outages;
+mod permissions;
 mod terminals;
+mod terminations;
 
 use bastion_operator::api::{BastionSession, Reason};
 use futures::{StreamExt, stream};
@@ -18,7 +18,7 @@ use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, default_timeout, weight};
+use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, weight};
 
 /// Creates a ServiceAccount that sees and ends sessions. Returns its token.
 async fn administrator(namespace: &Namespace) -> String {
@@ -27,14 +27,10 @@ async fn administrator(namespace: &Namespace) -> String {
 
 /// Starts a console, and the scenario of this name in an administrator's browser.
 async fn start_scenario(name: &str, namespace: &Namespace) -> (Console, BrowserScenario) {
-    let console = console(namespace).await;
+    let console = Console::start(namespace).await;
     let token = administrator(namespace).await;
     let scenario = BrowserScenario::start(name, namespace, &console, &token).await;
     (console, scenario)
-}
-
-async fn console(namespace: &Namespace) -> Console {
-    Console::start_in(namespace, "console-0", &Setting::default()).await
 }
 
 /// The one of these that has this name.
@@ -83,7 +79,7 @@ async fn a_row_goes_as_its_session_ends_on_every_page() {
     let bastion = Bastion::up().await;
     let (_console, mut scenario) = start_scenario("sessions", &bastion.namespace).await;
     assert_eq!(act(&mut scenario, &bastion, &mut vec![]).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
@@ -93,7 +89,7 @@ async fn who_may_not_list_sessions_sees_and_ends_their_own() {
         namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
     })
     .await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     let token = bastion.namespace.control_plane.person_token();
     let mut scenario = BrowserScenario::start("own", &bastion.namespace, &console, &token).await;
     let mut open = vec![];
@@ -128,8 +124,7 @@ async fn a_shell_in_the_page_is_a_session_as_any_other() {
         BrowserScenario::start("terminal", namespace, &console, &namespace.control_plane.person_token()).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
-    console.process.signal(Signal::SIGKILL);
-    console.process.finish(default_timeout()).await;
+    console.process.kill().await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-1", &listen, &terminals_at(&bastion)).await;
@@ -167,8 +162,7 @@ async fn a_console_that_goes_is_said_to_be_gone() {
     let (mut console, mut scenario) = start_scenario("lost", namespace).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
-    console.process.signal(Signal::SIGKILL);
-    console.process.finish(default_timeout()).await;
+    console.process.kill().await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let listen = console.address.to_string();

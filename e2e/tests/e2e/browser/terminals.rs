@@ -5,11 +5,11 @@ use std::fs;
 use bastion_operator::api::Reason;
 use kube::ResourceExt;
 
-use super::{act, console, with_terminals};
+use super::{act, with_terminals};
 use crate::observe::at_a_terminal;
-use bastion_e2e::Bastion;
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::weight;
+use bastion_e2e::{Bastion, Console};
 
 #[tokio::test]
 async fn files_go_to_a_target_and_come_from_it_whole_beside_the_shell() {
@@ -37,7 +37,7 @@ async fn files_go_to_a_target_and_come_from_it_whole_beside_the_shell() {
 async fn an_observer_watches_a_session_in_the_page_and_its_user_is_told() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     let roles = ["bastion-viewer", "bastion-observer"];
     let (observer, token) = bastion.namespace.service_account_with_roles("observer", &roles).await;
     let (mut ssh, session) = at_a_terminal(&bastion).await;
@@ -60,7 +60,7 @@ async fn an_observer_watches_a_session_in_the_page_and_its_user_is_told() {
 async fn who_may_not_follow_is_told_what_they_lack() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     let (_, token) = bastion.namespace.service_account_with_roles("viewer", &["bastion-viewer"]).await;
     let (_ssh, session) = at_a_terminal(&bastion).await;
     let mut scenario = BrowserScenario::start("unobserved", &bastion.namespace, &console, &token).await;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Person;
 use super::status::{add_session, end_session};
+use bastion_e2e::control_plane::service_account_user;
 use bastion_e2e::run::unique;
 use bastion_e2e::{Bastion, Namespace, default_timeout};
 
@@ -24,7 +25,7 @@ impl<'a> Person<'a> {
             })
             .collect();
         if !rules.is_empty() {
-            namespace.allow(&format!("system:serviceaccount:{}:{name}", namespace.name), json!(rules)).await;
+            namespace.allow(&service_account_user(&namespace.name, &name), json!(rules)).await;
         }
         let accounts = namespace.api::<ServiceAccount>();
         let request = TokenRequest::default();
@@ -35,8 +36,8 @@ impl<'a> Person<'a> {
         Self { namespace, kubeconfig: path }
     }
 
-    /// All that a verb says.
-    async fn told(&self, arguments: &[&str]) -> String {
+    /// Runs a verb. Returns its standard output and error.
+    async fn output(&self, arguments: &[&str]) -> String {
         let outcome = self.bastion(arguments).await;
         outcome.stdout + &outcome.stderr
     }
@@ -55,7 +56,7 @@ async fn try_rights(namespace: &Namespace, verb: &str, arguments: &[&str], works
     };
     let run = async |person: Person<'_>| {
         let arguments = file(arguments);
-        person.told(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
+        person.output(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
     };
     let text = run(Person::with_rights(namespace, needs).await).await;
     assert!(text.contains(works) && !text.contains("you may not"), "{verb} with its rights: {text}");
@@ -106,7 +107,7 @@ async fn terminating_needs_no_more_than_is_documented() {
     let namespace = &bastion.namespace;
     let needs = needs_of("terminate");
     let alice = bastion.open("alice").await;
-    let text = Person::with_rights(namespace, needs).await.told(&["terminate", &alice.session.name_any()]).await;
+    let text = Person::with_rights(namespace, needs).await.output(&["terminate", &alice.session.name_any()]).await;
     assert!(text.contains(": Terminated/AdminTerminated after"), "{text}");
     for (at, Need { right, .. }) in needs.iter().enumerate() {
         let name = format!("session-{at}");

@@ -79,7 +79,7 @@ async fn an_end_that_does_not_come_is_told() {
     let other = Person::new(&bastion.namespace, "other", &["bastion-session-terminator"]).await;
     let text = other.prints(&["terminate", &name, "--no-wait"]).await;
     assert_eq!(text, format!("{name}: ops requested its end\n"), "the first who asks is who asks");
-    bastion.gateway.process.signal(nix::sys::signal::Signal::SIGCONT);
+    bastion.gateway.process.thaw();
 }
 
 /// Runs it on a terminal.

@@ -29,7 +29,7 @@ async fn starts_and_ends_are_lines_and_an_interruption_loses_none() {
     bastion.watch.ended(&alice.session, Reason::UserExit).await;
     let carol = bastion.open("carol").await;
     relay.break_present();
-    relay.heal();
+    relay.restore();
     lines.shows(&name(&carol)).await;
     bob.ssh.say("exit").await;
     lines.finds("the end of bob's", |it| it.stdout().contains("Ended     bob ").then_some(())).await;

@@ -12,9 +12,10 @@ use kube::api::DeleteParams;
 use nix::sys::signal::Signal;
 
 use bastion_e2e::browser::BrowserScenario;
+use bastion_e2e::control_plane::service_account_user;
 use bastion_e2e::{Bastion, Console, Namespace, Setting, default_timeout, weight};
 
-use super::{act, administrator, console, start_scenario};
+use super::{act, administrator, start_scenario};
 
 /// A scenario in a viewer's browser, and the viewer's grant.
 struct ViewerScenario {
@@ -26,7 +27,7 @@ struct ViewerScenario {
 
 impl ViewerScenario {
     async fn start(name: &str, namespace: &Namespace) -> Self {
-        let console = console(namespace).await;
+        let console = Console::start(namespace).await;
         let (user, token) = namespace.service_account("viewer").await;
         let grant = namespace.bind(&user, "bastion-viewer").await;
         let scenario = BrowserScenario::start(name, namespace, &console, &token).await;
@@ -48,7 +49,7 @@ async fn a_page_whose_viewers_binding_is_removed_shows_nobody_elses_sessions_unt
     namespace.bind(&user, "bastion-viewer").await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn a_revoked_token_ends_no_sign_in_and_a_withdrawn_right_ends_the_view_of_
     namespace.withdraw(&grant).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 /// A file with a key for cookies that no other console has.
@@ -95,7 +96,7 @@ async fn a_page_is_signed_out_when_the_key_of_its_cookie_is_replaced() {
     another_key(namespace, ANOTHER_KEY);
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
@@ -112,7 +113,7 @@ async fn a_page_is_signed_out_when_its_console_comes_back_with_another_key() {
     let _successor = Console::start_at(namespace, "console-1", &listen, &setting).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 /// Long enough for the page to be seen before.
@@ -128,9 +129,9 @@ async fn a_page_is_signed_out_when_its_cookie_expires() {
     let mut scenario = BrowserScenario::start("expires", namespace, &console, &administrator(namespace).await).await;
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "cookie");
-    let name = format!("system:serviceaccount:{}:administrator", namespace.name);
+    let name = service_account_user(&namespace.name, "administrator");
     let who = SignedInUser::new(name, UserInfo::default(), Timestamp::now() + SIGNED_IN);
     scenario.answer(&CookieCipher::new(key).seal(Purpose::SignedIn, &who).expect("a cookie")).await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }

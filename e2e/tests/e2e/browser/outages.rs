@@ -1,4 +1,4 @@
-//! What is lost: a gateway, the API server, a network, a console.
+//! Outages of a gateway, the API server, a network and a console.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use serde_json::json;
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
-    Bastion, Console, ControlPlane, Controller, Echo, Gateway, Namespace, Observation, PROMPT_BOUND, Place, Relay,
-    Setting, default_timeout, eventually, open_load_clients, throughout, weight,
+    Bastion, Console, ControlPlane, Controller, Echo, Gateway, IsolatedAddress, LOST_GATEWAY, Namespace, Observation,
+    PROMPT_BOUND, Relay, Setting, default_timeout, eventually, open_load_clients, throughout, weight,
 };
 
-use super::{act, administrator, console, named};
+use super::{act, administrator, named};
 
 /// As the page's own clock has it.
 fn now() -> String {
@@ -34,8 +34,6 @@ async fn recorded(namespace: &Namespace, losses: usize) {
     .await;
 }
 
-/// How long a gateway is silent at most until it is lost.
-const LOST_GATEWAY: Duration = Duration::from_secs(30);
 /// How long after the last of many ends a page may still show some, on an idle machine.
 const SHOWN: Duration = Duration::from_secs(5);
 
@@ -60,7 +58,7 @@ async fn two_hundred_rows_go_when_their_gateway_is_killed_and_no_others() {
     let namespace = &bastion.namespace;
     let other = Gateway::start(namespace, "gateway-1").await;
     let _controller = Controller::start(namespace, "controller-0", "10m").await;
-    let console = console(namespace).await;
+    let console = Console::start(namespace).await;
     let mut scenario = BrowserScenario::start("gateway", namespace, &console, &administrator(namespace).await).await;
     assert_eq!(scenario.next().await, "open 200");
     let mut open = vec![bastion.open_on(&other, "bob", "web-1").await];
@@ -94,7 +92,7 @@ async fn a_page_calls_nothing_live_while_the_api_server_is_away() {
     let _held = weight::take(2).await;
     let control_plane = Arc::new(ControlPlane::start().await);
     let bastion = Bastion::on(control_plane.clone(), async |_, _| ()).await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
     let mut scenario = BrowserScenario::start("api", &bastion.namespace, &console, &token).await;
     let mut open = vec![];
@@ -113,7 +111,7 @@ async fn a_page_calls_nothing_live_while_the_api_server_is_away() {
     control_plane.start_api().await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
@@ -129,18 +127,18 @@ async fn a_page_calls_nothing_live_that_ended_while_its_console_was_cut_off() {
     relay.cut();
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "heal");
-    relay.heal();
+    relay.restore();
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
 async fn the_row_of_a_user_whose_network_falls_silent_goes() {
     let _held = weight::take(1).await;
-    let Some(place) = Place::new() else { return };
+    let Some(place) = IsolatedAddress::new() else { return };
     let bastion = Bastion::with_users(&["far"]).await;
-    let console = console(&bastion.namespace).await;
+    let console = Console::start(&bastion.namespace).await;
     let token = administrator(&bastion.namespace).await;
     let mut scenario = BrowserScenario::start("network", &bastion.namespace, &console, &token).await;
     assert_eq!(scenario.next().await, "open");
@@ -155,7 +153,7 @@ async fn the_row_of_a_user_whose_network_falls_silent_goes() {
     assert!(open[0].ssh.is_there(), "its client was told, so that was no silent network");
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
 
 #[tokio::test]
@@ -164,18 +162,17 @@ async fn pages_of_two_consoles_agree_before_and_after_one_of_them_is_killed() {
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
     let (mut one, two) =
-        (console(namespace).await, Console::start_in(namespace, "console-1", &Setting::default()).await);
+        (Console::start(namespace).await, Console::start_in(namespace, "console-1", &Setting::default()).await);
     let mut scenario = BrowserScenario::start("replicas", namespace, &one, &administrator(namespace).await).await;
     let mut open = vec![];
     assert_eq!(scenario.next().await, "other");
     scenario.answer(&format!("http://{}", two.address)).await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "stop console");
-    one.process.signal(Signal::SIGKILL);
-    one.process.finish(default_timeout()).await;
+    one.process.kill().await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "start console");
     let _successor = Console::start_at(namespace, "console-2", &one.address.to_string(), &Setting::default()).await;
     scenario.answer("").await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
-    scenario.is_over().await;
+    scenario.exited().await;
 }
