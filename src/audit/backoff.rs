@@ -7,7 +7,7 @@ use tokio::time::Instant;
 const MIN_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// When a failed action may be tried again.
+/// An exponential backoff: the time of the next attempt, and the pause after the next failure.
 pub struct Backoff {
     /// The time of the next attempt.
     pub not_before: Instant,

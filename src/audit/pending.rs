@@ -32,7 +32,7 @@ impl<T> Pending<T> {
         self.latest.values()
     }
 
-    /// Enqueues the latest value of a session. It replaces an older one at the same position.
+    /// Sets the latest value of a session. A session that is already queued keeps its position; any other goes to the end.
     pub fn push(&mut self, uid: String, value: T) {
         if self.latest.insert(uid.clone(), value).is_none() {
             self.queue.push_back(uid);

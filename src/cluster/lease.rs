@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// The latest time that the API server accepts.
+    /// The latest time that the API server accepts, and too late for this program to represent.
     const TOO_LATE: &str = "9999-12-31T23:59:59.000000Z";
     const READABLE: &str = "2026-01-02T03:04:05.000000Z";
 

@@ -15,7 +15,7 @@ use crate::http::AuthError;
 /// How long a request waits for the first list of users.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The BastionUsers of a namespace.
+/// A cache of the BastionUsers of a namespace, kept up to date by a watch.
 #[derive(Clone)]
 pub struct UserIndex(ReadableStore<BastionUser>);
 

@@ -87,7 +87,8 @@ enum Source {
     Watch,
 }
 
-/// Records a Lease in the failure detector. Returns the instance if the Lease newly shows that it is lost.
+/// Records a Lease in the failure detector. Returns the name of the gateway instance if its Lease is marked as lost for the
+/// first time; otherwise an empty list.
 fn observe(lease: &Lease, own: &str, detector: &SharedDetector, source: Source) -> Vec<String> {
     let (name, now) = (lease.name_any(), Instant::now());
     if name == own {

@@ -1,4 +1,4 @@
-//! Checks before `ssh` runs that the target exists and that the user may connect to it. The gateway checks again.
+//! The access check before `ssh` starts: the target exists, and the user may connect to it. The gateway checks again.
 
 use anyhow::{Context, bail};
 use futures::future::try_join_all;

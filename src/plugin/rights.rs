@@ -1,4 +1,4 @@
-//! The RBAC rights that each verb needs, and the errors for users who lack one.
+//! The RBAC rights that each plugin command needs, and the errors for users without them.
 
 use std::fmt;
 
@@ -64,7 +64,7 @@ pub const GET_QUOTA: Right = Right::new("get", "", "resourcequotas", SUPPORT);
 /// To read all ResourceQuotas.
 pub const LIST_QUOTAS: Right = Right::new("list", "", "resourcequotas", SUPPORT);
 
-/// A right that a verb needs.
+/// A right that a plugin command needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
     /// The right.
@@ -77,8 +77,8 @@ const fn need(right: Right, what_for: &'static str) -> Need {
     Need { right, what_for }
 }
 
-/// The rights that each verb needs, except `ssh`. docs/kubectl.md lists them. A test runs each verb with exactly these rights,
-/// and without each of them.
+/// The rights that each plugin command needs, except `ssh`. docs/kubectl.md lists them. A test runs each command with exactly
+/// these rights, and without each of them.
 pub const NEEDS: [(&str, &[Need]); 6] = [
     ("sessions", &[need(LIST_SESSIONS, "to find the sessions")]),
     ("watch", &[need(LIST_SESSIONS, "to begin"), need(WATCH_SESSIONS, "to see starts and ends")]),

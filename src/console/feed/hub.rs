@@ -56,7 +56,7 @@ pub struct Summary {
     pub live: bool,
     /// The number of ended sessions that are not yet on record.
     pub unrecorded: usize,
-    /// The oldest end time of these.
+    /// The earliest end time of the sessions counted in `unrecorded`; `None` if there are none.
     pub oldest_unrecorded: Option<Timestamp>,
 }
 

@@ -209,14 +209,16 @@ impl Bridge {
         }
     }
 
-    /// Passes on that the user's client reads no more data, as in `ssh … 'cat big' | head`.
+    /// Sends `eow@openssh.com` to the target when the user's client stops reading, as in `ssh … 'cat big' | head`. Never
+    /// returns.
     async fn relay_end_of_write_to_target(&self) -> Infallible {
         self.user.inbox().end_of_write().await;
         let _ = self.target.write.custom_request(END_OF_WRITE, false, Bytes::new()).await;
         pending().await
     }
 
-    /// Passes on that the program on the target reads no more data, as in `ssh … head < big`.
+    /// Sends `eow@openssh.com` to the user's client when the program on the target stops reading, as in
+    /// `ssh … head < big`. Never returns.
     async fn relay_end_of_write_to_user(&self) -> Infallible {
         self.target.inbox.end_of_write().await;
         self.user.send_end_of_write().await;

@@ -29,9 +29,9 @@ pub enum FromTarget {
     Success,
     /// SSH_MSG_CHANNEL_FAILURE: the oldest pending request failed.
     Failure,
-    /// `exit-status`
+    /// `exit-status`: the command ended with this exit code (RFC 4254, section 6.10).
     ExitStatus(u32),
-    /// `exit-signal`
+    /// `exit-signal`: a signal killed the command (RFC 4254, section 6.10).
     ExitSignal {
         /// The signal's name.
         signal: Sig,

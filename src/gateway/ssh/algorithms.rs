@@ -19,10 +19,10 @@ const KEX: &[kex::Name] = &[
 const CIPHERS: &[cipher::Name] = &[cipher::AES_256_GCM, cipher::CHACHA20_POLY1305];
 const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM];
 
-/// Returns the identification string for both sides (RFC 4253, section 4.2).
+/// Returns the SSH identification string that the gateway sends to users and to targets (RFC 4253, section 4.2).
 ///
-/// It begins with `OpenSSH`, because OpenSSH sends `eow@openssh.com` only to such peers. Without that request,
-/// `ssh … 'cat big' | head` would run until the file ends.
+/// The software version begins with `OpenSSH`: OpenSSH sends the channel request `eow@openssh.com` only to such peers.
+/// Without this request, `ssh … 'cat big' | head` would transfer the whole file.
 pub fn identification() -> SshId {
     SshId::Standard(concat!("SSH-2.0-OpenSSH_compatible_Bastion_", env!("CARGO_PKG_VERSION")).into())
 }

@@ -143,7 +143,7 @@ impl<T: Transport> Server<T> {
         .await
     }
 
-    /// Counts a connection that a limit closed.
+    /// Increments `bastion_http_connections_closed_total` for `reason`, one of [`crate::metrics::HTTP_CLOSE_REASONS`].
     pub fn count_closed(&self, reason: &'static str) {
         METRICS.http_connections_closed.get_or_create(&HttpLabels { port: self.port.label(), reason }).inc();
     }

@@ -136,7 +136,7 @@ export class Player {
     this.reading?.abort();
   }
 
-  /** The current position. The state is updated less often. */
+  /** The playback position. `state.position` lags behind it by up to `UPDATE_INTERVAL_MS`. */
   private get position(): number {
     return this.buffer?.position ?? this.state.position;
   }

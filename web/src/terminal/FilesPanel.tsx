@@ -18,7 +18,7 @@ interface FilesPanelProps {
   open: () => SftpClient;
   t: TerminalTranslate;
   hidden: boolean;
-  /** `isBusy` says whether transfers are waiting or running. */
+  /** Called when the user clicks the close button. `isBusy`: a transfer waits or runs, so the panel must stay mounted. */
   onClose: (isBusy: boolean) => void;
 }
 
