@@ -183,7 +183,13 @@ mod tests {
     #[case(Method::GET, SESSIONS, "", Verb::List, "bastionsessions")]
     #[case(Method::GET, SESSIONS, "limit=500&watch=true", Verb::Watch, "bastionsessions")]
     #[case(Method::GET, "/apis/bastion.dev/v1alpha1/namespaces/n/bastionsessions/a", "", Verb::Get, "bastionsessions")]
-    #[case(Method::PATCH, "/apis/bastion.dev/v1alpha1/namespaces/n/bastionsessions/a/status", "", Verb::Patch, "bastionsessions")]
+    #[case(
+        Method::PATCH,
+        "/apis/bastion.dev/v1alpha1/namespaces/n/bastionsessions/a/status",
+        "",
+        Verb::Patch,
+        "bastionsessions"
+    )]
     #[case(Method::PUT, "/apis/coordination.k8s.io/v1/namespaces/n/leases/a", "", Verb::Update, "leases")]
     #[case(Method::GET, "/api/v1/namespaces/n/pods", "watch=1", Verb::Watch, "pods")]
     #[case(Method::GET, "/api/v1/nodes/a", "", Verb::Get, "nodes")]
