@@ -12,6 +12,7 @@ pub mod samples;
 pub mod scripted_api;
 mod sessions;
 mod watch;
+mod watch_pace;
 
 pub use client::{REQUEST_TIMEOUT, client, config};
 pub use events::{EventSink, regarding};
