@@ -74,6 +74,8 @@ impl Tasks {
         task: impl Future<Output = ()> + Send + 'static,
     ) -> JoinHandle<()> {
         let (failure, abort) = (self.failure.clone(), self.abort.clone());
+        // Boxed, because each wrapper would hold a copy of a future that may be large.
+        let task = Box::pin(task);
         self.tracker.spawn(async move {
             let task = abort.run_until_cancelled(with_failpoint(&name, task));
             let error = match AssertUnwindSafe(task).catch_unwind().await {
@@ -119,7 +121,7 @@ impl Tasks {
 
 /// Awaits a part of a background task. If it panics, the message of the panic also names the part.
 pub async fn named<T>(part: &'static str, future: impl Future<Output = T>) -> T {
-    match AssertUnwindSafe(with_failpoint(part, future)).catch_unwind().await {
+    match AssertUnwindSafe(with_failpoint(part, Box::pin(future))).catch_unwind().await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => resume_unwind(Box::new(format!("{part}: {error}"))),
         Err(panic) => resume_unwind(Box::new(format!("{part}: {}", panic_message(&*panic)))),

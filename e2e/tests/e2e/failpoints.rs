@@ -101,8 +101,8 @@ async fn a_gateway_with_some_failing_renewals_is_not_lost(#[case] point: &str) {
 
 /// The Lease is renewed no more, so the gateway ends, and its sessions before it.
 #[rstest]
-#[case::in_the_middle("renew-lease=1*off->panic", "failpoint renew-lease panic")]
-#[case::after_it("lease-renewed=1*off->panic", "failpoint lease-renewed panic")]
+#[case::in_the_middle("renew-lease=3*off->panic", "failpoint renew-lease panic")]
+#[case::after_it("lease-renewed=3*off->panic", "failpoint lease-renewed panic")]
 #[tokio::test]
 async fn a_gateway_whose_lease_renewal_panics_ends_its_sessions_and_itself(#[case] points: &str, #[case] detail: &str) {
     let mut bastion = Bastion::in_setting(&with_failpoints(points), async |_, _| ()).await;

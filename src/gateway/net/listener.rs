@@ -107,7 +107,7 @@ fn spawn_connection(
     let closed = CancellationToken::new();
     let connection = Connection::new(gateway.clone(), peer, closed.clone(), abort.clone(), Some(permit));
     let (last_refusal, span) = (connection.last_refusal(), connection.span());
-    let served = AssertUnwindSafe(serve(config, stream, connection, abort)).catch_unwind();
+    let served = AssertUnwindSafe(Box::pin(serve(config, stream, connection, abort))).catch_unwind();
     let connection = async move {
         if let Err(panic) = served.await {
             error!(panic = panic_message(&*panic), "the connection's task has panicked; the connection is closed");

@@ -48,7 +48,7 @@ pub async fn run(deps: Arc<SessionDeps>, admitted: Admitted, client: ClientSide,
     let (name, instance) = (admitted.audit.session.clone(), admitted.instance.clone());
     let (start, cut) = (Timestamp::now(), client.cut.clone());
     let running = async {
-        let session = run_in_span(deps.clone(), admitted, client, activity);
+        let session = Box::pin(run_in_span(deps.clone(), admitted, client, activity));
         if let Err(panic) = AssertUnwindSafe(session).catch_unwind().await {
             error!(panic = panic_message(&*panic), "the session's task has panicked; the session is cut off and ends");
             cut.cancel();
