@@ -15,6 +15,8 @@ fn main() -> anyhow::Result<()> {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         anyhow::bail!("the TLS provider is installed already");
     }
+    #[cfg(feature = "failpoints")]
+    let _failpoints = bastion_operator::failpoints::from_environment();
     telemetry::start(cli.log.log_format, &cli.log.log).context("--log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(EVENT_INTERVAL).build();
     let runtime = runtime.context("the runtime cannot be started")?;
@@ -24,7 +26,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Gateway(flags) => gateway::run(config().await?, (*flags).into(), shutdown::on_signal()?).await,
-        Command::Controller(flags) => controller::run(client().await?, flags.into(), shutdown::on_signal()?).await,
+        Command::Controller(flags) => controller::run(config().await?, flags.into(), shutdown::on_signal()?).await,
         Command::Console(flags) => console::run(client().await?, (*flags).into(), shutdown::on_signal()?).await,
         Command::Crds => {
             print!("{}", api::crds_yaml()?);

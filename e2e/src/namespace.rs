@@ -93,6 +93,11 @@ impl Namespace {
         namespace
     }
 
+    /// Adds the FlowSchema of the programs' Leases, which is an object of the cluster.
+    pub async fn add_flow_schema(&self) {
+        apply(&self.admin(), &in_repository("deploy/flow-schema.yaml").replace("bastion-system", &self.name)).await;
+    }
+
     pub fn admin(&self) -> Client {
         self.control_plane.admin()
     }

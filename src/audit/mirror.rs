@@ -22,7 +22,8 @@ use super::record::SessionRecord;
 use super::release::Release;
 use super::store::Store;
 use crate::api::BastionSession;
-use crate::cluster::{Guarded, REQUEST_TIMEOUT, UnreadableReports};
+use crate::cluster::{Guarded, REQUEST_TIMEOUT, UnreadableReports, injected};
+use crate::failpoints::failpoint;
 use crate::metrics::{AuditLabels, METRICS};
 
 /// The maximum number of rows in one transaction, and of events that are read between two transactions.
@@ -255,9 +256,13 @@ async fn remove_finalizer(api: &Api<BastionSession>, release: &Release) -> bool 
     let name = &release.name;
     let parameters = PatchParams { field_manager: Some("bastion-controller".to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(release.patch());
-    let patched = tokio::time::timeout(REQUEST_TIMEOUT, api.patch_metadata(name, &parameters, &patch)).await;
-    let error = match patched {
-        Ok(Ok(_)) => {
+    let patching = async {
+        failpoint("remove-finalizer").await.map_err(injected)?;
+        api.patch_metadata(name, &parameters, &patch).await?;
+        failpoint("finalizer-removed").await.map_err(injected)
+    };
+    let error = match tokio::time::timeout(REQUEST_TIMEOUT, patching).await {
+        Ok(Ok(())) => {
             tracing::debug!(session = %name, "removed the finalizer of a recorded session");
             return true;
         }

@@ -12,6 +12,7 @@ use super::pool::Pool;
 use super::record::SessionRecord;
 use super::settings::{AuditSettings, SettingsError};
 use super::{migrations, statement};
+use crate::failpoints::failpoint;
 
 /// How long a request may take, including the wait for a lock.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,12 +62,14 @@ impl Store {
     pub async fn upsert(&self, rows: &[SessionRecord]) -> Result<i64, StoreError> {
         let written = self.request(async |connection: &mut Connection| {
             connection.begin_writing().await?;
+            failpoint("write-rows").await.map_err(|_| sqlx::Error::WorkerCrashed)?;
             if !rows.is_empty() {
                 connection.execute(statement::upsert(connection.dialect(), rows)).await?;
             }
             connection.execute(statement::increment_batches(connection.dialect())).await?;
             let batches = connection.batches().await?;
             connection.commit().await?;
+            failpoint("rows-written").await.map_err(|_| sqlx::Error::WorkerCrashed)?;
             Ok(batches)
         });
         written.await.map_err(|error| error.during(Operation::Write, &self.url))

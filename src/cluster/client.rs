@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::client::ClientBuilder;
+use tower::layer::layer_fn;
 use tower::timeout::TimeoutLayer;
+
+use super::watch_pace::PacedWatches;
 
 /// The timeout of one request to the API server.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +32,7 @@ pub async fn config() -> anyhow::Result<kube::Config> {
 }
 
 /// Returns a client that sends each request once. A request, or the start of a watch, fails if no response header arrives
-/// within `header_timeout`.
+/// within `header_timeout`. A watch that keeps ending starts once a second.
 ///
 /// kube's own retries are off. They repeat a request after 429, 503 or 504 for up to 82 s, or as `Retry-After` says, and
 /// would delay the detection of a lost gateway by as much. Callers retry with a deadline: [`super::with_retries`].
@@ -38,5 +41,6 @@ pub async fn config() -> anyhow::Result<kube::Config> {
 /// When the configuration is unusable.
 pub fn client(mut config: kube::Config, header_timeout: Duration) -> kube::Result<Client> {
     config.default_retry = false;
-    Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(header_timeout)).build())
+    let builder = ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(header_timeout));
+    Ok(builder.with_layer(&layer_fn(PacedWatches::new)).build())
 }

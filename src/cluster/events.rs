@@ -128,7 +128,24 @@ async fn publish(recorder: Recorder, mut events: Receiver<(Event, ObjectReferenc
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
+    use crate::cluster::scripted_api::{Answer, ScriptedApi};
+
+    #[tokio::test(start_paused = true)]
+    async fn thousands_of_events_are_one_request_at_a_time() {
+        let api = ScriptedApi::new([Answer::Silence]);
+        let (events, publishing) = EventSink::new(api.client(), "test", "pod-0", CancellationToken::new());
+        tokio::spawn(publishing);
+        for _ in 0..2 * QUEUE_LENGTH {
+            events.sign_in_refused(ObjectReference::default(), "192.0.2.7", "wrong key");
+        }
+        sleep(REQUEST_TIMEOUT / 2).await;
+        assert_eq!(api.received().len(), 1);
+        sleep(REQUEST_TIMEOUT).await;
+        assert_eq!(api.received().len(), 2);
+    }
 
     #[test]
     fn a_note_is_one_printable_line_that_the_api_server_accepts() {

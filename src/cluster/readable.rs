@@ -25,6 +25,7 @@ use super::{EventSink, watch};
 use crate::api::{BastionSession, Phase, Termination};
 use crate::lifecycle::{Cause, requested_end, termination_cause};
 use crate::metrics::{KindLabels, METRICS};
+use crate::tasks::Tasks;
 use crate::text::printable_up_to;
 
 /// The longest error that is kept, in characters. An error may quote the object.
@@ -282,16 +283,19 @@ impl UnreadableReports {
     }
 
     /// Starts a store, and a task that keeps it up to date while the program runs and calls `changed` on every change.
-    pub fn keep<K>(&self, api: Api<Guarded<K>>, changed: impl Fn() + Send + 'static) -> ReadableStore<K>
+    pub fn keep<K>(&self, tasks: &Tasks, api: Api<Guarded<K>>, changed: impl Fn() + Send + 'static) -> ReadableStore<K>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
         let (reader, writer) = store();
         let events = reflector(writer, self.watch(api, watcher::Config::default()).map(Ok::<_, watcher::Error>));
-        tokio::spawn(events.for_each(move |_| {
-            changed();
-            std::future::ready(())
-        }));
+        tasks.spawn_endless(
+            format!("watch of {}", K::plural(&())),
+            events.for_each(move |_| {
+                changed();
+                std::future::ready(())
+            }),
+        );
         ReadableStore(reader)
     }
 }

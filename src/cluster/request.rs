@@ -5,6 +5,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::failpoints::InjectedError;
+
 /// How long a starting program retries requests to an overloaded API server. If it exited instead, Kubernetes would restart
 /// it after ever longer delays.
 pub const START_TIMEOUT: Duration = Duration::from_mins(5);
@@ -47,6 +49,11 @@ pub fn code(error: &kube::Error) -> Option<u16> {
         kube::Error::Api(status) => Some(status.code),
         _ => None,
     }
+}
+
+/// Returns the error of a failpoint as a failure of the connection to the API server.
+pub fn injected(error: InjectedError) -> kube::Error {
+    kube::Error::Service(error.into())
 }
 
 /// Returns whether the API server is overloaded or failing: it answered 429 or 5xx.

@@ -1,5 +1,6 @@
 //! The session writer: creates sessions and writes their ends. No other code writes them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::BackoffBuilder;
@@ -8,14 +9,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time}
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use super::request::injected;
 use super::{EventSink, Guarded, REQUEST_TIMEOUT, code, retry_pace};
 use crate::api::{BastionSession, BastionSessionStatus, CONDITION_ENDED, RecordingResult};
+use crate::failpoints::failpoint;
 use crate::lifecycle::End;
 use crate::metrics::{EndLabels, METRICS, RetryLabels};
 use crate::text::printable_up_to;
+
+/// How many ends and recording results a writer sends at once. An API server under load serves requests of one program in
+/// turn: thousands of them would hold up everything else that the program asks of it.
+const MAX_CONCURRENT_ENDS: usize = 48;
+/// How many sessions a writer creates at once. Its own bound keeps sign-ins from waiting for thousands of ends.
+const MAX_CONCURRENT_CREATES: usize = 16;
 
 /// How long the write of a recording result is retried.
 const RECORDING_RESULT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -33,6 +43,10 @@ pub struct SessionWriter {
     namespace: String,
     manager: &'static str,
     events: EventSink,
+    /// Permits to write an end or a recording result. Clones share them.
+    end_permits: Arc<Semaphore>,
+    /// Permits to create a session. Clones share them.
+    create_permits: Arc<Semaphore>,
 }
 
 /// The outcome of creating a session.
@@ -89,7 +103,15 @@ impl SessionWriter {
     /// Creates a writer for the sessions of `namespace`. `manager` is its name in `managedFields`.
     pub fn new(client: Client, namespace: &str, manager: &'static str, events: EventSink) -> Self {
         let (api, guarded) = (Api::namespaced(client.clone(), namespace), Api::namespaced(client, namespace));
-        Self { api, guarded, namespace: namespace.to_owned(), manager, events }
+        Self {
+            api,
+            guarded,
+            namespace: namespace.to_owned(),
+            manager,
+            events,
+            end_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_ENDS)),
+            create_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_CREATES)),
+        }
     }
 
     /// Creates a session and publishes an Event. While the API server answers 429 or 5xx, it retries for up to
@@ -107,7 +129,7 @@ impl SessionWriter {
                 break;
             }
             let mut answered = false;
-            match timeout(REQUEST_TIMEOUT / 2, self.api.create(&params, session)).await {
+            match timeout(REQUEST_TIMEOUT / 2, self.send_create(&params, session)).await {
                 Ok(Ok(created)) => return self.created(created),
                 Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => {
                     match timeout(REQUEST_TIMEOUT / 2, self.api.get(&session.name_any())).await {
@@ -140,6 +162,15 @@ impl SessionWriter {
             sleep(pause).await;
         }
         CreateOutcome::Unknown(unknown)
+    }
+
+    /// Sends one request to create a session, once fewer than [`MAX_CONCURRENT_CREATES`] are on their way.
+    async fn send_create(&self, params: &PostParams, session: &BastionSession) -> kube::Result<BastionSession> {
+        let _permit = self.create_permits.acquire().await;
+        failpoint("create-session").await.map_err(injected)?;
+        let created = self.api.create(params, session).await?;
+        failpoint("session-created").await.map_err(injected)?;
+        Ok(created)
     }
 
     fn created(&self, session: BastionSession) -> CreateOutcome {
@@ -235,6 +266,7 @@ impl SessionWriter {
     /// Handles an end that a schema rule refused. Either another writer was first, or a detail of this end is invalid. In the
     /// second case, writes the end without its details.
     async fn after_refusal(&self, name: &str, end: &End) -> Result<EndOutcome, WriteError> {
+        failpoint("read-refused-end").await.map_err(injected)?;
         let current = timeout(REQUEST_TIMEOUT, self.guarded.get_opt(name)).await.map_err(|_| WriteError::Timeout)??;
         let start = match current {
             None => return Ok(EndOutcome::Gone),
@@ -271,13 +303,17 @@ impl SessionWriter {
         }
     }
 
+    /// Writes a session's status, once fewer than [`MAX_CONCURRENT_ENDS`] such requests are on their way.
     async fn patch(&self, name: &str, patch: &Value) -> Result<(), WriteError> {
+        // The semaphore is never closed.
+        let _permit = self.end_permits.acquire().await;
         let params = PatchParams { field_manager: Some(self.manager.to_owned()), ..PatchParams::default() };
-        timeout(REQUEST_TIMEOUT, self.guarded.patch_status(name, &params, &Patch::Merge(patch)))
-            .await
-            .map_err(|_| WriteError::Timeout)?
-            .map(drop)
-            .map_err(WriteError::from)
+        let sending = async {
+            failpoint("write-status").await.map_err(injected)?;
+            self.guarded.patch_status(name, &params, &Patch::Merge(patch)).await?;
+            failpoint("status-written").await.map_err(injected)
+        };
+        timeout(REQUEST_TIMEOUT, sending).await.map_err(|_| WriteError::Timeout)?.map_err(WriteError::from)
     }
 
     /// Returns a reference to a session by its name. The session need not exist.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use futures::FutureExt;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -27,6 +28,7 @@ use crate::cluster::{EventSink, UnreadableReports};
 use crate::http::{Authenticator, CookieCipher, Origins, Plain, Readiness, SecurityHeaders};
 use crate::metrics::HttpPort;
 use crate::redis::RedisClient;
+use crate::tasks::Tasks;
 use crate::{http, recording};
 
 /// How long shutdown waits for WebSockets to close, and then for Events to be written.
@@ -35,34 +37,38 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs a console until `stop` is cancelled.
 ///
 /// # Errors
-/// When the console cannot start, or can no longer serve.
+/// When the console cannot start, or one of its tasks fails.
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<()> {
     let (listen, http_listen) = (settings.listen, settings.http_listen);
     let headers = SecurityHeaders::new(settings.public_url.as_ref(), settings.terminal_origin.as_ref());
     let backends = Backends::from_settings(&settings)?;
     // Events of the last requests are written after `stop`.
     let stop_events = CancellationToken::new();
+    let tasks = Tasks::default();
     let (events, publish_events) =
         EventSink::new(client.clone(), "bastion-console", &settings.pod_name, stop_events.clone());
-    let publish_events = tokio::spawn(publish_events);
-    let console = build(client, settings, backends, events, stop.clone());
+    let publish_events = tasks.spawn("Event publisher", &stop_events, publish_events);
+    let console = build(client, settings, backends, events, &tasks, stop.clone());
     let watching = console.feed.clone().run(console.cluster.api(), console.cluster.reports.clone());
     let sockets = console.limits.sockets.clone();
     let ready = Readiness::new("console");
     let probes = http::serve_probes(http_listen, ready.clone(), stop.clone()).await?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("--listen {listen} cannot be bound"))?;
     info!(address = %listener.local_addr()?, "serving the API");
-    let serving = serve(console, listener, headers, stop);
+    tasks.spawn_endless("session feed", watching.map(|never| match never {}));
+    let probes = tasks.spawn("probe server", &stop, probes);
+    let serving = tasks.spawn("API server", &stop, serve(console, listener, headers, stop.clone()));
     ready.set(true);
     tokio::select! {
-        ((), ()) = async { tokio::join!(probes, serving) } => {}
-        never = watching => match never {},
+        (_, _) = async { tokio::join!(probes, serving) } => {}
+        failure = tasks.failed() => return Err(failure.into()),
     }
     // The server does not wait for WebSockets, which are closing now.
     let _ = timeout(SHUTDOWN_TIMEOUT, sockets.acquire_many(MAX_SOCKETS)).await;
     stop_events.cancel();
     let _ = timeout(SHUTDOWN_TIMEOUT, publish_events).await;
-    Ok(())
+    tasks.shut_down().await;
+    Ok(tasks.check()?)
 }
 
 fn serve(
@@ -108,6 +114,7 @@ fn build(
     settings: Settings,
     backends: Backends,
     events: EventSink,
+    tasks: &Tasks,
     stop: CancellationToken,
 ) -> Console {
     let Settings { namespace, cookie_key_file, public_url, .. } = settings;
@@ -117,7 +124,7 @@ fn build(
         authenticator: Authenticator::new(client.clone(), cookie_key_file.map(CookieCipher::new)),
         authorizer: Authorizer::new(client.clone(), &namespace),
         origins: Origins::new(public_url.as_ref()),
-        users: UserIndex::watch(client.clone(), &namespace, &reports),
+        users: UserIndex::watch(client.clone(), &namespace, &reports, tasks),
         oidc,
     };
     Console {

@@ -11,6 +11,7 @@ use super::api_error::ApiError;
 use crate::api::BastionUser;
 use crate::cluster::{ReadableStore, UnreadableReports};
 use crate::http::AuthError;
+use crate::tasks::Tasks;
 
 /// How long a request waits for the first list of users.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,8 +33,8 @@ pub enum UserMatch {
 
 impl UserIndex {
     /// Starts a watch of the BastionUsers in `namespace`.
-    pub fn watch(client: Client, namespace: &str, reports: &UnreadableReports) -> Self {
-        Self(reports.keep(Api::namespaced(client, namespace), || ()))
+    pub fn watch(client: Client, namespace: &str, reports: &UnreadableReports, tasks: &Tasks) -> Self {
+        Self(reports.keep(tasks, Api::namespaced(client, namespace), || ()))
     }
 
     /// Returns the users who may sign in now, by name.

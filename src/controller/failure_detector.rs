@@ -23,6 +23,7 @@ use crate::leases::{InstanceLease, LeaseError, declare_lost, delete_lost, new_in
 use crate::lifecycle::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, LOST_LEASE_RETENTION, LeaseVersion, TICK};
 use crate::metrics::METRICS;
 use crate::redis::RedisClient;
+use crate::tasks::named;
 
 /// Detects losses until `stop` is cancelled. Sends the name of each lost instance to `losses`.
 ///
@@ -30,21 +31,29 @@ use crate::redis::RedisClient;
 /// When a watch ends, which its retries should prevent.
 pub async fn run(
     client: Client,
+    leases: Api<LenientLease>,
     settings: Settings,
     redis: Option<Arc<RedisClient>>,
     detector: SharedDetector,
     losses: mpsc::Sender<String>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let leases: Api<LenientLease> = Api::namespaced(client.clone(), &settings.namespace);
     let sessions = Api::namespaced(client.clone(), &settings.namespace);
     let own = new_instance_name(&settings.pod);
     tokio::select! {
-        () = watch_leases(leases.clone(), &own, &detector, &losses) => anyhow::bail!("the watch of Leases ended"),
-        () = renew_own_lease(leases.clone(), &own, stop.clone()) => Ok(()),
-        () = check_suspects(leases.clone(), sessions, &detector, &losses) => anyhow::bail!("the check for lost instances ended"),
-        () = pods::watch(client, &settings.namespace, &detector) => anyhow::bail!("the watch of Pods ended"),
-        () = redis_heartbeats::poll(leases.clone(), redis, &detector) => anyhow::bail!("the polling of Redis ended"),
+        () = named("Lease watch", watch_leases(leases.clone(), &own, &detector, &losses)) => {
+            anyhow::bail!("the watch of Leases ended")
+        }
+        () = named("Lease renewal", renew_own_lease(leases.clone(), &own, stop.clone())) => Ok(()),
+        () = named("check for lost instances", check_suspects(leases.clone(), sessions, &detector, &losses)) => {
+            anyhow::bail!("the check for lost instances ended")
+        }
+        () = named("Pod watch", pods::watch(client, &settings.namespace, &detector)) => {
+            anyhow::bail!("the watch of Pods ended")
+        }
+        () = named("Redis poll", redis_heartbeats::poll(leases.clone(), redis, &detector)) => {
+            anyhow::bail!("the polling of Redis ended")
+        }
         () = tick(&detector) => Ok(()),
     }
 }

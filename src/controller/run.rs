@@ -1,24 +1,24 @@
 //! Starts the controller's tasks and waits for them.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
+use futures::FutureExt;
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
 use super::leader::LeadershipGuard;
 use super::sessions::Reconciler;
 use super::{Settings, failure_detector, leader, quota};
-use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
+use crate::cluster::{self, EventSink, LenientLease, REQUEST_TIMEOUT, SessionWriter, UnreadableReports};
 use crate::http::Readiness;
 use crate::lifecycle::FailureDetector;
 use crate::redis::RedisClient;
+use crate::tasks::Tasks;
 use crate::{audit, http};
 
 /// The name under which the controller writes objects and Events.
@@ -30,25 +30,29 @@ const LOSSES_CAPACITY: usize = 64;
 ///
 /// # Errors
 /// When the controller cannot start, or one of its tasks fails.
-pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<()> {
+pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> Result<()> {
+    let client = cluster::client(config.clone(), REQUEST_TIMEOUT)?;
+    // Heartbeats have connections of their own, so that no load holds them up.
+    let leases = Api::namespaced(cluster::client(config, REQUEST_TIMEOUT)?, &settings.namespace);
     let ready = Readiness::new("controller");
-    let mut tasks = JoinSet::new();
+    let tasks = Tasks::default();
     let probes = http::serve_probes(settings.http_listen, ready.clone(), stop.clone()).await?;
-    tasks.spawn(infallible(probes));
-    spawn_tasks(&mut tasks, client, settings, &stop)?;
+    tasks.spawn("probe server", &stop, probes);
+    spawn_tasks(&tasks, client, leases, settings, &stop)?;
 
     info!("controller is running");
     ready.set(true);
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
-        anyhow::ensure!(stop.is_cancelled(), "a task of the controller ended before shutdown");
+    tokio::select! {
+        biased;
+        failure = tasks.failed() => Err(failure.into()),
+        () = async { stop.cancelled().await; tasks.ended().await } => Ok(tasks.check()?),
     }
-    Ok(())
 }
 
 fn spawn_tasks(
-    tasks: &mut JoinSet<Result<()>>,
+    tasks: &Tasks,
     client: Client,
+    leases: Api<LenientLease>,
     settings: Settings,
     stop: &CancellationToken,
 ) -> Result<()> {
@@ -63,18 +67,20 @@ fn spawn_tasks(
     let (leads_until, leading) = watch::channel(None);
     let guard = LeadershipGuard::new(leading);
 
-    tasks.spawn(infallible(publish_events));
-    tasks.spawn(failure_detector::run(
+    tasks.spawn("Event publisher", stop, publish_events);
+    let detecting = failure_detector::run(
         client.clone(),
+        leases.clone(),
         settings.clone(),
         redis.clone(),
         detector.clone(),
         losses,
         stop.clone(),
-    ));
-    let leases = Api::namespaced(client.clone(), &settings.namespace);
-    tasks.spawn(infallible(leader::campaign(leases, settings.pod.clone(), leads_until, stop.clone())));
-    tasks.spawn(infallible(quota::run(client.clone(), settings.namespace.clone(), stop.clone())));
+    );
+    let detecting = detecting.map(|ended| ended.unwrap_or_else(|error| error!(%error, "the failure detector failed")));
+    tasks.spawn("failure detector", stop, detecting);
+    tasks.spawn("election", stop, leader::campaign(leases, settings.pod.clone(), leads_until, stop.clone()));
+    tasks.spawn("quota", stop, quota::run(client.clone(), settings.namespace.clone(), stop.clone()));
     let mirror = mirror_while_leading(
         client.clone(),
         settings.namespace.clone(),
@@ -83,14 +89,9 @@ fn spawn_tasks(
         guard.clone(),
         stop.clone(),
     );
-    tasks.spawn(infallible(mirror));
+    tasks.spawn("audit mirror", stop, mirror);
     let reconciler = Reconciler { client, settings, redis, detector, writer, reports, guard };
-    tasks.spawn(infallible(reconciler.run(lost, stop.clone())));
-    Ok(())
-}
-
-async fn infallible(task: impl Future<Output = ()>) -> Result<()> {
-    task.await;
+    tasks.spawn("session reconciler", stop, reconciler.run(lost, stop.clone()));
     Ok(())
 }
 

@@ -30,8 +30,9 @@ use crate::lifecycle::{Action, Cause, END_TIMEOUT, End, Situation, decide, decid
 use crate::metrics::{METRICS, PhaseLabels};
 use crate::redis::{EndOrder, OrderedCause, RedisClient, orders};
 
-/// How many sessions are reconciled at once.
-const CONCURRENCY: u16 = 8;
+/// How many sessions are reconciled at once. With an API server that takes a second for an answer, this is how many ends a second
+/// are written.
+const CONCURRENCY: u16 = 32;
 /// The pause between a failure and the next attempt.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How many end orders may wait for Redis.

@@ -32,6 +32,7 @@ use super::target::TargetConnection;
 use crate::api::{Allow, BastionTarget, BastionUser, RecordingMode};
 use crate::cluster::{EventSink, UnreadableReports};
 use crate::recording::{SessionInfo, SessionRecording};
+use crate::tasks::Tasks;
 
 const NAMESPACE: &str = "fuzz";
 /// Everything that the bridge can carry, except commands.
@@ -58,10 +59,16 @@ impl FuzzGateway {
         let reports = UnreadableReports::new(events.clone());
         let (namespace, pod) = (NAMESPACE.to_owned(), settings.pod.clone());
         let annotations = InstanceConfig::lease_annotations(None, None);
-        let instances =
-            InstanceConfig { client: client.clone(), namespace, pod, annotations, reports: reports.clone() };
+        let instances = InstanceConfig {
+            client: client.clone(),
+            lease_client: client.clone(),
+            namespace,
+            pod,
+            annotations,
+            reports: reports.clone(),
+        };
         let (instance, _) = Instance::start(&instances).await?;
-        let directory = Arc::new(Directory::watch(client.clone(), NAMESPACE, &reports).await?);
+        let directory = Arc::new(Directory::watch(client.clone(), NAMESPACE, &reports, &Tasks::default()).await?);
         let current = CurrentInstance::new(watch::channel(Some(instance.clone())).1, stop.clone());
         let settings = Settings { namespace: NAMESPACE.to_owned(), ..settings };
         let gateway =

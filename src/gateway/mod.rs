@@ -24,8 +24,7 @@ use anyhow::{Context, bail};
 use kube::{Api, Client};
 use russh::keys::PrivateKey;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +34,7 @@ use crate::cluster::{self, EventSink, REQUEST_TIMEOUT, SessionWriter, Unreadable
 use crate::http::{self, Readiness};
 use crate::recording::Store;
 use crate::redis::RedisClient;
+use crate::tasks::Tasks;
 use access::{AccessDeps, Directory, RefusalEvents, SessionLimit, end_revoked_sessions};
 use instance::{CurrentInstance, InstanceConfig, activity_publisher, previous_process};
 use menu::PendingUsers;
@@ -59,22 +59,24 @@ pub use web_terminal::Settings as WebTerminalSettings;
 /// How long the last Events and answers to probes may take at a shutdown.
 const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs a gateway until `stop` is cancelled, lets its sessions continue for the grace period, and then ends them.
+/// Runs a gateway until `stop` is cancelled, lets its sessions continue for the grace period, and then ends them. After the
+/// failure of a background task, its sessions end at once.
 ///
 /// # Errors
-/// When it cannot start, or could not write the ends of all sessions.
+/// When it cannot start, a background task failed, or the ends of some sessions could not be written.
 pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let client = cluster::client(config.clone(), REQUEST_TIMEOUT)?;
     let recordings = settings.recording_url.as_deref().map(Store::open).transpose().context("--recording-url")?;
     let banner = settings.banner_file.as_deref().map(banner::read).transpose()?;
     let redis = settings.redis.clone().map(RedisClient::new).transpose()?.map(Arc::new);
-    let background = CancellationToken::new();
+    let (tasks, background) = (Tasks::default(), CancellationToken::new());
     let ready = Readiness::new("gateway");
-    let http = tokio::spawn(http::serve_probes(settings.http_listen, ready.clone(), background.clone()).await?);
+    let probes = http::serve_probes(settings.http_listen, ready.clone(), background.clone()).await?;
+    let probes = tasks.spawn("probe server", &background, probes);
     let (events, publishing) = EventSink::new(client.clone(), "bastion-gateway", &settings.pod, background.clone());
-    let publishing = tokio::spawn(publishing);
+    let publishing = tasks.spawn("Event publisher", &background, publishing);
     let reports = UnreadableReports::new(events.clone());
-    let prepared = stop.run_until_cancelled(prepare(client.clone(), &settings.namespace, &reports)).await;
+    let prepared = stop.run_until_cancelled(prepare(client.clone(), &settings.namespace, &reports, &tasks)).await;
     let Some((host_key, directory)) = prepared.transpose()? else { return Ok(()) };
     let (instance_sender, instance) = watch::channel(None);
     let instance = CurrentInstance::new(instance, stop.clone());
@@ -88,32 +90,40 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let annotations =
         InstanceConfig::lease_annotations(settings.pod_uid.clone(), observers.as_ref().map(ObserverServer::endpoint));
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
-    let instances = InstanceConfig { client: client.clone(), namespace, pod, annotations, reports };
+    let lease_client = cluster::client(config.clone(), REQUEST_TIMEOUT)?;
+    let instances = InstanceConfig { client: client.clone(), lease_client, namespace, pod, annotations, reports };
     let Some((first, lease)) = instance::start(&instances, &stop).await else { return Ok(()) };
     instance_sender.send_replace(Some(first.clone()));
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
-    watchdog::start(gateway.sessions.watchdog.clone(), config, namespace, pod, background.clone())?;
-    let mut background_tasks = parts.spawn_background(&gateway, &settings, first.id.clone());
+    let watching = watchdog::start(gateway.sessions.watchdog.clone(), config, namespace, pod, background.clone())?;
+    tasks.spawn("watchdog", &background, watching);
+    parts.spawn_background(&tasks, &gateway, &settings, first.id.clone());
     let stop_instance = CancellationToken::new();
     let writer = gateway.sessions.writer.clone();
     let instances =
         instance::run(instances, parts.redis.clone(), writer, instance_sender, first, lease, stop_instance.clone());
-    let instances = tokio::spawn(instances);
+    let (held, lease) = oneshot::channel();
+    tasks.spawn("instance", &stop_instance, async move { drop(held.send(instances.await)) });
     if let Some(observers) = observers {
-        background_tasks.spawn(observers.serve(parts.observe_deps(&gateway), client.clone(), background.clone()));
+        let serving = observers.serve(parts.observe_deps(&gateway), client.clone(), background.clone());
+        tasks.spawn("observer server", &background, serving);
     }
 
-    accept_connections(&gateway, &settings, client, host_key, &ready, &mut background_tasks, stop).await?;
-
-    let drained = drain_sessions(&gateway).await;
+    tokio::select! {
+        accepted = accept_connections(&gateway, &settings, client, host_key, &ready, &tasks, stop.clone()) => accepted?,
+        _ = tasks.failed() => ready.set(false),
+    }
+    stop.cancel();
+    let drained = drain_sessions(&gateway, tasks.failed()).await;
     stop_instance.cancel();
-    let lease = instances.await.context("the Lease's task failed")?;
-    if drained && let Some(lease) = lease {
+    // The sender is dropped without a Lease if the task failed.
+    if let (Ok(Some(lease)), true) = (lease.await, drained) {
         lease.release().await;
     }
     background.cancel();
-    let _ = timeout(LAST_EVENTS_TIMEOUT, async { tokio::join!(publishing, http) }).await;
-    background_tasks.shutdown().await;
+    let _ = timeout(LAST_EVENTS_TIMEOUT, async { tokio::join!(publishing, probes) }).await;
+    tasks.shut_down().await;
+    tasks.check()?;
     if drained {
         Ok(())
     } else {
@@ -128,20 +138,23 @@ async fn accept_connections(
     client: Client,
     host_key: PrivateKey,
     ready: &Readiness,
-    background_tasks: &mut JoinSet<()>,
+    tasks: &Tasks,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
     if let Some(web) = settings.web.clone() {
-        background_tasks.spawn(web_terminal::serve(gateway.clone(), client, web, stop.clone()).await?);
+        let serving = web_terminal::serve(gateway.clone(), client, web, stop.clone()).await?;
+        tasks.spawn("web terminal server", &stop, serving);
     }
     info!(address = %listener.local_addr()?, "listening for SSH");
     ready.set(true);
     let limits = PreauthLimits::new(settings.max_startups_per_address);
     let config = listener::config(host_key, settings.rekey_time);
-    listener::run(gateway.clone(), listener, config, limits, &settings.proxy_protocol_from, stop).await;
+    let load_balancers = settings.proxy_protocol_from.clone();
+    let accepting = listener::run(gateway.clone(), listener, config, limits, load_balancers, stop.clone());
+    let _ = tasks.spawn("SSH listener", &stop, accepting).await;
     ready.set(false);
     Ok(())
 }
@@ -152,6 +165,7 @@ async fn prepare(
     client: Client,
     namespace: &str,
     reports: &UnreadableReports,
+    tasks: &Tasks,
 ) -> anyhow::Result<(PrivateKey, Directory)> {
     let host_key = host_key::load_or_create(client.clone(), namespace).await?;
     if let Err(error) = host_key::publish(client.clone(), namespace, &host_key).await {
@@ -160,7 +174,7 @@ async fn prepare(
             "the host key is not published; `kubectl bastion ssh` will not know this gateway"
         );
     }
-    Ok((host_key, Directory::watch(client, namespace, reports).await?))
+    Ok((host_key, Directory::watch(client, namespace, reports, tasks).await?))
 }
 
 /// The inputs that the dependencies of all parts share.
@@ -227,20 +241,18 @@ impl Parts {
     }
 
     /// Starts the tasks that run beside the sessions while the gateway runs.
-    fn spawn_background(&self, gateway: &Gateway, settings: &Settings, own: String) -> JoinSet<()> {
-        let mut background = JoinSet::new();
+    fn spawn_background(&self, tasks: &Tasks, gateway: &Gateway, settings: &Settings, own: String) {
         let (client, writer) = (self.client.clone(), gateway.sessions.writer.clone());
         let (namespace, pod_uid) = (settings.namespace.clone(), settings.pod_uid.clone());
-        background.spawn(async move {
+        tasks.spawn_finite("end of earlier sessions", async move {
             previous_process::end_sessions(client, &namespace, pod_uid.as_ref(), &own, &writer).await;
         });
         let (directory, instance) = (self.directory.clone(), self.instance.clone());
-        background.spawn(async move { end_revoked_sessions(&directory, &instance).await });
+        tasks.spawn_endless("revocation", async move { end_revoked_sessions(&directory, &instance).await });
         if let Some(redis) = self.redis.clone() {
             let instance = self.instance.clone();
-            background.spawn(async move { activity_publisher::run(&instance, &redis).await });
+            tasks.spawn_endless("activity publisher", async move { activity_publisher::run(&instance, &redis).await });
         }
-        background
     }
 }
 

@@ -12,13 +12,18 @@ use crate::metrics::METRICS;
 /// How long the ends of the last sessions may take to be written at a shutdown.
 const LAST_ENDS_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Lets the sessions continue for the grace period, ends the rest, and waits until all ends are written. Returns whether
-/// they were.
-pub async fn drain_sessions(gateway: &Gateway) -> bool {
+/// Lets the sessions continue for the grace period, or until `failed` is ready; ends the rest, and waits until all ends are
+/// written. Returns whether they were.
+pub async fn drain_sessions<T>(gateway: &Gateway, failed: impl Future<Output = T>) -> bool {
     let SessionDeps { tasks, grace_period, .. } = &*gateway.sessions;
     tasks.close();
     info!(sessions = METRICS.sessions_active.get(), seconds = grace_period.as_secs(), "draining");
-    if timeout(*grace_period, tasks.wait()).await.is_ok() {
+    let all_ended = tokio::select! {
+        biased;
+        _ = failed => false,
+        waited = timeout(*grace_period, tasks.wait()) => waited.is_ok(),
+    };
+    if all_ended {
         return true;
     }
     if let Some(instance) = gateway.access.instance.now() {

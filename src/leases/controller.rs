@@ -6,7 +6,8 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 
 use super::object::{LeaseError, create, is_lost, monotonic_now, new_lease, with_timeout};
 use crate::api::{LEASE_OF_GATEWAY, LOST_HOLDER, VOUCHED_ANNOTATION};
-use crate::cluster::LenientLease;
+use crate::cluster::{LenientLease, injected};
+use crate::failpoints::failpoint;
 use crate::lifecycle::LeaseVersion;
 
 /// Declares an instance lost: replaces the holder of its Lease with `lost`, if the Lease has not changed since the
@@ -34,7 +35,9 @@ pub async fn declare_lost(api: &Api<LenientLease>, suspect: &LeaseVersion) -> Re
     if spec.renew_time.is_none() {
         spec.acquire_time.get_or_insert_with(|| MicroTime(monotonic_now()));
     }
+    failpoint("declare-lost").await.map_err(injected)?;
     with_timeout(api.replace(&suspect.instance, &PostParams::default(), &LenientLease(lease))).await?;
+    failpoint("declared-lost").await.map_err(injected)?;
     Ok(true)
 }
 

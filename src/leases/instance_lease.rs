@@ -11,7 +11,8 @@ use kube::api::{Api, DeleteParams, PostParams};
 use tokio::time::timeout;
 
 use super::object::{LeaseError, create, is_lost, new_lease, with_timeout};
-use crate::cluster::{LenientLease, code};
+use crate::cluster::{LenientLease, code, injected};
+use crate::failpoints::failpoint;
 use crate::lifecycle::{MAYBE_LOST_AFTER, RENEW_TIMEOUT};
 
 /// A Lease that this process holds and renews.
@@ -53,8 +54,13 @@ impl InstanceLease {
         let mut next = LenientLease(self.lease.clone());
         next.0.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
         let name = next.0.metadata.name.clone().unwrap_or_default();
-        let written = timeout(RENEW_TIMEOUT, self.api.replace(&name, &PostParams::default(), &next)).await;
-        match written.map_err(|_| LeaseError::Timeout)? {
+        let writing = async {
+            failpoint("renew-lease").await.map_err(injected)?;
+            let lease = self.api.replace(&name, &PostParams::default(), &next).await?;
+            failpoint("lease-renewed").await.map_err(injected)?;
+            Ok(lease)
+        };
+        match timeout(RENEW_TIMEOUT, writing).await.map_err(|_| LeaseError::Timeout)? {
             Ok(lease) => {
                 self.lease = lease.0;
                 self.renewed = started;

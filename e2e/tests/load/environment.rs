@@ -7,6 +7,7 @@ use std::time::Duration;
 use bastion_operator::api::{BastionSession, Phase};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
+use kube::api::ListParams;
 use serde_json::json;
 
 use bastion_e2e::{
@@ -26,7 +27,13 @@ pub struct Environment {
 impl Environment {
     /// With this many gateways, on a control plane of its own, so that no other requests are counted.
     pub async fn with_gateways(number: usize) -> Self {
-        let namespace = Namespace::on(Arc::new(ControlPlane::start().await)).await;
+        Self::on(ControlPlane::start().await, number).await
+    }
+
+    /// With this many gateways, on this control plane.
+    pub async fn on(control_plane: ControlPlane, number: usize) -> Self {
+        let namespace = Namespace::on(Arc::new(control_plane)).await;
+        namespace.add_flow_schema().await;
         let echo = Echo::start().await;
         namespace.user("alice").await;
         echo.add_to(&namespace, "web-1", json!({})).await;
@@ -98,6 +105,13 @@ impl Environment {
                 .expect("the load_client has a session");
             assert_eq!(history.last.phase, Phase::Active, "of {}: {:?}", history.name, history.session().status);
         }
+    }
+
+    /// The gateway instances that have a Lease, and who holds it.
+    pub async fn instances(&self) -> Vec<(String, Option<String>)> {
+        let leases = self.namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases can be listed");
+        let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
+        gateways.map(|lease| (lease.name_any(), lease.spec.and_then(|spec| spec.holder_identity))).collect()
     }
 
     /// The number of the controller that leads.

@@ -4,6 +4,7 @@
 
 mod environment;
 
+mod heartbeats;
 mod idle;
 mod large;
 mod losses;

@@ -41,7 +41,7 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
         (idle, Reason::IdleTimeout),
         (overstay, Reason::MaxDuration),
     ];
-    let leases = instances(&environment).await;
+    let leases = environment.instances().await;
     let (stopped, began) = (Instant::now(), Timestamp::now());
     environment.namespace.control_plane.stop_api();
 
@@ -68,7 +68,7 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
     );
     renewed(&environment, RENEWALS).await;
     environment.go_on(&go_on).await;
-    assert_eq!(instances(&environment).await, leases, "no gateway was declared lost");
+    assert_eq!(environment.instances().await, leases, "no gateway was declared lost");
 
     let seen = environment.watch.seen();
     let histories = histories(&seen);
@@ -119,13 +119,6 @@ fn assert_ended_by(history: &SessionHistory, cause: &Cause, outage: Range<Timest
         history.name,
         cause.gone
     );
-}
-
-/// The gateway instances that have a Lease, and who holds it.
-async fn instances(environment: &Environment) -> Vec<(String, Option<String>)> {
-    let leases = environment.namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases can be listed");
-    let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
-    gateways.map(|lease| (lease.name_any(), lease.spec.and_then(|spec| spec.holder_identity))).collect()
 }
 
 /// Waits until every gateway has renewed its Lease this often, which is longer than a silent one is waited for.

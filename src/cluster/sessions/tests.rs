@@ -166,6 +166,26 @@ async fn each_answer_to_a_create(#[case] answers: &[Answer], #[case] expected: &
 }
 
 #[tokio::test(start_paused = true)]
+async fn thousands_of_ends_send_a_bounded_number_of_requests_and_leave_room_to_create_sessions() {
+    let scripted = Scripted::new(&[Answer::Silence]);
+    for _ in 0..2000 {
+        let writer = scripted.writer.clone();
+        tokio::spawn(async move { writer.end_until_final(&writer.reference(NAME), &end()).await });
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(scripted.api.received().len(), MAX_CONCURRENT_ENDS);
+    for _ in 0..2000 {
+        let writer = scripted.writer.clone();
+        let object = serde_json::from_value(session_of("gateway-0-abcdefghij", "Active")).unwrap();
+        tokio::spawn(async move { writer.create(&object, || true).await });
+    }
+    sleep(Duration::from_secs(1)).await;
+    let creates = scripted.api.received().iter().filter(|it| it.method == "POST").count();
+    assert_eq!(creates, MAX_CONCURRENT_CREATES);
+    assert_eq!(MAX_CONCURRENT_ENDS + MAX_CONCURRENT_CREATES, 64);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_is_no_longer_wanted_is_not_created_a_second_time() {
     let scripted = Scripted::new(&[Answer::Status(503), session("Active")]);
     let object = serde_json::from_value(session_of("gateway-0-abcdefghij", "Active")).unwrap();

@@ -18,6 +18,7 @@ use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
 use crate::cluster::{REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, rbac_user, with_retries};
 use crate::gateway::sign_in::{KeyRestrictions, Proof, SignInName, accepts_certificates};
 use crate::gateway::ssh::ResolvedTarget;
+use crate::tasks::Tasks;
 
 /// The gateway's view of users, targets and rights.
 pub struct Directory {
@@ -58,14 +59,19 @@ impl Directory {
     ///
     /// # Errors
     /// A watch has ended before its first list. This happens only while the program exits.
-    pub async fn watch(client: Client, namespace: &str, reports: &UnreadableReports) -> anyhow::Result<Self> {
+    pub async fn watch(
+        client: Client,
+        namespace: &str,
+        reports: &UnreadableReports,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
         let changed = Arc::new(Notify::new());
         let notify = || {
             let changed = changed.clone();
             move || changed.notify_one()
         };
-        let users = reports.keep(Api::namespaced(client.clone(), namespace), notify());
-        let targets = reports.keep(Api::namespaced(client.clone(), namespace), notify());
+        let users = reports.keep(tasks, Api::namespaced(client.clone(), namespace), notify());
+        let targets = reports.keep(tasks, Api::namespaced(client.clone(), namespace), notify());
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);

@@ -36,6 +36,8 @@ pub struct Instance {
 pub struct InstanceConfig {
     /// The client of the API server.
     pub client: Client,
+    /// The client for the Leases, whose connections no other request uses: no load holds up a renewal.
+    pub lease_client: Client,
     /// The namespace of the bastion.
     pub namespace: String,
     /// The name of the gateway's Pod.
@@ -65,9 +67,9 @@ impl Instance {
     /// # Errors
     /// The Lease cannot be created.
     pub async fn start(config: &InstanceConfig) -> Result<(Arc<Self>, InstanceLease), LeaseError> {
-        let InstanceConfig { client, namespace, pod, annotations, .. } = config;
+        let InstanceConfig { lease_client, namespace, pod, annotations, .. } = config;
         let id = new_instance_name(pod);
-        let leases = Api::namespaced(client.clone(), namespace);
+        let leases = Api::namespaced(lease_client.clone(), namespace);
         let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, annotations.clone()).await?;
         info!(instance = id, "gateway instance started");
         let instance = Self {

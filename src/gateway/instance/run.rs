@@ -13,6 +13,7 @@ use crate::cluster::SessionWriter;
 use crate::leases::InstanceLease;
 use crate::lifecycle::RENEW_RETRY_DELAY;
 use crate::redis::RedisClient;
+use crate::tasks::named;
 
 /// Runs an instance. Starts a new one when a controller has declared it lost, or when it was cut off. Returns the last Lease if it
 /// is still held when `stop` is cancelled.
@@ -27,10 +28,10 @@ pub async fn run(
 ) -> Option<InstanceLease> {
     loop {
         let held = tokio::select! {
-            held = instance.renew_lease(lease, stop.clone()) => held,
-            () = instance.pause_detector.run() => None,
-            () = redis_heartbeat::run(&instance, redis.as_deref(), config.sessions()) => None,
-            () = instance.watch_sessions(&config, &writer) => {
+            held = named("Lease renewal", instance.renew_lease(lease, stop.clone())) => held,
+            () = named("pause detector", instance.pause_detector.run()) => None,
+            () = named("Redis heartbeat", redis_heartbeat::run(&instance, redis.as_deref(), config.sessions())) => None,
+            () = named("session watch", instance.watch_sessions(&config, &writer)) => {
                 error!("the watch of the gateway's sessions has ended; the gateway can no longer run an instance");
                 return None;
             }

@@ -1,11 +1,12 @@
 //! Accepts TCP connections and serves SSH on each.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use ipnet::IpNet;
 use russh::keys::ssh_key::PrivateKey;
 use russh::server::{Config, run_stream};
@@ -13,7 +14,7 @@ use russh::{ChannelControl, MethodKind, MethodSet};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, warn};
+use tracing::{Instrument, debug, error, warn};
 
 use super::preauth_limits::{MAX_PREAUTH_CONNECTIONS, PreauthLimitError, PreauthLimits, PreauthPermit};
 use super::proxy_protocol::{self, ProxyHeaderError};
@@ -23,6 +24,7 @@ use crate::gateway::ssh::{Connection, algorithms};
 use crate::gateway::state::Gateway;
 use crate::lifecycle::KEEPALIVE_INTERVAL;
 use crate::metrics::{METRICS, RefusalLabels};
+use crate::tasks::panic_message;
 use crate::telemetry::LogLimiter;
 
 /// The time that a client has for the identification exchange, and again from there to its session. Compare `LoginGraceTime`
@@ -39,7 +41,7 @@ pub async fn run(
     listener: TcpListener,
     config: Config,
     mut limits: PreauthLimits,
-    load_balancers: &[IpNet],
+    load_balancers: Vec<IpNet>,
     stop: CancellationToken,
 ) {
     let config = Arc::new(config);
@@ -48,7 +50,7 @@ pub async fn run(
     loop {
         let (stream, client) = tokio::select! {
             accepted = listener.accept(), if proxied.len() < MAX_PREAUTH_CONNECTIONS => match accepted {
-                Ok((stream, peer)) if proxy_protocol::is_load_balancer(load_balancers, peer) => {
+                Ok((stream, peer)) if proxy_protocol::is_load_balancer(&load_balancers, peer) => {
                     proxied.push(read_proxy_header(stream, peer));
                     continue;
                 }
@@ -105,9 +107,13 @@ fn spawn_connection(
     let closed = CancellationToken::new();
     let connection = Connection::new(gateway.clone(), peer, closed.clone(), abort.clone(), Some(permit));
     let (last_refusal, span) = (connection.last_refusal(), connection.span());
-    let served = serve(config, stream, connection, abort, closed);
+    let served = AssertUnwindSafe(Box::pin(serve(config, stream, connection, abort))).catch_unwind();
     let connection = async move {
-        served.await;
+        if let Err(panic) = served.await {
+            error!(panic = panic_message(&*panic), "the connection's task has panicked; the connection is closed");
+        }
+        // The connection's session, if it has one, waits for this.
+        closed.cancel();
         let refusal = last_refusal.lock().take();
         if let Some((user, reason)) = refusal {
             gateway.refusals.publish(user, peer, &reason);
@@ -127,13 +133,7 @@ fn turn_away(stream: &TcpStream, peer: SocketAddr, error: PreauthLimitError, log
 }
 
 /// Serves one connection to its end.
-async fn serve(
-    config: Arc<Config>,
-    stream: TcpStream,
-    mut connection: Connection,
-    abort: CancellationToken,
-    closed: CancellationToken,
-) {
+async fn serve(config: Arc<Config>, stream: TcpStream, mut connection: Connection, abort: CancellationToken) {
     let signed_in = connection.signed_in();
     let _ = stream.set_nodelay(true);
     let (stream, health) = AbortableStream::new(stream, abort.clone());
@@ -169,7 +169,6 @@ async fn serve(
     if let Err(error) = ended {
         debug!(%error, "connection ended");
     }
-    closed.cancel();
 }
 
 /// Returns the configuration of the SSH library. Keys are exchanged again after `rekey_time` at the latest.

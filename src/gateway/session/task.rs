@@ -1,15 +1,17 @@
 //! The task of one session: creates its object, joins channels to the target, and writes the end.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use russh::ChannelOpenFailure;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::time::{sleep, sleep_until};
-use tracing::{Instrument, debug, info, warn};
+use tracing::{Instrument, debug, error, info, warn};
 
 use super::activity::Activity;
 use super::channels::{Channels, MAX_CHANNELS};
@@ -35,6 +37,7 @@ use crate::gateway::target::{DialError, DialRequest, TargetConnection};
 use crate::lifecycle::{Cause, End, NetworkWatch, PeerSide, Verdict};
 use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
 use crate::recording::{RecordingError, SessionRecording};
+use crate::tasks::panic_message;
 
 /// Runs a session from its admission to its written end.
 ///
@@ -42,7 +45,29 @@ use crate::recording::{RecordingError, SessionRecording};
 /// written, too.
 pub async fn run(deps: Arc<SessionDeps>, admitted: Admitted, client: ClientSide, activity: Arc<Activity>) {
     let span = session_span(&admitted.audit.session, &admitted.grant, client.peer);
-    run_in_span(deps, admitted, client, activity).instrument(span).await;
+    let (name, instance) = (admitted.audit.session.clone(), admitted.instance.clone());
+    let (start, cut) = (Timestamp::now(), client.cut.clone());
+    let running = async {
+        let session = Box::pin(run_in_span(deps.clone(), admitted, client, activity));
+        if let Err(panic) = AssertUnwindSafe(session).catch_unwind().await {
+            error!(panic = panic_message(&*panic), "the session's task has panicked; the session is cut off and ends");
+            cut.cancel();
+            end_after_panic(&deps, &instance, &name, start).await;
+        }
+    };
+    running.instrument(span).await;
+}
+
+/// Ends a session whose task has panicked, as the watchdog ends one whose task is stuck.
+async fn end_after_panic(deps: &SessionDeps, instance: &Instance, name: &str, start: Timestamp) {
+    deps.watchdog.remove(name);
+    if instance.registry.find(name).is_some() {
+        METRICS.sessions_active.dec();
+    }
+    // From here on, the instance's session watch ends the object too, in case that this task cannot.
+    instance.registry.remove(name);
+    let end = End::inferred(Cause::Stuck, ObservedBy::Gateway, start, Some(Timestamp::now()));
+    deps.writer.end_until_final(&deps.writer.reference(name), &end).await;
 }
 
 async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: ClientSide, activity: Arc<Activity>) {

@@ -1,13 +1,17 @@
 //! Ends sessions whose task is stuck. It has its own thread and API connections, since the cause may block all other tasks.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -84,7 +88,8 @@ impl WatchedSession {
     }
 }
 
-/// Starts the thread. It runs until `stop` is cancelled.
+/// Starts the thread, which runs until `stop` is cancelled. Returns a future that is ready when the thread has ended, however
+/// it ended.
 ///
 /// # Errors
 /// The runtime or the thread cannot be created.
@@ -94,9 +99,12 @@ pub fn start(
     namespace: String,
     pod: String,
     stop: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<impl Future<Output = ()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (running, ended) = oneshot::channel::<Infallible>();
     let thread = move || {
+        // Dropped at the end of the thread, also when it panics.
+        let _running = running;
         if let Err(error) = runtime.block_on(run(&watchdog, config, &namespace, &pod, stop)) {
             error!(%error, "the watchdog cannot start; stuck sessions are not ended");
         }
@@ -105,7 +113,7 @@ pub fn start(
         .name("watchdog".to_owned())
         .spawn(thread)
         .context("cannot start the watchdog's thread")?;
-    Ok(())
+    Ok(ended.map(drop))
 }
 
 async fn run(
@@ -126,13 +134,20 @@ async fn run(
     Ok(())
 }
 
-/// Polls for stuck sessions, cuts off their connections, and writes their end.
+/// Polls for stuck sessions, cuts off their connections, and writes their end. Returns if the task of an end panics.
 async fn end_stuck_sessions(watchdog: &Watchdog, writer: &SessionWriter) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_poll = Instant::now();
+    let mut ends = JoinSet::new();
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Some(ended) = ends.join_next() => match ended {
+                Ok(_) => continue,
+                Err(error) => return error!(%error, "the task that writes the end of a stuck session failed"),
+            },
+        }
         let now = Instant::now();
         if now.duration_since(std::mem::replace(&mut last_poll, now)) > PAUSED_AFTER {
             watchdog.reset(now);
@@ -146,7 +161,7 @@ async fn end_stuck_sessions(watchdog: &Watchdog, writer: &SessionWriter) {
             );
             stuck.connections.iter().for_each(ConnectionHealth::shut_down);
             let (writer, end) = (writer.clone(), stuck.end());
-            tokio::spawn(async move { writer.end_until_final(&stuck.session, &end).await });
+            ends.spawn(async move { writer.end_until_final(&stuck.session, &end).await });
         }
     }
 }

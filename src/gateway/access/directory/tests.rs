@@ -77,7 +77,7 @@ fn answer(received: &Received, rights: Rights) -> Answer {
 async fn directory(rights: Rights) -> (Directory, ScriptedApi) {
     let api = ScriptedApi::by(move |received| answer(received, rights));
     let (events, _) = EventSink::new(api.client(), "test", "pod-0", CancellationToken::new());
-    (Directory::watch(api.client(), "bastion", &UnreadableReports::new(events)).await.unwrap(), api)
+    (Directory::watch(api.client(), "bastion", &UnreadableReports::new(events), &Tasks::default()).await.unwrap(), api)
 }
 
 async fn grant(directory: &Directory, sign_in_name: &str) -> Result<Grant, Refusal> {
