@@ -153,6 +153,10 @@ fn the_promises_hold_with_two_messages_lost() {
     Bastion { controllers: 1, faults: 3, gateway_first: true, scope: VOUCHERS, ..with_redis() },
     &[Example::VouchedFor]
 )]
+#[case::reported_ends(
+    Bastion { controllers: 1, faults: 3, gateway_first: true, scope: REPORTS, ..with_redis() },
+    &[Example::EndReported]
+)]
 #[case::three_cuts(Bastion { faults: 3, gateway_first: true, scope: CUTS, ..with_redis() }, &[Example::FenceFalls])]
 fn the_promises_hold_with_redis(#[case] model: Bastion, #[case] examples: &[Example]) {
     holds(&format!("with Redis, {} controller(s), {} faults", model.controllers, model.faults), model, examples);
@@ -180,6 +184,7 @@ fn with_pods() -> Bastion {
 }
 
 const VOUCHERS: Scope = Scope { vouchers: true, ..Scope::GATEWAYS };
+const REPORTS: Scope = Scope { people: true, redis_links: true, redis_data: true, ..Scope::NONE };
 const CUTS_AND_PODS: Scope = Scope { pods: true, ..CUTS };
 const CUTS: Scope = Scope { redis_links: true, vouchers: true, ..Scope::NONE };
 
