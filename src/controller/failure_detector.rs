@@ -19,12 +19,14 @@ use super::shared_detector::SharedDetector;
 use super::{Settings, pods, redis_heartbeats};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, watch};
+use crate::http::Readiness;
 use crate::leases::{InstanceLease, LeaseError, declare_lost, delete_lost, new_instance_name, observe_lease};
-use crate::lifecycle::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, LOST_LEASE_RETENTION, LeaseVersion, TICK};
+use crate::lifecycle::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, LOST_AFTER, LOST_LEASE_RETENTION, LeaseVersion, TICK};
 use crate::metrics::METRICS;
 use crate::redis::RedisClient;
 
-/// Detects losses until `stop` is cancelled. Sends the name of each lost instance to `losses`.
+/// Detects losses until `stop` is cancelled. Sends the name of each lost instance to `losses`. Sets `ready` once it has observed
+/// for as long as it needs to declare an instance lost.
 ///
 /// # Errors
 /// When a watch ends, which its retries should prevent.
@@ -34,6 +36,7 @@ pub async fn run(
     redis: Option<Arc<RedisClient>>,
     detector: SharedDetector,
     losses: mpsc::Sender<String>,
+    ready: Readiness,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let leases: Api<LenientLease> = Api::namespaced(client.clone(), &settings.namespace);
@@ -42,7 +45,7 @@ pub async fn run(
     tokio::select! {
         () = watch_leases(leases.clone(), &own, &detector, &losses) => anyhow::bail!("the watch of Leases ended"),
         () = renew_own_lease(leases.clone(), &own, stop.clone()) => Ok(()),
-        () = check_suspects(leases.clone(), sessions, &detector, &losses) => anyhow::bail!("the check for lost instances ended"),
+        () = check_suspects(leases.clone(), sessions, &detector, &losses, &ready) => anyhow::bail!("the check for lost instances ended"),
         () = pods::watch(client, &settings.namespace, &detector) => anyhow::bail!("the watch of Pods ended"),
         () = redis_heartbeats::poll(leases.clone(), redis, &detector) => anyhow::bail!("the polling of Redis ended"),
         () = tick(&detector) => Ok(()),
@@ -154,16 +157,24 @@ async fn check_suspects(
     sessions: Api<Guarded<BastionSession>>,
     detector: &SharedDetector,
     losses: &mpsc::Sender<String>,
+    ready: &Readiness,
 ) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut observing_since = None;
     loop {
         ticks.tick().await;
+        let now = Instant::now();
         let (observing, suspects) = {
             let mut detector = detector.lock();
-            (detector.trusts_its_watch(Instant::now()), detector.suspects(Instant::now()))
+            (detector.trusts_its_watch(now), detector.suspects(now))
         };
         METRICS.observing.set(observing.into());
+        observing_since = observing.then(|| observing_since.unwrap_or(now));
+        // A rollout stops the old controllers when the new ones are ready. Only those know until then of a loss in between.
+        if observing_since.is_some_and(|since| now.duration_since(since) >= LOST_AFTER) {
+            ready.set(true);
+        }
         for suspect in suspects {
             if suspect.resource_version.is_none() && !has_active_sessions(&sessions, &suspect.instance).await {
                 detector.lock().remove(&suspect.instance);

@@ -35,10 +35,9 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let mut tasks = JoinSet::new();
     let probes = http::serve_probes(settings.http_listen, ready.clone(), stop.clone()).await?;
     tasks.spawn(infallible(probes));
-    spawn_tasks(&mut tasks, client, settings, &stop)?;
+    spawn_tasks(&mut tasks, client, settings, ready, &stop)?;
 
     info!("controller is running");
-    ready.set(true);
     while let Some(ended) = tasks.join_next().await {
         ended??;
         anyhow::ensure!(stop.is_cancelled(), "a task of the controller ended before shutdown");
@@ -50,6 +49,7 @@ fn spawn_tasks(
     tasks: &mut JoinSet<Result<()>>,
     client: Client,
     settings: Settings,
+    ready: Readiness,
     stop: &CancellationToken,
 ) -> Result<()> {
     let redis = settings.redis.clone().map(RedisClient::new).transpose()?.map(Arc::new);
@@ -70,6 +70,7 @@ fn spawn_tasks(
         redis.clone(),
         detector.clone(),
         losses,
+        ready,
         stop.clone(),
     ));
     let leases = Api::namespaced(client.clone(), &settings.namespace);
