@@ -45,6 +45,7 @@ mod redis;
 mod refusals;
 mod rekey;
 mod remote_forwards;
+mod reported_ends;
 mod resets;
 mod rollout;
 mod scenarios;

@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::pause_detector::PauseDetector;
-use crate::api::{BastionSession, LEASE_OF_GATEWAY, POD_UID_ANNOTATION};
+use crate::api::{BastionSession, END_KEY_ANNOTATION, LEASE_OF_GATEWAY, POD_UID_ANNOTATION};
 use crate::cluster::{Guarded, UnreadableReports};
 use crate::gateway::observe::Endpoint;
 use crate::gateway::session::Registry;
 use crate::leases::{InstanceLease, LeaseError, new_instance_name};
 use crate::lifecycle::{Cause, Fence, RENEW_INTERVAL, RENEW_RETRY_DELAY};
 use crate::metrics::METRICS;
+use crate::redis::reported_ends::EndSigner;
 
 /// One instance of the gateway. A process that was declared lost continues as a new instance.
 pub struct Instance {
@@ -27,6 +28,8 @@ pub struct Instance {
     pub id: String,
     /// The sessions that it owns.
     pub registry: Registry,
+    /// Signs the ends that it reports through Redis; `None` if the system has no random numbers for its key.
+    pub end_signer: Option<Arc<EndSigner>>,
     /// Detects pauses of the process.
     pub pause_detector: Arc<PauseDetector>,
     fence: Mutex<Fence>,
@@ -68,12 +71,18 @@ impl Instance {
         let InstanceConfig { client, namespace, pod, annotations, .. } = config;
         let id = new_instance_name(pod);
         let leases = Api::namespaced(client.clone(), namespace);
-        let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, annotations.clone()).await?;
+        let end_signer = EndSigner::new(&id).map(Arc::new);
+        let end_signer =
+            end_signer.inspect_err(|error| warn!(%error, "no key for ends; they are not reported through Redis")).ok();
+        let end_key = end_signer.iter().map(|signer| (END_KEY_ANNOTATION.to_owned(), signer.public_key()));
+        let annotations = annotations.clone().into_iter().chain(end_key).collect();
+        let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, annotations).await?;
         info!(instance = id, "gateway instance started");
         let instance = Self {
             pod: pod.clone(),
             id,
             registry: Registry::default(),
+            end_signer,
             pause_detector: Arc::default(),
             fence: Mutex::new(Fence::new(Instant::now())),
         };
