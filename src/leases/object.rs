@@ -10,7 +10,7 @@ use kube::api::{Api, PostParams};
 use tokio::time::timeout;
 
 use crate::api::{END_KEY_ANNOTATION, LEASE_LABEL, LOST_HOLDER, POD_UID_ANNOTATION};
-use crate::cluster::LenientLease;
+use crate::cluster::{LenientLease, code};
 use crate::lifecycle::{LOST_AFTER, ObservedLease, RENEW_TIMEOUT};
 
 /// Why a request about a Lease failed.
@@ -25,6 +25,16 @@ pub enum LeaseError {
     /// The API server answered with an error, or the connection to it failed.
     #[error(transparent)]
     Kube(#[from] kube::Error),
+}
+
+impl LeaseError {
+    /// Returns the status code of the API server's answer, if there was one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Kube(error) => code(error),
+            Self::Lost | Self::Timeout => None,
+        }
+    }
 }
 
 /// Returns what the failure detector observes of a Lease.

@@ -16,7 +16,7 @@ use crate::cluster::{Guarded, UnreadableReports};
 use crate::gateway::observe::Endpoint;
 use crate::gateway::session::Registry;
 use crate::leases::{InstanceLease, LeaseError, new_instance_name};
-use crate::lifecycle::{Cause, Fence, RENEW_INTERVAL, RENEW_RETRY_DELAY};
+use crate::lifecycle::{Cause, CredentialWatch, Fence, RENEW_INTERVAL, RENEW_RETRY_DELAY};
 use crate::metrics::METRICS;
 use crate::redis::reported_ends::EndSigner;
 
@@ -95,9 +95,10 @@ impl Instance {
     }
 
     /// Renews the Lease until `stop` is cancelled, and then returns it. Returns `None` once a controller has declared the instance
-    /// lost. All its sessions end then, since they are already shown as ended.
+    /// lost, and once the API server has refused the gateway's credentials for too long. All its sessions end then.
     pub async fn renew_lease(&self, mut lease: InstanceLease, stop: CancellationToken) -> Option<InstanceLease> {
         let mut pause = RENEW_INTERVAL;
+        let mut credentials = CredentialWatch::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Some(lease),
@@ -105,7 +106,10 @@ impl Instance {
                 () = self.pause_detector.paused(), if pause > RENEW_RETRY_DELAY => {}
             }
             let begun = Instant::now();
-            pause = match lease.renew().await {
+            let renewed = lease.renew().await;
+            let code = renewed.as_ref().err().map_or(Some(200), LeaseError::code);
+            let is_revoked = credentials.observe(code, Instant::now());
+            pause = match renewed {
                 Ok(()) => {
                     self.pause_detector.lease_renewed(begun);
                     self.fence().heartbeat_sent(begun);
@@ -118,6 +122,12 @@ impl Instance {
                         "a controller has declared this instance lost; its sessions end and a new one begins"
                     );
                     self.registry.end_all(&Cause::GatewayLost);
+                    return None;
+                }
+                Err(error) if is_revoked => {
+                    METRICS.fences.inc();
+                    error!(instance = self.id, %error, "the API server refuses this gateway's credentials; all sessions end");
+                    self.registry.end_all(&Cause::CutOff);
                     return None;
                 }
                 Err(error) => {
