@@ -43,13 +43,19 @@ pub async fn run(
     let sessions = Api::namespaced(client.clone(), &settings.namespace);
     let own = new_instance_name(&settings.pod);
     tokio::select! {
-        () = watch_leases(leases.clone(), &own, &detector, &losses) => anyhow::bail!("the watch of Leases ended"),
+        () = watch_leases(leases.clone(), &own, &detector, &losses) => ended("the watch of Leases", &stop),
         () = renew_own_lease(leases.clone(), &own, stop.clone()) => Ok(()),
-        () = check_suspects(leases.clone(), sessions, &detector, &losses, &ready) => anyhow::bail!("the check for lost instances ended"),
+        () = check_suspects(leases.clone(), sessions, &detector, &losses, &ready) => ended("the check for lost instances", &stop),
         () = pods::watch(client, &settings.namespace, &detector) => anyhow::bail!("the watch of Pods ended"),
         () = redis_heartbeats::poll(leases.clone(), redis, &detector) => anyhow::bail!("the polling of Redis ended"),
         () = tick(&detector) => Ok(()),
     }
+}
+
+/// Returns an error, unless the controller stops: the reconciler, to which losses are sent, may stop first.
+fn ended(what: &str, stop: &CancellationToken) -> anyhow::Result<()> {
+    anyhow::ensure!(stop.is_cancelled(), "{what} ended");
+    Ok(())
 }
 
 /// Feeds the watch of Leases into the failure detector.
