@@ -95,6 +95,13 @@ pub struct RetryLabels {
     pub cause: &'static str,
 }
 
+/// Why an end that a gateway reported through Redis is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReportLabels {
+    /// signature, unreadable, `other_session` or `too_early`.
+    pub cause: &'static str,
+}
+
 /// A legacy algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AlgorithmLabels {
@@ -315,11 +322,25 @@ const AUDIT_FAILURES: [&str; 13] = [
 ];
 
 /// The operations of `bastion_redis_failures_total`.
-const REDIS_OPERATIONS: [&str; 9] =
-    ["show", "look", "order", "subscribe", "hot state", "forget", "begin sign-in", "signed in", "use code"];
+const REDIS_OPERATIONS: [&str; 11] = [
+    "show",
+    "look",
+    "report",
+    "reports",
+    "order",
+    "subscribe",
+    "hot state",
+    "forget",
+    "begin sign-in",
+    "signed in",
+    "use code",
+];
 
 /// The kinds of `bastion_objects_unreadable_total`.
 const KINDS: [&str; 3] = ["BastionSession", "BastionTarget", "BastionUser"];
+
+/// The causes of `bastion_reported_ends_refused_total`.
+const REPORT_CAUSES: [&str; 4] = ["signature", "unreadable", "other_session", "too_early"];
 
 /// The causes of `bastion_end_write_retries_total`.
 const RETRY_CAUSES: [&str; 7] = ["forbidden", "conflict", "invalid", "throttled", "error", "unreachable", "timeout"];
@@ -436,8 +457,11 @@ metrics! {
     instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";
     instances_declared_lost: Counter, "counter", Counter::default(), "Gateway instances that this controller declared lost.";
     sweeps: Counter, "counter", Counter::default(), "Times that this controller started to end the sessions of a lost instance.";
-    fences: Counter, "counter", Counter::default(), "Times that this gateway reached neither the API server nor Redis and ended its sessions.";
+    fences: Counter, "counter", Counter::default(), "Times that this gateway ended its sessions because it reached neither the API server nor Redis, or because the API server refused its credentials.";
     vouchers: Counter, "counter", Counter::default(), "Times that this controller vouched on the Lease for a gateway whose heartbeats came only through Redis.";
+    ends_reported: Counter, "counter", Counter::default(), "Ends that this gateway could not write and reported to the controllers through Redis.";
+    reported_ends_written: Counter, "counter", Counter::default(), "Ends that this controller wrote because their gateway reported them through Redis.";
+    reported_ends_refused: Family<ReportLabels, Counter>, "counter by cause", counters(REPORT_CAUSES, |cause| ReportLabels { cause }), "Ends reported through Redis that this controller refused. They were not signed by the session's gateway (signature), could not be read (unreadable), were about another session (other_session), or were before its start (too_early).";
     orders_sent: Counter, "counter", Counter::default(), "Orders to end a session that this controller sent through Redis.";
     redis_failures: Family<RedisLabels, Counter>, "counter by operation", counters(REDIS_OPERATIONS, |operation| RedisLabels { operation }), "Requests to Redis that failed or timed out.";
     recordings_started: Counter, "counter", Counter::default(), "Recordings that this gateway has started.";

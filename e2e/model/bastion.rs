@@ -21,6 +21,7 @@ pub const fn name_of(promise: Promise) -> &'static str {
         Promise::KnowsItsLoss => "a gateway that was declared lost learns it at its next contact",
         Promise::FencedInTime => "a gateway cut off from both witnesses ends its session before its loss is declared",
         Promise::FencedForCause => "no gateway ends its session that reaches a witness",
+        Promise::ReportedForCause => "no session is ended by a report whose user is at work",
     }
 }
 
@@ -39,6 +40,7 @@ pub const fn name_of_example(example: Example) -> &'static str {
         Example::VouchedFor => "a controller vouches",
         Example::OnlyRedisHears => "only Redis hears of a gateway",
         Example::SuccessorSweeps => "a new process ends what an earlier one left",
+        Example::EndReported => "a controller writes an end that its gateway reports",
     }
 }
 
@@ -81,7 +83,7 @@ impl Model for Bastion {
         vec![World {
             api: Api {
                 up: true,
-                leases: vec![Some(Lease { version: 0, lost: false }); self.gateways],
+                leases: vec![Some(Lease { version: 0, renewal: 0, lost: false }); self.gateways],
                 sessions: vec![Shown::Active; self.gateways],
                 pods: vec![Pod::Runs; if self.pods { self.gateways } else { 0 }],
             },
@@ -122,7 +124,7 @@ impl Model for Bastion {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let promises: [fn(&Self, &World) -> bool; 7] = [
+        let promises: [fn(&Self, &World) -> bool; 8] = [
             |_, world| world.broken != Some(Promise::RenewedInTime),
             |_, world| world.broken != Some(Promise::Healthy),
             |_, world| world.broken != Some(Promise::ShownInTime),
@@ -130,8 +132,9 @@ impl Model for Bastion {
             |_, world| world.broken != Some(Promise::KnowsItsLoss),
             |_, world| world.broken != Some(Promise::FencedInTime),
             |_, world| world.broken != Some(Promise::FencedForCause),
+            |_, world| world.broken != Some(Promise::ReportedForCause),
         ];
-        let examples: [fn(&Self, &World) -> bool; 12] = [
+        let examples: [fn(&Self, &World) -> bool; 13] = [
             |_, world| world.examples.has(Example::LossDeclared),
             |_, world| world.examples.has(Example::SecondFinishesSweep),
             |_, world| world.examples.has(Example::SilenceForgiven),
@@ -144,6 +147,7 @@ impl Model for Bastion {
             |_, world| world.examples.has(Example::VouchedFor),
             |_, world| world.examples.has(Example::OnlyRedisHears),
             |_, world| world.examples.has(Example::SuccessorSweeps),
+            |_, world| world.examples.has(Example::EndReported),
         ];
         let promises = Promise::ALL.map(name_of).into_iter().zip(promises);
         let examples = Example::ALL.map(name_of_example).into_iter().zip(examples);

@@ -110,7 +110,7 @@ pub struct Asks {
 pub struct View {
     /// As the watch showed it last.
     lease: Option<Lease>,
-    ended: bool,
+    pub ended: bool,
     /// Whether it was this controller that declared the loss.
     declared: bool,
     /// When it will look at the session again.
@@ -198,7 +198,7 @@ impl Controller {
     /// Whether it still holds a version of the Lease of gateway `g`.
     pub fn remembers(&self, g: usize, version: u8) -> bool {
         let named = (g, Some(version));
-        self.views[g].lease.is_some_and(|lease| lease.version == version)
+        self.views[g].lease.is_some_and(|lease| lease.has(version))
             || self.judge.suspects.contains(&named)
             || [self.judge.late, self.asks.late].into_iter().flatten().any(|late| (late.gateway, late.version) == named)
     }
@@ -281,14 +281,17 @@ pub fn count_overdue(world: &mut World, c: usize) {
     let World { api, gateways, controllers, .. } = world;
     let well = controllers[c].is_well(api.up);
     let mut late = false;
-    for (g, view) in controllers[c].views.iter_mut().enumerate() {
+    for g in 0..gateways.len() {
         let gone = gateways[g].is_gone() && !gateways[g].reaches_redis(redis_up);
-        let waiting = well && gone && api.sessions[g] == Shown::Active;
+        // Or the user has left, and the gateway can report that.
+        let reported = gateways[g].reports(redis_up) && controllers[c].reaches_redis(redis_up);
+        let waiting = well && (gone || reported) && api.sessions[g] == Shown::Active;
+        let view = &mut controllers[c].views[g];
         view.overdue = if waiting { view.overdue + 1 } else { 0 };
         let pod = api.pods.get(g).copied().unwrap_or_default();
         // Only the Lease says in which Pod it was.
         let known = pod != Pod::Runs && api.leases[g].is_some();
-        view.pod_overdue = if waiting && known { view.pod_overdue + 1 } else { 0 };
+        view.pod_overdue = if waiting && gone && known { view.pod_overdue + 1 } else { 0 };
         late |= view.overdue >= SHOWN_WITHIN || view.pod_overdue >= shown_within(pod);
     }
     if late {
@@ -372,7 +375,7 @@ fn follow_pods(controller: &mut Controller, pods: &[Pod], rules: &Rules) {
     for (g, pod) in pods.iter().enumerate() {
         let (known, name) = (std::mem::replace(&mut controller.views[g].pod, *pod), objects::pod(g));
         match there(pod) {
-            true if known != *pod => controller.observer.pods().update(name, objects::container(*pod)),
+            true if known != *pod => controller.observer.pods().update(name, objects::container(*pod), *NOW),
             false if known != *pod => controller.observer.pods().remove(name),
             _ => {}
         }
@@ -380,7 +383,7 @@ fn follow_pods(controller: &mut Controller, pods: &[Pod], rules: &Rules) {
     if !pods.is_empty() && std::mem::take(&mut controller.lists.pods) {
         let listed = pods.iter().enumerate().filter(|(_, pod)| there(pod));
         let listed = listed.map(|(g, pod)| (objects::pod(g).to_owned(), objects::container(*pod)));
-        controller.observer.pods().replace_all(listed.collect());
+        controller.observer.pods().replace_all(listed.collect(), *NOW);
     }
 }
 
@@ -388,9 +391,10 @@ fn follow_pods(controller: &mut Controller, pods: &[Pod], rules: &Rules) {
 fn seen(lease: Lease, g: usize, with_pod: bool) -> ObservedLease {
     ObservedLease {
         resource_version: lease.version.to_string(),
-        renewed: None,
+        renewed: Timestamp::from_second(lease.renewal.into()).ok(),
         acquired: objects::acquired().filter(|_| with_pod),
         pod_uid: with_pod.then(|| objects::pod(g).to_owned()),
+        end_key: Some(String::new()),
         lost: lease.lost,
     }
 }
@@ -576,7 +580,8 @@ pub fn swap(world: &mut World, g: usize, version: Option<u8>, rules: &Rules) -> 
         world.breaks(Promise::FencedInTime);
     }
     let version = world.new_version(g);
-    world.api.leases[g] = Some(Lease { version, lost: true });
+    let renewal = world.api.leases[g].map_or(version, |lease| lease.renewal);
+    world.api.leases[g] = Some(Lease { version, renewal, lost: true });
     world.gateways[g].facts.declared = true;
     world.example(Example::LossDeclared);
     Swap::Won

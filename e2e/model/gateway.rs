@@ -118,6 +118,11 @@ impl Gateway {
         self.session == Session::Live && self.process != Process::Dead
     }
 
+    /// Whether it reports to Redis, which is `up` or not, that its user has left, because it cannot write that.
+    pub fn reports(&self, redis_up: bool) -> bool {
+        self.session == Session::Leaving && self.cut && self.reaches_redis(redis_up)
+    }
+
     pub fn user_leaves(&mut self) {
         self.session = Session::Leaving;
     }
@@ -141,7 +146,7 @@ impl Gateway {
 /// A second passes for gateway `g`.
 pub fn pass(world: &mut World, g: usize, trouble: Option<Trouble>, rules: &Rules) {
     land(world, g);
-    let up = world.api.up;
+    let (up, redis_up) = (world.api.up, world.redis_is_up());
     let gateway = &mut world.gateways[g];
     if gateway.process == Process::Dead {
         return;
@@ -152,6 +157,9 @@ pub fn pass(world: &mut World, g: usize, trouble: Option<Trouble>, rules: &Rules
     show(world, g, trouble, rules);
     let gateway = &mut world.gateways[g];
     let reaches = up && !gateway.is_gone();
+    if let (true, Some(redis)) = (gateway.reports(redis_up), &mut world.redis) {
+        redis.reports[g] = true;
+    }
     if due {
         renew(world, g, reaches, trouble, rules);
     }
@@ -251,7 +259,7 @@ fn renew(world: &mut World, g: usize, reaches: bool, trouble: Option<Trouble>, r
 /// The Lease is renewed, at the API server.
 fn commit(world: &mut World, g: usize) -> u8 {
     let version = world.new_version(g);
-    world.api.leases[g] = Some(Lease { version, lost: false });
+    world.api.leases[g] = Some(Lease { version, renewal: version, lost: false });
     let gateway = &mut world.gateways[g];
     gateway.facts.silent = 0;
     gateway.facts.ailing = false;

@@ -4,7 +4,7 @@
 //! Gateways that renew a Lease by compare-and-swap and carry one session each; controllers, each with a clock, a
 //! heartbeat Lease, a watch, a task that declares losses and one that sweeps; the API server with the Leases and the
 //! sessions. In some models Redis as well, in which gateways show themselves, which controllers ask, and for whose word
-//! they vouch in the Lease; in some the gateways' Pods. A controller decides with the
+//! they vouch in the Lease, and to which a gateway reports that its user has left; in some the gateways' Pods. A controller decides with the
 //! product's own [`FailureDetector`](bastion_operator::lifecycle::FailureDetector) and
 //! [`decide()`](bastion_operator::lifecycle::decide). A gateway fences itself with the product's
 //! [`Fence`](bastion_operator::lifecycle::Fence). Both are called on the model's state; the budgets are the product's
@@ -30,13 +30,15 @@
 //!   API server (18 on two slipped clocks; 10, and so 8, where its Pod is gone). A Lease that was deleted is no evidence.
 //! - Nor is a loss declared of a gateway that any controller which works has heard of through Redis, by a sign that it
 //!   gave in the last 15 seconds (13 on slipped clocks), after which it would have ended its sessions itself.
+//! - No session is ended by a report through Redis whose user is at work.
 //! - No loss is declared of a gateway that nothing ailed since its last renewal but its surroundings: an API
 //!   server that is down, controllers that pause, die, start or are cut off, any Redis fault.
 //! - A session whose gateway is for 30 seconds dead, frozen or cut off from the API server, and from Redis where there is
 //!   one, is not shown as Active if one controller was running, connected to the API server and shown news through those
 //!   30 seconds, while the API server was up and answered it: one message may be lost on the way, and of two heartbeats
 //!   in a row one is answered. Where the Pod is gone it is 20 seconds from then, and 8 where the Pod tells of the end of
-//!   its container, if the Lease is there, which says whose Pod it is.
+//!   its container, if the Lease is there, which says whose Pod it is. Within 30 seconds it is also shown that a user has
+//!   left whose gateway is cut off from the API server, where that gateway and the controller reach Redis.
 //! - A gateway that runs, has Redis, and is cut off from both witnesses has ended its session before its loss is
 //!   declared, but for one whose Pod is gone. No gateway ends its session for that reason of which a witness has heard in
 //!   the last 15 seconds (13).
@@ -153,6 +155,10 @@ fn the_promises_hold_with_two_messages_lost() {
     Bastion { controllers: 1, faults: 3, gateway_first: true, scope: VOUCHERS, ..with_redis() },
     &[Example::VouchedFor]
 )]
+#[case::reported_ends(
+    Bastion { controllers: 1, faults: 3, gateway_first: true, scope: REPORTS, ..with_redis() },
+    &[Example::EndReported]
+)]
 #[case::three_cuts(Bastion { faults: 3, gateway_first: true, scope: CUTS, ..with_redis() }, &[Example::FenceFalls])]
 fn the_promises_hold_with_redis(#[case] model: Bastion, #[case] examples: &[Example]) {
     holds(&format!("with Redis, {} controller(s), {} faults", model.controllers, model.faults), model, examples);
@@ -180,6 +186,7 @@ fn with_pods() -> Bastion {
 }
 
 const VOUCHERS: Scope = Scope { vouchers: true, ..Scope::GATEWAYS };
+const REPORTS: Scope = Scope { people: true, redis_links: true, redis_data: true, ..Scope::NONE };
 const CUTS_AND_PODS: Scope = Scope { pods: true, ..CUTS };
 const CUTS: Scope = Scope { redis_links: true, vouchers: true, ..Scope::NONE };
 

@@ -34,10 +34,11 @@ pub fn acquired() -> Option<Timestamp> {
 
 /// What a Pod tells of its container.
 pub fn container(pod: Pod) -> GatewayContainer {
-    let since = |second| Timestamp::from_second(second).map_or(GatewayContainer::Unknown, GatewayContainer::DeadBefore);
+    let at =
+        |second, state: fn(Timestamp) -> _| Timestamp::from_second(second).map_or(GatewayContainer::Unknown, state);
     match pod {
-        Pod::Runs => since(0),
-        Pod::Ended => since(2),
+        Pod::Runs => at(0, GatewayContainer::Running),
+        Pod::Ended => at(2, GatewayContainer::Ended),
         Pod::Gone => GatewayContainer::Terminated,
     }
 }

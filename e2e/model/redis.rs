@@ -19,6 +19,8 @@ pub struct Redis {
     pub up: bool,
     /// By gateway.
     pub keys: Vec<Option<Key>>,
+    /// By gateway: whether there is a report that its session has ended.
+    pub reports: Vec<bool>,
     /// Sent to it before it was frozen, and not applied yet.
     on_the_way: Vec<Option<Key>>,
 }
@@ -38,7 +40,7 @@ impl Key {
 
 impl Redis {
     pub fn new(gateways: usize) -> Self {
-        Self { up: true, keys: vec![None; gateways], on_the_way: vec![None; gateways] }
+        Self { up: true, keys: vec![None; gateways], reports: vec![false; gateways], on_the_way: vec![None; gateways] }
     }
 
     /// A second passes.
@@ -78,6 +80,7 @@ impl Redis {
     /// It is flushed, or restarts empty.
     pub fn empty(&mut self) {
         self.keys.fill(None);
+        self.reports.fill(false);
         self.on_the_way.fill(None);
     }
 

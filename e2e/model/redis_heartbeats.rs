@@ -8,7 +8,7 @@ use crate::controller::LateSwap;
 use crate::redis::{Key, REDIS_NOW};
 use crate::rules::{Rules, seconds};
 use crate::steps::{Trouble, Troubles};
-use crate::world::{Example, Lease, NOW, Process, World};
+use crate::world::{Example, Lease, NOW, Process, Promise, Shown, World, Writer};
 use crate::{objects, redis};
 
 /// Controller `c` asks Redis, when it waits for nothing else.
@@ -26,7 +26,10 @@ pub fn ask(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
         controller.asks.timeout_in = seconds(REDIS_TIMEOUT);
         return;
     }
-    let keys = redis.keys.clone();
+    let (keys, reports) = (redis.keys.clone(), redis.reports.clone());
+    for g in (0..reports.len()).filter(|g| reports[*g]) {
+        write_reported(world, c, g, rules);
+    }
     for (g, key) in keys.into_iter().enumerate() {
         if let Some(key) = key
             && let Some(overdue) = hear(world, c, g, key, rules)
@@ -36,6 +39,22 @@ pub fn ask(world: &mut World, c: usize, troubles: &Troubles, rules: &Rules) {
             return;
         }
     }
+}
+
+/// Writes the end that gateway `g` reports, if that does not renew its Lease and the watch shows the session as Active.
+fn write_reported(world: &mut World, c: usize, g: usize, rules: &Rules) {
+    let controller = &world.controllers[c];
+    let unable = controller.observer.unable_to_write(*NOW).contains_key(objects::name(g));
+    if !unable || controller.views[g].ended || controller.cut || !world.api.up {
+        return;
+    }
+    if world.gateways[g].carries() {
+        world.breaks(Promise::ReportedForCause);
+    }
+    if world.api.sessions[g] == Shown::Active {
+        world.example(Example::EndReported);
+    }
+    world.end_session(g, Writer::Controller, rules.phases_absorb);
 }
 
 /// Takes note of a sign of life. Returns the Lease to vouch for, if any.
@@ -89,7 +108,8 @@ pub fn land(world: &mut World, c: usize) {
 fn arrive(world: &mut World, g: usize, version: Option<u8>) {
     if world.api.leases[g].is_some_and(|lease| !lease.lost && Some(lease.version) == version) {
         let version = world.new_version(g);
-        world.api.leases[g] = Some(Lease { version, lost: false });
+        let renewal = world.api.leases[g].map_or(version, |lease| lease.renewal);
+        world.api.leases[g] = Some(Lease { version, renewal, lost: false });
         world.example(Example::VouchedFor);
     }
 }

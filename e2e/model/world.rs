@@ -70,7 +70,16 @@ impl Api {
 pub struct Lease {
     /// Different from every version that anybody still remembers.
     pub version: u8,
+    /// The version that its holder wrote last: what `renewTime` tells of it.
+    pub renewal: u8,
     pub lost: bool,
+}
+
+impl Lease {
+    /// Whether this version is in it.
+    pub const fn has(self, version: u8) -> bool {
+        self.version == version || self.renewal == version
+    }
 }
 
 /// How a session is shown.
@@ -112,10 +121,12 @@ pub enum Promise {
     FencedInTime,
     /// A gateway ended its session that had reached a witness.
     FencedForCause,
+    /// A session was shown as ended by a report, though its user was at work.
+    ReportedForCause,
 }
 
 impl Promise {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RenewedInTime,
         Self::Healthy,
         Self::ShownInTime,
@@ -123,6 +134,7 @@ impl Promise {
         Self::KnowsItsLoss,
         Self::FencedInTime,
         Self::FencedForCause,
+        Self::ReportedForCause,
     ];
 }
 
@@ -142,10 +154,11 @@ pub enum Example {
     VouchedFor,
     OnlyRedisHears,
     SuccessorSweeps,
+    EndReported,
 }
 
 impl Example {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::LossDeclared,
         Self::SecondFinishesSweep,
         Self::SilenceForgiven,
@@ -158,6 +171,7 @@ impl Example {
         Self::VouchedFor,
         Self::OnlyRedisHears,
         Self::SuccessorSweeps,
+        Self::EndReported,
     ];
 }
 
@@ -190,7 +204,7 @@ impl World {
     pub fn new_version(&self, g: usize) -> u8 {
         let gateway = &self.gateways[g];
         let remembered = |version: u8| {
-            self.api.leases[g].is_some_and(|lease| lease.version == version)
+            self.api.leases[g].is_some_and(|lease| lease.has(version))
                 || gateway.known == version
                 || gateway.late.is_some_and(|late| late.expects == version)
                 || self.controllers.iter().any(|controller| controller.remembers(g, version))

@@ -39,6 +39,7 @@ pub mod run;
 pub mod russh_client;
 pub mod s3;
 pub mod security_key;
+pub mod slow_webhook;
 pub mod ssh;
 pub mod sshd;
 pub mod tcp;

@@ -7,18 +7,20 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bastion_operator::audit::{AuditSettings, AuditTls, HistoryFilter, SessionRecord, Store};
+use bastion_operator::lifecycle::LOST_AFTER;
 use k8s_openapi::api::core::v1::Secret;
 use nix::unistd::Uid;
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::control_plane::service_account_user;
+use crate::http::get;
 use crate::metrics::metric;
 use crate::namespace::{ApiRoute, Namespace};
 use crate::process::{Process, command, with_files};
 use crate::run::{Run, unique};
 use crate::ssh::Ssh;
-use crate::wait::note_start;
+use crate::wait::{default_timeout, eventually, note_start};
 
 /// What a program is started in, where that is not the usual.
 #[derive(Clone, Default)]
@@ -127,6 +129,17 @@ impl Controller {
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
         note_start(start.elapsed());
         Self { process, http }
+    }
+
+    /// Waits until it is ready, which it is once it has observed for as long as it needs to declare a gateway lost.
+    pub async fn is_ready(&self) {
+        eventually(default_timeout() + LOST_AFTER, "the controller is ready", async || {
+            match get(self.http, "/readyz").await {
+                (200, _) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
     }
 }
 

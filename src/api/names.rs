@@ -23,6 +23,9 @@ pub const LEADER_LEASE: &str = "bastion-controller";
 
 /// The annotation of a gateway instance's Lease with the uid of its Pod.
 pub const POD_UID_ANNOTATION: &str = "bastion.dev/pod-uid";
+/// The annotation of a gateway instance's Lease with the public key of the ends that it reports through Redis: an Ed25519 key
+/// in base64. The private key is only in the memory of the gateway.
+pub const END_KEY_ANNOTATION: &str = "bastion.dev/end-key";
 /// The annotation of a gateway instance's Lease with the time at which a controller last vouched for the instance. The
 /// controller sees the instance's heartbeats in Redis.
 pub const VOUCHED_ANNOTATION: &str = "bastion.dev/vouched";

@@ -13,48 +13,53 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::shared_detector::SharedDetector;
 use super::{Settings, pods, redis_heartbeats};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
 use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, watch};
+use crate::http::Readiness;
 use crate::leases::{InstanceLease, LeaseError, declare_lost, delete_lost, new_instance_name, observe_lease};
-use crate::lifecycle::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, LOST_LEASE_RETENTION, LeaseVersion, TICK};
+use crate::lifecycle::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, LOST_AFTER, LOST_LEASE_RETENTION, LeaseVersion, TICK};
 use crate::metrics::METRICS;
 use crate::redis::RedisClient;
 use crate::tasks::named;
 
-/// Detects losses until `stop` is cancelled. Sends the name of each lost instance to `losses`.
-///
-/// # Errors
-/// When a watch ends, which its retries should prevent.
-pub async fn run(
-    client: Client,
-    leases: Api<LenientLease>,
-    settings: Settings,
-    redis: Option<Arc<RedisClient>>,
-    detector: SharedDetector,
-    losses: mpsc::Sender<String>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let sessions = Api::namespaced(client.clone(), &settings.namespace);
-    let own = new_instance_name(&settings.pod);
-    tokio::select! {
-        () = named("Lease watch", watch_leases(leases.clone(), &own, &detector, &losses)) => {
-            anyhow::bail!("the watch of Leases ended")
+/// Detects lost instances.
+pub struct Detection {
+    pub client: Client,
+    /// The API of Leases, on connections of its own.
+    pub leases: Api<LenientLease>,
+    pub settings: Settings,
+    pub redis: Option<Arc<RedisClient>>,
+    pub detector: SharedDetector,
+    /// Receives the name of each lost instance.
+    pub losses: mpsc::Sender<String>,
+    /// Set once the controller has observed for as long as it needs to declare an instance lost.
+    pub ready: Readiness,
+}
+
+impl Detection {
+    /// Detects losses until `stop` is cancelled. Returns earlier only if a part of it ends, which is a failure.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { client, leases, settings, redis, detector, losses, ready } = self;
+        let sessions = Api::namespaced(client.clone(), &settings.namespace);
+        let own = new_instance_name(&settings.pod);
+        let watching = watch_leases(leases.clone(), &own, &detector, &losses);
+        let checking = check_suspects(leases.clone(), sessions, &detector, &losses, &ready);
+        let part = tokio::select! {
+            () = named("Lease watch", watching) => "Lease watch",
+            () = named("Lease renewal", renew_own_lease(leases.clone(), &own, stop.clone())) => "Lease renewal",
+            () = named("check for lost instances", checking) => "check for lost instances",
+            () = named("Pod watch", pods::watch(client, &settings.namespace, &detector)) => "Pod watch",
+            () = named("Redis poll", redis_heartbeats::poll(leases.clone(), redis, &detector)) => "Redis poll",
+            () = tick(&detector) => "clock",
+        };
+        // At a shutdown the renewal ends, or the reconciler, to which losses are sent, ends first.
+        if !stop.is_cancelled() {
+            error!(part, "a part of the failure detector ended");
         }
-        () = named("Lease renewal", renew_own_lease(leases.clone(), &own, stop.clone())) => Ok(()),
-        () = named("check for lost instances", check_suspects(leases.clone(), sessions, &detector, &losses)) => {
-            anyhow::bail!("the check for lost instances ended")
-        }
-        () = named("Pod watch", pods::watch(client, &settings.namespace, &detector)) => {
-            anyhow::bail!("the watch of Pods ended")
-        }
-        () = named("Redis poll", redis_heartbeats::poll(leases.clone(), redis, &detector)) => {
-            anyhow::bail!("the polling of Redis ended")
-        }
-        () = tick(&detector) => Ok(()),
     }
 }
 
@@ -164,16 +169,24 @@ async fn check_suspects(
     sessions: Api<Guarded<BastionSession>>,
     detector: &SharedDetector,
     losses: &mpsc::Sender<String>,
+    ready: &Readiness,
 ) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut observing_since = None;
     loop {
         ticks.tick().await;
+        let now = Instant::now();
         let (observing, suspects) = {
             let mut detector = detector.lock();
-            (detector.trusts_its_watch(Instant::now()), detector.suspects(Instant::now()))
+            (detector.trusts_its_watch(now), detector.suspects(now))
         };
         METRICS.observing.set(observing.into());
+        observing_since = observing.then(|| observing_since.unwrap_or(now));
+        // A rollout stops the old controllers when the new ones are ready. Only those know until then of a loss in between.
+        if observing_since.is_some_and(|since| now.duration_since(since) >= LOST_AFTER) {
+            ready.set(true);
+        }
         for suspect in suspects {
             if suspect.resource_version.is_none() && !has_active_sessions(&sessions, &suspect.instance).await {
                 detector.lock().remove(&suspect.instance);

@@ -5,6 +5,7 @@ mod leader;
 mod pods;
 mod quota;
 mod redis_heartbeats;
+mod reported_ends;
 mod retention;
 mod run;
 mod sessions;

@@ -1,10 +1,12 @@
 //! Watches the gateways' Pods for containers that have ended.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 
@@ -21,12 +23,12 @@ pub async fn watch(client: Client, namespace: &str, detector: &SharedDetector) {
     let mut events = std::pin::pin!(cluster::watch(pods, watcher::Config::default()));
     let mut listed = BTreeMap::new();
     while let Some(event) = events.next().await {
-        let mut detector = detector.lock();
+        let (mut detector, now) = (detector.lock(), Instant::now());
         match event {
             Event::Init => listed.clear(),
             Event::InitApply(pod) => drop(listed.insert(pod.uid().unwrap_or_default(), container(&pod))),
-            Event::InitDone => detector.pods().replace_all(std::mem::take(&mut listed)),
-            Event::Apply(pod) => detector.pods().update(&pod.uid().unwrap_or_default(), container(&pod)),
+            Event::InitDone => detector.pods().replace_all(std::mem::take(&mut listed), now),
+            Event::Apply(pod) => detector.pods().update(&pod.uid().unwrap_or_default(), container(&pod), now),
             Event::Delete(pod) => detector.pods().remove(&pod.uid().unwrap_or_default()),
         }
     }
@@ -44,15 +46,26 @@ fn container(pod: &Guarded<Pod>) -> GatewayContainer {
     let Some(gateway) = containers.find(|container| container.name == GATEWAY_CONTAINER) else {
         return GatewayContainer::Unknown;
     };
-    let times = [gateway.state.as_ref(), gateway.last_state.as_ref()].map(|state| state.and_then(last_transition));
-    times.into_iter().flatten().max().map_or(GatewayContainer::Unknown, GatewayContainer::DeadBefore)
+    let states = [gateway.state.as_ref(), gateway.last_state.as_ref()];
+    let ended = states.into_iter().flatten().filter_map(ended_at).max();
+    match (gateway.state.as_ref().and_then(running_since), ended) {
+        // A clock that was set back shows the earlier container to have ended after this one started.
+        (Some(started), ended) => GatewayContainer::Running(ended.map_or(started, |ended| ended.max(started))),
+        (None, Some(ended)) => GatewayContainer::Ended(ended),
+        (None, None) => GatewayContainer::Unknown,
+    }
 }
 
-/// Returns when a container in this state started, or ended.
-fn last_transition(state: &ContainerState) -> Option<Timestamp> {
-    let started = state.running.as_ref().and_then(|running| running.started_at.as_ref());
-    let ended = state.terminated.as_ref().and_then(|terminated| terminated.finished_at.as_ref());
-    started.or(ended).map(|time| time.0)
+fn running_since(state: &ContainerState) -> Option<Timestamp> {
+    time(state.running.as_ref()?.started_at.as_ref())
+}
+
+fn ended_at(state: &ContainerState) -> Option<Timestamp> {
+    time(state.terminated.as_ref()?.finished_at.as_ref())
+}
+
+fn time(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0)
 }
 
 #[cfg(test)]
@@ -71,16 +84,28 @@ mod tests {
         json!({ "phase": "Running", "containerStatuses": [sidecar, status("gateway", state, last)] })
     }
 
-    fn since(time: &str) -> GatewayContainer {
-        GatewayContainer::DeadBefore(time.parse().unwrap())
+    fn running(since: &str) -> GatewayContainer {
+        GatewayContainer::Running(since.parse().unwrap())
+    }
+
+    fn ended(at: &str) -> GatewayContainer {
+        GatewayContainer::Ended(at.parse().unwrap())
     }
 
     #[rstest]
-    #[case::running(&gateway(&json!({ "running": { "startedAt": THEN } }), &json!({})), since(THEN))]
-    #[case::ended(&gateway(&json!({ "terminated": { "exitCode": 137, "finishedAt": LATER } }), &json!({})), since(LATER))]
+    #[case::running(&gateway(&json!({ "running": { "startedAt": THEN } }), &json!({})), running(THEN))]
+    #[case::ended(&gateway(&json!({ "terminated": { "exitCode": 137, "finishedAt": LATER } }), &json!({})), ended(LATER))]
     #[case::waiting_to_restart(
         &gateway(&json!({ "waiting": {} }), &json!({ "terminated": { "exitCode": 1, "finishedAt": LATER } })),
-        since(LATER)
+        ended(LATER)
+    )]
+    #[case::restarted(
+        &gateway(&json!({ "running": { "startedAt": LATER } }), &json!({ "terminated": { "exitCode": 1, "finishedAt": THEN } })),
+        running(LATER)
+    )]
+    #[case::restarted_by_a_clock_that_was_set_back(
+        &gateway(&json!({ "running": { "startedAt": THEN } }), &json!({ "terminated": { "exitCode": 1, "finishedAt": LATER } })),
+        running(LATER)
     )]
     #[case::waiting_for_first_start(&gateway(&json!({ "waiting": {} }), &json!({})), GatewayContainer::Unknown)]
     #[case::failed(&json!({ "phase": "Failed" }), GatewayContainer::Terminated)]

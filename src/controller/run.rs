@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use futures::FutureExt;
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use super::leader::LeadershipGuard;
 use super::sessions::Reconciler;
@@ -38,10 +37,9 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let tasks = Tasks::default();
     let probes = http::serve_probes(settings.http_listen, ready.clone(), stop.clone()).await?;
     tasks.spawn("probe server", &stop, probes);
-    spawn_tasks(&tasks, client, leases, settings, &stop)?;
+    spawn_tasks(&tasks, client, leases, settings, ready, &stop)?;
 
     info!("controller is running");
-    ready.set(true);
     tokio::select! {
         biased;
         failure = tasks.failed() => Err(failure.into()),
@@ -54,6 +52,7 @@ fn spawn_tasks(
     client: Client,
     leases: Api<LenientLease>,
     settings: Settings,
+    ready: Readiness,
     stop: &CancellationToken,
 ) -> Result<()> {
     let redis = settings.redis.clone().map(RedisClient::new).transpose()?.map(Arc::new);
@@ -68,17 +67,16 @@ fn spawn_tasks(
     let guard = LeadershipGuard::new(leading);
 
     tasks.spawn("Event publisher", stop, publish_events);
-    let detecting = failure_detector::run(
-        client.clone(),
-        leases.clone(),
-        settings.clone(),
-        redis.clone(),
-        detector.clone(),
+    let detection = failure_detector::Detection {
+        client: client.clone(),
+        leases: leases.clone(),
+        settings: settings.clone(),
+        redis: redis.clone(),
+        detector: detector.clone(),
         losses,
-        stop.clone(),
-    );
-    let detecting = detecting.map(|ended| ended.unwrap_or_else(|error| error!(%error, "the failure detector failed")));
-    tasks.spawn("failure detector", stop, detecting);
+        ready,
+    };
+    tasks.spawn("failure detector", stop, detection.run(stop.clone()));
     tasks.spawn("election", stop, leader::campaign(leases, settings.pod.clone(), leads_until, stop.clone()));
     tasks.spawn("quota", stop, quota::run(client.clone(), settings.namespace.clone(), stop.clone()));
     let mirror = mirror_while_leading(

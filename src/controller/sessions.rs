@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 
 use super::Settings;
 use super::leader::LeadershipGuard;
+use super::reported_ends;
 use super::retention::excess;
 use super::shared_detector::SharedDetector;
 use crate::api::{BastionSession, Phase};
@@ -111,6 +112,9 @@ impl Reconciler {
         tokio::select! {
             () = reconciling => {}
             () = send_orders(self.redis.as_deref(), queued_orders) => {}
+            () = reported_ends::write_ends(
+                self.redis.as_deref(), &context.detector, store.clone(), &context.writer,
+            ) => {}
             () = context.prune_excess(store, self.settings.max_finished) => {}
         }
     }

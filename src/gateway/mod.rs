@@ -36,7 +36,7 @@ use crate::recording::Store;
 use crate::redis::RedisClient;
 use crate::tasks::Tasks;
 use access::{AccessDeps, Directory, RefusalEvents, SessionLimit, end_revoked_sessions};
-use instance::{CurrentInstance, InstanceConfig, activity_publisher, previous_process};
+use instance::{CurrentInstance, EndReports, InstanceConfig, activity_publisher, previous_process};
 use menu::PendingUsers;
 use net::{PreauthLimits, listener};
 use observe::{ObserveDeps, ObserverServer};
@@ -212,6 +212,7 @@ impl Parts {
             namespace: namespace.clone(),
             directory: directory.clone(),
             writer: SessionWriter::new(client.clone(), namespace, "bastion-gateway", self.events.clone()),
+            end_reports: Arc::<EndReports>::default(),
             dialer: Dialer::new(client.clone(), namespace, settings.rekey_time),
             recordings,
             session_limit,
@@ -249,6 +250,10 @@ impl Parts {
         });
         let (directory, instance) = (self.directory.clone(), self.instance.clone());
         tasks.spawn_endless("revocation", async move { end_revoked_sessions(&directory, &instance).await });
+        if let Some(redis) = self.redis.clone() {
+            let end_reports = gateway.sessions.end_reports.clone();
+            tasks.spawn_endless("end reports", async move { end_reports.run(&redis).await });
+        }
         if let Some(redis) = self.redis.clone() {
             let instance = self.instance.clone();
             tasks.spawn_endless("activity publisher", async move { activity_publisher::run(&instance, &redis).await });

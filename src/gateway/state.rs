@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access::{AccessDeps, Directory, RefusalEvents, SessionLimit};
+use super::instance::EndReports;
 use super::menu::PendingUsers;
 use super::session::Watchdog;
 use super::sign_in::AuthDeps;
@@ -41,6 +42,8 @@ pub struct SessionDeps {
     pub directory: Arc<Directory>,
     /// Writes the start and end of sessions.
     pub writer: SessionWriter,
+    /// The ends that are not written yet, for reports through Redis.
+    pub end_reports: Arc<EndReports>,
     /// Connects to targets.
     pub dialer: Dialer,
     /// The store for recordings, if there is one.

@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
 use tokio::time::timeout;
 
-use crate::api::{LEASE_LABEL, LOST_HOLDER, POD_UID_ANNOTATION};
-use crate::cluster::LenientLease;
+use crate::api::{END_KEY_ANNOTATION, LEASE_LABEL, LOST_HOLDER, POD_UID_ANNOTATION};
+use crate::cluster::{LenientLease, code};
 use crate::lifecycle::{LOST_AFTER, ObservedLease, RENEW_TIMEOUT};
 
 /// Why a request about a Lease failed.
@@ -27,13 +27,25 @@ pub enum LeaseError {
     Kube(#[from] kube::Error),
 }
 
+impl LeaseError {
+    /// Returns the status code of the API server's answer, if there was one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Kube(error) => code(error),
+            Self::Lost | Self::Timeout => None,
+        }
+    }
+}
+
 /// Returns what the failure detector observes of a Lease.
 pub fn observe_lease(lease: &Lease) -> ObservedLease {
+    let annotation = |name| lease.metadata.annotations.as_ref().and_then(|all| all.get(name)).cloned();
     ObservedLease {
         resource_version: lease.metadata.resource_version.clone().unwrap_or_default(),
         renewed: lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0),
         acquired: lease.spec.as_ref().and_then(|spec| spec.acquire_time.as_ref()).map(|time| time.0),
-        pod_uid: lease.metadata.annotations.as_ref().and_then(|all| all.get(POD_UID_ANNOTATION)).cloned(),
+        pod_uid: annotation(POD_UID_ANNOTATION),
+        end_key: annotation(END_KEY_ANNOTATION),
         lost: is_lost(lease),
     }
 }

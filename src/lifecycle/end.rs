@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::api::{ObservedBy, Phase, Reason, RecordingResult};
 use crate::text::{printable, printable_up_to};
 
 /// How a command or shell on the target ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// The exit status.
     pub code: Option<u32>,
@@ -17,7 +18,8 @@ pub struct Exit {
 }
 
 /// One of the two connections of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum PeerSide {
     /// Between the user and the gateway.
     User,
@@ -25,8 +27,9 @@ pub enum PeerSide {
     Target,
 }
 
-/// The cause of a session's end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The cause of a session's end. Its serialised form is that of reports through Redis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Cause {
     /// The last shell or command ended and the client left.
     UserExit(Exit),

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::decide::InstanceState;
 use super::pods::Pods;
 use super::timeouts::{
-    HEARTBEAT_MAX_AGE, LEASE_RECREATE_GRACE, LOST_AFTER, PAUSED_AFTER, SWEEP_HEAD_START, VOUCH_AFTER, VOUCH_MAX_AGE,
+    HEARTBEAT_MAX_AGE, LAPSE_GRACE, LEASE_RECREATE_GRACE, LOST_AFTER, PAUSED_AFTER, SWEEP_HEAD_START, VOUCH_AFTER,
+    VOUCH_MAX_AGE,
 };
 
 /// A Lease as the watch or a GET shows it.
@@ -22,6 +23,8 @@ pub struct ObservedLease {
     pub acquired: Option<Timestamp>,
     /// The uid of the gateway's Pod, if the gateway knows it.
     pub pod_uid: Option<String>,
+    /// The public key of the instance's reports of ends, in base64; see [`crate::redis::reported_ends`].
+    pub end_key: Option<String>,
     /// Whether a controller has replaced the holder by `lost`.
     pub lost: bool,
 }
@@ -38,20 +41,37 @@ pub struct LeaseVersion {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Instance {
     lease: Option<ObservedLease>,
-    /// When the last sign of life was given, through the Lease or through Redis.
+    /// When the last sign of life was given, through the Lease or through Redis. Later by the length of each lapse since.
     evidence: Instant,
-    /// When the Lease was last seen to change.
+    /// The silence that was counted when this controller's own heartbeat last came back.
+    counted: Duration,
+    /// When the Lease was last seen to change, by its holder or by a controller that vouched.
     renewed: Instant,
+    /// The last renewal by the holder.
+    own_renewal: OwnRenewal,
+    /// The public key in its Lease, also after the Lease was deleted.
+    end_key: Option<String>,
     /// When the last heartbeat in Redis was given: by Redis's clock, in milliseconds since 1970, and by this process's.
     redis_heartbeat: Option<(u64, Instant)>,
     /// Since when the instance is lost, and whether this controller declared the loss.
     lost: Option<(Instant, bool)>,
 }
 
+/// When the holder of a Lease last renewed it, as far as this controller knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct OwnRenewal {
+    /// When the last renewal was seen. Before the first one, when the instance was first observed.
+    seen: Instant,
+    /// Whether a renewal was seen. The Leases of a first list may be old.
+    is_news: bool,
+}
+
 /// One controller's view of all gateway instances, on its own monotonic clock.
 ///
 /// It names suspects only while its own watch works, which its own heartbeat proves. It declares no loss: the swap of the
 /// suspect's Lease does.
+///
+/// A lapse is a time in which its watch does not work. It does not count as silence, but silence from before it stays.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FailureDetector {
     instances: BTreeMap<String, Instance>,
@@ -60,6 +80,8 @@ pub struct FailureDetector {
     pods: Pods,
     /// When this controller's own heartbeat last came back through its watch.
     own_heartbeat: Option<Instant>,
+    /// The end of the last lapse, for [`LAPSE_GRACE`].
+    resumed: Option<Instant>,
     ticked: Instant,
 }
 
@@ -71,12 +93,14 @@ impl FailureDetector {
             controllers: BTreeMap::new(),
             pods: Pods::default(),
             own_heartbeat: None,
+            resumed: None,
             ticked: now,
         }
     }
 
     /// Takes in the Lease of a gateway instance from the watch. Returns whether the instance is newly lost.
     pub fn observe_lease(&mut self, name: &str, lease: ObservedLease, now: Instant) -> bool {
+        let watch_works = self.trusts_its_watch(now);
         let entry = self.instance(name, now);
         let newly_lost = lease.lost && entry.lost.is_none();
         if newly_lost {
@@ -85,8 +109,15 @@ impl FailureDetector {
         // A restarted watch shows the same version again, which is no sign of life.
         if entry.lease.as_ref().is_none_or(|seen| seen.resource_version != lease.resource_version) && !lease.lost {
             entry.evidence = now;
+            entry.counted = Duration::ZERO;
             entry.renewed = now;
+            match &entry.lease {
+                Some(seen) if seen.renewed == lease.renewed => {}
+                Some(_) => entry.own_renewal = OwnRenewal { seen: now, is_news: true },
+                None => entry.own_renewal = OwnRenewal { seen: now, is_news: watch_works },
+            }
         }
+        entry.end_key.clone_from(&lease.end_key);
         entry.lease = Some(lease);
         newly_lost
     }
@@ -107,13 +138,18 @@ impl FailureDetector {
         at: Instant,
         now: Instant,
     ) -> Option<LeaseVersion> {
+        let own_heartbeat = self.own_heartbeat;
         let instance = self.instances.get_mut(name)?;
         if instance.lost.is_some() {
             return None;
         }
         if instance.redis_heartbeat.is_none_or(|(last, _)| stamp > last) {
             instance.redis_heartbeat = Some((stamp, at));
-            instance.evidence = instance.evidence.max(at);
+            if at > instance.evidence {
+                instance.evidence = at;
+                let counted = own_heartbeat.map(|last| last.saturating_duration_since(at));
+                instance.counted = instance.counted.min(counted.unwrap_or_default());
+            }
         }
         let young = instance.redis_heartbeat.is_some_and(|(_, at)| now.saturating_duration_since(at) <= VOUCH_MAX_AGE);
         let overdue = young && now.saturating_duration_since(instance.renewed) >= VOUCH_AFTER;
@@ -132,6 +168,7 @@ impl FailureDetector {
             && let Some(long_ago) = now.checked_sub(LOST_AFTER)
         {
             instance.evidence = instance.evidence.max(long_ago + LEASE_RECREATE_GRACE);
+            instance.counted = instance.counted.min(LOST_AFTER.saturating_sub(LEASE_RECREATE_GRACE));
         }
     }
 
@@ -147,8 +184,15 @@ impl FailureDetector {
 
     /// Records that this controller's own heartbeat came back through its watch.
     pub fn observe_own_heartbeat(&mut self, now: Instant) {
-        if !self.trusts_its_watch(now) {
-            self.restart_silence(now);
+        let lapsed = !self.trusts_its_watch(now);
+        for instance in self.instances.values_mut() {
+            if lapsed {
+                instance.evidence = now.checked_sub(instance.counted).unwrap_or(now);
+            }
+            instance.counted = now.saturating_duration_since(instance.evidence).min(LOST_AFTER);
+        }
+        if lapsed {
+            self.resumed = Some(now);
         }
         self.own_heartbeat = Some(now);
     }
@@ -175,6 +219,7 @@ impl FailureDetector {
         if now.saturating_duration_since(self.ticked) > PAUSED_AFTER {
             self.own_heartbeat = None;
         }
+        self.resumed = self.resumed.filter(|resumed| now.saturating_duration_since(*resumed) < LAPSE_GRACE);
         self.ticked = now;
     }
 
@@ -192,13 +237,24 @@ impl FailureDetector {
         self.instances
             .iter()
             .filter(|(_, instance)| {
-                instance.lost.is_none() && now.duration_since(instance.evidence) >= self.silence_limit(instance)
+                let limit = self.silence_limit(instance);
+                // A live gateway may still be about to renew after an outage. A proof of death need not wait.
+                let is_due = limit.is_zero() || self.resumed.is_none();
+                instance.lost.is_none() && is_due && now.duration_since(instance.evidence) >= limit
             })
             .map(|(name, instance)| LeaseVersion {
                 instance: name.clone(),
                 resource_version: instance.lease.as_ref().map(|lease| lease.resource_version.clone()),
             })
             .collect()
+    }
+
+    /// Returns the instances that have not renewed their own Lease for [`VOUCH_AFTER`], and so cannot write ends either, with
+    /// the public keys of their reports. Instances without a key are left out.
+    pub fn unable_to_write(&self, now: Instant) -> BTreeMap<String, String> {
+        let overdue = |instance: &Instance| now.saturating_duration_since(instance.own_renewal.seen) >= VOUCH_AFTER;
+        let overdue = self.instances.iter().filter(|(_, instance)| overdue(instance));
+        overdue.filter_map(|(name, instance)| Some((name.clone(), instance.end_key.clone()?))).collect()
     }
 
     /// Records that this controller has declared an instance lost.
@@ -246,7 +302,10 @@ impl FailureDetector {
         self.instances.entry(name.to_owned()).or_insert(Instance {
             lease: None,
             evidence: now,
+            counted: Duration::ZERO,
             renewed: now,
+            own_renewal: OwnRenewal { seen: now, is_news: false },
+            end_key: None,
             redis_heartbeat: None,
             lost: None,
         })
@@ -254,8 +313,9 @@ impl FailureDetector {
 
     fn silence_limit(&self, instance: &Instance) -> Duration {
         let lease = instance.lease.as_ref();
-        self.pods
-            .silence_limit(lease.and_then(|lease| lease.pod_uid.as_deref()), lease.and_then(|lease| lease.acquired))
+        let renewal = instance.own_renewal.is_news.then_some(instance.own_renewal.seen);
+        let (uid, began) = (lease.and_then(|lease| lease.pod_uid.as_deref()), lease.and_then(|lease| lease.acquired));
+        self.pods.silence_limit(uid, began, renewal)
     }
 
     /// Shifts every stored instant. Only differences of instants matter, so two views that differ by a shift behave the same.
@@ -264,10 +324,13 @@ impl FailureDetector {
         for instance in self.instances.values_mut() {
             instance.evidence = to(instance.evidence);
             instance.renewed = to(instance.renewed);
+            instance.own_renewal.seen = to(instance.own_renewal.seen);
             instance.redis_heartbeat = instance.redis_heartbeat.map(|(stamp, at)| (stamp, to(at)));
             instance.lost = instance.lost.map(|(since, by_this)| (to(since), by_this));
         }
+        self.pods.shift(&to);
         self.own_heartbeat = self.own_heartbeat.map(&to);
+        self.resumed = self.resumed.map(&to);
         self.ticked = to(self.ticked);
     }
 
@@ -277,18 +340,12 @@ impl FailureDetector {
             instance.redis_heartbeat = instance.redis_heartbeat.map(|(stamp, at)| (to(stamp), at));
         }
     }
-
-    /// Counts every silence from now. Silence during a start, a pause or an outage of this controller proves nothing.
-    fn restart_silence(&mut self, now: Instant) {
-        for instance in self.instances.values_mut() {
-            instance.evidence = now;
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rstest::rstest;
 
     use super::*;
     use crate::lifecycle::pods::GatewayContainer;
@@ -299,6 +356,7 @@ mod tests {
             renewed: None,
             acquired: None,
             pod_uid: None,
+            end_key: None,
             lost: false,
         }
     }
@@ -357,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_counts_from_the_end_of_a_pause() {
+    fn silence_from_before_a_pause_stays_and_the_pause_does_not_count() {
         let start = Instant::now();
         let mut detector = FailureDetector::new(start);
         detector.observe_own_heartbeat(start);
@@ -366,7 +424,93 @@ mod tests {
         // A renewal that arrived during the pause is not yet read, and the old heartbeat still looks fresh.
         let thawed = start + Duration::from_secs_f64(22.5);
         assert_eq!(detector.suspects(thawed), vec![]);
-        assert_eq!(first_suspect(&mut detector, start, 22.5, 60.0, true), Some(42.5));
+        assert_eq!(first_suspect(&mut detector, start, 22.5, 60.0, true), Some(22.5 + LAPSE_GRACE.as_secs_f64()));
+    }
+
+    /// The controller's heartbeat does not come back in the last 6 of every `period` seconds.
+    #[rstest]
+    #[case::every_20_seconds(20.0, 27.0)]
+    #[case::every_15_seconds(15.0, 26.5)]
+    #[case::every_10_seconds(10.0, 47.0)]
+    fn a_silent_instance_is_suspected_though_the_controller_lapses(#[case] period: f64, #[case] expected: f64) {
+        let start = Instant::now();
+        let mut detector = FailureDetector::new(start);
+        detector.observe_own_heartbeat(start);
+        detector.observe_lease("gw-1", seen(1), start);
+        let mut at = 0.0;
+        while at < 200.0 {
+            at += 0.5;
+            if let Some(suspected) = first_suspect(&mut detector, start, at, at, at % period < period - 6.0) {
+                assert!((suspected - expected).abs() < f64::EPSILON, "suspected after {suspected} s");
+                return;
+            }
+        }
+        panic!("never suspected");
+    }
+
+    #[test]
+    fn a_sign_of_life_during_a_lapse_ends_the_silence_from_before() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        for through_redis in [false, true] {
+            let mut detector = FailureDetector::new(start);
+            detector.observe_own_heartbeat(start);
+            detector.observe_lease("gw-1", seen(1), start);
+            assert_eq!(first_suspect(&mut detector, start, 0.5, 10.0, true), None);
+            assert_eq!(first_suspect(&mut detector, start, 10.5, 25.0, false), None);
+            if through_redis {
+                detector.observe_redis_heartbeat("gw-1", 1, at(25), at(25));
+            } else {
+                detector.observe_lease("gw-1", seen(2), at(25));
+            }
+            assert_eq!(first_suspect(&mut detector, start, 25.5, 29.5, false), None);
+            assert_eq!(first_suspect(&mut detector, start, 30.0, 100.0, true), Some(50.0), "{through_redis}");
+        }
+    }
+
+    #[test]
+    fn a_renewal_after_the_end_of_the_container_refutes_it() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let renewed = |version, second| ObservedLease {
+            renewed: Timestamp::from_second(second).ok(),
+            pod_uid: Some("one".to_owned()),
+            ..seen(version)
+        };
+        let mut detector = FailureDetector::new(start);
+        detector.observe_lease("gw-1", renewed(1, 1), start);
+        detector.observe_own_heartbeat(start);
+        detector.pods().replace_all([("one".to_owned(), GatewayContainer::Terminated)].into(), at(1));
+        assert_eq!(first_suspect(&mut detector, start, 1.0, 1.0, true), Some(1.0));
+        // A controller that vouches changes the version, but not the time of the renewal.
+        detector.observe_lease("gw-1", renewed(2, 1), at(2));
+        assert_eq!(first_suspect(&mut detector, start, 2.0, 2.0, true), Some(2.0));
+        detector.observe_lease("gw-1", renewed(3, 6), at(3));
+        assert_eq!(first_suspect(&mut detector, start, 3.0, 60.0, true), Some(23.0));
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_renew_its_lease_itself_cannot_write_ends() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let renewed = |version, second| ObservedLease {
+            renewed: Timestamp::from_second(second).ok(),
+            end_key: Some("key".to_owned()),
+            ..seen(version)
+        };
+        let mut detector = FailureDetector::new(start);
+        detector.observe_lease("gw-1", renewed(1, 1), start);
+        detector.observe_lease("gw-without-key", seen(1), start);
+        let unable =
+            |detector: &FailureDetector, second| detector.unable_to_write(at(second)).into_keys().collect::<Vec<_>>();
+        assert_eq!(unable(&detector, 5), Vec::<String>::new());
+        assert_eq!(unable(&detector, 6), ["gw-1"]);
+        detector.observe_lease("gw-1", renewed(2, 1), at(6));
+        assert_eq!(unable(&detector, 7), ["gw-1"], "vouched for");
+        detector.observe_lease("gw-1", renewed(3, 8), at(8));
+        assert_eq!(unable(&detector, 13), Vec::<String>::new(), "renewed");
+        detector.lease_deleted("gw-1", at(13));
+        assert_eq!(unable(&detector, 14), ["gw-1"], "without its Lease");
     }
 
     #[test]
@@ -554,9 +698,9 @@ mod tests {
         detector.observe_lease("gw-1", of_pod("one"), start);
         detector.observe_lease("gw-2", of_pod("two"), start);
         let pods = ["one", "two"].map(|uid| (uid.to_owned(), GatewayContainer::Unknown));
-        detector.pods().replace_all(pods.into());
+        detector.pods().replace_all(pods.into(), start);
         assert_eq!(first_suspect(&mut detector, start, 0.5, 1.0, true), None);
-        detector.pods().update("one", GatewayContainer::Terminated);
+        detector.pods().update("one", GatewayContainer::Terminated, start + Duration::from_secs(1));
         assert_eq!(first_suspect(&mut detector, start, 1.5, 60.0, true), Some(1.5));
         detector.mark_lost("gw-1", start + Duration::from_secs_f64(1.5));
         detector.pods().remove("two");
@@ -596,6 +740,35 @@ mod tests {
                 // At each check the newest renewal is there, unless the watch stands still.
                 if beat { detector.observe_lease("gw-1", seen(version as u64), at); }
                 prop_assert_eq!(detector.suspects(at), vec![]);
+            }
+        }
+
+        /// The API server is up and down in turns, down for longer than a controller trusts its watch. While it is up, the controller's heartbeat comes back, and the gateway renews
+        /// its Lease within [`LAPSE_GRACE`] and then every 5 s.
+        #[test]
+        fn an_instance_that_renews_whenever_it_can_is_never_suspected(
+            outages in prop::collection::vec((1_u64..60, 0_u64..14, 11_u64..80), 1..60),
+        ) {
+            let start = Instant::now();
+            let half = Duration::from_millis(500);
+            let mut detector = FailureDetector::new(start);
+            let (mut at, mut version) = (start, 0);
+            detector.observe_lease("gw-1", seen(version), at);
+            for (up, delay, down) in outages {
+                for step in 0..up {
+                    at += half;
+                    detector.observe_own_heartbeat(at);
+                    if step >= delay && (step - delay) % 10 == 0 {
+                        version += 1;
+                        detector.observe_lease("gw-1", seen(version), at);
+                    }
+                    prop_assert_eq!(detector.suspects(at), vec![]);
+                }
+                for _ in 0..down {
+                    at += half;
+                    // A suspect of the outage cannot be declared lost before the next time that the API server is up.
+                    detector.suspects(at);
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The life of a session as pure functions: they do no I/O, and callers pass in the time.
 
+mod credentials;
 mod decide;
 mod election;
 mod end;
@@ -11,6 +12,7 @@ mod pods;
 mod target_watch;
 mod timeouts;
 
+pub use credentials::CredentialWatch;
 pub use decide::{
     Action, InstanceState, Situation, decide, decide_active, is_in_audit_database, requested_end, termination_cause,
 };

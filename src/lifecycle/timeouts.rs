@@ -6,6 +6,9 @@
 //! | The gateway is silent: [`LOST_AFTER`] | 20 |
 //! | The next check of the controller: [`TICK`] and rounding | 1 |
 //! | Writing the ends | 4 |
+//!
+//! Silence is counted while the controller's watch works. A lapse of it, as in an outage of the API server, adds its own
+//! length and at most [`LAPSE_GRACE`].
 
 use std::time::Duration;
 
@@ -27,6 +30,8 @@ pub const LEASE_RECREATE_GRACE: Duration = Duration::from_secs(6);
 /// Shorter than [`LOST_AFTER`], so that no user can still type in a session that is shown as ended. The exception is a
 /// deleted Pod object: [`POD_GONE_AFTER`] is shorter still.
 pub const FENCE_AFTER: Duration = Duration::from_secs(15);
+/// How long the API server may refuse a gateway's credentials (401) before the gateway ends its own sessions.
+pub const CREDENTIALS_REVOKED_AFTER: Duration = FENCE_AFTER;
 /// The interval of a gateway's heartbeats in Redis. With one lost heartbeat and one [`REDIS_POLL_INTERVAL`], a gateway that
 /// ends its sessions after [`FENCE_AFTER`] still does so within [`LOST_AFTER`].
 pub const REDIS_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
@@ -50,6 +55,9 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How old the controller's own heartbeat, as its watch shows it, may be for the controller to trust that watch.
 pub const HEARTBEAT_MAX_AGE: Duration = Duration::from_secs(5);
+/// How long after a lapse of its own watch a controller declares no instance lost whose death is not proven. A live gateway
+/// renews its Lease within this time after an outage: the request that hangs, the pause, and the next request.
+pub const LAPSE_GRACE: Duration = Duration::from_secs(2 * RENEW_TIMEOUT.as_secs() + RENEW_RETRY_DELAY.as_secs());
 /// How long other controllers leave the sessions of a lost instance to the controller that declared the loss.
 pub const SWEEP_HEAD_START: Duration = Duration::from_secs(3);
 /// The timeout of a controller's attempt to write an end.

@@ -146,6 +146,7 @@ async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
     let console = Console::start(&bastion.namespace).await;
     let gateway = &bastion.gateway;
     let mut alice = bastion.open("alice").await;
+    controller.is_ready().await;
     for (name, program, port, probes) in [
         ("a gateway's probes", &gateway.process, gateway.http, gateway.http),
         ("a gateway's web terminal", &gateway.process, gateway.web, gateway.http),

@@ -10,6 +10,7 @@ use bastion_e2e::{Bastion, Controller, PROMPT_BOUND};
 async fn the_probes_of_both_programs_answer_and_their_metrics_are_served() {
     let bastion = Bastion::up().await;
     let controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    controller.is_ready().await;
     for (program, address) in [("gateway", bastion.gateway.http), ("controller", controller.http)] {
         for path in ["/healthz", "/readyz"] {
             let answer = get(address, path).await;

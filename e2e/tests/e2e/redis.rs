@@ -12,7 +12,7 @@ use bastion_e2e::redis::{RedisServer, environment_for};
 use bastion_e2e::refusal::assert_let_through;
 use bastion_e2e::{
     Bastion, ControlPlane, Controller, Gateway, LOST_GATEWAY, Open, PROMPT_BOUND, Relay, Setting, default_timeout,
-    eventually, throughout,
+    eventually, metric, throughout,
 };
 
 /// For longer than a gateway may be silent.
@@ -244,4 +244,26 @@ async fn the_password_of_redis_is_read_from_a_file_and_may_change() {
     shows_itself("second-secret").await;
     let log = gateway.process.stderr();
     assert!(!log.contains("-secret"), "a password is in the log: {log}");
+}
+
+#[tokio::test]
+async fn a_redis_whose_name_does_not_resolve_harms_nothing() {
+    let bastion = Bastion::with_users(&["bob"]).await;
+    let nowhere = [("BASTION_REDIS_URL", "redis://redis.invalid:6379".into())];
+    let setting = Setting { env: nowhere.into(), ..Setting::default() };
+    let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
+    let controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &setting).await;
+    let (mut alice, mut bob) =
+        tokio::join!(bastion.open_on(&gateway, "alice", "web-1"), bastion.open_on(&gateway, "bob", "web-1"));
+    alice.ssh.say("exit").await;
+    bastion.watch.ended_within(PROMPT_BOUND, &alice.session, Reason::UserExit).await;
+    throughout(LONG_SILENCE, async || {
+        bob.still_answers().await;
+        assert_eq!(bastion.watch.phase(&bob.session), Phase::Active);
+    })
+    .await;
+    let failures = metric(controller.http, r#"bastion_redis_failures_total{operation="look"}"#).await;
+    assert!(failures > Some(0.0), "{failures:?}");
+    gateway.process.signal(Signal::SIGKILL);
+    bastion.watch.ended_within(LOST_GATEWAY, &bob.session, Reason::GatewayLost).await;
 }

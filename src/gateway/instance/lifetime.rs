@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::pause_detector::PauseDetector;
-use crate::api::{BastionSession, LEASE_OF_GATEWAY, POD_UID_ANNOTATION};
+use crate::api::{BastionSession, END_KEY_ANNOTATION, LEASE_OF_GATEWAY, POD_UID_ANNOTATION};
 use crate::cluster::{Guarded, UnreadableReports};
 use crate::gateway::observe::Endpoint;
 use crate::gateway::session::Registry;
 use crate::leases::{InstanceLease, LeaseError, new_instance_name};
-use crate::lifecycle::{Cause, Fence, RENEW_INTERVAL, RENEW_RETRY_DELAY};
+use crate::lifecycle::{Cause, CredentialWatch, Fence, RENEW_INTERVAL, RENEW_RETRY_DELAY};
 use crate::metrics::METRICS;
+use crate::redis::reported_ends::EndSigner;
 
 /// One instance of the gateway. A process that was declared lost continues as a new instance.
 pub struct Instance {
@@ -27,6 +28,8 @@ pub struct Instance {
     pub id: String,
     /// The sessions that it owns.
     pub registry: Registry,
+    /// Signs the ends that it reports through Redis; `None` if the system has no random numbers for its key.
+    pub end_signer: Option<Arc<EndSigner>>,
     /// Detects pauses of the process.
     pub pause_detector: Arc<PauseDetector>,
     fence: Mutex<Fence>,
@@ -70,12 +73,18 @@ impl Instance {
         let InstanceConfig { lease_client, namespace, pod, annotations, .. } = config;
         let id = new_instance_name(pod);
         let leases = Api::namespaced(lease_client.clone(), namespace);
-        let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, annotations.clone()).await?;
+        let end_signer = EndSigner::new(&id).map(Arc::new);
+        let end_signer =
+            end_signer.inspect_err(|error| warn!(%error, "no key for ends; they are not reported through Redis")).ok();
+        let end_key = end_signer.iter().map(|signer| (END_KEY_ANNOTATION.to_owned(), signer.public_key()));
+        let annotations = annotations.clone().into_iter().chain(end_key).collect();
+        let lease = InstanceLease::acquire(leases, &id, LEASE_OF_GATEWAY, annotations).await?;
         info!(instance = id, "gateway instance started");
         let instance = Self {
             pod: pod.clone(),
             id,
             registry: Registry::default(),
+            end_signer,
             pause_detector: Arc::default(),
             fence: Mutex::new(Fence::new(Instant::now())),
         };
@@ -88,9 +97,10 @@ impl Instance {
     }
 
     /// Renews the Lease until `stop` is cancelled, and then returns it. Returns `None` once a controller has declared the instance
-    /// lost. All its sessions end then, since they are already shown as ended.
+    /// lost, and once the API server has refused the gateway's credentials for too long. All its sessions end then.
     pub async fn renew_lease(&self, mut lease: InstanceLease, stop: CancellationToken) -> Option<InstanceLease> {
         let mut pause = RENEW_INTERVAL;
+        let mut credentials = CredentialWatch::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Some(lease),
@@ -98,7 +108,10 @@ impl Instance {
                 () = self.pause_detector.paused(), if pause > RENEW_RETRY_DELAY => {}
             }
             let begun = Instant::now();
-            pause = match lease.renew().await {
+            let renewed = lease.renew().await;
+            let code = renewed.as_ref().err().map_or(Some(200), LeaseError::code);
+            let is_revoked = credentials.observe(code, Instant::now());
+            pause = match renewed {
                 Ok(()) => {
                     self.pause_detector.lease_renewed(begun);
                     self.fence().heartbeat_sent(begun);
@@ -111,6 +124,12 @@ impl Instance {
                         "a controller has declared this instance lost; its sessions end and a new one begins"
                     );
                     self.registry.end_all(&Cause::GatewayLost);
+                    return None;
+                }
+                Err(error) if is_revoked => {
+                    METRICS.fences.inc();
+                    error!(instance = self.id, %error, "the API server refuses this gateway's credentials; all sessions end");
+                    self.registry.end_all(&Cause::CutOff);
                     return None;
                 }
                 Err(error) => {

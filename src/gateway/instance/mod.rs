@@ -2,6 +2,7 @@
 
 pub mod activity_publisher;
 mod current;
+mod end_reports;
 mod lifetime;
 mod pause_detector;
 pub mod previous_process;
@@ -10,6 +11,7 @@ mod run;
 mod session_watch;
 
 pub use current::CurrentInstance;
+pub use end_reports::EndReports;
 pub use lifetime::{Instance, InstanceConfig};
 pub use pause_detector::PauseDetector;
 pub use run::{run, start};

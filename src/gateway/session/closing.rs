@@ -14,6 +14,7 @@ use super::task::Session;
 use crate::api::RecordingState;
 use crate::gateway::access::Refusal;
 use crate::gateway::bridge::SessionNotice;
+use crate::gateway::instance::Instance;
 use crate::lifecycle::End;
 use crate::metrics::{METRICS, RefusalLabels};
 
@@ -22,13 +23,25 @@ const FIRST_CHANNEL_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Session {
     /// Writes the end, and meanwhile closes both connections.
-    pub(super) async fn finish(&mut self, client: &mut ClientSide, session: ObjectReference, mut end: End) {
+    pub(super) async fn finish(
+        &mut self,
+        client: &mut ClientSide,
+        instance: &Instance,
+        session: ObjectReference,
+        mut end: End,
+    ) {
         let (writer, recording) = (self.deps.writer.clone(), self.observers.recording.clone());
+        let reports = self.deps.end_reports.clone();
         let reason = CloseReason::Ended(end.cause.clone());
         self.observers.broadcast.end_session(&end.cause);
         let write = async {
             end.recording = recording.close(end.cause.reason().as_str()).await;
+            let uid = session.uid.as_deref().unwrap_or_default();
+            if let Some(signer) = &instance.end_signer {
+                reports.add(uid, &end, signer);
+            }
             writer.end_until_final(&session, &end).await;
+            reports.remove(uid);
         };
         tokio::join!(write, self.close(client, reason));
         if end.recording.is_some_and(|recording| recording.state == RecordingState::Unfinished) {

@@ -206,7 +206,7 @@ impl Session {
         self.deps.watchdog.remove(&self.name);
         let time = start.checked_add(self.deadlines.age()).unwrap_or_else(|_| Timestamp::now());
         let end = End::observed(cause, time, self.activity.bytes());
-        self.finish(client, reference, end).await;
+        self.finish(client, instance, reference, end).await;
         METRICS.sessions_active.dec();
     }
 

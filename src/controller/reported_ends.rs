@@ -1,0 +1,115 @@
+//! Writes the ends that gateways report through Redis because they do not reach the API server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::reflector::Store;
+use kube::{Resource, ResourceExt};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+
+use super::shared_detector::SharedDetector;
+use crate::api::BastionSession;
+use crate::cluster::{EndOutcome, Guarded, SessionWriter, WriteError, code, regarding};
+use crate::lifecycle::{END_TIMEOUT, REDIS_POLL_INTERVAL};
+use crate::metrics::{METRICS, ReportLabels};
+use crate::redis::RedisClient;
+use crate::redis::reported_ends::{self, ReportedSession};
+
+/// How many sessions one request to Redis asks about at most.
+const BATCH_SIZE: usize = 200;
+/// How many ends are written at once.
+const CONCURRENCY: usize = 8;
+/// How long writing the ends of one batch may take. The next poll finds what is left.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A session as the watch delivers it: readable or not.
+type Observed = Guarded<BastionSession>;
+
+/// Polls Redis for ends of the Active sessions of gateways that do not renew their Leases, without end. Does nothing without
+/// Redis.
+///
+/// The objects decide which reports are read, so that their number is bounded. A gateway that renews its Lease can write its
+/// ends itself.
+pub async fn write_ends(
+    redis: Option<&RedisClient>,
+    detector: &SharedDetector,
+    sessions: Store<Observed>,
+    writer: &SessionWriter,
+) {
+    let Some(redis) = redis else { return std::future::pending().await };
+    let mut ticks = interval(REDIS_POLL_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let keys = detector.lock().unable_to_write(Instant::now());
+        if keys.is_empty() {
+            continue;
+        }
+        let active = sessions.state_filter(|observed| instance_of(observed).is_some_and(|it| keys.contains_key(it)));
+        for batch in active.chunks(BATCH_SIZE) {
+            if !write_reported(redis, batch, &keys, writer).await {
+                break;
+            }
+        }
+    }
+}
+
+/// Returns the instance that carries a session, if the session has not ended.
+fn instance_of(observed: &Observed) -> Option<&str> {
+    match &observed.0 {
+        Ok(session) => Some(session.spec.gateway.instance.as_str()).filter(|_| !session.phase().is_final()),
+        Err(unreadable) => unreadable.session.instance.as_deref().filter(|_| unreadable.is_active()),
+    }
+}
+
+/// Writes the reported ends of these sessions. Returns whether Redis answered. `keys` has the public key of each instance.
+async fn write_reported(
+    redis: &RedisClient,
+    sessions: &[Arc<Observed>],
+    keys: &BTreeMap<String, String>,
+    writer: &SessionWriter,
+) -> bool {
+    let uids: Vec<_> = sessions.iter().map(|session| session.meta().uid.as_deref().unwrap_or_default()).collect();
+    // Errors are counted and logged.
+    let Ok(reports) = reported_ends::read(redis, &uids).await else { return false };
+    let reports = sessions.iter().zip(reports).filter(|(_, report)| !report.is_empty());
+    let writing = stream::iter(reports).for_each_concurrent(CONCURRENCY, async |(session, report)| {
+        let key = instance_of(session).and_then(|instance| keys.get(instance));
+        write_end(session, &report, key.map_or("", String::as_str), writer).await;
+    });
+    timeout(BATCH_TIMEOUT, writing).await.is_ok()
+}
+
+/// Writes the end in a report, unless the report is refused.
+async fn write_end(observed: &Observed, report: &[u8], key: &str, writer: &SessionWriter) {
+    let (name, uid) = (observed.name_any(), observed.uid().unwrap_or_default());
+    let (reference, start): (ObjectReference, _) = match &observed.0 {
+        Ok(session) => (regarding(session), Some(session.spec.start_time.0)),
+        Err(unreadable) => (unreadable.reference::<BastionSession>(), unreadable.session.start),
+    };
+    let instance = instance_of(observed).unwrap_or_default();
+    let end = match reported_ends::verify(report, ReportedSession { uid: &uid, instance, start, key }) {
+        Ok(end) => end,
+        Err(error) => {
+            METRICS.reported_ends_refused.get_or_create(&ReportLabels { cause: error.label() }).inc();
+            warn!(session = name, %error, "an end reported through Redis is refused; the session stays Active");
+            return;
+        }
+    };
+    let version = observed.resource_version().unwrap_or_default();
+    let written = timeout(END_TIMEOUT, writer.end_if_unchanged(&reference, &version, &end)).await;
+    match written.unwrap_or(Err(WriteError::Timeout)) {
+        Ok(EndOutcome::Written) => {
+            METRICS.reported_ends_written.inc();
+            info!(session = name, instance, "wrote an end that the session's gateway reported through Redis");
+        }
+        // Another writer was first, and the watch shows it.
+        Ok(EndOutcome::AlreadyFinal | EndOutcome::Gone) => {}
+        Err(WriteError::Kube(error)) if code(&error) == Some(409) => {}
+        Err(error) => warn!(session = name, %error, "an end reported through Redis could not be written; retrying"),
+    }
+}
