@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use kube::{Api, Client};
 use parking_lot::{Mutex, MutexGuard};
@@ -12,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::pause_detector::PauseDetector;
 use crate::api::{BastionSession, LEASE_OF_GATEWAY, POD_UID_ANNOTATION};
+use crate::clock;
 use crate::cluster::{Guarded, UnreadableReports};
 use crate::gateway::observe::Endpoint;
 use crate::gateway::session::Registry;
@@ -75,7 +75,7 @@ impl Instance {
             id,
             registry: Registry::default(),
             pause_detector: Arc::default(),
-            fence: Mutex::new(Fence::new(Instant::now())),
+            fence: Mutex::new(Fence::new(clock::now())),
         };
         Ok((Arc::new(instance), lease))
     }
@@ -95,12 +95,12 @@ impl Instance {
                 () = sleep(pause) => {}
                 () = self.pause_detector.paused(), if pause > RENEW_RETRY_DELAY => {}
             }
-            let begun = Instant::now();
+            let begun = clock::now();
             pause = match lease.renew().await {
                 Ok(()) => {
                     self.pause_detector.lease_renewed(begun);
                     self.fence().heartbeat_sent(begun);
-                    RENEW_INTERVAL.saturating_sub(begun.elapsed())
+                    RENEW_INTERVAL.saturating_sub(clock::now().saturating_duration_since(begun))
                 }
                 Err(LeaseError::Lost) => {
                     METRICS.instance_losses.inc();
