@@ -17,11 +17,12 @@ use tracing::{Instrument, debug, warn};
 
 use super::preauth_limits::{MAX_PREAUTH_CONNECTIONS, PreauthLimitError, PreauthLimits, PreauthPermit};
 use super::proxy_protocol::{self, ProxyHeaderError};
+use super::tcp_paths::contains;
 use super::tcp_stream::AbortableStream;
 use crate::gateway::bridge::WINDOW;
 use crate::gateway::ssh::{Connection, algorithms};
 use crate::gateway::state::Gateway;
-use crate::lifecycle::KEEPALIVE_INTERVAL;
+use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpPath};
 use crate::metrics::{METRICS, RefusalLabels};
 use crate::telemetry::LogLimiter;
 
@@ -46,13 +47,13 @@ pub async fn run(
     let mut proxied = FuturesUnordered::new();
     let (mut limit_log, mut header_log) = (LogLimiter::default(), LogLimiter::default());
     loop {
-        let (stream, client) = tokio::select! {
+        let (stream, client, path) = tokio::select! {
             accepted = listener.accept(), if proxied.len() < MAX_PREAUTH_CONNECTIONS => match accepted {
-                Ok((stream, peer)) if proxy_protocol::is_load_balancer(load_balancers, peer) => {
+                Ok((stream, peer)) if contains(load_balancers, peer.ip()) => {
                     proxied.push(read_proxy_header(stream, peer));
                     continue;
                 }
-                Ok(accepted) => accepted,
+                Ok((stream, peer)) => (stream, peer, gateway.tcp_paths.to_client(peer.ip())),
                 Err(error) => {
                     warn!(%error, "cannot accept a connection; retrying in {} ms", ACCEPT_RETRY_DELAY.as_millis());
                     sleep(ACCEPT_RETRY_DELAY).await;
@@ -60,7 +61,7 @@ pub async fn run(
                 }
             },
             Some(read) = proxied.next() => match read {
-                Ok(accepted) => accepted,
+                Ok((stream, client)) => (stream, client, TcpPath::Proxied),
                 Err((load_balancer, error)) => {
                     report_header_error(load_balancer, &error, &mut header_log);
                     continue;
@@ -69,7 +70,7 @@ pub async fn run(
             () = stop.cancelled() => return,
         };
         match limits.admit(client.ip()) {
-            Ok(permit) => spawn_connection(gateway.clone(), config.clone(), stream, client, permit),
+            Ok(permit) => spawn_connection(gateway.clone(), config.clone(), (stream, path), client, permit),
             Err(error) => turn_away(&stream, client, error, &mut limit_log),
         }
     }
@@ -97,7 +98,7 @@ fn report_header_error(load_balancer: SocketAddr, error: &ProxyHeaderError, log:
 fn spawn_connection(
     gateway: Arc<Gateway>,
     config: Arc<Config>,
-    stream: TcpStream,
+    stream: (TcpStream, TcpPath),
     peer: SocketAddr,
     permit: PreauthPermit,
 ) {
@@ -129,7 +130,7 @@ fn turn_away(stream: &TcpStream, peer: SocketAddr, error: PreauthLimitError, log
 /// Serves one connection to its end.
 async fn serve(
     config: Arc<Config>,
-    stream: TcpStream,
+    (stream, path): (TcpStream, TcpPath),
     mut connection: Connection,
     abort: CancellationToken,
     closed: CancellationToken,
@@ -137,7 +138,7 @@ async fn serve(
     let signed_in = connection.signed_in();
     let _ = stream.set_nodelay(true);
     let (stream, health) = AbortableStream::new(stream, abort.clone());
-    connection.watch_health(health);
+    connection.watch_health(health.with_path(path));
     METRICS.connections_pending.inc();
     let started = timeout(LOGIN_GRACE_TIME, run_stream(config, stream, connection)).await;
     let ended = match started {
