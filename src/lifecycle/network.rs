@@ -35,6 +35,8 @@ pub struct TcpHealth {
     pub unacknowledged: bool,
     /// Whether a keepalive or zero-window probe of the kernel is unanswered.
     pub probing: bool,
+    /// Whether the kernel sends data again of which nothing was acknowledged.
+    pub retransmitting: bool,
     /// The bytes written to the connection since its start.
     pub written: u64,
     /// The bytes of them that are acknowledged.
@@ -61,6 +63,8 @@ impl TcpHealth {
 #[derive(Debug, Default)]
 pub struct NetworkWatch {
     owed_since: Option<Instant>,
+    /// Since when data is sent again, and the bytes that were acknowledged by then.
+    stuck: Option<(Instant, u64)>,
     checked: Option<Instant>,
     proxied: Option<ProxiedPeer>,
 }
@@ -79,7 +83,7 @@ impl NetworkWatch {
             }
             TcpPath::Proxied => self.proxied.get_or_insert_with(|| ProxiedPeer::new(health, now)).is_lost(health, now),
         };
-        is_path_lost || is_peer_lost
+        self.is_one_way(health, paused, now) || is_path_lost || is_peer_lost
     }
 
     /// Returns whether the network to the peer, or to the proxy before it, is lost.
@@ -92,6 +96,21 @@ impl NetworkWatch {
         }
         let owed_since = *self.owed_since.get_or_insert(now);
         health.is_silent() && now.duration_since(owed_since) >= NETWORK_CHECK_INTERVAL
+    }
+
+    /// Returns whether the peer, or the proxy before it, is heard but not reached: it sends data, and has acknowledged none
+    /// of what was sent to it for [`NETWORK_LOST_AFTER`]. A peer that does not read may acknowledge nothing, but sends nothing
+    /// either.
+    fn is_one_way(&mut self, health: TcpHealth, paused: bool, now: Instant) -> bool {
+        match self.stuck {
+            _ if paused || !health.retransmitting => self.stuck = None,
+            Some((since, acknowledged)) if acknowledged == health.acknowledged => {
+                let stuck_for = now.duration_since(since);
+                return stuck_for >= NETWORK_LOST_AFTER && health.since_data < stuck_for;
+            }
+            Some(_) | None => self.stuck = Some((now, health.acknowledged)),
+        }
+        false
     }
 }
 
@@ -187,6 +206,31 @@ mod tests {
         let (mut watch, start) = (NetworkWatch::default(), Instant::now());
         assert!(!watch.is_lost(health, start), "no peer is lost at the first check");
         assert_eq!(watch.is_lost(health, start + NETWORK_CHECK_INTERVAL), lost);
+    }
+
+    #[rstest]
+    #[case::sends_and_acknowledges_nothing(true, 1, 0, true)]
+    #[case::does_not_read_and_sends_nothing(true, 60, 0, false)]
+    #[case::acknowledges_slowly(true, 1, 1, false)]
+    #[case::all_is_acknowledged(false, 1, 0, false)]
+    fn a_peer_that_is_heard_but_not_reached_is_lost(
+        #[case] retransmitting: bool,
+        #[case] since_data: u64,
+        #[case] progress: u64,
+        #[case] lost: bool,
+    ) {
+        let (mut watch, start) = (NetworkWatch::default(), Instant::now());
+        let mut last = false;
+        for check in 0..8 {
+            let health = TcpHealth {
+                retransmitting,
+                acknowledged: check * progress,
+                ..health(since_data, 0, retransmitting, false)
+            };
+            assert!(!last, "not before 20 s");
+            last = watch.is_lost(health, start + u32::try_from(check).unwrap() * NETWORK_CHECK_INTERVAL);
+        }
+        assert_eq!(last, lost);
     }
 
     #[test]
