@@ -16,6 +16,7 @@ pub mod http;
 pub mod leases;
 pub mod lifecycle;
 pub mod metrics;
+pub mod open_files;
 pub mod plugin;
 pub mod recording;
 pub mod redis;

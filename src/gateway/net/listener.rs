@@ -23,7 +23,8 @@ use crate::gateway::bridge::WINDOW;
 use crate::gateway::ssh::{Connection, algorithms};
 use crate::gateway::state::Gateway;
 use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpPath};
-use crate::metrics::{METRICS, RefusalLabels};
+use crate::metrics::{ListenerLabels, METRICS, RefusalLabels};
+use crate::open_files::OPEN_FILES;
 use crate::telemetry::LogLimiter;
 
 /// The time that a client has for the identification exchange, and again from there to its session. Compare `LoginGraceTime`
@@ -45,17 +46,22 @@ pub async fn run(
 ) {
     let config = Arc::new(config);
     let mut proxied = FuturesUnordered::new();
-    let (mut limit_log, mut header_log) = (LogLimiter::default(), LogLimiter::default());
+    let (mut limit_log, mut header_log, mut accept_log) =
+        (LogLimiter::default(), LogLimiter::default(), LogLimiter::default());
     loop {
         let (stream, client, path) = tokio::select! {
             accepted = listener.accept(), if proxied.len() < MAX_PREAUTH_CONNECTIONS => match accepted {
+                Ok((stream, peer)) if is_last_file() => {
+                    turn_away(&stream, peer, PreauthLimitError::OpenFiles, &mut limit_log);
+                    continue;
+                }
                 Ok((stream, peer)) if contains(load_balancers, peer.ip()) => {
                     proxied.push(read_proxy_header(stream, peer));
                     continue;
                 }
                 Ok((stream, peer)) => (stream, peer, gateway.tcp_paths.to_client(peer.ip())),
                 Err(error) => {
-                    warn!(%error, "cannot accept a connection; retrying in {} ms", ACCEPT_RETRY_DELAY.as_millis());
+                    report_accept_error(&error, &mut accept_log);
                     sleep(ACCEPT_RETRY_DELAY).await;
                     continue;
                 }
@@ -73,6 +79,20 @@ pub async fn run(
             Ok(permit) => spawn_connection(gateway.clone(), config.clone(), (stream, path), client, permit),
             Err(error) => turn_away(&stream, client, error, &mut limit_log),
         }
+    }
+}
+
+/// Counts an accepted connection. Returns whether its file is one of those that are kept for what must not fail.
+fn is_last_file() -> bool {
+    OPEN_FILES.opened();
+    OPEN_FILES.are_nearly_used_up()
+}
+
+fn report_accept_error(error: &std::io::Error, log: &mut LogLimiter) {
+    METRICS.accepts_failed.get_or_create(&ListenerLabels { listener: "ssh" }).inc();
+    if let Some(attempts) = log.count(Instant::now()) {
+        let retry_ms = ACCEPT_RETRY_DELAY.as_millis();
+        warn!(%error, attempts, "cannot accept SSH connections; retrying every {retry_ms} ms");
     }
 }
 
@@ -122,7 +142,7 @@ fn turn_away(stream: &TcpStream, peer: SocketAddr, error: PreauthLimitError, log
     let reason = error.label();
     METRICS.connections_refused.get_or_create(&RefusalLabels { reason }).inc();
     if let Some(connections) = log.count(Instant::now()) {
-        warn!(client = %peer, reason, connections, "connections are turned away: too many have no session yet");
+        warn!(client = %peer, reason, connections, "SSH connections are turned away");
     }
     let _ = stream.try_write(format!("{error}\r\n").as_bytes());
 }

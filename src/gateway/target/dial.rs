@@ -27,6 +27,7 @@ use crate::gateway::bridge::{Destination, FromTarget, Inboxes, IncomingChannel, 
 use crate::gateway::net::{AbortableStream, ConnectionHealth, TcpPaths};
 use crate::gateway::ssh::algorithms as ssh_algorithms;
 use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpPath};
+use crate::open_files::OPEN_FILES;
 
 /// How long the SSH handshake and the sign-in may take together, after the target has accepted the TCP connection.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -98,7 +99,9 @@ impl Dialer {
     /// When any of these steps fails.
     pub async fn dial(self, request: DialRequest) -> Result<TargetConnection, DialError> {
         let target = &request.target;
+        let Some(file) = OPEN_FILES.reserve() else { return Err(DialError::OpenFiles { target: target.name_any() }) };
         let (credential, stream) = tokio::join!(credential::read(&self.secrets, target), connect(target));
+        drop(file);
         let target = target.name_any();
         let credential = credential.map_err(|source| DialError::Credentials { target: target.clone(), source })?;
         let stream = stream?;
