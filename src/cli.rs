@@ -111,6 +111,18 @@ pub struct Gateway {
     /// without one. From other addresses it expects no header.
     #[arg(long, env = "BASTION_PROXY_PROTOCOL_FROM", hide_env_values = true, value_delimiter = ',', value_parser = network)]
     pub proxy_protocol_from: Vec<IpNet>,
+    /// The addresses or networks of proxies between clients and this gateway that end TCP connections and send no PROXY
+    /// protocol header, such as the sidecar of a service mesh (127.0.0.6), separated by commas. The kernel of such a proxy
+    /// answers for a client that is gone. A client behind one, or behind one of --proxy-protocol-from, counts as lost when it
+    /// answers no SSH keepalive for 20 s, or for 70 s while data may be on its way to it.
+    #[arg(long, env = "BASTION_TCP_PROXIES", hide_env_values = true, value_delimiter = ',', value_parser = network)]
+    pub tcp_proxies: Vec<IpNet>,
+    /// The addresses or networks of targets to which no proxy and no service mesh leads that ends TCP connections, such as
+    /// 10.0.0.0/24, separated by commas. A target there counts as lost when its kernel is silent, so that its sessions survive
+    /// while its sshd is suspended. Another target counts as lost when its sshd answers no SSH keepalive for 20 s, or for 70 s
+    /// while data may be on its way to it.
+    #[arg(long, env = "BASTION_DIRECT_TARGETS", hide_env_values = true, value_delimiter = ',', value_parser = network)]
+    pub direct_targets: Vec<IpNet>,
     /// The environment variables of clients that are passed to targets, like sshd's AcceptEnv, separated by commas. A * at the
     /// end matches any suffix. Other variables are dropped, and the target's sshd may drop more.
     #[arg(
@@ -441,6 +453,7 @@ impl From<Gateway> for gateway::Settings {
             max_sessions: flags.max_sessions,
             max_startups_per_address: flags.max_startups_per_address.into(),
             proxy_protocol_from: flags.proxy_protocol_from,
+            tcp_paths: gateway::TcpPaths { tcp_proxies: flags.tcp_proxies, direct_targets: flags.direct_targets },
             accept_env: flags.accept_env,
             lock_out: flags.lock_out.into(),
             rekey_time: flags.rekey_time,

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod audit;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod console;
 pub mod controller;
@@ -16,6 +17,7 @@ pub mod http;
 pub mod leases;
 pub mod lifecycle;
 pub mod metrics;
+pub mod open_files;
 pub mod plugin;
 pub mod recording;
 pub mod redis;

@@ -2,8 +2,11 @@
 
 use anyhow::Context;
 use bastion_operator::cli::{Cli, Command};
-use bastion_operator::{api, audit, cluster, console, controller, drain, gateway, self_test, shutdown, telemetry};
+use bastion_operator::{
+    api, audit, cluster, console, controller, drain, gateway, open_files, self_test, shutdown, telemetry,
+};
 use clap::Parser;
+use tracing::warn;
 use zeroize::Zeroizing;
 
 /// The number of task polls after which a worker polls the kernel for events. With Tokio's default of 61, a keystroke waits
@@ -18,6 +21,9 @@ fn main() -> anyhow::Result<()> {
     #[cfg(feature = "failpoints")]
     let _failpoints = bastion_operator::failpoints::from_environment();
     telemetry::start(cli.log.log_format, &cli.log.log).context("--log")?;
+    if let Err(error) = open_files::raise_limit() {
+        warn!(%error, "the limit of open files stays as it is: it cannot be raised");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(EVENT_INTERVAL).build();
     let runtime = runtime.context("the runtime cannot be started")?;
     runtime.block_on(run(cli.command))

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::api::Reason;
+use crate::open_files::OPEN_FILES;
 
 /// The metrics of this process.
 ///
@@ -68,8 +69,15 @@ pub struct KindLabels {
 /// The reason of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
-    /// One of the reasons in this file, or a reason of a refused TCP connection: all, address or proxy_header.
+    /// One of the reasons in this file.
     pub reason: &'static str,
+}
+
+/// The listener of a failed `accept`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ListenerLabels {
+    /// ssh, or one of the labels of [`HttpPort`].
+    pub listener: &'static str,
 }
 
 /// The port of a closed HTTP connection, and the limit that closed it.
@@ -112,7 +120,7 @@ pub struct AlgorithmLabels {
 /// The reason of a failed connection to a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct UnreachableLabels {
-    /// name, address, slow, no_ssh, host_key, algorithms, credentials, login or ssh.
+    /// One of the reasons in this file.
     pub reason: &'static str,
 }
 
@@ -175,6 +183,34 @@ impl EncodeMetric for Age {
         let now = jiff::Timestamp::now().as_microsecond();
         let age = time.and_then(|time| u64::try_from(now - time).ok()).map_or(Duration::ZERO, Duration::from_micros);
         encoder.encode_gauge(&age.as_secs_f64())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+/// The open files of this process, counted when the metrics are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenFilesGauge;
+
+impl EncodeMetric for OpenFilesGauge {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.encode_gauge(&u64::try_from(OPEN_FILES.used()).unwrap_or(u64::MAX))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+/// The limit of open files of this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenFilesLimit;
+
+impl EncodeMetric for OpenFilesLimit {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.encode_gauge(&u64::try_from(OPEN_FILES.limit()).unwrap_or(u64::MAX))
     }
 
     fn metric_type(&self) -> MetricType {
@@ -261,8 +297,14 @@ const SNAPSHOT_CAUSES: [&str; 4] = ["opened", "reset", "slow", "rights"];
 /// The outcomes of `bastion_console_sign_ins_total`.
 const SIGN_IN_OUTCOMES: [&str; 6] = ["token", "oidc", "provider", "denied", "late", "claims"];
 
+/// The reasons of `bastion_connections_refused_total`.
+const CONNECTION_REFUSALS: [&str; 4] = ["all", "address", "proxy_header", "open_files"];
+
+/// The listeners of `bastion_accepts_failed_total`.
+const LISTENERS: [&str; 5] = ["ssh", "probes", "console", "terminal", "observers"];
+
 /// The reasons of `bastion_sign_ins_refused_total`.
-const SIGN_IN_REFUSALS: [&str; 28] = [
+const SIGN_IN_REFUSALS: [&str; 29] = [
     "unknown_user",
     "disabled",
     "expired",
@@ -286,6 +328,7 @@ const SIGN_IN_REFUSALS: [&str; 28] = [
     "rights_unknown",
     "too_many_sessions",
     "full",
+    "open_files",
     "not_ready",
     "no_place_for_recordings",
     "over_quota",
@@ -297,8 +340,8 @@ const SIGN_IN_REFUSALS: [&str; 28] = [
 const REMOTE_OPEN_REFUSALS: [&str; 2] = ["waited", "queue_full"];
 
 /// The reasons of `bastion_targets_unreachable_total`.
-const UNREACHABLE_REASONS: [&str; 9] =
-    ["name", "address", "slow", "no_ssh", "host_key", "algorithms", "credentials", "login", "ssh"];
+const UNREACHABLE_REASONS: [&str; 10] =
+    ["name", "address", "slow", "no_ssh", "host_key", "algorithms", "credentials", "login", "ssh", "open_files"];
 
 /// The causes of `bastion_recordings_failed_total`.
 const RECORDING_FAILURES: [&str; 9] =
@@ -374,7 +417,8 @@ impl HttpPort {
 }
 
 /// The reasons of `bastion_http_connections_closed_total`.
-pub const HTTP_CLOSE_REASONS: [&str; 5] = ["all", "unfinished", "handshake", "header_timeout", "header_size"];
+pub const HTTP_CLOSE_REASONS: [&str; 6] =
+    ["all", "unfinished", "open_files", "handshake", "header_timeout", "header_size"];
 
 /// Returns the label sets of closed HTTP connections: every reason on every port.
 fn http_labels() -> impl Iterator<Item = HttpLabels> {
@@ -426,8 +470,11 @@ metrics! {
     build_info: Family<BuildLabels, Gauge>, "gauge by program, version", Family::default(), "The program and version that runs. The value is 1.";
     ready: Family<ProgramLabels, Gauge>, "gauge by program", Family::default(), "1 while the program is ready, as on `/readyz`. 0 before that, and while a gateway drains.";
     connections_pending: Gauge, "gauge", Gauge::default(), "Connections that have not signed in yet.";
-    connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(["all", "address", "proxy_header"], |reason| RefusalLabels { reason }), "TCP connections refused. Too many connections had no session yet, together (all) or from one address (address), or the PROXY protocol header was missing or invalid (proxy_header).";
-    http_connections_closed: Family<HttpLabels, Counter>, "counter by port and reason", counters(http_labels(), |labels| labels), "HTTP connections closed by a limit. The port had too many, and this one was idle longest (all); too many had no complete request header, and this one was the oldest (unfinished); its TLS handshake failed or timed out (handshake); its request header timed out (header_timeout) or was too large (header_size).";
+    connections_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(CONNECTION_REFUSALS, |reason| RefusalLabels { reason }), "SSH connections refused. Too many connections had no session yet, together (all) or from one address (address), the PROXY protocol header was missing or invalid (proxy_header), or 90 % of the open files were in use (open_files).";
+    accepts_failed: Family<ListenerLabels, Counter>, "counter by listener", counters(LISTENERS, |listener| ListenerLabels { listener }), "Attempts to accept a connection that failed, mostly because no open file was left.";
+    open_files: OpenFilesGauge, "gauge", OpenFilesGauge, "Files that this program has open. Each connection is one.";
+    open_files_limit: OpenFilesLimit, "gauge", OpenFilesLimit, "Files that this program may have open. At 80 % a gateway refuses new sessions, at 90 % new connections.";
+    http_connections_closed: Family<HttpLabels, Counter>, "counter by port and reason", counters(http_labels(), |labels| labels), "HTTP connections closed by a limit. The port had too many, and this one was idle longest (all); too many had no complete request header, and this one was the oldest (unfinished); 90 % of the open files were in use (open_files); its TLS handshake failed or timed out (handshake); its request header timed out (header_timeout) or was too large (header_size).";
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(SIGN_IN_REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused. Each refused key of a client counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counters(UNREACHABLE_REASONS, |reason| UnreachableLabels { reason }), "Connections to targets that failed, or failed to sign in.";
     remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels from targets (`ssh -R`, `ssh -A`) that were refused. No channel became free within 30 s (waited), or too many were waiting (queue_full).";

@@ -28,6 +28,25 @@ impl IsolatedAddress {
         self.iptables("--insert").await;
     }
 
+    /// From now on every packet to this address vanishes. Packets from it arrive.
+    pub async fn cut_off_inbound(&self) {
+        self.rule("--insert", &["--destination", &self.address.to_string(), "--jump", "DROP"]).await;
+    }
+
+    /// From now on every packet from this address vanishes. Packets to it arrive.
+    pub async fn cut_off_outbound(&self) {
+        self.rule("--insert", &["--source", &self.address.to_string(), "--jump", "DROP"]).await;
+    }
+
+    /// From now on packets to and from this address vanish that are longer than a network with a small MTU passes on.
+    pub async fn drop_large_packets(&self, longest: u16) {
+        let length = format!("{}:", longest + 1);
+        for side in ["--source", "--destination"] {
+            let large = ["--match", "length", "--length", &length, "--jump", "DROP"];
+            self.rule("--insert", &[&[side, &self.address.to_string()][..], &large].concat()).await;
+        }
+    }
+
     /// Answers every TCP packet to this address with a reset from now on.
     pub async fn reset_all(&self) {
         let rule = ["--destination", &self.address.to_string(), "--protocol", "tcp", "--jump", "REJECT"];

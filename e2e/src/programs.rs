@@ -33,6 +33,8 @@ pub struct Setting<'a> {
     pub mounts: Option<String>,
     /// What /etc/hosts says to it, for which it takes root.
     pub hosts: Option<&'a str>,
+    /// A program that starts it, with that program's arguments.
+    pub starter: Vec<String>,
     /// Environment variables.
     pub env: Vec<(&'a str, OsString)>,
 }
@@ -217,9 +219,14 @@ async fn start_program(
         in_place_of = &["/etc/hosts"];
     }
     let bastion = &Run::get().await.bastion;
-    let mut command = match &setting.mounts {
-        Some(mounts) => with_mounts(mounts, bastion),
-        None => with_files(&namespace.dir, in_place_of, bastion),
+    let mut command = match (&setting.mounts, setting.starter.split_first()) {
+        (Some(mounts), _) => with_mounts(mounts, bastion),
+        (None, Some((starter, arguments))) => {
+            let mut command = command(starter);
+            command.args(arguments).arg(bastion);
+            command
+        }
+        (None, None) => with_files(&namespace.dir, in_place_of, bastion),
     };
     command.args(arguments);
     let common = ["--namespace", &namespace.name, "--http-listen", "127.0.0.1:0"];

@@ -9,6 +9,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::namespace::ApiRoute;
 
@@ -29,6 +30,15 @@ struct RelayState {
     reset_below: u64,
 }
 
+/// What a relay has room for, and how fast it is.
+#[derive(Clone, Copy, Default)]
+struct Link {
+    /// The size of its receive buffers, in bytes.
+    room: Option<u32>,
+    /// Bytes a second in each direction.
+    rate: Option<usize>,
+}
+
 impl RelayState {
     const fn lets_pass(self, number: u64) -> bool {
         !self.cut && number >= self.stalled_below
@@ -38,20 +48,25 @@ impl RelayState {
 impl Relay {
     /// Starts one that leads to `to`.
     pub async fn to(to: SocketAddr) -> Self {
-        Self::by_way_of(Ipv4Addr::LOCALHOST, None, to).await
+        Self::by_way_of(Ipv4Addr::LOCALHOST, Link::default(), to).await
     }
 
     /// Starts one that leads from `from` to `to`, and has little room there: while it is cut, its kernel soon has to
     /// tell the other side so.
     pub async fn narrow(from: Ipv4Addr, to: SocketAddr) -> Self {
-        Self::by_way_of(from, Some(16 * 1024), to).await
+        Self::by_way_of(from, Link { room: Some(16 * 1024), rate: None }, to).await
     }
 
-    async fn by_way_of(from: Ipv4Addr, room: Option<u32>, to: SocketAddr) -> Self {
+    /// Starts one that passes so many bytes a second in each direction, and has little room: a slow network.
+    pub async fn slow(rate: usize, to: SocketAddr) -> Self {
+        Self::by_way_of(Ipv4Addr::LOCALHOST, Link { room: Some(16 * 1024), rate: Some(rate) }, to).await
+    }
+
+    async fn by_way_of(from: Ipv4Addr, link: Link, to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let state = watch::Sender::new(RelayState::default());
-        let task = tokio::spawn(accept(listener, from, room, to, state.clone()));
+        let task = tokio::spawn(accept(listener, from, link, to, state.clone()));
         Self { address, state, task }
     }
 
@@ -93,33 +108,28 @@ impl Drop for Relay {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    from: Ipv4Addr,
-    room: Option<u32>,
-    to: SocketAddr,
-    state: watch::Sender<RelayState>,
-) {
+async fn accept(listener: TcpListener, from: Ipv4Addr, link: Link, to: SocketAddr, state: watch::Sender<RelayState>) {
     while let Ok((near, _)) = listener.accept().await {
         let number = state.borrow().accepted;
         state.send_modify(|state| state.accepted += 1);
         let socket = TcpSocket::new_v4().expect("a socket");
-        if let Some(room) = room {
+        if let Some(room) = link.room {
+            socket2::SockRef::from(&near).set_recv_buffer_size(room as usize).expect("less room");
             socket.set_recv_buffer_size(room).expect("less room");
         }
         socket.bind((from, 0).into()).expect("an address of this network");
         if let Ok(far) = socket.connect(to).await {
-            tokio::spawn(relay(near, far, number, state.subscribe()));
+            tokio::spawn(relay(near, far, number, link.rate, state.subscribe()));
         }
     }
 }
 
-async fn relay(near: TcpStream, far: TcpStream, number: u64, state: watch::Receiver<RelayState>) {
+async fn relay(near: TcpStream, far: TcpStream, number: u64, rate: Option<usize>, state: watch::Receiver<RelayState>) {
     let sockets = [&near, &far].map(|it| it.as_fd().try_clone_to_owned().expect("a second descriptor"));
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     let (mut breaks, mut resets) = (state.clone(), state.clone());
     tokio::select! {
-        _ = async { tokio::join!(forward(near_in, far_out, number, state.clone()), forward(far_in, near_out, number, state)) } => {}
+        _ = async { tokio::join!(forward(near_in, far_out, number, rate, state.clone()), forward(far_in, near_out, number, rate, state)) } => {}
         _ = breaks.wait_for(|state| number < state.broken_below) => {}
         _ = resets.wait_for(|state| number < state.reset_below) => {
             // The kernel resets a connection that is closed with no time to linger.
@@ -130,12 +140,22 @@ async fn relay(near: TcpStream, far: TcpStream, number: u64, state: watch::Recei
     }
 }
 
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: u64, mut state: watch::Receiver<RelayState>) {
-    let mut buffer = vec![0; 64 * 1024];
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    number: u64,
+    rate: Option<usize>,
+    mut state: watch::Receiver<RelayState>,
+) {
+    let mut buffer = vec![0; rate.map_or(64 * 1024, |rate| rate / 10)];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let open = state.wait_for(|state| state.lets_pass(number)).await.is_ok();
         if !open || to.write_all(&buffer[..length]).await.is_err() {
             return;
+        }
+        if let Some(rate) = rate {
+            // The pace of the network that this stands for.
+            sleep(Duration::from_secs_f64(length as f64 / rate as f64)).await;
         }
     }
     // An end is news too.

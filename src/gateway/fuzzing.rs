@@ -201,7 +201,7 @@ impl FuzzSession {
 /// Confirms the Lease: the fuzzer may have paused the process.
 fn assure(instance: &Instance) {
     instance.pause_detector.is_confirmed();
-    instance.pause_detector.lease_renewed(Instant::now());
+    instance.pause_detector.lease_renewed(crate::clock::now());
 }
 
 /// Returns algorithms without encryption, so that the fuzz target reads and writes plain packets.

@@ -47,6 +47,7 @@ use ssh::{banner, host_key};
 use state::{Gateway, SessionDeps};
 use target::Dialer;
 
+pub use net::TcpPaths;
 pub use observe::{
     Endpoint, ImpersonatedUser, MAX_PAGE_MESSAGE, SERVER_NAME, SESSIONS_PATH, SUBPROTOCOL, Settings as ObserveSettings,
     TOKEN_AUDIENCE, pinned_client_config,
@@ -208,12 +209,13 @@ impl Parts {
             instance: self.instance.clone(),
             has_recordings: recordings.is_some(),
         };
+        let tcp_paths = Arc::new(settings.tcp_paths.clone());
         let sessions = SessionDeps {
             namespace: namespace.clone(),
             directory: directory.clone(),
             writer: SessionWriter::new(client.clone(), namespace, "bastion-gateway", self.events.clone()),
             end_reports: Arc::<EndReports>::default(),
-            dialer: Dialer::new(client.clone(), namespace, settings.rekey_time),
+            dialer: Dialer::new(client.clone(), namespace, settings.rekey_time, tcp_paths.clone()),
             recordings,
             session_limit,
             watchdog: Arc::<Watchdog>::default(),
@@ -227,6 +229,7 @@ impl Parts {
             sessions: Arc::new(sessions),
             pending: PendingUsers::default(),
             refusals: RefusalEvents::new(self.events.clone()),
+            tcp_paths,
             banner,
             accept_env: settings.accept_env.clone(),
         })
@@ -280,6 +283,7 @@ mod tests {
             max_sessions: 1,
             max_startups_per_address: 1,
             proxy_protocol_from: Vec::new(),
+            tcp_paths: TcpPaths::default(),
             accept_env: Vec::new(),
             observe: None,
             recording_url: None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::net::TcpPaths;
 use super::sign_in::LockoutLimits;
 use super::ssh::AcceptEnv;
 use super::{observe, web_terminal};
@@ -34,6 +35,8 @@ pub struct Settings {
     pub max_startups_per_address: usize,
     /// The load balancers that send the client's address in a PROXY protocol header.
     pub proxy_protocol_from: Vec<IpNet>,
+    /// The networks that tell whether connections lead to a proxy.
+    pub tcp_paths: TcpPaths,
     /// The environment variables that clients may set.
     pub accept_env: Vec<AcceptEnv>,
     /// The settings of the server for observers, if it is enabled.

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::access::{AccessDeps, Directory, RefusalEvents, SessionLimit};
 use super::instance::EndReports;
 use super::menu::PendingUsers;
+use super::net::TcpPaths;
 use super::session::Watchdog;
 use super::sign_in::AuthDeps;
 use super::ssh::AcceptEnv;
@@ -28,6 +29,8 @@ pub struct Gateway {
     pub pending: PendingUsers,
     /// Publishes Events of refused sign-ins.
     pub refusals: RefusalEvents,
+    /// Tells whether connections lead to a proxy.
+    pub tcp_paths: Arc<TcpPaths>,
     /// The banner that clients show before authentication (RFC 4252, section 5.4).
     pub banner: Option<String>,
     /// The environment variables that clients may set.

@@ -11,6 +11,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use tokio::time::timeout;
 
 use super::object::{LeaseError, create, is_lost, new_lease, with_timeout};
+use crate::clock;
 use crate::cluster::{LenientLease, code, injected};
 use crate::failpoints::failpoint;
 use crate::lifecycle::{MAYBE_LOST_AFTER, RENEW_TIMEOUT};
@@ -19,7 +20,7 @@ use crate::lifecycle::{MAYBE_LOST_AFTER, RENEW_TIMEOUT};
 pub struct InstanceLease {
     api: Api<LenientLease>,
     lease: Lease,
-    /// When the last successful renewal began.
+    /// When the last successful renewal began, by [`clock::now`].
     renewed: Instant,
 }
 
@@ -37,7 +38,7 @@ impl InstanceLease {
     ) -> Result<Self, LeaseError> {
         let mut lease = new_lease(name, program, name);
         lease.metadata.annotations = Some(annotations);
-        let renewed = Instant::now();
+        let renewed = clock::now();
         let lease = match create(&api, &lease).await {
             Err(LeaseError::Kube(error)) if code(&error) == Some(409) => with_timeout(api.get(name)).await?.0,
             created => created?,
@@ -50,7 +51,7 @@ impl InstanceLease {
     /// # Errors
     /// [`LeaseError::Lost`] is final. After other errors, the caller may try again.
     pub async fn renew(&mut self) -> Result<(), LeaseError> {
-        let started = Instant::now();
+        let started = clock::now();
         let mut next = LenientLease(self.lease.clone());
         next.0.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
         let name = next.0.metadata.name.clone().unwrap_or_default();
@@ -91,7 +92,7 @@ impl InstanceLease {
     /// Creates the Lease again after its deletion. After [`MAYBE_LOST_AFTER`] without a renewal, a controller may have
     /// declared the instance lost and deleted the Lease afterwards; then the instance counts as lost.
     async fn recreate(&mut self, mut lease: Lease) -> Result<(), LeaseError> {
-        let started = Instant::now();
+        let started = clock::now();
         if started.duration_since(self.renewed) >= MAYBE_LOST_AFTER {
             return Err(LeaseError::Lost);
         }

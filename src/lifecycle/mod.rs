@@ -21,7 +21,7 @@ pub use end::{Cause, End, Exit, PeerSide};
 pub use failure_detector::{FailureDetector, LeaseVersion, ObservedLease};
 pub use fence::Fence;
 pub use limits::{LimitWatch, Verdict};
-pub use network::{NetworkWatch, TcpHealth};
+pub use network::{NetworkWatch, TcpHealth, TcpPath};
 pub use pods::{GatewayContainer, Pods};
 pub use target_watch::{TargetConnections, TargetWatch};
 pub use timeouts::*;

@@ -80,6 +80,9 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(15);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a peer that owes an answer may be silent before its network counts as lost.
 pub const NETWORK_LOST_AFTER: Duration = Duration::from_secs(20);
+/// How much longer a peer behind a proxy may be silent while data that was sent before may still be on its way to it. With
+/// [`NETWORK_LOST_AFTER`] and [`NETWORK_CHECK_INTERVAL`], a loss in the middle of a transfer is noticed within 75 seconds.
+pub const TRANSFER_ALLOWANCE: Duration = Duration::from_secs(50);
 /// The interval at which a session checks the health of its connections.
 pub const NETWORK_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// How long all connections to the target may be gone, with channels that do not know it, before the session ends. With

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use redis::pipe;
 
 use super::client::{RedisClient, RedisError};
+use crate::clock;
 
 /// How long Redis keeps the key of an instance without heartbeats, in milliseconds.
 const KEY_TTL_MS: u64 = 30_000;
@@ -17,7 +18,7 @@ const KEY_TTL_MS: u64 = 30_000;
 pub struct Heartbeat {
     /// Its time by Redis's clock, in milliseconds since the Unix epoch.
     pub stamp: u64,
-    /// Its time by this process's clock, or a little before.
+    /// Its time by [`clock::now`], or a little before.
     pub at: Instant,
 }
 
@@ -32,12 +33,12 @@ impl Heartbeat {
     }
 }
 
-/// Writes a heartbeat of a gateway instance. Returns when the write began.
+/// Writes a heartbeat of a gateway instance. Returns when the write began, by [`clock::now`].
 ///
 /// # Errors
 /// Redis failed or did not answer in time.
 pub async fn write(redis: &RedisClient, instance: &str) -> Result<Instant, RedisError> {
-    let started = Instant::now();
+    let started = clock::now();
     let (time,): ((u64, u64),) = redis.query("show", pipe().cmd("TIME")).await?;
     let stamp = milliseconds(time);
     let mut set = pipe();
@@ -51,7 +52,7 @@ pub async fn write(redis: &RedisClient, instance: &str) -> Result<Instant, Redis
 /// # Errors
 /// Redis failed or did not answer in time.
 pub async fn read(redis: &RedisClient, instances: Vec<String>) -> Result<Vec<(String, Heartbeat)>, RedisError> {
-    let started = Instant::now();
+    let started = clock::now();
     let keys: Vec<_> = instances.iter().map(|instance| key(instance)).collect();
     let mut request = pipe();
     request.cmd("TIME").cmd("MGET").arg(keys);

@@ -39,7 +39,7 @@ async fn a_gateway_that_is_refused_by_the_api_and_heard_by_redis_ends_its_sessio
     let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
     let _controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &with_redis).await;
     let (mut alice, mut bob) = tokio::join!(bastion.open_on(&gateway, "alice", "web-1"), bastion.open("bob"));
-    api.answer(Fault { status: StatusCode::UNAUTHORIZED, retry_after: None });
+    api.answer(Fault::Answer { status: StatusCode::UNAUTHORIZED, retry_after: None });
     let end = bastion.watch.ended_within(LOST_GATEWAY, &alice.session, Reason::GatewayLost).await;
     let message = end.session.status.and_then(|status| status.message).unwrap_or_default();
     assert!(message.contains("ended its sessions itself"), "{message}");

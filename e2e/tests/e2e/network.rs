@@ -24,10 +24,10 @@ const BY_AN_ERROR: Duration = Duration::from_secs(10);
 
 /// Bytes that pass through one end of a pipe, while the other is in the hands of an `ssh`.
 #[derive(Clone, Default)]
-struct Passed(Arc<AtomicU64>);
+pub struct Passed(Arc<AtomicU64>);
 
 impl Passed {
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
@@ -35,7 +35,7 @@ impl Passed {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    async fn exceed(&self, bytes: u64) {
+    pub async fn exceed(&self, bytes: u64) {
         eventually(default_timeout(), &format!("more than {bytes} bytes"), async || {
             let passed = self.bytes();
             if passed > bytes { Ok(()) } else { Err(passed.to_string()) }
@@ -45,7 +45,7 @@ impl Passed {
 }
 
 /// Starts an `ssh` whose output is read in pieces of this size, with this time between two of them.
-async fn download(ssh: Ssh, piece: usize, pace: Duration) -> (Process, Passed) {
+pub async fn download(ssh: Ssh, piece: usize, pace: Duration) -> (Process, Passed) {
     let (mut output, to_it) = std::io::pipe().expect("a pipe");
     let passed = Passed::default();
     let counter = passed.clone();
@@ -61,7 +61,7 @@ async fn download(ssh: Ssh, piece: usize, pace: Duration) -> (Process, Passed) {
 }
 
 /// Starts an `ssh` to which zeros are written without end.
-async fn upload(ssh: Ssh) -> (Process, Passed) {
+pub async fn upload(ssh: Ssh) -> (Process, Passed) {
     let (from_it, mut input) = std::io::pipe().expect("a pipe");
     let passed = Passed::default();
     let counter = passed.clone();
@@ -108,13 +108,20 @@ pub async fn with_far_target(place: &IsolatedAddress) -> (Sshd, Bastion) {
 pub const THREE: [&str; 3] = ["rests", "downloads", "uploads"];
 
 /// Waits for the session's end by a silent network, with these words in its message.
-async fn lost(bastion: &Bastion, cut: Instant, open: &Open, words: &str) {
-    let left = NETWORK_LOST.saturating_sub(cut.elapsed());
+pub async fn lost(bastion: &Bastion, cut: Instant, open: &Open, words: &str) {
+    lost_within(NETWORK_LOST, bastion, cut, open, words).await;
+}
+
+/// The same, within this time.
+pub async fn lost_within(bound: Duration, bastion: &Bastion, cut: Instant, open: &Open, words: &str) {
+    let left = bound.saturating_sub(cut.elapsed());
     let end = bastion.watch.ended_within(left, &open.session, Reason::NetworkLost).await;
     let message = end.session.status.and_then(|status| status.message).unwrap_or_default();
     assert!(message.contains(words), "of {}: {message}", open.session.spec.user.name);
     let took = end.at.duration_since(cut);
-    assert!(took >= BY_AN_ERROR, "{} was told after {took:?}: that is no silent network", open.session.spec.user.name);
+    let user = &open.session.spec.user.name;
+    eprintln!("{user} was shown as lost after {took:?}");
+    assert!(took >= BY_AN_ERROR, "{user} was told after {took:?}: that is no silent network");
 }
 
 #[tokio::test]

@@ -1,44 +1,20 @@
 //! A load balancer that says with the PROXY protocol where clients are: a real HAProxy.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use bastion_operator::api::Reason;
 
 use crate::second_factors::assert_in;
-use bastion_e2e::process::{Process, command};
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::sshd::free_port;
-use bastion_e2e::{Bastion, Setting, default_timeout, eventually, metric_becomes};
+use bastion_e2e::{Bastion, HaProxy, Setting, default_timeout, eventually, metric_becomes};
 
 /// The load balancer's address; any peer with this address is trusted as the load balancer.
-const LOAD_BALANCER: &str = "127.0.0.9";
+const LOAD_BALANCER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 const CLIENT: &str = "127.0.0.5";
 
-struct HaProxy {
-    address: SocketAddr,
-    process: Process,
-}
-
-impl HaProxy {
-    async fn before(bastion: &Bastion) -> Self {
-        let dir = &bastion.namespace.dir;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port().await));
-        let server = format!("{} source {LOAD_BALANCER} send-proxy-v2 check inter 100ms", bastion.gateway.address);
-        let config = format!(
-            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n\
-             listen ssh\n  bind {address}\n  server gateway {server}\n"
-        );
-        std::fs::write(dir.join("haproxy.cfg"), config).expect("a file");
-        let mut command = command("/usr/sbin/haproxy");
-        command.arg("-db").arg("-f").arg(dir.join("haproxy.cfg"));
-        let process = Process::start(dir.join("haproxy"), command).await;
-        eventually(default_timeout(), "HAProxy listens", async || {
-            let connected = tokio::net::TcpStream::connect(address).await;
-            connected.map(drop).map_err(|error| error.to_string())
-        })
-        .await;
-        Self { address, process }
-    }
+/// Starts HAProxy before the gateway. It sends headers of the PROXY protocol, and probes without them.
+async fn before(bastion: &Bastion) -> HaProxy {
+    HaProxy::before(bastion.gateway.address, LOAD_BALANCER, "send-proxy-v2 check inter 100ms").await
 }
 
 async fn behind_load_balancer() -> Bastion {
@@ -60,7 +36,7 @@ async fn from(bastion: &Bastion, entrance: SocketAddr, address: &str) -> Ssh {
 #[tokio::test]
 async fn a_client_is_known_by_the_address_that_the_load_balancer_tells() {
     let bastion = behind_load_balancer().await;
-    let proxy = HaProxy::before(&bastion).await;
+    let proxy = before(&bastion).await;
     let through = from(&bastion, proxy.address, CLIENT).await.start().await;
     let mut open = bastion.opened(through, "alice").await;
     assert_eq!(open.session.spec.client.address, CLIENT);
@@ -75,7 +51,7 @@ async fn a_client_is_known_by_the_address_that_the_load_balancer_tells() {
 #[tokio::test]
 async fn clients_behind_a_load_balancer_are_counted_by_their_own_addresses() {
     let bastion = behind_load_balancer().await;
-    let proxy = HaProxy::before(&bastion).await;
+    let proxy = before(&bastion).await;
     let socket = tokio::net::TcpSocket::new_v4;
     let mut held = vec![];
     for _ in 0..3 {
@@ -95,13 +71,13 @@ async fn clients_behind_a_load_balancer_are_counted_by_their_own_addresses() {
     assert_in(&from(&bastion, proxy.address, "127.0.0.6").await.command("echo through").run().await);
     let logged = format!(r#""client":"{CLIENT}:"#);
     assert!(bastion.gateway.process.stderr().contains(&logged), "the log has the client's address");
-    drop((held, proxy.process));
+    drop((held, proxy));
 }
 
 #[tokio::test]
 async fn a_load_balancer_that_does_not_tell_is_turned_away() {
     let bastion = behind_load_balancer().await;
-    let outcome = from(&bastion, bastion.gateway.address, LOAD_BALANCER).await.command("true").run().await;
+    let outcome = from(&bastion, bastion.gateway.address, &LOAD_BALANCER.to_string()).await.command("true").run().await;
     assert_eq!(outcome.code, Some(255), "{outcome:?}");
     let counted = r#"bastion_connections_refused_total{reason="proxy_header"}"#;
     metric_becomes(bastion.gateway.http, counted, |refused| refused > 0.0).await;

@@ -13,6 +13,7 @@ use crate::gateway::instance::{CurrentInstance, Instance};
 use crate::gateway::observe::AuditLog;
 use crate::gateway::session::session_name;
 use crate::gateway::sign_in::SignedIn;
+use crate::open_files::OPEN_FILES;
 
 /// The dependencies of admission.
 pub struct AccessDeps {
@@ -67,6 +68,9 @@ impl AccessDeps {
         let target = &grant.target;
         if target.spec.recording == RecordingMode::Required && !self.has_recordings {
             return Err(Refusal::NoRecordingStore { target: target.name_any() });
+        }
+        if OPEN_FILES.are_scarce() {
+            return Err(Refusal::OpenFiles);
         }
         let slot = self.slots.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
         let instance = self.instance.confirmed().await.ok_or(Refusal::NotReady)?;

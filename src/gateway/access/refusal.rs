@@ -52,6 +52,12 @@ pub enum Refusal {
     /// The gateway has reached `--max-sessions`.
     #[error("this gateway is full; try again in a moment")]
     Full,
+    /// 80 % of the gateway's open files are in use.
+    #[error(
+        "this gateway has almost as many connections as its limit of open files allows; try again in a moment, or tell an \
+         administrator of the bastion"
+    )]
+    OpenFiles,
     /// The gateway shuts down, or its new instance is not ready.
     #[error("this gateway accepts no new sessions at the moment; sign in again to reach another gateway")]
     NotReady,
@@ -110,6 +116,7 @@ impl Refusal {
             Self::RightsUnknown => "rights_unknown",
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::Full => "full",
+            Self::OpenFiles => "open_files",
             Self::NotReady => "not_ready",
             Self::NoRecordingStore { .. } => "no_place_for_recordings",
             Self::OverQuota => "over_quota",

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use kube::{Api, Client};
 use parking_lot::{Mutex, MutexGuard};
@@ -12,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::pause_detector::PauseDetector;
 use crate::api::{BastionSession, END_KEY_ANNOTATION, LEASE_OF_GATEWAY, POD_UID_ANNOTATION};
+use crate::clock;
 use crate::cluster::{Guarded, UnreadableReports};
 use crate::gateway::observe::Endpoint;
 use crate::gateway::session::Registry;
@@ -86,7 +86,7 @@ impl Instance {
             registry: Registry::default(),
             end_signer,
             pause_detector: Arc::default(),
-            fence: Mutex::new(Fence::new(Instant::now())),
+            fence: Mutex::new(Fence::new(clock::now())),
         };
         Ok((Arc::new(instance), lease))
     }
@@ -107,15 +107,15 @@ impl Instance {
                 () = sleep(pause) => {}
                 () = self.pause_detector.paused(), if pause > RENEW_RETRY_DELAY => {}
             }
-            let begun = Instant::now();
+            let begun = clock::now();
             let renewed = lease.renew().await;
             let code = renewed.as_ref().err().map_or(Some(200), LeaseError::code);
-            let is_revoked = credentials.observe(code, Instant::now());
+            let is_revoked = credentials.observe(code, clock::now());
             pause = match renewed {
                 Ok(()) => {
                     self.pause_detector.lease_renewed(begun);
                     self.fence().heartbeat_sent(begun);
-                    RENEW_INTERVAL.saturating_sub(begun.elapsed())
+                    RENEW_INTERVAL.saturating_sub(clock::now().saturating_duration_since(begun))
                 }
                 Err(LeaseError::Lost) => {
                     METRICS.instance_losses.inc();

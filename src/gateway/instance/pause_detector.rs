@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::lifecycle::{MAYBE_LOST_AFTER, PAUSED_AFTER};
 
 /// How often the process checks for a pause.
@@ -32,7 +33,7 @@ struct State {
 
 impl Default for PauseDetector {
     fn default() -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         let state = State { last_check: now, unconfirmed_since: None, last_renewal: now };
         Self { state: Mutex::new(state), paused: Notify::new(), renewed: Notify::new() }
     }
@@ -42,14 +43,14 @@ impl PauseDetector {
     /// Checks for pauses until it is dropped.
     pub async fn run(&self) {
         loop {
-            self.check(Instant::now());
+            self.check(clock::now());
             sleep(CHECK_INTERVAL).await;
         }
     }
 
     /// Returns whether the instance is confirmed: no pause has passed without a later renewal of the Lease.
     pub fn is_confirmed(&self) -> bool {
-        self.check(Instant::now())
+        self.check(clock::now())
     }
 
     /// Waits until the instance is confirmed. Returns at once unless the process was paused.
@@ -68,7 +69,7 @@ impl PauseDetector {
     pub async fn recently_renewed(&self) {
         loop {
             let renewed = self.renewed.notified();
-            let now = Instant::now();
+            let now = clock::now();
             if self.check(now) && now.saturating_duration_since(self.state.lock().last_renewal) < MAYBE_LOST_AFTER {
                 return;
             }
@@ -140,22 +141,22 @@ mod tests {
     async fn no_session_starts_after_a_long_silence_before_the_lease_is_renewed() {
         let detector = PauseDetector::default();
         detector.recently_renewed().await;
-        detector.state.lock().last_renewal = Instant::now().checked_sub(MAYBE_LOST_AFTER).unwrap();
+        detector.state.lock().last_renewal = clock::now().checked_sub(MAYBE_LOST_AFTER).unwrap();
         detector.confirmed().await;
         let mut starting = std::pin::pin!(detector.recently_renewed());
         assert!(futures::poll!(&mut starting).is_pending());
-        detector.lease_renewed(Instant::now());
+        detector.lease_renewed(clock::now());
         starting.await;
     }
 
     #[tokio::test]
     async fn waiting_tasks_continue_when_the_lease_is_renewed() {
         let detector = PauseDetector::default();
-        detector.state.lock().unconfirmed_since = Some(Instant::now());
+        detector.state.lock().unconfirmed_since = Some(clock::now());
         detector.paused().await;
         let renew = async {
             tokio::task::yield_now().await;
-            detector.lease_renewed(Instant::now() + Duration::from_secs(1));
+            detector.lease_renewed(clock::now() + Duration::from_secs(1));
         };
         tokio::join!(detector.confirmed(), renew);
     }

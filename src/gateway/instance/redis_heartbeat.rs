@@ -3,7 +3,7 @@
 //! Fencing means that the instance ends its own sessions once it can reach neither Redis nor the API server.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube::Api;
 use tokio::sync::Semaphore;
@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::lifetime::Instance;
 use crate::api::BastionSession;
+use crate::clock;
 use crate::cluster::Guarded;
 use crate::lifecycle::{Cause, REDIS_HEARTBEAT_INTERVAL, RENEW_RETRY_DELAY, RENEW_TIMEOUT};
 use crate::metrics::METRICS;
@@ -77,7 +78,7 @@ async fn send_heartbeats(instance: &Instance, redis: &RedisClient) {
 /// Waits until the instance has reached neither witness for too long, and ends all its sessions. This comes before a controller
 /// declares the instance lost.
 async fn fence(instance: &Instance) {
-    while !instance.fence().is_cut_off(Instant::now()) {
+    while !instance.fence().is_cut_off(clock::now()) {
         sleep(FENCE_CHECK_INTERVAL).await;
     }
     METRICS.fences.inc();

@@ -18,12 +18,14 @@ use tracing::{Instrument, debug, error, warn};
 
 use super::preauth_limits::{MAX_PREAUTH_CONNECTIONS, PreauthLimitError, PreauthLimits, PreauthPermit};
 use super::proxy_protocol::{self, ProxyHeaderError};
+use super::tcp_paths::contains;
 use super::tcp_stream::AbortableStream;
 use crate::gateway::bridge::WINDOW;
 use crate::gateway::ssh::{Connection, algorithms};
 use crate::gateway::state::Gateway;
-use crate::lifecycle::KEEPALIVE_INTERVAL;
-use crate::metrics::{METRICS, RefusalLabels};
+use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpPath};
+use crate::metrics::{ListenerLabels, METRICS, RefusalLabels};
+use crate::open_files::OPEN_FILES;
 use crate::tasks::panic_message;
 use crate::telemetry::LogLimiter;
 
@@ -46,23 +48,28 @@ pub async fn run(
 ) {
     let config = Arc::new(config);
     let mut proxied = FuturesUnordered::new();
-    let (mut limit_log, mut header_log) = (LogLimiter::default(), LogLimiter::default());
+    let (mut limit_log, mut header_log, mut accept_log) =
+        (LogLimiter::default(), LogLimiter::default(), LogLimiter::default());
     loop {
-        let (stream, client) = tokio::select! {
+        let (stream, client, path) = tokio::select! {
             accepted = listener.accept(), if proxied.len() < MAX_PREAUTH_CONNECTIONS => match accepted {
-                Ok((stream, peer)) if proxy_protocol::is_load_balancer(&load_balancers, peer) => {
+                Ok((stream, peer)) if is_last_file() => {
+                    turn_away(&stream, peer, PreauthLimitError::OpenFiles, &mut limit_log);
+                    continue;
+                }
+                Ok((stream, peer)) if contains(&load_balancers, peer.ip()) => {
                     proxied.push(read_proxy_header(stream, peer));
                     continue;
                 }
-                Ok(accepted) => accepted,
+                Ok((stream, peer)) => (stream, peer, gateway.tcp_paths.to_client(peer.ip())),
                 Err(error) => {
-                    warn!(%error, "cannot accept a connection; retrying in {} ms", ACCEPT_RETRY_DELAY.as_millis());
+                    report_accept_error(&error, &mut accept_log);
                     sleep(ACCEPT_RETRY_DELAY).await;
                     continue;
                 }
             },
             Some(read) = proxied.next() => match read {
-                Ok(accepted) => accepted,
+                Ok((stream, client)) => (stream, client, TcpPath::Proxied),
                 Err((load_balancer, error)) => {
                     report_header_error(load_balancer, &error, &mut header_log);
                     continue;
@@ -71,9 +78,23 @@ pub async fn run(
             () = stop.cancelled() => return,
         };
         match limits.admit(client.ip()) {
-            Ok(permit) => spawn_connection(gateway.clone(), config.clone(), stream, client, permit),
+            Ok(permit) => spawn_connection(gateway.clone(), config.clone(), (stream, path), client, permit),
             Err(error) => turn_away(&stream, client, error, &mut limit_log),
         }
+    }
+}
+
+/// Counts an accepted connection. Returns whether its file is one of those that are kept for what must not fail.
+fn is_last_file() -> bool {
+    OPEN_FILES.opened();
+    OPEN_FILES.are_nearly_used_up()
+}
+
+fn report_accept_error(error: &std::io::Error, log: &mut LogLimiter) {
+    METRICS.accepts_failed.get_or_create(&ListenerLabels { listener: "ssh" }).inc();
+    if let Some(attempts) = log.count(Instant::now()) {
+        let retry_ms = ACCEPT_RETRY_DELAY.as_millis();
+        warn!(%error, attempts, "cannot accept SSH connections; retrying every {retry_ms} ms");
     }
 }
 
@@ -99,7 +120,7 @@ fn report_header_error(load_balancer: SocketAddr, error: &ProxyHeaderError, log:
 fn spawn_connection(
     gateway: Arc<Gateway>,
     config: Arc<Config>,
-    stream: TcpStream,
+    stream: (TcpStream, TcpPath),
     peer: SocketAddr,
     permit: PreauthPermit,
 ) {
@@ -127,17 +148,22 @@ fn turn_away(stream: &TcpStream, peer: SocketAddr, error: PreauthLimitError, log
     let reason = error.label();
     METRICS.connections_refused.get_or_create(&RefusalLabels { reason }).inc();
     if let Some(connections) = log.count(Instant::now()) {
-        warn!(client = %peer, reason, connections, "connections are turned away: too many have no session yet");
+        warn!(client = %peer, reason, connections, "SSH connections are turned away");
     }
     let _ = stream.try_write(format!("{error}\r\n").as_bytes());
 }
 
 /// Serves one connection to its end.
-async fn serve(config: Arc<Config>, stream: TcpStream, mut connection: Connection, abort: CancellationToken) {
+async fn serve(
+    config: Arc<Config>,
+    (stream, path): (TcpStream, TcpPath),
+    mut connection: Connection,
+    abort: CancellationToken,
+) {
     let signed_in = connection.signed_in();
     let _ = stream.set_nodelay(true);
     let (stream, health) = AbortableStream::new(stream, abort.clone());
-    connection.watch_health(health);
+    connection.watch_health(health.with_path(path));
     METRICS.connections_pending.inc();
     let started = timeout(LOGIN_GRACE_TIME, run_stream(config, stream, connection)).await;
     let ended = match started {

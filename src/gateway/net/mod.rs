@@ -6,10 +6,12 @@ mod preauth_limits;
 mod proxy_protocol;
 mod rate_limit_key;
 mod tcp_options;
+mod tcp_paths;
 mod tcp_stream;
 
 pub use connection_span::connection_span;
 pub use listener::{AUTH_REJECTION_DELAY, LOGIN_GRACE_TIME};
 pub use preauth_limits::{PreauthLimits, PreauthPermit};
 pub use rate_limit_key::rate_limit_key;
+pub use tcp_paths::{TcpPaths, contains};
 pub use tcp_stream::{AbortableStream, ConnectionHealth};

@@ -34,6 +34,11 @@ pub enum PreauthLimitError {
     /// The limit of the client's address is reached.
     #[error("bastion: too many connections from your address have not signed in yet; try again in a minute")]
     Address,
+    /// 90 % of the gateway's open files are in use.
+    #[error(
+        "bastion: this gateway has almost as many connections as its limit of open files allows; try again in a minute"
+    )]
+    OpenFiles,
 }
 
 impl PreauthLimits {
@@ -67,6 +72,7 @@ impl PreauthLimitError {
         match self {
             Self::Total => "all",
             Self::Address => "address",
+            Self::OpenFiles => "open_files",
         }
     }
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use ppp::v2::{Addresses, Command, Header, ParseError};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -29,12 +28,6 @@ pub enum ProxyHeaderError {
     Malformed(#[from] ParseError),
     #[error("the variable part of its header has {0} bytes; at most {MAX_VARIABLE_SIZE} are accepted")]
     TooLong(usize),
-}
-
-/// Returns whether `peer` is in one of the `networks` of load balancers.
-pub fn is_load_balancer(networks: &[IpNet], peer: SocketAddr) -> bool {
-    let address = peer.ip().to_canonical();
-    networks.iter().any(|network| network.contains(&address))
 }
 
 /// Reads the header, and no bytes after it. Returns the client's address. Returns the load balancer's own address for the
@@ -142,15 +135,5 @@ mod tests {
         sent[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
         let error = read_of(&sent, 0).await.0.unwrap_err().to_string();
         assert!(error.contains("65535 bytes"), "{error}");
-    }
-
-    #[rstest]
-    #[case("10.0.0.1:1", true)]
-    #[case("[::ffff:10.0.0.1]:1", true)]
-    #[case("10.0.1.1:1", false)]
-    #[case("[fd00::1]:1", true)]
-    fn only_configured_networks_are_load_balancers(#[case] peer: &str, #[case] expected: bool) {
-        let networks = ["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
-        assert_eq!(is_load_balancer(&networks, peer.parse().unwrap()), expected);
     }
 }

@@ -15,7 +15,7 @@ use tokio::task::coop;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::tcp_options::{TCP_CLOSE, set_max_retransmission_interval, tcp_info};
-use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpHealth};
+use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpHealth, TcpPath};
 
 /// The size of the read-ahead buffer, in bytes. The SSH library reads each packet's length first; without the buffer, the
 /// system calls would cost more than the decryption.
@@ -37,7 +37,10 @@ pub struct AbortableStream {
 
 /// Observes a connection from outside, while its owner holds it.
 #[derive(Clone, Debug, Default)]
-pub struct ConnectionHealth(Weak<TcpStream>);
+pub struct ConnectionHealth {
+    stream: Weak<TcpStream>,
+    path: TcpPath,
+}
 
 impl AbortableStream {
     /// Wraps `stream`; cancelling `abort` ends every read and write with an error.
@@ -46,7 +49,7 @@ impl AbortableStream {
         // minutes, and a lost peer stays unnoticed for as long. Kernels before Linux 6.15 keep that default.
         let _ = set_max_retransmission_interval(&stream, KEEPALIVE_INTERVAL);
         let stream = Arc::new(stream);
-        let health = ConnectionHealth(Arc::downgrade(&stream));
+        let health = ConnectionHealth { stream: Arc::downgrade(&stream), path: TcpPath::Direct };
         (Self { stream, abort: Box::pin(abort.cancelled_owned()), reads_ahead: true, buffer: BytesMut::new() }, health)
     }
 
@@ -102,26 +105,37 @@ fn poll_io(
 }
 
 impl ConnectionHealth {
+    /// Returns the observer of a connection that takes this path to its peer.
+    #[must_use]
+    pub fn with_path(self, path: TcpPath) -> Self {
+        Self { path, ..self }
+    }
+
     /// Returns the kernel's view of the connection, or `None` when the connection is closed.
     pub fn tcp_health(&self) -> Option<TcpHealth> {
-        let info = tcp_info(&*self.0.upgrade()?).ok()?;
+        let info = tcp_info(&*self.stream.upgrade()?).ok()?;
         let ago = |milliseconds: u32| Duration::from_millis(u64::from(milliseconds));
         Some(TcpHealth {
             since_data: ago(info.tcpi_last_data_recv),
             since_ack: ago(info.tcpi_last_ack_recv),
             unacknowledged: info.tcpi_unacked > 0,
             probing: info.tcpi_probes > 0,
+            retransmitting: info.tcpi_retransmits > 0 && info.tcpi_unacked > 0,
+            path: self.path,
+            written: (info.tcpi_bytes_sent + u64::from(info.tcpi_notsent_bytes))
+                .saturating_sub(info.tcpi_bytes_retrans),
+            acknowledged: info.tcpi_bytes_acked,
         })
     }
 
     /// Returns whether the connection is open: its owner holds it, and the peer has not reset it.
     pub fn is_open(&self) -> bool {
-        self.0.upgrade().is_some_and(|stream| !tcp_info(&*stream).is_ok_and(|info| info.tcpi_state == TCP_CLOSE))
+        self.stream.upgrade().is_some_and(|stream| !tcp_info(&*stream).is_ok_and(|info| info.tcpi_state == TCP_CLOSE))
     }
 
     /// Shuts the connection down in the kernel, in both directions.
     pub fn shut_down(&self) {
-        if let Some(stream) = self.0.upgrade() {
+        if let Some(stream) = self.stream.upgrade() {
             // It fails only if the connection has already ended.
             let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
         }

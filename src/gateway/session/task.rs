@@ -24,6 +24,7 @@ use super::registry::{EndSignal, SessionHandle, end_requested};
 use super::span::session_span;
 use super::target_links::TargetLinks;
 use crate::api::{BastionSession, ObservedBy};
+use crate::clock;
 use crate::cluster::{CreateOutcome, regarding};
 use crate::gateway::access::{Admitted, Grant, Refusal};
 use crate::gateway::bridge::{
@@ -293,10 +294,11 @@ impl Session {
             Verdict::Warn(text) => drop(self.announce.send_replace(SessionNotice::Warning(text.into()))),
             Verdict::Within(_) => {}
         }
-        if client.health.tcp_health().is_some_and(|health| self.user_network.is_lost(health, now)) {
+        let network_now = clock::now();
+        if client.health.tcp_health().is_some_and(|health| self.user_network.is_lost(health, network_now)) {
             return Some(Event::NetworkLost(PeerSide::User));
         }
-        if self.target_links.is_network_lost(now) {
+        if self.target_links.is_network_lost(network_now) {
             return Some(Event::NetworkLost(PeerSide::Target));
         }
         let (_, passed) = self.activity.bytes();

@@ -24,9 +24,10 @@ use super::login::{self, TargetSignInError};
 use super::request::DialRequest;
 use crate::api::{BastionTarget, LegacyAlgorithm, credentials_namespace};
 use crate::gateway::bridge::{Destination, FromTarget, Inboxes, IncomingChannel, TargetSide, WINDOW};
-use crate::gateway::net::{AbortableStream, ConnectionHealth};
+use crate::gateway::net::{AbortableStream, ConnectionHealth, TcpPaths};
 use crate::gateway::ssh::algorithms as ssh_algorithms;
-use crate::lifecycle::KEEPALIVE_INTERVAL;
+use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpPath};
+use crate::open_files::OPEN_FILES;
 
 /// How long the SSH handshake and the sign-in may take together, after the target has accepted the TCP connection.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -39,6 +40,7 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Dialer {
     secrets: Api<Secret>,
     rekey_time: Duration,
+    tcp_paths: Arc<TcpPaths>,
 }
 
 /// A connection that is signed in to a target.
@@ -87,8 +89,8 @@ impl ConnectionEnd {
 impl Dialer {
     /// Returns a dialer for the targets of the bastion in `namespace`. Its connections exchange new keys every
     /// `rekey_time`.
-    pub fn new(client: Client, namespace: &str, rekey_time: Duration) -> Self {
-        Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)), rekey_time }
+    pub fn new(client: Client, namespace: &str, rekey_time: Duration, tcp_paths: Arc<TcpPaths>) -> Self {
+        Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)), rekey_time, tcp_paths }
     }
 
     /// Reads the credential, connects to the target and signs in.
@@ -97,13 +99,16 @@ impl Dialer {
     /// When any of these steps fails.
     pub async fn dial(self, request: DialRequest) -> Result<TargetConnection, DialError> {
         let target = &request.target;
+        let Some(file) = OPEN_FILES.reserve() else { return Err(DialError::OpenFiles { target: target.name_any() }) };
         let (credential, stream) = tokio::join!(credential::read(&self.secrets, target), connect(target));
+        drop(file);
         let target = target.name_any();
         let credential = credential.map_err(|source| DialError::Credentials { target: target.clone(), source })?;
         let stream = stream?;
         let (address, seconds) = (peer(&stream), SIGN_IN_TIMEOUT.as_secs());
         let limits = ssh_algorithms::rekey_limits(self.rekey_time);
-        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, limits, stream)).await;
+        let path = self.tcp_paths.to_target(stream.peer_addr().ok().map(|peer| peer.ip()));
+        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, limits, (stream, path))).await;
         signed_in.map_err(|_| DialError::Timeout { target, address, seconds })?
     }
 }
@@ -183,7 +188,7 @@ async fn sign_in(
     request: &DialRequest,
     credential: Credential,
     limits: Limits,
-    stream: TcpStream,
+    (stream, path): (TcpStream, TcpPath),
 ) -> Result<TargetConnection, DialError> {
     let DialRequest { session, target, login, incoming, .. } = request;
     let (name, address) = (target.name_any(), peer(&stream));
@@ -195,7 +200,7 @@ async fn sign_in(
     let host_key_error = Arc::new(OnceLock::new());
     let (session, error) = (session.clone(), host_key_error.clone());
     let host = HostVerifier { session, target: name.clone(), trust, error, legacy };
-    let connected = handshake(config, (socket, health, cut.drop_guard()), host, incoming.clone()).await;
+    let connected = handshake(config, (socket, health.with_path(path), cut.drop_guard()), host, incoming.clone()).await;
     let mut connection = connected.map_err(|error| match host_key_error.get() {
         Some(source) => DialError::HostKey { target: name.clone(), source: source.clone() },
         None => DialError::from_ssh(name.clone(), address.clone(), &error),

@@ -18,6 +18,12 @@ pub enum DialError {
     /// The target's name could not be resolved.
     #[error("the address of target {target:?}, {address}, cannot be resolved: {source}; see spec.address")]
     Resolve { target: String, address: String, source: ResolveError },
+    /// 90 % of the gateway's open files are in use.
+    #[error(
+        "no connection to target {target:?} is made: this gateway has almost as many connections as its limit of open files \
+         allows"
+    )]
+    OpenFiles { target: String },
     /// No TCP connection could be made.
     #[error("target {target:?} cannot be reached {source}")]
     Connect { target: String, source: FailedAttempts },
@@ -77,6 +83,7 @@ impl DialError {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Resolve { .. } => "name",
+            Self::OpenFiles { .. } => "open_files",
             Self::Connect { .. } => "address",
             Self::Timeout { .. } => "slow",
             Self::NotSsh { .. } => "no_ssh",

@@ -19,6 +19,7 @@ use super::query::ConnectQuery;
 use super::state::ServerState;
 use crate::gateway::net::connection_span;
 use crate::http::Credentials;
+use crate::lifecycle::TcpPath;
 
 /// The WebSocket subprotocol.
 const SUBPROTOCOL: &str = "terminal.bastion.dev";
@@ -30,7 +31,7 @@ const MAX_USER_AGENT: usize = 255;
 /// Opens the WebSocket. Later refusals are sent over it, because pages cannot read the HTTP response.
 pub async fn connect(
     State(state): State<ServerState>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    ConnectInfo(mut peer): ConnectInfo<Peer>,
     headers: HeaderMap,
     query: Result<Query<ConnectQuery>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -50,11 +51,13 @@ pub async fn connect(
     let address = forwarded::client(peer.address.ip(), &headers, &state.proxies);
     let port = if address == peer.address.ip().to_canonical() { peer.address.port() } else { 0 };
     let user_agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let path =
+        if is_proxied(&headers) { TcpPath::Proxied } else { state.gateway.tcp_paths.to_client(peer.address.ip()) };
+    peer.health = peer.health.with_path(path);
     let handshake = Handshake {
         gateway: state.gateway.clone(),
         subject: Arc::from(caller.name),
         client: SocketAddr::new(address, port),
-        proxied: is_proxied(&headers),
         user_agent: user_agent.unwrap_or_default().chars().take(MAX_USER_AGENT).collect(),
         peer,
         query,
@@ -64,8 +67,8 @@ pub async fn connect(
     Ok(upgrade.on_upgrade(async move |socket| handshake.run(socket).instrument(span).await))
 }
 
-/// Returns whether a proxy is between the page and the gateway. A client that claims so without one only gets stricter
-/// keepalives.
+/// Returns whether a proxy is between the page and the gateway, whose kernel acknowledges in place of the page's. A client
+/// that claims so without one is only judged more strictly.
 fn is_proxied(headers: &HeaderMap) -> bool {
     ["x-forwarded-for", "forwarded", "via", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
 }

@@ -5,13 +5,9 @@ use std::net::IpAddr;
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-const FORWARDED_FOR: &str = "x-forwarded-for";
+use crate::gateway::net::contains;
 
-/// Returns whether an address is a trusted proxy's.
-pub fn is_proxy(proxies: &[IpNet], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    proxies.iter().any(|network| network.contains(&address))
-}
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Returns the rightmost `X-Forwarded-For` address that is not a trusted proxy's, or `peer` if that is no trusted
 /// proxy. Addresses further left may be forged.
@@ -20,7 +16,7 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let values = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
     let addresses: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
     for address in addresses.into_iter().rev() {
-        if !is_proxy(proxies, client) {
+        if !contains(proxies, client) {
             break;
         }
         match address.parse::<IpAddr>() {

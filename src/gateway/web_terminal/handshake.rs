@@ -48,8 +48,6 @@ pub struct Handshake {
     pub subject: Arc<str>,
     /// The page's address; port 0 behind a proxy.
     pub client: SocketAddr,
-    /// Whether a proxy is between the page and this gateway.
-    pub proxied: bool,
     /// The browser's `User-Agent`.
     pub user_agent: String,
     /// The connection.
@@ -245,8 +243,8 @@ impl Handshake {
         };
         let session = task::run(self.gateway.sessions.clone(), admitted, client, activity.clone());
         self.gateway.sessions.tasks.spawn(session);
-        let (cut, proxied) = (self.peer.cut, self.proxied);
-        PageSocket { end, events, gone, cut, closed, left, activity, names, files, proxied }.run(socket).await;
+        let cut = self.peer.cut;
+        PageSocket { end, events, gone, cut, closed, left, activity, names, files }.run(socket).await;
     }
 
     /// Requests a terminal and a shell, as an SSH client does.

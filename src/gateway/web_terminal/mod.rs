@@ -7,7 +7,6 @@ mod files;
 mod flow_control;
 mod forwarded;
 mod handshake;
-mod keepalive;
 mod listener;
 mod message;
 mod prompt;

@@ -9,7 +9,6 @@ use tokio::sync::{Notify, mpsc};
 
 use super::files::FilesOpener;
 use super::flow_control::{Inbound, Outbound, Violation, flow};
-use super::keepalive::Keepalive;
 use super::message::{Channel, FromPage};
 use crate::gateway::bridge::{Request, Size};
 use crate::gateway::session::Activity;
@@ -22,8 +21,6 @@ const NO_STATUS: u16 = 1005;
 
 /// The reading half of a page's WebSocket.
 pub struct Reader<'a> {
-    /// Notes when the page sent something.
-    pub keepalive: &'a Keepalive,
     /// Tells the writer to answer a ping.
     pub pong: &'a Notify,
     /// The input of the shell.
@@ -44,7 +41,6 @@ impl Reader<'_> {
     /// Reads until the page disconnects or breaks the protocol.
     pub async fn run(mut self, mut stream: SplitStream<WebSocket>) -> Result<(), Violation> {
         while let Some(Ok(message)) = stream.next().await {
-            self.keepalive.received();
             match message {
                 Message::Binary(frame) => self.data(&frame)?,
                 Message::Text(text) => {

@@ -12,14 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::files::FilesOpener;
 use super::flow_control::flow;
-use super::keepalive::Keepalive;
 use super::message::Channel;
 use super::reader::Reader;
 use super::writer::{SessionNames, Writer};
 use crate::gateway::bridge::UserEnd;
 use crate::gateway::session::{Activity, ClientEvent, DISCONNECT_TIMEOUT};
 use crate::http::websocket::close_frame;
-use crate::lifecycle::{Cause, PeerSide};
+use crate::lifecycle::Cause;
 
 /// The bytes of the shell that a page may be sent before it acknowledges them.
 const SHELL_WINDOW: usize = 128 * 1024;
@@ -46,22 +45,19 @@ pub struct PageSocket {
     pub names: SessionNames,
     /// Opens the SFTP channel.
     pub files: FilesOpener,
-    /// Whether a proxy answers TCP keepalives in place of the page.
-    pub proxied: bool,
 }
 
 impl PageSocket {
     /// Joins both until the page leaves, or has been sent the end of the session.
     pub async fn run(self, socket: WebSocket) {
-        let Self { end, mut events, gone, cut, closed, left, activity, names, files: opener, proxied } = self;
+        let Self { end, mut events, gone, cut, closed, left, activity, names, files: opener } = self;
         let (mut sink, stream) = socket.split();
-        let (keepalive, pong) = (&Keepalive::new(), &Notify::new());
+        let pong = &Notify::new();
         let (shell_input, shell) = flow(Channel::Shell, end, SHELL_WINDOW);
         let has_files = opener.is_permitted();
         // One SFTP channel is open at a time.
         let (file_channels, new_channels) = mpsc::channel(1);
         let reader = Reader {
-            keepalive,
             pong,
             shell: shell_input,
             files: None,
@@ -92,10 +88,6 @@ impl PageSocket {
                     let _ = timeout(CLOSE_FRAME_TIMEOUT, &mut reading).await;
                 }
                 Ok(written.is_ok())
-            }
-            () = keepalive.lost(), if proxied => {
-                let _ = left.set(Cause::NetworkLost(PeerSide::User));
-                Ok(false)
             }
         };
         gone.cancel();

@@ -21,7 +21,8 @@ use super::connection::Server;
 use super::connection_table::{ConnectionTable, Eviction};
 use super::limits::Limits;
 use super::transport::Transport;
-use crate::metrics::HttpPort;
+use crate::metrics::{HttpPort, ListenerLabels, METRICS};
+use crate::open_files::OPEN_FILES;
 use crate::telemetry::LogLimiter;
 
 /// How long a request may take to be read and answered. The body of a streamed response may take longer.
@@ -71,16 +72,25 @@ pub(super) async fn serve_with_limits<T: Transport>(
 
 /// Accepts connections. It never waits for another connection to end.
 async fn accept<T: Transport>(server: &Server<T>, listener: &TcpListener, tasks: &TaskTracker) {
-    let mut evictions = LogLimiter::default();
+    let (mut evictions, mut failures) = (LogLimiter::default(), LogLimiter::default());
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(port = server.port.label(), %error, "HTTP connection not accepted; retrying in 100 ms");
+                log_accept_error(server.port, &error, &mut failures);
                 sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
+        OPEN_FILES.opened();
+        if OPEN_FILES.are_nearly_used_up() {
+            // The new connection replaces another one, so that strangers take no more files and probes get through.
+            let has_replaced = server.connections().evict_one();
+            server.count_closed("open_files");
+            if !has_replaced && server.port != HttpPort::Probes {
+                continue;
+            }
+        }
         let _ = stream.set_nodelay(true);
         let close = CancellationToken::new();
         let (number, evicted) = server.connections().admit(close.clone(), Instant::now());
@@ -90,6 +100,13 @@ async fn accept<T: Transport>(server: &Server<T>, listener: &TcpListener, tasks:
             // Lets the new connection read its request before it can become the oldest.
             yield_now().await;
         }
+    }
+}
+
+fn log_accept_error(port: HttpPort, error: &std::io::Error, failures: &mut LogLimiter) {
+    METRICS.accepts_failed.get_or_create(&ListenerLabels { listener: port.label() }).inc();
+    if let Some(attempts) = failures.count(Instant::now().into_std()) {
+        warn!(port = port.label(), %error, attempts, "cannot accept HTTP connections; retrying every 100 ms");
     }
 }
 

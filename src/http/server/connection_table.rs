@@ -97,6 +97,13 @@ impl ConnectionTable {
         (self.clock, eviction)
     }
 
+    /// Evicts a connection because the process has few files left. Returns whether there was one.
+    pub fn evict_one(&mut self) -> bool {
+        let before = self.open.len();
+        self.evict(Eviction::All);
+        self.open.len() < before
+    }
+
     /// Evicts the oldest connection with an incomplete header, or for [`Eviction::All`] the one that has idled longest.
     /// If none idles, evicts the one without progress for longest: mostly a response that the client does not read.
     fn evict(&mut self, eviction: Eviction) {
@@ -201,6 +208,16 @@ mod tests {
         }
         assert_eq!(admit(&mut connections).2, Some(Eviction::All));
         assert_eq!(all.each_ref().map(|(_, close, _)| close.is_cancelled()), [false, true, false]);
+    }
+
+    #[test]
+    fn without_files_a_new_connection_replaces_another_one() {
+        let mut connections = ConnectionTable::new(Limits { all: 3, unfinished: 3 });
+        assert!(!connections.evict_one(), "there is none");
+        let (_, first, _) = admit(&mut connections);
+        let (_, second, _) = admit(&mut connections);
+        assert!(connections.evict_one());
+        assert!(first.is_cancelled() && !second.is_cancelled());
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! Decides whether a connection leads to its peer itself or to a proxy, by the networks in the settings.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::lifecycle::TcpPath;
+
+/// The networks by which the path to a client or a target is known.
+#[derive(Clone, Debug, Default)]
+pub struct TcpPaths {
+    /// The proxies that end the clients' TCP connections and send no PROXY header.
+    pub tcp_proxies: Vec<IpNet>,
+    /// The targets to which no proxy leads that ends TCP connections.
+    pub direct_targets: Vec<IpNet>,
+}
+
+impl TcpPaths {
+    /// Returns the path of a connection that comes from `peer` without a PROXY header.
+    pub fn to_client(&self, peer: IpAddr) -> TcpPath {
+        if contains(&self.tcp_proxies, peer) { TcpPath::Proxied } else { TcpPath::Direct }
+    }
+
+    /// Returns the path of a connection to a target at `address`. It is unknown by default: the sidecar of a service mesh
+    /// shows the gateway the target's own address.
+    pub fn to_target(&self, address: Option<IpAddr>) -> TcpPath {
+        let is_direct = address.is_some_and(|address| contains(&self.direct_targets, address));
+        if is_direct { TcpPath::Direct } else { TcpPath::Proxied }
+    }
+}
+
+/// Returns whether one of the `networks` has the address. An IPv4 address that is mapped to IPv6 counts as IPv4.
+pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("127.0.0.6", TcpPath::Proxied, TcpPath::Proxied)]
+    #[case("::ffff:127.0.0.6", TcpPath::Proxied, TcpPath::Proxied)]
+    #[case("10.1.2.3", TcpPath::Direct, TcpPath::Direct)]
+    #[case("192.0.2.1", TcpPath::Direct, TcpPath::Proxied)]
+    fn the_settings_tell_the_path(#[case] address: IpAddr, #[case] client: TcpPath, #[case] target: TcpPath) {
+        let network = |text: &str| vec![text.parse().unwrap()];
+        let paths = TcpPaths { tcp_proxies: network("127.0.0.6/32"), direct_targets: network("10.0.0.0/8") };
+        assert_eq!((paths.to_client(address), paths.to_target(Some(address))), (client, target));
+        assert_eq!(paths.to_target(None), TcpPath::Proxied);
+    }
+
+    #[rstest]
+    #[case("10.0.0.1", true)]
+    #[case("::ffff:10.0.0.1", true)]
+    #[case("10.0.1.1", false)]
+    #[case("fd00::1", true)]
+    fn an_address_is_in_one_of_the_networks(#[case] address: IpAddr, #[case] expected: bool) {
+        let networks = ["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
+        assert_eq!(contains(&networks, address), expected);
+    }
+}
