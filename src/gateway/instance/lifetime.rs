@@ -1,6 +1,6 @@
 //! One gateway instance: a Lease that it renews, and the sessions that it owns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,6 +29,8 @@ pub struct Instance {
     pub registry: Registry,
     /// Detects pauses of the process.
     pub pause_detector: Arc<PauseDetector>,
+    /// The names of Active objects without a session whose end is being written.
+    pub(super) stale_ends: Arc<Mutex<HashSet<String>>>,
     fence: Mutex<Fence>,
 }
 
@@ -75,6 +77,7 @@ impl Instance {
             id,
             registry: Registry::default(),
             pause_detector: Arc::default(),
+            stale_ends: Arc::default(),
             fence: Mutex::new(Fence::new(Instant::now())),
         };
         Ok((Arc::new(instance), lease))
