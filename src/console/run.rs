@@ -8,6 +8,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use kube::Client;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
@@ -15,7 +16,7 @@ use tracing::info;
 
 use super::access::Authorizer;
 use super::activity::ActivityReader;
-use super::feed::Feed;
+use super::feed::{self, Feed};
 use super::observe_client::ObserveClient;
 use super::oidc::Oidc;
 use super::overview::CountsCache;
@@ -46,7 +47,10 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
         EventSink::new(client.clone(), "bastion-console", &settings.pod_name, stop_events.clone());
     let publish_events = tokio::spawn(publish_events);
     let console = build(client, settings, backends, events, stop.clone());
-    let watching = console.feed.clone().run(console.cluster.api(), console.cluster.reports.clone());
+    let (watches_work, feed_watches_work) = watch::channel(true);
+    let heartbeats = feed::watch_heartbeats(console.cluster.api(), watches_work);
+    let watching =
+        console.feed.clone().run(console.cluster.api(), console.cluster.reports.clone(), feed_watches_work);
     let sockets = console.limits.sockets.clone();
     let ready = Readiness::new("console");
     let probes = http::serve_probes(http_listen, ready.clone(), stop.clone()).await?;
@@ -57,6 +61,7 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     tokio::select! {
         ((), ()) = async { tokio::join!(probes, serving) } => {}
         never = watching => match never {},
+        never = heartbeats => match never {},
     }
     // The server does not wait for WebSockets, which are closing now.
     let _ = timeout(SHUTDOWN_TIMEOUT, sockets.acquire_many(MAX_SOCKETS)).await;
