@@ -33,7 +33,7 @@ pub enum UserMatch {
 impl UserIndex {
     /// Starts a watch of the BastionUsers in `namespace`.
     pub fn watch(client: Client, namespace: &str, reports: &UnreadableReports) -> Self {
-        Self(reports.keep(Api::namespaced(client, namespace), || ()))
+        Self(reports.keep(Api::namespaced(client, namespace), |_| ()))
     }
 
     /// Returns the users who may sign in now, by name.
