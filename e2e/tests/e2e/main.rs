@@ -46,6 +46,7 @@ mod refusals;
 mod rekey;
 mod remote_forwards;
 mod resets;
+mod restores;
 mod scenarios;
 mod schema;
 mod second_factors;
