@@ -432,7 +432,7 @@ metrics! {
     end_seen_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end until this gateway's own watch showed it.";
     events_dropped: Counter, "counter", Counter::default(), "Kubernetes Events that were not published.";
     watch_interruptions: Counter, "counter", Counter::default(), "Interruptions of watches.";
-    objects_unreadable: Family<KindLabels, Counter>, "counter by kind", counters(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Objects that this program could not read and ignored. Each version of an object counts once.";
+    objects_unreadable: Family<KindLabels, Counter>, "counter by kind", counters(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Objects that this program could not read and ignored. Each generation of an object counts once.";
     conditions_unwritten: Family<KindLabels, Counter>, "counter by kind", counters(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Conditions `Valid` that could not be written.";
     lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
     instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";

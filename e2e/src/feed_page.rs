@@ -73,16 +73,6 @@ impl FeedPage {
         assert!(read.is_ok(), "it shows {:?}, not {expected:?}", self.sorted_names());
     }
 
-    /// Reads on until it is live.
-    pub async fn shows_live(&mut self) {
-        let reading = async {
-            while !self.live {
-                self.next().await;
-            }
-        };
-        assert!(timeout(default_timeout(), reading).await.is_ok(), "it is not live");
-    }
-
     fn sorted_names(&self) -> Vec<&str> {
         let mut names = self.names();
         names.sort_unstable();

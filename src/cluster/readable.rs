@@ -216,7 +216,7 @@ pub fn split<K: Clone>(list: ObjectList<Guarded<K>>) -> (Vec<Arc<K>>, Vec<Unread
     (readable, unreadable)
 }
 
-/// Counts unreadable objects, and reports each version of each object once, in the log and in an Event.
+/// Counts unreadable objects, and reports each generation and error of an object once, in the log and in an Event.
 #[derive(Clone)]
 pub struct UnreadableReports {
     events: EventSink,
@@ -244,10 +244,11 @@ impl UnreadableReports {
         Self { events, reported: Arc::default() }
     }
 
-    /// Counts and reports an object, unless this version of it was reported before.
+    /// Counts and reports an object, unless it was reported with this generation and error before.
     pub fn report<K: Resource<DynamicType = ()>>(&self, object: &Unreadable) {
-        let version = object.metadata.resource_version.as_deref().unwrap_or_default();
-        if !self.reported.lock().is_new(object.uid(), version) {
+        // The resource version also changes with each write of the object's status.
+        let version = format!("{} {}", object.metadata.generation.unwrap_or_default(), object.error);
+        if !self.reported.lock().is_new(object.uid(), &version) {
             return;
         }
         let kind = K::kind(&());
