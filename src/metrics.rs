@@ -348,7 +348,7 @@ const RECORDING_FAILURES: [&str; 9] =
     ["full", "denied", "not_found", "unreachable", "timeout", "slow", "no_store", "too_many", "error"];
 
 /// The causes of `bastion_audit_failures_total`.
-const AUDIT_FAILURES: [&str; 13] = [
+const AUDIT_FAILURES: [&str; 14] = [
     "unreachable",
     "timeout",
     "tls",
@@ -362,6 +362,7 @@ const AUDIT_FAILURES: [&str; 13] = [
     "settings",
     "error",
     "finalizer",
+    "comparison",
 ];
 
 /// The operations of `bastion_redis_failures_total`.
@@ -499,11 +500,14 @@ metrics! {
     end_seen_seconds: Family<EndLabels, Histogram>, "histogram by phase, reason", Family::new_with_constructor(seconds), "Seconds from an end until this gateway's own watch showed it.";
     events_dropped: Counter, "counter", Counter::default(), "Kubernetes Events that were not published.";
     watch_interruptions: Counter, "counter", Counter::default(), "Interruptions of watches.";
-    objects_unreadable: Family<KindLabels, Counter>, "counter by kind", counters(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Objects that this program could not read and ignored. Each version of an object counts once.";
+    objects_unreadable: Family<KindLabels, Counter>, "counter by kind", counters(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Objects that this program could not read and ignored. Each generation of an object counts once.";
+    conditions_unwritten: Family<KindLabels, Counter>, "counter by kind", counters(KINDS, |kind| KindLabels { kind: kind.to_owned() }), "Conditions `Valid` that could not be written.";
     lease_renewals_failed: Counter, "counter", Counter::default(), "Renewals of this program's Lease that failed.";
     instance_losses: Counter, "counter", Counter::default(), "Times that this gateway was declared lost and dropped its sessions.";
     instances_declared_lost: Counter, "counter", Counter::default(), "Gateway instances that this controller declared lost.";
     sweeps: Counter, "counter", Counter::default(), "Times that this controller started to end the sessions of a lost instance.";
+    session_comparisons_failed: Counter, "counter", Counter::default(), "Comparisons of this gateway's sessions with the API server's list that failed.";
+    sessions_without_object: Counter, "counter", Counter::default(), "Sessions that this gateway ended because their object no longer existed.";
     fences: Counter, "counter", Counter::default(), "Times that this gateway ended its sessions because it reached neither the API server nor Redis, or because the API server refused its credentials.";
     vouchers: Counter, "counter", Counter::default(), "Times that this controller vouched on the Lease for a gateway whose heartbeats came only through Redis.";
     ends_reported: Counter, "counter", Counter::default(), "Ends that this gateway could not write and reported to the controllers through Redis.";
@@ -522,7 +526,7 @@ metrics! {
     sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that this controller has deleted.";
     quota_count_failures: Counter, "counter", Counter::default(), "Failed attempts of this controller to set the initial count of the sessions' ResourceQuota.";
     audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
-    audit_failures: Family<AuditLabels, Counter>, "counter by cause", counters(AUDIT_FAILURES, |cause| AuditLabels { cause }), "Failed writes and reads of the audit database, and finalizers that could not be removed.";
+    audit_failures: Family<AuditLabels, Counter>, "counter by cause", counters(AUDIT_FAILURES, |cause| AuditLabels { cause }), "Failed writes and reads of the audit database, finalizers that could not be removed, and comparisons with the cluster that failed.";
     audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database, or for the removal of their finalizer. 0 if another controller leads.";
     audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database. 0 if there is none, or if another controller leads.";
     console_failures: Family<ConsoleLabels, Counter>, "counter by reason", counters(CONSOLE_FAILURES, |reason| ConsoleLabels { reason }), "Requests to the console that got an error.";

@@ -59,7 +59,8 @@ impl Bastion {
         Self::built(ControlPlane::shared().await, setting, prepare).await
     }
 
-    async fn built(
+    /// On a control plane of the test's own, with a gateway in a setting of its own.
+    pub async fn built(
         control_plane: Arc<ControlPlane>,
         setting: &Setting<'_>,
         prepare: impl AsyncFnOnce(&Namespace, &Sshd),

@@ -366,12 +366,7 @@ impl Namespace {
         };
         let mut kubeconfig = self.control_plane.kubeconfig_with(&self.issue(account, spec).await);
         if let Some(api) = api {
-            let cluster = kubeconfig.clusters[0].cluster.as_mut().expect("a cluster");
-            cluster.server = Some(format!("https://{}", api.address()));
-            if let Some(certificate) = api.certificate() {
-                cluster.certificate_authority = None;
-                cluster.certificate_authority_data = Some(BASE64_STANDARD.encode(certificate));
-            }
+            lead_through(&mut kubeconfig, api);
         }
         Account { pod_uid, kubeconfig: self.write_kubeconfig(pod, &kubeconfig), client: client_of(kubeconfig) }
     }
@@ -427,6 +422,16 @@ impl Namespace {
             .args(["--namespace", &self.name])
             .args(arguments);
         Process::start(self.dir.join(format!("kubectl-{}", unique())), command).await.finish(default_timeout()).await
+    }
+}
+
+/// Has a kubeconfig lead to the API server through a route.
+pub fn lead_through(kubeconfig: &mut Kubeconfig, route: &dyn ApiRoute) {
+    let cluster = kubeconfig.clusters[0].cluster.as_mut().expect("a cluster");
+    cluster.server = Some(format!("https://{}", route.address()));
+    if let Some(certificate) = route.certificate() {
+        cluster.certificate_authority = None;
+        cluster.certificate_authority_data = Some(BASE64_STANDARD.encode(certificate));
     }
 }
 

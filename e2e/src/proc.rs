@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use nix::unistd::Pid;
+
 /// Returns the fields of /proc/PID/stat from field 3, the state, on.
 pub fn stat(pid: i32) -> Option<Vec<String>> {
     stat_in(format!("/proc/{pid}"))
@@ -15,6 +17,12 @@ pub fn stat_in(dir: impl AsRef<Path>) -> Option<Vec<String>> {
     // The name stands in parentheses, and may contain anything.
     let (_, rest) = stat.rsplit_once(") ")?;
     Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Returns the program and the arguments of a process.
+pub fn command_line(pid: Pid) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("the process runs");
+    text.split_terminator('\0').map(str::to_owned).collect()
 }
 
 /// Returns all descendants of a process.

@@ -129,7 +129,8 @@ async fn relay(near: TcpStream, far: TcpStream, number: u64, rate: Option<usize>
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     let (mut breaks, mut resets) = (state.clone(), state.clone());
     tokio::select! {
-        _ = async { tokio::join!(forward(near_in, far_out, number, rate, state.clone()), forward(far_in, near_out, number, rate, state)) } => {}
+        // A connection that is broken forwards nothing that was held up before.
+        biased;
         _ = breaks.wait_for(|state| number < state.broken_below) => {}
         _ = resets.wait_for(|state| number < state.reset_below) => {
             // The kernel resets a connection that is closed with no time to linger.
@@ -137,6 +138,7 @@ async fn relay(near: TcpStream, far: TcpStream, number: u64, rate: Option<usize>
                 socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)).expect("a reset at the close");
             }
         }
+        _ = async { tokio::join!(forward(near_in, far_out, number, rate, state.clone()), forward(far_in, near_out, number, rate, state)) } => {}
     }
 }
 

@@ -12,18 +12,18 @@ use super::{BastionSession, BastionTarget, BastionUser};
 /// Returns every CustomResourceDefinition of the bastion.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut session = BastionSession::crd();
-    for schema in schemas(&mut session) {
-        if let Some(status) = property(schema, "status") {
-            // The default gives a new session its phase before the first write of its status.
-            status.default = Some(JSON(json!({ "phase": "Active" })));
-            if let Some(conditions) = property(status, "conditions") {
-                conditions.x_kubernetes_list_type = Some("map".to_owned());
-                conditions.x_kubernetes_list_map_keys = Some(vec!["type".to_owned()]);
-            }
-        }
+    for status in schemas(&mut session).filter_map(|schema| property(schema, "status")) {
+        // The default gives a new session its phase before the first write of its status.
+        status.default = Some(JSON(json!({ "phase": "Active" })));
     }
     let mut all = vec![session, BastionTarget::crd(), BastionUser::crd()];
-    all.iter_mut().flat_map(schemas).for_each(check_times);
+    for schema in all.iter_mut().flat_map(schemas) {
+        if let Some(conditions) = property(schema, "status").and_then(|status| property(status, "conditions")) {
+            conditions.x_kubernetes_list_type = Some("map".to_owned());
+            conditions.x_kubernetes_list_map_keys = Some(vec!["type".to_owned()]);
+        }
+        check_times(schema);
+    }
     all
 }
 

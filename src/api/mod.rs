@@ -9,14 +9,15 @@ mod session;
 mod target;
 mod text;
 mod user;
+mod validated;
 
 pub use crds::{crds, crds_yaml};
 pub use credentials::{Credentials, PasswordKeyRef, SecretKeyRef};
 pub use legacy::LegacyAlgorithm;
 pub use names::{
-    AUDIT_FINALIZER, CONDITION_ENDED, CONNECT_VERB, END_KEY_ANNOTATION, GATEWAY_SERVICE, GROUP, HOST_KEY_ALIAS,
-    KNOWN_HOSTS, KNOWN_HOSTS_CONFIG_MAP, LEADER_LEASE, LEASE_LABEL, LEASE_OF_CONTROLLER, LEASE_OF_GATEWAY, LOST_HOLDER,
-    POD_UID_ANNOTATION, VOUCHED_ANNOTATION, credentials_namespace,
+    AUDIT_FINALIZER, CONDITION_ENDED, CONDITION_VALID, CONNECT_VERB, END_KEY_ANNOTATION, GATEWAY_SERVICE, GROUP,
+    HOST_KEY_ALIAS, KNOWN_HOSTS, KNOWN_HOSTS_CONFIG_MAP, LEADER_LEASE, LEASE_LABEL, LEASE_OF_CONTROLLER,
+    LEASE_OF_GATEWAY, LOST_HOLDER, POD_UID_ANNOTATION, VOUCHED_ANNOTATION, credentials_namespace,
 };
 pub use phase::{Phase, Reason};
 pub use session::{
@@ -26,3 +27,4 @@ pub use session::{
 pub use target::{Allow, BastionTarget, BastionTargetSpec, Limits, RecordingMode};
 pub use text::{Group, HostKeyLine, KeyLine, Line, Login, UserKeyLine};
 pub use user::{BastionUser, BastionUserSpec, Factor, SecretValueRef};
+pub use validated::{BastionTargetStatus, BastionUserStatus, Validated};

@@ -9,6 +9,9 @@ pub const AUDIT_FINALIZER: &str = "bastion.dev/audit";
 /// The condition type of a session that has ended. Its reason and message are those of the status.
 pub const CONDITION_ENDED: &str = "Ended";
 
+/// The condition type of a user or target that a gateway cannot read, or could not read before.
+pub const CONDITION_VALID: &str = "Valid";
+
 /// The RBAC verb that allows a user to open a session.
 pub const CONNECT_VERB: &str = "connect";
 

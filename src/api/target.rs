@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::credentials::Credentials;
 use super::legacy::LegacyAlgorithm;
 use super::text::{Group, HostKeyLine, Line, Login};
+use super::validated::BastionTargetStatus;
 
 /// A server that users reach through the bastion. A user needs the RBAC verb `connect` on `bastiontargets`, on
 /// `bastiontargets/<login>`, or on `bastiontargetgroups/<group>`.
@@ -22,6 +23,7 @@ use super::text::{Group, HostKeyLine, Line, Login};
     shortname = "btgt",
     category = "bastion",
     namespaced,
+    status = "BastionTargetStatus",
     derive = "PartialEq",
     doc = "A server that users reach through the bastion: its address, host keys, logins, and what users may do on it.",
     printcolumn(
@@ -62,6 +64,13 @@ use super::text::{Group, HostKeyLine, Line, Login};
         json_path = ".spec.legacyAlgorithms",
         priority = 1,
         description = "Legacy algorithms that are offered to it"
+    ),
+    printcolumn(
+        name = "Valid",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Valid')].status",
+        priority = 1,
+        description = "False if a gateway cannot read it"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::target::Limits;
 use super::text::{Group, ONE_LINE, ONE_LINE_MESSAGE, UserKeyLine, one_line};
+use super::validated::BastionUserStatus;
 
 /// A user who may sign in to the bastion. Kubernetes RBAC decides which targets the user may reach.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,12 +20,14 @@ use super::text::{Group, ONE_LINE, ONE_LINE_MESSAGE, UserKeyLine, one_line};
     shortname = "busr",
     category = "bastion",
     namespaced,
+    status = "BastionUserStatus",
     derive = "PartialEq",
     doc = "A user who may sign in to the bastion, with their keys and their Kubernetes user name.",
     printcolumn(name = "Subject", type_ = "string", json_path = ".spec.subject", description = "The Kubernetes user name; bastion:<name> if empty"),
     printcolumn(name = "Groups", type_ = "string", json_path = ".spec.groups", description = "The user's Kubernetes groups"),
     printcolumn(name = "Disabled", type_ = "boolean", json_path = ".spec.disabled", description = "Whether sign-ins are refused"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expires", priority = 1, description = "When sign-ins are refused from"),
+    printcolumn(name = "Valid", type_ = "string", json_path = ".status.conditions[?(@.type=='Valid')].status", priority = 1, description = "False if a gateway cannot read it"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 63")
         .message("metadata.name of a user is at most 63 characters long, since sessions are named after it")

@@ -21,6 +21,7 @@ use super::pending::Pending;
 use super::record::SessionRecord;
 use super::release::Release;
 use super::store::Store;
+use super::vanished::{ComparisonError, VanishedSessions};
 use crate::api::BastionSession;
 use crate::cluster::{Guarded, REQUEST_TIMEOUT, UnreadableReports, injected};
 use crate::failpoints::failpoint;
@@ -42,8 +43,9 @@ pub async fn run(
     reports: UnreadableReports,
     stop: CancellationToken,
 ) {
-    let mut mirror = Mirror::new(Api::namespaced(client.clone(), namespace), store);
-    let api = Api::<Guarded<BastionSession>>::namespaced(client, namespace);
+    let api = Api::<Guarded<BastionSession>>::namespaced(client.clone(), namespace);
+    let vanished = VanishedSessions::new(api.clone(), namespace);
+    let mut mirror = Mirror::new(Api::namespaced(client, namespace), store, vanished);
     let mirroring = async {
         loop {
             mirror.follow(reports.watch(api.clone(), watcher::Config::default())).await;
@@ -78,10 +80,11 @@ struct Mirror {
     batch_size: usize,
     releases: Pending<Release>,
     releases_backoff: Backoff,
+    vanished: VanishedSessions,
 }
 
 impl Mirror {
-    fn new(api: Api<BastionSession>, store: Store) -> Self {
+    fn new(api: Api<BastionSession>, store: Store, vanished: VanishedSessions) -> Self {
         Self {
             api,
             store,
@@ -93,6 +96,7 @@ impl Mirror {
             batch_size: MAX_BATCH,
             releases: Pending::default(),
             releases_backoff: Backoff::new(),
+            vanished,
         }
     }
 
@@ -115,6 +119,7 @@ impl Mirror {
             self.set_backlog_metrics();
             let written = self.write_rows().await;
             self.remove_finalizers().await;
+            self.close_vanished().await;
             self.set_backlog_metrics();
             if written == Continuity::OlderCopy || self.check_database().await == Continuity::OlderCopy {
                 METRICS.audit_restores.inc();
@@ -125,11 +130,16 @@ impl Mirror {
         }
     }
 
-    /// Enqueues a session. A deleted session is written once more with its last state, even if it was still active.
+    /// Enqueues a session. A deleted session is written once more with its last state. If that is active, its row is closed by a
+    /// comparison with the cluster, which also follows each list: it does not show which sessions were deleted before it.
     ///
     /// An unreadable session is not recorded. It keeps its finalizer until somebody corrects the object or removes the
     /// finalizer, because a leftover object is better than a missing record.
     fn observe(&mut self, event: Event<Guarded<BastionSession>>) {
+        let is_deletion = matches!(&event, Event::Delete(session) if !session.has_ended());
+        if is_deletion || matches!(event, Event::InitDone) {
+            self.vanished.request();
+        }
         match event {
             Event::InitApply(Guarded(session)) | Event::Apply(Guarded(session)) | Event::Delete(Guarded(session)) => {
                 let Ok(session) = session else { return };
@@ -144,7 +154,8 @@ impl Mirror {
     async fn due(&self) {
         let rows = (!self.rows.is_empty()).then_some(self.rows_backoff.not_before);
         let releases = (!self.releases.is_empty()).then_some(self.releases_backoff.not_before);
-        let first = rows.into_iter().chain(releases).fold(self.next_check, Instant::min);
+        let comparison = self.migrated.then_some(self.vanished.next);
+        let first = rows.into_iter().chain(releases).chain(comparison).fold(self.next_check, Instant::min);
         tokio::time::sleep_until(first).await;
     }
 
@@ -209,6 +220,34 @@ impl Mirror {
                 self.count_failure(&error);
                 tracing::warn!(%error, retry_in = ?CHECK_INTERVAL, "the check of the audit database failed; retrying");
                 Continuity::Intact
+            }
+        }
+    }
+
+    /// Enqueues the final rows of sessions that no longer exist, if a comparison with the cluster is due.
+    async fn close_vanished(&mut self) {
+        if !self.migrated {
+            return;
+        }
+        match self.vanished.close_if_due(&self.store).await {
+            Ok(closed) => {
+                let entries = closed.into_iter().map(|record| {
+                    tracing::warn!(
+                        session = record.name,
+                        "the session's object is gone without an end; closing its record"
+                    );
+                    (record.session_id.clone(), Entry { record, release: None })
+                });
+                // A newer state that waits to be written is not replaced.
+                self.rows.put_back(entries.collect());
+            }
+            Err(ComparisonError::Store(error)) => {
+                self.count_failure(&error);
+                tracing::warn!(%error, "could not compare the active records with the cluster; retrying");
+            }
+            Err(ComparisonError::Cluster(error)) => {
+                METRICS.audit_failures.get_or_create(&AuditLabels { cause: "comparison" }).inc();
+                tracing::warn!(%error, "could not compare the active records with the cluster; retrying");
             }
         }
     }

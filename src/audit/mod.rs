@@ -21,6 +21,7 @@ pub(crate) mod samples;
 mod settings;
 pub mod statement;
 mod store;
+mod vanished;
 
 pub use error::{Cause, StoreError};
 pub use history::{HistoryCounts, HistoryFilter, PageKey};

@@ -1,6 +1,7 @@
 //! The programs' access to the Kubernetes API: clients, watches, and the only writers of sessions and Events.
 
 mod client;
+mod conditions;
 mod events;
 mod lease;
 mod readable;
@@ -15,6 +16,7 @@ mod watch;
 mod watch_pace;
 
 pub use client::{REQUEST_TIMEOUT, client, config};
+pub use conditions::ConditionWriter;
 pub use events::{EventSink, regarding};
 pub use lease::LenientLease;
 pub use readable::{Guarded, ReadableStore, Unreadable, UnreadableReports, UnreadableSession, split};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::core::ObjectList;
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::watcher::{self, Event};
@@ -22,7 +22,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::{EventSink, watch};
-use crate::api::{BastionSession, Phase, Termination};
+use crate::api::{BastionSession, CONDITION_VALID, Phase, Termination};
 use crate::lifecycle::{Cause, requested_end, termination_cause};
 use crate::metrics::{KindLabels, METRICS};
 use crate::tasks::Tasks;
@@ -43,10 +43,12 @@ pub struct Guarded<K>(pub Result<Arc<K>, Unreadable>);
 /// An object that this program cannot read.
 #[derive(Clone, Debug)]
 pub struct Unreadable {
-    /// The name, namespace, uid, resource version, finalizers and deletion time. All other metadata is absent.
+    /// The name, namespace, uid, generation, resource version, finalizers and deletion time. All other metadata is absent.
     pub metadata: ObjectMeta,
     /// `status.phase`, if the object has one.
     pub phase: Option<String>,
+    /// The condition `Valid`, if the object has it.
+    pub valid: Option<Condition>,
     /// The fields that end the object, if it is a session.
     pub session: UnreadableSession,
     /// The unreadable field and the error: one printable line of at most 300 characters.
@@ -90,6 +92,7 @@ impl Unreadable {
             name: text("/metadata/name"),
             namespace: text("/metadata/namespace"),
             uid: text("/metadata/uid"),
+            generation: object.pointer("/metadata/generation").and_then(Value::as_i64),
             resource_version: text("/metadata/resourceVersion"),
             finalizers: object.pointer("/metadata/finalizers").and_then(|all| Deserialize::deserialize(all).ok()),
             deletion_timestamp: time("/metadata/deletionTimestamp").map(Time),
@@ -106,7 +109,10 @@ impl Unreadable {
             subject: text("/spec/user/subject"),
             termination,
         };
-        Self { metadata, phase: text("/status/phase"), session, error: printable_up_to(error, MAX_ERROR) }
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        let valid = conditions.into_iter().flatten().find(|condition| condition["type"] == CONDITION_VALID);
+        let valid = valid.and_then(|condition| Deserialize::deserialize(condition).ok());
+        Self { metadata, phase: text("/status/phase"), valid, session, error: printable_up_to(error, MAX_ERROR) }
     }
 
     /// Returns whether the phase is final, for phases that this version knows.
@@ -211,7 +217,7 @@ pub fn split<K: Clone>(list: ObjectList<Guarded<K>>) -> (Vec<Arc<K>>, Vec<Unread
     (readable, unreadable)
 }
 
-/// Counts unreadable objects, and reports each version of each object once, in the log and in an Event.
+/// Counts unreadable objects, and reports each generation and error of an object once, in the log and in an Event.
 #[derive(Clone)]
 pub struct UnreadableReports {
     events: EventSink,
@@ -220,12 +226,12 @@ pub struct UnreadableReports {
 
 /// The last reported version of each unreadable object, by uid.
 #[derive(Debug, Default)]
-struct Reported(HashMap<String, String>);
+pub(super) struct Reported(HashMap<String, String>);
 
 impl Reported {
     /// Records a version of an object. Returns whether it differs from the last recorded version. At [`MAX_REPORTED`] objects
     /// all are forgotten, so that each is reported again when it is read again.
-    fn is_new(&mut self, uid: &str, version: &str) -> bool {
+    pub(super) fn is_new(&mut self, uid: &str, version: &str) -> bool {
         if self.0.len() >= MAX_REPORTED && !self.0.contains_key(uid) {
             self.0.clear();
         }
@@ -239,10 +245,11 @@ impl UnreadableReports {
         Self { events, reported: Arc::default() }
     }
 
-    /// Counts and reports an object, unless this version of it was reported before.
+    /// Counts and reports an object, unless it was reported with this generation and error before.
     pub fn report<K: Resource<DynamicType = ()>>(&self, object: &Unreadable) {
-        let version = object.metadata.resource_version.as_deref().unwrap_or_default();
-        if !self.reported.lock().is_new(object.uid(), version) {
+        // The resource version also changes with each write of the object's status.
+        let version = format!("{} {}", object.metadata.generation.unwrap_or_default(), object.error);
+        if !self.reported.lock().is_new(object.uid(), &version) {
             return;
         }
         let kind = K::kind(&());
@@ -282,8 +289,13 @@ impl UnreadableReports {
         }
     }
 
-    /// Starts a store, and a task that keeps it up to date while the program runs and calls `changed` on every change.
-    pub fn keep<K>(&self, tasks: &Tasks, api: Api<Guarded<K>>, changed: impl Fn() + Send + 'static) -> ReadableStore<K>
+    /// Starts a store, and a task that keeps it up to date while the program runs and calls `changed` with every event.
+    pub fn keep<K>(
+        &self,
+        tasks: &Tasks,
+        api: Api<Guarded<K>>,
+        changed: impl Fn(&Event<Guarded<K>>) + Send + 'static,
+    ) -> ReadableStore<K>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
@@ -291,8 +303,8 @@ impl UnreadableReports {
         let events = reflector(writer, self.watch(api, watcher::Config::default()).map(Ok::<_, watcher::Error>));
         tasks.spawn_endless(
             format!("watch of {}", K::plural(&())),
-            events.for_each(move |_| {
-                changed();
+            events.for_each(move |event| {
+                event.iter().for_each(&changed);
                 std::future::ready(())
             }),
         );

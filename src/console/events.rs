@@ -1,5 +1,7 @@
 //! The Events of one session, oldest first.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -14,6 +16,7 @@ use utoipa::ToSchema;
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
 use super::query::read_path;
+use crate::cluster::{Guarded, split};
 use crate::http::with_api_timeout;
 
 /// A session usually has a few Events. Each playback of its recordings adds one.
@@ -54,10 +57,13 @@ pub async fn events(
 ) -> Result<Json<Timeline>, ApiError> {
     let caller = console.caller(&headers).await?;
     let session = console.visible_session(&caller, read_path(name)?).await?;
-    let api: Api<Event> = console.cluster.api();
+    let api: Api<Guarded<Event>> = console.cluster.api();
     let selector = format!("regarding.uid={}", session.uid().unwrap_or_default());
     let found = with_api_timeout(api.list(&ListParams::default().fields(&selector).limit(MAX_EVENTS))).await?;
-    let mut events: Vec<_> = found.items.into_iter().map(SessionEvent::from).collect();
+    // Anybody who may write Events can write one that this program cannot read.
+    let (readable, _) = split(found);
+    let mut events: Vec<_> =
+        readable.into_iter().map(|event| SessionEvent::from(Arc::unwrap_or_clone(event))).collect();
     events.sort_by(|one, other| one.time.cmp(&other.time));
     Ok(Json(Timeline { events }))
 }

@@ -34,7 +34,7 @@ pub enum UserMatch {
 impl UserIndex {
     /// Starts a watch of the BastionUsers in `namespace`.
     pub fn watch(client: Client, namespace: &str, reports: &UnreadableReports, tasks: &Tasks) -> Self {
-        Self(reports.keep(tasks, Api::namespaced(client, namespace), || ()))
+        Self(reports.keep(tasks, Api::namespaced(client, namespace), |_| ()))
     }
 
     /// Returns the users who may sign in now, by name.

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::controller::{self, Action as Requeue, Controller};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::reflector::{self, ObjectRef, Store, reflector};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -24,9 +24,7 @@ use super::reported_ends;
 use super::retention::excess;
 use super::shared_detector::SharedDetector;
 use crate::api::{BastionSession, Phase};
-use crate::cluster::{
-    Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WATCH_SECONDS, WriteError, code, regarding,
-};
+use crate::cluster::{Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WriteError, code, regarding, watch};
 use crate::lifecycle::{Action, Cause, END_TIMEOUT, End, Situation, decide, decide_active};
 use crate::metrics::{METRICS, PhaseLabels};
 use crate::redis::{EndOrder, OrderedCause, RedisClient, orders};
@@ -83,7 +81,9 @@ impl Reconciler {
     /// comes, and when its instance comes out of `lost`.
     pub async fn run(self, lost: mpsc::Receiver<String>, stop: CancellationToken) {
         let sessions: Api<Observed> = Api::namespaced(self.client.clone(), &self.settings.namespace);
-        let controller = Controller::new(sessions, watcher::Config::default().timeout(WATCH_SECONDS));
+        let (store, writer) = reflector::store();
+        let events = reflector(writer, watch(sessions, watcher::Config::default()).map(Ok::<_, watcher::Error>));
+        let controller = Controller::for_stream(events.applied_objects(), store);
         let (orders, queued_orders) = mpsc::channel(ORDERS_CAPACITY);
         let context = Arc::new(Context {
             api: Api::namespaced(self.client, &self.settings.namespace),
@@ -98,7 +98,6 @@ impl Reconciler {
         let (store, lost) = (controller.store(), lost_sessions(lost, controller.store()));
         let reconciling = controller
             .with_config(controller::Config::default().concurrency(CONCURRENCY))
-            .trigger_backoff(watcher::ExponentialBackoff::from(crate::cluster::retry_pace()))
             .reconcile_on(lost)
             // A new leader must delete what it left alone before.
             .reconcile_all_on(terms(self.guard))

@@ -43,6 +43,9 @@ pub enum Cause {
     Terminated { by: String, reason: Option<String> },
     /// The object was deleted. The API server does not say by which user.
     Deleted,
+    /// The object no longer exists, although nobody was seen to delete it: it was deleted by force while the gateway could not see
+    /// it, or etcd was restored from a snapshot. Reason AdminTerminated.
+    Vanished,
     /// The target closed its connection.
     TargetClosed,
     /// The target could not be reached, verified or signed in to. `detail` is for administrators.
@@ -77,7 +80,7 @@ impl Cause {
             Self::ClientDisconnected { .. } => Reason::ClientDisconnected,
             Self::TabClosed => Reason::TabClosed,
             Self::ApiClosed { .. } => Reason::ApiClosed,
-            Self::Terminated { .. } | Self::Deleted => Reason::AdminTerminated,
+            Self::Terminated { .. } | Self::Deleted | Self::Vanished => Reason::AdminTerminated,
             Self::TargetClosed => Reason::TargetClosed,
             Self::TargetUnreachable { .. } => Reason::TargetUnreachable,
             Self::IdleTimeout(_) => Reason::IdleTimeout,
@@ -105,6 +108,9 @@ impl Cause {
             Self::ApiClosed { reason } => format!("closed by its own user{}", because(reason)),
             Self::Terminated { by, reason } => format!("terminated by {by}{}", because(reason)),
             Self::Deleted => "the BastionSession was deleted".to_owned(),
+            Self::Vanished => {
+                "the BastionSession no longer exists; it was deleted by force, or the cluster was restored".to_owned()
+            }
             Self::TargetClosed => "the target closed the connection".to_owned(),
             Self::TargetUnreachable { detail, .. } | Self::AccessRevoked(detail) => detail.clone(),
             Self::RecordingFailed(why) => format!("the recording that the target requires failed: {why}"),
@@ -146,6 +152,7 @@ impl Cause {
             }
             Self::ApiClosed { .. } | Self::Terminated { .. } => format!("session {}", self.message()),
             Self::Deleted => "session terminated: its BastionSession was deleted".to_owned(),
+            Self::Vanished => format!("session terminated: {}", self.message()),
             Self::GatewayLost | Self::CutOff | Self::Stale => {
                 "session ended: this gateway was cut off from the cluster".to_owned()
             }

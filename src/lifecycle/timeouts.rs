@@ -74,6 +74,8 @@ pub const LOST_LEASE_RETENTION: Duration = Duration::from_hours(1);
 pub const LIMIT_WARNING: Duration = Duration::from_mins(1);
 /// How long a gateway waits for the connection of an Active object that names it before it ends the object as stale.
 pub const STALE_AFTER: Duration = Duration::from_secs(5);
+/// The interval at which a gateway compares its sessions with the objects that the API server lists.
+pub const COMPARISON_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a session's task may make no progress before the gateway's watchdog ends the session.
 pub const STUCK_AFTER: Duration = Duration::from_secs(15);
 /// How long a connection may be silent before a keepalive is sent on it.

@@ -52,6 +52,7 @@ mod rekey;
 mod remote_forwards;
 mod reported_ends;
 mod resets;
+mod restores;
 mod rollout;
 mod scenarios;
 mod schema;

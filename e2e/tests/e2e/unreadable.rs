@@ -56,11 +56,30 @@ async fn assert_reported(namespace: &Namespace, name: &str, words: &str) {
     .await;
 }
 
+/// Waits until the condition `Valid` of a user or target has this status and a message with these words.
+async fn assert_valid(namespace: &Namespace, object: Value, status: &str, words: &str) {
+    let what = format!("Valid={status} of {}", object["metadata"]["name"]);
+    eventually(default_timeout(), &what, async || {
+        let stored = raw_object(namespace, object.clone()).await;
+        let condition = &stored.data["status"]["conditions"][0];
+        let message = condition["message"].as_str().unwrap_or_default();
+        let current = condition["observedGeneration"] == json!(stored.metadata.generation);
+        let fits = condition["type"] == "Valid" && condition["status"] == status && message.contains(words) && current;
+        if fits { Ok(()) } else { Err(stored.data.to_string()) }
+    })
+    .await;
+}
+
 /// Returns a session as the API server stores it, without reading it as a BastionSession.
 async fn raw(namespace: &Namespace, name: &str) -> DynamicObject {
-    let mut session = bastion_session(name, "any");
-    session["metadata"]["namespace"] = json!(namespace.name);
-    api_of(&namespace.admin(), &session).0.get(name).await.expect("the session")
+    raw_object(namespace, bastion_session(name, "any")).await
+}
+
+/// Returns an object as the API server stores it, by its kind and name.
+async fn raw_object(namespace: &Namespace, mut object: Value) -> DynamicObject {
+    object["metadata"]["namespace"] = json!(namespace.name);
+    let (api, name) = api_of(&namespace.admin(), &object);
+    api.get(&name).await.expect("the object")
 }
 
 #[tokio::test]
@@ -86,6 +105,14 @@ async fn a_gateway_becomes_ready_beside_what_it_cannot_read_and_lets_everybody_e
     }
     let outcome = bastion.ssh("mallory:web-1").await.command("true").run().await;
     assert_ne!(outcome.code, Some(0), "a user that cannot be decoded cannot sign in");
+    assert_valid(namespace, bastion_target("web-9"), "False", "spec.recording: unknown variant `Sometimes`").await;
+    assert_valid(namespace, bastion_user("mallory"), "False", "spec.expires: ").await;
+    namespace.user_with("mallory", json!({"groups": ["people"], "expires": "2099-01-01T00:00:00Z"})).await;
+    assert_valid(namespace, bastion_user("mallory"), "True", "").await;
+    let outcome = bastion.ssh("mallory:web-1").await.command("true").run().await;
+    assert_eq!(outcome.code, Some(0), "a corrected user can sign in: {outcome:?}");
+    let alice = raw_object(namespace, bastion_user("alice")).await;
+    assert!(alice.data["status"].is_null(), "an object that can be read has no condition: {}", alice.data);
 }
 
 #[tokio::test]
@@ -292,6 +319,8 @@ async fn what_an_older_schema_let_through_can_end_and_go_by_the_new_one() {
         let outcome = namespace.kubectl(arguments).await;
         assert_eq!(outcome.code, Some(0), "{arguments:?}: {outcome:?}");
     };
+    let _gateway = Gateway::start(&namespace, "gateway-1").await;
+    assert_valid(&namespace, bastion_user("mallory"), "False", "spec.expires: ").await;
     kubectl(&["label", "bastionuser", "mallory", "seen=yes"]).await;
     kubectl(&["patch", "bastionuser", "mallory", "--type", "merge", "-p", r#"{"spec": {"disabled": true}}"#]).await;
     // The answers cannot be read here.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::watcher::{self, Event, watcher};
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
@@ -84,11 +84,22 @@ impl Feed {
         })))
     }
 
-    /// Watches the sessions without end. After an interruption, the watch and all pages start again.
-    pub async fn run(self, api: Api<Guarded<BastionSession>>, reports: UnreadableReports) -> Infallible {
+    /// Watches the sessions without end. After an interruption, the watch and all pages start again. While `watches_work` is
+    /// false, no list would stay current, and the state is not live.
+    pub async fn run(
+        self,
+        api: Api<Guarded<BastionSession>>,
+        reports: UnreadableReports,
+        mut watches_work: watch::Receiver<bool>,
+    ) -> Infallible {
         let mut pace = retry_pace().build();
         loop {
-            self.watch(&api, &reports).await;
+            // An error means that the program ends.
+            let _ = watches_work.wait_for(|works| *works).await;
+            tokio::select! {
+                () = self.watch(&api, &reports) => {}
+                Ok(_) = watches_work.wait_for(|works| !works) => {}
+            }
             METRICS.watch_interruptions.inc();
             if self.mark_stale() {
                 pace = retry_pace().build();

@@ -1,21 +1,26 @@
 //! The users and targets of the bastion, which watches keep in memory, and the rights between them.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use parking_lot::{Mutex, MutexGuard};
+use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::access_cache::{AccessCache, AccessKey};
 use super::access_error::AccessError;
 use super::refusal::Refusal;
-use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor};
-use crate::cluster::{REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, rbac_user, with_retries};
+use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor, Validated};
+use crate::cluster::{
+    ConditionWriter, REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, rbac_user, with_retries,
+};
 use crate::gateway::sign_in::{KeyRestrictions, Proof, SignInName, accepts_certificates};
 use crate::gateway::ssh::ResolvedTarget;
 use crate::tasks::Tasks;
@@ -66,12 +71,8 @@ impl Directory {
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let changed = Arc::new(Notify::new());
-        let notify = || {
-            let changed = changed.clone();
-            move || changed.notify_one()
-        };
-        let users = reports.keep(tasks, Api::namespaced(client.clone(), namespace), notify());
-        let targets = reports.keep(tasks, Api::namespaced(client.clone(), namespace), notify());
+        let users = keep(&client, namespace, reports, tasks, changed.clone());
+        let targets = keep(&client, namespace, reports, tasks, changed.clone());
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);
@@ -256,6 +257,25 @@ impl Directory {
             }
         }
     }
+}
+
+/// Keeps the objects of a kind in memory. Notifies `changed` of each event, and writes the condition of unreadable objects.
+fn keep<K>(
+    client: &Client,
+    namespace: &str,
+    reports: &UnreadableReports,
+    tasks: &Tasks,
+    changed: Arc<Notify>,
+) -> ReadableStore<K>
+where
+    K: Validated<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let api = Api::namespaced(client.clone(), namespace);
+    let conditions = ConditionWriter::start(tasks, api.clone(), "bastion-gateway");
+    reports.keep(tasks, api, move |event| {
+        changed.notify_one();
+        conditions.observe(event);
+    })
 }
 
 #[cfg(test)]

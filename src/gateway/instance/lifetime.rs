@@ -1,6 +1,6 @@
 //! One gateway instance: a Lease that it renews, and the sessions that it owns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use kube::{Api, Client};
@@ -32,6 +32,8 @@ pub struct Instance {
     pub end_signer: Option<Arc<EndSigner>>,
     /// Detects pauses of the process.
     pub pause_detector: Arc<PauseDetector>,
+    /// The names of Active objects without a session whose end is being written.
+    pub(super) stale_ends: Arc<Mutex<HashSet<String>>>,
     fence: Mutex<Fence>,
 }
 
@@ -86,6 +88,7 @@ impl Instance {
             registry: Registry::default(),
             end_signer,
             pause_detector: Arc::default(),
+            stale_ends: Arc::default(),
             fence: Mutex::new(Fence::new(clock::now())),
         };
         Ok((Arc::new(instance), lease))

@@ -1,6 +1,7 @@
 //! The life of one gateway instance: its Lease, its session watch, its Redis heartbeat, and pauses of the process.
 
 pub mod activity_publisher;
+mod comparison;
 mod current;
 mod end_reports;
 mod lifetime;

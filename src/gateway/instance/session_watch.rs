@@ -5,6 +5,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -15,9 +16,19 @@ use crate::lifecycle::{Cause, End, STALE_AFTER, is_in_audit_database};
 use crate::metrics::{EndLabels, METRICS};
 
 impl Instance {
-    /// Watches the objects of this instance's sessions. Ends each session whose end was requested or written, and each object
-    /// without a session. A session whose object does not decode continues: its end can be written without decoding the object.
+    /// Watches the objects of this instance's sessions, and compares them with its sessions at intervals. Ends each session whose
+    /// end was requested or written, each object without a session, and each session without an object. A session whose object
+    /// does not decode continues: its end can be written without decoding the object.
     pub async fn watch_sessions(&self, config: &InstanceConfig, writer: &SessionWriter) {
+        let listed = Notify::new();
+        tokio::select! {
+            () = self.handle_events(config, writer, &listed) => {}
+            () = self.compare_sessions(config, writer, &listed) => {}
+        }
+    }
+
+    /// Handles the events of the watch. Notifies `listed` after each list: it does not show which objects were deleted.
+    async fn handle_events(&self, config: &InstanceConfig, writer: &SessionWriter, listed: &Notify) {
         let api = config.sessions();
         let own = watcher::Config::default().fields(&format!("spec.gateway.instance={}", self.id));
         let mut events = std::pin::pin!(config.reports.watch(api.clone(), own));
@@ -32,24 +43,42 @@ impl Instance {
                 Event::InitApply(session) => self.reconcile(&session, &api, writer),
                 // The finalizer was removed by force, so no object is left to write the end to.
                 Event::Delete(session) => drop(self.registry.end(&session.name_any(), &Cause::Deleted)),
-                Event::Init | Event::InitDone => {}
+                Event::Init => {}
+                Event::InitDone => listed.notify_one(),
             }
         }
     }
 
     /// Compares an object with the registry.
-    fn reconcile(&self, session: &Guarded<BastionSession>, api: &Api<Guarded<BastionSession>>, writer: &SessionWriter) {
+    pub(super) fn reconcile(
+        &self,
+        session: &Guarded<BastionSession>,
+        api: &Api<Guarded<BastionSession>>,
+        writer: &SessionWriter,
+    ) {
         let name = session.name_any();
         if session.has_ended() {
             // Another writer wrote the end, or this gateway did; in the second case the signal has no effect.
             self.registry.end(&name, &session.requested_end().unwrap_or(Cause::GatewayLost));
         } else if let Some(cause) = session.requested_end() {
             if !self.registry.end(&name, &cause) {
-                tokio::spawn(end_stale(api.clone(), name, cause, writer.clone()));
+                self.end_object(name, cause, api, writer);
             }
         } else if !self.registry.contains(&name) {
-            tokio::spawn(end_stale(api.clone(), name, Cause::Stale, writer.clone()));
+            self.end_object(name, Cause::Stale, api, writer);
         }
+    }
+
+    /// Starts to end an Active object without a session, unless that was started before.
+    fn end_object(&self, name: String, cause: Cause, api: &Api<Guarded<BastionSession>>, writer: &SessionWriter) {
+        if !self.stale_ends.lock().insert(name.clone()) {
+            return;
+        }
+        let (api, writer, stale_ends) = (api.clone(), writer.clone(), self.stale_ends.clone());
+        tokio::spawn(async move {
+            end_stale(api, name.clone(), cause, writer).await;
+            stale_ends.lock().remove(&name);
+        });
     }
 }
 

@@ -72,6 +72,14 @@ impl Registry {
         Some((entry.handle.clone(), entry.created.as_ref()?.0.clone()))
     }
 
+    /// Returns the uid of each session whose object exists, by name.
+    pub fn uids(&self) -> HashMap<String, String> {
+        let inner = self.inner.lock();
+        let created =
+            inner.sessions.iter().filter_map(|(name, entry)| Some((name.clone(), entry.created.as_ref()?.0.clone())));
+        created.collect()
+    }
+
     /// Returns the activity of each session whose object exists, by uid.
     pub fn snapshots(&self) -> HashMap<String, ActivitySnapshot> {
         let inner = self.inner.lock();

@@ -19,7 +19,11 @@ pub fn target(address: &str, host_keys: &[String]) -> BastionTarget {
     let spec = json!({"address": address, "hostKeys": host_keys, "logins": ["root"],
         "credentials": {"privateKey": {"name": "key"}}});
     let spec: BastionTargetSpec = serde_json::from_value(spec).unwrap();
-    BastionTarget { metadata: ObjectMeta { name: Some("sample".to_owned()), ..ObjectMeta::default() }, spec }
+    BastionTarget {
+        metadata: ObjectMeta { name: Some("sample".to_owned()), ..ObjectMeta::default() },
+        spec,
+        status: None,
+    }
 }
 
 /// Returns a request for a session of the user `alice` with such a target.
