@@ -5,21 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
-use kube::{Api, Client};
+use kube::Client;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::leader::LeadershipGuard;
 use super::sessions::Reconciler;
-use super::{Settings, failure_detector, leader, quota};
+use super::{Settings, failure_detector, quota};
 use crate::cluster::{EventSink, SessionWriter, UnreadableReports};
-use crate::http::Readiness;
+use crate::http::{self, Readiness};
 use crate::lifecycle::FailureDetector;
 use crate::redis::RedisClient;
-use crate::{audit, http};
 
 /// The name under which the controller writes objects and Events.
 const MANAGER: &str = "bastion-controller";
@@ -53,15 +51,12 @@ fn spawn_tasks(
     stop: &CancellationToken,
 ) -> Result<()> {
     let redis = settings.redis.clone().map(RedisClient::new).transpose()?.map(Arc::new);
-    let store = audit::Store::new(settings.audit.clone())?;
     let (events, publish_events) = EventSink::new(client.clone(), MANAGER, &settings.pod, stop.clone());
     let reports = UnreadableReports::new(events.clone());
     let writer = SessionWriter::new(client.clone(), &settings.namespace, MANAGER, events);
     let detector = Arc::new(Mutex::new(FailureDetector::new(Instant::now())));
     // Only names are queued: the reconciler finds the sessions of each lost instance in its own store.
     let (losses, lost) = mpsc::channel(LOSSES_CAPACITY);
-    let (leads_until, leading) = watch::channel(None);
-    let guard = LeadershipGuard::new(leading);
 
     tasks.spawn(infallible(publish_events));
     tasks.spawn(failure_detector::run(
@@ -72,19 +67,8 @@ fn spawn_tasks(
         losses,
         stop.clone(),
     ));
-    let leases = Api::namespaced(client.clone(), &settings.namespace);
-    tasks.spawn(infallible(leader::campaign(leases, settings.pod.clone(), leads_until, stop.clone())));
     tasks.spawn(infallible(quota::run(client.clone(), settings.namespace.clone(), stop.clone())));
-    let mirror = mirror_while_leading(
-        client.clone(),
-        settings.namespace.clone(),
-        store,
-        reports.clone(),
-        guard.clone(),
-        stop.clone(),
-    );
-    tasks.spawn(infallible(mirror));
-    let reconciler = Reconciler { client, settings, redis, detector, writer, reports, guard };
+    let reconciler = Reconciler { client, settings, redis, detector, writer, reports };
     tasks.spawn(infallible(reconciler.run(lost, stop.clone())));
     Ok(())
 }
@@ -92,28 +76,4 @@ fn spawn_tasks(
 async fn infallible(task: impl Future<Output = ()>) -> Result<()> {
     task.await;
     Ok(())
-}
-
-/// Mirrors sessions into the audit database whenever this controller leads, until `stop` is cancelled.
-async fn mirror_while_leading(
-    client: Client,
-    namespace: String,
-    store: audit::Store,
-    reports: UnreadableReports,
-    mut guard: LeadershipGuard,
-    stop: CancellationToken,
-) {
-    let mirroring = async {
-        while guard.begins().await {
-            // The mirror may be cancelled at any point.
-            let mirror = audit::mirror::run(client.clone(), &namespace, store.clone(), reports.clone(), stop.clone());
-            tokio::select! {
-                biased;
-                () = guard.ends() => {}
-                () = mirror => {}
-            }
-            audit::mirror::reset_metrics();
-        }
-    };
-    stop.run_until_cancelled(Box::pin(mirroring)).await;
 }

@@ -47,10 +47,7 @@ use ssh::{banner, host_key};
 use state::{Gateway, SessionDeps};
 use target::Dialer;
 
-pub use observe::{
-    Endpoint, ImpersonatedUser, MAX_PAGE_MESSAGE, SERVER_NAME, SESSIONS_PATH, SUBPROTOCOL, Settings as ObserveSettings,
-    TOKEN_AUDIENCE, pinned_client_config,
-};
+pub use observe::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL, Settings as ObserveSettings};
 pub use settings::Settings;
 pub use sign_in::{LockoutLimits, SignInName, hash_password};
 pub use ssh::AcceptEnv;
@@ -85,8 +82,10 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         Some(observe) => Some(ObserverServer::bind(observe).await?),
         None => None,
     };
-    let annotations =
-        InstanceConfig::lease_annotations(settings.pod_uid.clone(), observers.as_ref().map(ObserverServer::endpoint));
+    let annotations = InstanceConfig::lease_annotations(
+        settings.pod_uid.clone(),
+        observers.as_ref().map(ObserverServer::annotations),
+    );
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
     let instances = InstanceConfig { client: client.clone(), namespace, pod, annotations, reports };
     let Some((first, lease)) = instance::start(&instances, &stop).await else { return Ok(()) };

@@ -18,8 +18,8 @@ async fn a_dead_gateway_is_told_from_a_live_one_after(overload: Duration, retry_
     let (namespace, behind) = (&bastion.namespace, Setting { api: Some(&proxy), ..Setting::default() });
     let dead = Gateway::start_in(namespace, "gateway-1", &[], &behind).await;
     let live = Gateway::start_in(namespace, "gateway-2", &[], &behind).await;
-    let _first = Controller::start_in(namespace, "controller-0", "10m", &behind).await;
-    let _second = Controller::start_in(namespace, "controller-1", "10m", &behind).await;
+    let _first = Controller::start_in(namespace, "controller-0", &behind).await;
+    let _second = Controller::start_in(namespace, "controller-1", &behind).await;
     let alice = bastion.open_on(&dead, "alice", "web-1").await;
     let mut bob = bastion.open_on(&live, "bob", "web-1").await;
 
