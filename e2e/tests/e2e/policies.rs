@@ -193,7 +193,7 @@ async fn nobody_but_the_audit_program_says_when_a_session_was_recorded() {
     }
     let gateway = gateway(&namespace, "gateway-0").await;
     let mut early = bastion_session("early", "gateway-0");
-    merge(&mut early, recorded.clone());
+    merge(&mut early["metadata"], recorded["metadata"].clone());
     assert_refused("a gateway, of a new session", namespace.create_as(&gateway, early).await, NEW_SESSION);
     let audit = namespace.account("bastion-audit", "audit-0").await.client;
     let other = json!({"metadata": {"annotations": {"example.com/note": "seen"}}});
