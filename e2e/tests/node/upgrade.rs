@@ -104,10 +104,11 @@ async fn history(release: &Release, token: &str) -> BTreeSet<String> {
     eventually(INSTALLING, "a console has the history", async || {
         let pods = release.namespace.api::<Pod>().list(&consoles).await.map_err(|error| error.to_string())?;
         let running = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        let address = running.filter_map(|pod| pod.status.as_ref()?.pod_ip.clone()).next_back().ok_or("no address")?;
+        let address = running.filter_map(|pod| pod.status.as_ref()?.pod_ip.clone()).last().ok_or("no address")?;
         let request = reqwest::Client::new().get(format!("http://{address}:8081/api/v1/history?limit=1000"));
         let answer = request.bearer_auth(token).send().await.map_err(|error| error.to_string())?;
-        let body: Value = answer.json().await.map_err(|error| error.to_string())?;
+        let body = answer.text().await.map_err(|error| error.to_string())?;
+        let body: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
         let sessions = body["sessions"].as_array().ok_or_else(|| body.to_string())?;
         Ok(sessions.iter().filter_map(|session| session["name"].as_str()).map(str::to_owned).collect())
     })
