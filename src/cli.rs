@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use openidconnect::IssuerUrl;
 use url::Url;
 
-use crate::audit::{AuditSettings, AuditTls};
+use crate::audit::{self, AuditSettings, AuditTls, HistorySettings, Retention};
 use crate::console::oidc;
 use crate::gateway::{ObserveSettings, WebTerminalSettings};
 use crate::redis::RedisSettings;
@@ -49,8 +49,10 @@ pub struct Log {
 pub enum Command {
     /// Accepts SSH connections and connects users to targets.
     Gateway(Box<Gateway>),
-    /// Ends sessions of lost gateways, writes sessions to the audit database, and deletes finished ones.
+    /// Ends sessions of lost gateways.
     Controller(Controller),
+    /// Writes sessions to the audit database, deletes finished ones, and serves the history to consoles.
+    Audit(Box<Audit>),
     /// Serves sessions, history and targets over HTTP to users with the right to see them.
     Console(Box<Console>),
     /// Prints the CustomResourceDefinitions.
@@ -225,7 +227,16 @@ pub struct Controller {
     #[command(flatten)]
     pub pod: PodFlags,
     #[command(flatten)]
-    pub audit: Audit,
+    pub redis: Redis,
+}
+
+/// Flags of the audit program.
+#[derive(Debug, Args)]
+pub struct Audit {
+    #[command(flatten)]
+    pub pod: PodFlags,
+    #[command(flatten)]
+    pub database: Database,
     /// How long a finished session stays in the cluster after the audit database has it, such as 10m. During this time it is
     /// written again if the audit database is restored from a backup.
     #[arg(long, env = "BASTION_RETENTION", hide_env_values = true, default_value = "10m", value_parser = duration)]
@@ -233,8 +244,16 @@ pub struct Controller {
     /// The most finished sessions that stay in the cluster. The oldest are deleted first.
     #[arg(long, env = "BASTION_MAX_FINISHED", hide_env_values = true, default_value_t = 5000)]
     pub max_finished: usize,
-    #[command(flatten)]
-    pub redis: Redis,
+    /// The address and port on which consoles read the history over TLS, such as 0.0.0.0:8443. Without this flag consoles have
+    /// no history.
+    #[arg(long, env = "BASTION_HISTORY_LISTEN", hide_env_values = true, requires = "console_user")]
+    pub history_listen: Option<SocketAddr>,
+    /// The IP address of this Pod, to which consoles connect.
+    #[arg(long, env = "POD_IP", hide_env_values = true)]
+    pub pod_ip: Option<IpAddr>,
+    /// The Kubernetes user name of the consoles, such as system:serviceaccount:bastion-system:bastion-console.
+    #[arg(long, env = "BASTION_CONSOLE_USER", hide_env_values = true)]
+    pub console_user: Option<String>,
 }
 
 /// Flags of the console.
@@ -272,16 +291,15 @@ pub struct Console {
     /// live sessions cannot be observed.
     #[arg(long, env = "BASTION_GATEWAY_TOKEN_FILE", hide_env_values = true)]
     pub gateway_token_file: Option<PathBuf>,
+    /// A file with this console's ServiceAccount token for the audience bastion-audit. It is read at each use. Without it, there
+    /// is no history.
+    #[arg(long, env = "BASTION_AUDIT_TOKEN_FILE", hide_env_values = true)]
+    pub audit_token_file: Option<PathBuf>,
     /// The name of this Pod, for Events.
     #[arg(long, env = "POD_NAME", hide_env_values = true, default_value = "bastion-console")]
     pub pod_name: String,
     #[command(flatten)]
     pub redis: Redis,
-    /// Turns the history off. Use it if the console cannot reach the audit database, such as a SQLite file of the controller.
-    #[arg(long, env = "BASTION_NO_HISTORY", hide_env_values = true)]
-    pub no_history: bool,
-    #[command(flatten)]
-    pub audit: Audit,
 }
 
 /// Sign-in with an OpenID Connect provider. Claims become a Kubernetes user as with the API server's flags of the same names.
@@ -392,12 +410,12 @@ pub struct SelfTest {
 #[derive(Debug, Args)]
 pub struct Migrate {
     #[command(flatten)]
-    pub audit: Audit,
+    pub database: Database,
 }
 
 /// The audit database.
 #[derive(Debug, Args)]
-pub struct Audit {
+pub struct Database {
     /// The audit database: mysql://USER@HOST:PORT/DATABASE for MySQL or MariaDB, or sqlite:// and the path of a file.
     #[arg(
         long,
@@ -417,8 +435,8 @@ pub struct Audit {
     pub audit_ca_file: Option<PathBuf>,
 }
 
-impl From<Audit> for AuditSettings {
-    fn from(flags: Audit) -> Self {
+impl From<Database> for AuditSettings {
+    fn from(flags: Database) -> Self {
         Self {
             url: flags.audit_url,
             password_file: flags.audit_password_file,
@@ -469,12 +487,12 @@ impl From<Console> for console::Settings {
         Self {
             namespace: flags.namespace,
             listen: flags.listen,
-            audit: (!flags.no_history).then(|| flags.audit.into()),
             cookie_key_file: flags.cookie_key_file,
             oidc: flags.oidc.into(),
             redis: flags.redis.into(),
             recording_url: flags.recording_url,
             gateway_token_file: flags.gateway_token_file,
+            audit_token_file: flags.audit_token_file,
             pod_name: flags.pod_name,
             public_url: flags.public_url,
             terminal_origin: flags.terminal_origin,
@@ -500,11 +518,23 @@ impl From<Controller> for controller::Settings {
         Self {
             namespace: flags.pod.namespace,
             pod: flags.pod.pod_name,
-            audit: flags.audit.into(),
-            retention: flags.retention,
-            max_finished: flags.max_finished,
             redis: flags.redis.into(),
             http_listen: flags.pod.http_listen,
+        }
+    }
+}
+
+impl From<Audit> for audit::Settings {
+    fn from(flags: Audit) -> Self {
+        let Audit { pod, database, retention, max_finished, history_listen, pod_ip, console_user } = flags;
+        let history = history_listen.zip(console_user);
+        Self {
+            namespace: pod.namespace,
+            pod: pod.pod_name,
+            database: database.into(),
+            retention: Retention { duration: retention, max_finished },
+            history: history.map(|(listen, console)| HistorySettings { listen, pod_ip, console }),
+            http_listen: pod.http_listen,
         }
     }
 }

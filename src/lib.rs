@@ -1,7 +1,7 @@
 //! An SSH bastion for Kubernetes whose list of online sessions is always true.
 //!
 //! Start with [`api`], which defines a session, and [`lifecycle`], which decides when it ends. The programs are [`gateway`],
-//! [`controller`] and [`console`].
+//! [`controller`], [`audit`] and [`console`].
 
 pub mod api;
 pub mod audit;

@@ -33,6 +33,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Gateway(flags) => gateway::run(config().await?, (*flags).into(), shutdown::on_signal()?).await,
         Command::Controller(flags) => controller::run(config().await?, flags.into(), shutdown::on_signal()?).await,
+        Command::Audit(flags) => audit::run(config().await?, (*flags).into(), shutdown::on_signal()?).await,
         Command::Console(flags) => console::run(client().await?, (*flags).into(), shutdown::on_signal()?).await,
         Command::Crds => {
             print!("{}", api::crds_yaml()?);
@@ -40,7 +41,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Drain(flags) => drain::run(client().await?, flags.into()).await,
         Command::HashPassword => hash_password(),
-        Command::Migrate(flags) => Ok(audit::Store::new(flags.audit.into())?.migrate().await?),
+        Command::Migrate(flags) => Ok(audit::Store::new(flags.database.into())?.migrate().await?),
         Command::SelfTest(flags) => self_test::run(client().await?, flags.into()).await,
     }
 }

@@ -39,14 +39,14 @@ impl EndLabels {
 /// The program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProgramLabels {
-    /// gateway, controller or console.
+    /// gateway, controller, audit or console.
     pub program: &'static str,
 }
 
 /// The program and its version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BuildLabels {
-    /// gateway, controller or console.
+    /// gateway, controller, audit or console.
     pub program: &'static str,
     /// The version of the package.
     pub version: &'static str,
@@ -269,8 +269,12 @@ const TERMINAL_REFUSALS: [&str; 8] =
 const FOLLOW_REFUSALS: [&str; 7] =
     ["unknown", "cluster", "not_the_console", "malformed", "forbidden", "missing", "full"];
 
+/// The reasons of `bastion_history_refused_total`.
+const HISTORY_REFUSALS: [&str; 7] =
+    ["unknown", "cluster", "not_the_console", "malformed", "forbidden", "missing", "database"];
+
 /// The reasons of `bastion_console_failures_total`.
-const CONSOLE_FAILURES: [&str; 18] = [
+const CONSOLE_FAILURES: [&str; 19] = [
     "unknown",
     "origin",
     "no_sign_in",
@@ -288,6 +292,7 @@ const CONSOLE_FAILURES: [&str; 18] = [
     "gateway",
     "cluster",
     "database",
+    "audit",
     "recordings",
 ];
 
@@ -400,11 +405,13 @@ pub enum HttpPort {
     Terminal,
     /// A gateway's TLS port on which consoles observe sessions.
     Observers,
+    /// An audit program's TLS port on which consoles read the history.
+    History,
 }
 
 impl HttpPort {
     /// All ports.
-    pub const ALL: [Self; 4] = [Self::Probes, Self::Console, Self::Terminal, Self::Observers];
+    pub const ALL: [Self; 5] = [Self::Probes, Self::Console, Self::Terminal, Self::Observers, Self::History];
 
     /// Returns its label in metrics and logs.
     pub const fn label(self) -> &'static str {
@@ -413,6 +420,7 @@ impl HttpPort {
             Self::Console => "console",
             Self::Terminal => "terminal",
             Self::Observers => "observers",
+            Self::History => "history",
         }
     }
 }
@@ -519,20 +527,21 @@ metrics! {
     recordings_failed: Family<RecordingLabels, Counter>, "counter by cause", counters(RECORDING_FAILURES, |cause| RecordingLabels { cause }), "Recordings that failed. If the target requires a recording, the session ends.";
     recording_bytes: Counter, "counter", Counter::default(), "Bytes of recordings that this gateway has stored.";
     recording_put_seconds: Histogram, "histogram", seconds(), "Seconds that the store took for one segment of a recording.";
-    leader: Gauge, "gauge", Gauge::default(), "1 on the leading controller. Only it writes to the audit database and deletes finished sessions.";
+    leader: Gauge, "gauge", Gauge::default(), "1 on the leading audit program. Only it writes to the audit database and deletes finished sessions.";
     observing: Gauge, "gauge", Gauge::default(), "1 while this controller can detect lost gateways: its own heartbeat comes back through its watch.";
     session_objects: Family<PhaseLabels, Gauge>, "gauge by phase", Family::default(), "BastionSession objects in the cluster, as this controller sees them.";
-    reconcile_failures: Counter, "counter", Counter::default(), "Reconciliations of sessions that failed and are retried.";
-    sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that this controller has deleted.";
+    reconcile_failures: Counter, "counter", Counter::default(), "Reconciliations of sessions by this controller, or deletions by this audit program, that failed and are retried.";
+    sessions_pruned: Counter, "counter", Counter::default(), "Finished sessions that this audit program has deleted.";
     quota_count_failures: Counter, "counter", Counter::default(), "Failed attempts of this controller to set the initial count of the sessions' ResourceQuota.";
     audit_rows_written: Counter, "counter", Counter::default(), "Rows written to the audit database.";
     audit_failures: Family<AuditLabels, Counter>, "counter by cause", counters(AUDIT_FAILURES, |cause| AuditLabels { cause }), "Failed writes and reads of the audit database, finalizers that could not be removed, and comparisons with the cluster that failed.";
-    audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database, or for the removal of their finalizer. 0 if another controller leads.";
-    audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database. 0 if there is none, or if another controller leads.";
+    audit_backlog: Gauge, "gauge", Gauge::default(), "Sessions that wait to be written to the audit database, or for the removal of their finalizer. 0 if another audit program leads.";
+    audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database. 0 if there is none, or if another audit program leads.";
     console_failures: Family<ConsoleLabels, Counter>, "counter by reason", counters(CONSOLE_FAILURES, |reason| ConsoleLabels { reason }), "Requests to the console that got an error.";
     console_sign_ins: Family<SignInLabels, Counter>, "counter by outcome", counters(SIGN_IN_OUTCOMES, |outcome| SignInLabels { outcome }), "Sign-ins with a browser. They succeeded with a token (token) or the OpenID Connect provider (oidc), or the provider failed (provider), refused (denied) or was too slow (late), or its claims named no Kubernetes user (claims).";
     console_pages: Gauge, "gauge", Gauge::default(), "Open pages of the console's live feed.";
     console_snapshots: Family<SnapshotLabels, Counter>, "counter by cause", counters(SNAPSHOT_CAUSES, |cause| SnapshotLabels { cause }), "Full snapshots that were sent to pages. The page was opened (opened), the watch was interrupted (reset), the page was too slow (slow), or the user's rights changed (rights).";
+    history_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(HISTORY_REFUSALS, |reason| RefusalLabels { reason }), "Requests of consoles for the history that got an error.";
     audit_restores: Counter, "counter", Counter::default(), "Times that the audit database was found restored from an older backup, and all sessions were written again.";
 }
 

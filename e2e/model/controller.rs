@@ -415,9 +415,9 @@ fn attend(world: &mut World, c: usize, g: usize, troubles: &Troubles, rules: &Ru
     }
     view.look_in = None;
     let instance = controller.observer.state(objects::name(g), *NOW, !view.ended);
-    let situation = Situation { instance, requested_for: Duration::ZERO, retention: None, now: Timestamp::UNIX_EPOCH };
+    let situation = Situation { instance, requested_for: Duration::ZERO, now: Timestamp::UNIX_EPOCH };
     match decide(objects::session(g, view.ended), &situation) {
-        Action::Wait | Action::Delete => {}
+        Action::Wait => {}
         Action::RequeueAfter(after) | Action::Order(_, after) => view.look_in = Some(seconds(after)),
         Action::End(_) => end(world, c, g, troubles, rules),
     }

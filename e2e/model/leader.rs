@@ -1,4 +1,4 @@
-//! The election of a leader among the controllers: the product's own `Election`, and around it what the product does
+//! The election of a leader among the audit programs: the product's own `Election`, and around it what the product does
 //! about its answers: it reads the Lease, claims it by compare-and-swap, and leads until a moment by its own clock.
 
 use std::time::{Duration, Instant};

@@ -43,8 +43,8 @@
 //!   declared, but for one whose Pod is gone. No gateway ends its session for that reason of which a witness has heard in
 //!   the last 15 seconds (13).
 //! - An end is not replaced by another; a gateway that was declared lost never succeeds in renewing its Lease.
-//! - No two controllers would do at the same moment what only the leader may, even if one has just been paused; where one
-//!   controller works for 25 seconds, and no other claims the lead, a controller leads.
+//! - No two audit programs would do at the same moment what only the leader may, even if one has just been paused; where
+//!   one works for 25 seconds, and no other claims the lead, one leads.
 //!
 //! # What is left out
 //! Time goes by in seconds, and within one controllers ask Redis first, then gateways act, then controllers, and last a

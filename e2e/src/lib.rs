@@ -68,7 +68,7 @@ pub use namespace::{ApiRoute, Namespace};
 pub use network::IsolatedAddress;
 pub use observer_client::ObserverClient;
 pub use process::{Outcome, Process};
-pub use programs::{Console, Controller, Gateway, Setting};
+pub use programs::{Audit, Console, Controller, Gateway, Setting};
 pub use relay::Relay;
 pub use run::Run;
 pub use s3::S3Server;

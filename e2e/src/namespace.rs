@@ -304,8 +304,10 @@ impl Namespace {
         let (gateway, credentials) = (account("bastion-gateway"), credentials_namespace(&self.name));
         self.await_right(&gateway, of(&self.name, "create", "bastion.dev", "bastionsessions")).await;
         self.await_right(&gateway, of(&credentials, "get", "", "secrets")).await;
-        self.await_right(&account("bastion-controller"), of(&self.name, "patch", "bastion.dev", "bastionsessions"))
+        self.await_right(&account("bastion-controller"), of(&self.name, "watch", "bastion.dev", "bastionsessions"))
             .await;
+        self.await_right(&account("bastion-audit"), of(&self.name, "patch", "bastion.dev", "bastionsessions")).await;
+        self.await_right(&account("bastion-audit"), of("", "create", "authentication.k8s.io", "tokenreviews")).await;
         let console = account("bastion-console");
         self.await_right(&console, of(&self.name, "create", "authorization.k8s.io", "localsubjectaccessreviews")).await;
         self.await_right(&console, of("", "create", "authentication.k8s.io", "tokenreviews")).await;

@@ -118,15 +118,14 @@ pub struct Controller {
 
 impl Controller {
     /// Starts one as the Pod of this name, and returns once it runs.
-    pub async fn start(namespace: &Namespace, pod: &str, retention: &str) -> Self {
-        Self::start_in(namespace, pod, retention, &Setting::default()).await
+    pub async fn start(namespace: &Namespace, pod: &str) -> Self {
+        Self::start_in(namespace, pod, &Setting::default()).await
     }
 
     /// Starts one in a setting of its own.
-    pub async fn start_in(namespace: &Namespace, pod: &str, retention: &str, setting: &Setting<'_>) -> Self {
-        let arguments = ["controller", "--retention", retention];
+    pub async fn start_in(namespace: &Namespace, pod: &str, setting: &Setting<'_>) -> Self {
         let start = Instant::now();
-        let mut process = start_program(namespace, "bastion-controller", pod, &arguments, setting).await;
+        let mut process = start_program(namespace, "bastion-controller", pod, &["controller"], setting).await;
         process.finds("the log line that it runs", |it| line_with(it, "controller is running")).await;
         let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
         note_start(start.elapsed());
@@ -142,6 +141,37 @@ impl Controller {
             }
         })
         .await;
+    }
+}
+
+/// A running `bastion audit`.
+pub struct Audit {
+    pub process: Process,
+    pub http: SocketAddr,
+    /// Where it serves the history to consoles.
+    pub history: SocketAddr,
+}
+
+impl Audit {
+    /// Starts one as the Pod of this name, and returns once it runs.
+    pub async fn start(namespace: &Namespace, pod: &str, retention: &str) -> Self {
+        Self::start_in(namespace, pod, retention, &Setting::default()).await
+    }
+
+    /// Starts one in a setting of its own.
+    pub async fn start_in(namespace: &Namespace, pod: &str, retention: &str, setting: &Setting<'_>) -> Self {
+        let arguments = ["audit", "--retention", retention, "--history-listen", "127.0.0.1:0"];
+        let mut setting = setting.clone();
+        let console = service_account_user(&namespace.name, "bastion-console");
+        setting.env.insert(0, ("BASTION_CONSOLE_USER", console.into()));
+        setting.env.insert(0, ("BASTION_AUDIT_URL", audit_url(namespace).into()));
+        let start = Instant::now();
+        let mut process = start_program(namespace, "bastion-audit", pod, &arguments, &setting).await;
+        process.finds("the log line that it runs", |it| line_with(it, "audit instance started")).await;
+        let http = process.finds("the address it serves HTTP on", |it| address_in(it, "serving HTTP")).await;
+        let history = process.finds("the address of the history", |it| address_in(it, "serving the history")).await;
+        note_start(start.elapsed());
+        Self { process, http, history }
     }
 }
 
@@ -167,9 +197,13 @@ impl Console {
     /// Starts one that serves its API there.
     pub async fn start_at(namespace: &Namespace, pod: &str, listen: &str, setting: &Setting<'_>) -> Self {
         let mut setting = with_cookie_keys(namespace, setting);
-        let token = namespace.dir.join("gateway-token");
-        fs::write(&token, namespace.token("bastion-console", "bastion-gateway").await).expect("a file");
-        setting.env.insert(0, ("BASTION_GATEWAY_TOKEN_FILE", token.into()));
+        for (audience, variable) in
+            [("bastion-gateway", "BASTION_GATEWAY_TOKEN_FILE"), ("bastion-audit", "BASTION_AUDIT_TOKEN_FILE")]
+        {
+            let token = namespace.dir.join(format!("{audience}-token"));
+            fs::write(&token, namespace.token("bastion-console", audience).await).expect("a file");
+            setting.env.insert(0, (variable, token.into()));
+        }
         let arguments = ["console", "--listen", listen];
         let start = Instant::now();
         let mut process = start_program(namespace, "bastion-console", pod, &arguments, &setting).await;
@@ -189,7 +223,7 @@ fn with_cookie_keys<'a>(namespace: &Namespace, setting: &Setting<'a>) -> Setting
     setting
 }
 
-/// The audit database of a namespace's controllers that were told of no other: a file.
+/// The audit database of a namespace's audit programs that were told of no other: a file.
 pub fn audit_store(namespace: &Namespace) -> Store {
     let settings =
         AuditSettings { url: audit_url(namespace), password_file: None, tls: AuditTls::Verify, ca_file: None };
@@ -232,7 +266,7 @@ async fn start_program(
     let common = ["--namespace", &namespace.name, "--http-listen", "127.0.0.1:0"];
     command.args(common).env("KUBECONFIG", account.kubeconfig);
     command.env("BASTION_LOG_FORMAT", "json").env("POD_NAME", pod).env("POD_UID", account.pod_uid);
-    command.env("BASTION_AUDIT_URL", audit_url(namespace)).envs(setting.env.iter().cloned());
+    command.envs(setting.env.iter().cloned());
     Process::start(namespace.dir.join(format!("{pod}-{}", unique())), command).await
 }
 

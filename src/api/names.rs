@@ -5,6 +5,9 @@ pub const GROUP: &str = "bastion.dev";
 
 /// The finalizer of a session, removed once the audit database has its final record.
 pub const AUDIT_FINALIZER: &str = "bastion.dev/audit";
+/// The annotation of a session with the time at which the audit database had its final record, in RFC 3339. It is written
+/// together with the removal of [`AUDIT_FINALIZER`], and the retention counts from it.
+pub const RECORDED_AT_ANNOTATION: &str = "bastion.dev/recorded-at";
 
 /// The condition type of a session that has ended. Its reason and message are those of the status.
 pub const CONDITION_ENDED: &str = "Ended";
@@ -15,14 +18,17 @@ pub const CONDITION_VALID: &str = "Valid";
 /// The RBAC verb that allows a user to open a session.
 pub const CONNECT_VERB: &str = "connect";
 
-/// The label of a Lease for the program that renews it: [`LEASE_OF_GATEWAY`] or [`LEASE_OF_CONTROLLER`].
+/// The label of a Lease for the program that renews it: [`LEASE_OF_GATEWAY`], [`LEASE_OF_CONTROLLER`] or
+/// [`LEASE_OF_AUDIT`].
 pub const LEASE_LABEL: &str = "bastion.dev/lease-of";
 /// The label value of a gateway instance's Lease.
 pub const LEASE_OF_GATEWAY: &str = "gateway";
 /// The label value of a controller's own Lease, with which it tests its watch.
 pub const LEASE_OF_CONTROLLER: &str = "controller";
-/// The name of the Lease that the leading controller holds.
-pub const LEADER_LEASE: &str = "bastion-controller";
+/// The label value of an audit program's own Lease, with the address where it serves the history.
+pub const LEASE_OF_AUDIT: &str = "audit";
+/// The name of the Lease that the leading audit program holds.
+pub const LEADER_LEASE: &str = "bastion-audit";
 
 /// The annotation of a gateway instance's Lease with the uid of its Pod.
 pub const POD_UID_ANNOTATION: &str = "bastion.dev/pod-uid";

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::record::SessionRecord;
 
 /// Selects sessions. A field that is `None` matches all sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HistoryFilter {
     /// The namespace of the bastion.
     pub namespace: Option<String>,
@@ -32,7 +35,7 @@ pub struct HistoryFilter {
 }
 
 /// The numbers of starts and ends in a period.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryCounts {
     /// The number of sessions that began.
     pub starts: i64,
@@ -41,7 +44,7 @@ pub struct HistoryCounts {
 }
 
 /// The position of a session in the history. The next page begins after it, even if rows were added or removed meanwhile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageKey {
     /// The session's start time, in microseconds since the epoch.
     pub start_time: i64,

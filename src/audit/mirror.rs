@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{FutureExt, Stream, StreamExt};
+use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
@@ -27,6 +28,8 @@ use crate::cluster::{Guarded, REQUEST_TIMEOUT, UnreadableReports, injected};
 use crate::failpoints::failpoint;
 use crate::metrics::{AuditLabels, METRICS};
 
+/// The name under which audit programs write objects and Events.
+pub const MANAGER: &str = "bastion-audit";
 /// The maximum number of rows in one transaction, and of events that are read between two transactions.
 const MAX_BATCH: usize = 100;
 /// How often an idle mirror checks the database.
@@ -55,7 +58,7 @@ pub async fn run(
     Box::pin(stop.run_until_cancelled(mirroring)).await;
 }
 
-/// Clears the metrics of the backlog, which another controller reports from now on.
+/// Clears the metrics of the backlog, which another audit program reports from now on.
 pub fn reset_metrics() {
     METRICS.audit_backlog.set(0);
     METRICS.audit_oldest_unwritten_end_seconds.set(None);
@@ -293,8 +296,8 @@ impl Mirror {
 /// Removes the audit finalizer. Returns whether nothing remains to be done.
 async fn remove_finalizer(api: &Api<BastionSession>, release: &Release) -> bool {
     let name = &release.name;
-    let parameters = PatchParams { field_manager: Some("bastion-controller".to_owned()), ..PatchParams::default() };
-    let patch = Patch::Merge(release.patch());
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Merge(release.patch(Timestamp::now()));
     let patching = async {
         failpoint("remove-finalizer").await.map_err(injected)?;
         api.patch_metadata(name, &parameters, &patch).await?;

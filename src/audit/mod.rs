@@ -1,7 +1,8 @@
-//! The audit database: the history of sessions. Whether a session is online is read from the cluster instead.
+//! `bastion audit`: keeps the records. It writes sessions to the audit database, deletes recorded ones, and serves the history.
 //!
-//! A [`SessionRecord`] is a session as a row, the [`Store`] holds the rows, and the [`mirror`] writes them. An ended session
-//! keeps the finalizer [`AUDIT_FINALIZER`] until its row is committed, so that none is deleted without a record.
+//! A [`SessionRecord`] is a session as a row, and the [`Store`] holds the rows. The leading instance mirrors sessions into it
+//! and deletes finished ones. An ended session keeps the finalizer [`AUDIT_FINALIZER`] until its row is committed, so that none
+//! is deleted without a record. Whether a session is online is read from the cluster instead.
 //!
 //! [`AUDIT_FINALIZER`]: crate::api::AUDIT_FINALIZER
 
@@ -10,12 +11,20 @@ mod connection;
 mod continuity;
 mod error;
 mod history;
+mod history_error;
+mod history_server;
+mod instance;
+mod leader;
 mod migrations;
-pub mod mirror;
+mod mirror;
 mod pending;
 mod pool;
+pub mod protocol;
+mod pruner;
 mod record;
 mod release;
+mod retention;
+mod run;
 #[cfg(test)]
 pub(crate) mod samples;
 mod settings;
@@ -25,6 +34,9 @@ mod vanished;
 
 pub use error::{Cause, StoreError};
 pub use history::{HistoryCounts, HistoryFilter, PageKey};
+pub use history_server::Settings as HistorySettings;
 pub use record::SessionRecord;
+pub use retention::Retention;
+pub use run::{Settings, run};
 pub use settings::{AuditSettings, AuditTls, SettingsError};
 pub use store::Store;

@@ -1,13 +1,14 @@
 //! A session as a row of the audit database.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::FromRow;
 
 use crate::api::{BastionSession, BastionSessionSpec, Group, Protocol, Reason, RecordingResult};
 
 /// One session as a row of `session_records`. Times are microseconds since the epoch, UTC.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow, Serialize, Deserialize)]
 pub struct SessionRecord {
     /// The uid of the `BastionSession`.
     pub session_id: String,

@@ -1,8 +1,9 @@
 //! Decides when the audit finalizer of a session may be removed, and builds the patch that removes it.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::api::{AUDIT_FINALIZER, BastionSession};
+use crate::api::{AUDIT_FINALIZER, BastionSession, RECORDED_AT_ANNOTATION};
 
 /// The removal of the audit finalizer from one version of an ended session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +30,14 @@ impl Release {
         Some(Self { name, resource_version, remaining })
     }
 
-    /// Returns the merge patch. The API server refuses it with 409 if the session has changed.
-    pub fn patch(&self) -> Value {
-        json!({ "metadata": { "resourceVersion": self.resource_version, "finalizers": self.remaining } })
+    /// Returns the merge patch, which also notes when the session was recorded. The removal of a finalizer alone leaves no
+    /// time on the object. The API server refuses the patch with 409 if the session has changed.
+    pub fn patch(&self, recorded: Timestamp) -> Value {
+        json!({ "metadata": {
+            "resourceVersion": self.resource_version,
+            "finalizers": self.remaining,
+            "annotations": { RECORDED_AT_ANNOTATION: recorded.to_string() },
+        } })
     }
 }
 
@@ -54,8 +60,12 @@ mod tests {
     #[case::no_finalizers(&[], None)]
     fn only_the_audit_finalizer_is_removed(#[case] finalizers: &[&str], #[case] remaining: Option<Value>) {
         let release = Release::of(&with_finalizers(ended("a"), finalizers));
-        let patch = remaining.map(|left| json!({ "metadata": { "resourceVersion": "7", "finalizers": left } }));
-        assert_eq!(release.map(|release| release.patch()), patch);
+        let annotations = json!({ "bastion.dev/recorded-at": "2026-01-02T03:04:05Z" });
+        let patch = remaining.map(
+            |left| json!({ "metadata": { "resourceVersion": "7", "finalizers": left, "annotations": annotations } }),
+        );
+        let recorded = "2026-01-02T03:04:05Z".parse().unwrap();
+        assert_eq!(release.map(|release| release.patch(recorded)), patch);
     }
 
     #[test]

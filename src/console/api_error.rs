@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::{IntoResponses, ToSchema};
 
+use super::history_client::HistoryError;
 use super::observe_client::ObserveError;
 use crate::api::{BastionSession, Phase};
-use crate::audit::StoreError;
 use crate::http::AuthError;
+use crate::http::internal::CallError;
 use crate::metrics::{ConsoleLabels, METRICS};
 use crate::recording;
 
@@ -74,11 +75,20 @@ pub enum ApiError {
         /// The name in the request.
         name: String,
     },
-    /// The console cannot read the audit database.
-    #[error(
-        "the audit database is a SQLite file, which only the controller can read; the console reads MySQL and MariaDB"
-    )]
+    /// The console has no token for audit programs.
+    #[error("this console has no --audit-token-file, so that it has no history; the chart sets it")]
     NoHistory,
+    /// An audit program refused the request.
+    #[error("{message}")]
+    HistoryRefused {
+        /// The HTTP status code of its answer.
+        status: StatusCode,
+        /// Its message.
+        message: String,
+    },
+    /// No audit program answers.
+    #[error("the history is not available: {0}; open and recently ended sessions are at /api/v1/sessions")]
+    History(#[source] HistoryError),
     /// The console has no store of recordings.
     #[error("this console has no --recording-url; set it as for the gateways, or let the chart set it")]
     NoRecordings,
@@ -94,9 +104,6 @@ pub enum ApiError {
     /// The store of recordings failed.
     #[error("the store of recordings failed ({}): {}", .0.label, .0.message)]
     Recordings(#[from] recording::RecordingError),
-    /// The audit database failed.
-    #[error("the audit database does not answer ({}); open and recently ended sessions are at /api/v1/sessions", .0.cause.label())]
-    Database(#[from] StoreError),
 }
 
 /// The error responses of every route.
@@ -127,13 +134,13 @@ pub enum ErrorResponses {
     /// The caller sends too many requests; try again in a moment.
     #[response(status = 429)]
     TooMany(#[to_schema] Problem),
-    /// The console cannot read the history, has no recordings, or cannot observe sessions.
+    /// The console has no history, has no recordings, or cannot observe sessions.
     #[response(status = 501)]
     NotConfigured(#[to_schema] Problem),
     /// The session's gateway does not show the session.
     #[response(status = 502)]
     Gateway(#[to_schema] Problem),
-    /// The API server, the audit database or the store of recordings failed, or too many pages are open; try again.
+    /// The API server, the audit program, its database or the store of recordings failed, or too many pages are open; try again.
     #[response(status = 503)]
     Unavailable(#[to_schema] Problem),
 }
@@ -170,11 +177,13 @@ impl ApiError {
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Ended { .. } => StatusCode::CONFLICT,
             Self::EndRejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Database(_) | Self::Recordings(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HistoryRefused { status, .. } => *status,
+            Self::History(_) | Self::Recordings(_) | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    const fn label(&self) -> &'static str {
+    /// Returns the label in the metrics.
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Auth(error) => error.label(),
             Self::Forbidden { .. } => "forbidden",
@@ -189,7 +198,12 @@ impl ApiError {
             Self::TooMany => "too_many",
             Self::Ended { .. } => "ended",
             Self::EndRejected { .. } => "not_asked",
-            Self::Database(_) => "database",
+            Self::HistoryRefused { status, .. } => match *status {
+                StatusCode::FORBIDDEN => "forbidden",
+                StatusCode::NOT_FOUND => "missing",
+                _ => "database",
+            },
+            Self::History(_) => "audit",
         }
     }
 }
@@ -203,12 +217,30 @@ impl From<ObserveError> for ApiError {
     }
 }
 
+impl From<HistoryError> for ApiError {
+    /// Passes on the answers of an audit program about its user and its database. All others are faults of the bastion.
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Cluster(error) => Self::Auth(error),
+            HistoryError::Call(CallError::Refused { status, message })
+                if matches!(
+                    status,
+                    StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE
+                ) =>
+            {
+                Self::HistoryRefused { status, message }
+            }
+            error => Self::History(error),
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         METRICS.console_failures.get_or_create(&ConsoleLabels { reason: self.label() }).inc();
         match &self {
             Self::Auth(AuthError::ApiServer(error)) => warn!(%error, "request failed: the API server does not answer"),
-            Self::Database(error) => warn!(%error, "request failed: the audit database cannot be read"),
+            Self::History(error) => warn!(%error, "request failed: the history cannot be read"),
             Self::Gateway(error) => warn!(%error, "request failed: the session cannot be observed"),
             Self::Recordings(error) => warn!(%error, "request failed: the store of recordings cannot be read"),
             Self::Auth(AuthError::CookieCipher(error)) => {

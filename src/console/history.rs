@@ -6,18 +6,19 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use futures::stream::try_unfold;
+use futures::stream::{self, StreamExt, try_unfold};
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
-use super::access::Visibility;
 use super::api_error::{ApiError, ErrorResponses};
+use super::history_client::HistoryClient;
 use super::query::{limit_of, parse_query, phase_of, read_path};
 use super::view::{Session, SessionPage, is_uid, read_key};
 use super::{Console, csv};
-use crate::audit::{HistoryFilter, PageKey, Store};
+use crate::audit::{HistoryFilter, PageKey};
+use crate::http::Caller;
 
 /// How many records of an export are read at once.
 const EXPORT_BATCH: u32 = 1000;
@@ -58,12 +59,10 @@ pub async fn history(
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Json<SessionPage>, ApiError> {
     let caller = console.caller(&headers).await?;
-    let visibility = console.auth.authorizer.visibility(&caller).await?;
     let query = parse_query(query)?;
     let limit = limit_of(query.limit)?;
-    let filter = query.filter(&console.cluster.namespace, visibility)?;
     // One record more than the page shows whether another page follows.
-    let records = console.store()?.history(&filter, limit + 1).await?;
+    let records = console.history()?.page(&caller.user(), query.filter()?, limit + 1).await?;
     Ok(Json(SessionPage::of(records, usize::try_from(limit).unwrap_or(usize::MAX))))
 }
 
@@ -77,11 +76,12 @@ pub async fn record(
 ) -> Result<Json<Session>, ApiError> {
     let caller = console.caller(&headers).await?;
     let id = read_path(id)?;
-    let found = if is_uid(&id) { console.store()?.get(&id).await? } else { None };
-    let found = found.filter(|record| record.namespace == console.cluster.namespace);
-    let (name, subject) = found.as_ref().map(|it| (it.name.as_str(), it.user_subject.as_str())).unzip();
-    console.auth.authorizer.require_visible(&caller, name, subject).await?;
-    Ok(Json(found.ok_or(ApiError::NotFound { kind: "record of a session", name: id })?.into()))
+    let client = console.history()?;
+    if !is_uid(&id) {
+        console.auth.authorizer.require_visible(&caller, None, None).await?;
+        return Err(ApiError::NotFound { kind: "record of a session", name: id });
+    }
+    Ok(Json(client.record(&caller.user(), &id).await?.into()))
 }
 
 /// Returns the sessions in the audit database as CSV (RFC 4180), newest first; all of them without `limit`. Times are UTC. The
@@ -94,21 +94,25 @@ pub async fn csv(
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let caller = console.caller(&headers).await?;
-    let visibility = console.auth.authorizer.visibility(&caller).await?;
     let query = parse_query(query)?;
     let remaining = query.limit.map(|limit| limit_of(Some(limit))).transpose()?;
-    let filter = query.filter(&console.cluster.namespace, visibility)?;
+    let filter = query.filter()?;
     let permit = console.limits.exports.clone().try_acquire_owned().map_err(|_| ApiError::TooMany)?;
-    let store = console.store()?.clone();
-    let export = Export { store, filter, remaining, has_header: false, is_done: false, _permit: permit };
+    let client = console.history()?.clone();
+    let export = Export { client, caller, filter, remaining, has_header: false, is_done: false, _permit: permit };
+    // The first lines are read before the status is sent, so that a failing database is an error and no empty file.
+    let (first, rest) = export.next().await?.unzip();
+    let rest = stream::iter(rest).flat_map(|export| try_unfold(export, Export::next));
+    let lines = stream::iter(first.map(Ok)).chain(rest);
     let kind = [(header::CONTENT_TYPE, "text/csv; charset=utf-8")];
     let name = [(header::CONTENT_DISPOSITION, "attachment; filename=\"bastion-history.csv\"")];
-    Ok((kind, name, Body::from_stream(try_unfold(export, Export::next))).into_response())
+    Ok((kind, name, Body::from_stream(lines)).into_response())
 }
 
 /// A CSV export in progress.
 struct Export {
-    store: Store,
+    client: HistoryClient,
+    caller: Caller,
     filter: HistoryFilter,
     /// How many records may follow; `None` without a limit.
     remaining: Option<u32>,
@@ -120,36 +124,37 @@ struct Export {
 
 impl Export {
     /// Returns the next lines. The column names come first.
-    async fn next(mut self) -> anyhow::Result<Option<(Bytes, Self)>> {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, ApiError> {
         if self.is_done {
             return Ok(None);
         }
         let batch = self.remaining.map_or(EXPORT_BATCH, |remaining| remaining.min(EXPORT_BATCH));
-        let records = self.store.history(&self.filter, batch).await?;
+        let records = self.client.page(&self.caller.user(), self.filter.clone(), batch).await?;
         self.remaining = self.remaining.map(|remaining| remaining - batch);
         self.is_done = records.len() < batch as usize || self.remaining == Some(0);
         self.filter.after = records.last().map(PageKey::from).or(self.filter.after);
         let mut text = if self.has_header { String::new() } else { csv::header() };
         self.has_header = true;
         for record in records {
-            text.push_str(&csv::line(&Session::from(record))?);
+            text.push_str(&csv::line(&Session::from(record)));
         }
         Ok(Some((text.into(), self)))
     }
 }
 
 impl Console {
-    /// Returns the audit database.
+    /// Returns the client of the audit programs.
     ///
     /// # Errors
-    /// [`ApiError::NoHistory`] if the console cannot read it.
-    pub fn store(&self) -> Result<&Store, ApiError> {
-        self.store.as_ref().ok_or(ApiError::NoHistory)
+    /// [`ApiError::NoHistory`] if the console has no token for them.
+    pub fn history(&self) -> Result<&HistoryClient, ApiError> {
+        self.history.as_ref().ok_or(ApiError::NoHistory)
     }
 }
 
 impl HistoryQuery {
-    fn filter(self, namespace: &str, visibility: Visibility) -> Result<HistoryFilter, ApiError> {
+    /// Returns the filter. The audit program adds the namespace, and the subject of users who may see only their own sessions.
+    fn filter(self) -> Result<HistoryFilter, ApiError> {
         let moment = |name: &str, text: Option<String>| {
             let parse = |text: String| text.parse::<Timestamp>().map(Timestamp::as_microsecond);
             let malformed = |_| ApiError::Malformed(format!("{name}: write a time such as 2026-01-31T00:00:00Z"));
@@ -160,7 +165,6 @@ impl HistoryQuery {
                 .ok_or_else(|| ApiError::Malformed("after: send `next` of the previous page unchanged".to_owned()))
         };
         Ok(HistoryFilter {
-            namespace: Some(namespace.to_owned()),
             status: self
                 .status
                 .map(|status| phase_of(&status).map(|phase| phase.record_name().to_owned()))
@@ -168,15 +172,12 @@ impl HistoryQuery {
             since: moment("since", self.since)?,
             until: moment("until", self.until)?,
             after: self.after.map(key).transpose()?,
-            subject: match visibility {
-                Visibility::All => None,
-                Visibility::Own(subject) => Some(subject),
-            },
             user: self.user,
             target: self.target,
             login: self.login,
             reason: self.reason,
             client_address: self.client_address,
+            ..HistoryFilter::default()
         })
     }
 }
@@ -190,13 +191,12 @@ mod tests {
     fn query(text: &str) -> Result<HistoryFilter, ApiError> {
         let uri = format!("http://x/?{text}").parse().unwrap();
         let query = Query::<HistoryQuery>::try_from_uri(&uri);
-        parse_query(query)?.filter("n", Visibility::All)
+        parse_query(query)?.filter()
     }
 
     #[test]
     fn a_query_becomes_a_filter() {
         let filter = query("user=alice&status=terminated&since=1970-01-01T00:00:01Z&after=5.u-1").unwrap();
-        assert_eq!(filter.namespace.as_deref(), Some("n"));
         assert_eq!(
             (filter.user.as_deref(), filter.status.as_deref(), filter.since),
             (Some("alice"), Some("terminated"), Some(1_000_000))
@@ -212,13 +212,5 @@ mod tests {
     fn errors_name_the_parameter(#[case] text: &str, #[case] words: &str) {
         let error = query(text).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
-    }
-
-    #[test]
-    fn own_visibility_filters_by_subject() {
-        let uri = "http://x/?user=bob".parse().unwrap();
-        let own = Visibility::Own("alice".to_owned());
-        let filter = parse_query(Query::<HistoryQuery>::try_from_uri(&uri)).unwrap().filter("n", own).unwrap();
-        assert_eq!((filter.user.as_deref(), filter.subject.as_deref()), (Some("bob"), Some("alice")));
     }
 }

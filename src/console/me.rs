@@ -102,7 +102,7 @@ impl Console {
             list_sessions,
             terminate_sessions,
             list_targets,
-            history: Answer::blocked_by(self.store().err().map(|error| error.to_string())),
+            history: Answer::blocked_by(self.history().err().map(|error| error.to_string())),
             observe,
             connect: Answer::blocked_by(bastion_user.connect_blocker(&caller.name, Timestamp::now())),
         })

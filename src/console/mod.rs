@@ -8,6 +8,7 @@ pub mod csv;
 mod events;
 mod feed;
 mod history;
+mod history_client;
 mod lookup;
 mod me;
 mod observe;

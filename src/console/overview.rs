@@ -15,6 +15,7 @@ use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tracing::warn;
 use utoipa::ToSchema;
 
 use super::Console;
@@ -25,6 +26,7 @@ use crate::cluster::{Guarded, LenientLease, Right};
 use crate::http::{Caller, with_api_timeout};
 use crate::leases::{observe_lease, pod_of};
 use crate::lifecycle::ObservedLease;
+use crate::metrics::{ConsoleLabels, METRICS};
 
 /// The period of the counts of starts and ends.
 const COUNT_PERIOD: SignedDuration = SignedDuration::from_hours(24);
@@ -39,9 +41,9 @@ pub struct Overview {
     pub online: usize,
     /// Whether the console's watch of sessions works, so that the numbers are current.
     pub live: bool,
-    /// The number of sessions that began within 24 h; null without a history.
+    /// The number of sessions that began within 24 h; null while there is no history.
     pub starts: Option<i64>,
-    /// The number of sessions that ended within 24 h, by reason; null without a history.
+    /// The number of sessions that ended within 24 h, by reason; null while there is no history.
     pub ends_by_reason: Option<BTreeMap<String, i64>>,
     /// The gateway instances; null if the caller may not list Leases.
     pub gateways: Option<Vec<GatewayState>>,
@@ -68,8 +70,8 @@ pub struct GatewayState {
     pub draining: bool,
 }
 
-/// The last counts, and when they were read.
-pub type CountsCache = Arc<Mutex<Option<(Instant, HistoryCounts)>>>;
+/// The last counts, and when they were read; `None` in place of counts that could not be read.
+pub type CountsCache = Arc<Mutex<Option<(Instant, Option<HistoryCounts>)>>>;
 
 /// Returns the state of the bastion. Requires the right to list sessions.
 #[utoipa::path(get, path = "/api/v1/overview", responses((status = 200, body = Overview), ErrorResponses))]
@@ -79,33 +81,39 @@ pub async fn overview(State(console): State<Console>, headers: HeaderMap) -> Res
     let now = Timestamp::now();
     let summary = console.feed.summary();
     let (counts, gateways) =
-        futures::try_join!(console.history_counts(now), console.gateways(&caller, &summary.by_gateway, now))?;
+        futures::join!(console.history_counts(&caller, now), console.gateways(&caller, &summary.by_gateway, now));
     let (starts, ends_by_reason) = counts.map(|counts| (counts.starts, counts.ends)).unzip();
     Ok(Json(Overview {
         online: summary.online,
         live: summary.live,
         starts,
         ends_by_reason,
-        gateways,
+        gateways: gateways?,
         audit_backlog: summary.unrecorded,
         oldest_unwritten_end: summary.oldest_unrecorded.map(|ended| seconds_since(ended, now)),
     }))
 }
 
 impl Console {
-    /// Returns the counts of the last 24 h, 5 s old at most; `None` without a history.
-    async fn history_counts(&self, now: Timestamp) -> Result<Option<HistoryCounts>, ApiError> {
-        let Some(store) = &self.store else { return Ok(None) };
+    /// Returns the counts of the last 24 h, 5 s old at most; `None` without a history, or while it cannot be read. The caller
+    /// may list sessions.
+    async fn history_counts(&self, caller: &Caller, now: Timestamp) -> Option<HistoryCounts> {
+        let history = self.history.as_ref()?;
         let mut cached = self.counts.lock().await;
         if let Some((at, counts)) = &*cached
             && at.elapsed() < COUNTS_TTL
         {
-            return Ok(Some(counts.clone()));
+            return counts.clone();
         }
         let since = now.saturating_sub(COUNT_PERIOD).unwrap_or(Timestamp::MIN).as_microsecond();
-        let counts = store.counts(&self.cluster.namespace, since).await?;
+        let counts = history.counts(&caller.user(), since).await.map_err(ApiError::from);
+        if let Err(error) = &counts {
+            METRICS.console_failures.get_or_create(&ConsoleLabels { reason: error.label() }).inc();
+            warn!(%error, "the overview has no counts: the history cannot be read");
+        }
+        let counts = counts.ok();
         *cached = Some((Instant::now(), counts.clone()));
-        Ok(Some(counts))
+        counts
     }
 
     /// Returns the gateway instances; `None` if the caller may not list Leases.

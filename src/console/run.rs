@@ -18,13 +18,13 @@ use tracing::info;
 use super::access::Authorizer;
 use super::activity::ActivityReader;
 use super::feed::{self, Feed};
+use super::history_client::HistoryClient;
 use super::observe_client::ObserveClient;
 use super::oidc::Oidc;
 use super::overview::CountsCache;
 use super::state::{Auth, Cluster, Console, Limits, MAX_SOCKETS};
 use super::user_index::UserIndex;
 use super::{Settings, api};
-use crate::audit::Store;
 use crate::cluster::{EventSink, UnreadableReports};
 use crate::http::{Authenticator, CookieCipher, Origins, Plain, Readiness, SecurityHeaders};
 use crate::metrics::HttpPort;
@@ -90,7 +90,6 @@ fn serve(
 
 /// The backends that the settings name. They are checked before the first request to the API server.
 struct Backends {
-    store: Option<Store>,
     oidc: Option<Oidc>,
     redis: Option<RedisClient>,
     recordings: Option<recording::Store>,
@@ -100,7 +99,6 @@ impl Backends {
     fn from_settings(settings: &Settings) -> Result<Self> {
         let public_url = settings.public_url.as_ref();
         Ok(Self {
-            store: settings.audit.clone().map(Store::new).transpose()?,
             oidc: settings.oidc.clone().zip(public_url).map(|(oidc, url)| Oidc::new(oidc, url)).transpose()?,
             redis: settings.redis.clone().map(RedisClient::new).transpose()?,
             recordings: settings
@@ -122,7 +120,7 @@ fn build(
     stop: CancellationToken,
 ) -> Console {
     let Settings { namespace, cookie_key_file, public_url, .. } = settings;
-    let Backends { store, oidc, redis, recordings } = backends;
+    let Backends { oidc, redis, recordings } = backends;
     let reports = UnreadableReports::new(events.clone());
     let auth = Auth {
         authenticator: Authenticator::new(client.clone(), cookie_key_file.map(CookieCipher::new)),
@@ -135,7 +133,7 @@ fn build(
         auth,
         limits: Limits::new(),
         feed: Feed::new(),
-        store,
+        history: settings.audit_token_file.map(|file| HistoryClient::new(client.clone(), &namespace, file)),
         counts: CountsCache::default(),
         activity: redis.map(ActivityReader::new),
         recordings,

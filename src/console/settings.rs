@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::oidc;
-use crate::audit::AuditSettings;
 use crate::redis::RedisSettings;
 
 /// The settings of a console, as the command line gives them.
@@ -16,8 +15,6 @@ pub struct Settings {
     pub namespace: String,
     /// The address that serves the API.
     pub listen: SocketAddr,
-    /// The audit database, which is only read; `None` if the console has no access to it.
-    pub audit: Option<AuditSettings>,
     /// A file with the keys that encrypt sign-in cookies; `None` if nobody can sign in with a browser.
     pub cookie_key_file: Option<PathBuf>,
     /// The OpenID Connect provider, which requires a public URL; `None` without one.
@@ -32,6 +29,8 @@ pub struct Settings {
     pub recording_url: Option<String>,
     /// A file with the ServiceAccount token for requests to gateways; `None` if sessions cannot be observed.
     pub gateway_token_file: Option<PathBuf>,
+    /// A file with the ServiceAccount token for requests to audit programs; `None` without a history.
+    pub audit_token_file: Option<PathBuf>,
     /// The name of the console's Pod, for Events.
     pub pod_name: String,
     /// The address that serves `/metrics`, `/healthz` and `/readyz`.

@@ -14,12 +14,12 @@ use super::access::Authorizer;
 use super::activity::ActivityReader;
 use super::api_error::ApiError;
 use super::feed::{ConnectionQuota, Feed};
+use super::history_client::HistoryClient;
 use super::observe_client::ObserveClient;
 use super::oidc::Oidc;
 use super::overview::CountsCache;
 use super::sign_in::SignInLimiter;
 use super::user_index::UserIndex;
-use crate::audit::Store;
 use crate::cluster::{EventSink, UnreadableReports};
 use crate::http::{Authenticator, Caller, Origins};
 use crate::recording;
@@ -42,8 +42,8 @@ pub struct Console {
     pub auth: Auth,
     pub limits: Limits,
     pub feed: Feed,
-    /// The audit database; `None` if the console has no access to it.
-    pub store: Option<Store>,
+    /// Reads the history; `None` if the console has no token for audit programs.
+    pub history: Option<HistoryClient>,
     pub counts: CountsCache,
     pub activity: Option<ActivityReader>,
     pub recordings: Option<recording::Store>,

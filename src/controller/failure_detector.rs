@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::shared_detector::SharedDetector;
 use super::{Settings, pods, redis_heartbeats};
-use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER};
+use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER, LEASE_OF_GATEWAY};
 use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, watch};
 use crate::http::Readiness;
 use crate::leases::{InstanceLease, LeaseError, declare_lost, delete_lost, new_instance_name, observe_lease};
@@ -109,7 +109,7 @@ fn observe(lease: &Lease, own: &str, detector: &SharedDetector, source: Source) 
         if source == Source::Watch {
             detector.lock().observe_own_heartbeat(now);
         }
-    } else if is_of_controller(lease) {
+    } else if !is_of_gateway(lease) {
         detector.lock().observe_controller_lease(&name, observe_lease(lease));
     } else if detector.lock().observe_lease(&name, observe_lease(lease), now) {
         info!(instance = name, "instance is lost");
@@ -118,8 +118,9 @@ fn observe(lease: &Lease, own: &str, detector: &SharedDetector, source: Source) 
     vec![]
 }
 
-fn is_of_controller(lease: &Lease) -> bool {
-    lease.labels().get(LEASE_LABEL).is_some_and(|program| program == LEASE_OF_CONTROLLER)
+/// Returns whether a gateway renews the Lease. Controllers and audit programs have Leases too, and no session depends on them.
+fn is_of_gateway(lease: &Lease) -> bool {
+    lease.labels().get(LEASE_LABEL).is_none_or(|program| program == LEASE_OF_GATEWAY)
 }
 
 /// Renews this controller's own Lease. Its events prove that the watch works.

@@ -1,12 +1,10 @@
-//! `bastion controller`: ends orphaned sessions, mirrors sessions into the audit database, and deletes recorded ones.
+//! `bastion controller`: detects lost gateways and ends their sessions. Every replica acts; none leads.
 
 mod failure_detector;
-mod leader;
 mod pods;
 mod quota;
 mod redis_heartbeats;
 mod reported_ends;
-mod retention;
 mod run;
 mod sessions;
 mod settings;

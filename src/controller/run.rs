@@ -6,19 +6,17 @@ use std::time::Instant;
 use anyhow::Result;
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::leader::LeadershipGuard;
 use super::sessions::Reconciler;
-use super::{Settings, failure_detector, leader, quota};
+use super::{Settings, failure_detector, quota};
 use crate::cluster::{self, EventSink, LenientLease, REQUEST_TIMEOUT, SessionWriter, UnreadableReports};
-use crate::http::Readiness;
+use crate::http::{self, Readiness};
 use crate::lifecycle::FailureDetector;
 use crate::redis::RedisClient;
 use crate::tasks::Tasks;
-use crate::{audit, http};
 
 /// The name under which the controller writes objects and Events.
 const MANAGER: &str = "bastion-controller";
@@ -56,15 +54,12 @@ fn spawn_tasks(
     stop: &CancellationToken,
 ) -> Result<()> {
     let redis = settings.redis.clone().map(RedisClient::new).transpose()?.map(Arc::new);
-    let store = audit::Store::new(settings.audit.clone())?;
     let (events, publish_events) = EventSink::new(client.clone(), MANAGER, &settings.pod, stop.clone());
     let reports = UnreadableReports::new(events.clone());
     let writer = SessionWriter::new(client.clone(), &settings.namespace, MANAGER, events);
     let detector = Arc::new(Mutex::new(FailureDetector::new(Instant::now())));
     // Only names are queued: the reconciler finds the sessions of each lost instance in its own store.
     let (losses, lost) = mpsc::channel(LOSSES_CAPACITY);
-    let (leads_until, leading) = watch::channel(None);
-    let guard = LeadershipGuard::new(leading);
 
     tasks.spawn("Event publisher", stop, publish_events);
     let detection = failure_detector::Detection {
@@ -77,42 +72,8 @@ fn spawn_tasks(
         ready,
     };
     tasks.spawn("failure detector", stop, detection.run(stop.clone()));
-    tasks.spawn("election", stop, leader::campaign(leases, settings.pod.clone(), leads_until, stop.clone()));
     tasks.spawn("quota", stop, quota::run(client.clone(), settings.namespace.clone(), stop.clone()));
-    let mirror = mirror_while_leading(
-        client.clone(),
-        settings.namespace.clone(),
-        store,
-        reports.clone(),
-        guard.clone(),
-        stop.clone(),
-    );
-    tasks.spawn("audit mirror", stop, mirror);
-    let reconciler = Reconciler { client, settings, redis, detector, writer, reports, guard };
+    let reconciler = Reconciler { client, settings, redis, detector, writer, reports };
     tasks.spawn("session reconciler", stop, reconciler.run(lost, stop.clone()));
     Ok(())
-}
-
-/// Mirrors sessions into the audit database whenever this controller leads, until `stop` is cancelled.
-async fn mirror_while_leading(
-    client: Client,
-    namespace: String,
-    store: audit::Store,
-    reports: UnreadableReports,
-    mut guard: LeadershipGuard,
-    stop: CancellationToken,
-) {
-    let mirroring = async {
-        while guard.begins().await {
-            // The mirror may be cancelled at any point.
-            let mirror = audit::mirror::run(client.clone(), &namespace, store.clone(), reports.clone(), stop.clone());
-            tokio::select! {
-                biased;
-                () = guard.ends() => {}
-                () = mirror => {}
-            }
-            audit::mirror::reset_metrics();
-        }
-    };
-    stop.run_until_cancelled(Box::pin(mirroring)).await;
 }

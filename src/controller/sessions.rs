@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::controller::{self, Action as Requeue, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store, reflector};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -19,12 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Settings;
-use super::leader::LeadershipGuard;
 use super::reported_ends;
-use super::retention::excess;
 use super::shared_detector::SharedDetector;
 use crate::api::{BastionSession, Phase};
-use crate::cluster::{Guarded, REQUEST_TIMEOUT, SessionWriter, UnreadableReports, WriteError, code, regarding, watch};
+use crate::cluster::{Guarded, SessionWriter, UnreadableReports, WriteError, code, regarding, watch};
 use crate::lifecycle::{Action, Cause, END_TIMEOUT, End, Situation, decide, decide_active};
 use crate::metrics::{METRICS, PhaseLabels};
 use crate::redis::{EndOrder, OrderedCause, RedisClient, orders};
@@ -36,8 +33,8 @@ const CONCURRENCY: u16 = 32;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How many end orders may wait for Redis.
 const ORDERS_CAPACITY: usize = 1024;
-/// How often finished sessions are counted.
-const PRUNE_EVERY: Duration = Duration::from_secs(5);
+/// How often sessions are counted by phase.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A session as the watch delivers it: readable or not.
 type Observed = Guarded<BastionSession>;
@@ -50,18 +47,14 @@ pub struct Reconciler {
     pub detector: SharedDetector,
     pub writer: SessionWriter,
     pub reports: UnreadableReports,
-    pub guard: LeadershipGuard,
 }
 
 struct Context {
-    api: Api<BastionSession>,
     reports: UnreadableReports,
     detector: SharedDetector,
     /// Sends end orders to gateways through Redis; `None` without Redis.
     orders: Option<mpsc::Sender<(String, EndOrder)>>,
     writer: SessionWriter,
-    retention: Duration,
-    guard: LeadershipGuard,
     /// When this controller first saw the request to end a session, by the session's uid.
     end_requests: Mutex<HashMap<String, Instant>>,
 }
@@ -70,8 +63,6 @@ struct Context {
 enum ReconcileError {
     #[error("the end could not be written: {0}")]
     End(#[from] WriteError),
-    #[error("the session could not be deleted: {0}")]
-    Prune(#[from] kube::Error),
     #[error("the API server did not answer in time")]
     Timeout,
 }
@@ -80,27 +71,22 @@ impl Reconciler {
     /// Reconciles sessions until `stop` is cancelled. A session is reconciled when it changes, when its next deadline
     /// comes, and when its instance comes out of `lost`.
     pub async fn run(self, lost: mpsc::Receiver<String>, stop: CancellationToken) {
-        let sessions: Api<Observed> = Api::namespaced(self.client.clone(), &self.settings.namespace);
+        let sessions: Api<Observed> = Api::namespaced(self.client, &self.settings.namespace);
         let (store, writer) = reflector::store();
         let events = reflector(writer, watch(sessions, watcher::Config::default()).map(Ok::<_, watcher::Error>));
         let controller = Controller::for_stream(events.applied_objects(), store);
         let (orders, queued_orders) = mpsc::channel(ORDERS_CAPACITY);
         let context = Arc::new(Context {
-            api: Api::namespaced(self.client, &self.settings.namespace),
             reports: self.reports,
             detector: self.detector,
             orders: self.redis.is_some().then_some(orders),
             writer: self.writer,
-            retention: self.settings.retention,
-            guard: self.guard.clone(),
             end_requests: Mutex::default(),
         });
         let (store, lost) = (controller.store(), lost_sessions(lost, controller.store()));
         let reconciling = controller
             .with_config(controller::Config::default().concurrency(CONCURRENCY))
             .reconcile_on(lost)
-            // A new leader must delete what it left alone before.
-            .reconcile_all_on(terms(self.guard))
             .graceful_shutdown_on(stop.cancelled_owned())
             .run(reconcile, retry, context.clone())
             .for_each(async |outcome| {
@@ -114,7 +100,7 @@ impl Reconciler {
             () = reported_ends::write_ends(
                 self.redis.as_deref(), &context.detector, store.clone(), &context.writer,
             ) => {}
-            () = context.prune_excess(store, self.settings.max_finished) => {}
+            () = count_phases(store) => {}
         }
     }
 }
@@ -134,14 +120,6 @@ fn lost_sessions(
     })
 }
 
-/// Yields once for each later term in which this controller leads.
-fn terms(guard: LeadershipGuard) -> impl Stream<Item = ()> + Send {
-    stream::unfold(guard, async |mut guard| {
-        guard.ends().await;
-        guard.begins().await.then_some(((), guard))
-    })
-}
-
 /// Returns whether this gateway instance runs the session, and the session has not ended.
 fn runs_on(observed: &Observed, instance: &str) -> bool {
     match &observed.0 {
@@ -150,8 +128,7 @@ fn runs_on(observed: &Observed, instance: &str) -> bool {
     }
 }
 
-/// Carries out what [`decide`] returns for a session. An unreadable session is reported and ended like any other, but
-/// never deleted, because it is not on record.
+/// Carries out what [`decide`] returns for a session. An unreadable session is reported and ended like any other.
 async fn reconcile(observed: Arc<Observed>, context: Arc<Context>) -> Result<Requeue, ReconcileError> {
     let (instance, is_active) = match &observed.0 {
         Ok(session) => (session.spec.gateway.instance.as_str(), !session.phase().is_final()),
@@ -179,10 +156,6 @@ async fn reconcile(observed: Arc<Observed>, context: Arc<Context>) -> Result<Req
             Ok(Requeue::requeue(again))
         }
         Action::End(end) => context.end(&observed, &reference, &end).await,
-        Action::Delete => {
-            context.prune(&*observed).await?;
-            Ok(Requeue::await_change())
-        }
     }
 }
 
@@ -194,6 +167,17 @@ async fn send_orders(redis: Option<&RedisClient>, mut orders: mpsc::Receiver<(St
         if orders::send(redis, &instance, &order).await.is_ok() {
             METRICS.orders_sent.inc();
         }
+    }
+}
+
+/// Counts the sessions by phase at every tick, without end.
+async fn count_phases(store: Store<Observed>) {
+    let mut ticks = interval(COUNT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let sessions: Vec<_> = store.state().iter().filter_map(|observed| observed.0.as_ref().ok().cloned()).collect();
+        set_phase_metrics(&sessions);
     }
 }
 
@@ -221,7 +205,6 @@ impl Context {
         Situation {
             instance: self.detector.lock().state(instance, now, is_active),
             requested_for: self.since_end_request(observed, now),
-            retention: self.guard.holds().then_some(self.retention),
             now: Timestamp::now(),
         }
     }
@@ -255,47 +238,5 @@ impl Context {
         let order = EndOrder { session, cause };
         // The queue is full while Redis is slow. The next reconciliation repeats the order.
         let _ = orders.try_send((instance.to_owned(), order));
-    }
-
-    /// Deletes the oldest finished sessions while there are more than `max` and this controller leads, without end.
-    async fn prune_excess(&self, store: Store<Observed>, max: usize) {
-        let mut ticks = interval(PRUNE_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let sessions: Vec<_> =
-                store.state().iter().filter_map(|observed| observed.0.as_ref().ok().cloned()).collect();
-            set_phase_metrics(&sessions);
-            if !self.guard.holds() || sessions.len() <= max {
-                continue;
-            }
-            for session in excess(sessions, max) {
-                if !self.guard.holds() {
-                    break;
-                }
-                if let Err(error) = self.prune(&*session).await {
-                    METRICS.reconcile_failures.inc();
-                    warn!(session = session.name_any(), %error, "could not delete an excess finished session; retrying");
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Deletes this version of a session.
-    async fn prune(&self, session: &impl Resource<DynamicType = ()>) -> Result<(), ReconcileError> {
-        let preconditions = Preconditions { uid: session.uid(), resource_version: session.resource_version() };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match timeout(REQUEST_TIMEOUT, self.api.delete(&session.name_any(), &params)).await {
-            Ok(Ok(_)) => {
-                METRICS.sessions_pruned.inc();
-                debug!(session = session.name_any(), "finished session deleted");
-                Ok(())
-            }
-            // The session is gone, or it has changed and is reconciled again.
-            Ok(Err(error)) if matches!(code(&error), Some(404 | 409)) => Ok(()),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(ReconcileError::Timeout),
-        }
     }
 }

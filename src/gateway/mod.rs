@@ -48,10 +48,7 @@ use state::{Gateway, SessionDeps};
 use target::Dialer;
 
 pub use net::TcpPaths;
-pub use observe::{
-    Endpoint, ImpersonatedUser, MAX_PAGE_MESSAGE, SERVER_NAME, SESSIONS_PATH, SUBPROTOCOL, Settings as ObserveSettings,
-    TOKEN_AUDIENCE, pinned_client_config,
-};
+pub use observe::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL, Settings as ObserveSettings};
 pub use settings::Settings;
 pub use sign_in::{LockoutLimits, SignInName, hash_password};
 pub use ssh::AcceptEnv;
@@ -88,8 +85,10 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
         Some(observe) => Some(ObserverServer::bind(observe).await?),
         None => None,
     };
-    let annotations =
-        InstanceConfig::lease_annotations(settings.pod_uid.clone(), observers.as_ref().map(ObserverServer::endpoint));
+    let annotations = InstanceConfig::lease_annotations(
+        settings.pod_uid.clone(),
+        observers.as_ref().map(ObserverServer::annotations),
+    );
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
     let lease_client = cluster::client(config.clone(), REQUEST_TIMEOUT)?;
     let instances = InstanceConfig { client: client.clone(), lease_client, namespace, pod, annotations, reports };

@@ -4,6 +4,7 @@ mod auth_error;
 mod authenticator;
 mod cookie_cipher;
 mod credentials;
+pub mod internal;
 mod origin;
 mod probes;
 mod security_headers;

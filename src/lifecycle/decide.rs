@@ -29,9 +29,7 @@ pub struct Situation {
     pub instance: InstanceState,
     /// How long this controller has known that the end was requested. Zero when it has just learnt it.
     pub requested_for: Duration,
-    /// How long a finished session is kept after its end; `None` on a controller that does not lead and so deletes nothing.
-    pub retention: Option<Duration>,
-    /// The wall-clock time. Only the retention is measured by it.
+    /// The wall-clock time.
     pub now: Timestamp,
 }
 
@@ -46,36 +44,14 @@ pub enum Action {
     Order(Cause, Duration),
     /// Writes this end.
     End(End),
-    /// Deletes the object. The audit database has its record.
-    Delete,
 }
 
 /// Decides what to do about `session`.
 pub fn decide(session: &BastionSession, situation: &Situation) -> Action {
     if session.phase().is_final() {
-        decide_finished(session, situation)
-    } else {
-        decide_active(Some(session.spec.start_time.0), requested_end(session), situation)
-    }
-}
-
-/// Decides when to delete a finished session: once it is in the audit database and its retention is over.
-fn decide_finished(session: &BastionSession, situation: &Situation) -> Action {
-    let Some(retention) = situation.retention else { return Action::Wait };
-    if session.metadata.deletion_timestamp.is_some() || !is_in_audit_database(session) {
         return Action::Wait;
     }
-    // The retention counts from the last change of the object, which is the removal of the audit finalizer. Until then a
-    // session can be written again if the audit database is restored from a backup.
-    let ended = session.status.as_ref().and_then(|status| status.end_time.as_ref()).map(|end| end.0);
-    let changed =
-        session.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.time.as_ref()).map(|time| time.0);
-    let since = changed.chain(ended).max().unwrap_or(situation.now);
-    let age = Duration::try_from(situation.now.duration_since(since)).unwrap_or_default();
-    match retention.checked_sub(age) {
-        Some(left) if !left.is_zero() => Action::RequeueAfter(left),
-        _ => Action::Delete,
-    }
+    decide_active(Some(session.spec.start_time.0), requested_end(session), situation)
 }
 
 /// Decides what to do about an Active session, which may be unreadable. `requested` is the cause of a requested end.
@@ -139,8 +115,6 @@ mod tests {
     use super::*;
     use crate::api::{Phase, Reason};
 
-    const MINUTE: Duration = Duration::from_mins(1);
-
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
@@ -191,16 +165,7 @@ mod tests {
 
     /// Returns a situation at second `now`, with a live gateway.
     fn now(second: i64) -> Situation {
-        Situation {
-            instance: InstanceState::Alive,
-            requested_for: Duration::ZERO,
-            retention: Some(10 * MINUTE),
-            now: at(second),
-        }
-    }
-
-    fn follower(second: i64) -> Situation {
-        Situation { retention: None, ..now(second) }
+        Situation { instance: InstanceState::Alive, requested_for: Duration::ZERO, now: at(second) }
     }
 
     fn lost(sweep_after: u64, last_seen: Option<i64>) -> Situation {
@@ -253,12 +218,8 @@ mod tests {
     #[case::deleted_seconds_ago(deleted(), requested_for(5), Action::Order(Cause::Deleted, ORDER_INTERVAL))]
     #[case::deletion_timed_out(deleted(), requested_for(25), end(Cause::Deleted, 100))]
     #[case::termination_requested_but_gateway_lost(requested("ops"), lost(0, Some(80)), end(Cause::GatewayLost, 80))]
+    #[case::ended_and_in_the_audit_database(ended(json!([])), now(10_000), Action::Wait)]
     #[case::ended_and_not_in_the_audit_database(ended(json!([AUDIT_FINALIZER])), now(10_000), Action::Wait)]
-    #[case::ended_and_in_the_audit_database(ended(json!([])), now(60), Action::RequeueAfter(9 * MINUTE))]
-    #[case::ended_long_ago(ended(json!([])), now(600), Action::Delete)]
-    #[case::ended_long_ago_with_a_foreign_finalizer(ended(json!(["example.com/x"])), now(600), Action::Delete)]
-    #[case::ended_in_the_future(ended(json!([])), now(-30), Action::RequeueAfter(10 * MINUTE))]
-    #[case::ended_long_ago_but_not_leading(ended(json!([])), follower(600), Action::Wait)]
     #[case::ended_and_gateway_lost(ended(json!([AUDIT_FINALIZER])), lost(0, Some(80)), Action::Wait)]
     fn decides_what_to_do_about_a_session(
         #[case] session: BastionSession,
@@ -287,15 +248,6 @@ mod tests {
         #[case] action: Action,
     ) {
         assert_eq!(decide_active(None, requested, &situation), action);
-    }
-
-    #[test]
-    fn retention_counts_from_the_removal_of_the_finalizer() {
-        let mut session = ended(json!([]));
-        let finalizer_off = json!([{ "manager": "bastion-controller", "operation": "Update", "time": at(4_000) }]);
-        session.metadata.managed_fields = serde_json::from_value(finalizer_off).unwrap();
-        assert_eq!(decide(&session, &now(4_060)), Action::RequeueAfter(9 * MINUTE));
-        assert_eq!(decide(&session, &now(4_600)), Action::Delete);
     }
 
     #[test]
@@ -332,21 +284,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_final_phase_never_changes(session in sessions(), situation in situations()) {
+        fn a_finished_session_is_left_alone(session in sessions(), situation in situations()) {
             prop_assume!(session.phase().is_final());
-            prop_assert!(!matches!(decide(&session, &situation), Action::End(_)));
-        }
-
-        #[test]
-        fn an_active_session_is_never_deleted(session in sessions(), situation in situations()) {
-            prop_assume!(!session.phase().is_final());
-            prop_assert!(!matches!(decide(&session, &situation), Action::Delete));
-        }
-
-        #[test]
-        fn no_session_is_deleted_before_the_audit_database_has_it(session in sessions(), situation in situations()) {
-            prop_assume!(!is_in_audit_database(&session));
-            prop_assert!(!matches!(decide(&session, &situation), Action::Delete));
+            prop_assert_eq!(decide(&session, &situation), Action::Wait);
         }
 
         #[test]

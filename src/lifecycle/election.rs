@@ -1,4 +1,4 @@
-//! Leader election among the controllers: one candidate's view of the leader Lease, on its own monotonic clock. No kept crate
+//! Leader election among the audit programs: one candidate's view of the leader Lease, on its own monotonic clock. No kept crate
 //! does this: `kube-leader-election` says that two replicas may lead for a short time; here the leader steps down first.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Decides where a session is stuck, from its object, its gateway and the controllers.
+//! Decides where a session is stuck, from its object, its gateway, the controllers and the audit programs.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -16,6 +16,8 @@ const RECORDED_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// The advice for a problem that only a controller can solve.
 pub const SEE_CONTROLLERS: &str = "check that a controller runs, and read its log: kubectl bastion check, kubectl logs";
+/// The advice for a problem that only an audit program can solve.
+pub const SEE_AUDIT: &str = "check that an audit program runs, and read its log: kubectl bastion check, kubectl logs";
 
 /// The objects that the diagnosis reads.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub struct Snapshot {
     pub lease: Lookup<ObservedLease>,
     /// The Pod of its gateway.
     pub pod: Lookup<Pod>,
-    /// The Lease of the leading controller.
+    /// The Lease of the leading audit program.
     pub leader: Lookup<ObservedLease>,
     /// When the objects were read.
     pub now: Timestamp,
@@ -173,13 +175,13 @@ fn record(snapshot: &Snapshot) -> Step {
                 "its log says why: kubectl logs {pod}, \"could not write session records\"; docs/operations.md, \"What happens when it \
                  fails\", has each cause"
             );
-            Step::stuck(part, format!("not written, {ago} after the end, by the leading controller {pod}"), advice)
+            Step::stuck(part, format!("not written, {ago} after the end, by the leading audit program {pod}"), advice)
         }
         Lookup::Found(_) | Lookup::Absent => {
-            Step::stuck(part, format!("not written, {ago} after the end: no controller leads"), SEE_CONTROLLERS)
+            Step::stuck(part, format!("not written, {ago} after the end: no audit program leads"), SEE_AUDIT)
         }
         Lookup::Unknown(why) => {
-            Step::stuck(part, format!("not written, {ago} after the end; who leads is unknown: {why}"), SEE_CONTROLLERS)
+            Step::stuck(part, format!("not written, {ago} after the end; who leads is unknown: {why}"), SEE_AUDIT)
         }
     }
 }
@@ -224,11 +226,11 @@ mod tests {
         Lookup::Found(ObservedLease { state: state_of(&lease, at(now)), lease })
     }
 
-    /// Returns a snapshot with a live gateway and a leading controller.
+    /// Returns a snapshot with a live gateway and a leading audit program.
     fn snapshot(session: BastionSession, now: i64) -> Snapshot {
         let pod =
             serde_json::from_value(json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})).unwrap();
-        let leader = seen("bastion-controller-1-abcdefghij", now - 2, now);
+        let leader = seen("bastion-audit-1-abcdefghij", now - 2, now);
         Snapshot {
             session,
             lease: seen("gateway-0-abcdefghij", now - 3, now),
@@ -280,9 +282,9 @@ mod tests {
     #[case::just_ended(snapshot(ended("a"), 100), &["Waiting Audit row: not yet written; it ended 10s ago"])]
     #[case::end_requested_just_now(snapshot(requested(95), 100), &["Waiting Termination: requested by ops: maintenance, 5s ago; its gateway"])]
     #[case::end_requested_long_ago(snapshot(requested(10), 100), &["Stuck Termination: requested by ops: maintenance, 90s ago, and neither"])]
-    #[case::record_late(snapshot(ended("a"), 300), &["Stuck Audit row: not written, 3m30s after the end, by the leading controller bastion-controller-1"])]
-    #[case::no_leader(Snapshot { leader: Lookup::Absent, ..snapshot(ended("a"), 300) }, &["Stuck Audit row: not written, 3m30s after the end: no controller leads"])]
-    #[case::leader_given_back(Snapshot { leader: seen("", 290, 300), ..snapshot(ended("a"), 300) }, &["Stuck Audit row: not written, 3m30s after the end: no controller"])]
+    #[case::record_late(snapshot(ended("a"), 300), &["Stuck Audit row: not written, 3m30s after the end, by the leading audit program bastion-audit-1"])]
+    #[case::no_leader(Snapshot { leader: Lookup::Absent, ..snapshot(ended("a"), 300) }, &["Stuck Audit row: not written, 3m30s after the end: no audit program leads"])]
+    #[case::leader_given_back(Snapshot { leader: seen("", 290, 300), ..snapshot(ended("a"), 300) }, &["Stuck Audit row: not written, 3m30s after the end: no audit program"])]
     #[case::finalizer_removed(snapshot(with(active("a"), json!({"metadata": {"finalizers": []}})), 100), &["Stuck Audit row: the finalizer bastion.dev/audit was removed"])]
     #[case::gateway_silent(Snapshot { lease: seen("g", 75, 100), ..snapshot(active("a"), 100) }, &["Waiting Lease: gateway-0-abcdefghij has not renewed its Lease for 25s"])]
     #[case::gateway_dead(Snapshot { lease: seen("g", 57, 100), ..snapshot(active("a"), 100) }, &["Stuck Lease: gateway-0-abcdefghij has not renewed its Lease for 43s, and no controller"])]

@@ -5,11 +5,11 @@ use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
-use super::diagnose::{SEE_CONTROLLERS, SHOWN_WITHIN, requested_at};
+use super::diagnose::{SEE_AUDIT, SEE_CONTROLLERS, SHOWN_WITHIN, requested_at};
 use super::leases::{LeaseState, ObservedLease};
 use super::output::age;
 use super::step::{Lookup, State, Step};
-use crate::api::{BastionSession, LEADER_LEASE, LEASE_LABEL, LEASE_OF_CONTROLLER, LEASE_OF_GATEWAY};
+use crate::api::{BastionSession, LEADER_LEASE, LEASE_LABEL, LEASE_OF_AUDIT, LEASE_OF_CONTROLLER, LEASE_OF_GATEWAY};
 use crate::lifecycle::is_in_audit_database;
 
 /// The resources of the bastion.
@@ -40,6 +40,7 @@ pub fn examine(snapshot: &Snapshot) -> Vec<Step> {
         crds(snapshot),
         gateways(snapshot),
         controllers(snapshot),
+        audit(snapshot),
         leader(snapshot),
         quota(snapshot),
         ends(snapshot),
@@ -102,14 +103,21 @@ fn and_more(all: usize) -> String {
 }
 
 fn controllers(snapshot: &Snapshot) -> Step {
-    let part = "Controllers";
-    match of_program(snapshot, part, LEASE_OF_CONTROLLER) {
+    let advice = "until one runs, sessions of dead gateways do not end: kubectl get pods";
+    running(snapshot, "Controllers", LEASE_OF_CONTROLLER, advice)
+}
+
+fn audit(snapshot: &Snapshot) -> Step {
+    let advice = "until one runs, the audit database gets no ends, and there is no history: kubectl get pods";
+    running(snapshot, "Audit", LEASE_OF_AUDIT, advice)
+}
+
+/// Counts the instances of a program that renew their Leases; there must be one.
+fn running(snapshot: &Snapshot, part: &'static str, program: &str, advice: &str) -> Step {
+    match of_program(snapshot, part, program) {
         Err(step) => step,
         Ok(leases) => match leases.iter().filter(|seen| seen.state == LeaseState::Fresh).count() {
-            0 => {
-                let advice = "until one runs, sessions of dead gateways do not end, and the audit database gets no ends: kubectl get pods";
-                Step::stuck(part, "none renews a Lease", advice)
-            }
+            0 => Step::stuck(part, "none renews a Lease", advice),
             fresh => Step::ok(part, format!("{fresh} renewing")),
         },
     }
@@ -126,10 +134,10 @@ fn leader(snapshot: &Snapshot) -> Step {
         Some(seen) if seen.state == LeaseState::Fresh => Step::ok(part, format!("{} leads", seen.holder())),
         Some(seen) => Step::stuck(
             part,
-            format!("no controller leads: the Lease {LEADER_LEASE} {}", seen.describe(snapshot.now)),
-            SEE_CONTROLLERS,
+            format!("no audit program leads: the Lease {LEADER_LEASE} {}", seen.describe(snapshot.now)),
+            SEE_AUDIT,
         ),
-        None => Step::stuck(part, "no controller has ever led", SEE_CONTROLLERS),
+        None => Step::stuck(part, "no audit program has ever led", SEE_AUDIT),
     }
 }
 
@@ -242,7 +250,8 @@ mod tests {
         let leases = vec![
             gateway("gateway-0-abcdefghij", 98),
             seen("controller-0-abcdefghij", "controller", "controller-0-abcdefghij", 98),
-            seen("bastion-controller", "", "controller-0-abcdefghij", 99),
+            seen("audit-0-abcdefghij", "audit", "audit-0-abcdefghij", 98),
+            seen("bastion-audit", "", "audit-0-abcdefghij", 99),
         ];
         Snapshot {
             served: Lookup::Found(RESOURCES.map(str::to_owned).to_vec()),
@@ -284,14 +293,14 @@ mod tests {
     #[case::silent(with_gateway(Some(gateway("g", 57))), &["Stuck Gateways: gateway-0-abcdefghij has not renewed its Lease for 43s", "Stuck Ends: 1 of 1 Active sessions should have been ended: a"])]
     #[case::lost(with_gateway(Some(gateway("lost", 57))), &["Stuck Gateways: none renews a Lease; 1 declared lost", "Stuck Ends: 1 of 1"])]
     #[case::nothing_runs(Snapshot { leases: Lookup::Found(vec![]), sessions: Lookup::Found(vec![]), ..well() },
-        &["Stuck Gateways: none", "Stuck Controllers: none", "Stuck Leader: no controller has ever led"])]
+        &["Stuck Gateways: none", "Stuck Controllers: none", "Stuck Audit: none", "Stuck Leader: no audit program has ever led"])]
     #[case::no_quota(Snapshot { quota: Lookup::Absent, ..well() }, &[])]
     #[case::quota_full(Snapshot { quota: quota_of(&json!({"hard": {QUOTA_KEY: "7"}, "used": {QUOTA_KEY: "7"}})), ..well() }, &["Stuck Quota: 7 of 7 sessions"])]
     #[case::quota_not_counted(Snapshot { quota: quota_of(&json!({"hard": {QUOTA_KEY: "7"}})), ..well() }, &["Waiting Quota: its status does not count"])]
     #[case::records_in_time(with_sessions(vec![ended("a")], 100), &[])]
     #[case::records_late(with_sessions(vec![ended("a"), ended("b")], 150), &["Stuck Records: 2 ends wait for the audit database, the oldest for 60s"])]
     #[case::no_rights(Snapshot { leases: hidden(), sessions: hidden(), quota: hidden(), ..well() },
-        &["Unknown Gateways: you may not", "Unknown Controllers: you", "Unknown Leader: you", "Unknown Quota: you", "Unknown Ends: you", "Unknown Records: you"])]
+        &["Unknown Gateways: you may not", "Unknown Controllers: you", "Unknown Audit: you", "Unknown Leader: you", "Unknown Quota: you", "Unknown Ends: you", "Unknown Records: you"])]
     fn problems_of_a_bastion_are_found(#[case] snapshot: Snapshot, #[case] expected: &[&str]) {
         let steps = examine(&snapshot);
         assert_eq!(is_well(&steps), expected.is_empty());

@@ -30,7 +30,7 @@ pub async fn run(flags: History) -> anyhow::Result<()> {
         let size = left.min(PAGE_SIZE);
         let page = fetch_page(&client, &query(&flags, now, size, after.as_deref())?).await?;
         left -= page.sessions.len().min(left);
-        printer.add(page.sessions)?;
+        printer.add(page.sessions);
         after = page.next;
         if after.is_none() || left == 0 {
             break;
@@ -181,16 +181,15 @@ impl Printer {
         Self { output, sessions: Vec::new(), text }
     }
 
-    fn add(&mut self, sessions: Vec<Session>) -> anyhow::Result<()> {
+    fn add(&mut self, sessions: Vec<Session>) {
         match self.output {
             Output::Csv => {
                 for session in &sessions {
-                    self.text.push_str(&csv::line(session)?);
+                    self.text.push_str(&csv::line(session));
                 }
             }
             Output::Json | Output::Table => self.sessions.extend(sessions),
         }
-        Ok(())
     }
 
     fn finish(self) -> anyhow::Result<String> {
@@ -317,7 +316,7 @@ mod tests {
 
     fn printed(output: Output) -> String {
         let mut printer = Printer::new(output);
-        printer.add(vec![SessionRecord::of(&ended("a")).into()]).unwrap();
+        printer.add(vec![SessionRecord::of(&ended("a")).into()]);
         printer.finish().unwrap()
     }
 

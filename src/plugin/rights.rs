@@ -95,7 +95,7 @@ pub const NEEDS: [(&str, &[Need]); 6] = [
         "status",
         &[
             need(GET_SESSION, "where it begins"),
-            need(GET_LEASE, "whether gateway and controllers live; unknown without it"),
+            need(GET_LEASE, "whether its gateway and an audit program live; unknown without it"),
             need(GET_POD, "how the gateway's Pod is; unknown without it"),
         ],
     ),
@@ -103,7 +103,7 @@ pub const NEEDS: [(&str, &[Need]); 6] = [
         "check",
         &[
             need(LIST_SESSIONS, "late ends and records"),
-            need(LIST_LEASES, "whether gateways and controllers live"),
+            need(LIST_LEASES, "whether gateways, controllers and audit programs live"),
             need(GET_LEASE, "to look again at one that seems silent"),
             need(GET_QUOTA, "whether new sessions are let in"),
         ],

@@ -51,6 +51,34 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
+{{/*
+Spread of a program whose Pods must not be on one node. DoNotSchedule counts only the nodes that the Pod may run on: a cluster
+with one node schedules all of them there, and one with two nodes keeps them apart, which a required anti-affinity could not do
+for both. A failed node does not count, since its taint is not tolerated, so the other node takes its Pod. Pods of an older
+revision do not count either; else a rolling upgrade could leave both new Pods on one node.
+*/}}
+{{- define "bastion.apart" -}}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: DoNotSchedule
+  nodeTaintsPolicy: Honor
+  matchLabelKeys: [pod-template-hash]
+  labelSelector:
+    matchLabels: {{- include "bastion.selector" $ | nindent 6 }}
+- maxSkew: 1
+  topologyKey: topology.kubernetes.io/zone
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{- include "bastion.selector" $ | nindent 6 }}
+{{- end }}
+
+{{/* Tolerations by which a Pod leaves a failed node after 5 seconds, instead of Kubernetes' 300. */}}
+{{- define "bastion.leaveFailedNode" -}}
+{{- range list "not-ready" "unreachable" }}
+- {key: node.kubernetes.io/{{ . }}, operator: Exists, effect: NoExecute, tolerationSeconds: 5}
+{{- end }}
+{{- end }}
+
 {{/* Environment variables of each program. */}}
 {{- define "bastion.env" -}}
 - name: BASTION_NAMESPACE
@@ -229,17 +257,21 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{- define "bastion.controllerReplicas" -}}
-{{- if kindIs "invalid" .Values.controller.replicas }}{{ ternary 1 2 (eq .Values.database.type "sqlite") }}{{ else }}{{ .Values.controller.replicas }}{{ end }}
+{{- define "bastion.auditReplicas" -}}
+{{- if kindIs "invalid" .Values.audit.replicas }}{{ ternary 1 2 (eq .Values.database.type "sqlite") }}{{ else }}{{ .Values.audit.replicas }}{{ end }}
 {{- end }}
 
-{{/* TCP ports that the controller and the console may connect to. */}}
+{{/* TCP ports that a program may connect to. Argument: (list . "controller"). */}}
 {{- define "bastion.ports" -}}
-{{- $ports := concat (list 443 6443) .Values.networkPolicy.controllerPorts }}
-{{- if eq .Values.database.type "mysql" }}{{ $ports = append $ports .Values.database.mysql.port }}{{ end }}
-{{- if eq .Values.database.type "bundled" }}{{ $ports = append $ports 3306 }}{{ end }}
-{{- if eq .Values.redis.type "bundled" }}{{ $ports = append $ports 6379 }}{{ end }}
-{{- if eq .Values.redis.type "external" }}{{ $ports = append $ports (regexFind "[0-9]+$" (urlParse .Values.redis.external.url).host | default "6379" | int) }}{{ end }}
+{{- $values := (index . 0).Values }}
+{{- $ports := concat (list 443 6443) $values.networkPolicy.controllerPorts }}
+{{- if eq (index . 1) "audit" }}
+{{- if eq $values.database.type "mysql" }}{{ $ports = append $ports $values.database.mysql.port }}{{ end }}
+{{- if eq $values.database.type "bundled" }}{{ $ports = append $ports 3306 }}{{ end }}
+{{- else }}
+{{- if eq $values.redis.type "bundled" }}{{ $ports = append $ports 6379 }}{{ end }}
+{{- if eq $values.redis.type "external" }}{{ $ports = append $ports (regexFind "[0-9]+$" (urlParse $values.redis.external.url).host | default "6379" | int) }}{{ end }}
+{{- end }}
 {{- range uniq $ports }}
 - {protocol: TCP, port: {{ . }}}
 {{- end }}

@@ -9,7 +9,7 @@ use crate::compat::python;
 use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::process::command;
-use bastion_e2e::{Bastion, Console, Controller, Process, weight};
+use bastion_e2e::{Audit, Bastion, Console, Process, weight};
 
 /// It asks for as long as this at most, and starts in some seconds.
 const LOOKING: Duration = Duration::from_mins(10);
@@ -23,7 +23,7 @@ async fn whatever_is_asked_is_answered_as_described() {
     })
     .await;
     let namespace = &bastion.namespace;
-    let _controller = Controller::start(namespace, "controller-0", "1h").await;
+    let _audit = Audit::start(namespace, "audit-0", "1h").await;
     let console = Console::start(namespace).await;
     let _alice = bastion.open("alice").await;
     let (user, token) = namespace.service_account("administrator").await;

@@ -44,7 +44,7 @@ impl Faulty {
             Gateway::start_in(namespace, "gateway-2", &[], &behind),
         );
         let controllers =
-            join_all(["controller-0", "controller-1"].map(|pod| Controller::start_in(namespace, pod, "10m", &behind)));
+            join_all(["controller-0", "controller-1"].map(|pod| Controller::start_in(namespace, pod, &behind)));
         let controllers = controllers.await;
         let (alice, bob, carol) = tokio::join!(
             bastion.open_on(&dying, "alice", "web-1"),

@@ -83,7 +83,7 @@ async fn a_clock_that_jumps_ends_no_session_and_turns_no_time_around() {
         }
     })
     .await;
-    let _controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &setting).await;
+    let _controller = Controller::start_in(&bastion.namespace, "controller-0", &setting).await;
     let begun = Instant::now();
     let (mut alice, behind) = tokio::join!(bastion.open("alice"), bastion.open("behind"));
     let unharmed = async |minutes| {

@@ -5,9 +5,11 @@ use std::path::Path;
 use axum::http::StatusCode;
 use bastion_operator::api::{BastionSession, Reason};
 use bastion_operator::audit::{SessionRecord, Store};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::ResourceExt;
-use kube::api::DeleteParams;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -18,7 +20,7 @@ use bastion_e2e::process::command;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::run::{plugin_folder, unique};
 use bastion_e2e::{
-    Answer, Bastion, Console, ConsoleApi, Controller, MariaDb, Namespace, Outcome, Process, Setting, default_timeout,
+    Answer, Audit, Bastion, Console, ConsoleApi, MariaDb, Namespace, Outcome, Process, Setting, default_timeout,
     eventually, metric, weight,
 };
 
@@ -70,7 +72,7 @@ fn own_targets(bastion: &Bastion) -> Value {
 async fn who_may_not_list_sessions_sees_their_own_and_who_may_sees_all() {
     let bastion = with_person().await;
     let namespace = &bastion.namespace;
-    let _controller = Controller::start(namespace, "controller-0", "10m").await;
+    let _audit = Audit::start(namespace, "audit-0", "10m").await;
     let console = Console::start(namespace).await;
     let (others, own) = (bastion.open("alice").await, bastion.open("person").await);
     let names = [others.session.name_any(), own.session.name_any()];
@@ -229,20 +231,24 @@ async fn hours(api: &ConsoleApi, question: &str) -> Vec<i64> {
     }
 }
 
-/// Returns a namespace with records in SQLite or MariaDB, and the setting with which a program finds them.
-async fn with_records(mysql: bool) -> (Namespace, Setting<'static>) {
+/// Returns a namespace with records in SQLite or MariaDB, the audit program that serves them, and a console that has no database.
+async fn with_records(mysql: bool) -> (Namespace, Audit, Console) {
     let namespace = Namespace::new().await;
     if !mysql {
         let store = audit_store(&namespace);
         store.migrate().await.expect("a migration");
         fill(&store, &namespace.name).await;
-        return (namespace, Setting::default());
+        return with_history(namespace, &Setting::default()).await;
     }
     let database = MariaDb::shared().await.migrated_database().await;
     fill(&database.store(), &namespace.name).await;
-    // A console writes nothing.
-    database.administer(&format!("REVOKE INSERT, UPDATE ON {0}.* FROM {0}@'%'", database.name)).await;
-    (namespace, Setting { env: database.environment(), ..Setting::default() })
+    with_history(namespace, &Setting { env: database.environment(), ..Setting::default() }).await
+}
+
+async fn with_history(namespace: Namespace, setting: &Setting<'_>) -> (Namespace, Audit, Console) {
+    let audit = Audit::start_in(&namespace, "audit-0", "10m", setting).await;
+    let console = Console::start(&namespace).await;
+    (namespace, audit, console)
 }
 
 #[rstest]
@@ -250,8 +256,7 @@ async fn with_records(mysql: bool) -> (Namespace, Setting<'static>) {
 #[case::mariadb(true)]
 #[tokio::test]
 async fn history_is_asked_by_filters_and_read_in_pages(#[case] mysql: bool) {
-    let (namespace, setting) = with_records(mysql).await;
-    let console = Console::start_in(&namespace, "console-0", &setting).await;
+    let (namespace, _audit, console) = with_records(mysql).await;
     let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     // Of records with the same start, the greater id comes first.
     let all: Vec<i64> = (0..24).rev().collect();
@@ -283,8 +288,7 @@ async fn history_is_asked_by_filters_and_read_in_pages(#[case] mysql: bool) {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_question_is_said_and_described() {
-    let (namespace, setting) = with_records(false).await;
-    let console = Console::start_in(&namespace, "console-0", &setting).await;
+    let (namespace, _audit, console) = with_records(false).await;
     let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     for (path, words) in [
         ("history?since=yesterday", "since: write a time such as 2026-01-31T00:00:00Z"),
@@ -313,7 +317,7 @@ async fn without_the_database_there_is_no_history_and_the_rest_goes_on() {
     let namespace = Namespace::new().await;
     fill(&database.store(), &namespace.name).await;
     let setting = Setting { env: database.environment(), ..Setting::default() };
-    let console = Console::start_in(&namespace, "console-0", &setting).await;
+    let (namespace, _audit, console) = with_history(namespace, &setting).await;
     let token = namespace.viewer().await;
     let viewer = ConsoleApi::new(&console, Some(&token)).await;
     assert_eq!(hours(&viewer, "&user=bob").await.len(), 12);
@@ -337,15 +341,108 @@ async fn without_the_database_there_is_no_history_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn a_console_that_can_read_no_database_says_so() {
+async fn without_an_audit_program_there_is_no_history_until_one_runs() {
+    let (namespace, audit, console) = with_records(false).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
+    assert_eq!(hours(&viewer, "&user=bob").await.len(), 12);
+    audit.process.signal(Signal::SIGKILL);
+    for path in ["/api/v1/history", "/api/v1/history/id-1", "/api/v1/history.csv"] {
+        let answer = viewer.get(path).await;
+        refused(&answer, StatusCode::SERVICE_UNAVAILABLE, "the history is not available");
+    }
+    assert_eq!(viewer.get("/api/v1/sessions").await.status, StatusCode::OK);
+    let overview = viewer.get("/api/v1/overview").await;
+    assert_eq!((overview.status, &overview.body["starts"]), (StatusCode::OK, &Value::Null), "{overview:?}");
+    let failures = metric(console.http, "bastion_console_failures_total{reason=\"audit\"}").await;
+    assert!(failures.is_some_and(|count| count >= 3.0), "{failures:?}");
+    // The Lease of the killed one is still there.
+    let _next = Audit::start(&namespace, "audit-1", "10m").await;
+    assert_eq!(hours(&viewer, "&user=bob").await.len(), 12);
+}
+
+#[tokio::test]
+async fn a_console_without_a_token_for_audit_programs_says_so() {
     let namespace = Namespace::new().await;
-    let setting = Setting { env: vec![("BASTION_NO_HISTORY", "true".into())], ..Setting::default() };
+    let setting = Setting { env: vec![("BASTION_AUDIT_TOKEN_FILE", "/nowhere/token".into())], ..Setting::default() };
     let console = Console::start_in(&namespace, "console-0", &setting).await;
     let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     for path in ["/api/v1/history", "/api/v1/history/id-1"] {
-        refused(&viewer.get(path).await, StatusCode::NOT_IMPLEMENTED, "only the controller can read");
+        refused(&viewer.get(path).await, StatusCode::SERVICE_UNAVAILABLE, "/nowhere/token");
     }
     assert_eq!(viewer.get("/api/v1/sessions").await.status, StatusCode::OK);
+}
+
+/// Asks an audit program directly. Returns the status and the body.
+async fn ask_audit(audit: &Audit, path: &str, token: &str, person: Option<Value>) -> (StatusCode, String) {
+    use base64::Engine;
+    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().expect("a client");
+    let mut request = client.get(format!("https://{}/history/v1/{path}", audit.history));
+    if !token.is_empty() {
+        request = request.bearer_auth(token);
+    }
+    if let Some(person) = person {
+        let text = base64::engine::general_purpose::STANDARD.encode(person.to_string());
+        request = request.header("bastion-person", text);
+    }
+    let answer = request.send().await.expect("an answer");
+    (answer.status(), answer.text().await.expect("text"))
+}
+
+#[tokio::test]
+async fn an_audit_program_shows_the_history_to_consoles_alone_and_for_people_who_may() {
+    let (namespace, audit, _console) = with_records(false).await;
+    let (viewer, _) = namespace.service_account_with_roles("viewer", &["bastion-viewer"]).await;
+    let may = json!({"username": viewer});
+    let good = namespace.token("bastion-console", "bastion-audit").await;
+    for (token, person, path, status, words) in [
+        (String::new(), Some(may.clone()), "sessions/id-1", StatusCode::UNAUTHORIZED, "there is no token"),
+        ("made-up".to_owned(), Some(may.clone()), "sessions/id-1", StatusCode::UNAUTHORIZED, "does not know"),
+        // One that is good for gateways or for the API server is good for nothing here, and nor is anybody else's.
+        (
+            namespace.token("bastion-console", "bastion-gateway").await,
+            Some(may.clone()),
+            "sessions/id-1",
+            StatusCode::UNAUTHORIZED,
+            "does not know",
+        ),
+        (
+            namespace.token("bastion-gateway", "bastion-audit").await,
+            Some(may.clone()),
+            "sessions/id-1",
+            StatusCode::FORBIDDEN,
+            "only consoles may",
+        ),
+        (good.clone(), None, "sessions/id-1", StatusCode::BAD_REQUEST, "does not name the user"),
+        (good.clone(), Some(json!({"username": "somebody"})), "sessions/id-1", StatusCode::FORBIDDEN, "may not get"),
+        (good.clone(), Some(json!({"username": "somebody"})), "sessions/none", StatusCode::FORBIDDEN, "may not get"),
+        (good.clone(), Some(may.clone()), "sessions/none", StatusCode::NOT_FOUND, "there is no record"),
+        (good.clone(), Some(may), "sessions/id-1", StatusCode::OK, "\"name\":\"n-1\""),
+    ] {
+        let (found, body) = ask_audit(&audit, path, &token, person).await;
+        assert!(found == status && body.contains(words), "{found} {body:?} should say {status} {words:?}");
+    }
+    let refused = metric(audit.http, "bastion_history_refused_total{reason=\"forbidden\"}").await;
+    assert_eq!(refused, Some(2.0));
+}
+
+#[tokio::test]
+async fn a_console_shows_its_token_only_to_the_program_of_the_published_certificate() {
+    let (namespace, _audit, console) = with_records(false).await;
+    let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
+    assert_eq!(hours(&viewer, "&user=bob").await.len(), 12);
+    let account = namespace.account("bastion-audit", "audit-0").await.client;
+    let leases: Api<Lease> = Api::namespaced(account, &namespace.name);
+    let listed = namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases");
+    let name = listed.iter().map(ResourceExt::name_any).find(|it| it.starts_with("audit-0-")).expect("its Lease");
+    eventually(default_timeout(), "another certificate is published", async || {
+        let mut lease = leases.get(&name).await.map_err(|error| error.to_string())?;
+        let another = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        lease.annotations_mut().insert("bastion.dev/history-certificate".to_owned(), another.to_owned());
+        // Its holder may renew it in between.
+        leases.replace(&name, &PostParams::default(), &lease).await.map_err(|error| error.to_string())
+    })
+    .await;
+    refused(&viewer.get("/api/v1/history").await, StatusCode::SERVICE_UNAVAILABLE, "cannot be reached");
 }
 
 #[tokio::test]
@@ -402,10 +499,12 @@ async fn history(namespace: &Namespace, kubeconfig: &Path, console: Option<&str>
     Process::start(namespace.dir.join(format!("kubectl-{}", unique())), command).await.finish(default_timeout()).await
 }
 
+#[rstest]
+#[case::sqlite(false)]
+#[case::mariadb(true)]
 #[tokio::test]
-async fn kubectl_bastion_history_shows_what_was_asked_for() {
-    let (namespace, setting) = with_records(true).await;
-    let console = Console::start_in(&namespace, "console-0", &setting).await;
+async fn kubectl_bastion_history_shows_what_was_asked_for(#[case] mysql: bool) {
+    let (namespace, _audit, console) = with_records(mysql).await;
     let kubeconfig = namespace.kubeconfig_with(&namespace.viewer().await);
     let url = format!("http://{}", console.address);
     let run = async |arguments: &[&str]| {
@@ -436,8 +535,7 @@ async fn kubectl_bastion_history_shows_what_was_asked_for() {
 
 #[tokio::test]
 async fn kubectl_bastion_history_says_what_is_in_the_way() {
-    let (namespace, setting) = with_records(false).await;
-    let console = Console::start_in(&namespace, "console-0", &setting).await;
+    let (namespace, _audit, console) = with_records(false).await;
     let (_, token) = namespace.service_account("nobody").await;
     let url = format!("http://{}", console.address);
     let nobody = namespace.kubeconfig_with(&token);

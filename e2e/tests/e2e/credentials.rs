@@ -18,7 +18,7 @@ const REVOKED: Duration = Duration::from_secs(45);
 #[tokio::test]
 async fn a_gateway_whose_pod_is_deleted_by_force_ends_its_sessions() {
     let bastion = Bastion::up().await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let mut alice = bastion.open("alice").await;
     let now = DeleteParams::default().grace_period(0);
     bastion.namespace.api::<Pod>().delete("gateway-0", &now).await.expect("the Pod");
@@ -37,7 +37,7 @@ async fn a_gateway_that_is_refused_by_the_api_and_heard_by_redis_ends_its_sessio
     let with_redis = Setting { env: redis.environment(), ..Setting::default() };
     let setting = Setting { api: Some(&api), ..with_redis.clone() };
     let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    let _controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &with_redis).await;
+    let _controller = Controller::start_in(&bastion.namespace, "controller-0", &with_redis).await;
     let (mut alice, mut bob) = tokio::join!(bastion.open_on(&gateway, "alice", "web-1"), bastion.open("bob"));
     api.answer(Fault::Answer { status: StatusCode::UNAUTHORIZED, retry_after: None });
     let end = bastion.watch.ended_within(LOST_GATEWAY, &alice.session, Reason::GatewayLost).await;

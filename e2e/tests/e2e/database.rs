@@ -11,18 +11,17 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
 use bastion_e2e::programs::all_rows;
 use bastion_e2e::{
-    Bastion, Controller, Database, MariaDb, Process, Setting, default_timeout, eventually, metric, metric_becomes,
-    weight,
+    Audit, Bastion, Database, MariaDb, Process, Setting, default_timeout, eventually, metric, metric_becomes, weight,
 };
 
 const BACKLOG: &str = "bastion_audit_backlog";
 const OLDEST: &str = "bastion_audit_oldest_unwritten_end_seconds";
 const RESTORES: &str = "bastion_audit_restores_total";
 
-/// A bastion whose controller keeps its records in this database.
+/// A bastion whose audit program keeps its records in this database.
 struct Environment {
     bastion: Bastion,
-    controller: Controller,
+    audit: Audit,
     database: Database,
 }
 
@@ -30,8 +29,8 @@ impl Environment {
     async fn on(database: Database) -> Self {
         let bastion = Bastion::with_users(&["bob"]).await;
         let setting = Setting { env: database.environment(), ..Setting::default() };
-        let controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &setting).await;
-        Self { bastion, controller, database }
+        let audit = Audit::start_in(&bastion.namespace, "audit-0", "10m", &setting).await;
+        Self { bastion, audit, database }
     }
 
     /// Runs a command on the target, in a session of its own, which has ended when this returns.
@@ -71,7 +70,7 @@ impl Environment {
     }
 
     fn http(&self) -> SocketAddr {
-        self.controller.http
+        self.audit.http
     }
 }
 
@@ -147,7 +146,7 @@ async fn while_the_server_is_read_only_records_wait() {
     environment.database.administer("SET GLOBAL read_only = 1").await;
     let session = environment.visit("alice").await;
     environment.refused("read_only", &session).await;
-    assert!(environment.controller.process.stderr().contains("or point --audit-url at the primary"));
+    assert!(environment.audit.process.stderr().contains("or point --audit-url at the primary"));
     environment.database.administer("SET GLOBAL read_only = 0").await;
     environment.recorded(&[&session]).await;
     environment.settled().await;
@@ -162,7 +161,7 @@ async fn while_the_server_has_no_connection_left_records_wait() {
     environment.recorded(&[&first]).await;
     environment.settled().await;
     let mut taken = take_all(&server).await;
-    // The controller's connections are killed too, and the freed places are taken.
+    // The audit program's connections are killed too, and the freed places are taken.
     let kill = format!("KILL USER {}", environment.database.name);
     sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut taken[0]).await.expect("a right");
     taken.extend(take_all(&server).await);
@@ -249,9 +248,9 @@ async fn a_new_password_is_used_without_a_restart_and_none_is_ever_shown() {
     environment.database.write_password("another-secret\n");
     environment.recorded(&[&before, &during]).await;
     environment.settled().await;
-    let pid = environment.controller.process.pid();
+    let pid = environment.audit.process.pid();
     let seen = ["cmdline", "environ"].map(|file| std::fs::read(format!("/proc/{pid}/{file}")).expect("a file"));
-    let log = environment.controller.process.stderr();
+    let log = environment.audit.process.stderr();
     assert!(log.contains("check --audit-password-file"), "{log}");
     for text in [&seen[0], &seen[1], log.as_bytes()].map(|text| String::from_utf8_lossy(text).into_owned()) {
         assert!(!text.contains("secret-of-") && !text.contains("another-secret"), "{text}");

@@ -12,8 +12,8 @@ use rstest::rstest;
 
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
-    Bastion, Console, Controller, Gateway, LOST_GATEWAY, Process, Setting, default_timeout, eventually, histories,
-    throughout,
+    Audit, Bastion, Console, Controller, Gateway, LOST_GATEWAY, Process, Setting, default_timeout, eventually,
+    histories, throughout,
 };
 
 /// What a failpoint does at its first passes: nothing, so that a test can begin; then it panics, fails and delays in turn.
@@ -89,7 +89,7 @@ async fn a_gateway_with_some_failing_renewals_is_not_lost(#[case] point: &str) {
     let ways = "2*return(error)->1*return(4000)->1*return(error)->1*return(1000)->1*return(4000)";
     let setting = with_failpoints(&format!("{point}={ways}"));
     let bastion = Bastion::in_setting(&setting, async |_, _| ()).await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let mut open = bastion.open("alice").await;
     throughout(Duration::from_secs(40), async || assert_eq!(bastion.watch.phase(&open.session), Phase::Active)).await;
     open.still_answers().await;
@@ -129,12 +129,10 @@ const GATEWAY_TASKS: [(&str, &str); 13] = [
     ("instance", "pause detector"),
     ("instance", "session watch"),
 ];
-const CONTROLLER_TASKS: [(&str, &str); 11] = [
+const CONTROLLER_TASKS: [(&str, &str); 9] = [
     ("probe server", ""),
     ("Event publisher", ""),
-    ("election", ""),
     ("quota", ""),
-    ("audit mirror", ""),
     ("session reconciler", ""),
     ("failure detector", ""),
     ("failure detector", "Lease watch"),
@@ -142,11 +140,21 @@ const CONTROLLER_TASKS: [(&str, &str); 11] = [
     ("failure detector", "check for lost instances"),
     ("failure detector", "Pod watch"),
 ];
-const CONSOLE_TASKS: [(&str, &str); 5] = [
+const AUDIT_TASKS: [(&str, &str); 7] = [
+    ("probe server", ""),
+    ("Event publisher", ""),
+    ("history server", ""),
+    ("instance", ""),
+    ("election", ""),
+    ("audit mirror", ""),
+    ("pruner", ""),
+];
+const CONSOLE_TASKS: [(&str, &str); 6] = [
     ("probe server", ""),
     ("Event publisher", ""),
     ("watch of bastionusers", ""),
     ("session feed", ""),
+    ("watch of heartbeats", ""),
     ("API server", ""),
 ];
 
@@ -179,7 +187,16 @@ async fn a_gateway_ends_when_any_of_its_tasks_does() {
 async fn a_controller_ends_when_any_of_its_tasks_does() {
     let bastion = Bastion::up().await;
     each_task_ends_its_program(&CONTROLLER_TASKS, async |pod, setting| {
-        Controller::start_in(&bastion.namespace, pod, "10m", setting).await.process
+        Controller::start_in(&bastion.namespace, pod, setting).await.process
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_audit_program_ends_when_any_of_its_tasks_does() {
+    let bastion = Bastion::up().await;
+    each_task_ends_its_program(&AUDIT_TASKS, async |pod, setting| {
+        Audit::start_in(&bastion.namespace, pod, "10m", setting).await.process
     })
     .await;
 }
@@ -204,14 +221,10 @@ async fn each_lost_session_ends_once_whatever_happens_in_the_sweep(#[case] point
     let bastion = Bastion::with_users(&["bob"]).await;
     let dying = Gateway::start(&bastion.namespace, "gateway-1").await;
     let failing = with_failpoints(&format!("{point}=1*return(error)->1*return(1000)->1*panic"));
-    let mut first = Controller::start_in(&bastion.namespace, "controller-0", "10m", &failing).await;
-    let _second = Controller::start_in(
-        &bastion.namespace,
-        "controller-1",
-        "10m",
-        &with_failpoints(&format!("{point}=1*return(error)")),
-    )
-    .await;
+    let mut first = Controller::start_in(&bastion.namespace, "controller-0", &failing).await;
+    let _second =
+        Controller::start_in(&bastion.namespace, "controller-1", &with_failpoints(&format!("{point}=1*return(error)")))
+            .await;
     let mut bob = bastion.open("bob").await;
     let lost = join_all((0..8).map(|_| bastion.open_on(&dying, "alice", "web-1"))).await;
     let killed = Instant::now();
@@ -240,7 +253,7 @@ async fn each_lost_session_ends_once_whatever_happens_in_the_sweep(#[case] point
 async fn each_session_is_recorded_once_whatever_happens_in_the_audit_mirror(#[case] point: &str) {
     let bastion = Bastion::up().await;
     let failing = with_failpoints(&format!("{point}=1*return(error)->1*return(2000)->1*panic"));
-    let mut first = Controller::start_in(&bastion.namespace, "controller-0", "10m", &failing).await;
+    let mut first = Audit::start_in(&bastion.namespace, "audit-0", "10m", &failing).await;
     let mut sessions = Vec::new();
     for _ in 0..3 {
         let mut open = bastion.open("alice").await;
@@ -249,7 +262,7 @@ async fn each_session_is_recorded_once_whatever_happens_in_the_audit_mirror(#[ca
         sessions.push(open.session);
     }
     ends_for(&mut first.process, "audit mirror", &format!("failpoint {point} panic")).await;
-    let _second = Controller::start(&bastion.namespace, "controller-1", "10m").await;
+    let _second = Audit::start(&bastion.namespace, "audit-0", "10m").await;
     let is_released = |name: &str, seen: &[bastion_e2e::Observation]| {
         let last = seen.iter().rev().find(|it| it.name == name).expect("it was seen");
         last.gone || last.session.finalizers().is_empty()

@@ -22,7 +22,7 @@ use bastion_e2e::{
 async fn the_sessions_of_a_killed_gateway_are_shown_as_lost_and_no_others() {
     let bastion = Bastion::with_users(&["bob"]).await;
     let other = Gateway::start(&bastion.namespace, "gateway-1").await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let mut bob = bastion.open_on(&other, "bob", "web-1").await;
     let open = join_all((0..20).map(|_| bastion.open("alice"))).await;
     let killed = Instant::now();
@@ -40,7 +40,7 @@ async fn the_sessions_of_a_killed_gateway_are_shown_as_lost_and_no_others() {
 #[tokio::test]
 async fn a_gateway_whose_container_has_ended_is_given_up_at_once() {
     let bastion = Bastion::up().await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let open = bastion.open("alice").await;
     bastion.gateway.process.signal(Signal::SIGKILL);
     bastion.namespace.report_ended_container("gateway-0", open.session.spec.start_time.0).await;
@@ -50,7 +50,7 @@ async fn a_gateway_whose_container_has_ended_is_given_up_at_once() {
 #[tokio::test]
 async fn a_gateway_without_a_pod_is_given_up_sooner() {
     let bastion = Bastion::up().await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let open = bastion.open("alice").await;
     bastion.gateway.process.signal(Signal::SIGKILL);
     let now = DeleteParams::default().grace_period(0);
@@ -90,7 +90,7 @@ async fn a_gateway_whose_tasks_are_stuck_cuts_its_sessions_off() {
 #[tokio::test]
 async fn a_frozen_gateway_that_was_given_up_passes_nothing_when_it_thaws() {
     let bastion = Bastion::up().await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let Open { mut ssh, session } = bastion.open("alice").await;
     let leak = bastion.namespace.dir.join("leak");
     bastion.gateway.process.freeze().await;
@@ -123,7 +123,7 @@ async fn a_session_that_ends_while_the_api_server_is_away_is_written_afterwards_
     let _held = weight::take(1).await;
     let control_plane = Arc::new(ControlPlane::start().await);
     let bastion = Bastion::on(control_plane.clone(), async |namespace, _| namespace.user("bob").await).await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let (mut alice, mut bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
     control_plane.stop_api();
     alice.ssh.say("exit").await;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use bastion_e2e::http::{get, try_get};
-use bastion_e2e::{Bastion, Console, Controller, Process, default_timeout, eventually, weight};
+use bastion_e2e::{Audit, Bastion, Console, Controller, Process, default_timeout, eventually, weight};
 
 /// How many half-sent requests are held at a port.
 const REQUESTS: usize = 5000;
@@ -142,7 +142,8 @@ async fn withstands(name: &str, program: &Process, port: SocketAddr, probes: Soc
 async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
     let _held = weight::take(2).await;
     let bastion = Bastion::up().await;
-    let controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let controller = Controller::start(&bastion.namespace, "controller-0").await;
+    let audit = Audit::start(&bastion.namespace, "audit-0", "10m").await;
     let console = Console::start(&bastion.namespace).await;
     let gateway = &bastion.gateway;
     let mut alice = bastion.open("alice").await;
@@ -158,7 +159,9 @@ async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
     }
     let observers = [(Flood::Handshake, REQUESTS), (Flood::HeaderOverTls(trusting_anybody()), REQUESTS / 5)];
     for (flood, number) in observers {
-        withstands("a gateway's observers", &gateway.process, gateway.follow, gateway.http, flood, number).await;
+        withstands("a gateway's observers", &gateway.process, gateway.follow, gateway.http, flood.clone(), number)
+            .await;
+        withstands("the history", &audit.process, audit.history, audit.http, flood, number).await;
     }
     alice.still_answers().await;
     let ports = ["probes", "terminal", "observers"].map(|port| (port, "unfinished"));

@@ -34,7 +34,7 @@ async fn the_sessions_of_a_gateway_without_memory_are_shown_as_ended() {
     let setting =
         Setting { starter, env: vec![("BASTION_MAX_STARTUPS_PER_ADDRESS", "512".into())], ..Setting::default() };
     let mut small = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let (alice, mut bob) = tokio::join!(bastion.open_on(&small, "alice", "web-1"), bastion.open("bob"));
     match &cgroup {
         Some(cgroup) => {

@@ -206,7 +206,7 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
             StatusCode::FORBIDDEN,
             "only consoles may",
         ),
-        (good.clone(), None, StatusCode::BAD_REQUEST, "does not name the observer"),
+        (good.clone(), None, StatusCode::BAD_REQUEST, "does not name the user"),
         (good.clone(), Some(json!({"username": "somebody"})), StatusCode::FORBIDDEN, "may not get"),
         (good.clone(), Some(may), StatusCode::UPGRADE_REQUIRED, "WebSocket"),
     ] {

@@ -99,7 +99,7 @@ async fn with_few_open_files_strangers_are_turned_away_and_no_session_is_lost() 
     })
     .await;
     let (gateway, http) = (&bastion.gateway, bastion.gateway.http);
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     assert_eq!(gateway.metric("bastion_open_files_limit").await, FILES, "the soft limit is raised");
 
     let (clients, refused) = open_until_refused(gateway).await;

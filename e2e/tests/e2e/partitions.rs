@@ -41,7 +41,7 @@ async fn a_gateway_that_is_cut_off_from_the_api_is_given_up_and_starts_new_insta
     let bastion = Bastion::with_users(&["bob"]).await;
     let setting = Setting { api: Some(&relay), ..Setting::default() };
     let cut_off = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let (mut alice, mut bob) = tokio::join!(bastion.open_on(&cut_off, "alice", "web-1"), bastion.open("bob"));
     relay.cut();
     let end = bastion.watch.ended_within(LOST_GATEWAY, &alice.session, Reason::GatewayLost).await;
@@ -67,7 +67,7 @@ async fn a_gateway_that_is_cut_off_from_everything_is_given_up_and_starts_new_in
     .await;
     let setting = Setting { api: Some(&relay), listen: Some(place.address), ..Setting::default() };
     let cut_off = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let (alice, mut bob) = tokio::join!(bastion.open_on(&cut_off, "alice", "far"), bastion.open("bob"));
     relay.cut();
     place.cut_off().await;
@@ -85,9 +85,9 @@ async fn a_controller_that_was_cut_off_frozen_or_had_its_watches_broken_gives_no
     let bastion = Bastion::up().await;
     let (cut, broken) = (relay().await, relay().await);
     let through = |api| Setting { api: Some(api), ..Setting::default() };
-    let _cut_off = Controller::start_in(&bastion.namespace, "controller-0", "10m", &through(&cut)).await;
-    let frozen = Controller::start(&bastion.namespace, "controller-1", "10m").await;
-    let _broken = Controller::start_in(&bastion.namespace, "controller-2", "10m", &through(&broken)).await;
+    let _cut_off = Controller::start_in(&bastion.namespace, "controller-0", &through(&cut)).await;
+    let frozen = Controller::start(&bastion.namespace, "controller-1").await;
+    let _broken = Controller::start_in(&bastion.namespace, "controller-2", &through(&broken)).await;
     let mut alice = bastion.open("alice").await;
     cut.cut();
     frozen.process.freeze().await;
@@ -116,7 +116,7 @@ async fn a_controller_whose_watches_stand_still_takes_them_up_again() {
     let relay = relay().await;
     let bastion = Bastion::up().await;
     let setting = Setting { api: Some(&relay), ..Setting::default() };
-    let _controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &setting).await;
+    let _controller = Controller::start_in(&bastion.namespace, "controller-0", &setting).await;
     let alice = bastion.open("alice").await;
     relay.stall_present();
     bastion.gateway.process.signal(Signal::SIGKILL);

@@ -14,9 +14,9 @@ use bastion_e2e::objects::{bastion_session, bastion_target, ended_status, merge}
 use bastion_e2e::refusal::{assert_let_through, assert_refused};
 
 const BY_GATEWAYS: &str = "sessions are created by gateways, each for its own Pod";
-const NEW_SESSION: &str = "a new session has the finalizer bastion.dev/audit and no termination";
+const NEW_SESSION: &str = "a new session has the finalizer bastion.dev/audit and no termination, and is not on record";
 const STATUS: &str = "only the session's own gateway and the controller write its status";
-const FINALIZERS: &str = "only the controller changes the finalizers of a session";
+const FINALIZERS: &str = "only the audit program changes the finalizers of a session";
 const METADATA: &str = "labels, annotations and ownerReferences of a session are final";
 const LEASES: &str = "a gateway touches only Leases of its own Pod";
 
@@ -162,7 +162,7 @@ async fn the_console_asks_for_ends_in_the_names_of_people_and_changes_nothing_el
 }
 
 #[tokio::test]
-async fn nobody_but_the_controller_changes_the_finalizers_of_a_session() {
+async fn nobody_but_the_audit_program_changes_the_finalizers_of_a_session() {
     let namespace = with_session().await;
     let people = [
         ("the administrator", namespace.admin()),
@@ -176,8 +176,32 @@ async fn nobody_but_the_controller_changes_the_finalizers_of_a_session() {
         }
     }
     let controller = namespace.account("bastion-controller", "controller-0").await.client;
+    let audit = namespace.account("bastion-audit", "audit-0").await.client;
     let patch = json!({"metadata": {"finalizers": null}});
-    assert_let_through("the controller", namespace.patch_session(&controller, "session", patch).await);
+    let answer = namespace.patch_session(&controller, "session", patch.clone()).await;
+    assert!(answer.is_err(), "a controller may not even patch a session");
+    assert_let_through("the audit program", namespace.patch_session(&audit, "session", patch).await);
+}
+
+/// The retention counts from this annotation: who could write it could have a session deleted early, or kept for ever.
+#[tokio::test]
+async fn nobody_but_the_audit_program_says_when_a_session_was_recorded() {
+    let namespace = with_session().await;
+    let recorded = json!({"metadata": {"annotations": {"bastion.dev/recorded-at": "2026-01-01T00:00:00Z"}}});
+    for (who, client) in [("the administrator", namespace.admin()), ("mallory", mallory(&namespace).await)] {
+        assert_refused(who, namespace.patch_session(&client, "session", recorded.clone()).await, METADATA);
+    }
+    let gateway = gateway(&namespace, "gateway-0").await;
+    let mut early = bastion_session("early", "gateway-0");
+    merge(&mut early["metadata"], recorded["metadata"].clone());
+    assert_refused("a gateway, of a new session", namespace.create_as(&gateway, early).await, NEW_SESSION);
+    let audit = namespace.account("bastion-audit", "audit-0").await.client;
+    let other = json!({"metadata": {"annotations": {"example.com/note": "seen"}}});
+    assert_refused("another annotation", namespace.patch_session(&audit, "session", other).await, METADATA);
+    assert_let_through("the audit program", namespace.patch_session(&audit, "session", recorded).await);
+    let gone = json!({"metadata": {"annotations": {"bastion.dev/recorded-at": null}}});
+    let answer = namespace.patch_session(&namespace.admin(), "session", gone).await;
+    assert_refused("the administrator, taking it off", answer, METADATA);
 }
 
 /// `kubectl delete --cascade=foreground` puts a finalizer of Kubernetes' own beside the audit's, and its garbage
@@ -253,6 +277,32 @@ async fn a_gateway_makes_no_lease_but_its_own() {
         assert_refused(name, namespace.create_as(&client, lease(name)).await, LEASES);
     }
     assert_let_through("its own", namespace.create_as(&client, lease("gateway-0-abcdefghij")).await);
+}
+
+/// Consoles send their token to the address in such a Lease.
+#[tokio::test]
+async fn nobody_but_audit_programs_says_where_the_history_is_served() {
+    let namespace = Namespace::new().await;
+    let audit = namespace.account("bastion-audit", "audit-0").await.client;
+    let lease_of_audit = |name: &str| {
+        let mut lease = lease(name);
+        merge(&mut lease["metadata"], json!({"labels": {"bastion.dev/lease-of": "audit"}}));
+        lease
+    };
+    let words = "only audit programs say where the history is served";
+    for (who, client) in [
+        ("the administrator", namespace.admin()),
+        ("a gateway", gateway(&namespace, "gateway-0").await),
+        ("a controller", namespace.account("bastion-controller", "controller-0").await.client),
+    ] {
+        assert_refused(who, namespace.create_as(&client, lease_of_audit("gateway-0-abcdefghij")).await, words);
+    }
+    for name in ["audit-1-abcdefghij", "audit-0", "bastion-audit"] {
+        let answer = namespace.create_as(&audit, lease_of_audit(name)).await;
+        assert_refused(name, answer, "an audit program has only Leases of its own Pod");
+    }
+    assert_let_through("its own", namespace.create_as(&audit, lease_of_audit("audit-0-abcdefghij")).await);
+    assert_let_through("the leader's", namespace.create_as(&audit, lease("bastion-audit")).await);
 }
 
 #[tokio::test]

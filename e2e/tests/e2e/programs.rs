@@ -4,14 +4,17 @@ use bastion_e2e::http::get;
 use bastion_e2e::manifests::in_repository;
 use bastion_e2e::process::{Process, command};
 use bastion_e2e::run::{Run, unique};
-use bastion_e2e::{Bastion, Controller, PROMPT_BOUND};
+use bastion_e2e::{Audit, Bastion, Controller, PROMPT_BOUND};
 
 #[tokio::test]
-async fn the_probes_of_both_programs_answer_and_their_metrics_are_served() {
+async fn the_probes_of_the_programs_answer_and_their_metrics_are_served() {
     let bastion = Bastion::up().await;
-    let controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let controller = Controller::start(&bastion.namespace, "controller-0").await;
     controller.is_ready().await;
-    for (program, address) in [("gateway", bastion.gateway.http), ("controller", controller.http)] {
+    let audit = Audit::start(&bastion.namespace, "audit-0", "10m").await;
+    for (program, address) in
+        [("gateway", bastion.gateway.http), ("controller", controller.http), ("audit", audit.http)]
+    {
         for path in ["/healthz", "/readyz"] {
             let answer = get(address, path).await;
             assert_eq!(answer.0, 200, "{program} {path}: {answer:?}");

@@ -96,7 +96,7 @@ async fn a_quota_without_a_count_lets_people_in_once_the_controller_has_counted(
     })
     .await;
     let before = bastion.session_names().await.len();
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     eventually(default_timeout(), "alice gets in", async || {
         let outcome = bastion.ssh("alice:web-1").await.command("true").run().await;
         if outcome.code == Some(0) { Ok(()) } else { Err(format!("{outcome:?}")) }

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use bastion_e2e::process::{Process, command};
 use bastion_e2e::programs::audit_store;
 use bastion_e2e::run::{Run, unique};
-use bastion_e2e::{Bastion, Controller, PROMPT_BOUND, S3Server, Setting, default_timeout, eventually};
+use bastion_e2e::{Audit, Bastion, PROMPT_BOUND, S3Server, Setting, default_timeout, eventually};
 
 /// A bastion whose targets `required` and `best-effort` are recorded, if it can.
 pub async fn recording(setting: &Setting<'_>) -> Bastion {
@@ -130,7 +130,7 @@ async fn check_whole(recordings: &Path, bastion: &Bastion, session: &BastionSess
 async fn what_a_terminal_shows_is_recorded_and_what_is_typed_is_not() {
     let recordings = folder().await;
     let bastion = recording_into(&recordings).await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _audit = Audit::start(&bastion.namespace, "audit-0", "10m").await;
     let mut ssh = bastion.ssh("alice:required").await.terminal().set("SetEnv=LANG=C").start().await;
     ssh.finds("the notice", |it| it.stderr().contains("bastion: this session is recorded").then_some(())).await;
     ssh.say("stty -echo; echo rea''dy").await;

@@ -1,6 +1,8 @@
 //! What stays of a session: its row in the audit database, and for a while its object.
 
-use bastion_operator::api::{AUDIT_FINALIZER, BastionSession, Reason};
+use std::time::Duration;
+
+use bastion_operator::api::{AUDIT_FINALIZER, BastionSession, RECORDED_AT_ANNOTATION, Reason};
 use bastion_operator::audit::{SessionRecord, Store};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -9,7 +11,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use bastion_e2e::programs::{all_rows, audit_store};
-use bastion_e2e::{Bastion, Controller, MariaDb, Namespace, Open, PROMPT_BOUND, Setting, default_timeout, eventually};
+use bastion_e2e::{Audit, Bastion, MariaDb, Namespace, Open, PROMPT_BOUND, Setting, default_timeout, eventually};
 
 /// Which kind of database the records are in.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +20,7 @@ enum Kind {
     MariaDb,
 }
 
-/// A namespace's audit database, and what leads controllers to it.
+/// A namespace's audit database, and what leads audit programs to it.
 struct Records {
     store: Store,
     setting: Setting<'static>,
@@ -35,11 +37,11 @@ impl Records {
         }
     }
 
-    async fn controller(&self, namespace: &Namespace, pod: &str, retention: &str) -> Controller {
-        Controller::start_in(namespace, pod, retention, &self.setting).await
+    async fn audit(&self, namespace: &Namespace, pod: &str, retention: &str) -> Audit {
+        Audit::start_in(namespace, pod, retention, &self.setting).await
     }
 
-    /// All rows that the session of this name has, once a controller has made the database.
+    /// All rows that the session of this name has, once an audit program has made the database.
     async fn rows(&self, name: &str) -> Result<Vec<SessionRecord>, String> {
         Ok(all_rows(&self.store).await?.into_iter().filter(|row| row.name == name).collect())
     }
@@ -80,7 +82,7 @@ fn micros(time: Timestamp) -> i64 {
 async fn the_audit_row_says_what_the_session_said(#[case] kind: Kind) {
     let bastion = Bastion::up().await;
     let records = Records::of(&bastion.namespace, kind).await;
-    let _controller = records.controller(&bastion.namespace, "controller-0", "10m").await;
+    let _audit = records.audit(&bastion.namespace, "audit-0", "10m").await;
     let Open { mut ssh, session } = bastion.open("alice").await;
     ssh.say("exit 3").await;
     let end = bastion.watch.ended(&session, Reason::UserExit).await.session;
@@ -103,7 +105,7 @@ async fn the_audit_row_says_what_the_session_said(#[case] kind: Kind) {
 async fn an_open_session_is_in_the_audit_database_too(#[case] kind: Kind) {
     let bastion = Bastion::up().await;
     let records = Records::of(&bastion.namespace, kind).await;
-    let _controller = records.controller(&bastion.namespace, "controller-0", "10m").await;
+    let _audit = records.audit(&bastion.namespace, "audit-0", "10m").await;
     let open = bastion.open("alice").await;
     eventually(default_timeout(), "a row of the open session", async || {
         let rows = records.rows(&open.session.name_any()).await?;
@@ -120,7 +122,7 @@ async fn an_open_session_is_in_the_audit_database_too(#[case] kind: Kind) {
 async fn the_audit_row_says_who_terminated_the_session(#[case] kind: Kind) {
     let bastion = Bastion::up().await;
     let records = Records::of(&bastion.namespace, kind).await;
-    let _controller = records.controller(&bastion.namespace, "controller-0", "10m").await;
+    let _audit = records.audit(&bastion.namespace, "audit-0", "10m").await;
     let open = bastion.open("alice").await;
     let termination = json!({"spec": {"termination": {"requestedBy": "admin", "reason": "maintenance"}}});
     let admin = bastion.namespace.admin();
@@ -144,7 +146,7 @@ async fn a_deleted_session_is_gone_once_it_has_ended_and_is_on_record(#[case] ki
     bastion.watch.ended(&session, Reason::AdminTerminated).await;
     ssh.finish(PROMPT_BOUND).await;
     assert_eq!(bastion.session_names().await, [name.as_str()], "the object waits for the audit");
-    let _controller = records.controller(&bastion.namespace, "controller-0", "10m").await;
+    let _audit = records.audit(&bastion.namespace, "audit-0", "10m").await;
     bastion.watch.gone(&session).await;
     let row = records.ended_row(&session).await;
     assert_eq!((row.status.as_str(), row.terminated_by), ("terminated", None));
@@ -157,13 +159,40 @@ async fn a_deleted_session_is_gone_once_it_has_ended_and_is_on_record(#[case] ki
 async fn a_finished_session_is_pruned_after_its_retention_and_its_row_stays(#[case] kind: Kind) {
     let bastion = Bastion::with_users(&["bob"]).await;
     let records = Records::of(&bastion.namespace, kind).await;
-    let _controller = records.controller(&bastion.namespace, "controller-0", "2s").await;
+    let _audit = records.audit(&bastion.namespace, "audit-0", "2s").await;
     let (mut alice, mut bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
     alice.ssh.say("exit").await;
     bastion.watch.gone(&alice.session).await;
     assert_eq!(records.ended_row(&alice.session).await.status, "closed");
     bob.still_answers().await;
     assert_eq!(bastion.session_names().await, [bob.session.name_any()], "an Active session is not pruned");
+}
+
+/// As after an outage of the database that lasted longer than the retention.
+#[tokio::test]
+async fn a_session_that_is_recorded_late_stays_for_its_whole_retention() {
+    const RETENTION: Duration = Duration::from_secs(8);
+    let bastion = Bastion::up().await;
+    let outcome = bastion.ssh("alice:web-1").await.command("true").run().await;
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let session = bastion.watch.started("alice").await;
+    let ended = bastion.watch.ended(&session, Reason::UserExit).await.at;
+    eventually(default_timeout(), "its end is older than the retention", async || {
+        let age = ended.elapsed();
+        if age > RETENTION { Ok(()) } else { Err(format!("{age:?}")) }
+    })
+    .await;
+    let _audit = Audit::start(&bastion.namespace, "audit-0", "8s").await;
+    bastion.watch.gone(&session).await;
+    let seen = bastion.watch.seen();
+    let of_it: Vec<_> = seen.iter().filter(|it| it.name == session.name_any()).collect();
+    let recorded = of_it.iter().find(|it| it.session.finalizers().is_empty()).expect("it was put on record");
+    let noted = recorded.session.annotations().get(RECORDED_AT_ANNOTATION).expect("a time");
+    assert!(noted.parse::<Timestamp>().is_ok(), "{noted}");
+    let gone = of_it.iter().find(|it| it.gone).expect("it is gone");
+    let stayed = gone.at.duration_since(recorded.at);
+    // The watch may have shown the record a moment late.
+    assert!(stayed > RETENTION / 2, "it was deleted {stayed:?} after its record");
 }
 
 #[rstest]
@@ -174,7 +203,7 @@ async fn of_too_many_finished_sessions_the_oldest_are_pruned_and_their_rows_stay
     let bastion = Bastion::up().await;
     let mut records = Records::of(&bastion.namespace, kind).await;
     records.setting.env.push(("BASTION_MAX_FINISHED", "2".into()));
-    let _controller = records.controller(&bastion.namespace, "controller-0", "10m").await;
+    let _audit = records.audit(&bastion.namespace, "audit-0", "10m").await;
     let mut names = Vec::new();
     for _ in 0..4 {
         let outcome = bastion.ssh("alice:web-1").await.command("true").run().await;
@@ -196,17 +225,17 @@ async fn of_too_many_finished_sessions_the_oldest_are_pruned_and_their_rows_stay
 #[case::sqlite(Kind::Sqlite)]
 #[case::mariadb(Kind::MariaDb)]
 #[tokio::test]
-async fn a_session_that_ends_without_a_controller_is_put_on_record_by_the_next_one(#[case] kind: Kind) {
+async fn a_session_that_ends_without_an_audit_program_is_put_on_record_by_the_next_one(#[case] kind: Kind) {
     let bastion = Bastion::with_users(&["bob"]).await;
     let records = Records::of(&bastion.namespace, kind).await;
-    let mut controller = records.controller(&bastion.namespace, "controller-0", "10m").await;
+    let mut audit = records.audit(&bastion.namespace, "audit-0", "10m").await;
     let (mut alice, mut bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
-    controller.process.signal(Signal::SIGKILL);
-    controller.process.finish(PROMPT_BOUND).await;
+    audit.process.signal(Signal::SIGKILL);
+    audit.process.finish(PROMPT_BOUND).await;
     alice.ssh.say("exit").await;
     let end = bastion.watch.ended(&alice.session, Reason::UserExit).await;
     assert_eq!(end.session.finalizers(), [AUDIT_FINALIZER], "the session waits for its record");
-    let _next = records.controller(&bastion.namespace, "controller-0", "10m").await;
+    let _next = records.audit(&bastion.namespace, "audit-0", "10m").await;
     assert_eq!(records.ended_row(&alice.session).await.reason.as_deref(), Some("UserExit"));
     finalizer_off(&bastion, &alice.session).await;
     bob.still_answers().await;
@@ -216,13 +245,13 @@ async fn a_session_that_ends_without_a_controller_is_put_on_record_by_the_next_o
 #[case::sqlite(Kind::Sqlite)]
 #[case::mariadb(Kind::MariaDb)]
 #[tokio::test]
-async fn the_second_controller_takes_over_when_the_first_is_killed(#[case] kind: Kind) {
+async fn the_second_audit_program_takes_over_when_the_first_is_killed(#[case] kind: Kind) {
     let bastion = Bastion::up().await;
     let records = Records::of(&bastion.namespace, kind).await;
-    let first = records.controller(&bastion.namespace, "controller-0", "10m").await;
+    let first = records.audit(&bastion.namespace, "audit-0", "10m").await;
     let before = bastion.open("alice").await;
-    let _second = records.controller(&bastion.namespace, "controller-1", "10m").await;
-    eventually(default_timeout(), "a row by the first controller", async || {
+    let _second = records.audit(&bastion.namespace, "audit-1", "10m").await;
+    eventually(default_timeout(), "a row by the first audit program", async || {
         let rows = records.rows(&before.session.name_any()).await?;
         if rows.len() == 1 { Ok(()) } else { Err(format!("{rows:?}")) }
     })

@@ -26,7 +26,7 @@ fn with_redis(redis: &RedisServer) -> Setting<'static> {
 async fn with_a_witness(redis: &RedisServer) -> (Bastion, Gateway, Controller, Open) {
     let bastion = Bastion::with_users(&["bob"]).await;
     let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &with_redis(redis)).await;
-    let controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &with_redis(redis)).await;
+    let controller = Controller::start_in(&bastion.namespace, "controller-0", &with_redis(redis)).await;
     let alice = bastion.open_on(&gateway, "alice", "web-1").await;
     (bastion, gateway, controller, alice)
 }
@@ -81,9 +81,9 @@ async fn a_gateway_that_only_redis_hears_keeps_its_sessions_and_obeys() {
     let bastion = Bastion::with_users(&["bob"]).await;
     let setting = Setting { api: Some(&api), ..with_redis(&redis) };
     let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    let _hears = Controller::start_in(&bastion.namespace, "controller-0", "10m", &with_redis(&redis)).await;
+    let _hears = Controller::start_in(&bastion.namespace, "controller-0", &with_redis(&redis)).await;
     let deaf = Setting { env: environment_for(no_redis.address.port()), ..Setting::default() };
-    let _deaf = Controller::start_in(&bastion.namespace, "controller-1", "10m", &deaf).await;
+    let _deaf = Controller::start_in(&bastion.namespace, "controller-1", &deaf).await;
     let (mut alice, mut bob) =
         tokio::join!(bastion.open_on(&gateway, "alice", "web-1"), bastion.open_on(&gateway, "bob", "web-1"));
     no_redis.cut();
@@ -121,7 +121,7 @@ async fn a_gateway_that_is_cut_off_from_both_ends_its_sessions_before_anybody_ca
     let env = environment_for(to_redis.address.port());
     let setting = Setting { api: Some(&api), env, ..Setting::default() };
     let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    let _controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &with_redis(&redis)).await;
+    let _controller = Controller::start_in(&bastion.namespace, "controller-0", &with_redis(&redis)).await;
     let (mut alice, mut bob) = tokio::join!(bastion.open_on(&gateway, "alice", "web-1"), bastion.open("bob"));
     let cut = Instant::now();
     api.cut();
@@ -252,7 +252,7 @@ async fn a_redis_whose_name_does_not_resolve_harms_nothing() {
     let nowhere = [("BASTION_REDIS_URL", "redis://redis.invalid:6379".into())];
     let setting = Setting { env: nowhere.into(), ..Setting::default() };
     let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    let controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &setting).await;
+    let controller = Controller::start_in(&bastion.namespace, "controller-0", &setting).await;
     let (mut alice, mut bob) =
         tokio::join!(bastion.open_on(&gateway, "alice", "web-1"), bastion.open_on(&gateway, "bob", "web-1"));
     alice.ssh.say("exit").await;

@@ -31,7 +31,7 @@ async fn cut_off() -> CutOff {
     let with_redis = Setting { env: redis.environment(), ..Setting::default() };
     let setting = Setting { api: Some(&api), ..with_redis.clone() };
     let gateway = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
-    let controller = Controller::start_in(&bastion.namespace, "controller-0", "10m", &with_redis).await;
+    let controller = Controller::start_in(&bastion.namespace, "controller-0", &with_redis).await;
     let (alice, bob) =
         tokio::join!(bastion.open_on(&gateway, "alice", "web-1"), bastion.open_on(&gateway, "bob", "web-1"));
     api.cut();

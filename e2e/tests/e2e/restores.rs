@@ -16,7 +16,7 @@ use bastion_e2e::etcd::{Etcd, SecondApiServer};
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::websocket::bearer;
 use bastion_e2e::{
-    Bastion, Console, ControlPlane, Controller, FeedPage, LOST_GATEWAY, Namespace, Open, Relay, Setting,
+    Audit, Bastion, Console, ControlPlane, Controller, FeedPage, LOST_GATEWAY, Namespace, Open, Relay, Setting,
     default_timeout, eventually, throughout, weight,
 };
 
@@ -66,7 +66,7 @@ async fn recorded_as(namespace: &Namespace, name: &str, reason: Option<Reason>) 
 #[tokio::test]
 async fn a_session_whose_object_was_deleted_by_force_is_closed_on_record() {
     let bastion = Bastion::up().await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let _audit = Audit::start(&bastion.namespace, "audit-0", "10m").await;
     let mut alice = bastion.open("alice").await;
     let name = alice.session.name_any();
     recorded_as(&bastion.namespace, &name, None).await;
@@ -115,7 +115,8 @@ async fn all_programs_agree_again_after_etcd_was_restored_from_a_copy() {
     })
     .await;
     let namespace = &bastion.namespace;
-    let _controller = Controller::start(namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(namespace, "controller-0").await;
+    let _audit = Audit::start(namespace, "audit-0", "10m").await;
     let console = Console::start(namespace).await;
     let token = namespace.viewer().await;
     let (mut bob, mut carol) = tokio::join!(bastion.open("bob"), bastion.open("carol"));
@@ -175,8 +176,8 @@ async fn programs_on_a_stale_api_server_say_so_and_declare_nobody_lost() {
     let namespace = &bastion.namespace;
     let through_stale = Setting { api: Some(&stale), ..Setting::default() };
     let _controllers = tokio::join!(
-        Controller::start(namespace, "controller-0", "10m"),
-        Controller::start_in(namespace, "controller-1", "10m", &through_stale),
+        Controller::start(namespace, "controller-0"),
+        Controller::start_in(namespace, "controller-1", &through_stale),
     );
     let console = Console::start_in(namespace, "console-0", &through_stale).await;
     let mut alice = bastion.open("alice").await;

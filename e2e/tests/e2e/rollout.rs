@@ -15,13 +15,13 @@ const SLOW_START: Duration = Duration::from_secs(12);
 #[tokio::test]
 async fn a_gateway_that_dies_as_a_rollout_begins_is_shown_in_time() {
     let bastion = Bastion::up().await;
-    let mut old = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let mut old = Controller::start(&bastion.namespace, "controller-0").await;
     old.is_ready().await;
     let open = bastion.open("alice").await;
     let api = Relay::to(ControlPlane::shared().await.api_address()).await;
     api.cut();
     let setting = Setting { api: Some(&api), ..Setting::default() };
-    let new = Controller::start_in(&bastion.namespace, "controller-1", "10m", &setting).await;
+    let new = Controller::start_in(&bastion.namespace, "controller-1", &setting).await;
     let killed = Instant::now();
     bastion.gateway.process.signal(Signal::SIGKILL);
     let retire = async {
@@ -45,8 +45,8 @@ async fn a_gateway_that_dies_as_a_rollout_begins_is_shown_in_time() {
 #[tokio::test]
 async fn a_gateway_that_dies_as_a_rollout_ends_is_shown_in_time() {
     let bastion = Bastion::up().await;
-    let old = Controller::start(&bastion.namespace, "controller-0", "10m").await;
-    let new = Controller::start(&bastion.namespace, "controller-1", "10m").await;
+    let old = Controller::start(&bastion.namespace, "controller-0").await;
+    let new = Controller::start(&bastion.namespace, "controller-1").await;
     let open = bastion.open("alice").await;
     new.is_ready().await;
     old.process.signal(Signal::SIGTERM);

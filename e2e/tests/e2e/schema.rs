@@ -227,11 +227,12 @@ async fn a_session_with_a_time_or_a_text_that_harms_is_refused() {
     assert_let_through("what an older gateway does not clean", namespace.create_as(&gateway, session).await);
 }
 
-/// A namespace with one Active session, `session`, and clients for its gateway and the controller.
+/// A namespace with one Active session, `session`, and clients for its gateway, the controller and the audit program.
 struct OneSession {
     namespace: Namespace,
     gateway: Client,
     controller: Client,
+    audit: Client,
 }
 
 impl OneSession {
@@ -239,9 +240,10 @@ impl OneSession {
         let namespace = Namespace::new().await;
         let gateway = namespace.account("bastion-gateway", GATEWAY).await.client;
         let controller = namespace.account("bastion-controller", "controller-0").await.client;
+        let audit = namespace.account("bastion-audit", "audit-0").await.client;
         let created = namespace.create_as(&gateway, bastion_session("session", GATEWAY)).await;
         assert_let_through("a session by its gateway", created);
-        Self { namespace, gateway, controller }
+        Self { namespace, gateway, controller, audit }
     }
 
     async fn ended() -> Self {
@@ -377,8 +379,8 @@ async fn a_terminated_session_ends_although_its_termination_stays() {
     merge(&mut status, json!({"phase": "Terminated", "reason": "AdminTerminated"}));
     assert_let_through("ended", one.patch_status(json!({"status": status})).await);
     let finalizers = json!({"metadata": {"finalizers": null}});
-    let freed = one.namespace.patch_session(&one.controller, "session", finalizers).await;
-    assert_let_through("the controller's finalizer patch", freed);
+    let freed = one.namespace.patch_session(&one.audit, "session", finalizers).await;
+    assert_let_through("the audit program's finalizer patch", freed);
 }
 
 #[tokio::test]

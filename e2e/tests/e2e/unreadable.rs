@@ -18,7 +18,7 @@ use bastion_e2e::objects::{bastion_session, bastion_target, bastion_user, ended_
 use bastion_e2e::refusal::{assert_let_through, assert_refused};
 use bastion_e2e::websocket::bearer;
 use bastion_e2e::{
-    Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, PROMPT_BOUND,
+    Audit, Bastion, Console, ConsoleApi, ControlPlane, Controller, FeedPage, Gateway, Namespace, PROMPT_BOUND,
     default_timeout, eventually, metric, metric_becomes, weight,
 };
 
@@ -205,7 +205,8 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
     .await;
     let namespace = &bastion.namespace;
     let lost = Gateway::start(namespace, "gateway-1").await;
-    let controller = Controller::start(namespace, "controller-0", "10m").await;
+    let controller = Controller::start(namespace, "controller-0").await;
+    let _audit = Audit::start(namespace, "audit-0", "10m").await;
     let mut ssh = lost.ssh("alice:web-1").await.no_terminal().start().await;
     ssh.say("echo $((40 + 2))").await;
     ssh.shows("42").await;
@@ -236,9 +237,9 @@ async fn a_controller_ends_the_sessions_of_lost_gateways_even_those_that_it_cann
     .await;
     assert_eq!(raw(namespace, "bad").await.finalizers(), ["bastion.dev/audit"], "it is not on record");
     // As docs/operations.md says: the policies let no other account do this.
-    let controller_account = format!("--as={}", service_account_user(&namespace.name, "bastion-controller"));
+    let audit_account = format!("--as={}", service_account_user(&namespace.name, "bastion-audit"));
     let patch = r#"{"metadata": {"finalizers": null}}"#;
-    let arguments = [&controller_account, "patch", "bastionsession", "bad", "--type", "merge", "-p", patch];
+    let arguments = [&audit_account, "patch", "bastionsession", "bad", "--type", "merge", "-p", patch];
     let outcome = namespace.kubectl(&arguments).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(raw(namespace, "bad").await.finalizers(), [] as [&str; 0]);
@@ -255,9 +256,10 @@ async fn a_lease_with_a_time_that_cannot_be_read_hides_no_lost_gateway() {
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec})
     };
     let bad = namespace.add(lease("gateway-9-abcdefghij", json!({"bastion.dev/lease-of": "gateway"}))).await;
-    namespace.add(lease("bastion-controller", json!({}))).await;
+    namespace.add(lease("bastion-audit", json!({}))).await;
     let lost = Gateway::start(namespace, "gateway-1").await;
-    let controller = Controller::start(namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(namespace, "controller-0").await;
+    let audit = Audit::start(namespace, "audit-0", "10m").await;
     let alice = bastion.open_on(&lost, "alice", "web-1").await;
     lost.process.signal(Signal::SIGKILL);
     eventually(Duration::from_secs(30), "the end of a lost session", async || {
@@ -271,7 +273,7 @@ async fn a_lease_with_a_time_that_cannot_be_read_hides_no_lost_gateway() {
         if spec["holderIdentity"] == "lost" { Ok(()) } else { Err(spec.to_string()) }
     })
     .await;
-    metric_becomes(controller.http, "bastion_leader", |leads| leads >= 1.0).await;
+    metric_becomes(audit.http, "bastion_leader", |leads| leads >= 1.0).await;
 }
 
 /// Any writer of an object can set these times, and no schema checks them.
@@ -328,8 +330,8 @@ async fn what_an_older_schema_let_through_can_end_and_go_by_the_new_one() {
     let answer = namespace.patch_status(&gateway, "bad", status).await;
     assert_refused("an answer that can be read", answer, "offset");
     assert_eq!(raw(&namespace, "bad").await.data["status"]["phase"], "Closed");
-    let controller = namespace.account("bastion-controller", "controller-0").await.client;
-    let answer = namespace.patch_session(&controller, "bad", json!({"metadata": {"finalizers": null}})).await;
+    let audit = namespace.account("bastion-audit", "audit-0").await.client;
+    let answer = namespace.patch_session(&audit, "bad", json!({"metadata": {"finalizers": null}})).await;
     assert_refused("an answer that can be read", answer, "offset");
     assert_eq!(raw(&namespace, "bad").await.finalizers(), [] as [&str; 0]);
     control_plane.stop().await;

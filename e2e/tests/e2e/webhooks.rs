@@ -12,7 +12,7 @@ use bastion_e2e::{Bastion, Controller, LOST_GATEWAY, throughout, weight};
 async fn a_webhook_that_delays_every_lease_by_5_seconds_loses_no_gateway() {
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
-    let controller = Controller::start(&bastion.namespace, "controller-0", "10m").await;
+    let controller = Controller::start(&bastion.namespace, "controller-0").await;
     controller.is_ready().await;
     let mut alice = bastion.open("alice").await;
     let webhook = SlowWebhook::on_leases(&bastion.namespace, Duration::from_secs(5)).await;

@@ -1,4 +1,4 @@
-//! What the load tests begin with: gateways, two controllers, a target that echoes, and the user `alice`.
+//! What the load tests begin with: gateways, two controllers, an audit program, a target that echoes, and the user `alice`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,15 +10,17 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::json;
 
+use bastion_e2e::histories;
 use bastion_e2e::{
-    ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch, default_timeout, open_load_clients,
+    Audit, ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch, default_timeout,
+    open_load_clients,
 };
-use bastion_e2e::{eventually, histories};
 
 /// A bastion that is ready for a group of load clients. What is stopped first comes first.
 pub struct Environment {
     pub gateways: Vec<Gateway>,
     pub controllers: Vec<Controller>,
+    _audit: Audit,
     pub watch: SessionWatch,
     pub echo: Echo,
     pub namespace: Namespace,
@@ -37,8 +39,9 @@ impl Environment {
         let echo = Echo::start().await;
         namespace.user("alice").await;
         echo.add_to(&namespace, "web-1", json!({})).await;
-        let mut environment =
-            Self { gateways: vec![], controllers: vec![], watch: namespace.watch().await, echo, namespace };
+        let audit = Audit::start(&namespace, "audit-0", "10m").await;
+        let (gateways, controllers, watch) = (vec![], vec![], namespace.watch().await);
+        let mut environment = Self { gateways, controllers, _audit: audit, watch, echo, namespace };
         for _ in 0..2 {
             environment.add_controller().await;
         }
@@ -57,7 +60,7 @@ impl Environment {
     /// One controller more.
     pub async fn add_controller(&mut self) {
         let pod = format!("controller-{}", self.controllers.len());
-        self.controllers.push(Controller::start(&self.namespace, &pod, "10m").await);
+        self.controllers.push(Controller::start(&self.namespace, &pod).await);
     }
 
     /// Opens alice's sessions on `web-1` through a gateway.
@@ -112,16 +115,5 @@ impl Environment {
         let leases = self.namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases can be listed");
         let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
         gateways.map(|lease| (lease.name_any(), lease.spec.and_then(|spec| spec.holder_identity))).collect()
-    }
-
-    /// The number of the controller that leads.
-    pub async fn leader(&self) -> usize {
-        eventually(default_timeout(), "a controller leads", async || {
-            let lease = self.namespace.api::<Lease>().get("bastion-controller").await.map_err(|it| it.to_string())?;
-            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
-            let number = holder.strip_prefix("controller-").and_then(|rest| rest.split('-').next()?.parse().ok());
-            number.ok_or_else(|| format!("{:?} holds {}", holder, lease.name_any()))
-        })
-        .await
     }
 }

@@ -66,6 +66,7 @@ impl Cluster {
         let nothing_else = [
             "gateway.replicas=0",
             "controller.replicas=0",
+            "audit.replicas=0",
             "database.sqlite.persistent=false",
             "aggregatedRoles.enabled=false",
         ];

@@ -90,7 +90,7 @@ async fn values_that_nobody_knows_are_refused_by_name() {
         ("gateway.service.type=Balancer", "type"),
         ("database.mysql.port=0", "port"),
         ("gateway.lockOut.time=10", "time"),
-        ("controller.replicas=2", "controller.replicas"),
+        ("audit.replicas=2", "audit.replicas"),
     ] {
         let outcome = cluster.run("helm", &["template", "bastion", &chart, "--set", value]).await;
         assert_ne!(outcome.code, Some(0), "{value} was taken");

@@ -10,3 +10,4 @@ mod outages;
 mod pod_replacement;
 mod rights;
 mod uninstall;
+mod upgrade;

@@ -41,15 +41,29 @@ impl Release {
         Self::install_in(cluster.room(RELEASES_AT_A_TIME).await, cluster, values).await
     }
 
+    /// Installs this chart, with the image of this tag.
+    pub async fn install_chart(cluster: &'static Cluster, chart: &str, tag: &str) -> Self {
+        let release = Self::prepared(cluster.room(1).await, cluster).await;
+        release.helm_chart("install", chart, json!({"image": {"tag": tag}})).await;
+        release.counts_sessions().await;
+        release
+    }
+
     async fn install_in(room: SemaphorePermit<'static>, cluster: &'static Cluster, values: Value) -> Self {
+        let release = Self::prepared(room, cluster).await;
+        release.helm_with("install", values).await;
+        release.counts_sessions().await;
+        release
+    }
+
+    /// A namespace for a release.
+    async fn prepared(room: SemaphorePermit<'static>, cluster: &'static Cluster) -> Self {
         let name = format!("bastion-{}", unique());
         let dir = Run::get().await.dir.join(&name);
         std::fs::create_dir_all(&dir).expect("a folder");
         let namespace = Namespace { name, dir, control_plane: cluster.control_plane.clone() };
         let release = Self { namespace, cluster, _room: room };
         release.require_restricted_pods().await;
-        release.helm_with("install", values).await;
-        release.counts_sessions().await;
         release
     }
 
@@ -75,6 +89,10 @@ impl Release {
 
     /// `helm install` or `helm upgrade`, to a state in which all of it runs.
     pub async fn helm_with(&self, what: &str, values: Value) -> Outcome {
+        self.helm_chart(what, &Self::chart(), values).await
+    }
+
+    async fn helm_chart(&self, what: &str, chart: &str, values: Value) -> Outcome {
         let mut all = usual_values();
         for (name, value) in values.as_object().cloned().unwrap_or_default() {
             match all.get_mut(&name) {
@@ -85,7 +103,7 @@ impl Release {
         let file = self.namespace.dir.join(format!("values-{}.json", unique()));
         std::fs::write(&file, all.to_string()).expect("a file");
         let file = file.display().to_string();
-        self.helm(&[what, "bastion", &Self::chart(), "--values", &file, "--wait", "--timeout", "4m"]).await
+        self.helm(&[what, "bastion", chart, "--values", &file, "--wait", "--timeout", "4m"]).await
     }
 
     /// Runs `helm` in its namespace.

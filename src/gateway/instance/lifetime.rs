@@ -13,7 +13,6 @@ use super::pause_detector::PauseDetector;
 use crate::api::{BastionSession, END_KEY_ANNOTATION, LEASE_OF_GATEWAY, POD_UID_ANNOTATION};
 use crate::clock;
 use crate::cluster::{Guarded, UnreadableReports};
-use crate::gateway::observe::Endpoint;
 use crate::gateway::session::Registry;
 use crate::leases::{InstanceLease, LeaseError, new_instance_name};
 use crate::lifecycle::{Cause, CredentialWatch, Fence, RENEW_INTERVAL, RENEW_RETRY_DELAY};
@@ -54,10 +53,13 @@ pub struct InstanceConfig {
 }
 
 impl InstanceConfig {
-    /// Returns the annotations of the Leases: the Pod's uid, and the endpoint for observers.
-    pub fn lease_annotations(pod_uid: Option<String>, observe: Option<&Endpoint>) -> BTreeMap<String, String> {
+    /// Returns the annotations of the Leases: the Pod's uid, and those of the endpoint for observers.
+    pub fn lease_annotations(
+        pod_uid: Option<String>,
+        observe: Option<BTreeMap<String, String>>,
+    ) -> BTreeMap<String, String> {
         let pod_uid = pod_uid.map(|uid| (POD_UID_ANNOTATION.to_owned(), uid));
-        observe.map(Endpoint::annotations).unwrap_or_default().into_iter().chain(pod_uid).collect()
+        observe.unwrap_or_default().into_iter().chain(pod_uid).collect()
     }
 
     /// Returns the API of the bastion's sessions.

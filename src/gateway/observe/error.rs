@@ -8,20 +8,15 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::http::AuthError;
+use crate::http::internal::ConsoleError;
 use crate::metrics::{METRICS, RefusalLabels};
 
 /// Why a request to observe a session is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// The console is not authenticated.
+    /// The request does not come from a console, or names no observer.
     #[error(transparent)]
-    Auth(#[from] AuthError),
-    /// The client is not a console.
-    #[error("only consoles may observe sessions here")]
-    NotTheConsole,
-    /// The console does not name the observer.
-    #[error("the console does not name the observer")]
-    NoObserver,
+    Console(#[from] ConsoleError),
     /// The observer lacks the right to observe the session.
     #[error("{0} may not get bastionsessions/observe")]
     Forbidden(String),
@@ -39,9 +34,8 @@ pub enum ObserveError {
 impl ObserveError {
     const fn status(&self) -> StatusCode {
         match self {
-            Self::Auth(error) => error.status(),
-            Self::NotTheConsole | Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NoObserver => StatusCode::BAD_REQUEST,
+            Self::Console(error) => error.status(),
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::NotAWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
             Self::TooManyObservers => StatusCode::SERVICE_UNAVAILABLE,
@@ -50,13 +44,18 @@ impl ObserveError {
 
     const fn label(&self) -> &'static str {
         match self {
-            Self::Auth(error) => error.label(),
-            Self::NotTheConsole => "not_the_console",
-            Self::NoObserver | Self::NotAWebSocket(_) => "malformed",
+            Self::Console(error) => error.label(),
+            Self::NotAWebSocket(_) => "malformed",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound => "missing",
             Self::TooManyObservers => "full",
         }
+    }
+}
+
+impl From<AuthError> for ObserveError {
+    fn from(error: AuthError) -> Self {
+        Self::Console(error.into())
     }
 }
 

@@ -1,43 +1,12 @@
 //! The messages of an observer's WebSocket. Text frames hold JSON. Binary frames hold output, behind the terminal's
-//! number as a big-endian `u32`. A header of the request names the observer.
+//! number as a big-endian `u32`.
 
 use axum::extract::ws::{Message, Utf8Bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, BytesMut};
-use k8s_openapi::api::authentication::v1::UserInfo;
 use serde::{Deserialize, Serialize};
 
 use super::broadcast::TerminalEvent;
 use crate::lifecycle::Cause;
-
-/// The header with the observer: a Kubernetes user, as JSON in base64.
-const USER_HEADER: HeaderName = HeaderName::from_static("bastion-person");
-
-/// The user on whose behalf a console observes a session.
-pub struct ImpersonatedUser {
-    /// The Kubernetes user.
-    pub user: UserInfo,
-}
-
-impl ImpersonatedUser {
-    /// Adds the user to the headers of a request.
-    ///
-    /// # Errors
-    /// The user cannot be encoded.
-    pub fn write(&self, headers: &mut HeaderMap) -> anyhow::Result<()> {
-        let text = STANDARD.encode(serde_json::to_vec(&self.user)?);
-        headers.insert(USER_HEADER, HeaderValue::try_from(text)?);
-        Ok(())
-    }
-
-    /// Returns the user in the headers of a request. Returns `None` if the header is missing or malformed.
-    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let text = STANDARD.decode(headers.get(USER_HEADER)?).ok()?;
-        Some(Self { user: serde_json::from_slice(&text).ok()? })
-    }
-}
 
 /// A message from the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -147,16 +116,6 @@ mod tests {
         for (key, value) in expected.as_object().unwrap().iter().filter(|(key, _)| *key != "message") {
             assert_eq!(message[key], *value, "{message}");
         }
-    }
-
-    #[test]
-    fn a_user_round_trips_through_the_header() {
-        let (username, groups) = (Some("oidc:j\u{fc}rgen".to_owned()), Some(vec!["a, b".to_owned()]));
-        let user = UserInfo { username, groups, ..UserInfo::default() };
-        let mut headers = HeaderMap::new();
-        assert!(ImpersonatedUser::from_headers(&headers).is_none());
-        ImpersonatedUser { user: user.clone() }.write(&mut headers).unwrap();
-        assert_eq!(ImpersonatedUser::from_headers(&headers).map(|observer| observer.user), Some(user));
     }
 
     #[test]

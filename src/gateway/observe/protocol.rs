@@ -1,12 +1,8 @@
 //! Names that consoles and gateways share to observe a session.
 
-/// The audience of the ServiceAccount tokens with which consoles authenticate to gateways.
-pub const TOKEN_AUDIENCE: &str = "bastion-gateway";
 /// The WebSocket subprotocol (RFC 6455, section 1.9).
 pub const SUBPROTOCOL: &str = "follow.bastion.dev";
 /// The longest message that a page may send, in bytes.
 pub const MAX_PAGE_MESSAGE: usize = 4 * 1024;
 /// The path of a session's terminals, without the session's name at its end.
 pub const SESSIONS_PATH: &str = "/follow/v1/sessions/";
-/// The DNS name in the certificates. Consoles check the fingerprint instead of it.
-pub const SERVER_NAME: &str = "gateway.bastion.dev";

@@ -1,9 +1,9 @@
 //! The gateway's HTTPS server for consoles that observe sessions.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -11,25 +11,18 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
-use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
-use kube::api::Api;
-use rustls::ServerConfig;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::certificate;
 use super::connection::{ObservedSession, ObserverConnection};
-use super::endpoint::Endpoint;
 use super::error::ObserveError;
-use super::message::ImpersonatedUser;
-use super::protocol::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL, TOKEN_AUDIENCE};
+use super::protocol::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL};
 use crate::cluster::{EventSink, Right, SessionWriter};
 use crate::gateway::instance::CurrentInstance;
-use crate::http::{self, Authenticator, Credentials, Tls};
+use crate::http::internal::{ConsoleGuard, InternalServer, Service};
 use crate::metrics::HttpPort;
 
 /// The most observers of one gateway at a time.
@@ -69,9 +62,7 @@ impl ObserveDeps {
 
 /// The server, bound but not serving yet.
 pub struct ObserverServer {
-    listener: TcpListener,
-    tls: Arc<ServerConfig>,
-    endpoint: Endpoint,
+    server: InternalServer,
     console: String,
 }
 
@@ -82,34 +73,21 @@ impl ObserverServer {
     /// The address cannot be bound, or is unspecified without a Pod IP.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
         let Settings { listen, pod_ip, console } = settings;
-        let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("--follow-listen {listen} cannot be bound"))?;
-        let mut address = listener.local_addr()?;
-        match pod_ip {
-            Some(ip) => address.set_ip(ip),
-            None if address.ip().is_unspecified() => {
-                bail!("--follow-listen {listen} names no single address: set --pod-ip, which consoles connect to")
-            }
-            None => {}
-        }
-        let (tls, certificate) = certificate::generate()?;
-        Ok(Self { listener, tls, endpoint: Endpoint { address, certificate }, console })
+        Ok(Self { server: InternalServer::bind("--follow-listen", listen, pod_ip).await?, console })
     }
 
-    /// Returns the address and certificate for the instance's Lease.
-    pub const fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    /// Returns the annotations by which consoles find the server.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        self.server.endpoint().annotations(Service::TERMINALS)
     }
 
     /// Serves consoles until `stop` is cancelled.
     pub async fn serve(self, deps: ObserveDeps, client: Client, stop: CancellationToken) {
-        let Self { listener, tls, endpoint, console } = self;
-        info!(address = %endpoint.address, "listening for observers");
+        let Self { server, console } = self;
+        info!(address = %server.endpoint().address, "listening for observers");
         let state = ServerState {
-            reviews: Api::namespaced(client.clone(), &deps.namespace),
+            guard: ConsoleGuard::new(client, &deps.namespace, &console, Service::TERMINALS),
             deps: Arc::new(deps),
-            authenticator: Authenticator::new(client, None),
-            console: console.into(),
             permits: Arc::new(Semaphore::new(MAX_OBSERVERS)),
             stop: stop.clone(),
         };
@@ -117,7 +95,7 @@ impl ObserverServer {
             .route(&format!("{SESSIONS_PATH}{{session}}"), get(observe))
             .fallback(async || ObserveError::NotFound)
             .with_state(state);
-        http::serve(listener, HttpPort::Observers, Tls::new(tls), routes, stop).await;
+        server.serve(HttpPort::Observers, routes, stop).await;
     }
 }
 
@@ -125,9 +103,7 @@ impl ObserverServer {
 #[derive(Clone)]
 struct ServerState {
     deps: Arc<ObserveDeps>,
-    authenticator: Authenticator,
-    reviews: Api<LocalSubjectAccessReview>,
-    console: Arc<str>,
+    guard: ConsoleGuard,
     permits: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -139,17 +115,10 @@ async fn observe(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ObserveError> {
-    let Credentials::Token(token) = Credentials::from_headers(&headers)? else {
-        return Err(ObserveError::NotTheConsole);
-    };
-    if state.authenticator.verify_token_for(&token, TOKEN_AUDIENCE).await?.name != *state.console {
-        return Err(ObserveError::NotTheConsole);
-    }
-    let ImpersonatedUser { user } = ImpersonatedUser::from_headers(&headers).ok_or(ObserveError::NoObserver)?;
-    let observer = user.username.clone().ok_or(ObserveError::NoObserver)?;
-    // The console has checked this too, but the gateway does not rely on it.
+    let user = state.guard.user(&headers).await?;
+    let observer = user.name().to_owned();
     let right = Right { name: Some(&session), ..Right::OBSERVE };
-    if !http::is_allowed(&state.reviews, &state.deps.namespace, user, right).await? {
+    if !state.guard.may(&user, right).await? {
         return Err(ObserveError::Forbidden(observer));
     }
     let session = state.deps.find(&session).ok_or(ObserveError::NotFound)?;

@@ -18,7 +18,7 @@ impl Limits {
         match port {
             HttpPort::Console => Self { all: 1024, unfinished: 256 },
             HttpPort::Probes | HttpPort::Terminal => Self { all: 512, unfinished: 256 },
-            HttpPort::Observers => Self { all: 256, unfinished: 64 },
+            HttpPort::Observers | HttpPort::History => Self { all: 256, unfinished: 64 },
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bastion_e2e::namespace::Account;
 use bastion_e2e::objects::{bastion_session, merge};
 use bastion_e2e::{
-    ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, Observation, SessionWatch, default_timeout,
+    Audit, ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, Observation, SessionWatch, default_timeout,
     open_load_clients,
 };
 use bastion_operator::api::{AUDIT_FINALIZER, Reason};
@@ -32,7 +32,7 @@ struct Bench {
     gateway: Gateway,
     /// A gateway account without a process; only the benchmark writes as it.
     bare: Account,
-    _controller: Controller,
+    _programs: (Controller, Audit),
     _echo: Echo,
     namespace: Namespace,
 }
@@ -66,10 +66,11 @@ impl Bench {
         let echo = Echo::start().await;
         namespace.user("alice").await;
         echo.add_to(&namespace, "web-1", json!({})).await;
-        let controller = Controller::start(&namespace, "controller-0", "10m").await;
+        let programs =
+            (Controller::start(&namespace, "controller-0").await, Audit::start(&namespace, "audit-0", "10m").await);
         let gateway = Gateway::start(&namespace, "gateway-0").await;
         let bare = namespace.account("bastion-gateway", "gateway-1").await;
-        Self { watch: namespace.watch().await, gateway, bare, _controller: controller, _echo: echo, namespace }
+        Self { watch: namespace.watch().await, gateway, bare, _programs: programs, _echo: echo, namespace }
     }
 
     /// What a gateway writes at an end, without a gateway.

@@ -1,4 +1,4 @@
-//! Everything that the scenarios run in: control plane, target, controller, gateways, and the samples.
+//! Everything that the scenarios run in: control plane, target, controller, audit program, gateways, and the samples.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,18 +17,20 @@ use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::run::Run;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{
-    Console, ControlPlane, Controller, Gateway, Namespace, SessionWatch, Setting, Sshd, default_timeout, eventually,
+    Audit, Console, ControlPlane, Controller, Gateway, Namespace, SessionWatch, Setting, Sshd, default_timeout,
+    eventually,
 };
 
 const NAMESPACE: &str = "bastion-system";
 
-/// One controller and two gateways, with alice who may connect to web-1.
+/// One controller, one audit program and two gateways, with alice who may connect to web-1.
 pub struct Environment {
     start: Instant,
     pub namespace: Namespace,
     pub watch: SessionWatch,
     pub gateways: [Gateway; 2],
     controller: Controller,
+    audit: Audit,
     pub console: Console,
     /// The token of a user who sees, ends and plays sessions, and opens sessions in the page.
     pub token: String,
@@ -51,8 +53,12 @@ impl Environment {
         progress(start, "starting OpenSSH's sshd as the target web-1");
         let sshd = Sshd::shared().await;
         apply_samples(&namespace, &sshd).await;
-        progress(start, "starting a controller, two gateways and a console, each under its own ServiceAccount");
-        let controller = Controller::start(&namespace, "bastion-controller-0", "10m").await;
+        progress(
+            start,
+            "starting a controller, an audit program, two gateways and a console, each under its own ServiceAccount",
+        );
+        let controller = Controller::start(&namespace, "bastion-controller-0").await;
+        let audit = Audit::start(&namespace, "bastion-audit-0", "10m").await;
         let recordings = namespace.dir.join("recordings");
         std::fs::create_dir(&recordings).expect("a folder");
         let recording_url = format!("file://{}", recordings.display());
@@ -70,7 +76,7 @@ impl Environment {
         let console = Console::start_at(&namespace, "bastion-console-0", &listen, &setting).await;
         let token = person(&namespace).await;
         let watch = namespace.watch().await;
-        Self { start, namespace, watch, gateways, controller, console, token, recordings, sshd }
+        Self { start, namespace, watch, gateways, controller, audit, console, token, recordings, sshd }
     }
 
     /// Adds a target like web-1, but for this in its spec.
@@ -145,7 +151,11 @@ Ctrl-C ends everything and removes it.",
     /// The last log lines of the programs.
     pub fn last_words(&self) -> String {
         let gateways = self.gateways.iter().map(|gateway| (gateway.pod.as_str(), &gateway.process));
-        let others = [("the controller", &self.controller.process), ("the console", &self.console.process)];
+        let others = [
+            ("the controller", &self.controller.process),
+            ("the audit program", &self.audit.process),
+            ("the console", &self.console.process),
+        ];
         let programs = gateways.chain(others);
         let logs: Vec<_> = programs.map(|(name, process)| format!("--- {name}\n{}", process.last_words())).collect();
         logs.join("\n")

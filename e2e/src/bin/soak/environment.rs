@@ -1,4 +1,4 @@
-//! What is used and broken: two gateways, two controllers, an API server, a Redis, a target.
+//! What is used and broken: two gateways, two controllers, an audit program, an API server, a Redis, a target.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, RwLock};
 use crate::ledger::Ledger;
 use bastion_e2e::programs::Setting;
 use bastion_e2e::redis::{RedisServer, environment_for};
-use bastion_e2e::{ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch};
+use bastion_e2e::{Audit, ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch};
 
 /// How long finished sessions stay.
 const RETENTION: &str = "1m";
@@ -28,6 +28,7 @@ pub struct Environment {
     /// Where the gateways listen at present.
     pub addresses: [Cell<SocketAddr>; 2],
     pub controllers: Mutex<[Controller; 2]>,
+    _audit: Audit,
     pub echo: Mutex<Echo>,
     pub redis: Mutex<RedisServer>,
     redis_port: u16,
@@ -57,6 +58,7 @@ impl Environment {
         namespace.allow("bastion:alice", sessions).await;
         echo.add_to(&namespace, "web-1", json!({})).await;
         let redis = RedisServer::start().await;
+        let audit = Audit::start(&namespace, "audit-0", RETENTION).await;
         let controllers =
             [start_controller(&namespace, redis.port, 0).await, start_controller(&namespace, redis.port, 1).await];
         let gateways = [start_gateway(&namespace, redis.port, 0).await, start_gateway(&namespace, redis.port, 1).await];
@@ -65,6 +67,7 @@ impl Environment {
             addresses: [Cell::new(gateways[0].address), Cell::new(gateways[1].address)],
             gateways: gateways.map(Mutex::new),
             controllers: Mutex::new(controllers),
+            _audit: audit,
             echo: Mutex::new(echo),
             redis_port: redis.port,
             redis: Mutex::new(redis),
@@ -139,5 +142,5 @@ async fn start_gateway(namespace: &Namespace, redis_port: u16, number: usize) ->
 
 async fn start_controller(namespace: &Namespace, redis_port: u16, number: usize) -> Controller {
     let setting = Setting { env: environment_for(redis_port), ..Setting::default() };
-    Controller::start_in(namespace, &format!("controller-{number}"), RETENTION, &setting).await
+    Controller::start_in(namespace, &format!("controller-{number}"), &setting).await
 }

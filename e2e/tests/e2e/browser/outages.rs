@@ -13,8 +13,8 @@ use serde_json::json;
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
-    Bastion, Console, ControlPlane, Controller, Echo, Gateway, IsolatedAddress, LOST_GATEWAY, Namespace, Observation,
-    PROMPT_BOUND, Relay, Setting, default_timeout, eventually, open_load_clients, throughout, weight,
+    Audit, Bastion, Console, ControlPlane, Controller, Echo, Gateway, IsolatedAddress, LOST_GATEWAY, Namespace,
+    Observation, PROMPT_BOUND, Relay, Setting, default_timeout, eventually, open_load_clients, throughout, weight,
 };
 
 use super::{act, administrator, named};
@@ -57,7 +57,8 @@ async fn two_hundred_rows_go_when_their_gateway_is_killed_and_no_others() {
     .await;
     let namespace = &bastion.namespace;
     let other = Gateway::start(namespace, "gateway-1").await;
-    let _controller = Controller::start(namespace, "controller-0", "10m").await;
+    let _controller = Controller::start(namespace, "controller-0").await;
+    let _audit = Audit::start(namespace, "audit-0", "10m").await;
     let console = Console::start(namespace).await;
     let mut scenario = BrowserScenario::start("gateway", namespace, &console, &administrator(namespace).await).await;
     assert_eq!(scenario.next().await, "open 200");

@@ -1,7 +1,7 @@
 //! `kubectl bastion check`.
 
 use super::Person;
-use bastion_e2e::{Bastion, Controller, Namespace, default_timeout};
+use bastion_e2e::{Audit, Bastion, Controller, Namespace, default_timeout};
 
 #[tokio::test]
 async fn it_waits_until_all_is_well() {
@@ -14,15 +14,17 @@ async fn it_waits_until_all_is_well() {
         "CRDs          ok ",
         "Gateways      ok      1 renewing",
         "Controllers   STUCK   none renews a Lease",
-        "no controller has ever led",
+        "Audit         STUCK   none renews a Lease",
+        "no audit program has ever led",
     ] {
         assert!(outcome.stdout.contains(words), "{words:?} is not in {outcome:?}");
     }
     let mut waiting = ops.start(&["check", "--wait"]).await;
     waiting.finds("that it waits", |it| it.stderr().contains("bastion: waiting: Controllers: ").then_some(())).await;
-    let _controller = Controller::start(namespace, "bastion-controller-0", "10m").await;
+    let _controller = Controller::start(namespace, "bastion-controller-0").await;
+    let _audit = Audit::start(namespace, "bastion-audit-0", "10m").await;
     let outcome = waiting.finish(default_timeout()).await;
-    assert!(outcome.code == Some(0) && outcome.stdout.contains("bastion-controller-0-"), "{outcome:?}");
+    assert!(outcome.code == Some(0) && outcome.stdout.contains("bastion-audit-0-"), "{outcome:?}");
     ops.prints(&["check"]).await;
 }
 

@@ -34,7 +34,7 @@ async fn it_has_what_helps_and_no_secret() {
     let containers = json!([{"name": "gateway", "image": "bastion", "env": env}]);
     let spec = json!({"serviceAccountName": "bastion-gateway", "containers": containers});
     namespace.add(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "other"}, "spec": spec})).await;
-    let _controller = Controller::start(namespace, "bastion-controller-0", "10m").await;
+    let _controller = Controller::start(namespace, "bastion-controller-0").await;
     let alice = bastion.open("alice").await;
     let name = alice.session.name_any();
     eventually(default_timeout(), "its Event is there", async || {

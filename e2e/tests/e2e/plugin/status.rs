@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Person;
 use bastion_e2e::objects::{bastion_session, ended_status};
-use bastion_e2e::{Bastion, Controller, Namespace, default_timeout, eventually};
+use bastion_e2e::{Audit, Bastion, Namespace, default_timeout, eventually};
 
 /// Has the gateway of this Pod, which does not run, make a session of this name.
 pub async fn add_session(namespace: &Namespace, name: &str, pod: &str) {
@@ -46,9 +46,9 @@ async fn a_session_is_followed_to_where_it_is_stuck() {
     assert!(outcome.stdout.contains("\nLease: check that a controller runs"), "{outcome:?}");
     let outcome = ops.bastion(&["status", "late"]).await;
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    assert!(outcome.stdout.contains("after the end: no controller leads"), "{outcome:?}");
+    assert!(outcome.stdout.contains("after the end: no audit program leads"), "{outcome:?}");
 
-    let _controller = Controller::start(namespace, "bastion-controller-0", "10m").await;
+    let _audit = Audit::start(namespace, "bastion-audit-0", "10m").await;
     eventually(default_timeout(), "it is on record", async || {
         let outcome = ops.bastion(&["status", "late"]).await;
         let on_record = outcome.stdout.contains("written, with the end");

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::process;
 use bastion_e2e::proc::descendants;
 use bastion_e2e::ssh::Ssh;
-use bastion_e2e::{ControlPlane, Controller, Gateway, Namespace, Run, Setting, Sshd, default_timeout, eventually};
+use bastion_e2e::{
+    Audit, ControlPlane, Controller, Gateway, Namespace, Run, Setting, Sshd, default_timeout, eventually,
+};
 
 /// The cipher and the key exchange of every leg: OpenSSH's own first choice of a key exchange would flatter us.
 const ALGORITHMS: [&str; 2] = ["Ciphers=aes256-gcm@openssh.com", "KexAlgorithms=curve25519-sha256"];
@@ -34,7 +36,7 @@ pub struct Environment {
     pub gateway: Gateway,
     pub bastion: Sshd,
     pub target: Sshd,
-    _controller: Controller,
+    _programs: (Controller, Audit),
     pub namespace: Namespace,
 }
 
@@ -54,11 +56,12 @@ impl Environment {
         let bastion = Sshd::start_with(&format!("{SSHD}{}", force_command(&namespace, &target).await)).await;
         namespace.user("alice").await;
         namespace.target("web-1", &target).await;
-        let controller = Controller::start_in(&namespace, "controller-0", "10m", &Setting::default()).await;
+        let programs =
+            (Controller::start(&namespace, "controller-0").await, Audit::start(&namespace, "audit-0", "10m").await);
         let gateway = gateway(&namespace, "gateway-0").await;
         let ours = way_through(&namespace, &gateway).await;
         let ways = [ours, way(&namespace, &bastion).await, way(&namespace, &target).await];
-        Self { ways, gateway, bastion, target, _controller: controller, namespace }
+        Self { ways, gateway, bastion, target, _programs: programs, namespace }
     }
 
     /// Starts a gateway with this many worker threads. Returns it, and the way through it.
@@ -97,7 +100,7 @@ impl Environment {
             }
         })
         .await;
-        // The controller puts the end on record, and the Events are published.
+        // The audit program puts the end on record, and the Events are published.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 

@@ -1,4 +1,4 @@
-//! Leader election among the controllers. Only the leader writes the audit database and deletes finished sessions.
+//! Leader election among the audit programs. Only the leader writes the audit database and deletes finished sessions.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::leases::{LeaseError, new_instance_name, with_timeout};
 use crate::lifecycle::{Election, ElectionStep, LEADER_LEASE_DURATION, LEADER_RETRY_PERIOD, RENEW_TIMEOUT};
 use crate::metrics::METRICS;
 
-/// The time until which this controller leads. Check it before each action of a leader: after a pause, or while
+/// The time until which this program leads. Check it before each action of a leader: after a pause, or while
 /// requests hang, the clock alone shows in time that the leadership has expired.
 #[derive(Clone)]
 pub struct LeadershipGuard(watch::Receiver<Option<Instant>>);
@@ -28,17 +28,17 @@ impl LeadershipGuard {
         Self(until)
     }
 
-    /// Returns whether this controller leads now.
+    /// Returns whether this program leads now.
     pub fn holds(&self) -> bool {
         is_ahead(*self.0.borrow())
     }
 
-    /// Waits until this controller leads. Returns `false` if its campaign has ended.
+    /// Waits until this program leads. Returns `false` if its campaign has ended.
     pub async fn begins(&mut self) -> bool {
         self.0.wait_for(|until| is_ahead(*until)).await.is_ok()
     }
 
-    /// Waits until this controller no longer leads.
+    /// Waits until this program no longer leads.
     pub async fn ends(&mut self) {
         loop {
             let until = *self.0.borrow_and_update();
@@ -56,7 +56,7 @@ fn is_ahead(until: Option<Instant>) -> bool {
 }
 
 /// Takes part in the election until `stop` is cancelled, then releases the Lease. Sends `leads_until` the end
-/// of this controller's term. It lies before the earliest moment at which another candidate can acquire the Lease, even if the
+/// of this program's term. It lies before the earliest moment at which another candidate can acquire the Lease, even if the
 /// API server is unreachable.
 pub async fn campaign(
     leases: Api<LenientLease>,
@@ -84,14 +84,14 @@ pub async fn campaign(
     }
 }
 
-/// Publishes until when this controller leads. Wakes the receivers only when it becomes or stops being the leader.
+/// Publishes until when this program leads. Wakes the receivers only when it becomes or stops being the leader.
 fn announce(leads_until: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
     METRICS.leader.set(i64::from(until.is_some()));
     leads_until.send_if_modified(|known| {
         let led = std::mem::replace(known, until);
         match (is_ahead(led), until.is_some()) {
-            (false, true) => info!("this controller leads"),
-            (_, false) if led.is_some() => info!("this controller no longer leads"),
+            (false, true) => info!("this audit program leads"),
+            (_, false) if led.is_some() => info!("this audit program no longer leads"),
             (_, false) | (true, true) => return false,
         }
         true
@@ -118,7 +118,7 @@ async fn acquire_or_renew(leases: &Api<LenientLease>, id: &str, election: &mut E
     Ok(())
 }
 
-/// Writes this controller into the leader's Lease.
+/// Writes this program into the leader's Lease.
 async fn claim(
     leases: &Api<LenientLease>,
     current: Option<LenientLease>,
@@ -147,7 +147,7 @@ async fn claim(
     leases.replace(LEADER_LEASE, &PostParams::default(), &LenientLease(lease)).await
 }
 
-/// Removes the holder from the Lease, so that another controller can lead at once.
+/// Removes the holder from the Lease, so that another candidate can lead at once.
 async fn release(leases: &Api<LenientLease>, id: &str) {
     let released = async {
         let LenientLease(mut lease) = leases.get(LEADER_LEASE).await?;
@@ -158,7 +158,7 @@ async fn release(leases: &Api<LenientLease>, id: &str) {
         Ok::<_, kube::Error>(())
     };
     if let Ok(Err(error)) = timeout(RENEW_TIMEOUT, released).await {
-        warn!(%error, "could not release the leader's Lease; another controller waits until it expires");
+        warn!(%error, "could not release the leader's Lease; another audit program waits until it expires");
     }
 }
 

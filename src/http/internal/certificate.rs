@@ -1,4 +1,4 @@
-//! The self-signed certificate of a gateway instance. It is generated at the start, stays in memory, and is pinned by
+//! The self-signed certificate of a program instance. It is generated at the start, stays in memory, and is pinned by
 //! consoles.
 
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, ServerConfig, SignatureScheme,
 };
 
-use super::protocol::SERVER_NAME;
+/// The DNS name in the certificates. Consoles check the fingerprint instead of it.
+pub const SERVER_NAME: &str = "internal.bastion.dev";
 
 /// The SHA-256 digest of a certificate in DER.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Fingerprint {
 /// The system provides no randomness.
 pub fn generate() -> anyhow::Result<(Arc<ServerConfig>, Fingerprint)> {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed([SERVER_NAME.to_owned()])
-        .context("generating the certificate of the observer server")?;
+        .context("generating the certificate of the server for consoles")?;
     let (certificate, key) = (cert.der().clone(), PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
     let fingerprint = Fingerprint::of(&certificate);
     let config = ServerConfig::builder_with_provider(provider())

@@ -1,0 +1,55 @@
+//! The Lease of one audit instance. It shows that the instance runs, and where consoles read the history.
+
+use std::collections::BTreeMap;
+
+use kube::Api;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::api::LEASE_OF_AUDIT;
+use crate::cluster::LenientLease;
+use crate::http::Readiness;
+use crate::leases::{InstanceLease, LeaseError, new_instance_name};
+use crate::lifecycle::RENEW_INTERVAL;
+use crate::metrics::METRICS;
+
+/// Renews a Lease with these annotations until `stop` is cancelled, then deletes it. The program is ready from the first Lease
+/// on, since consoles find it then. A Lease that was taken away is replaced by a new one.
+pub async fn run(
+    leases: Api<LenientLease>,
+    pod: String,
+    annotations: BTreeMap<String, String>,
+    ready: Readiness,
+    stop: CancellationToken,
+) {
+    let mut ticks = interval(RENEW_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut name, mut lease) = (new_instance_name(&pod), None::<InstanceLease>);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        let renewed = match &mut lease {
+            Some(lease) => lease.renew().await,
+            None => InstanceLease::acquire(leases.clone(), &name, LEASE_OF_AUDIT, annotations.clone()).await.map(
+                |acquired| {
+                    info!(instance = name, "audit instance started");
+                    ready.set(true);
+                    lease = Some(acquired);
+                },
+            ),
+        };
+        if let Err(error) = renewed {
+            if matches!(error, LeaseError::Lost) {
+                (name, lease) = (new_instance_name(&pod), None);
+            }
+            METRICS.lease_renewals_failed.inc();
+            warn!(%error, "could not renew the audit program's own Lease; consoles may not find the history; retrying");
+        }
+    }
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+}

@@ -1,0 +1,146 @@
+//! The HTTPS server of a program for consoles.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode};
+use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
+use kube::Client;
+use kube::api::Api;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::certificate;
+use super::endpoint::{Endpoint, Service};
+use super::impersonation::ImpersonatedUser;
+use crate::cluster::Right;
+use crate::http::auth_error::AuthError;
+use crate::http::authenticator::{Authenticator, is_allowed};
+use crate::http::credentials::Credentials;
+use crate::http::server::{Tls, serve};
+use crate::metrics::HttpPort;
+
+/// A server, bound but not serving yet.
+pub struct InternalServer {
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    endpoint: Endpoint,
+}
+
+impl InternalServer {
+    /// Binds the address that `flag` names, and generates the certificate. `pod_ip` is the address that consoles connect to;
+    /// it is required if `listen` is unspecified, such as `0.0.0.0`.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or is unspecified without a Pod IP.
+    pub async fn bind(flag: &str, listen: SocketAddr, pod_ip: Option<IpAddr>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("{flag} {listen} cannot be bound"))?;
+        let mut address = listener.local_addr()?;
+        match pod_ip {
+            Some(ip) => address.set_ip(ip),
+            None if address.ip().is_unspecified() => {
+                bail!("{flag} {listen} names no single address: set --pod-ip, which consoles connect to")
+            }
+            None => {}
+        }
+        let (tls, certificate) = certificate::generate()?;
+        Ok(Self { listener, tls, endpoint: Endpoint { address, certificate } })
+    }
+
+    /// Returns the address and certificate for the instance's Lease.
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Serves consoles until `stop` is cancelled.
+    pub async fn serve(self, port: HttpPort, routes: Router, stop: CancellationToken) {
+        serve(self.listener, port, Tls::new(self.tls), routes, stop).await;
+    }
+}
+
+/// Why a request of a console is refused before the rights of its user are checked.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    /// The console is not authenticated.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The client is not a console.
+    #[error("only consoles may send requests here")]
+    NotTheConsole,
+    /// The console does not name the user.
+    #[error("the console does not name the user on whose behalf it asks")]
+    NoUser,
+}
+
+impl ConsoleError {
+    /// Returns the HTTP status of the response.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Auth(error) => error.status(),
+            Self::NotTheConsole => StatusCode::FORBIDDEN,
+            Self::NoUser => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Returns the metric label.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Auth(error) => error.label(),
+            Self::NotTheConsole => "not_the_console",
+            Self::NoUser => "malformed",
+        }
+    }
+}
+
+/// Authenticates consoles, and checks the rights of the users on whose behalf they ask.
+#[derive(Clone)]
+pub struct ConsoleGuard {
+    authenticator: Authenticator,
+    reviews: Api<LocalSubjectAccessReview>,
+    namespace: Arc<str>,
+    console: Arc<str>,
+    audience: &'static str,
+}
+
+impl ConsoleGuard {
+    /// Creates a guard of a service. `console` is the Kubernetes user name of the consoles.
+    pub fn new(client: Client, namespace: &str, console: &str, service: Service) -> Self {
+        Self {
+            reviews: Api::namespaced(client.clone(), namespace),
+            authenticator: Authenticator::new(client, None),
+            namespace: namespace.into(),
+            console: console.into(),
+            audience: service.audience,
+        }
+    }
+
+    /// Returns the namespace of the bastion.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Checks that the request comes from a console. Returns the user on whose behalf it asks.
+    ///
+    /// # Errors
+    /// When the request does not come from a console, names no user, or the API server does not answer.
+    pub async fn user(&self, headers: &HeaderMap) -> Result<ImpersonatedUser, ConsoleError> {
+        let Credentials::Token(token) = Credentials::from_headers(headers)? else {
+            return Err(ConsoleError::NotTheConsole);
+        };
+        if self.authenticator.verify_token_for(&token, self.audience).await?.name != *self.console {
+            return Err(ConsoleError::NotTheConsole);
+        }
+        ImpersonatedUser::from_headers(headers).ok_or(ConsoleError::NoUser)
+    }
+
+    /// Returns whether a user has a right. The console may have checked this too, but the callee does not rely on it.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn may(&self, user: &ImpersonatedUser, right: Right<'_>) -> Result<bool, AuthError> {
+        is_allowed(&self.reviews, &self.namespace, user.info(), right).await
+    }
+}
