@@ -186,7 +186,7 @@ fn with_pods() -> Bastion {
 }
 
 const VOUCHERS: Scope = Scope { vouchers: true, ..Scope::GATEWAYS };
-const REPORTS: Scope = Scope { people: true, redis_links: true, redis_data: true, ..Scope::NONE };
+const REPORTS: Scope = Scope { people: true, redis_links: true, ..Scope::NONE };
 const CUTS_AND_PODS: Scope = Scope { pods: true, ..CUTS };
 const CUTS: Scope = Scope { redis_links: true, vouchers: true, ..Scope::NONE };
 
