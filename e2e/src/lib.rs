@@ -49,7 +49,7 @@ pub mod watch;
 pub mod websocket;
 pub mod weight;
 
-pub use api_proxy::{ApiProxy, Fault};
+pub use api_proxy::{ApiProxy, Fault, FaultRule, Verb};
 pub use api_requests::ApiRequests;
 pub use bastion::{Bastion, Open};
 pub use console_api::{Answer, ConsoleApi};

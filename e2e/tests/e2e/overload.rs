@@ -23,7 +23,7 @@ async fn a_dead_gateway_is_told_from_a_live_one_after(overload: Duration, retry_
     let alice = bastion.open_on(&dead, "alice", "web-1").await;
     let mut bob = bastion.open_on(&live, "bob", "web-1").await;
 
-    proxy.answer(Fault { status: StatusCode::SERVICE_UNAVAILABLE, retry_after });
+    proxy.answer(Fault::Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after });
     dead.process.signal(Signal::SIGKILL);
     let both_active = async || {
         let phases = [&alice, &bob].map(|open| bastion.watch.phase(&open.session));
