@@ -88,7 +88,8 @@ impl Conditions<'_> {
     pub fn redis_carries_ends(self, session: &Session<'_>) -> impl Iterator<Item = Spans> {
         let gateway = session.program();
         let cut = self.during(|fault| fault == Fault::CutFromApi(gateway));
-        let leaves = self.reaches_redis(gateway).and(&cut).without(&self.dead(session)).without(&self.holds_input(gateway));
+        let leaves =
+            self.reaches_redis(gateway).and(&cut).without(&self.dead(session)).without(&self.holds_input(gateway));
         self.controllers().map(move |(controller, runs)| leaves.and(&runs).and(&self.reaches_redis(controller)))
     }
 
@@ -99,7 +100,8 @@ impl Conditions<'_> {
 
     /// A gateway that was frozen passes nothing on before it has reached the API server again: what was typed is not done.
     fn holds_input(self, gateway: Program) -> Spans {
-        let unreachable = self.has_path_to_api(gateway).and(&self.api_is_there()).complement().bridged(FINDS_BACK_WITHIN);
+        let unreachable =
+            self.has_path_to_api(gateway).and(&self.api_is_there()).complement().bridged(FINDS_BACK_WITHIN);
         self.0
             .faults_of(|fault| fault == Fault::Frozen(gateway))
             .map(|frozen| {

@@ -80,7 +80,7 @@ fn typed(history: &History, session: &Session<'_>) -> Vec<(Timestamp, String)> {
     echoed.into_iter().chain(silent).chain(connected).collect()
 }
 
-/// When the page began and ceased to show the session, and to be live.
+/// When the page began and ceased to show the session, and from then on to be live.
 fn page(history: &History, name: &str) -> Vec<(Timestamp, String)> {
     let (mut shows, mut live) = (false, false);
     let mut lines = Vec::new();
@@ -97,7 +97,7 @@ fn page(history: &History, name: &str) -> Vec<(Timestamp, String)> {
             _ => {}
         }
     }
-    let own = lines.iter().position(|(_, line)| line.ends_with(" it")).map(|first| first.saturating_sub(1));
+    let own = lines.iter().position(|(_, line)| line.ends_with(" it"));
     own.map(|first| lines.split_off(first)).unwrap_or_default()
 }
 

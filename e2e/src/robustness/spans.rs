@@ -61,7 +61,8 @@ impl Spans {
 
     /// The moments that are in both sets.
     pub fn and(&self, other: &Self) -> Self {
-        let cut = |span: Span| other.iter().map(move |it| Span { from: span.from.max(it.from), to: span.to.min(it.to) });
+        let cut =
+            |span: Span| other.iter().map(move |it| Span { from: span.from.max(it.from), to: span.to.min(it.to) });
         self.iter().flat_map(cut).collect()
     }
 

@@ -47,14 +47,20 @@ fn unexplained(session: &Session<'_>, end: &Shown, causes: &[Cause]) -> Option<V
     let reason = end.session.reason.as_deref().unwrap_or_default();
     let fits = |cause: &Cause| cause.at <= end.at && cause.reasons.iter().any(|it| it.as_str() == reason);
     (!causes.iter().any(fits)).then(|| {
-        Violation::of(Kind::Unexplained, session, end.at, format!("it was shown as ended by {reason}; nothing explains it"))
+        Violation::of(
+            Kind::Unexplained,
+            session,
+            end.at,
+            format!("it was shown as ended by {reason}; nothing explains it"),
+        )
     })
 }
 
 /// By when the end must be shown, and why.
 fn deadline(history: &History, session: &Session<'_>, causes: &[Cause]) -> Option<(Timestamp, &'static str)> {
     let conditions = Conditions(history);
-    let bound = |set: &crate::robustness::spans::Spans, from| Some(set.first_lasting(from, SHOWN_WITHIN)? + SHOWN_WITHIN);
+    let bound =
+        |set: &crate::robustness::spans::Spans, from| Some(set.first_lasting(from, SHOWN_WITHIN)? + SHOWN_WITHIN);
     let silent = conditions.loss_is_seen(session).filter_map(|set| bound(&set, session.started));
     let silent = silent.map(|at| (at, "its gateway was dead or unheard for 30 s"));
     let caused = causes.iter().filter(|it| it.certain).flat_map(|cause| {
@@ -92,7 +98,9 @@ fn late(history: &History, session: &Session<'_>, causes: &[Cause]) -> Option<Vi
         return None;
     }
     let what = match shown {
-        Some(shown) => format!("its end was shown {:.1} s late: {because}", shown.duration_since(deadline).as_secs_f64()),
+        Some(shown) => {
+            format!("its end was shown {:.1} s late: {because}", shown.duration_since(deadline).as_secs_f64())
+        }
         None => format!("its end was never shown: {because}"),
     };
     Some(Violation::of(Kind::Late, session, shown.unwrap_or(deadline), what))

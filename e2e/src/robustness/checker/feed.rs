@@ -21,7 +21,8 @@ pub fn check(history: &History, session: &Session<'_>) -> Option<Violation> {
     })?;
     let seconds = difference.length().as_secs_f64();
     let listed = if verb == "shows" { "is not" } else { "is" };
-    let what = format!("for {seconds:.1} s a page that says it is live {verb} the session, which {listed} listed as Active");
+    let what =
+        format!("for {seconds:.1} s a page that says it is live {verb} the session, which {listed} listed as Active");
     Some(Violation::of(Kind::Feed, session, difference.to, what))
 }
 

@@ -12,9 +12,7 @@ use crate::robustness::faults::Fault::{
 };
 use crate::robustness::faults::Program::{Controller, Gateway};
 use crate::robustness::faults::{ApiFault, Fault, FaultRecord};
-use crate::robustness::history::Action::{
-    ClientKilled, ClosedByItsUser, Exited, NotOpened, TargetHungUp, Terminated,
-};
+use crate::robustness::history::Action::{ClientKilled, ClosedByItsUser, Exited, NotOpened, TargetHungUp, Terminated};
 use crate::robustness::history::{Answer, FeedChange};
 use crate::robustness::report::shortest_history;
 use crate::robustness::samples::{END, at, ended, record};
@@ -79,7 +77,7 @@ fn a_history_that_keeps_the_guarantee_has_no_violation(#[case] history: History)
 #[case::two_ends(Kind::EndedTwice, session_ends(61, UserExit).does(60, Exited).ends(62, GatewayLost))]
 #[case::another_message(Kind::EndedTwice, session_ends(61, UserExit).does(60, Exited)
     .shows(62, SessionRecord { message: Some("another".into()), ..ended(UserExit) }))]
-#[case::active_again(Kind::EndedTwice, session_ends(61, UserExit).does(60, Exited).shows(62, record()))]
+#[case::active_again(Kind::EndedTwice, session_ends(61, UserExit).does(60, Exited).shows(62, record()).page(63, empty()))]
 #[case::no_cause(Kind::Unexplained, session_ends(61, UserExit))]
 #[case::another_cause(Kind::Unexplained, session_ends(61, NetworkLost).does(60, Exited))]
 #[case::a_later_cause(Kind::Unexplained, session_ends(61, UserExit).does(62, Exited))]
@@ -173,6 +171,17 @@ fn a_session_may_end_and_be_deleted_while_the_watch_is_blind() {
     };
     assert_eq!(unseen(true), []);
     assert_eq!(unseen(false), [Kind::Late]);
+}
+
+#[test]
+fn a_session_may_come_and_go_while_the_watch_is_blind() {
+    let unknown = |started: i64| {
+        let times = (at(started).as_microsecond(), Some(at(started + 1).as_microsecond()));
+        let row = SessionRecord { start_time: times.0, end_time: times.1, ..ended(UserExit) };
+        kinds(&History { rows: vec![row], ..History::calm().breaks(60, 70, ApiStopped) })
+    };
+    assert_eq!(unknown(72), []);
+    assert_eq!(unknown(90), [Kind::Record]);
 }
 
 #[test]

@@ -39,7 +39,9 @@ fn stuck(history: &History, sessions: &BTreeMap<&str, Session<'_>>, line: &Line)
     let (kind, what) = match line.answer {
         Answer::Echoed => return None,
         Answer::Silent => (Kind::Unanswered, format!("its shell did not answer for {seconds:.0} s")),
-        Answer::StillConnected => (Kind::StillConnected, format!("its client was connected {seconds:.0} s after its end")),
+        Answer::StillConnected => {
+            (Kind::StillConnected, format!("its client was connected {seconds:.0} s after its end"))
+        }
     };
     let around = Span { from: line.sent - EFFECT, to: line.at };
     let stops = |fault: Fault| [Part::Process(session.program()), Part::Target].contains(&fault.part());
