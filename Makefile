@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(BASTION_CACHE)/target
 
 .PHONY: help
 help: ## Print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: PREPARE_FOR = demo
@@ -35,12 +35,15 @@ test: ## Run every test, against a real API server, a real sshd and the real ssh
 	@$(MAKE) --no-print-directory -j1 e2e-test node-test
 
 .PHONY: e2e-test
-e2e-test: tools chart-test alert-test russh-test ## Run the end-to-end and load tests, the model, and the tests of the chart and the alerts
+e2e-test: tools chart-test alert-test russh-test ## Run the end-to-end and load tests, two versions beside each other, a short robustness run, the model, the chart and the alerts
 	@hack/cargo-build --bins --tests
 	cargo test --test model -- --nocapture --test-threads 12
 	@hack/build-tools versitygw >/dev/null && hack/build-tools oidc-provider >/dev/null
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
+	@hack/previous-version >/dev/null
+	hack/own-network cargo test --test versions
+	ROBUSTNESS_MINUTES=2 ROBUSTNESS_SEED=$${ROBUSTNESS_SEED:-1} hack/own-network "$(CARGO_TARGET_DIR)/debug/robustness"
 
 .PHONY: russh-test
 russh-test: ## Test the patches of the SSH library
@@ -73,10 +76,16 @@ web: ## Build the console's page, which cargo makes a part of the program
 fuzz: tools ## Fuzz the untrusted input for FUZZ_SECONDS (60) a target; fails on a finding
 	@hack/fuzz
 
-.PHONY: soak
-soak: tools ## Use a bastion for SOAK_MINUTES (15) under random faults, and check every session's end
-	@hack/cargo-build --bin bastion --bin soak
-	@hack/own-network "$(CARGO_TARGET_DIR)/debug/soak"
+.PHONY: robustness
+robustness: tools ## Break a bastion at random for ROBUSTNESS_MINUTES (15), and check the guarantee over what was recorded
+	@hack/cargo-build --bin bastion --bin robustness
+	@hack/own-network "$(CARGO_TARGET_DIR)/debug/robustness"
+
+.PHONY: versions-test
+versions-test: tools ## Test the programs of the version before beside those of this one
+	@hack/previous-version >/dev/null
+	@hack/cargo-build --bin bastion --test versions
+	hack/own-network cargo test --test versions
 
 .PHONY: bench
 bench: tools ## Measure speed and cost beside an OpenSSH bastion, and ends, in the cluster and on a page, against a bare status patch

@@ -131,6 +131,13 @@ impl ControlPlane {
         client_of(self.read_kubeconfig())
     }
 
+    /// The same, without the library's own retries, which would blind a watch for long after a stop of the API server.
+    pub fn admin_without_retries(&self) -> Client {
+        let mut config = config_of(self.read_kubeconfig());
+        config.default_retry = false;
+        Client::try_from(config).expect("a client")
+    }
+
     /// Returns a client that impersonates `user`.
     pub fn impersonate(&self, user: &str, groups: &[&str]) -> Client {
         client_of(self.kubeconfig_as(user, groups))
@@ -200,8 +207,12 @@ pub fn service_account_user(namespace: &str, name: &str) -> String {
 
 /// A client from a kubeconfig.
 pub fn client_of(kubeconfig: Kubeconfig) -> Client {
+    Client::try_from(config_of(kubeconfig)).expect("a client")
+}
+
+fn config_of(kubeconfig: Kubeconfig) -> Config {
     let config = futures::executor::block_on(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()));
-    Client::try_from(config.expect("a usable kubeconfig")).expect("a client")
+    config.expect("a usable kubeconfig")
 }
 
 /// Returns the CRDs of this version without the rules of their schemas.

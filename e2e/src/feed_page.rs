@@ -81,10 +81,14 @@ impl FeedPage {
 
     /// Reads the next message, and applies it to what the page shows.
     pub async fn next(&mut self) -> Value {
-        let received = self.receive().await;
-        let message = received.unwrap_or_else(|close| panic!("the page was closed: {close:?}"));
+        self.try_next().await.unwrap_or_else(|close| panic!("the page was closed: {close:?}"))
+    }
+
+    /// The same, for a page that may be closed.
+    pub async fn try_next(&mut self) -> Result<Value, Option<CloseFrame>> {
+        let message = self.receive().await?;
         self.apply(&message);
-        message
+        Ok(message)
     }
 
     /// Reads until the connection closes.

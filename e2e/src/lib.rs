@@ -38,6 +38,7 @@ pub mod raw_client;
 pub mod redis;
 pub mod refusal;
 pub mod relay;
+pub mod robustness;
 pub mod run;
 pub mod russh_client;
 pub mod s3;

@@ -399,7 +399,7 @@ impl Namespace {
 
     /// Begins to watch the sessions.
     pub async fn watch(&self) -> SessionWatch {
-        SessionWatch::start(Api::namespaced(self.admin(), &self.name)).await
+        SessionWatch::start(Api::namespaced(self.control_plane.admin_without_retries(), &self.name)).await
     }
 
     /// The reasons of all Events regarding a session, and their notes.

@@ -219,6 +219,11 @@ impl Process {
         .await
     }
 
+    /// Waits for its end, for as long as that takes.
+    pub async fn ended(&mut self) {
+        self.child.wait().await.expect("the process can be waited for");
+    }
+
     /// Waits for its end.
     pub async fn finish(&mut self, deadline: Duration) -> Outcome {
         let Ok(status) = tokio::time::timeout(deadline, self.child.wait()).await else {

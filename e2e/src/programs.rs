@@ -25,6 +25,8 @@ use crate::wait::{default_timeout, eventually, note_start};
 /// What a program is started in, where that is not the usual.
 #[derive(Clone, Default)]
 pub struct Setting<'a> {
+    /// Another `bastion` than the one under test.
+    pub program: Option<&'a Path>,
     /// The way to the API server.
     pub api: Option<&'a dyn ApiRoute>,
     /// Where a gateway listens for SSH.
@@ -239,7 +241,8 @@ pub async fn all_rows(store: &Store) -> Result<Vec<SessionRecord>, String> {
     store.history(&HistoryFilter::default(), 1_000_000).await.map_err(|error| error.to_string())
 }
 
-async fn start_program(
+/// Starts `bastion` with these arguments as a Pod with this ServiceAccount.
+pub async fn start_program(
     namespace: &Namespace,
     account: &str,
     pod: &str,
@@ -252,7 +255,7 @@ async fn start_program(
         fs::write(namespace.dir.join("hosts"), hosts).expect("a file");
         in_place_of = &["/etc/hosts"];
     }
-    let bastion = &Run::get().await.bastion;
+    let bastion = setting.program.unwrap_or(&Run::get().await.bastion);
     let mut command = match (&setting.mounts, setting.starter.split_first()) {
         (Some(mounts), _) => with_mounts(mounts, bastion),
         (None, Some((starter, arguments))) => {
