@@ -25,7 +25,7 @@ pub use session::{
     BastionSession, BastionSessionSpec, BastionSessionStatus, Client, Gateway, MAX_REASON, ObservedBy, Protocol,
     RecordedChannel, RecordingResult, RecordingState, SessionRecordingPlan, Termination, User,
 };
-pub use target::{Allow, BastionTarget, BastionTargetSpec, Limits, RecordingMode};
+pub use target::{Allow, BastionTarget, BastionTargetSpec, BastionTargetStatus, Limits, RecordingMode};
 pub use text::{Group, HostKeyLine, KeyLine, Line, Login, UserKeyLine};
-pub use user::{BastionUser, BastionUserSpec, Factor, SecretValueRef};
-pub use validated::{BastionTargetStatus, BastionUserStatus, Validated};
+pub use user::{BastionUser, BastionUserSpec, BastionUserStatus, Factor, SecretValueRef};
+pub use validated::Validated;

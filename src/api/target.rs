@@ -2,6 +2,7 @@
 
 #![allow(clippy::duplicated_attributes, reason = "each printer column has a type")]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::credentials::Credentials;
 use super::legacy::LegacyAlgorithm;
 use super::text::{Group, HostKeyLine, Line, Login};
-use super::validated::BastionTargetStatus;
 
 /// A server that users reach through the bastion. A user needs the RBAC verb `connect` on `bastiontargets`, on
 /// `bastiontargets/<login>`, or on `bastiontargetgroups/<group>`.
@@ -183,6 +183,17 @@ impl Limits {
             max_seconds: least(one.max_seconds, other.max_seconds),
         })
     }
+}
+
+/// The status of a BastionTarget.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BastionTargetStatus {
+    /// The condition `Valid` is False while a gateway cannot read the target, to which then nobody can connect. The message names
+    /// the field. Once the target can be read again, it is True. A target that could always be read has no condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
 }
 
 #[cfg(test)]

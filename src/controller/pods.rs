@@ -46,8 +46,7 @@ fn container(pod: &Guarded<Pod>) -> GatewayContainer {
     let Some(gateway) = containers.find(|container| container.name == GATEWAY_CONTAINER) else {
         return GatewayContainer::Unknown;
     };
-    let states = [gateway.state.as_ref(), gateway.last_state.as_ref()];
-    let ended = states.into_iter().flatten().filter_map(ended_at).max();
+    let ended = gateway.state.iter().chain(&gateway.last_state).filter_map(ended_at).max();
     match (gateway.state.as_ref().and_then(running_since), ended) {
         // A clock that was set back shows the earlier container to have ended after this one started.
         (Some(started), ended) => GatewayContainer::Running(ended.map_or(started, |ended| ended.max(started))),

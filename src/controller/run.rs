@@ -64,7 +64,7 @@ fn spawn_tasks(
     tasks.spawn("Event publisher", stop, publish_events);
     let detection = failure_detector::Detection {
         client: client.clone(),
-        leases: leases.clone(),
+        leases,
         settings: settings.clone(),
         redis: redis.clone(),
         detector: detector.clone(),

@@ -102,6 +102,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let writer = gateway.sessions.writer.clone();
     let instances =
         instance::run(instances, parts.redis.clone(), writer, instance_sender, first, lease, stop_instance.clone());
+    let instances = Box::pin(instances);
     let (held, lease) = oneshot::channel();
     tasks.spawn("instance", &stop_instance, async move { drop(held.send(instances.await)) });
     if let Some(observers) = observers {

@@ -268,7 +268,7 @@ mod tests {
         /// Passes one second in which the gateway writes `write` bytes, and a keepalive after 5 s of silence.
         fn second(&mut self, at: u64, write: u64, cut: bool) -> TcpHealth {
             self.written += write;
-            if at.saturating_sub(self.heard) % 5 == 0 {
+            if at.saturating_sub(self.heard).is_multiple_of(5) {
                 self.written += 60;
             }
             if !cut {

@@ -209,7 +209,7 @@ mod tests {
     #[case::closed(Cause::ApiClosed { reason: None })]
     #[case::terminated(Cause::Terminated { by: "ops".into(), reason: Some("维护".into()) })]
     #[case::unreachable(Cause::TargetUnreachable { detail: "d".into(), user_message: "u".into() })]
-    #[case::idle(Cause::IdleTimeout(Duration::from_secs(60)))]
+    #[case::idle(Cause::IdleTimeout(Duration::from_mins(1)))]
     #[case::network(Cause::NetworkLost(PeerSide::Target))]
     #[case::revoked(Cause::AccessRevoked("disabled".into()))]
     #[case::cut_off(Cause::CutOff)]
