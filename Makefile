@@ -41,8 +41,7 @@ e2e-test: tools chart-test alert-test russh-test ## Run the end-to-end and load 
 	@hack/build-tools versitygw >/dev/null && hack/build-tools oidc-provider >/dev/null
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
-	@hack/previous-version >/dev/null
-	hack/own-network cargo test --test versions
+	previous=$$(hack/previous-version) && BASTION_PREVIOUS="$$previous" hack/own-network cargo test --test versions
 	ROBUSTNESS_MINUTES=2 ROBUSTNESS_SEED=$${ROBUSTNESS_SEED:-1} hack/own-network "$(CARGO_TARGET_DIR)/debug/robustness"
 
 .PHONY: russh-test
@@ -61,7 +60,7 @@ alert-test: ## Test each alert, its runbook, and the queries of the dashboard
 .PHONY: node-test
 node-test: tools ## Test the chart on a one-node cluster, which takes root, or on the one that BASTION_KUBECONFIG names
 	@hack/cargo-build --bin bastion --test node
-	hack/cluster cargo test --test node -- --test-threads 3 --nocapture
+	previous=$$(hack/previous-version) && BASTION_PREVIOUS="$$previous" hack/cluster cargo test --test node -- --test-threads 3 --nocapture
 
 .PHONY: dashboard
 dashboard: tools ## Draw docs/dashboard.svg from what a bastion on a node says in some minutes of use; takes root
@@ -83,9 +82,8 @@ robustness: tools ## Break a bastion at random for ROBUSTNESS_MINUTES (15), and 
 
 .PHONY: versions-test
 versions-test: tools ## Test the programs of the version before beside those of this one
-	@hack/previous-version >/dev/null
 	@hack/cargo-build --bin bastion --test versions
-	hack/own-network cargo test --test versions
+	previous=$$(hack/previous-version) && BASTION_PREVIOUS="$$previous" hack/own-network cargo test --test versions
 
 .PHONY: bench
 bench: tools ## Measure speed and cost beside an OpenSSH bastion, and ends, in the cluster and on a page, against a bare status patch

@@ -61,6 +61,9 @@ async fn the_sessions_of_a_gateway_end_with_a_controller_of_another_version(
     #[case] gateway: Version,
     #[case] controller: Version,
 ) {
+    if !version::is_there() {
+        return;
+    }
     let _held = weight::take(1).await;
     let bastion = Bastion::up().await;
     let _controller = controller.controller(&bastion.namespace, "controller-0").await;
@@ -81,6 +84,9 @@ async fn no_session_is_lost_while_controllers_of_one_version_replace_those_of_th
     #[case] before: Version,
     #[case] after: Version,
 ) {
+    if !version::is_there() {
+        return;
+    }
     let _held = weight::take(1).await;
     let bastion = Bastion::with_users(&["bob"]).await;
     let old = before.gateway(&bastion.namespace, "gateway-1").await;
@@ -131,6 +137,9 @@ async fn replace_by_this(bastion: &Bastion, mut previous: version::Controller) -
 #[case::this(This)]
 #[tokio::test]
 async fn the_console_of_either_version_shows_the_sessions_of_both(#[case] console: Version) {
+    if !version::is_there() {
+        return;
+    }
     let bastion = Bastion::with_users(&["bob"]).await;
     let previous = Previous.gateway(&bastion.namespace, "gateway-1").await;
     let console = console.console(&bastion.namespace).await;

@@ -1,13 +1,11 @@
 //! The programs of two versions. What differs in how the previous one is started has its place here.
 
+use std::env;
 use std::path::PathBuf;
-use std::process::Stdio;
 
+use bastion_e2e::network::skipped;
 use bastion_e2e::programs::{Setting, start_program};
-use bastion_e2e::run::repository;
 use bastion_e2e::{Audit, Console, Gateway, Namespace, Process};
-use tokio::process::Command;
-use tokio::sync::OnceCell;
 
 /// One of the two versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,27 +24,27 @@ pub struct Controller {
 }
 
 impl Version {
-    async fn program(self) -> Option<PathBuf> {
+    fn program(self) -> Option<PathBuf> {
         match self {
-            Self::Previous => Some(previous().await),
+            Self::Previous => previous(),
             Self::This => None,
         }
     }
 
     pub async fn gateway(self, namespace: &Namespace, pod: &str) -> Gateway {
-        let program = self.program().await;
+        let program = self.program();
         let setting = Setting { program: program.as_deref(), ..Setting::default() };
         Gateway::start_in(namespace, pod, &["--grace-period", "0s"], &setting).await
     }
 
     pub async fn console(self, namespace: &Namespace) -> Console {
-        let program = self.program().await;
+        let program = self.program();
         let setting = Setting { program: program.as_deref(), ..Setting::default() };
         Console::start_in(namespace, "console-0", &setting).await
     }
 
     pub async fn controller(self, namespace: &Namespace, pod: &str) -> Controller {
-        let Some(program) = self.program().await else {
+        let Some(program) = self.program() else {
             let process = bastion_e2e::Controller::start(namespace, pod).await.process;
             return Controller { process, _audit: Some(Audit::start(namespace, "audit-0", "10m").await) };
         };
@@ -59,14 +57,17 @@ impl Version {
     }
 }
 
-/// The program of the previous version, which `make versions-test` has built.
-async fn previous() -> PathBuf {
-    static PREVIOUS: OnceCell<PathBuf> = OnceCell::const_new();
-    let build = async || {
-        let script = repository().join("hack/previous-version");
-        let built = Command::new(script).stderr(Stdio::inherit()).output().await.expect("hack/previous-version runs");
-        assert!(built.status.success(), "hack/previous-version says above what is wrong");
-        PathBuf::from(String::from_utf8_lossy(&built.stdout).trim())
-    };
-    PREVIOUS.get_or_init(build).await.clone()
+/// Returns whether there is a previous version, which `make versions-test` builds unless the clone is shallow.
+pub fn is_there() -> bool {
+    let is_there = previous().is_some();
+    if !is_there {
+        skipped("it needs the version before: BASTION_PREVIOUS=$(hack/previous-version)");
+    }
+    is_there
+}
+
+/// Returns the program of the previous version.
+fn previous() -> Option<PathBuf> {
+    let folder = env::var_os("BASTION_PREVIOUS").filter(|folder| !folder.is_empty())?;
+    Some(PathBuf::from(folder).join("bastion"))
 }
