@@ -49,23 +49,18 @@ impl ControlPlane {
 
     /// Starts a control plane with such schemas.
     pub async fn start_lax() -> Self {
-        Self::start_with(&lax_crds(), "").await
+        Self::start_with(&lax_crds()).await
     }
 
     /// Starts one, and builds its programs first where they are missing.
     pub async fn start() -> Self {
-        Self::start_with_flags("").await
+        Self::start_with(&in_repository("crds/bastion.dev.yaml")).await
     }
 
-    /// Starts one whose API server has these flags more, separated by spaces.
-    pub async fn start_with_flags(flags: &str) -> Self {
-        Self::start_with(&in_repository("crds/bastion.dev.yaml"), flags).await
-    }
-
-    async fn start_with(crds: &str, flags: &str) -> Self {
+    async fn start_with(crds: &str) -> Self {
         Run::get().await;
         let dir = tempfile::Builder::new().prefix("bastion-e2e-api.").tempdir().expect("a temporary folder").keep();
-        let mut script = spawn(control_plane_command(&dir, flags)).await;
+        let mut script = spawn(control_plane_command(&dir)).await;
         let mut lines = BufReader::new(script.stdout.take().expect("a pipe")).lines();
         let first = lines.next_line().await.expect("the script's output can be read");
         assert_eq!(first.as_deref(), Some("ready"), "hack/control-plane says above why it did not start");
@@ -189,6 +184,13 @@ impl ControlPlane {
         kill(Pid::from_raw(pid.trim().parse().expect("a process id")), Signal::SIGKILL).expect("the API server ran");
     }
 
+    /// Starts the API server again with these flags more, separated by spaces.
+    pub async fn restart_api_with(&self, flags: &str) {
+        fs::write(self.dir.join("apiserver.flags"), flags).expect("a file");
+        self.stop_api();
+        self.start_api().await;
+    }
+
     /// Lets the API server come back, and waits for it.
     pub async fn start_api(&self) {
         fs::remove_file(self.dir.join("hold")).expect("the hold file");
@@ -243,11 +245,10 @@ fn loosen(schema: &mut Value) {
 }
 
 /// The script, which stops everything when its standard input ends, and the removal of its folder.
-fn control_plane_command(dir: &Path, flags: &str) -> Command {
+fn control_plane_command(dir: &Path) -> Command {
     let script = repository().join("hack/control-plane");
     let mut command = Command::new("sh");
     command.args(["-c", r#""$1" --until-eof "$2"; rm -rf "$2""#, "sh"]).arg(script).arg(dir);
-    command.env("APISERVER_FLAGS", flags);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
     command
 }

@@ -63,6 +63,11 @@ impl Faulty {
         assert_eq!(instances[0], instances[1], "the live gateway was not given up");
     }
 
+    fn nobody_has_ended(&self) {
+        let phases = [&self.alice, &self.bob, &self.carol].map(|open| self.bastion.watch.phase(&open.session));
+        assert_eq!(phases, [Phase::Active; 3]);
+    }
+
     /// `alice` is shown as lost, by a controller.
     async fn the_dead_gateway_is_shown(&self, within: Duration) {
         let end = self.bastion.watch.ended_within(within, &self.alice.session, Reason::GatewayLost).await;
@@ -78,10 +83,51 @@ impl Faulty {
     }
 }
 
-/// A gateway dies as the fault begins, and a session of a live one ends meanwhile. No program can write a session's end.
-async fn ends_are_shown_soon_after(fault: Fault, time: Duration) {
+/// Error answers of an overloaded or failing API server, with and without the seconds of `Retry-After`.
+const ERRORS: [(StatusCode, Option<u32>); 8] = [
+    (StatusCode::TOO_MANY_REQUESTS, None),
+    (StatusCode::TOO_MANY_REQUESTS, Some(60)),
+    (StatusCode::INTERNAL_SERVER_ERROR, None),
+    (StatusCode::INTERNAL_SERVER_ERROR, Some(60)),
+    (StatusCode::SERVICE_UNAVAILABLE, None),
+    (StatusCode::SERVICE_UNAVAILABLE, Some(60)),
+    (StatusCode::GATEWAY_TIMEOUT, None),
+    (StatusCode::GATEWAY_TIMEOUT, Some(60)),
+];
+
+fn errors() -> impl DoubleEndedIterator<Item = Fault> {
+    ERRORS.into_iter().map(|(status, retry_after)| Fault::Answer { status, retry_after })
+}
+
+/// A session of a live gateway ends while each kind of error is all that the API server answers.
+#[tokio::test]
+async fn the_ends_of_a_live_gateway_are_shown_soon_after_each_error_answer() {
     let mut faulty = Faulty::start().await;
-    faulty.proxy.answer(fault);
+    for fault in errors() {
+        let mut carol = faulty.bastion.open_on(&faulty.live, "carol", "web-1").await;
+        let met = faulty.proxy.faults_met();
+        faulty.proxy.answer(fault);
+        carol.ssh.say("exit").await;
+        throughout(Duration::from_secs(5), async || {
+            let phases = [&carol, &faulty.bob].map(|open| faulty.bastion.watch.phase(&open.session));
+            assert_eq!(phases, [Phase::Active; 2], "while no client can write");
+        })
+        .await;
+        assert!(faulty.proxy.faults_met() > met, "requests met the fault");
+        faulty.proxy.forward();
+        let recovered = Instant::now();
+        faulty.bastion.watch.ended_within(SHOWN_AFTER_RECOVERY, &carol.session, Reason::UserExit).await;
+        println!("{fault:?}: the end was shown {:.1?} after recovery", recovered.elapsed());
+    }
+    faulty.alice.still_answers().await;
+    faulty.the_live_gateway_goes_on().await;
+}
+
+/// A gateway dies as the faults begin, and a session of a live one ends meanwhile. No program can write a session's end.
+async fn ends_are_shown_soon_after(faults: Vec<FaultRule>, time: Duration) {
+    let mut faulty = Faulty::start().await;
+    faulty.proxy.set_faults(faults);
+    faulty.proxy.disconnect();
     faulty.dying.process.signal(Signal::SIGKILL);
     faulty.carol.ssh.say("exit").await;
     let all_active = async || {
@@ -94,36 +140,38 @@ async fn ends_are_shown_soon_after(fault: Fault, time: Duration) {
     faulty.proxy.forward();
     let recovered = Instant::now();
     faulty.bastion.watch.ended_within(SHOWN_AFTER_RECOVERY, &faulty.carol.session, Reason::UserExit).await;
-    println!("{fault:?}: the end on the live gateway was shown {:.1?} after recovery", recovered.elapsed());
+    println!("the end on the live gateway was shown {:.1?} after recovery", recovered.elapsed());
     faulty.the_dead_gateway_is_shown(SHOWN_AFTER_RECOVERY.saturating_sub(recovered.elapsed())).await;
-    println!("{fault:?}: the dead gateway's session was shown {:.1?} after recovery", recovered.elapsed());
+    println!("the dead gateway's session was shown {:.1?} after recovery", recovered.elapsed());
     faulty.the_live_gateway_goes_on().await;
 }
 
-/// The client library, left to itself, waits for up to 82 s between its retries after a minute of 503, and for as long as
-/// `Retry-After` says.
-#[rstest]
-#[case::too_many_requests(StatusCode::TOO_MANY_REQUESTS, None, 20)]
-#[case::too_many_requests_with_a_long_retry_after(StatusCode::TOO_MANY_REQUESTS, Some(60), 10)]
-#[case::internal_error(StatusCode::INTERNAL_SERVER_ERROR, None, 20)]
-#[case::internal_error_with_a_long_retry_after(StatusCode::INTERNAL_SERVER_ERROR, Some(60), 10)]
-#[case::a_minute_of_unavailable(StatusCode::SERVICE_UNAVAILABLE, None, 60)]
-#[case::unavailable_with_a_long_retry_after(StatusCode::SERVICE_UNAVAILABLE, Some(30), 10)]
-#[case::gateway_timeout(StatusCode::GATEWAY_TIMEOUT, None, 20)]
-#[case::gateway_timeout_with_a_long_retry_after(StatusCode::GATEWAY_TIMEOUT, Some(60), 10)]
+/// Each request meets one of the errors.
 #[tokio::test]
-async fn a_dead_gateway_is_shown_soon_after_error_answers(
-    #[case] status: StatusCode,
-    #[case] retry_after: Option<u32>,
-    #[case] seconds: u64,
-) {
-    ends_are_shown_soon_after(Fault::Answer { status, retry_after }, Duration::from_secs(seconds)).await;
+async fn a_dead_gateway_is_shown_soon_after_mixed_error_answers() {
+    let shares = [8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0].map(|left: f64| left.recip());
+    let rules = errors().zip(shares).map(|(fault, share)| FaultRule::new(fault).share(share)).collect();
+    ends_are_shown_soon_after(rules, Duration::from_secs(20)).await;
+}
+
+/// The longest pause between the client library's own retries is 82 s, which it reaches after a minute.
+#[tokio::test]
+async fn a_dead_gateway_is_shown_soon_after_a_minute_of_503() {
+    let fault = Fault::Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None };
+    ends_are_shown_soon_after(vec![FaultRule::new(fault)], Duration::from_mins(1)).await;
+}
+
+/// A client that obeys `Retry-After` would send its next request 20 s after the overload.
+#[tokio::test]
+async fn a_dead_gateway_is_shown_soon_after_503_with_a_long_retry_after() {
+    let fault = Fault::Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some(30) };
+    ends_are_shown_soon_after(vec![FaultRule::new(fault)], Duration::from_secs(10)).await;
 }
 
 /// Connections that are accepted and never answered.
 #[tokio::test]
 async fn a_dead_gateway_is_shown_soon_after_a_silent_api_server() {
-    ends_are_shown_soon_after(Fault::Silence, Duration::from_secs(20)).await;
+    ends_are_shown_soon_after(vec![FaultRule::new(Fault::Silence)], Duration::from_secs(20)).await;
 }
 
 /// The API server answers, only late: the bounds hold all the while.
@@ -193,27 +241,21 @@ async fn what_a_cut_watch_missed_is_found_after_it() {
     faulty.bastion.watch.ended_within(SHOWN_AFTER_RECOVERY, bob, Reason::AdminTerminated).await;
 }
 
-/// Renewals fail or are lost on their way back for less than a gateway may be silent.
-#[rstest]
-#[case::refused(Fault::Answer { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None })]
-#[case::lost_answers(Fault::LostAnswer)]
-#[case::unanswered(Fault::Silence)]
+/// Each renewal is refused, loses its answer or gets none, for less time than a gateway may be silent.
 #[tokio::test]
-async fn a_gateway_whose_renewals_fail_for_a_while_is_not_lost(#[case] fault: Fault) {
+async fn a_gateway_whose_renewals_fail_for_a_while_is_not_lost() {
     let mut faulty = Faulty::start().await;
-    faulty.proxy.set_faults([FaultRule::new(fault).resource("leases").verbs(&[Verb::Update])]);
-    throughout(Duration::from_secs(12), async || {
-        let phases = [&faulty.alice, &faulty.bob].map(|open| faulty.bastion.watch.phase(&open.session));
-        assert_eq!(phases, [Phase::Active; 2]);
-    })
-    .await;
-    assert!(faulty.proxy.faults_met() > 5, "renewals met the fault");
+    let refused = Fault::Answer { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None };
+    let renewal = |fault| FaultRule::new(fault).resource("leases").verbs(&[Verb::Update]);
+    faulty.proxy.set_faults([
+        renewal(refused).share(0.4),
+        renewal(Fault::LostAnswer).share(0.5),
+        renewal(Fault::Silence),
+    ]);
+    throughout(Duration::from_secs(12), async || faulty.nobody_has_ended()).await;
+    assert!(faulty.proxy.faults_met() > 5, "renewals met the faults");
     faulty.proxy.forward();
-    throughout(Duration::from_secs(12), async || {
-        let phases = [&faulty.alice, &faulty.bob].map(|open| faulty.bastion.watch.phase(&open.session));
-        assert_eq!(phases, [Phase::Active; 2]);
-    })
-    .await;
+    throughout(Duration::from_secs(12), async || faulty.nobody_has_ended()).await;
     faulty.alice.still_answers().await;
     faulty.the_live_gateway_goes_on().await;
 }

@@ -13,7 +13,7 @@ use rstest::rstest;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
     Audit, Bastion, Console, Controller, Gateway, LOST_GATEWAY, Process, Setting, default_timeout, eventually,
-    histories, throughout,
+    histories, stretched, throughout,
 };
 
 /// What a failpoint does at its first passes: nothing, so that a test can begin; then it panics, fails and delays in turn.
@@ -166,7 +166,9 @@ async fn each_task_ends_its_program(tasks: &[(&str, &str)], start: impl AsyncFn(
     let ways = tasks.iter().flat_map(|it| [(it, "panic", "panic"), (it, "return(error)", "")]);
     let runs = ways.enumerate().map(async |(number, ((task, part), action, detail))| {
         let point = if part.is_empty() { task } else { part };
-        let setting = with_failpoints(&format!("{point}=3*off->{action}"));
+        // A point of a task is passed once a second. The program must be up before.
+        let seconds = stretched(Duration::from_secs(5)).as_secs();
+        let setting = with_failpoints(&format!("{point}={seconds}*off->{action}"));
         let mut process = start(&format!("pod-{number}"), &setting).await;
         let detail = if part.is_empty() { detail } else { part };
         ends_for(&mut process, task, detail).await;

@@ -29,12 +29,7 @@ pub struct Environment {
 impl Environment {
     /// With this many gateways, on a control plane of its own, so that no other requests are counted.
     pub async fn with_gateways(number: usize) -> Self {
-        Self::on(ControlPlane::start().await, number).await
-    }
-
-    /// With this many gateways, on this control plane.
-    pub async fn on(control_plane: ControlPlane, number: usize) -> Self {
-        let namespace = Namespace::on(Arc::new(control_plane)).await;
+        let namespace = Namespace::on(Arc::new(ControlPlane::start().await)).await;
         namespace.add_flow_schema().await;
         let echo = Echo::start().await;
         namespace.user("alice").await;
@@ -115,5 +110,23 @@ impl Environment {
         let leases = self.namespace.api::<Lease>().list(&ListParams::default()).await.expect("Leases can be listed");
         let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
         gateways.map(|lease| (lease.name_any(), lease.spec.and_then(|spec| spec.holder_identity))).collect()
+    }
+
+    /// Waits until every gateway has renewed its Lease this often.
+    pub async fn renewed(&self, times: usize) {
+        let version = async || {
+            let leases =
+                self.namespace.api::<Lease>().list(&ListParams::default()).await.map_err(|it| it.to_string())?;
+            let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
+            Ok::<_, String>(gateways.map(|lease| (lease.name_any(), lease.resource_version())).collect::<Vec<_>>())
+        };
+        for _ in 0..times {
+            let before = eventually(default_timeout(), "the Leases", version).await;
+            eventually(default_timeout(), "every gateway renews its Lease", async || {
+                let now = version().await?;
+                if now.iter().all(|lease| !before.contains(lease)) { Ok(()) } else { Err(format!("{now:?}")) }
+            })
+            .await;
+        }
     }
 }

@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 use bastion_operator::api::Reason;
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::ResourceExt;
-use kube::api::ListParams;
 use serde_json::json;
 
 use crate::environment::Environment;
@@ -66,7 +63,7 @@ async fn what_ends_during_an_outage_of_the_api_is_written_afterwards_and_nothing
         "{all} ends of an outage of {OUTAGE:?}: all were seen {:.1?} after the API server was ready",
         ready.elapsed()
     );
-    renewed(&environment, RENEWALS).await;
+    environment.renewed(RENEWALS).await;
     environment.go_on(&go_on).await;
     assert_eq!(environment.instances().await, leases, "no gateway was declared lost");
 
@@ -119,22 +116,4 @@ fn assert_ended_by(history: &SessionHistory, cause: &Cause, outage: Range<Timest
         history.name,
         cause.gone
     );
-}
-
-/// Waits until every gateway has renewed its Lease this often, which is longer than a silent one is waited for.
-async fn renewed(environment: &Environment, times: usize) {
-    let version = async || {
-        let leases =
-            environment.namespace.api::<Lease>().list(&ListParams::default()).await.map_err(|it| it.to_string())?;
-        let gateways = leases.items.into_iter().filter(|lease| lease.name_any().starts_with("gateway-"));
-        Ok::<_, String>(gateways.map(|lease| (lease.name_any(), lease.resource_version())).collect::<Vec<_>>())
-    };
-    for _ in 0..times {
-        let before = eventually(default_timeout(), "the Leases", version).await;
-        eventually(default_timeout(), "every gateway renews its Lease", async || {
-            let now = version().await?;
-            if now.iter().all(|lease| !before.contains(lease)) { Ok(()) } else { Err(format!("{now:?}")) }
-        })
-        .await;
-    }
 }
