@@ -10,10 +10,9 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::json;
 
-use bastion_e2e::histories;
 use bastion_e2e::{
-    Audit, ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch, default_timeout,
-    open_load_clients,
+    Audit, ControlPlane, Controller, Echo, Gateway, LoadClient, Namespace, SessionWatch, default_timeout, eventually,
+    histories, open_load_clients,
 };
 
 /// A bastion that is ready for a group of load clients. What is stopped first comes first.
