@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::credentials::Credentials;
 use super::legacy::LegacyAlgorithm;
 use super::text::{Group, HostKeyLine, Line, Login};
+use super::validated::Validated;
 
 /// A server that users reach through the bastion. A user needs the RBAC verb `connect` on `bastiontargets`, on
 /// `bastiontargets/<login>`, or on `bastiontargetgroups/<group>`.
@@ -117,6 +118,23 @@ pub struct BastionTargetSpec {
     pub limits: Option<Limits>,
 }
 
+/// The status of a BastionTarget.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BastionTargetStatus {
+    /// The condition `Valid` is False while a gateway cannot read the target, to which then nobody can connect. The message names
+    /// the field. Once the target can be read again, it is True. A target that could always be read has no condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+}
+
+impl Validated for BastionTarget {
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+    }
+}
+
 const fn default_port() -> i32 {
     22
 }
@@ -183,17 +201,6 @@ impl Limits {
             max_seconds: least(one.max_seconds, other.max_seconds),
         })
     }
-}
-
-/// The status of a BastionTarget.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BastionTargetStatus {
-    /// The condition `Valid` is False while a gateway cannot read the target, to which then nobody can connect. The message names
-    /// the field. Once the target can be read again, it is True. A target that could always be read has no condition.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub conditions: Vec<Condition>,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::target::Limits;
 use super::text::{Group, ONE_LINE, ONE_LINE_MESSAGE, UserKeyLine, one_line};
+use super::validated::Validated;
 
 /// A user who may sign in to the bastion. Kubernetes RBAC decides which targets the user may reach.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,6 +93,23 @@ pub struct BastionUserSpec {
     pub expires: Option<Time>,
 }
 
+/// The status of a BastionUser.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BastionUserStatus {
+    /// The condition `Valid` is False while a gateway cannot read the user, who then cannot sign in. The message names the
+    /// field. Once the user can be read again, it is True. A user that could always be read has no condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+}
+
+impl Validated for BastionUser {
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
+    }
+}
+
 fn default_authentication() -> Vec<Factor> {
     vec![Factor::Publickey]
 }
@@ -128,15 +146,4 @@ impl BastionUser {
             (None, name) => format!("bastion:{}", name.as_deref().unwrap_or_default()),
         }
     }
-}
-
-/// The status of a BastionUser.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BastionUserStatus {
-    /// The condition `Valid` is False while a gateway cannot read the user, who then cannot sign in. The message names the
-    /// field. Once the user can be read again, it is True. A user that could always be read has no condition.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub conditions: Vec<Condition>,
 }
