@@ -204,7 +204,7 @@ fn with_redis() -> Bastion {
 #[case::phases_do_not_absorb(1, PEOPLE, |rules: &mut Rules| rules.phases_absorb = false, Promise::FinalPhase)]
 #[case::a_wait_is_a_pause(1, MESSAGES, |rules: &mut Rules| rules.waiting_is_no_pause = false, Promise::ShownInTime)]
 #[case::a_heartbeat_is_lost_for_ever(1, MESSAGES, |rules: &mut Rules| rules.heartbeats_are_adopted = false, Promise::ShownInTime)]
-#[case::a_heartbeat_is_awaited_for_long(1, MESSAGES, |rules: &mut Rules| rules.heartbeat_timeout = 3, Promise::ShownInTime)]
+#[case::a_heartbeat_is_awaited_for_long(1, MESSAGES, |rules: &mut Rules| rules.heartbeat_timeout = 10, Promise::ShownInTime)]
 #[case::an_end_is_awaited_for_long(1, MESSAGES, |rules: &mut Rules| rules.end_timeout = 10, Promise::ShownInTime)]
 #[case::a_silence_is_forgotten(1, PEOPLE, |rules: &mut Rules| rules.silences_are_remembered = false, Promise::KnowsItsLoss)]
 fn a_broken_rule_is_caught(
