@@ -156,7 +156,7 @@ fn the_promises_hold_with_two_messages_lost() {
     &[Example::VouchedFor]
 )]
 #[case::reported_ends(
-    Bastion { controllers: 1, faults: 3, gateway_first: true, scope: REPORTS, ..with_redis() },
+    Bastion { controllers: 1, scope: REPORTS, ..with_redis() },
     &[Example::EndReported]
 )]
 #[case::three_cuts(Bastion { faults: 3, gateway_first: true, scope: CUTS, ..with_redis() }, &[Example::FenceFalls])]
@@ -186,7 +186,7 @@ fn with_pods() -> Bastion {
 }
 
 const VOUCHERS: Scope = Scope { vouchers: true, ..Scope::GATEWAYS };
-const REPORTS: Scope = Scope { people: true, redis_links: true, ..Scope::NONE };
+const REPORTS: Scope = Scope { gateways: true, people: true, redis_links: true, ..Scope::NONE };
 const CUTS_AND_PODS: Scope = Scope { pods: true, ..CUTS };
 const CUTS: Scope = Scope { redis_links: true, vouchers: true, ..Scope::NONE };
 
