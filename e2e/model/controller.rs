@@ -281,10 +281,10 @@ pub fn count_overdue(world: &mut World, c: usize) {
     let World { api, gateways, controllers, .. } = world;
     let well = controllers[c].is_well(api.up);
     let mut late = false;
-    for g in 0..gateways.len() {
-        let gone = gateways[g].is_gone() && !gateways[g].reaches_redis(redis_up);
+    for (g, gateway) in gateways.iter().enumerate() {
+        let gone = gateway.is_gone() && !gateway.reaches_redis(redis_up);
         // Or the user has left, and the gateway can report that.
-        let reported = gateways[g].reports(redis_up) && controllers[c].reaches_redis(redis_up);
+        let reported = gateway.reports(redis_up) && controllers[c].reaches_redis(redis_up);
         let waiting = well && (gone || reported) && api.sessions[g] == Shown::Active;
         let view = &mut controllers[c].views[g];
         view.overdue = if waiting { view.overdue + 1 } else { 0 };

@@ -156,7 +156,7 @@ fn the_promises_hold_with_two_messages_lost() {
     &[Example::VouchedFor]
 )]
 #[case::reported_ends(
-    Bastion { controllers: 1, faults: 3, gateway_first: true, scope: REPORTS, ..with_redis() },
+    Bastion { controllers: 1, scope: REPORTS, ..with_redis() },
     &[Example::EndReported]
 )]
 #[case::three_cuts(Bastion { faults: 3, gateway_first: true, scope: CUTS, ..with_redis() }, &[Example::FenceFalls])]
@@ -186,7 +186,7 @@ fn with_pods() -> Bastion {
 }
 
 const VOUCHERS: Scope = Scope { vouchers: true, ..Scope::GATEWAYS };
-const REPORTS: Scope = Scope { people: true, redis_links: true, ..Scope::NONE };
+const REPORTS: Scope = Scope { gateways: true, people: true, redis_links: true, ..Scope::NONE };
 const CUTS_AND_PODS: Scope = Scope { pods: true, ..CUTS };
 const CUTS: Scope = Scope { redis_links: true, vouchers: true, ..Scope::NONE };
 
@@ -204,7 +204,7 @@ fn with_redis() -> Bastion {
 #[case::phases_do_not_absorb(1, PEOPLE, |rules: &mut Rules| rules.phases_absorb = false, Promise::FinalPhase)]
 #[case::a_wait_is_a_pause(1, MESSAGES, |rules: &mut Rules| rules.waiting_is_no_pause = false, Promise::ShownInTime)]
 #[case::a_heartbeat_is_lost_for_ever(1, MESSAGES, |rules: &mut Rules| rules.heartbeats_are_adopted = false, Promise::ShownInTime)]
-#[case::a_heartbeat_is_awaited_for_long(1, MESSAGES, |rules: &mut Rules| rules.heartbeat_timeout = 3, Promise::ShownInTime)]
+#[case::a_heartbeat_is_awaited_for_long(1, MESSAGES, |rules: &mut Rules| rules.heartbeat_timeout = 10, Promise::ShownInTime)]
 #[case::an_end_is_awaited_for_long(1, MESSAGES, |rules: &mut Rules| rules.end_timeout = 10, Promise::ShownInTime)]
 #[case::a_silence_is_forgotten(1, PEOPLE, |rules: &mut Rules| rules.silences_are_remembered = false, Promise::KnowsItsLoss)]
 fn a_broken_rule_is_caught(
