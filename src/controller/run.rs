@@ -67,7 +67,8 @@ fn spawn_tasks(
     let (leads_until, leading) = watch::channel(None);
     let guard = LeadershipGuard::new(leading);
 
-    tasks.spawn("Event publisher", stop, publish_events);
+    // It ends with its last sender, which is when the program does.
+    tasks.spawn_finite("Event publisher", publish_events);
     let detecting = failure_detector::run(
         client.clone(),
         leases.clone(),
