@@ -63,8 +63,12 @@ impl Tasks {
     }
 
     /// Spawns a task that ends once its work is done. Only its panic is a failure.
-    pub fn spawn_finite(&self, name: impl Into<Cow<'static, str>>, task: impl Future<Output = ()> + Send + 'static) {
-        self.spawn_supervised(name.into(), || true, task);
+    pub fn spawn_finite(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        self.spawn_supervised(name.into(), || true, task)
     }
 
     fn spawn_supervised(
@@ -175,7 +179,7 @@ mod tests {
     async fn a_panic_is_a_failure_of_every_task_and_names_its_part() {
         type Spawn = fn(&Tasks, std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
         let ways: [Spawn; 3] = [
-            |tasks, task| tasks.spawn_finite("instance", task),
+            |tasks, task| drop(tasks.spawn_finite("instance", task)),
             |tasks, task| tasks.spawn_endless("instance", task),
             |tasks, task| {
                 let ended = CancellationToken::new();

@@ -81,7 +81,8 @@ async fn spawn_tasks(
     let reports = UnreadableReports::new(events);
     let (leads_until, leading) = watch::channel(None);
     let guard = LeadershipGuard::new(leading);
-    tasks.spawn("Event publisher", stop, publish_events);
+    // It ends with its last sender, which is when the program does.
+    tasks.spawn_finite("Event publisher", publish_events);
     let instance = instance::run(leases.clone(), pod.clone(), annotations, ready, stop.clone());
     tasks.spawn("instance", stop, instance);
     tasks.spawn("election", stop, leader::campaign(leases, pod, leads_until, stop.clone()));

@@ -48,7 +48,8 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     let tasks = Tasks::default();
     let (events, publish_events) =
         EventSink::new(client.clone(), "bastion-console", &settings.pod_name, stop_events.clone());
-    let publish_events = tasks.spawn("Event publisher", &stop_events, publish_events);
+    // It ends with its last sender, which is when the program does.
+    let publish_events = tasks.spawn_finite("Event publisher", publish_events);
     let console = build(client, settings, backends, events, &tasks, stop.clone());
     let (watches_work, feed_watches_work) = watch::channel(true);
     let heartbeats = feed::watch_heartbeats(console.cluster.api(), watches_work);

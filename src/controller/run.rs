@@ -61,7 +61,8 @@ fn spawn_tasks(
     // Only names are queued: the reconciler finds the sessions of each lost instance in its own store.
     let (losses, lost) = mpsc::channel(LOSSES_CAPACITY);
 
-    tasks.spawn("Event publisher", stop, publish_events);
+    // It ends with its last sender, which is when the program does.
+    tasks.spawn_finite("Event publisher", publish_events);
     let detection = failure_detector::Detection {
         client: client.clone(),
         leases,

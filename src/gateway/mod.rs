@@ -72,7 +72,8 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let probes = http::serve_probes(settings.http_listen, ready.clone(), background.clone()).await?;
     let probes = tasks.spawn("probe server", &background, probes);
     let (events, publishing) = EventSink::new(client.clone(), "bastion-gateway", &settings.pod, background.clone());
-    let publishing = tasks.spawn("Event publisher", &background, publishing);
+    // It ends with its last sender, which is when the program does.
+    let publishing = tasks.spawn_finite("Event publisher", publishing);
     let reports = UnreadableReports::new(events.clone());
     let prepared = stop.run_until_cancelled(prepare(client.clone(), &settings.namespace, &reports, &tasks)).await;
     let Some((host_key, directory)) = prepared.transpose()? else { return Ok(()) };
