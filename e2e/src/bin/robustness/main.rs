@@ -48,7 +48,7 @@ async fn robustness() -> ExitCode {
     let violations = check(&history);
     println!("\n{}", summary(&history));
     for failure in &failures {
-        println!("FAILED: {failure}");
+        println!("FAILED: {failure} (violations may only follow from this)");
     }
     for violation in violations.iter().take(PRINTED) {
         println!("{}", shortest_history(&history, violation));

@@ -9,11 +9,11 @@ use super::{Kind, SHOWN_WITHIN, Violation};
 use crate::robustness::conditions::Conditions;
 use crate::robustness::faults::{Fault, Part};
 use crate::robustness::history::{Answer, History, Session, Shown};
-use crate::robustness::spans::Span;
+use crate::robustness::spans::{Span, Spans};
 use crate::wait::PROMPT_BOUND;
 
 /// "At once": what a live gateway sees is shown within this time, if nothing was broken shortly before.
-const AT_ONCE: SignedDuration = SignedDuration::from_millis(PROMPT_BOUND.as_millis().cast_signed() as i64);
+const AT_ONCE: SignedDuration = SignedDuration::from_secs(PROMPT_BOUND.as_secs().cast_signed());
 /// How long nothing must have been broken for an end to be shown at once: programs find their way back meanwhile.
 const CALM: SignedDuration = SignedDuration::from_secs(15);
 /// How long after its end was shown a session may still echo what is on its way.
@@ -59,8 +59,7 @@ fn unexplained(session: &Session<'_>, end: &Shown, causes: &[Cause]) -> Option<V
 /// By when the end must be shown, and why.
 fn deadline(history: &History, session: &Session<'_>, causes: &[Cause]) -> Option<(Timestamp, &'static str)> {
     let conditions = Conditions(history);
-    let bound =
-        |set: &crate::robustness::spans::Spans, from| Some(set.first_lasting(from, SHOWN_WITHIN)? + SHOWN_WITHIN);
+    let bound = |set: &Spans, from| Some(set.first_lasting(from, SHOWN_WITHIN)? + SHOWN_WITHIN);
     let silent = conditions.loss_is_seen(session).filter_map(|set| bound(&set, session.started));
     let silent = silent.map(|at| (at, "its gateway was dead or unheard for 30 s"));
     let caused = causes.iter().filter(|it| it.certain).flat_map(|cause| {
@@ -107,7 +106,7 @@ fn late(history: &History, session: &Session<'_>, causes: &[Cause]) -> Option<Vi
 }
 
 /// It ended and was deleted while the watch was blind, which it is while the API server is stopped.
-fn ended_unseen(history: &History, session: &Session<'_>) -> bool {
+pub fn ended_unseen(history: &History, session: &Session<'_>) -> bool {
     let Some(last) = session.last() else { return false };
     let blind = history.faults_of(|fault| fault == Fault::ApiStopped).any(|it| it.to >= last.at);
     blind && history.rows.iter().any(|row| row.name == session.name && row.is_final)

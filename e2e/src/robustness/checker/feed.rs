@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::ends::ended_unseen;
 use super::{Kind, Violation};
 use crate::robustness::history::{FeedChange, History, Session};
 use crate::robustness::spans::{Span, Spans};
@@ -11,6 +12,9 @@ use crate::robustness::spans::{Span, Spans};
 const MAY_DIFFER_FOR: SignedDuration = SignedDuration::from_secs(15);
 
 pub fn check(history: &History, session: &Session<'_>) -> Option<Violation> {
+    if session.end().is_none() && ended_unseen(history, session) {
+        return None;
+    }
     let (listed, live) = (listed(history, session), live(history));
     let shown = shown(history, session.name);
     let extra = shown.without(&listed).and(&live);
