@@ -96,7 +96,8 @@ fn dead_target(history: &History, session: &Session<'_>) -> impl Iterator<Item =
 fn lost_create(history: &History, session: &Session<'_>) -> Option<Cause> {
     let creation = Span { from: session.started, to: session.started + CREATED_WITHIN };
     let own = session.program();
-    let hinders = |fault: Fault| [Part::Api, Part::ApiPath(own), Part::Process(own)].contains(&fault.part());
+    let hinders =
+        |fault: Fault| [Part::Api, Part::Machine, Part::ApiPath(own), Part::Process(own)].contains(&fault.part());
     let hindered = history.faults_of(hinders).any(|it| it.span().meets(creation));
     let unused = history.lines_of(session.client).all(|line| line.answer != Answer::Echoed);
     let cause = Cause { at: session.started, certain: false, by_request: false, reasons: &[Stale] };

@@ -87,7 +87,7 @@ fn is_calm(history: &History, session: &Session<'_>, at: Timestamp) -> bool {
 /// Whether the fault can delay an end that the session's own gateway sees.
 fn delays(fault: Fault, session: &Session<'_>) -> bool {
     let own = session.program();
-    [Part::Api, Part::Process(own), Part::ApiPath(own)].contains(&fault.part())
+    [Part::Api, Part::Machine, Part::Process(own), Part::ApiPath(own)].contains(&fault.part())
 }
 
 fn late(history: &History, session: &Session<'_>, causes: &[Cause]) -> Option<Violation> {
@@ -116,9 +116,18 @@ pub fn ended_unseen(history: &History, session: &Session<'_>) -> bool {
 fn alive_after(history: &History, session: &Session<'_>, end: &Shown) -> Option<Violation> {
     let mut echoes = history.lines_of(session.client).filter(|it| it.answer == Answer::Echoed);
     let late = echoes.find(|it| it.sent > end.at && it.at > end.at + ECHO_ON_ITS_WAY)?;
+    let between = Span { from: end.at, to: late.at };
+    if history.faults_of(|fault| fault == Fault::MachineStalled).any(|it| it.span().meets(between)) {
+        return None;
+    }
     let after = late.at.duration_since(end.at).as_secs_f64();
     let what = format!("a line was echoed {after:.1} s after it was shown as ended");
     Some(Violation::of(Kind::AliveAfterEnd, session, late.at, what))
+}
+
+/// Whether there was a moment in the run by which the end of the session had to be shown.
+pub fn is_bounded(history: &History, session: &Session<'_>) -> bool {
+    deadline(history, session, &causes(history, session)).is_some_and(|(at, _)| at <= history.ended)
 }
 
 /// How long the ends with nothing in their way took to be shown: the reason, the time, and the session.
