@@ -26,7 +26,7 @@ impl Conditions<'_> {
 
     /// The API server answers every request. While it answers some, or late, this does not hold.
     fn api_answers(self) -> Spans {
-        self.during(|fault| fault.part() == Part::Api).complement()
+        self.during(|fault| [Part::Api, Part::Machine].contains(&fault.part())).complement()
     }
 
     /// The API server answers, at least some requests and in the end.
@@ -46,7 +46,7 @@ impl Conditions<'_> {
 
     /// The process runs, and Redis hears it.
     fn reaches_redis(self, program: Program) -> Spans {
-        let away = |fault| matches!(fault, Fault::RedisKilled | Fault::RedisFrozen);
+        let away = |fault| matches!(fault, Fault::RedisKilled | Fault::RedisFrozen | Fault::MachineStalled);
         self.runs(program).without(&self.during(|fault| away(fault) || fault == Fault::CutFromRedis(program)))
     }
 

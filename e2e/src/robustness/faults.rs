@@ -77,6 +77,8 @@ pub enum Fault {
     /// SQLite's write lock is held, or MariaDB is killed.
     DatabaseAway,
     TargetKilled,
+    /// The machine of the run was so busy that a request straight to the API server took seconds. Not scheduled.
+    MachineStalled,
 }
 
 /// What a fault breaks. Two faults of one part do not overlap.
@@ -89,6 +91,7 @@ pub enum Part {
     Redis,
     Database,
     Target,
+    Machine,
 }
 
 impl Fault {
@@ -101,13 +104,14 @@ impl Fault {
             Self::RedisKilled | Self::RedisFrozen | Self::RedisFlushed => Part::Redis,
             Self::DatabaseAway => Part::Database,
             Self::TargetKilled => Part::Target,
+            Self::MachineStalled => Part::Machine,
         }
     }
 
     /// Whether it keeps the whole API server from answering.
     pub const fn is_api_outage(self) -> bool {
         match self {
-            Self::ApiStopped => true,
+            Self::ApiStopped | Self::MachineStalled => true,
             Self::Api(fault) => fault.is_outage(),
             _ => false,
         }
@@ -139,6 +143,7 @@ impl Display for Fault {
             Self::RedisFlushed => f.write_str("Redis is flushed"),
             Self::DatabaseAway => f.write_str("the database is away"),
             Self::TargetKilled => f.write_str("the target is killed"),
+            Self::MachineStalled => f.write_str("the machine stalls"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::checker::{Violation, prompt_ends};
+use super::checker::{Violation, is_bounded, prompt_ends};
 use super::history::{Action, Answer, FeedChange, History, Session};
 use super::spans::Span;
 
@@ -116,18 +116,26 @@ pub fn summary(history: &History) -> String {
     for (reason, took, _) in prompt_ends(history) {
         times.entry(reason).or_default().push(took);
     }
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for end in sessions.values().filter_map(Session::end) {
-        *reasons.entry(end.session.reason.as_deref().unwrap_or_default()).or_default() += 1;
+    let mut reasons: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for session in sessions.values() {
+        let Some(end) = session.end() else { continue };
+        let (all, bounded) = reasons.entry(end.session.reason.as_deref().unwrap_or_default()).or_default();
+        *all += 1;
+        *bounded += usize::from(is_bounded(history, session));
     }
-    let _ = writeln!(text, "{:20} {:>8} {:>8} {:>10} {:>10}", "ended as", "sessions", "free", "median s", "last s");
-    for (reason, number) in reasons {
+    let _ = writeln!(
+        text,
+        "{:20} {:>8} {:>8} {:>8} {:>9} {:>9}",
+        "ended as", "sessions", "bounded", "free", "median s", "last s"
+    );
+    for (reason, (all, bounded)) in reasons {
         let times = times.entry(reason.to_owned()).or_default();
         times.sort_unstable();
         let at = |index: usize| times.get(index).map_or(0.0, Duration::as_secs_f64);
         let (median, last) = (at(times.len() / 2), at(times.len().saturating_sub(1)));
-        let _ = writeln!(text, "{reason:20} {number:8} {:8} {median:10.3} {last:10.3}", times.len());
+        let _ = writeln!(text, "{reason:20} {all:8} {bounded:8} {:8} {median:9.3} {last:9.3}", times.len());
     }
-    text.push_str("(free: nothing was broken around the end that concerns its gateway or the API server)\n");
+    text.push_str("bounded: the guarantee set a time by which the end had to be shown\n");
+    text.push_str("free: nothing was broken around the end that concerns its gateway or the API server\n");
     text
 }

@@ -156,26 +156,26 @@ fn draw_faults(random: &mut StdRng) -> Vec<PlannedFault> {
     let any = *[gateway, controller, Program::Audit, Program::Console].choose(random).unwrap_or(&gateway);
     let of_bastion = *[gateway, gateway, controller].choose(random).unwrap_or(&gateway);
     let (faults, lasts) = match random.random_range(0..100) {
-        0..12 => (vec![Fault::Killed(gateway)], 0.5..35.0),
-        12..17 => (vec![Fault::Stopped(gateway)], 0.5..6.0),
-        17..29 => (vec![Fault::Frozen(gateway)], 5.0..40.0),
-        29..35 => (vec![Fault::Killed(controller)], 0.5..25.0),
-        35..39 => (vec![Fault::Frozen(controller)], 5.0..40.0),
-        39..41 => (vec![Fault::Killed(Program::Audit)], 0.5..25.0),
-        41..51 => (vec![Fault::CutFromApi(any)], 3.0..50.0),
-        51..56 => (vec![Fault::CutFromRedis(of_bastion)], 3.0..50.0),
-        56..63 => (vec![Fault::CutFromApi(gateway), Fault::CutFromRedis(gateway)], 10.0..50.0),
-        63..68 => (vec![Fault::ApiStopped], 0.5..15.0),
-        68..78 => (vec![Fault::Api(draw_api_fault(random))], 3.0..25.0),
-        78..82 => (vec![Fault::RedisKilled], 0.5..20.0),
-        82..87 => (vec![Fault::RedisFrozen], 3.0..40.0),
-        87..90 => (vec![Fault::RedisFlushed], 0.1..0.2),
-        90..94 => (vec![Fault::DatabaseAway], 3.0..30.0),
-        94 => (vec![Fault::Frozen(Program::Audit)], 5.0..40.0),
-        _ => (vec![Fault::TargetKilled], 0.5..6.0),
+        0..12 => (vec![Fault::Killed(gateway)], 500..50_000),
+        12..17 => (vec![Fault::Stopped(gateway)], 500..6_000),
+        17..29 => (vec![Fault::Frozen(gateway)], 5_000..45_000),
+        29..35 => (vec![Fault::Killed(controller)], 500..25_000),
+        35..39 => (vec![Fault::Frozen(controller)], 5_000..40_000),
+        39..41 => (vec![Fault::Killed(Program::Audit)], 500..25_000),
+        41..51 => (vec![Fault::CutFromApi(any)], 3_000..50_000),
+        51..56 => (vec![Fault::CutFromRedis(of_bastion)], 3_000..50_000),
+        56..63 => (vec![Fault::CutFromApi(gateway), Fault::CutFromRedis(gateway)], 10_000..50_000),
+        63..68 => (vec![Fault::ApiStopped], 500..15_000),
+        68..78 => (vec![Fault::Api(draw_api_fault(random))], 3_000..25_000),
+        78..82 => (vec![Fault::RedisKilled], 500..20_000),
+        82..87 => (vec![Fault::RedisFrozen], 3_000..40_000),
+        87..90 => (vec![Fault::RedisFlushed], 100..200),
+        90..94 => (vec![Fault::DatabaseAway], 3_000..30_000),
+        94 => (vec![Fault::Frozen(Program::Audit)], 5_000..40_000),
+        _ => (vec![Fault::TargetKilled], 500..6_000),
     };
-    let lasts = seconds(random, lasts);
-    let at = seconds(random, 0.0..(FAULTY - lasts).as_secs_f64());
+    let lasts = milliseconds(random, lasts);
+    let at = milliseconds(random, 0..u64::try_from(FAULTY.saturating_sub(lasts).as_millis()).unwrap_or(u64::MAX));
     faults.into_iter().map(|fault| PlannedFault { at, lasts, fault }).collect()
 }
 
@@ -200,10 +200,10 @@ fn visits(random: &mut StdRng, time: Duration) -> Vec<Visit> {
     let mut visits = Vec::new();
     let mut planned = Duration::ZERO;
     while planned < time {
-        let lines = (0..random.random_range(0..9)).map(|_| seconds(random, 0.2..8.0)).collect();
+        let lines = (0..random.random_range(0..9)).map(|_| milliseconds(random, 200..8_000)).collect();
         let end = [Action::Exited, Action::TargetHungUp, Action::ClientKilled].choose(random).copied();
         let visit = Visit {
-            after: seconds(random, 0.1..3.0),
+            after: milliseconds(random, 100..3_000),
             gateway: random.random_range(0..GATEWAYS),
             lines,
             end: end.unwrap_or(Action::Exited),
@@ -220,7 +220,7 @@ fn requests(random: &mut StdRng, time: Duration) -> Vec<Request> {
     while planned < time {
         let way = [RequestWay::Terminate, RequestWay::Delete, RequestWay::CloseOwn].choose(random).copied();
         let request = Request {
-            after: seconds(random, 0.5..4.0),
+            after: milliseconds(random, 500..4_000),
             session: random.random_range(0..1_000_000),
             way: way.unwrap_or(RequestWay::Terminate),
         };
@@ -230,8 +230,8 @@ fn requests(random: &mut StdRng, time: Duration) -> Vec<Request> {
     requests
 }
 
-fn seconds(random: &mut StdRng, seconds: Range<f64>) -> Duration {
-    Duration::from_millis(Duration::from_secs_f64(random.random_range(seconds)).as_millis() as u64)
+fn milliseconds(random: &mut StdRng, range: Range<u64>) -> Duration {
+    Duration::from_millis(random.random_range(range))
 }
 
 #[cfg(test)]

@@ -65,6 +65,8 @@ async fn happens(environment: &Environment, PlannedFault { lasts, fault, .. }: P
             echo.restart().await;
             environment.recorder.fault(fault, from);
         }
+        // No schedule has it: stalls.rs finds it.
+        Fault::MachineStalled => {}
     }
 }
 

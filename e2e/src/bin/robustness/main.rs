@@ -12,6 +12,7 @@ mod faults;
 mod network;
 mod page;
 mod recorder;
+mod stalls;
 mod users;
 
 use std::process::ExitCode;
@@ -48,7 +49,7 @@ async fn robustness() -> ExitCode {
     let violations = check(&history);
     println!("\n{}", summary(&history));
     for failure in &failures {
-        println!("FAILED: {failure}");
+        println!("FAILED: {failure} (violations may only follow from this)");
     }
     for violation in violations.iter().take(PRINTED) {
         println!("{}", shortest_history(&history, violation));
@@ -71,6 +72,7 @@ async fn play(environment: &Arc<Environment>, schedule: &Arc<Schedule>) -> Vec<S
     }
     active.spawn_local(users::requests(environment.clone(), schedule.clone(), stop.clone()));
     let page = tokio::task::spawn_local(page::read(environment.clone()));
+    let stalls = tokio::spawn(stalls::watch(environment.clone()));
     let mut failures = Vec::new();
     for round in &schedule.rounds {
         failures.extend(faults::happen(environment, round).await);
@@ -84,6 +86,7 @@ async fn play(environment: &Arc<Environment>, schedule: &Arc<Schedule>) -> Vec<S
         failures.extend(ended.err().map(|failure| failure.to_string()));
     }
     environment.agree_at_rest().await;
+    stalls.abort();
     page.abort();
     failures.extend(page.await.err().filter(|it| it.is_panic()).map(|failure| format!("the page: {failure}")));
     failures

@@ -6,9 +6,10 @@ use bastion_operator::api::Reason::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::conditions::Conditions;
-use super::super::faults::Fault;
-use super::super::history::{Action, Answer, History, Session};
+use crate::robustness::conditions::Conditions;
+use crate::robustness::faults::{Fault, Part};
+use crate::robustness::history::{Action, Answer, History, Session};
+use crate::robustness::spans::Span;
 
 /// A gateway must have been unheard for at least this long to be declared lost: controllers wait for 20 s after the last
 /// evidence, and the last renewal of its Lease is up to 5 s old.
@@ -16,6 +17,9 @@ const MAY_BE_LOST_AFTER: SignedDuration = SignedDuration::from_secs(14);
 /// A gateway must have reached no witness for at least this long to end its own sessions: it does so 15 s after it sent its
 /// last heartbeat that arrived, which is up to 5 s old, and may take some seconds to find its way back.
 const MAY_BE_CUT_OFF_AFTER: SignedDuration = SignedDuration::from_secs(8);
+
+/// How long a gateway tries to create an object before it refuses the user, and ends the object should it exist.
+const CREATED_WITHIN: SignedDuration = SignedDuration::from_secs(20);
 
 /// Something that can have ended a session.
 pub struct Cause {
@@ -33,6 +37,7 @@ pub fn causes(history: &History, session: &Session<'_>) -> Vec<Cause> {
         .chain(dead_gateway(history, session))
         .chain(silent_gateway(history, session))
         .chain(dead_target(history, session))
+        .chain(lost_create(history, session))
         .collect();
     causes.sort_by_key(|it| it.at);
     causes
@@ -85,4 +90,16 @@ fn dead_target(history: &History, session: &Session<'_>) -> impl Iterator<Item =
         let certain = history.lines_of(session.client).any(|line| line.answer == Answer::Echoed && line.at <= it.from);
         Cause { at: it.from, certain, by_request: false, reasons: &[TargetClosed, TargetUnreachable] }
     })
+}
+
+/// A create without an answer, after which the gateway refused the user: nothing ever passed through the session.
+fn lost_create(history: &History, session: &Session<'_>) -> Option<Cause> {
+    let creation = Span { from: session.started, to: session.started + CREATED_WITHIN };
+    let own = session.program();
+    let hinders =
+        |fault: Fault| [Part::Api, Part::Machine, Part::ApiPath(own), Part::Process(own)].contains(&fault.part());
+    let hindered = history.faults_of(hinders).any(|it| it.span().meets(creation));
+    let unused = history.lines_of(session.client).all(|line| line.answer != Answer::Echoed);
+    let cause = Cause { at: session.started, certain: false, by_request: false, reasons: &[Stale] };
+    (hindered && unused).then_some(cause)
 }

@@ -9,11 +9,11 @@ use super::{Kind, SHOWN_WITHIN, Violation};
 use crate::robustness::conditions::Conditions;
 use crate::robustness::faults::{Fault, Part};
 use crate::robustness::history::{Answer, History, Session, Shown};
-use crate::robustness::spans::Span;
+use crate::robustness::spans::{Span, Spans};
 use crate::wait::PROMPT_BOUND;
 
 /// "At once": what a live gateway sees is shown within this time, if nothing was broken shortly before.
-const AT_ONCE: SignedDuration = SignedDuration::from_millis(PROMPT_BOUND.as_millis().cast_signed() as i64);
+const AT_ONCE: SignedDuration = SignedDuration::from_secs(PROMPT_BOUND.as_secs().cast_signed());
 /// How long nothing must have been broken for an end to be shown at once: programs find their way back meanwhile.
 const CALM: SignedDuration = SignedDuration::from_secs(15);
 /// How long after its end was shown a session may still echo what is on its way.
@@ -59,8 +59,7 @@ fn unexplained(session: &Session<'_>, end: &Shown, causes: &[Cause]) -> Option<V
 /// By when the end must be shown, and why.
 fn deadline(history: &History, session: &Session<'_>, causes: &[Cause]) -> Option<(Timestamp, &'static str)> {
     let conditions = Conditions(history);
-    let bound =
-        |set: &crate::robustness::spans::Spans, from| Some(set.first_lasting(from, SHOWN_WITHIN)? + SHOWN_WITHIN);
+    let bound = |set: &Spans, from| Some(set.first_lasting(from, SHOWN_WITHIN)? + SHOWN_WITHIN);
     let silent = conditions.loss_is_seen(session).filter_map(|set| bound(&set, session.started));
     let silent = silent.map(|at| (at, "its gateway was dead or unheard for 30 s"));
     let caused = causes.iter().filter(|it| it.certain).flat_map(|cause| {
@@ -88,7 +87,7 @@ fn is_calm(history: &History, session: &Session<'_>, at: Timestamp) -> bool {
 /// Whether the fault can delay an end that the session's own gateway sees.
 fn delays(fault: Fault, session: &Session<'_>) -> bool {
     let own = session.program();
-    [Part::Api, Part::Process(own), Part::ApiPath(own)].contains(&fault.part())
+    [Part::Api, Part::Machine, Part::Process(own), Part::ApiPath(own)].contains(&fault.part())
 }
 
 fn late(history: &History, session: &Session<'_>, causes: &[Cause]) -> Option<Violation> {
@@ -107,7 +106,7 @@ fn late(history: &History, session: &Session<'_>, causes: &[Cause]) -> Option<Vi
 }
 
 /// It ended and was deleted while the watch was blind, which it is while the API server is stopped.
-fn ended_unseen(history: &History, session: &Session<'_>) -> bool {
+pub fn ended_unseen(history: &History, session: &Session<'_>) -> bool {
     let Some(last) = session.last() else { return false };
     let blind = history.faults_of(|fault| fault == Fault::ApiStopped).any(|it| it.to >= last.at);
     blind && history.rows.iter().any(|row| row.name == session.name && row.is_final)
@@ -117,9 +116,18 @@ fn ended_unseen(history: &History, session: &Session<'_>) -> bool {
 fn alive_after(history: &History, session: &Session<'_>, end: &Shown) -> Option<Violation> {
     let mut echoes = history.lines_of(session.client).filter(|it| it.answer == Answer::Echoed);
     let late = echoes.find(|it| it.sent > end.at && it.at > end.at + ECHO_ON_ITS_WAY)?;
+    let between = Span { from: end.at, to: late.at };
+    if history.faults_of(|fault| fault == Fault::MachineStalled).any(|it| it.span().meets(between)) {
+        return None;
+    }
     let after = late.at.duration_since(end.at).as_secs_f64();
     let what = format!("a line was echoed {after:.1} s after it was shown as ended");
     Some(Violation::of(Kind::AliveAfterEnd, session, late.at, what))
+}
+
+/// Whether there was a moment in the run by which the end of the session had to be shown.
+pub fn is_bounded(history: &History, session: &Session<'_>) -> bool {
+    deadline(history, session, &causes(history, session)).is_some_and(|(at, _)| at <= history.ended)
 }
 
 /// How long the ends with nothing in their way took to be shown: the reason, the time, and the session.

@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::ends::ended_unseen;
 use super::{Kind, Violation};
+use crate::robustness::faults::Fault;
 use crate::robustness::history::{FeedChange, History, Session};
 use crate::robustness::spans::{Span, Spans};
 
@@ -11,7 +13,11 @@ use crate::robustness::spans::{Span, Spans};
 const MAY_DIFFER_FOR: SignedDuration = SignedDuration::from_secs(15);
 
 pub fn check(history: &History, session: &Session<'_>) -> Option<Violation> {
-    let (listed, live) = (listed(history, session), live(history));
+    if session.end().is_none() && ended_unseen(history, session) {
+        return None;
+    }
+    let stalls: Spans = history.faults_of(|fault| fault == Fault::MachineStalled).map(|it| it.span()).collect();
+    let (listed, live) = (listed(history, session), live(history).without(&stalls));
     let shown = shown(history, session.name);
     let extra = shown.without(&listed).and(&live);
     let missing = listed.without(&shown).and(&live);

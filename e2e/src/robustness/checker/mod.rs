@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::history::{Counts, History, Session};
 use super::spans::Span;
 
-pub use ends::prompt_ends;
+pub use ends::{is_bounded, prompt_ends};
 
 /// Within this time an end is shown, from the moment on from which the guarantee counts.
 pub const SHOWN_WITHIN: SignedDuration = SignedDuration::from_secs(30);

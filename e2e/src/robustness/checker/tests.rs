@@ -1,5 +1,6 @@
 use bastion_operator::api::Reason::{
-    AdminTerminated, ApiClosed, ClientDisconnected, GatewayLost, GatewayShutdown, NetworkLost, TargetClosed, UserExit,
+    AdminTerminated, ApiClosed, ClientDisconnected, GatewayLost, GatewayShutdown, NetworkLost, Stale, TargetClosed,
+    UserExit,
 };
 use bastion_operator::audit::SessionRecord;
 use proptest::prelude::*;
@@ -7,8 +8,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::robustness::faults::Fault::{
-    Api, ApiStopped, CutFromApi, CutFromRedis, DatabaseAway, Frozen, Killed, RedisFlushed, RedisFrozen, RedisKilled,
-    Stopped, TargetKilled,
+    Api, ApiStopped, CutFromApi, CutFromRedis, DatabaseAway, Frozen, Killed, MachineStalled, RedisFlushed, RedisFrozen,
+    RedisKilled, Stopped, TargetKilled,
 };
 use crate::robustness::faults::Program::{Controller, Gateway};
 use crate::robustness::faults::{ApiFault, Fault, FaultRecord};
@@ -65,6 +66,9 @@ fn shows_it() -> FeedChange {
     .breaks(61, 150, CutFromApi(Gateway(0))).does(65, Exited))]
 #[case::termination_by_a_controller(session_ends(85, AdminTerminated).breaks(60, 90, Frozen(Gateway(0))).does(62, Terminated))]
 #[case::faults_of_other_gateways(History::session().breaks(60, 120, Killed(Gateway(1))).breaks(60, 120, RedisFlushed))]
+#[case::lost_while_the_machine_stalls(session_ends(82, GatewayLost).breaks(60, 76, MachineStalled))]
+#[case::exits_while_the_machine_stalls(session_ends(99, UserExit).breaks(60, 70, MachineStalled).does(65, Exited))]
+#[case::create_without_an_answer(History::calm().shows(31, ended(Stale)).breaks(19, 30, ApiStopped))]
 #[case::the_database_is_away(session_ends(61, UserExit).does(60, Exited).breaks(50, 90, DatabaseAway))]
 #[case::page_is_not_live(History::session().page(50, FeedChange::Live(false)).page(51, empty()).page(90, shows_it())
     .page(91, FeedChange::Live(true)))]
@@ -91,6 +95,10 @@ fn a_history_that_keeps_the_guarantee_has_no_violation(#[case] history: History)
     .breaks(60, 100, Frozen(Controller(0))).breaks(60, 100, Frozen(Controller(1))))]
 #[case::lost_while_slow(Kind::Unexplained, session_ends(82, GatewayLost).breaks(60, 100, SLOW))]
 #[case::lost_by_an_older_death(Kind::Unexplained, session_ends(61, GatewayLost).breaks(5, 15, Killed(Gateway(0))))]
+#[case::stale_though_it_was_used(Kind::Unexplained, session_ends(31, Stale).breaks(19, 30, ApiStopped))]
+#[case::stale_without_a_fault(Kind::Unexplained, History::calm().shows(31, ended(Stale)))]
+#[case::lost_after_a_short_stall(Kind::Unexplained, session_ends(82, GatewayLost).breaks(60, 66, MachineStalled))]
+#[case::late_after_a_stall(Kind::Late, session_ends(101, UserExit).breaks(60, 70, MachineStalled).does(65, Exited))]
 #[case::exit_not_at_once(Kind::Late, session_ends(69, UserExit).does(60, Exited))]
 #[case::exit_never_shown(Kind::Late, History::session().does(60, Exited))]
 #[case::late_after_unavailable(Kind::Late, session_ends(101, UserExit).breaks(60, 70, UNAVAILABLE).does(65, Exited))]
@@ -167,10 +175,10 @@ fn a_session_may_end_and_be_deleted_while_the_watch_is_blind() {
         let history = History::session().does(60, Exited);
         let history = if api { history.breaks(55, 75, ApiStopped) } else { history };
         let history = History { rows: vec![ended(UserExit)], ..history };
-        kinds(&history.page(77, empty()).page(77, FeedChange::Live(false)))
+        kinds(&history.page(77, empty()))
     };
     assert_eq!(unseen(true), []);
-    assert_eq!(unseen(false), [Kind::Late]);
+    assert_eq!(unseen(false), [Kind::Late, Kind::Feed]);
 }
 
 #[test]
@@ -218,6 +226,7 @@ fn excuses() -> impl Strategy<Value = Vec<FaultRecord>> {
         Killed(Controller(1)),
         CutFromApi(Controller(0)),
         DatabaseAway,
+        MachineStalled,
     ]);
     let record = (fault, 0..END, 1_i64..60);
     let record = record.prop_map(|(fault, from, lasts)| FaultRecord { fault, from: at(from), to: at(from + lasts) });

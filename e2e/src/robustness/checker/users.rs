@@ -44,7 +44,7 @@ fn stuck(history: &History, sessions: &BTreeMap<&str, Session<'_>>, line: &Line)
         }
     };
     let around = Span { from: line.sent - EFFECT, to: line.at };
-    let stops = |fault: Fault| [Part::Process(session.program()), Part::Target].contains(&fault.part());
+    let stops = |fault: Fault| [Part::Process(session.program()), Part::Target, Part::Machine].contains(&fault.part());
     let excused = history.faults_of(stops).any(|it| it.span().meets(around));
     (!excused).then(|| Violation::of(kind, session, line.at, what))
 }
