@@ -157,7 +157,8 @@ async fn forward(
         }
         if let Some(rate) = rate {
             // The pace of the network that this stands for.
-            sleep(Duration::from_secs_f64(length as f64 / rate as f64)).await;
+            let micros = length.saturating_mul(1_000_000) / rate;
+            sleep(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))).await;
         }
     }
     // An end is news too.

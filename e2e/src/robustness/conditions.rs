@@ -7,7 +7,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::faults::{Fault, Part, Program};
+use super::faults::{Fault, FaultRecord, Part, Program};
 use super::history::{History, Session};
 use super::spans::{Span, Spans};
 
@@ -21,7 +21,7 @@ pub struct Conditions<'a>(pub &'a History);
 
 impl Conditions<'_> {
     fn during(self, fault: impl Fn(Fault) -> bool) -> Spans {
-        self.0.faults_of(fault).map(|it| it.span()).collect()
+        self.0.faults_of(fault).map(FaultRecord::span).collect()
     }
 
     /// The API server answers every request. While it answers some, or late, this does not hold.

@@ -124,9 +124,9 @@ async fn the_ends_of_a_live_gateway_are_shown_soon_after_each_error_answer() {
 }
 
 /// A gateway dies as the faults begin, and a session of a live one ends meanwhile. No program can write a session's end.
-async fn ends_are_shown_soon_after(faults: Vec<FaultRule>, time: Duration) {
+async fn ends_are_shown_soon_after(rules: Vec<FaultRule>, time: Duration) {
     let mut faulty = Faulty::start().await;
-    faulty.proxy.set_faults(faults);
+    faulty.proxy.set_faults(rules);
     faulty.proxy.disconnect();
     faulty.dying.process.signal(Signal::SIGKILL);
     faulty.carol.ssh.say("exit").await;

@@ -36,16 +36,13 @@ async fn the_sessions_of_a_gateway_without_memory_are_shown_as_ended() {
     let mut small = Gateway::start_in(&bastion.namespace, "gateway-1", &[], &setting).await;
     let _controller = Controller::start(&bastion.namespace, "controller-0").await;
     let (alice, mut bob) = tokio::join!(bastion.open_on(&small, "alice", "web-1"), bastion.open("bob"));
-    match &cgroup {
-        Some(cgroup) => {
-            cgroup.limit_to_use_and(SPARE);
-            fill(&mut small).await;
-            assert_eq!(cgroup.killed(), 1);
-        }
-        None => {
-            skipped("no memory cgroup can be made here; a SIGKILL takes its place");
-            small.process.signal(Signal::SIGKILL);
-        }
+    if let Some(cgroup) = &cgroup {
+        cgroup.limit_to_use_and(SPARE);
+        fill(&mut small).await;
+        assert_eq!(cgroup.killed(), 1);
+    } else {
+        skipped("no memory cgroup can be made here; a SIGKILL takes its place");
+        small.process.signal(Signal::SIGKILL);
     }
     let outcome = small.process.finish(default_timeout()).await;
     assert_eq!(outcome.signal, Some(9), "{outcome:?}");

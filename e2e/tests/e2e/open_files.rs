@@ -27,7 +27,7 @@ const SOFT: usize = 64;
 const NONE_LEFT: usize = 8;
 /// The sessions that ask for a place, and the connections of strangers at each port.
 const SESSIONS: usize = 95;
-const STRANGERS: usize = 100;
+const STRANGERS: u32 = 100;
 /// A gateway whose Lease is not renewed is lost well before this.
 const AWHILE: Duration = Duration::from_secs(35);
 
@@ -109,7 +109,7 @@ async fn with_few_open_files_strangers_are_turned_away_and_no_session_is_lost() 
 
     // Strangers at every port.
     let mut held = Vec::new();
-    let (mut admitted, mut turned_away) = (0, 0);
+    let (mut admitted, mut turned_away) = (0, 0_u32);
     for _ in 0..STRANGERS {
         let (stream, first) = stranger(gateway.address, b"").await;
         if first.starts_with(b"SSH-2.0-") {
@@ -120,7 +120,7 @@ async fn with_few_open_files_strangers_are_turned_away_and_no_session_is_lost() 
         held.push(stream);
     }
     assert!(admitted > 0 && turned_away > STRANGERS / 2, "{admitted} were admitted, {turned_away} turned away");
-    metric_becomes(http, TURNED_AWAY, |counted| counted >= f64::from(turned_away as u32)).await;
+    metric_becomes(http, TURNED_AWAY, |counted| counted >= f64::from(turned_away)).await;
     for port in [gateway.web, gateway.follow, http] {
         for _ in 0..STRANGERS {
             let mut stream = TcpStream::connect(port).await.expect("a connection");

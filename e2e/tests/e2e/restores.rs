@@ -143,7 +143,7 @@ async fn all_programs_agree_again_after_etcd_was_restored_from_a_copy() {
     assert_eq!(stored(namespace, &bobs).await.map(|(phase, _)| phase), Some(Phase::Active));
     recorded_as(namespace, &alices, Some(Reason::AdminTerminated)).await;
     let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
-    page.shows(&[bobs.clone()]).await;
+    page.shows(std::slice::from_ref(&bobs)).await;
 
     let again = bastion.ssh("alice:web-1").await.command("echo $((40 + 2))").run().await;
     assert_eq!((again.code, again.stdout.trim()), (Some(0), "42"), "{again:?}");
@@ -184,7 +184,7 @@ async fn programs_on_a_stale_api_server_say_so_and_declare_nobody_lost() {
     let name = alice.session.name_any();
     let token = namespace.viewer().await;
     let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
-    page.shows(&[name.clone()]).await;
+    page.shows(std::slice::from_ref(&name)).await;
 
     to_etcd.cut();
     let cut = Instant::now();

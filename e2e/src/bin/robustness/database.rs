@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 pub enum Database {
     Sqlite { file: PathBuf, store: Store },
-    MariaDb { server: MariaDb, database: bastion_e2e::Database },
+    MariaDb { server: Box<MariaDb>, database: bastion_e2e::Database },
 }
 
 /// What keeps a database away.
@@ -28,7 +28,7 @@ impl Database {
                 Self::Sqlite { file: namespace.dir.join("audit.db"), store: audit_store(namespace) }
             }
             DatabaseKind::MariaDb => {
-                let server = MariaDb::start(&[]).await;
+                let server = Box::new(MariaDb::start(&[]).await);
                 let database = server.migrated_database().await;
                 Self::MariaDb { server, database }
             }

@@ -44,7 +44,7 @@ pub struct Environment {
     pub echo: Mutex<Echo>,
     pub redis: Mutex<RedisServer>,
     pub database: Mutex<Database>,
-    database_environment: Vec<(&'static str, std::ffi::OsString)>,
+    audit_variables: Vec<(&'static str, std::ffi::OsString)>,
     pub locks: Locks,
     pub clients: Cell<Vec<Arc<LoadClient>>>,
     pub recorder: Recorder,
@@ -143,7 +143,7 @@ impl Environment {
             network,
             echo: Mutex::new(echo),
             redis: Mutex::new(redis),
-            database_environment: database.environment(),
+            audit_variables: database.environment(),
             database: Mutex::new(database),
             locks,
             clients: Cell::default(),
@@ -154,7 +154,7 @@ impl Environment {
 
     /// Starts another process of a program.
     pub async fn start(&self, program: Program) -> Running {
-        let running = start(program, &self.namespace, &self.network, &self.database_environment).await;
+        let running = start(program, &self.namespace, &self.network, &self.audit_variables).await;
         if let (Running::Gateway(gateway), Program::Gateway(number)) = (&running, program) {
             *self.addresses[number].lock().expect("no panic") = gateway.address;
         }

@@ -20,7 +20,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use bastion_e2e::robustness::report::{shortest_history, summary};
@@ -88,7 +88,7 @@ async fn play(environment: &Arc<Environment>, schedule: &Arc<Schedule>) -> Vec<S
     environment.agree_at_rest().await;
     stalls.abort();
     page.abort();
-    failures.extend(page.await.err().filter(|it| it.is_panic()).map(|failure| format!("the page: {failure}")));
+    failures.extend(page.await.err().filter(JoinError::is_panic).map(|failure| format!("the page: {failure}")));
     failures
 }
 

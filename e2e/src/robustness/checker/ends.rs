@@ -62,7 +62,7 @@ fn deadline(history: &History, session: &Session<'_>, causes: &[Cause]) -> Optio
     let bound = |set: &Spans, from| Some(set.first_lasting(from, SHOWN_WITHIN)? + SHOWN_WITHIN);
     let silent = conditions.loss_is_seen(session).filter_map(|set| bound(&set, session.started));
     let silent = silent.map(|at| (at, "its gateway was dead or unheard for 30 s"));
-    let caused = causes.iter().filter(|it| it.certain).flat_map(|cause| {
+    let of_causes = causes.iter().filter(|it| it.certain).flat_map(|cause| {
         let written = bound(&conditions.gateway_writes(session), cause.at);
         let carried = conditions.redis_carries_ends(session).filter_map(move |set| bound(&set, cause.at));
         let requested = conditions.request_is_seen().filter(|_| cause.by_request);
@@ -75,7 +75,7 @@ fn deadline(history: &History, session: &Session<'_>, causes: &[Cause]) -> Optio
     });
     let at_once = causes.iter().filter(|it| it.certain && is_calm(history, session, it.at));
     let at_once = at_once.map(|cause| (cause.at + AT_ONCE, "nothing was in the way of its gateway"));
-    silent.chain(caused).chain(at_once).min()
+    silent.chain(of_causes).chain(at_once).min()
 }
 
 /// Whether nothing was broken around this moment that concerns the session.

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ends::ended_unseen;
 use super::{Kind, Violation};
-use crate::robustness::faults::Fault;
+use crate::robustness::faults::{Fault, FaultRecord};
 use crate::robustness::history::{FeedChange, History, Session};
 use crate::robustness::spans::{Span, Spans};
 
@@ -16,7 +16,7 @@ pub fn check(history: &History, session: &Session<'_>) -> Option<Violation> {
     if session.end().is_none() && ended_unseen(history, session) {
         return None;
     }
-    let stalls: Spans = history.faults_of(|fault| fault == Fault::MachineStalled).map(|it| it.span()).collect();
+    let stalls: Spans = history.faults_of(|fault| fault == Fault::MachineStalled).map(FaultRecord::span).collect();
     let (listed, live) = (listed(history, session), live(history).without(&stalls));
     let shown = shown(history, session.name);
     let extra = shown.without(&listed).and(&live);

@@ -6,7 +6,7 @@ use bastion_operator::audit::SessionRecord;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Kind, Violation};
-use crate::robustness::faults::Fault;
+use crate::robustness::faults::{Fault, FaultRecord};
 use crate::robustness::history::{History, Session};
 use crate::robustness::spans::Span;
 
@@ -38,7 +38,7 @@ fn came_and_went_unseen(history: &History, row: &SessionRecord) -> bool {
     let time = |micros: i64| Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX);
     let (began, ended) = (time(row.start_time), time(row.end_time.unwrap_or(i64::MAX)));
     let stops = history.faults_of(|fault| fault == Fault::ApiStopped);
-    stops.map(|it| it.span()).any(|blind| blind.from <= began && ended <= blind.to + WATCH_IS_BACK)
+    stops.map(FaultRecord::span).any(|blind| blind.from <= began && ended <= blind.to + WATCH_IS_BACK)
 }
 
 fn difference(session: &Session<'_>, rows: &[&SessionRecord]) -> Option<String> {

@@ -246,9 +246,10 @@ proptest! {
     fn faults_of_the_api_server_and_the_controllers_only_excuse(
         faults in excuses(), more in excuses(), action in 25_i64..200, after in 0_i64..90, killed: bool,
     ) {
-        let history = match killed {
-            true => session_ends(action + after, GatewayLost).breaks(action, END, Killed(Gateway(0))),
-            false => session_ends(action + after, UserExit).does(action, Exited),
+        let history = if killed {
+            session_ends(action + after, GatewayLost).breaks(action, END, Killed(Gateway(0)))
+        } else {
+            session_ends(action + after, UserExit).does(action, Exited)
         };
         let with = |more: &[FaultRecord]| {
             let mut history = history.clone();
