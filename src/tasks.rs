@@ -83,7 +83,8 @@ impl Tasks {
         self.tracker.spawn(async move {
             let task = abort.run_until_cancelled(with_failpoint(&name, task));
             let error = match AssertUnwindSafe(task).catch_unwind().await {
-                Ok(Some(_)) if !may_end() => TaskError::Ended(name),
+                // The end of one task may end another, while the program shuts down.
+                Ok(Some(_)) if !may_end() && !abort.is_cancelled() => TaskError::Ended(name),
                 Ok(_) => return,
                 Err(panic) => TaskError::Panicked(name, panic_message(&*panic).to_owned()),
             };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Preconditions};
 use kube::runtime::reflector::{Store, reflector, store};
@@ -20,7 +20,7 @@ use crate::cluster::{Guarded, REQUEST_TIMEOUT, RequestError, code, watch};
 use crate::metrics::METRICS;
 
 /// How often expired sessions are looked for.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How many sessions are deleted at once.
 const DELETE_CONCURRENCY: usize = 8;
 
@@ -60,15 +60,25 @@ async fn prune(
         // An unreadable session is not on record, and so is never deleted.
         let readable: Vec<_> =
             sessions.state().iter().filter_map(|observed| observed.0.as_ref().ok().cloned()).collect();
-        let deleting = stream::iter(retention.expired(&readable, Timestamp::now()));
-        deleting.for_each_concurrent(DELETE_CONCURRENCY, async |session| delete(api, &session, guard).await).await;
+        let deleting = stream::iter(retention.expired(&readable, Timestamp::now()).into_iter().map(Ok));
+        // The first failure ends this round.
+        let _ = deleting
+            .try_for_each_concurrent(DELETE_CONCURRENCY, async |session| delete(api, &session, guard).await)
+            .await;
     }
 }
 
-/// Deletes this version of a session, if the leadership still holds. After a failure, the next tick tries again.
-async fn delete(api: &Api<BastionSession>, session: &Arc<BastionSession>, guard: &LeadershipGuard) {
+/// Deletes this version of a session, if the leadership still holds.
+///
+/// # Errors
+/// When the session could not be deleted, which is counted and logged. The next tick tries again.
+async fn delete(
+    api: &Api<BastionSession>,
+    session: &Arc<BastionSession>,
+    guard: &LeadershipGuard,
+) -> Result<(), RequestError> {
     if !guard.holds() {
-        return;
+        return Ok(());
     }
     let name = session.name_any();
     let preconditions = Preconditions { uid: session.uid(), resource_version: session.resource_version() };
@@ -77,13 +87,15 @@ async fn delete(api: &Api<BastionSession>, session: &Arc<BastionSession>, guard:
     let error = match deleted.map_err(|_| RequestError::Timeout(REQUEST_TIMEOUT)) {
         Ok(Ok(_)) => {
             METRICS.sessions_pruned.inc();
-            return debug!(session = name, "finished session deleted");
+            debug!(session = name, "finished session deleted");
+            return Ok(());
         }
         // The session is gone, or it has changed and the watch delivers its newer version.
-        Ok(Err(error)) if matches!(code(&error), Some(404 | 409)) => return,
+        Ok(Err(error)) if matches!(code(&error), Some(404 | 409)) => return Ok(()),
         Ok(Err(error)) => RequestError::Kube(error),
         Err(error) => error,
     };
     METRICS.reconcile_failures.inc();
     warn!(session = name, %error, "could not delete a finished session; retrying");
+    Err(error)
 }

@@ -19,11 +19,13 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Returns the sessions to delete, the longest ended first. Leaves out sessions that are not on record.
+    /// Returns the sessions to delete. Leaves out sessions that are not on record.
     pub fn expired(&self, sessions: &[Arc<BastionSession>], now: Timestamp) -> Vec<Arc<BastionSession>> {
         let mut finished: Vec<_> = sessions.iter().filter(|session| session.phase().is_final()).collect();
-        finished.sort_by_key(|session| end_time(session));
         let excess = finished.len().saturating_sub(self.max_finished);
+        if excess > 0 {
+            finished.sort_by_key(|session| end_time(session));
+        }
         let is_excess_or_old = |(place, session): &(usize, &Arc<BastionSession>)| {
             *place < excess || kept_for(session, now) >= self.duration
         };

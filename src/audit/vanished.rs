@@ -79,7 +79,7 @@ impl VanishedSessions {
             return Ok(Vec::new());
         }
         let selector = ListParams::default().fields(&format!("status.phase={}", Phase::Active));
-        let listed = with_retries(REQUEST_TIMEOUT, || self.api.list(&selector)).await?;
+        let listed = with_retries(REQUEST_TIMEOUT, || self.api.list_metadata(&selector)).await?;
         let listed = listed.iter().filter_map(ResourceExt::uid).collect();
         let (now, absent) = (Timestamp::now(), absent(active, &listed));
         let closed = stream::iter(absent).map(async |row| {

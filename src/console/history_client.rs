@@ -25,6 +25,8 @@ use crate::leases::observe_lease;
 
 /// How long a connection to one audit program may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many audit programs one request tries at most.
+const MAX_ENDPOINTS: usize = 3;
 /// How long an audit program may take to answer. Its database may take 15 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest answer, in bytes. A page of sessions whose every field is as long as the schema allows is shorter.
@@ -126,10 +128,14 @@ impl HistoryClient {
     }
 }
 
+/// Returns the first [`MAX_ENDPOINTS`] places. A program that was killed leaves its Lease behind for an hour.
 fn endpoints_in(mut leases: Vec<Lease>) -> Vec<Endpoint> {
     leases.sort_by_key(|lease| std::cmp::Reverse(observe_lease(lease).renewed));
     let annotations = leases.into_iter().filter_map(|lease| lease.metadata.annotations);
-    annotations.filter_map(|annotations| Endpoint::from_annotations(Service::HISTORY, &annotations)).collect()
+    annotations
+        .filter_map(|annotations| Endpoint::from_annotations(Service::HISTORY, &annotations))
+        .take(MAX_ENDPOINTS)
+        .collect()
 }
 
 /// Sends a request over a connection of its own. Returns the body of the answer.

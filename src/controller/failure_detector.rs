@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -18,6 +17,7 @@ use tracing::{error, info, warn};
 use super::shared_detector::SharedDetector;
 use super::{Settings, pods, redis_heartbeats};
 use crate::api::{BastionSession, LEASE_LABEL, LEASE_OF_CONTROLLER, LEASE_OF_GATEWAY};
+use crate::clock;
 use crate::cluster::{Guarded, LenientLease, REQUEST_TIMEOUT, watch};
 use crate::http::Readiness;
 use crate::leases::{InstanceLease, LeaseError, declare_lost, delete_lost, new_instance_name, observe_lease};
@@ -78,10 +78,10 @@ async fn watch_leases(leases: Api<LenientLease>, own: &str, detector: &SharedDet
                 listed.insert(lease.name_any());
                 observe(&lease.0, own, detector, Source::List)
             }
-            Event::InitDone => detector.lock().leases_listed(&listed, Instant::now()),
+            Event::InitDone => detector.lock().leases_listed(&listed, clock::now()),
             Event::Apply(lease) => observe(&lease.0, own, detector, Source::Watch),
             Event::Delete(lease) => {
-                detector.lock().lease_deleted(&lease.name_any(), Instant::now());
+                detector.lock().lease_deleted(&lease.name_any(), clock::now());
                 vec![lease.name_any()]
             }
         };
@@ -104,7 +104,7 @@ enum Source {
 /// Records a Lease in the failure detector. Returns the name of the gateway instance if its Lease is marked as lost for the
 /// first time; otherwise an empty list.
 fn observe(lease: &Lease, own: &str, detector: &SharedDetector, source: Source) -> Vec<String> {
-    let (name, now) = (lease.name_any(), Instant::now());
+    let (name, now) = (lease.name_any(), clock::now());
     if name == own {
         if source == Source::Watch {
             detector.lock().observe_own_heartbeat(now);
@@ -160,7 +160,7 @@ async fn tick(detector: &SharedDetector) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        detector.lock().tick(Instant::now());
+        detector.lock().tick(clock::now());
     }
 }
 
@@ -177,7 +177,7 @@ async fn check_suspects(
     let mut observing_since = None;
     loop {
         ticks.tick().await;
-        let now = Instant::now();
+        let now = clock::now();
         let (observing, suspects) = {
             let mut detector = detector.lock();
             (detector.trusts_its_watch(now), detector.suspects(now))
@@ -204,14 +204,14 @@ async fn check_suspects(
 /// Declares a suspect lost, unless it has shown itself since. Returns whether this controller declared it.
 async fn try_declare_lost(leases: &Api<LenientLease>, suspect: &LeaseVersion, detector: &SharedDetector) -> bool {
     // The suspects before this one took time. A new Lease or Redis heartbeat may have come meanwhile.
-    if !detector.lock().suspects(Instant::now()).contains(suspect) {
+    if !detector.lock().suspects(clock::now()).contains(suspect) {
         return false;
     }
     match declare_lost(leases, suspect).await {
         Ok(true) => {
             METRICS.instances_declared_lost.inc();
             warn!(instance = suspect.instance, "declared lost: no sign of life in time");
-            detector.lock().mark_lost(&suspect.instance, Instant::now());
+            detector.lock().mark_lost(&suspect.instance, clock::now());
             true
         }
         // Another controller declared it lost; the watch delivers that.

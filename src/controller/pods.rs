@@ -1,7 +1,6 @@
 //! Watches the gateways' Pods for containers that have ended.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 
 use super::shared_detector::SharedDetector;
+use crate::clock;
 use crate::cluster::{self, Guarded};
 use crate::lifecycle::GatewayContainer;
 
@@ -23,7 +23,7 @@ pub async fn watch(client: Client, namespace: &str, detector: &SharedDetector) {
     let mut events = std::pin::pin!(cluster::watch(pods, watcher::Config::default()));
     let mut listed = BTreeMap::new();
     while let Some(event) = events.next().await {
-        let (mut detector, now) = (detector.lock(), Instant::now());
+        let (mut detector, now) = (detector.lock(), clock::now());
         match event {
             Event::Init => listed.clear(),
             Event::InitApply(pod) => drop(listed.insert(pod.uid().unwrap_or_default(), container(&pod))),

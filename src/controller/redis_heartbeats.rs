@@ -3,7 +3,7 @@
 //! Vouching extends the instance's Lease, so that a controller without Redis does not declare it lost.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use kube::Api;
@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use super::shared_detector::SharedDetector;
+use crate::clock;
 use crate::cluster::{LenientLease, code};
 use crate::leases::{LeaseError, confirm_alive};
 use crate::lifecycle::{LeaseVersion, REDIS_POLL_INTERVAL};
@@ -37,7 +38,7 @@ pub async fn poll(leases: Api<LenientLease>, redis: Option<Arc<RedisClient>>, de
         let heartbeats = heartbeat::read(&redis, instances).await.unwrap_or_default().into_iter();
         let overdue: Vec<_> = heartbeats
             .filter_map(|(instance, seen)| {
-                detector.lock().observe_redis_heartbeat(&instance, seen.stamp, seen.at, Instant::now())
+                detector.lock().observe_redis_heartbeat(&instance, seen.stamp, seen.at, clock::now())
             })
             .collect();
         // A slow API server must not delay the next poll, which returns the instances that are left.

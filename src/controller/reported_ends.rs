@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::shared_detector::SharedDetector;
 use crate::api::BastionSession;
+use crate::clock;
 use crate::cluster::{EndOutcome, Guarded, SessionWriter, WriteError, code, regarding};
 use crate::lifecycle::{END_TIMEOUT, REDIS_POLL_INTERVAL};
 use crate::metrics::{METRICS, ReportLabels};
@@ -45,7 +46,7 @@ pub async fn write_ends(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let keys = detector.lock().unable_to_write(Instant::now());
+        let keys = detector.lock().unable_to_write(clock::now());
         if keys.is_empty() {
             continue;
         }

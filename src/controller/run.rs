@@ -1,7 +1,6 @@
 //! Starts the controller's tasks and waits for them.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Result;
 use kube::{Api, Client};
@@ -12,6 +11,7 @@ use tracing::info;
 
 use super::sessions::Reconciler;
 use super::{Settings, failure_detector, quota};
+use crate::clock;
 use crate::cluster::{self, EventSink, LenientLease, REQUEST_TIMEOUT, SessionWriter, UnreadableReports};
 use crate::http::{self, Readiness};
 use crate::lifecycle::FailureDetector;
@@ -57,7 +57,7 @@ fn spawn_tasks(
     let (events, publish_events) = EventSink::new(client.clone(), MANAGER, &settings.pod, stop.clone());
     let reports = UnreadableReports::new(events.clone());
     let writer = SessionWriter::new(client.clone(), &settings.namespace, MANAGER, events);
-    let detector = Arc::new(Mutex::new(FailureDetector::new(Instant::now())));
+    let detector = Arc::new(Mutex::new(FailureDetector::new(clock::now())));
     // Only names are queued: the reconciler finds the sessions of each lost instance in its own store.
     let (losses, lost) = mpsc::channel(LOSSES_CAPACITY);
 

@@ -21,6 +21,7 @@ use super::Settings;
 use super::reported_ends;
 use super::shared_detector::SharedDetector;
 use crate::api::{BastionSession, Phase};
+use crate::clock;
 use crate::cluster::{Guarded, SessionWriter, UnreadableReports, WriteError, code, regarding, watch};
 use crate::lifecycle::{Action, Cause, END_TIMEOUT, End, Situation, decide, decide_active};
 use crate::metrics::{METRICS, PhaseLabels};
@@ -73,7 +74,14 @@ impl Reconciler {
     pub async fn run(self, lost: mpsc::Receiver<String>, stop: CancellationToken) {
         let sessions: Api<Observed> = Api::namespaced(self.client, &self.settings.namespace);
         let (store, writer) = reflector::store();
-        let events = reflector(writer, watch(sessions, watcher::Config::default()).map(Ok::<_, watcher::Error>));
+        let (listed, lists) = mpsc::channel(1);
+        let events = watch(sessions, watcher::Config::default()).map(Ok::<_, watcher::Error>);
+        let events = reflector(writer, events).inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                // A full queue has the same effect.
+                let _ = listed.try_send(());
+            }
+        });
         let controller = Controller::for_stream(events.applied_objects(), store);
         let (orders, queued_orders) = mpsc::channel(ORDERS_CAPACITY);
         let context = Arc::new(Context {
@@ -87,6 +95,8 @@ impl Reconciler {
         let reconciling = controller
             .with_config(controller::Config::default().concurrency(CONCURRENCY))
             .reconcile_on(lost)
+            // While a list is read, its sessions are reconciled as the store had them before.
+            .reconcile_all_on(received(lists))
             .graceful_shutdown_on(stop.cancelled_owned())
             .run(reconcile, retry, context.clone())
             .for_each(async |outcome| {
@@ -105,13 +115,17 @@ impl Reconciler {
     }
 }
 
+/// Returns what a channel delivers, as a stream.
+fn received<T: Send>(queue: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
+    stream::unfold(queue, async |mut queue| queue.recv().await.map(|item| (item, queue)))
+}
+
 /// Returns the active sessions of each lost instance.
 fn lost_sessions(
     lost: mpsc::Receiver<String>,
     store: Store<Observed>,
 ) -> impl Stream<Item = ObjectRef<Observed>> + Send {
-    let losses = stream::unfold(lost, async |mut lost| lost.recv().await.map(|instance| (instance, lost)));
-    losses.flat_map(move |instance| {
+    received(lost).flat_map(move |instance| {
         let sessions = store.state_filter(|observed| runs_on(observed, &instance));
         if !sessions.is_empty() {
             METRICS.sweeps.inc();
@@ -201,7 +215,7 @@ fn retry(session: Arc<Observed>, error: &ReconcileError, _: Arc<Context>) -> Req
 
 impl Context {
     fn situation(&self, observed: &Observed, instance: &str, is_active: bool) -> Situation {
-        let now = Instant::now();
+        let now = clock::now();
         Situation {
             instance: self.detector.lock().state(instance, now, is_active),
             requested_for: self.since_end_request(observed, now),

@@ -203,7 +203,7 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
         (
             bastion.namespace.token("bastion-controller", "bastion-gateway").await,
             Some(may.clone()),
-            StatusCode::FORBIDDEN,
+            StatusCode::UNAUTHORIZED,
             "only consoles may",
         ),
         (good.clone(), None, StatusCode::BAD_REQUEST, "does not name the user"),

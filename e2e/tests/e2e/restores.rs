@@ -23,9 +23,9 @@ use bastion_e2e::{
 /// Removes the object of a session although its end is not recorded.
 async fn delete_by_force(namespace: &Namespace, session: &BastionSession) {
     let (sessions, name) = (namespace.api::<BastionSession>(), session.name_any());
-    let controller = namespace.account("bastion-controller", "controller-9").await.client;
+    let audit = namespace.account("bastion-audit", "audit-9").await.client;
     let finalizers = json!({"metadata": {"finalizers": null}});
-    namespace.patch_session(&controller, &name, finalizers).await.expect("the controller may");
+    namespace.patch_session(&audit, &name, finalizers).await.expect("an audit program may");
     sessions.delete(&name, &DeleteParams::default()).await.expect("the session");
 }
 

@@ -80,7 +80,8 @@ impl ConsoleError {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Auth(error) => error.status(),
-            Self::NotTheConsole => StatusCode::FORBIDDEN,
+            // Not 403: the user behind the request lacks no right.
+            Self::NotTheConsole => StatusCode::UNAUTHORIZED,
             Self::NoUser => StatusCode::BAD_REQUEST,
         }
     }
