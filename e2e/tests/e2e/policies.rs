@@ -18,7 +18,7 @@ const NEW_SESSION: &str = "a new session has the finalizer bastion.dev/audit and
 const STATUS: &str = "only the session's own gateway and the controller write its status";
 const FINALIZERS: &str = "only the audit program changes the finalizers of a session";
 const METADATA: &str = "labels, annotations and ownerReferences of a session are final";
-const LEASES: &str = "gateways and audit programs touch only Leases of their own Pods";
+const LEASES: &str = "a gateway or audit program touches only Leases of its own Pod";
 
 /// A user whom RBAC allows everything on the bastion's objects in the namespace, but no Secret.
 const MALLORY: &str = "mallory";
