@@ -35,7 +35,8 @@ pub struct TcpHealth {
     pub unacknowledged: bool,
     /// Whether a keepalive or zero-window probe of the kernel is unanswered.
     pub probing: bool,
-    /// Whether the kernel sends data again of which nothing was acknowledged.
+    /// Whether the kernel sends data again of which nothing was acknowledged, although the peer has room for it. False before
+    /// Linux 5.4.
     pub retransmitting: bool,
     /// The bytes written to the connection since its start.
     pub written: u64,
@@ -98,15 +99,15 @@ impl NetworkWatch {
         health.is_silent() && now.duration_since(owed_since) >= NETWORK_CHECK_INTERVAL
     }
 
-    /// Returns whether the peer, or the proxy before it, is heard but not reached: it sends data, and has acknowledged none
-    /// of what was sent to it for [`NETWORK_LOST_AFTER`]. A peer that does not read may acknowledge nothing, but sends nothing
-    /// either.
+    /// Returns whether the peer, or the proxy before it, is heard but not reached: its kernel sends, and has acknowledged none
+    /// of what was sent to it for [`NETWORK_LOST_AFTER`]. A peer that does not read has no room for data, and so does not
+    /// count.
     fn is_one_way(&mut self, health: TcpHealth, paused: bool, now: Instant) -> bool {
         match self.stuck {
             _ if paused || !health.retransmitting => self.stuck = None,
             Some((since, acknowledged)) if acknowledged == health.acknowledged => {
                 let stuck_for = now.duration_since(since);
-                return stuck_for >= NETWORK_LOST_AFTER && health.since_data < stuck_for;
+                return stuck_for >= NETWORK_LOST_AFTER && health.since_ack < NETWORK_LOST_AFTER;
             }
             Some(_) | None => self.stuck = Some((now, health.acknowledged)),
         }
@@ -210,7 +211,8 @@ mod tests {
 
     #[rstest]
     #[case::sends_and_acknowledges_nothing(true, 1, 0, true)]
-    #[case::does_not_read_and_sends_nothing(true, 60, 0, false)]
+    #[case::repeats_what_it_sent_and_acknowledges_nothing(true, 60, 0, true)]
+    #[case::does_not_read(false, 60, 0, false)]
     #[case::acknowledges_slowly(true, 1, 1, false)]
     #[case::all_is_acknowledged(false, 1, 0, false)]
     fn a_peer_that_is_heard_but_not_reached_is_lost(

@@ -136,6 +136,11 @@ async fn who_terminates_a_session_does_so_in_their_own_name() {
         namespace.patch_session(&mallory, "session", via).await,
         "via is for the bastion's console",
     );
+    // The audit program has the right to patch sessions for their finalizers alone.
+    let audit = namespace.account("bastion-audit", "audit-0").await.client;
+    let own_name = format!("system:serviceaccount:{}:bastion-audit", namespace.name);
+    let answer = namespace.patch_session(&audit, "session", request(&own_name)).await;
+    assert_refused("the audit program", answer, "the audit program ends no session");
     assert_let_through("their own", namespace.patch_session(&mallory, "session", request(MALLORY)).await);
 }
 
@@ -297,10 +302,12 @@ async fn nobody_but_audit_programs_says_where_the_history_is_served() {
     ] {
         assert_refused(who, namespace.create_as(&client, lease_of_audit("gateway-0-abcdefghij")).await, words);
     }
-    for name in ["audit-1-abcdefghij", "audit-0", "bastion-audit"] {
-        let answer = namespace.create_as(&audit, lease_of_audit(name)).await;
-        assert_refused(name, answer, "an audit program has only Leases of its own Pod");
+    for name in ["audit-1-abcdefghij", "audit-0", "gateway-0-abcdefghij"] {
+        assert_refused(name, namespace.create_as(&audit, lease(name)).await, LEASES);
+        assert_refused(name, namespace.create_as(&audit, lease_of_audit(name)).await, LEASES);
     }
+    let answer = namespace.create_as(&audit, lease_of_audit("bastion-audit")).await;
+    assert_refused("the leader's, labelled", answer, "an audit program has only Leases of its own Pod");
     assert_let_through("its own", namespace.create_as(&audit, lease_of_audit("audit-0-abcdefghij")).await);
     assert_let_through("the leader's", namespace.create_as(&audit, lease("bastion-audit")).await);
 }

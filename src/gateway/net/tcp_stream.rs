@@ -120,7 +120,7 @@ impl ConnectionHealth {
             since_ack: ago(info.tcpi_last_ack_recv),
             unacknowledged: info.tcpi_unacked > 0,
             probing: info.tcpi_probes > 0,
-            retransmitting: info.tcpi_retransmits > 0 && info.tcpi_unacked > 0,
+            retransmitting: info.tcpi_retransmits > 0 && info.tcpi_unacked > 0 && info.tcpi_snd_wnd > 0,
             path: self.path,
             written: (info.tcpi_bytes_sent + u64::from(info.tcpi_notsent_bytes))
                 .saturating_sub(info.tcpi_bytes_retrans),
