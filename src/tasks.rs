@@ -5,10 +5,12 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
@@ -117,6 +119,18 @@ impl Tasks {
         self.tracker.wait().await;
     }
 
+    /// Waits until `stop` is cancelled and all tasks have ended, or for the first failure.
+    ///
+    /// # Errors
+    /// A task has failed.
+    pub async fn run_until(&self, stop: &CancellationToken) -> Result<(), TaskError> {
+        tokio::select! {
+            biased;
+            failure = self.failed() => Err(failure),
+            () = async { stop.cancelled().await; self.ended().await } => self.check(),
+        }
+    }
+
     /// Drops the tasks that still run, and waits until all have ended.
     pub async fn shut_down(&self) {
         self.abort.cancel();
@@ -133,6 +147,13 @@ pub async fn named<T>(part: &'static str, future: impl Future<Output = T>) -> T 
     }
 }
 
+/// Returns ticks of a period, the first at once. A late tick delays those after it, so that they never come in a burst.
+pub fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 /// Returns the message of a panic, from the value that it carries.
 pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
@@ -141,8 +162,6 @@ pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use kube::Api;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -13,6 +12,7 @@ use crate::http::Readiness;
 use crate::leases::{InstanceLease, LeaseError, new_instance_name};
 use crate::lifecycle::RENEW_INTERVAL;
 use crate::metrics::METRICS;
+use crate::tasks::ticks;
 
 /// Renews a Lease with these annotations until `stop` is cancelled, then deletes it. The program is ready from the first Lease
 /// on, since consoles find it then. A Lease that was taken away is replaced by a new one.
@@ -23,8 +23,7 @@ pub async fn run(
     ready: Readiness,
     stop: CancellationToken,
 ) {
-    let mut ticks = interval(RENEW_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(RENEW_INTERVAL);
     let (mut name, mut lease) = (new_instance_name(&pod), None::<InstanceLease>);
     loop {
         tokio::select! {

@@ -9,7 +9,7 @@ use kube::api::{Api, DeleteParams, Preconditions};
 use kube::runtime::reflector::{Store, reflector, store};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -18,6 +18,7 @@ use super::retention::Retention;
 use crate::api::BastionSession;
 use crate::cluster::{Guarded, REQUEST_TIMEOUT, RequestError, code, watch};
 use crate::metrics::METRICS;
+use crate::tasks::ticks;
 
 /// How often expired sessions are looked for.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -50,8 +51,7 @@ async fn prune(
     retention: Retention,
     guard: &LeadershipGuard,
 ) {
-    let mut ticks = interval(CHECK_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(CHECK_INTERVAL);
     loop {
         ticks.tick().await;
         if !guard.holds() {

@@ -49,11 +49,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     tasks.spawn("probe server", &stop, probes);
     spawn_tasks(&tasks, client, leases, settings, ready, &stop).await?;
 
-    tokio::select! {
-        biased;
-        failure = tasks.failed() => Err(failure.into()),
-        () = async { stop.cancelled().await; tasks.ended().await } => Ok(tasks.check()?),
-    }
+    Ok(tasks.run_until(&stop).await?)
 }
 
 async fn spawn_tasks(

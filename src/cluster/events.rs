@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -14,6 +13,7 @@ use super::{REQUEST_TIMEOUT, with_retries};
 use crate::api::{BastionSession, Phase};
 use crate::lifecycle::End;
 use crate::metrics::METRICS;
+use crate::tasks::ticks;
 use crate::text::printable;
 
 /// The most Events that wait to be published. Further Events are dropped, so that they never delay the end of a session.
@@ -107,8 +107,7 @@ fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
 }
 
 async fn publish(recorder: Recorder, mut events: Receiver<(Event, ObjectReference)>, stop: CancellationToken) {
-    let mut pace = interval(PUBLISH_INTERVAL);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pace = ticks(PUBLISH_INTERVAL);
     loop {
         let next = tokio::select! {
             biased;

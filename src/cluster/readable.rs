@@ -199,6 +199,25 @@ impl Guarded<BastionSession> {
         self.0.as_ref().map_or_else(Unreadable::has_ended, |session| session.phase().is_final())
     }
 
+    /// Returns whether the session is running. The schema refuses an end of any other.
+    pub fn is_active(&self) -> bool {
+        self.0.as_ref().map_or_else(Unreadable::is_active, |session| !session.phase().is_final())
+    }
+
+    /// Returns the gateway instance of a running session; `None` if it is not running, or the instance cannot be read.
+    pub fn active_on(&self) -> Option<&str> {
+        let instance = match &self.0 {
+            Ok(session) => Some(session.spec.gateway.instance.as_str()),
+            Err(unreadable) => unreadable.session.instance.as_deref(),
+        };
+        instance.filter(|_| self.is_active())
+    }
+
+    /// Returns `spec.startTime`, if it can be read.
+    pub fn start(&self) -> Option<Timestamp> {
+        self.0.as_ref().map_or_else(|unreadable| unreadable.session.start, |session| Some(session.spec.start_time.0))
+    }
+
     /// Returns the cause of a requested end; `None` if no end was requested.
     pub fn requested_end(&self) -> Option<Cause> {
         self.0.as_ref().map_or_else(Unreadable::requested_end, |session| requested_end(session))

@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -24,7 +24,7 @@ use crate::leases::{InstanceLease, LeaseError, declare_lost, delete_lost, new_in
 use crate::lifecycle::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, LOST_AFTER, LOST_LEASE_RETENTION, LeaseVersion, TICK};
 use crate::metrics::METRICS;
 use crate::redis::RedisClient;
-use crate::tasks::named;
+use crate::tasks::{named, ticks};
 
 /// Detects lost instances.
 pub struct Detection {
@@ -125,8 +125,7 @@ fn is_of_gateway(lease: &Lease) -> bool {
 
 /// Renews this controller's own Lease. Its events prove that the watch works.
 async fn renew_own_lease(leases: Api<LenientLease>, own: &str, stop: CancellationToken) {
-    let mut ticks = interval(HEARTBEAT_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(HEARTBEAT_INTERVAL);
     let mut lease: Option<InstanceLease> = None;
     loop {
         tokio::select! {
@@ -156,8 +155,7 @@ async fn renew_own_lease(leases: Api<LenientLease>, own: &str, stop: Cancellatio
 
 /// Tells the failure detector at every tick that this process runs, so that it notices its own pauses.
 async fn tick(detector: &SharedDetector) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(TICK);
     loop {
         ticks.tick().await;
         detector.lock().tick(clock::now());
@@ -172,8 +170,7 @@ async fn check_suspects(
     losses: &mpsc::Sender<String>,
     ready: &Readiness,
 ) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(TICK);
     let mut observing_since = None;
     loop {
         ticks.tick().await;

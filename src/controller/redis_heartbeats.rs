@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use kube::Api;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::shared_detector::SharedDetector;
@@ -17,6 +17,7 @@ use crate::leases::{LeaseError, confirm_alive};
 use crate::lifecycle::{LeaseVersion, REDIS_POLL_INTERVAL};
 use crate::metrics::METRICS;
 use crate::redis::{RedisClient, heartbeat};
+use crate::tasks::ticks;
 
 /// How many Leases are written at once.
 const VOUCH_CONCURRENCY: usize = 8;
@@ -26,8 +27,7 @@ const VOUCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Feeds the heartbeats in Redis into the failure detector, without end. Does nothing without Redis.
 pub async fn poll(leases: Api<LenientLease>, redis: Option<Arc<RedisClient>>, detector: &SharedDetector) {
     let Some(redis) = redis else { return std::future::pending().await };
-    let mut ticks = interval(REDIS_POLL_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(REDIS_POLL_INTERVAL);
     loop {
         ticks.tick().await;
         let instances = detector.lock().monitored();

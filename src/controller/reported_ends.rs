@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::shared_detector::SharedDetector;
 use crate::api::BastionSession;
 use crate::clock;
-use crate::cluster::{EndOutcome, Guarded, SessionWriter, WriteError, code, regarding};
+use crate::cluster::{EndOutcome, Guarded, SessionWriter, WriteError, code};
 use crate::lifecycle::{END_TIMEOUT, REDIS_POLL_INTERVAL};
 use crate::metrics::{METRICS, ReportLabels};
 use crate::redis::RedisClient;
 use crate::redis::reported_ends::{self, ReportedSession};
+use crate::tasks::ticks;
 
 /// How many sessions one request to Redis asks about at most.
 const BATCH_SIZE: usize = 200;
@@ -42,28 +42,19 @@ pub async fn write_ends(
     writer: &SessionWriter,
 ) {
     let Some(redis) = redis else { return std::future::pending().await };
-    let mut ticks = interval(REDIS_POLL_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(REDIS_POLL_INTERVAL);
     loop {
         ticks.tick().await;
         let keys = detector.lock().unable_to_write(clock::now());
         if keys.is_empty() {
             continue;
         }
-        let active = sessions.state_filter(|observed| instance_of(observed).is_some_and(|it| keys.contains_key(it)));
+        let active = sessions.state_filter(|observed| observed.active_on().is_some_and(|it| keys.contains_key(it)));
         for batch in active.chunks(BATCH_SIZE) {
             if !write_reported(redis, batch, &keys, writer).await {
                 break;
             }
         }
-    }
-}
-
-/// Returns the instance that carries a session, if the session has not ended.
-fn instance_of(observed: &Observed) -> Option<&str> {
-    match &observed.0 {
-        Ok(session) => Some(session.spec.gateway.instance.as_str()).filter(|_| !session.phase().is_final()),
-        Err(unreadable) => unreadable.session.instance.as_deref().filter(|_| unreadable.is_active()),
     }
 }
 
@@ -79,7 +70,7 @@ async fn write_reported(
     let Ok(reports) = reported_ends::read(redis, &uids).await else { return false };
     let reports = sessions.iter().zip(reports).filter(|(_, report)| !report.is_empty());
     let writing = stream::iter(reports).for_each_concurrent(CONCURRENCY, async |(session, report)| {
-        let key = instance_of(session).and_then(|instance| keys.get(instance));
+        let key = session.active_on().and_then(|instance| keys.get(instance));
         write_end(session, &report, key.map_or("", String::as_str), writer).await;
     });
     timeout(BATCH_TIMEOUT, writing).await.is_ok()
@@ -88,12 +79,9 @@ async fn write_reported(
 /// Writes the end in a report, unless the report is refused.
 async fn write_end(observed: &Observed, report: &[u8], key: &str, writer: &SessionWriter) {
     let (name, uid) = (observed.name_any(), observed.uid().unwrap_or_default());
-    let (reference, start): (ObjectReference, _) = match &observed.0 {
-        Ok(session) => (regarding(session), Some(session.spec.start_time.0)),
-        Err(unreadable) => (unreadable.reference::<BastionSession>(), unreadable.session.start),
-    };
-    let instance = instance_of(observed).unwrap_or_default();
-    let end = match reported_ends::verify(report, ReportedSession { uid: &uid, instance, start, key }) {
+    let instance = observed.active_on().unwrap_or_default();
+    let session = ReportedSession { uid: &uid, instance, start: observed.start(), key };
+    let end = match reported_ends::verify(report, session) {
         Ok(end) => end,
         Err(error) => {
             METRICS.reported_ends_refused.get_or_create(&ReportLabels { cause: error.label() }).inc();
@@ -102,7 +90,7 @@ async fn write_end(observed: &Observed, report: &[u8], key: &str, writer: &Sessi
         }
     };
     let version = observed.resource_version().unwrap_or_default();
-    let written = timeout(END_TIMEOUT, writer.end_if_unchanged(&reference, &version, &end)).await;
+    let written = timeout(END_TIMEOUT, writer.end_if_unchanged(&observed.object_ref(&()), &version, &end)).await;
     match written.unwrap_or(Err(WriteError::Timeout)) {
         Ok(EndOutcome::Written) => {
             METRICS.reported_ends_written.inc();

@@ -38,11 +38,7 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     spawn_tasks(&tasks, client, leases, settings, ready, &stop)?;
 
     info!("controller is running");
-    tokio::select! {
-        biased;
-        failure = tasks.failed() => Err(failure.into()),
-        () = async { stop.cancelled().await; tasks.ended().await } => Ok(tasks.check()?),
-    }
+    Ok(tasks.run_until(&stop).await?)
 }
 
 fn spawn_tasks(

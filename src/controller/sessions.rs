@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::controller::{self, Action as Requeue, Controller};
 use kube::runtime::reflector::{self, ObjectRef, Store, reflector};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -22,10 +21,11 @@ use super::reported_ends;
 use super::shared_detector::SharedDetector;
 use crate::api::{BastionSession, Phase};
 use crate::clock;
-use crate::cluster::{Guarded, SessionWriter, UnreadableReports, WriteError, code, regarding, watch};
+use crate::cluster::{Guarded, SessionWriter, UnreadableReports, WriteError, code, watch};
 use crate::lifecycle::{Action, Cause, END_TIMEOUT, End, Situation, decide, decide_active};
 use crate::metrics::{METRICS, PhaseLabels};
 use crate::redis::{EndOrder, OrderedCause, RedisClient, orders};
+use crate::tasks::ticks;
 
 /// How many sessions are reconciled at once. With an API server that takes a second for an answer, this is how many ends a second
 /// are written.
@@ -126,20 +126,12 @@ fn lost_sessions(
     store: Store<Observed>,
 ) -> impl Stream<Item = ObjectRef<Observed>> + Send {
     received(lost).flat_map(move |instance| {
-        let sessions = store.state_filter(|observed| runs_on(observed, &instance));
+        let sessions = store.state_filter(|observed| observed.active_on() == Some(instance.as_str()));
         if !sessions.is_empty() {
             METRICS.sweeps.inc();
         }
         stream::iter(sessions.into_iter().map(|session| ObjectRef::from_obj(&*session)))
     })
-}
-
-/// Returns whether this gateway instance runs the session, and the session has not ended.
-fn runs_on(observed: &Observed, instance: &str) -> bool {
-    match &observed.0 {
-        Ok(session) => session.spec.gateway.instance == instance && !session.phase().is_final(),
-        Err(unreadable) => unreadable.session.instance.as_deref() == Some(instance) && unreadable.is_active(),
-    }
 }
 
 /// Carries out what [`decide`] returns for a session. An unreadable session is reported and ended like any other.
@@ -155,12 +147,9 @@ async fn reconcile(observed: Arc<Observed>, context: Arc<Context>) -> Result<Req
         }
     };
     let situation = context.situation(&observed, instance, is_active);
-    let (action, reference) = match &observed.0 {
-        Ok(session) => (decide(session, &situation), regarding(session)),
-        Err(unreadable) => (
-            decide_active(unreadable.session.start, unreadable.requested_end(), &situation),
-            unreadable.reference::<BastionSession>(),
-        ),
+    let action = match &observed.0 {
+        Ok(session) => decide(session, &situation),
+        Err(unreadable) => decide_active(unreadable.session.start, unreadable.requested_end(), &situation),
     };
     match action {
         Action::Wait => Ok(Requeue::await_change()),
@@ -169,7 +158,7 @@ async fn reconcile(observed: Arc<Observed>, context: Arc<Context>) -> Result<Req
             context.order(observed.name_any(), instance, &cause);
             Ok(Requeue::requeue(again))
         }
-        Action::End(end) => context.end(&observed, &reference, &end).await,
+        Action::End(end) => context.end(&observed, &end).await,
     }
 }
 
@@ -186,8 +175,7 @@ async fn send_orders(redis: Option<&RedisClient>, mut orders: mpsc::Receiver<(St
 
 /// Counts the sessions by phase at every tick, without end.
 async fn count_phases(store: Store<Observed>) {
-    let mut ticks = interval(COUNT_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(COUNT_INTERVAL);
     loop {
         ticks.tick().await;
         let sessions: Vec<_> = store.state().iter().filter_map(|observed| observed.0.as_ref().ok().cloned()).collect();
@@ -235,9 +223,10 @@ impl Context {
     }
 
     /// Writes the end of a session.
-    async fn end(&self, observed: &Observed, session: &ObjectReference, end: &End) -> Result<Requeue, ReconcileError> {
+    async fn end(&self, observed: &Observed, end: &End) -> Result<Requeue, ReconcileError> {
         let version = observed.resource_version().unwrap_or_default();
-        let written = timeout(END_TIMEOUT, self.writer.end_if_unchanged(session, &version, end)).await;
+        let written =
+            timeout(END_TIMEOUT, self.writer.end_if_unchanged(&observed.object_ref(&()), &version, end)).await;
         match written.map_err(|_| ReconcileError::Timeout)? {
             Ok(_) => Ok(Requeue::await_change()),
             // Another controller usually wrote the end. The watch then delivers it before the retry.

@@ -14,7 +14,7 @@ use futures::SinkExt;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tracing::debug;
 
 use super::{FeedEvent, message};
@@ -27,6 +27,7 @@ use crate::console::state::Auth;
 use crate::http::Credentials;
 use crate::http::websocket::{PEER_TIMEOUT, PING_INTERVAL, SEND_TIMEOUT, close_frame};
 use crate::metrics::{METRICS, SnapshotLabels};
+use crate::tasks::ticks;
 
 /// The WebSocket subprotocol of the feed.
 const PROTOCOL: &str = "feed.bastion.dev";
@@ -135,8 +136,7 @@ impl Page {
         let (console, credentials) = (self.console.clone(), self.credentials.clone());
         let mut events = self.send_snapshot("opened").await?;
         let mut rights = pin!(changed_visibility(&console, &credentials, self.visibility.clone()));
-        let (mut heartbeat, mut activity) = (interval(PING_INTERVAL), interval(ACTIVITY_INTERVAL));
-        activity.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut heartbeat, mut activity) = (interval(PING_INTERVAL), ticks(ACTIVITY_INTERVAL));
         let mut last_received = Instant::now();
         loop {
             tokio::select! {

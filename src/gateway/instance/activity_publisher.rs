@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use redis::{Pipeline, pipe};
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::current::CurrentInstance;
 use crate::gateway::session::ActivitySnapshot;
 use crate::redis::{RedisClient, RedisError};
+use crate::tasks::ticks;
 
 /// How often changes are published.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,8 +24,7 @@ type Published = HashMap<String, (ActivitySnapshot, Instant)>;
 
 /// Publishes changes every second until it is dropped.
 pub async fn run(instance: &CurrentInstance, redis: &RedisClient) {
-    let mut ticks = interval(WRITE_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(WRITE_INTERVAL);
     let mut published = Published::new();
     loop {
         ticks.tick().await;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
 
 use crate::lifecycle::End;
 use crate::metrics::METRICS;
 use crate::redis::RedisClient;
 use crate::redis::reported_ends::{self, EndSigner};
+use crate::tasks::ticks;
 
 /// How often ends that are due are reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -52,8 +52,7 @@ impl EndReports {
 
     /// Reports ends that stay unwritten, until it is dropped.
     pub async fn run(&self, redis: &RedisClient) {
-        let mut ticks = interval(REPORT_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = ticks(REPORT_INTERVAL);
         loop {
             ticks.tick().await;
             let due = self.due(Instant::now());

@@ -4,14 +4,14 @@ use backon::Retryable;
 use futures::StreamExt;
 use jiff::Timestamp;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
 use super::lifetime::{Instance, InstanceConfig};
 use crate::api::{BastionSession, BastionSessionStatus, ObservedBy, Reason};
-use crate::cluster::{Guarded, SessionWriter, regarding, retry_pace};
+use crate::cluster::{Guarded, SessionWriter, retry_pace};
 use crate::lifecycle::{Cause, End, STALE_AFTER, is_in_audit_database};
 use crate::metrics::{EndLabels, METRICS};
 
@@ -90,18 +90,13 @@ async fn end_stale(api: Api<Guarded<BastionSession>>, name: String, cause: Cause
     let found = get.retry(retry_pace()).notify(|error, _| {
         warn!(session = name, %error, "an Active session without a connection could not be read; trying again");
     });
-    let (reference, start) = match found.await {
-        Ok(Some(Guarded(Ok(session)))) if !session.phase().is_final() => {
-            (regarding(&session), session.spec.start_time.0)
-        }
-        Ok(Some(Guarded(Err(unreadable)))) if unreadable.is_active() => {
-            let start = unreadable.session.start.unwrap_or_else(Timestamp::now);
-            (unreadable.reference::<BastionSession>(), start)
-        }
-        Ok(Some(_) | None) | Err(_) => return,
+    let session = match found.await {
+        Ok(Some(session)) if session.is_active() => session,
+        Ok(_) | Err(_) => return,
     };
+    let start = session.start().unwrap_or_else(Timestamp::now);
     warn!(session = name, "an Active session of this instance has no connection; it ends");
-    writer.end_until_final(&reference, &End::inferred(cause, ObservedBy::Gateway, start, None)).await;
+    writer.end_until_final(&session.object_ref(&()), &End::inferred(cause, ObservedBy::Gateway, start, None)).await;
 }
 
 /// Measures the time from a session's end until the watch shows it, for ends that this gateway observed. Other ends are found

@@ -12,7 +12,6 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -20,6 +19,7 @@ use crate::api::ObservedBy;
 use crate::cluster::{self, EventSink, REQUEST_TIMEOUT, SessionWriter};
 use crate::gateway::net::ConnectionHealth;
 use crate::lifecycle::{Cause, End, PAUSED_AFTER, STUCK_AFTER, TICK};
+use crate::tasks::ticks;
 
 /// The watched sessions, by name.
 #[derive(Debug, Default)]
@@ -136,8 +136,7 @@ async fn run(
 
 /// Polls for stuck sessions, cuts off their connections, and writes their end. Returns if the task of an end panics.
 async fn end_stuck_sessions(watchdog: &Watchdog, writer: &SessionWriter) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(TICK);
     let mut last_poll = Instant::now();
     let mut ends = JoinSet::new();
     loop {
