@@ -9,9 +9,10 @@ use ipnet::IpNet;
 use openidconnect::IssuerUrl;
 use url::Url;
 
-use crate::audit::{self, AuditSettings, AuditTls, HistorySettings, Retention};
+use crate::audit::{self, AuditSettings, AuditTls, Retention};
 use crate::console::oidc;
-use crate::gateway::{ObserveSettings, WebTerminalSettings};
+use crate::gateway::WebTerminalSettings;
+use crate::http::internal::ServerSettings;
 use crate::redis::RedisSettings;
 use crate::telemetry::LogFormat;
 use crate::{console, controller, drain, gateway, self_test};
@@ -188,6 +189,13 @@ pub struct Observe {
     /// flag live sessions cannot be observed.
     #[arg(long, env = "BASTION_FOLLOW_LISTEN", hide_env_values = true, requires = "console_user")]
     pub follow_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub consoles: Consoles,
+}
+
+/// The consoles that connect to this program.
+#[derive(Debug, Args)]
+pub struct Consoles {
     /// The IP address of this Pod, to which consoles connect.
     #[arg(long, env = "POD_IP", hide_env_values = true)]
     pub pod_ip: Option<IpAddr>,
@@ -196,10 +204,11 @@ pub struct Observe {
     pub console_user: Option<String>,
 }
 
-impl From<Observe> for Option<ObserveSettings> {
-    fn from(flags: Observe) -> Self {
-        let Observe { follow_listen, pod_ip, console_user } = flags;
-        follow_listen.zip(console_user).map(|(listen, console)| ObserveSettings { listen, pod_ip, console })
+impl Consoles {
+    /// Returns the settings of the server for consoles; `None` if it has no address.
+    fn settings(self, listen: Option<SocketAddr>) -> Option<ServerSettings> {
+        let Self { pod_ip, console_user } = self;
+        listen.zip(console_user).map(|(listen, console)| ServerSettings { listen, pod_ip, console })
     }
 }
 
@@ -248,12 +257,8 @@ pub struct Audit {
     /// no history.
     #[arg(long, env = "BASTION_HISTORY_LISTEN", hide_env_values = true, requires = "console_user")]
     pub history_listen: Option<SocketAddr>,
-    /// The IP address of this Pod, to which consoles connect.
-    #[arg(long, env = "POD_IP", hide_env_values = true)]
-    pub pod_ip: Option<IpAddr>,
-    /// The Kubernetes user name of the consoles, such as system:serviceaccount:bastion-system:bastion-console.
-    #[arg(long, env = "BASTION_CONSOLE_USER", hide_env_values = true)]
-    pub console_user: Option<String>,
+    #[command(flatten)]
+    pub consoles: Consoles,
 }
 
 /// Flags of the console.
@@ -466,7 +471,7 @@ impl From<Gateway> for gateway::Settings {
             listen: flags.listen,
             http_listen: flags.pod.http_listen,
             web: flags.web.into(),
-            observe: flags.observe.into(),
+            observe: flags.observe.consoles.settings(flags.observe.follow_listen),
             grace_period: flags.grace_period,
             max_sessions: flags.max_sessions,
             max_startups_per_address: flags.max_startups_per_address.into(),
@@ -526,14 +531,13 @@ impl From<Controller> for controller::Settings {
 
 impl From<Audit> for audit::Settings {
     fn from(flags: Audit) -> Self {
-        let Audit { pod, database, retention, max_finished, history_listen, pod_ip, console_user } = flags;
-        let history = history_listen.zip(console_user);
+        let Audit { pod, database, retention, max_finished, history_listen, consoles } = flags;
         Self {
             namespace: pod.namespace,
             pod: pod.pod_name,
             database: database.into(),
             retention: Retention { duration: retention, max_finished },
-            history: history.map(|(listen, console)| HistorySettings { listen, pod_ip, console }),
+            history: consoles.settings(history_listen),
             http_listen: pod.http_listen,
         }
     }

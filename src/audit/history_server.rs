@@ -1,7 +1,5 @@
 //! Serves the history to consoles, on behalf of users whose rights it checks.
 
-use std::net::{IpAddr, SocketAddr};
-
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -21,17 +19,6 @@ use crate::http::internal::{ConsoleGuard, ImpersonatedUser, InternalServer, Serv
 use crate::metrics::HttpPort;
 
 const SESSIONS: &str = "bastionsessions";
-
-/// The settings of the server.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The address to listen on.
-    pub listen: SocketAddr,
-    /// The Pod's IP address, which consoles connect to. Required if `listen` is unspecified, such as `0.0.0.0`.
-    pub pod_ip: Option<IpAddr>,
-    /// The Kubernetes user name of the consoles.
-    pub console: String,
-}
 
 /// The state that all requests share.
 #[derive(Clone)]

@@ -34,7 +34,6 @@ mod vanished;
 
 pub use error::{Cause, StoreError};
 pub use history::{HistoryCounts, HistoryFilter, PageKey};
-pub use history_server::Settings as HistorySettings;
 pub use record::SessionRecord;
 pub use retention::Retention;
 pub use run::{Settings, run};

@@ -14,7 +14,7 @@ use super::settings::AuditSettings;
 use super::store::Store;
 use super::{history_server, instance, leader, mirror, pruner};
 use crate::cluster::{self, EventSink, LenientLease, REQUEST_TIMEOUT, UnreadableReports};
-use crate::http::internal::{InternalServer, Service};
+use crate::http::internal::{InternalServer, ServerSettings, Service};
 use crate::http::{Readiness, serve_probes};
 use crate::tasks::Tasks;
 
@@ -30,7 +30,7 @@ pub struct Settings {
     /// How long finished sessions stay in the cluster, and how many.
     pub retention: Retention,
     /// The server for consoles; `None` if consoles have no history.
-    pub history: Option<history_server::Settings>,
+    pub history: Option<ServerSettings>,
     /// The address that serves `/metrics`, `/healthz` and `/readyz`.
     pub http_listen: SocketAddr,
 }
@@ -64,7 +64,7 @@ async fn spawn_tasks(
     let records = Store::new(database.clone())?;
     let mut annotations = BTreeMap::new();
     if let Some(history) = history {
-        let server = InternalServer::bind("--history-listen", history.listen, history.pod_ip).await?;
+        let server = InternalServer::bind("--history-listen", &history).await?;
         annotations = server.endpoint().annotations(Service::HISTORY);
         // Readers have connections of their own, so that they never delay a record.
         let (store, client, namespace, until) =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request, header};
+use axum::http::{HeaderValue, Method, Request, header};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -96,20 +96,23 @@ impl HistoryClient {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, HistoryError> {
-        let headers = self.client.headers(user).await?;
+        let mut headers = self.client.headers(user).await?;
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // The serialization of strings and numbers cannot fail.
+        let body = body.and_then(|body| serde_json::to_vec(body).ok()).unwrap_or_default();
         let mut failure = HistoryError::NoProgram;
         for endpoint in self.endpoints().await? {
-            let unreachable = |error: serde_json::Error| CallError::unreachable(endpoint.address, error);
-            let body = body.map(serde_json::to_vec).transpose().map_err(unreachable)?.unwrap_or_default();
-            let mut request = Request::new(Body::from(body));
+            let mut request = Request::new(Body::from(body.clone()));
             *request.method_mut() = method.clone();
             *request.uri_mut() = InternalClient::url("https", path)
                 .parse()
                 .map_err(|error| CallError::unreachable(endpoint.address, error))?;
-            *request.headers_mut() = headers.clone();
-            request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+            request.headers_mut().clone_from(&headers);
             match send(&endpoint, request).await {
-                Ok(answer) => return Ok(serde_json::from_slice(&answer).map_err(unreachable)?),
+                Ok(answer) => {
+                    let answer = serde_json::from_slice(&answer);
+                    return Ok(answer.map_err(|error| CallError::unreachable(endpoint.address, error))?);
+                }
                 Err(error @ CallError::Unreachable { .. }) => {
                     debug!(%error, "an audit program cannot be reached; trying the next");
                     failure = error.into();

@@ -178,15 +178,14 @@ async fn count_phases(store: Store<Observed>) {
     let mut ticks = ticks(COUNT_INTERVAL);
     loop {
         ticks.tick().await;
-        let sessions: Vec<_> = store.state().iter().filter_map(|observed| observed.0.as_ref().ok().cloned()).collect();
-        set_phase_metrics(&sessions);
+        set_phase_metrics(&store.state());
     }
 }
 
-/// Sets the metrics of sessions by phase.
-fn set_phase_metrics(sessions: &[Arc<BastionSession>]) {
+/// Sets the metrics of readable sessions by phase.
+fn set_phase_metrics(sessions: &[Arc<Observed>]) {
     let mut by_phase = Phase::ALL.map(|phase| (phase, 0));
-    for session in sessions {
+    for session in sessions.iter().filter_map(|observed| observed.0.as_ref().ok()) {
         by_phase.iter_mut().filter(|(phase, _)| *phase == session.phase()).for_each(|(_, count)| *count += 1);
     }
     for (phase, count) in by_phase {

@@ -48,7 +48,7 @@ use state::{Gateway, SessionDeps};
 use target::Dialer;
 
 pub use net::TcpPaths;
-pub use observe::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL, Settings as ObserveSettings};
+pub use observe::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL};
 pub use settings::Settings;
 pub use sign_in::{LockoutLimits, SignInName, hash_password};
 pub use ssh::AcceptEnv;

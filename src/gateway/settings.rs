@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use super::net::TcpPaths;
 use super::sign_in::LockoutLimits;
 use super::ssh::AcceptEnv;
-use super::{observe, web_terminal};
+use super::web_terminal;
+use crate::http::internal::ServerSettings;
 use crate::redis::RedisSettings;
 
 /// The settings of a gateway.
@@ -40,7 +41,7 @@ pub struct Settings {
     /// The environment variables that clients may set.
     pub accept_env: Vec<AcceptEnv>,
     /// The settings of the server for observers, if it is enabled.
-    pub observe: Option<observe::Settings>,
+    pub observe: Option<ServerSettings>,
     /// The URL of the store for recordings, if there is one.
     pub recording_url: Option<String>,
     /// The settings of Redis, if it is configured.

@@ -17,5 +17,5 @@ pub use audit_log::AuditLog;
 pub use broadcast::Broadcast;
 pub use channel_observer::{ChannelObserver, Observers};
 pub use protocol::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL};
-pub use server::{ObserveDeps, ObserverServer, Settings};
+pub use server::{ObserveDeps, ObserverServer};
 pub use traffic::Traffic;

@@ -1,7 +1,6 @@
 //! The gateway's HTTPS server for consoles that observe sessions.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -22,22 +21,11 @@ use super::error::ObserveError;
 use super::protocol::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL};
 use crate::cluster::{EventSink, Right, SessionWriter};
 use crate::gateway::instance::CurrentInstance;
-use crate::http::internal::{ConsoleGuard, InternalServer, Service};
+use crate::http::internal::{ConsoleGuard, InternalServer, ServerSettings, Service};
 use crate::metrics::HttpPort;
 
 /// The most observers of one gateway at a time.
 const MAX_OBSERVERS: usize = 256;
-
-/// The settings of the observer server.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The address to listen on.
-    pub listen: SocketAddr,
-    /// The Pod's IP address, which consoles connect to. Required if `listen` is unspecified, such as `0.0.0.0`.
-    pub pod_ip: Option<IpAddr>,
-    /// The Kubernetes user name of the consoles.
-    pub console: String,
-}
 
 /// The dependencies of the observer server.
 pub struct ObserveDeps {
@@ -71,9 +59,9 @@ impl ObserverServer {
     ///
     /// # Errors
     /// The address cannot be bound, or is unspecified without a Pod IP.
-    pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
-        let Settings { listen, pod_ip, console } = settings;
-        Ok(Self { server: InternalServer::bind("--follow-listen", listen, pod_ip).await?, console })
+    pub async fn bind(settings: ServerSettings) -> anyhow::Result<Self> {
+        let server = InternalServer::bind("--follow-listen", &settings).await?;
+        Ok(Self { server, console: settings.console })
     }
 
     /// Returns the annotations by which consoles find the server.

@@ -10,6 +10,7 @@ use russh::server::SkFlags;
 use super::key_line::Authority;
 use super::key_restrictions::KeyRestrictions;
 use super::presence::{Assertion, PresenceError, PresenceRequirement};
+use crate::gateway::net::contains;
 use crate::gateway::ssh::algorithms;
 
 /// A certificate is not accepted. The reason is for the log; clients get one answer to every failure.
@@ -151,8 +152,7 @@ fn presence_of(certificate: &Certificate) -> PresenceRequirement {
 fn is_among(address: IpAddr, list: &str) -> Option<bool> {
     let network = |entry: &str| entry.parse::<IpNet>().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
     let networks: Option<Vec<IpNet>> = list.split(',').map(|entry| network(entry.trim())).collect();
-    let address = address.to_canonical();
-    networks.map(|networks| networks.iter().any(|network| network.contains(&address)))
+    networks.map(|networks| contains(&networks, address))
 }
 
 #[cfg(test)]

@@ -13,4 +13,4 @@ mod server;
 pub use client::{CallError, InternalClient, InternalStream, ReceivedError};
 pub use endpoint::{Endpoint, Service};
 pub use impersonation::ImpersonatedUser;
-pub use server::{ConsoleError, ConsoleGuard, InternalServer};
+pub use server::{ConsoleError, ConsoleGuard, InternalServer, ServerSettings};

@@ -23,6 +23,17 @@ use crate::http::credentials::Credentials;
 use crate::http::server::{Tls, serve};
 use crate::metrics::HttpPort;
 
+/// The settings of a server for consoles.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// The Pod's IP address, which consoles connect to. Required if `listen` is unspecified, such as `0.0.0.0`.
+    pub pod_ip: Option<IpAddr>,
+    /// The Kubernetes user name of the consoles.
+    pub console: String,
+}
+
 /// A server, bound but not serving yet.
 pub struct InternalServer {
     listener: TcpListener,
@@ -31,12 +42,12 @@ pub struct InternalServer {
 }
 
 impl InternalServer {
-    /// Binds the address that `flag` names, and generates the certificate. `pod_ip` is the address that consoles connect to;
-    /// it is required if `listen` is unspecified, such as `0.0.0.0`.
+    /// Binds the address in the settings, which `flag` sets, and generates the certificate.
     ///
     /// # Errors
     /// The address cannot be bound, or is unspecified without a Pod IP.
-    pub async fn bind(flag: &str, listen: SocketAddr, pod_ip: Option<IpAddr>) -> anyhow::Result<Self> {
+    pub async fn bind(flag: &str, settings: &ServerSettings) -> anyhow::Result<Self> {
+        let ServerSettings { listen, pod_ip, .. } = *settings;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("{flag} {listen} cannot be bound"))?;
         let mut address = listener.local_addr()?;
         match pod_ip {
