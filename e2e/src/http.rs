@@ -1,7 +1,10 @@
-//! A minimal HTTP client for the programs' own ports.
+//! A minimal HTTP client for the programs' own ports, and one for those that only consoles use.
 
 use std::net::SocketAddr;
 
+use axum::http::StatusCode;
+use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -26,4 +29,24 @@ pub async fn try_get(address: SocketAddr, path: &str) -> Result<(u16, String), S
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("no head in {answer:?}"))?;
     let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
     Ok((code.ok_or_else(|| format!("no status in {head}"))?, body.to_owned()))
+}
+
+/// Sends a GET as a console does: over TLS, with this token if it is not empty, and on behalf of this person. Returns the status
+/// and the body.
+pub async fn get_as_a_console(
+    address: SocketAddr,
+    path: &str,
+    token: &str,
+    person: Option<Value>,
+) -> (StatusCode, String) {
+    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().expect("a client");
+    let mut request = client.get(format!("https://{address}{path}"));
+    if !token.is_empty() {
+        request = request.bearer_auth(token);
+    }
+    if let Some(person) = person {
+        request = request.header("bastion-person", BASE64_STANDARD.encode(person.to_string()));
+    }
+    let answer = request.send().await.expect("an answer");
+    (answer.status(), answer.text().await.expect("text"))
 }

@@ -1,11 +1,12 @@
 //! Histories written by hand: one session `s` of the client `c` on gateway-0, with times in seconds.
 
-use bastion_operator::api::{Phase, Reason};
+use bastion_operator::api::{BastionSession, Reason};
 use bastion_operator::audit::SessionRecord;
 use jiff::{SignedDuration, Timestamp};
 
 use super::faults::{Fault, FaultRecord};
 use super::history::{Action, ActionRecord, Answer, FeedChange, FeedEvent, History, Line, Shown};
+use crate::objects::bastion_session;
 
 /// The moment this many seconds after the beginning.
 pub fn at(seconds: i64) -> Timestamp {
@@ -17,36 +18,15 @@ pub const END: i64 = 300;
 
 /// A session that was accepted on gateway-0 at 20 s.
 pub fn record() -> SessionRecord {
+    let session: BastionSession = serde_json::from_value(bastion_session("s", "gateway-0")).expect("a session");
     SessionRecord {
         session_id: "uid".into(),
         namespace: "n".into(),
-        name: "s".into(),
-        user_name: "alice".into(),
-        user_subject: "bastion:alice".into(),
-        user_groups: "[]".into(),
-        target: "web-1".into(),
-        login: "echo".into(),
-        protocol: "SSH".into(),
-        client_address: "127.0.0.1".into(),
-        client_port: 1,
         client_software: Some("c".into()),
-        gateway_name: "gateway-0".into(),
         gateway_instance: "gateway-0-a".into(),
-        status: Phase::Active.record_name().into(),
-        reason: None,
-        message: None,
         start_time: at(20).as_microsecond(),
-        last_seen_time: None,
-        end_time: None,
-        duration_micros: None,
-        exit_code: None,
-        exit_signal: None,
-        bytes_in: None,
-        bytes_out: None,
-        terminated_by: None,
-        recording: None,
-        is_final: false,
         updated_at: 0,
+        ..SessionRecord::of(&session)
     }
 }
 

@@ -14,6 +14,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use bastion_e2e::control_plane::{PERSON, service_account_user};
+use bastion_e2e::http::get_as_a_console;
 use bastion_e2e::namespace::kubectl_path;
 use bastion_e2e::objects::bastion_session;
 use bastion_e2e::process::command;
@@ -386,22 +387,6 @@ async fn a_console_without_a_token_for_audit_programs_says_so() {
     assert_eq!(viewer.get("/api/v1/sessions").await.status, StatusCode::OK);
 }
 
-/// Asks an audit program directly. Returns the status and the body.
-async fn ask_audit(audit: &Audit, path: &str, token: &str, person: Option<Value>) -> (StatusCode, String) {
-    use base64::Engine;
-    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().expect("a client");
-    let mut request = client.get(format!("https://{}/history/v1/{path}", audit.history));
-    if !token.is_empty() {
-        request = request.bearer_auth(token);
-    }
-    if let Some(person) = person {
-        let text = base64::engine::general_purpose::STANDARD.encode(person.to_string());
-        request = request.header("bastion-person", text);
-    }
-    let answer = request.send().await.expect("an answer");
-    (answer.status(), answer.text().await.expect("text"))
-}
-
 #[tokio::test]
 async fn an_audit_program_shows_the_history_to_consoles_alone_and_for_people_who_may() {
     let (namespace, audit, _console) = with_records(false).await;
@@ -432,7 +417,7 @@ async fn an_audit_program_shows_the_history_to_consoles_alone_and_for_people_who
         (good.clone(), Some(may.clone()), "sessions/none", StatusCode::NOT_FOUND, "there is no record"),
         (good.clone(), Some(may), "sessions/id-1", StatusCode::OK, "\"name\":\"n-1\""),
     ] {
-        let (found, body) = ask_audit(&audit, path, &token, person).await;
+        let (found, body) = get_as_a_console(audit.history, &format!("/history/v1/{path}"), &token, person).await;
         assert!(found == status && body.contains(words), "{found} {body:?} should say {status} {words:?}");
     }
     let refused = metric(audit.http, "bastion_history_refused_total{reason=\"forbidden\"}").await;

@@ -9,6 +9,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use bastion_e2e::http::get_as_a_console;
 use bastion_e2e::{
     Bastion, Console, ConsoleApi, ObserverClient, Process, Setting, default_timeout, eventually, metric_becomes, weight,
 };
@@ -166,22 +167,6 @@ async fn who_may_not_observe_does_not_and_a_right_that_is_withdrawn_ends_it() {
     assert!(u16::from(close.code) == 1008 && close.reason.contains("may not get"), "{close:?}");
 }
 
-/// Asks a gateway directly. Returns the status and the body.
-async fn ask_gateway(bastion: &Bastion, session: &str, token: &str, person: Option<Value>) -> (StatusCode, String) {
-    use base64::Engine;
-    let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().expect("a client");
-    let mut request = client.get(format!("https://{}/follow/v1/sessions/{session}", bastion.gateway.follow));
-    if !token.is_empty() {
-        request = request.bearer_auth(token);
-    }
-    if let Some(person) = person {
-        let text = base64::engine::general_purpose::STANDARD.encode(person.to_string());
-        request = request.header("bastion-person", text);
-    }
-    let answer = request.send().await.expect("an answer");
-    (answer.status(), answer.text().await.expect("text"))
-}
-
 #[tokio::test]
 async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
     let (bastion, _console) = with_console().await;
@@ -210,7 +195,8 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
         (good.clone(), Some(json!({"username": "somebody"})), StatusCode::FORBIDDEN, "may not get"),
         (good.clone(), Some(may), StatusCode::UPGRADE_REQUIRED, "WebSocket"),
     ] {
-        let (found, body) = ask_gateway(&bastion, &name, &token, person).await;
+        let (found, body) =
+            get_as_a_console(bastion.gateway.follow, &format!("/follow/v1/sessions/{name}"), &token, person).await;
         assert!(found == status && body.contains(words), "{found} {body:?} should say {status} {words:?}");
     }
 }
