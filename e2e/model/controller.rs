@@ -190,7 +190,7 @@ impl Controller {
         up && self.process == Process::Running && !self.cut_from_redis
     }
 
-    /// Whether it works, and has heard of gateway `g` through Redis in the last `within` seconds.
+    /// Returns whether the controller works and got a heartbeat of gateway `g` through Redis in the last `within` seconds.
     fn has_heard_of(&self, g: usize, up: bool, within: u8) -> bool {
         self.is_well(up) && self.views[g].unheard.is_some_and(|unheard| unheard < within)
     }

@@ -54,8 +54,8 @@ where
 
 /// Detects outages of the API server.
 ///
-/// During one, etcd may have been restored from a snapshot. Its resource versions have then gone back, and a watch that resumes
-/// at a later version stays silent, without an error, until they have caught up. A new list shows what there is.
+/// During an outage, etcd may be restored from a snapshot, which sets its resource versions back. A watch that resumes at a
+/// later version then gets neither events nor an error until etcd reaches that version. A new list shows the objects that exist.
 #[derive(Debug, Default)]
 struct Outage {
     last_failure: Option<Instant>,

@@ -131,7 +131,8 @@ impl HistoryClient {
     }
 }
 
-/// Returns the first [`MAX_ENDPOINTS`] places. A program that was killed leaves its Lease behind for an hour.
+/// Returns at most [`MAX_ENDPOINTS`] endpoints, those with the latest renewals. A killed program leaves its Lease behind for an
+/// hour.
 fn endpoints_in(mut leases: Vec<Lease>) -> Vec<Endpoint> {
     leases.sort_by_key(|lease| std::cmp::Reverse(observe_lease(lease).renewed));
     let annotations = leases.into_iter().filter_map(|lease| lease.metadata.annotations);

@@ -743,8 +743,8 @@ mod tests {
             }
         }
 
-        /// The API server is up and down in turns, down for longer than a controller trusts its watch. While it is up, the controller's heartbeat comes back, and the gateway renews
-        /// its Lease within [`LAPSE_GRACE`] and then every 5 s.
+        /// The API server goes down repeatedly, each time for longer than a controller trusts its watch. While it is up, the
+        /// controller's heartbeat comes back, and the gateway renews its Lease within [`LAPSE_GRACE`] and then every 5 s.
         #[test]
         fn an_instance_that_renews_whenever_it_can_is_never_suspected(
             outages in prop::collection::vec((1_u64..60, 0_u64..14, 11_u64..80), 1..60),

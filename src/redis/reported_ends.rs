@@ -165,7 +165,7 @@ pub async fn write(redis: &RedisClient, reports: &[(String, Vec<u8>)]) -> Result
 pub async fn read(redis: &RedisClient, uids: &[&str]) -> Result<Vec<Vec<u8>>, RedisError> {
     let mut get = pipe();
     for uid in uids {
-        // Whoever may write to Redis could store a value of any length.
+        // Another writer to Redis could store a value of any length.
         get.cmd("GETRANGE").arg(key(uid)).arg(0).arg(MAX_REPORT - 1);
     }
     redis.query("reports", &get).await

@@ -75,7 +75,7 @@ async fn the_sessions_of_a_gateway_end_with_a_controller_of_another_version(
     kill_and_await_loss(&bastion, &gateway, &lost.session).await;
 }
 
-/// Controllers of one version and then of both, in either order: nobody's session ends, and every end is on record once.
+/// Runs controllers of one version, and then of both. No session ends by it, and each end is recorded once.
 #[rstest]
 #[case::upgrade(Previous, This)]
 #[case::way_back(This, Previous)]
