@@ -392,7 +392,8 @@ const KINDS: [&str; 3] = ["BastionSession", "BastionTarget", "BastionUser"];
 const REPORT_CAUSES: [&str; 4] = ["signature", "unreadable", "other_session", "too_early"];
 
 /// The causes of `bastion_end_write_retries_total`.
-const RETRY_CAUSES: [&str; 7] = ["forbidden", "conflict", "invalid", "throttled", "error", "unreachable", "timeout"];
+const RETRY_CAUSES: [&str; 8] =
+    ["forbidden", "conflict", "invalid", "throttled", "error", "unreachable", "timeout", "panic"];
 
 /// An HTTP port of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,18 @@
 //! The session writer: creates sessions and writes their ends. No other code writes them.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::BackoffBuilder;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
@@ -19,6 +22,7 @@ use crate::api::{BastionSession, BastionSessionStatus, CONDITION_ENDED, Recordin
 use crate::failpoints::failpoint;
 use crate::lifecycle::End;
 use crate::metrics::{EndLabels, METRICS, RetryLabels};
+use crate::tasks::panic_message;
 use crate::text::printable_up_to;
 
 /// How many ends and recording results a writer sends at once. An API server under load serves requests of one program in
@@ -80,6 +84,9 @@ pub enum WriteError {
     /// The API server did not answer within [`REQUEST_TIMEOUT`].
     #[error("the API server did not answer")]
     Timeout,
+    /// The attempt panicked with this message.
+    #[error("the attempt has panicked: {0}")]
+    Panicked(String),
 }
 
 impl WriteError {
@@ -87,6 +94,7 @@ impl WriteError {
     fn label(&self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
+            Self::Panicked(_) => "panic",
             Self::Kube(error) => match code(error) {
                 Some(403) => "forbidden",
                 Some(409) => "conflict",
@@ -129,7 +137,7 @@ impl SessionWriter {
                 break;
             }
             let mut answered = false;
-            match timeout(REQUEST_TIMEOUT / 2, self.send_create(&params, session)).await {
+            match self.send_create(&params, session).await {
                 Ok(Ok(created)) => return self.created(created),
                 Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => {
                     match timeout(REQUEST_TIMEOUT / 2, self.api.get(&session.name_any())).await {
@@ -164,13 +172,22 @@ impl SessionWriter {
         CreateOutcome::Unknown(unknown)
     }
 
-    /// Sends one request to create a session, once fewer than [`MAX_CONCURRENT_CREATES`] are on their way.
-    async fn send_create(&self, params: &PostParams, session: &BastionSession) -> kube::Result<BastionSession> {
-        let _permit = self.create_permits.acquire().await;
-        failpoint("create-session").await.map_err(injected)?;
-        let created = self.api.create(params, session).await?;
-        failpoint("session-created").await.map_err(injected)?;
-        Ok(created)
+    /// Sends one request to create a session, once fewer than [`MAX_CONCURRENT_CREATES`] are on their way. Waits up to
+    /// [`REQUEST_TIMEOUT`] for that, and half as long for the answer.
+    async fn send_create(
+        &self,
+        params: &PostParams,
+        session: &BastionSession,
+    ) -> Result<kube::Result<BastionSession>, Elapsed> {
+        // The semaphore is never closed.
+        let _permit = timeout(REQUEST_TIMEOUT, self.create_permits.acquire()).await?;
+        let sending = async {
+            failpoint("create-session").await.map_err(injected)?;
+            let created = self.api.create(params, session).await?;
+            failpoint("session-created").await.map_err(injected)?;
+            Ok(created)
+        };
+        timeout(REQUEST_TIMEOUT / 2, sending).await
     }
 
     fn created(&self, session: BastionSession) -> CreateOutcome {
@@ -178,8 +195,8 @@ impl SessionWriter {
         CreateOutcome::Session(Box::new(session))
     }
 
-    /// Writes an end, and retries without limit until the object has a final phase or is gone. Callers keep the session
-    /// registered until it returns, as long as the cluster shows the session as online.
+    /// Writes an end, and retries without limit until the object has a final phase or is gone, also after a panic. Callers keep
+    /// the session registered until it returns, as long as the cluster shows the session as online.
     pub async fn end_until_final(&self, session: &ObjectReference, end: &End) -> EndOutcome {
         let name = session.name.as_deref().unwrap_or_default();
         let since = Instant::now();
@@ -187,7 +204,8 @@ impl SessionWriter {
         METRICS.unwritten_ends.inc();
         let unwritten = METRICS.oldest_unwritten_end_seconds.start();
         loop {
-            match self.end(session, end).await {
+            let attempt = AssertUnwindSafe(self.end(session, end)).catch_unwind().await;
+            match attempt.unwrap_or_else(|panic| Err(WriteError::Panicked(panic_message(&*panic).to_owned()))) {
                 Ok(ended) => {
                     METRICS.unwritten_ends.dec();
                     METRICS.oldest_unwritten_end_seconds.finish(unwritten);

@@ -96,7 +96,8 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let Some((first, lease)) = instance::start(&instances, &stop).await else { return Ok(()) };
     instance_sender.send_replace(Some(first.clone()));
     let (namespace, pod) = (settings.namespace.clone(), settings.pod.clone());
-    let watching = watchdog::start(gateway.sessions.watchdog.clone(), config, namespace, pod, background.clone())?;
+    let (watched, reports) = (gateway.sessions.watchdog.clone(), gateway.sessions.end_reports.clone());
+    let watching = watchdog::start(watched, reports, config, namespace, pod, background.clone())?;
     tasks.spawn("watchdog", &background, watching);
     parts.spawn_background(&tasks, &gateway, &settings, first.id.clone());
     let stop_instance = CancellationToken::new();

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use tracing::info;
 
+use crate::cluster::SessionWriter;
 use crate::lifecycle::End;
 use crate::metrics::METRICS;
 use crate::redis::RedisClient;
@@ -31,6 +33,7 @@ pub struct EndReports {
 
 #[derive(Debug)]
 struct UnwrittenEnd {
+    session: String,
     signer: Arc<EndSigner>,
     end: End,
     since: Instant,
@@ -38,15 +41,33 @@ struct UnwrittenEnd {
 }
 
 impl EndReports {
-    /// Adds the end of a session, before the first attempt to write it.
-    pub fn add(&self, uid: &str, end: &End, signer: &Arc<EndSigner>) {
-        let (signer, end) = (signer.clone(), end.clone());
-        let unwritten = UnwrittenEnd { signer, end, since: Instant::now(), reported: None };
+    /// Writes an end, as [`SessionWriter::end_until_final`] does. Until then it is reported, if the session has a uid and there
+    /// is a signer.
+    pub async fn write(
+        &self,
+        writer: &SessionWriter,
+        session: &ObjectReference,
+        end: &End,
+        signer: Option<&Arc<EndSigner>>,
+    ) {
+        let name = session.name.as_deref().unwrap_or_default();
+        let reported = session.uid.as_deref().zip(signer);
+        if let Some((uid, signer)) = reported {
+            self.add(uid, name, end, signer);
+        }
+        writer.end_until_final(session, end).await;
+        if let Some((uid, _)) = reported {
+            self.remove(uid);
+        }
+    }
+
+    fn add(&self, uid: &str, name: &str, end: &End, signer: &Arc<EndSigner>) {
+        let (session, signer, end) = (name.to_owned(), signer.clone(), end.clone());
+        let unwritten = UnwrittenEnd { session, signer, end, since: Instant::now(), reported: None };
         self.unwritten.lock().insert(uid.to_owned(), unwritten);
     }
 
-    /// Removes an end that is written.
-    pub fn remove(&self, uid: &str) {
+    fn remove(&self, uid: &str) {
         self.unwritten.lock().remove(uid);
     }
 
@@ -79,7 +100,8 @@ impl EndReports {
             let Some(unwritten) = unwritten.get_mut(uid) else { continue };
             if unwritten.reported.replace(now).is_none() {
                 METRICS.ends_reported.inc();
-                info!(uid, "a session's end cannot be written; it is reported to the controllers through Redis");
+                let session = &unwritten.session;
+                info!(session, "the session's end cannot be written; it is reported to the controllers through Redis");
             }
         }
     }
@@ -107,8 +129,8 @@ mod tests {
         let signer = Arc::new(EndSigner::new("gw-1").unwrap());
         let end = End::observed(Cause::TabClosed, Timestamp::UNIX_EPOCH, (0, 0));
         let start = Instant::now();
-        reports.add("a", &end, &signer);
-        reports.add("b", &end, &signer);
+        reports.add("a", "first", &end, &signer);
+        reports.add("b", "second", &end, &signer);
         assert_eq!(reports.due(start), []);
         let later = Instant::now() + REPORT_AFTER;
         let mut uids: Vec<_> = reports.due(later).into_iter().map(|(uid, _)| uid).collect();

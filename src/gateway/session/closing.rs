@@ -36,12 +36,7 @@ impl Session {
         self.observers.broadcast.end_session(&end.cause);
         let write = async {
             end.recording = recording.close(end.cause.reason().as_str()).await;
-            let uid = session.uid.as_deref().unwrap_or_default();
-            if let Some(signer) = &instance.end_signer {
-                reports.add(uid, &end, signer);
-            }
-            writer.end_until_final(&session, &end).await;
-            reports.remove(uid);
+            reports.write(&writer, &session, &end, instance.end_signer.as_ref()).await;
         };
         tokio::join!(write, self.close(client, reason));
         if end.recording.is_some_and(|recording| recording.state == RecordingState::Unfinished) {

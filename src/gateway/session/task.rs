@@ -23,6 +23,7 @@ use super::object;
 use super::registry::{EndSignal, SessionHandle, end_requested};
 use super::span::session_span;
 use super::target_links::TargetLinks;
+use super::watchdog::WatchedSession;
 use crate::api::{BastionSession, ObservedBy};
 use crate::clock;
 use crate::cluster::{CreateOutcome, regarding};
@@ -62,13 +63,15 @@ pub async fn run(deps: Arc<SessionDeps>, admitted: Admitted, client: ClientSide,
 /// Ends a session whose task has panicked, as the watchdog ends one whose task is stuck.
 async fn end_after_panic(deps: &SessionDeps, instance: &Instance, name: &str, start: Timestamp) {
     deps.watchdog.remove(name);
-    if instance.registry.find(name).is_some() {
+    let mut session = deps.writer.reference(name);
+    session.uid = instance.registry.find(name).map(|(_, uid)| uid);
+    if session.uid.is_some() {
         METRICS.sessions_active.dec();
     }
     // From here on, the instance's session watch ends the object too, in case that this task cannot.
     instance.registry.remove(name);
     let end = End::inferred(Cause::Stuck, ObservedBy::Gateway, start, Some(Timestamp::now()));
-    deps.writer.end_until_final(&deps.writer.reference(name), &end).await;
+    deps.end_reports.write(&deps.writer, &session, &end, instance.end_signer.as_ref()).await;
 }
 
 async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: ClientSide, activity: Arc<Activity>) {
@@ -198,7 +201,8 @@ impl Session {
             (created.spec.start_time.0, created.uid().unwrap_or_default(), regarding(created));
         instance.registry.set_created(&self.name, uid.clone(), start);
         client.notify_started(&self.name, uid);
-        self.deps.watchdog.watch(&self.name, reference.clone(), start, client.health.clone());
+        let watched = WatchedSession::new(reference.clone(), start, client.health.clone(), instance.end_signer.clone());
+        self.deps.watchdog.watch(&self.name, watched);
         info!(login = created.spec.login, "session started");
         let cause = match self.deps.session_limit.excess(&self.grant.user, created).await {
             Some(cause) => cause,

@@ -17,8 +17,10 @@ use tracing::error;
 
 use crate::api::ObservedBy;
 use crate::cluster::{self, EventSink, REQUEST_TIMEOUT, SessionWriter};
+use crate::gateway::instance::EndReports;
 use crate::gateway::net::ConnectionHealth;
 use crate::lifecycle::{Cause, End, PAUSED_AFTER, STUCK_AFTER, TICK};
+use crate::redis::reported_ends::EndSigner;
 use crate::tasks::ticks;
 
 /// The watched sessions, by name.
@@ -27,23 +29,22 @@ pub struct Watchdog {
     sessions: Mutex<HashMap<String, WatchedSession>>,
 }
 
+/// A session whose task the watchdog watches.
 #[derive(Clone, Debug)]
-struct WatchedSession {
+pub struct WatchedSession {
     session: ObjectReference,
     start: Timestamp,
     /// The connections to the user and to the target.
     connections: Vec<ConnectionHealth>,
     last_heartbeat: Instant,
     watched_since: Instant,
+    end_signer: Option<Arc<EndSigner>>,
 }
 
 impl Watchdog {
     /// Watches a session until [`Self::remove`]. Its task must call [`Self::heartbeat`] more often than [`STUCK_AFTER`].
-    pub fn watch(&self, name: &str, session: ObjectReference, start: Timestamp, connection: ConnectionHealth) {
-        let now = Instant::now();
-        let connections = vec![connection];
-        let watched = WatchedSession { session, start, connections, last_heartbeat: now, watched_since: now };
-        self.sessions.lock().insert(name.to_owned(), watched);
+    pub fn watch(&self, name: &str, session: WatchedSession) {
+        self.sessions.lock().insert(name.to_owned(), session);
     }
 
     /// Adds a connection of the session. It is cut off if the session is stuck.
@@ -81,6 +82,18 @@ impl Watchdog {
 }
 
 impl WatchedSession {
+    /// Returns a session that started at `start` and has only the connection to its user. `end_signer` signs the report of its
+    /// end.
+    pub fn new(
+        session: ObjectReference,
+        start: Timestamp,
+        connection: ConnectionHealth,
+        end_signer: Option<Arc<EndSigner>>,
+    ) -> Self {
+        let now = Instant::now();
+        Self { session, start, connections: vec![connection], last_heartbeat: now, watched_since: now, end_signer }
+    }
+
     /// Returns the end of a stuck session, at its last heartbeat.
     fn end(&self) -> End {
         let age = self.last_heartbeat.saturating_duration_since(self.watched_since);
@@ -95,6 +108,7 @@ impl WatchedSession {
 /// The runtime or the thread cannot be created.
 pub fn start(
     watchdog: Arc<Watchdog>,
+    reports: Arc<EndReports>,
     config: kube::Config,
     namespace: String,
     pod: String,
@@ -105,7 +119,7 @@ pub fn start(
     let thread = move || {
         // Dropped at the end of the thread, also when it panics.
         let _running = running;
-        if let Err(error) = runtime.block_on(run(&watchdog, config, &namespace, &pod, stop)) {
+        if let Err(error) = runtime.block_on(run(&watchdog, reports, config, &namespace, &pod, stop)) {
             error!(%error, "the watchdog cannot start; stuck sessions are not ended");
         }
     };
@@ -118,6 +132,7 @@ pub fn start(
 
 async fn run(
     watchdog: &Watchdog,
+    reports: Arc<EndReports>,
     config: kube::Config,
     namespace: &str,
     pod: &str,
@@ -128,14 +143,14 @@ async fn run(
     let writer = SessionWriter::new(client, namespace, "bastion-gateway", events);
     tokio::select! {
         () = publishing => {}
-        () = end_stuck_sessions(watchdog, &writer) => {}
+        () = end_stuck_sessions(watchdog, &writer, &reports) => {}
         () = stop.cancelled() => {}
     }
     Ok(())
 }
 
 /// Polls for stuck sessions, cuts off their connections, and writes their end. Returns if the task of an end panics.
-async fn end_stuck_sessions(watchdog: &Watchdog, writer: &SessionWriter) {
+async fn end_stuck_sessions(watchdog: &Watchdog, writer: &SessionWriter, reports: &Arc<EndReports>) {
     let mut ticks = ticks(TICK);
     let mut last_poll = Instant::now();
     let mut ends = JoinSet::new();
@@ -143,7 +158,7 @@ async fn end_stuck_sessions(watchdog: &Watchdog, writer: &SessionWriter) {
         tokio::select! {
             _ = ticks.tick() => {}
             Some(ended) = ends.join_next() => match ended {
-                Ok(_) => continue,
+                Ok(()) => continue,
                 Err(error) => return error!(%error, "the task that writes the end of a stuck session failed"),
             },
         }
@@ -159,8 +174,10 @@ async fn end_stuck_sessions(watchdog: &Watchdog, writer: &SessionWriter) {
                 "the session's task is stuck; the session is cut off and ends"
             );
             stuck.connections.iter().for_each(ConnectionHealth::shut_down);
-            let (writer, end) = (writer.clone(), stuck.end());
-            ends.spawn(async move { writer.end_until_final(&stuck.session, &end).await });
+            let (writer, reports, end) = (writer.clone(), reports.clone(), stuck.end());
+            ends.spawn(async move {
+                reports.write(&writer, &stuck.session, &end, stuck.end_signer.as_ref()).await;
+            });
         }
     }
 }
@@ -179,7 +196,7 @@ mod tests {
         let start = Timestamp::from_second(1_800_000_000).unwrap();
         for name in ["alive", "stuck", "ended"] {
             let session = ObjectReference { name: Some(name.to_owned()), ..ObjectReference::default() };
-            watchdog.watch(name, session, start, ConnectionHealth::default());
+            watchdog.watch(name, WatchedSession::new(session, start, ConnectionHealth::default(), None));
         }
         let now = Instant::now();
         assert_eq!(names(watchdog.take_stuck(now)), [""; 0]);
