@@ -28,9 +28,17 @@ const UNREADABLE: &str = "Unreadable";
 /// The reason of the condition if the object can be read again.
 const READABLE: &str = "Readable";
 
+/// A condition that waits to be written.
+#[derive(Debug)]
+struct DueCondition {
+    name: String,
+    uid: String,
+    condition: Condition,
+}
+
 /// Sender to the queue of conditions of one kind.
 pub struct ConditionWriter {
-    queue: Sender<(String, Condition)>,
+    queue: Sender<DueCondition>,
     /// The generation of each object for which this program has written a condition, so that two versions of a program which
     /// disagree do not overwrite each other for ever.
     written: Arc<Mutex<Reported>>,
@@ -49,8 +57,10 @@ impl ConditionWriter {
             + 'static,
     {
         let (queue, conditions) = channel(QUEUE_LENGTH);
-        tasks.spawn_endless(format!("conditions of {}", K::plural(&())), write(api, manager, conditions));
-        Self { queue, written: Arc::default() }
+        let written = Arc::<Mutex<Reported>>::default();
+        let writing = write(api, manager, conditions, written.clone());
+        tasks.spawn_endless(format!("conditions of {}", K::plural(&())), writing);
+        Self { queue, written }
     }
 
     /// Enqueues the condition of the object of a watch event, if the object does not show it.
@@ -58,12 +68,15 @@ impl ConditionWriter {
         let (Event::InitApply(object) | Event::Apply(object)) = event else { return };
         let Some(condition) = due_condition(object, Timestamp::now()) else { return };
         let generation = object.meta().generation.unwrap_or_default();
-        if !self.written.lock().is_new(&object.uid().unwrap_or_default(), &generation.to_string()) {
+        let (name, uid) = (object.name_any(), object.uid().unwrap_or_default());
+        if !self.written.lock().is_new(&uid, &generation.to_string()) {
             return;
         }
-        if self.queue.try_send((object.name_any(), condition)).is_err() {
+        if let Err(error) = self.queue.try_send(DueCondition { name, uid, condition }) {
+            let due = error.into_inner();
+            self.written.lock().forget(&due.uid);
             count_failure::<K>();
-            warn!(kind = %K::kind(&()), name = object.name_any(), "condition Valid not written: the queue is full");
+            warn!(kind = %K::kind(&()), name = due.name, "condition Valid not written: the queue is full");
         }
     }
 }
@@ -94,23 +107,30 @@ fn due_condition<K: Validated>(object: &Guarded<K>, now: Timestamp) -> Option<Co
     })
 }
 
-async fn write<K>(api: Api<Guarded<K>>, manager: &str, mut conditions: Receiver<(String, Condition)>)
-where
+/// Writes conditions until the queue is closed. A condition that could not be written is due again at the next watch event of
+/// its object. After an outage of the API server, the new list brings such an event.
+async fn write<K>(
+    api: Api<Guarded<K>>,
+    manager: &str,
+    mut conditions: Receiver<DueCondition>,
+    written: Arc<Mutex<Reported>>,
+) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
     let params = PatchParams::apply(manager).force();
-    while let Some((name, condition)) = conditions.recv().await {
+    while let Some(DueCondition { name, uid, condition }) = conditions.recv().await {
         let patch = json!({
             "apiVersion": K::api_version(&()), "kind": K::kind(&()),
             "metadata": {"name": name}, "status": {"conditions": [condition]},
         });
-        let written = with_retries(REQUEST_TIMEOUT, || {
+        let writing = with_retries(REQUEST_TIMEOUT, || {
             let (api, name, params, patch) = (&api, &name, &params, Patch::Apply(&patch));
             async move { api.patch_status(name, params, &patch).await }
         });
-        match written.await {
+        match writing.await {
             Ok(_) => debug!(kind = %K::kind(&()), name, status = condition.status, "condition Valid written"),
             Err(error) => {
+                written.lock().forget(&uid);
                 count_failure::<K>();
                 warn!(kind = %K::kind(&()), name, %error, "condition Valid not written; the Event of the object remains");
             }
@@ -129,6 +149,7 @@ mod tests {
 
     use super::*;
     use crate::api::BastionUser;
+    use crate::cluster::scripted_api::{Answer, ScriptedApi};
 
     const BEFORE: &str = "2026-01-01T00:00:00Z";
     const NOW: &str = "2026-01-02T00:00:00Z";
@@ -182,9 +203,33 @@ mod tests {
         // Another program, which can read the object, has overwritten the condition.
         writer.observe(&Event::Apply(user(BAD, &valid("True", "", 3))));
         drop(writer);
-        let (name, condition) = conditions.recv().await.unwrap();
+        let DueCondition { name, condition, .. } = conditions.recv().await.unwrap();
         assert_eq!((name.as_str(), condition.status.as_str()), ("alice", "False"));
         assert!(condition.message.starts_with("spec.expires: "), "{}", condition.message);
         assert!(conditions.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_condition_that_was_not_written_is_due_again() {
+        let (queue, mut conditions) = channel(1);
+        let writer = ConditionWriter { queue, written: Arc::default() };
+        let event = Event::Apply(user(BAD, &json!([])));
+        writer.observe(&event);
+        let DueCondition { name, uid, condition } = conditions.recv().await.unwrap();
+        let (again, failing) = channel(1);
+        let api = ScriptedApi::by(|_| Answer::Status(403));
+        again.send(DueCondition { name, uid, condition }).await.unwrap();
+        drop(again);
+        let users = Api::<Guarded<BastionUser>>::namespaced(api.client(), "n");
+        write(users, "bastion-gateway", failing, writer.written.clone()).await;
+        writer.observe(&event);
+        assert!(conditions.try_recv().is_ok(), "after a failed attempt");
+        writer.written.lock().forget("u");
+        writer.observe(&event);
+        writer.written.lock().forget("u");
+        writer.observe(&event);
+        conditions.recv().await.unwrap();
+        writer.observe(&event);
+        assert!(conditions.try_recv().is_ok(), "after the queue was full");
     }
 }

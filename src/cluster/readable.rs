@@ -256,6 +256,11 @@ impl Reported {
         }
         self.0.insert(uid.to_owned(), version.to_owned()).is_none_or(|before| before != version)
     }
+
+    /// Forgets an object, so that its next version is new.
+    pub(super) fn forget(&mut self, uid: &str) {
+        self.0.remove(uid);
+    }
 }
 
 impl UnreadableReports {
