@@ -64,7 +64,8 @@ impl TcpHealth {
 #[derive(Debug, Default)]
 pub struct NetworkWatch {
     owed_since: Option<Instant>,
-    /// Since when data is sent again, and the bytes that were acknowledged by then.
+    /// Since when at the latest nothing is acknowledged although data is sent again, and the bytes that were acknowledged by
+    /// then.
     stuck: Option<(Instant, u64)>,
     checked: Option<Instant>,
     proxied: Option<ProxiedPeer>,
@@ -109,7 +110,12 @@ impl NetworkWatch {
                 let stuck_for = now.duration_since(since);
                 return stuck_for >= NETWORK_LOST_AFTER && health.since_ack < NETWORK_LOST_AFTER;
             }
-            Some(_) | None => self.stuck = Some((now, health.acknowledged)),
+            Some(_) | None => {
+                // It began after the check before. The last acknowledgement of data came no later than the last of any kind.
+                let before = health.since_ack.min(NETWORK_CHECK_INTERVAL);
+                let since = now.checked_sub(before).unwrap_or(now);
+                self.stuck = Some((since, health.acknowledged));
+            }
         }
         false
     }
@@ -233,6 +239,18 @@ mod tests {
             last = watch.is_lost(health, start + u32::try_from(check).unwrap() * NETWORK_CHECK_INTERVAL);
         }
         assert_eq!(last, lost);
+    }
+
+    #[rstest]
+    #[case::acknowledged_until_the_first_check(0, 7)]
+    #[case::acknowledged_until_the_check_before(3, 6)]
+    #[case::idle_until_the_check_before(90, 6)]
+    fn a_peer_is_stuck_since_its_last_acknowledgement(#[case] since_ack: u64, #[case] lost_at: u32) {
+        let (mut watch, start) = (NetworkWatch::default(), Instant::now());
+        let stuck = |since_ack| TcpHealth { retransmitting: true, ..health(1, since_ack, true, false) };
+        assert!(!watch.is_lost(stuck(since_ack), start));
+        let lost = (1..).find(|check| watch.is_lost(stuck(0), start + *check * NETWORK_CHECK_INTERVAL));
+        assert_eq!(lost, Some(lost_at));
     }
 
     #[test]
