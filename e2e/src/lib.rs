@@ -44,6 +44,7 @@ pub mod russh_client;
 pub mod s3;
 pub mod security_key;
 pub mod slow_webhook;
+pub mod small_disk;
 pub mod ssh;
 pub mod sshd;
 pub mod tcp;

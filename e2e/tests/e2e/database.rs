@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use bastion_operator::api::{AUDIT_FINALIZER, BastionSession, Reason};
-use bastion_operator::audit::SessionRecord;
+use bastion_operator::audit::{AuditSettings, AuditTls, SessionRecord, Store};
 use kube::ResourceExt;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
 use bastion_e2e::programs::all_rows;
+use bastion_e2e::small_disk::SmallDisk;
 use bastion_e2e::{
     Audit, Bastion, Database, MariaDb, Process, Setting, default_timeout, eventually, metric, metric_becomes, weight,
 };
@@ -22,15 +23,19 @@ const RESTORES: &str = "bastion_audit_restores_total";
 struct Environment {
     bastion: Bastion,
     audit: Audit,
-    database: Database,
+    store: Store,
 }
 
 impl Environment {
-    async fn on(database: Database) -> Self {
+    async fn on(database: &Database) -> Self {
+        Self::at(database.store(), database.environment()).await
+    }
+
+    async fn at(store: Store, env: Vec<(&'static str, OsString)>) -> Self {
         let bastion = Bastion::with_users(&["bob"]).await;
-        let setting = Setting { env: database.environment(), ..Setting::default() };
+        let setting = Setting { env, ..Setting::default() };
         let audit = Audit::start_in(&bastion.namespace, "audit-0", "10m", &setting).await;
-        Self { bastion, audit, database }
+        Self { bastion, audit, store }
     }
 
     /// Runs a command on the target, in a session of its own, which has ended when this returns.
@@ -46,7 +51,7 @@ impl Environment {
         let mut expected: Vec<_> = sessions.iter().map(|session| what_matters(&SessionRecord::of(session))).collect();
         expected.sort();
         eventually(default_timeout(), "a row of each session", async || {
-            let mut rows: Vec<_> = all_rows(&self.database.store()).await?.iter().map(what_matters).collect();
+            let mut rows: Vec<_> = all_rows(&self.store).await?.iter().map(what_matters).collect();
             rows.sort();
             if rows == expected { Ok(()) } else { Err(format!("{rows:?}, not {expected:?}")) }
         })
@@ -74,6 +79,17 @@ impl Environment {
     }
 }
 
+/// Waits until the audit program waits for the lock on the last row of its transaction. It has then written the others.
+async fn stands_still(database: &Database) {
+    eventually(default_timeout(), "a batch stands still in its middle", async || {
+        let list = database.ask("SELECT info FROM information_schema.processlist WHERE info IS NOT NULL").await;
+        let infos: Vec<String> = list.iter().map(|row| row.get("info")).collect();
+        let waits = infos.iter().any(|info| info.starts_with("INSERT INTO mirror_progress"));
+        if waits { Ok(()) } else { Err(format!("{infos:?}")) }
+    })
+    .await;
+}
+
 /// All of a row but when it changed last: the finalizer goes after it was written.
 fn what_matters(row: &SessionRecord) -> String {
     format!("{:?}", SessionRecord { updated_at: 0, ..row.clone() })
@@ -83,7 +99,8 @@ fn what_matters(row: &SessionRecord) -> String {
 async fn while_the_database_is_down_sessions_go_on_and_are_recorded_afterwards() {
     let _held = weight::take(1).await;
     let mut server = MariaDb::start(&[]).await;
-    let environment = Environment::on(server.migrated_database().await).await;
+    let database = server.migrated_database().await;
+    let environment = Environment::on(&database).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     environment.settled().await;
@@ -101,21 +118,15 @@ async fn while_the_database_is_down_sessions_go_on_and_are_recorded_afterwards()
 async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afterwards() {
     let _held = weight::take(1).await;
     let mut server = MariaDb::start(&[]).await;
-    let environment = Environment::on(server.migrated_database().await).await;
+    let database = server.migrated_database().await;
+    let environment = Environment::on(&database).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     // Holds the last row of the transaction, so that the rows of the sessions are written and not yet committed.
-    let mut holder = environment.database.session().await;
+    let mut holder = database.session().await;
     sqlx::raw_sql("BEGIN; SELECT batches FROM mirror_progress FOR UPDATE").execute(&mut holder).await.expect("a lock");
     let (alice, bob) = tokio::join!(environment.visit("alice"), environment.visit("bob"));
-    eventually(default_timeout(), "a batch stands still in its middle", async || {
-        let list =
-            environment.database.ask("SELECT info FROM information_schema.processlist WHERE info IS NOT NULL").await;
-        let infos: Vec<String> = list.iter().map(|row| row.get("info")).collect();
-        let waits = infos.iter().any(|info| info.starts_with("INSERT INTO mirror_progress"));
-        if waits { Ok(()) } else { Err(format!("{infos:?}")) }
-    })
-    .await;
+    stands_still(&database).await;
     server.kill().await;
     drop(holder);
     server.start_again().await;
@@ -124,10 +135,57 @@ async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afte
 }
 
 #[tokio::test]
+async fn the_victim_of_a_deadlock_is_written_again() {
+    let _held = weight::take(1).await;
+    let server = MariaDb::start(&[]).await;
+    let database = server.migrated_database().await;
+    let environment = Environment::on(&database).await;
+    let before = environment.visit("alice").await;
+    environment.recorded(&[&before]).await;
+    environment.settled().await;
+    // Of two transactions in a deadlock, the server ends the one that has changed fewer rows.
+    let mut other = database.session().await;
+    let begin = "CREATE TABLE other (id INT PRIMARY KEY); BEGIN; INSERT INTO other SELECT seq FROM seq_1_to_1000; \
+                 SELECT batches FROM mirror_progress FOR UPDATE";
+    sqlx::raw_sql(begin).execute(&mut other).await.expect("a lock");
+    let during = environment.visit("alice").await;
+    stands_still(&database).await;
+    let uid = during.uid().expect("a uid");
+    let lock_row = format!("SELECT 1 FROM session_records WHERE session_id = '{uid}' FOR UPDATE");
+    sqlx::raw_sql(AssertSqlSafe(lock_row)).execute(&mut other).await.expect("the other one is the victim");
+    environment.refused("busy", &during).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("its end");
+    environment.recorded(&[&before, &during]).await;
+    environment.settled().await;
+}
+
+#[tokio::test]
+async fn while_the_disk_of_sqlite_is_full_records_wait() {
+    let Some(disk) = SmallDisk::new(4 << 20).await else { return };
+    let url = format!("sqlite://{}", disk.dir.join("audit.db").display());
+    let settings = AuditSettings { url: url.clone(), password_file: None, tls: AuditTls::Verify, ca_file: None };
+    let store = Store::new(settings).expect("settings");
+    let environment = Environment::at(store, vec![("BASTION_AUDIT_URL", url.into())]).await;
+    let before = environment.visit("alice").await;
+    environment.recorded(&[&before]).await;
+    environment.settled().await;
+    disk.fill();
+    let mut open = environment.bastion.open("bob").await;
+    let during = environment.visit("alice").await;
+    environment.refused("full", &during).await;
+    open.still_answers().await;
+    assert!(environment.audit.process.stderr().contains("free space on the database's disk"));
+    disk.free();
+    environment.recorded(&[&before, &during, &open.session]).await;
+    environment.settled().await;
+}
+
+#[tokio::test]
 async fn a_frozen_server_is_given_up_and_a_thawed_one_used_again() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let environment = Environment::on(server.migrated_database().await).await;
+    let database = server.migrated_database().await;
+    let environment = Environment::on(&database).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     server.freeze().await;
@@ -142,12 +200,13 @@ async fn a_frozen_server_is_given_up_and_a_thawed_one_used_again() {
 async fn while_the_server_is_read_only_records_wait() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let environment = Environment::on(server.migrated_database().await).await;
-    environment.database.administer("SET GLOBAL read_only = 1").await;
+    let database = server.migrated_database().await;
+    let environment = Environment::on(&database).await;
+    database.administer("SET GLOBAL read_only = 1").await;
     let session = environment.visit("alice").await;
     environment.refused("read_only", &session).await;
     assert!(environment.audit.process.stderr().contains("or point --audit-url at the primary"));
-    environment.database.administer("SET GLOBAL read_only = 0").await;
+    database.administer("SET GLOBAL read_only = 0").await;
     environment.recorded(&[&session]).await;
     environment.settled().await;
 }
@@ -156,13 +215,14 @@ async fn while_the_server_is_read_only_records_wait() {
 async fn while_the_server_has_no_connection_left_records_wait() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&["--max-connections=10"]).await;
-    let environment = Environment::on(server.migrated_database().await).await;
+    let database = server.migrated_database().await;
+    let environment = Environment::on(&database).await;
     let first = environment.visit("alice").await;
     environment.recorded(&[&first]).await;
     environment.settled().await;
     let mut taken = take_all(&server).await;
     // The audit program's connections are killed too, and the freed places are taken.
-    let kill = format!("KILL USER {}", environment.database.name);
+    let kill = format!("KILL USER {}", database.name);
     sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut taken[0]).await.expect("a right");
     taken.extend(take_all(&server).await);
     let session = environment.visit("alice").await;
@@ -185,11 +245,12 @@ async fn take_all(server: &MariaDb) -> Vec<MySqlConnection> {
 async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let environment = Environment::on(server.migrated_database().await).await;
+    let database = server.migrated_database().await;
+    let environment = Environment::on(&database).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
-    let mut dump = environment.database.tool("mariadb-dump");
-    dump.args(["--single-transaction", &environment.database.name]);
+    let mut dump = database.tool("mariadb-dump");
+    dump.args(["--single-transaction", &database.name]);
     let file = environment.bastion.namespace.dir.join("dump");
     let outcome = Process::start(file, dump).await.finish(default_timeout()).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
@@ -199,16 +260,16 @@ async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it
     assert_eq!(metric(environment.http(), RESTORES).await, Some(0.0));
 
     // As docs/operations.md says.
-    let name = &environment.database.name;
-    environment.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT LOCK; KILL USER {name}")).await;
-    let mut restore = environment.database.tool("mariadb");
+    let name = &database.name;
+    database.administer(&format!("ALTER USER {name}@'%' ACCOUNT LOCK; KILL USER {name}")).await;
+    let mut restore = database.tool("mariadb");
     restore.arg(name);
     let dumped = std::fs::File::open(environment.bastion.namespace.dir.join("dump.out")).expect("the dump");
     let files = environment.bastion.namespace.dir.join("restore");
     let mut process = Process::start_with(files, restore, Stdio::from(dumped), Stdio::null()).await;
     assert_eq!(process.finish(default_timeout()).await.code, Some(0), "{}", process.last_words());
-    assert_eq!(environment.database.ask("SELECT session_id FROM session_records").await.len(), 1, "as of the back-up");
-    environment.database.administer(&format!("ALTER USER {name}@'%' ACCOUNT UNLOCK")).await;
+    assert_eq!(database.ask("SELECT session_id FROM session_records").await.len(), 1, "as of the back-up");
+    database.administer(&format!("ALTER USER {name}@'%' ACCOUNT UNLOCK")).await;
     environment.recorded(&[&before, &after, &open.session]).await;
     metric_becomes(environment.http(), RESTORES, |restores| (0.5..1.5).contains(&restores)).await;
     environment.settled().await;
@@ -218,15 +279,16 @@ async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it
 async fn a_row_that_cannot_be_written_holds_up_no_other() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let environment = Environment::on(server.migrated_database().await).await;
+    let database = server.migrated_database().await;
+    let environment = Environment::on(&database).await;
     let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON session_records FOR EACH ROW
         IF NEW.user_name = 'bob' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1406, MESSAGE_TEXT = 'too long'; END IF";
-    environment.database.administer(refuse).await;
+    database.administer(refuse).await;
     let bob = environment.visit("bob").await;
     let alice = environment.visit("alice").await;
     environment.recorded(&[&alice]).await;
     environment.refused("rejected", &bob).await;
-    environment.database.administer("DROP TRIGGER refuse").await;
+    database.administer("DROP TRIGGER refuse").await;
     environment.recorded(&[&alice, &bob]).await;
     environment.settled().await;
 }
@@ -235,17 +297,15 @@ async fn a_row_that_cannot_be_written_holds_up_no_other() {
 async fn a_new_password_is_used_without_a_restart_and_none_is_ever_shown() {
     let _held = weight::take(1).await;
     let server = MariaDb::start(&[]).await;
-    let environment = Environment::on(server.migrated_database().await).await;
+    let database = server.migrated_database().await;
+    let environment = Environment::on(&database).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
-    let name = &environment.database.name;
-    environment
-        .database
-        .administer(&format!("ALTER USER {name}@'%' IDENTIFIED BY 'another-secret'; KILL USER {name}"))
-        .await;
+    let name = &database.name;
+    database.administer(&format!("ALTER USER {name}@'%' IDENTIFIED BY 'another-secret'; KILL USER {name}")).await;
     let during = environment.visit("alice").await;
     environment.refused("denied", &during).await;
-    environment.database.write_password("another-secret\n");
+    database.write_password("another-secret\n");
     environment.recorded(&[&before, &during]).await;
     environment.settled().await;
     let pid = environment.audit.process.pid();

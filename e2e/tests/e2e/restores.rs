@@ -201,6 +201,12 @@ async fn programs_on_a_stale_api_server_say_so_and_declare_nobody_lost() {
     bastion.watch.ended(&alice.session, Reason::UserExit).await;
     let bob = bastion.open("alice").await;
     to_etcd.restore();
+    // Until it reaches etcd again, the API server reviews no token.
+    eventually(default_timeout(), "a page opens", async || {
+        let opened = FeedPage::try_open(console.address, &[bearer(&token)]).await;
+        opened.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
     let mut page = FeedPage::open(&console, &[bearer(&token)]).await;
     page.shows(&[bob.session.name_any()]).await;
 }

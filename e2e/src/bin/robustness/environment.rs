@@ -186,8 +186,11 @@ impl Environment {
         let active = ListParams::default().fields("status.phase=Active");
         let listed = self.namespace.api::<BastionSession>().list(&active).await.expect("sessions can be listed");
         let mut gateways = 0;
-        for number in 0..GATEWAYS {
-            if let Running::Gateway(gateway) = &*self.programs[&Program::Gateway(number)].lock().await {
+        for (program, running) in &self.programs {
+            let mut running = running.lock().await;
+            let process = running.process();
+            assert!(process.is_there(), "{program} has ended by itself:\n{}", process.last_words());
+            if let Running::Gateway(gateway) = &*running {
                 gateways += gateway.sessions_active().await;
             }
         }
