@@ -35,12 +35,14 @@ test: ## Run every test, against a real API server, a real sshd and the real ssh
 	@$(MAKE) --no-print-directory -j1 e2e-test node-test
 
 .PHONY: e2e-test
-e2e-test: tools chart-test alert-test russh-test ## Run the end-to-end and load tests, the model, and the tests of the chart and the alerts
+e2e-test: tools chart-test alert-test russh-test ## Run the tests of the model, the chart, the alerts, the programs, the load and two versions
 	@hack/cargo-build --bins --tests
 	cargo test --test model -- --nocapture --test-threads 12
 	@hack/build-tools versitygw >/dev/null && hack/build-tools oidc-provider >/dev/null
 	hack/own-network cargo test --test e2e
 	hack/own-network cargo test --test load -- --nocapture
+	previous=$$(hack/previous-version) && BASTION_PREVIOUS="$$previous" hack/own-network cargo test --test versions
+	ROBUSTNESS_SEED=1 ROBUSTNESS_MINUTES=2 hack/own-network "$(CARGO_TARGET_DIR)/debug/robustness"
 
 .PHONY: russh-test
 russh-test: ## Test the patches of the SSH library
@@ -58,7 +60,7 @@ alert-test: ## Test each alert, its runbook, and the queries of the dashboard
 .PHONY: node-test
 node-test: tools ## Test the chart on a one-node cluster, which takes root, or on the one that BASTION_KUBECONFIG names
 	@hack/cargo-build --bin bastion --test node
-	hack/cluster cargo test --test node -- --test-threads 3 --nocapture
+	previous=$$(hack/previous-version) && BASTION_PREVIOUS="$$previous" hack/cluster cargo test --test node -- --test-threads 3 --nocapture
 
 .PHONY: dashboard
 dashboard: tools ## Draw docs/dashboard.svg from what a bastion on a node says in some minutes of use; takes root
