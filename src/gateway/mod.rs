@@ -134,7 +134,8 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     }
 }
 
-/// Accepts connections over SSH and from web terminals until the gateway shuts down. It is ready meanwhile.
+/// Accepts connections over SSH and from web terminals until the gateway shuts down. Meanwhile it is ready while it has an
+/// instance.
 async fn accept_connections(
     gateway: &Arc<Gateway>,
     settings: &Settings,
@@ -152,12 +153,15 @@ async fn accept_connections(
         tasks.spawn("web terminal server", &stop, serving);
     }
     info!(address = %listener.local_addr()?, "listening for SSH");
-    ready.set(true);
     let limits = PreauthLimits::new(settings.max_startups_per_address);
     let config = listener::config(host_key, settings.rekey_time);
     let load_balancers = settings.proxy_protocol_from.clone();
     let accepting = listener::run(gateway.clone(), listener, config, limits, load_balancers, stop.clone());
-    let _ = tasks.spawn("SSH listener", &stop, accepting).await;
+    let accepting = tasks.spawn("SSH listener", &stop, accepting);
+    tokio::select! {
+        _ = accepting => {}
+        () = gateway.access.instance.show_readiness(ready) => {}
+    }
     ready.set(false);
     Ok(())
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod release;
 
 mod install;
+mod node_loss;
 mod outages;
 mod pod_replacement;
 mod rights;

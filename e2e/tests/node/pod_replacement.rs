@@ -149,7 +149,7 @@ async fn without_controllers_sessions_go_on_and_end() {
 
 /// Returns the clients whose session is on the Pod, and the other clients. A node's network learns of a Pod with delay,
 /// so clients are opened until both groups have one.
-async fn parted(
+pub async fn parted(
     release: &Release,
     watch: &SessionWatch,
     mut load_clients: Vec<LoadClient>,
@@ -187,7 +187,7 @@ pub async fn all_answer(load_clients: &[LoadClient]) {
 }
 
 /// Waits until this many sessions of the Pod have ended for this reason.
-async fn ended(watch: &SessionWatch, pod: &str, size: usize, reason: Reason, deadline: Duration) {
+pub async fn ended(watch: &SessionWatch, pod: &str, size: usize, reason: Reason, deadline: Duration) {
     watch
         .until(deadline, &format!("{size} sessions of {pod} have ended as {reason}"), |seen| {
             let of_it = histories(seen).into_values().filter(|it| it.session().spec.gateway.name == pod);

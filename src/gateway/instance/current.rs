@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::lifetime::Instance;
+use crate::http::Readiness;
 
 /// How long a new session waits for its instance to be confirmed.
 const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,6 +34,17 @@ impl CurrentInstance {
     /// Returns whether the gateway shuts down.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
+    }
+
+    /// Sets the readiness, without end: the gateway is ready while it has an instance.
+    pub async fn show_readiness(&self, ready: &Readiness) {
+        let mut current = self.current.clone();
+        loop {
+            ready.set(current.borrow_and_update().is_some());
+            if current.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Waits until the current instance is confirmed: it was not declared lost during a pause or an outage. Returns `None` after
