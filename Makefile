@@ -28,6 +28,7 @@ check: clippy ## Check the format, lints, unit tests and generated files: the lo
 	cd web && npm test --silent
 	@hack/chart-docs | diff -u charts/bastion/README.md - || { echo "charts/bastion/README.md is out of date: run make generate"; exit 1; }
 	@"$$(hack/build-tools actionlint)/actionlint" -no-color && echo "workflows: nothing wrong"
+	@! grep -nE 'uses: [^#]+@v[0-9]' .github/workflows/* || { echo "pin each action by the digest of its release"; exit 1; }
 
 .PHONY: test
 test: ## Run every test, against a real API server, a real sshd and the real ssh, and on a real node
@@ -95,7 +96,7 @@ bench: tools ## Measure speed and cost beside an OpenSSH bastion, and ends, in t
 
 .PHONY: lint
 lint: clippy ## Check the format and the imports, run clippy, and cargo-deny where it is installed
-	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: dependencies not checked"; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny check && hack/advisories; else echo "cargo-deny is not installed: dependencies not checked"; fi
 
 .PHONY: generate
 generate: ## Write what is generated: crds/, docs/reference.md and charts/bastion/README.md

@@ -195,7 +195,7 @@ impl ControlPlane {
     pub async fn start_api(&self) {
         fs::remove_file(self.dir.join("hold")).expect("the hold file");
         let request = || Request::get("/readyz").body(vec![]).expect("a request");
-        eventually(default_timeout(), "the API server is ready again", async || {
+        eventually(default_timeout() * 4, "the API server is ready again", async || {
             self.admin().request_text(request()).await.map_err(|error| error.to_string())
         })
         .await;

@@ -7,9 +7,11 @@ use bastion_operator::api::{Phase, Reason};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 
+use bastion_e2e::http::get;
 use bastion_e2e::redis::RedisServer;
 use bastion_e2e::{
-    ApiProxy, Bastion, ControlPlane, Controller, Fault, Gateway, LOST_GATEWAY, Setting, default_timeout, stretched,
+    ApiProxy, Bastion, ControlPlane, Controller, Fault, Gateway, LOST_GATEWAY, Setting, default_timeout, eventually,
+    stretched,
 };
 
 /// How long a token is accepted after its Pod is gone, until it has been refused for long enough, with a margin.
@@ -27,6 +29,13 @@ async fn a_gateway_whose_pod_is_deleted_by_force_ends_its_sessions() {
     assert!(outcome.stderr.contains("this gateway was cut off from the cluster"), "{outcome:?}");
     let refused = bastion.ssh("alice:web-1").await.command("true").run().await;
     assert_ne!(refused.code, Some(0), "nobody gets in: {refused:?}");
+    eventually(default_timeout(), "the Service sends nobody there", async || {
+        match get(bastion.gateway.http, "/readyz").await.0 {
+            503 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
 }
 
 /// Redis keeps the gateway alive in the eyes of the controllers, so the gateway itself must see that it is lost.

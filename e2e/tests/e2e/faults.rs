@@ -12,7 +12,6 @@ use kube::api::DeleteParams;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use bastion_e2e::http::get;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{
     Bastion, ControlPlane, Controller, Gateway, LOST_GATEWAY, Observation, Open, PROMPT_BOUND, Process,
@@ -58,24 +57,6 @@ async fn a_gateway_without_a_pod_is_given_up_sooner() {
     bastion.namespace.api::<Pod>().delete("gateway-0", &now).await.expect("the Pod");
     let within = Duration::from_secs(15);
     bastion.watch.ended_within(within, &open.session, Reason::GatewayLost).await;
-}
-
-/// The API server refuses its token, which is bound to the Pod. From outside, it looks like a dead gateway.
-#[tokio::test]
-async fn a_gateway_whose_pod_was_deleted_by_force_ends_its_sessions_and_is_no_longer_ready() {
-    let bastion = Bastion::up().await;
-    let _controller = Controller::start(&bastion.namespace, "controller-0").await;
-    let mut open = bastion.open("alice").await;
-    let now = DeleteParams::default().grace_period(0);
-    bastion.namespace.api::<Pod>().delete("gateway-0", &now).await.expect("the Pod");
-    bastion.watch.ended_within(LOST_GATEWAY, &open.session, Reason::GatewayLost).await;
-    let outcome = open.ssh.finish(default_timeout()).await;
-    assert!(outcome.stderr.contains("this gateway was cut off from the cluster"), "{outcome:?}");
-    eventually(default_timeout(), "it is not ready", async || match get(bastion.gateway.http, "/readyz").await {
-        (503, _) => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await;
 }
 
 /// There is no controller: it is the next process in the same Pod that ends them.
