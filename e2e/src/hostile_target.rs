@@ -132,8 +132,10 @@ async fn obey(handle: Handle, channel: ChannelId, command: &str) {
         _ if command == "flood" => return flood(handle, channel).await,
         _ => return,
     };
-    let _ = handle.data(channel, text).await;
-    let _ = handle.exit_status_request(channel, 0).await;
+    if !text.is_empty() {
+        let _ = handle.data(channel, text).await;
+        let _ = handle.exit_status_request(channel, 0).await;
+    }
     let _ = handle.eof(channel).await;
     let _ = handle.close(channel).await;
 }

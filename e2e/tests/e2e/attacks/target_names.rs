@@ -6,21 +6,17 @@ use serde_json::json;
 
 use bastion_e2e::{Bastion, weight};
 
-/// How many times each name is tried.
-const TRIES: usize = 7;
+/// How many times each name is tried. The fastest try of each counts, which a busy machine delays least.
+const TRIES: usize = 10;
 /// The answers take half a second at least.
 const LEAST: Duration = Duration::from_millis(500);
 
-async fn median(bastion: &Bastion, target: &str) -> Duration {
-    let mut times = Vec::new();
-    for _ in 0..TRIES {
-        let began = Instant::now();
-        let outcome = bastion.ssh(&format!("mallory:{target}")).await.command("true").run().await;
-        times.push(began.elapsed());
-        assert!(outcome.stderr.contains("that you may use"), "{outcome:?}");
-    }
-    times.sort_unstable();
-    times[TRIES / 2]
+/// How long it takes to be refused.
+async fn refusal(bastion: &Bastion, target: &str) -> Duration {
+    let began = Instant::now();
+    let outcome = bastion.ssh(&format!("mallory:{target}")).await.command("true").run().await;
+    assert!(outcome.stderr.contains("that you may use"), "{outcome:?}");
+    began.elapsed()
 }
 
 #[tokio::test]
@@ -32,7 +28,11 @@ async fn the_time_of_a_refusal_does_not_tell_whether_a_target_exists() {
         namespace.target_with("secret", sshd, json!({"groups": groups})).await;
     })
     .await;
-    let (exists, does_not) = (median(&bastion, "secret").await, median(&bastion, "made-up").await);
+    let (mut exists, mut does_not) = (Duration::MAX, Duration::MAX);
+    for _ in 0..TRIES {
+        exists = exists.min(refusal(&bastion, "secret").await);
+        does_not = does_not.min(refusal(&bastion, "made-up").await);
+    }
     assert!(exists > LEAST && does_not > LEAST, "{exists:?} and {does_not:?}");
     let difference = exists.abs_diff(does_not);
     assert!(difference < Duration::from_millis(50), "{exists:?} and {does_not:?}");
