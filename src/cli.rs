@@ -104,6 +104,14 @@ pub struct Gateway {
     /// The most sessions that this gateway carries at once.
     #[arg(long, env = "BASTION_MAX_SESSIONS", hide_env_values = true, default_value_t = 5000)]
     pub max_sessions: usize,
+    /// The most sessions of one user on this gateway, for users without spec.maxSessions.
+    #[arg(long, env = "BASTION_MAX_SESSIONS_PER_USER", hide_env_values = true, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_sessions_per_user: u16,
+    /// The memory for channels and for data that waits in this gateway, such as 512Mi. When it is used up, windows are not
+    /// enlarged and further channels of a session are refused. The default is three quarters of the memory limit of the
+    /// gateway's container, or of the machine's memory.
+    #[arg(long, env = "BASTION_MEMORY_BUDGET", hide_env_values = true, value_parser = bytes)]
+    pub memory_budget: Option<usize>,
     /// The most connections from one address without a session, like sshd's PerSourceMaxStartups. The limit for all addresses
     /// together is 512. An IPv6 address counts as its /64 network. If a load balancer hides the clients' addresses, 512 turns
     /// this limit off.
@@ -477,6 +485,8 @@ impl From<Gateway> for gateway::Settings {
             max_startups_per_address: flags.max_startups_per_address.into(),
             proxy_protocol_from: flags.proxy_protocol_from,
             tcp_paths: gateway::TcpPaths { tcp_proxies: flags.tcp_proxies, direct_targets: flags.direct_targets },
+            max_sessions_per_user: flags.max_sessions_per_user.into(),
+            memory_budget: flags.memory_budget,
             accept_env: flags.accept_env,
             lock_out: flags.lock_out.into(),
             rekey_time: flags.rekey_time,
@@ -549,6 +559,20 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// Parses a number of bytes as Kubernetes writes it, such as `512Mi` or `1Gi`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "" => 1,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => 0,
+    };
+    let bytes = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(factor)).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "write a number of bytes such as 512Mi or 1Gi".to_owned())
+}
+
 /// Parses an IP address or a network in CIDR notation.
 fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
@@ -596,6 +620,14 @@ mod tests {
         assert!(web_url("https://bastion.example.com").is_ok() && web_url("http://127.0.0.1:8081/").is_ok());
         for wrong in ["bastion.example.com", "ftp://x", "https://x/y"] {
             assert!(web_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_the_units_of_kubernetes() {
+        assert_eq!((bytes("512Mi"), bytes("1Gi"), bytes("2048")), (Ok(512 << 20), Ok(1 << 30), Ok(2048)));
+        for wrong in ["", "0", "Mi", "1M", "1.5Gi", "-1Mi", "99999999999Gi"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::api::Reason;
+use crate::memory_budget::{MEMORY_BUDGET, MemoryBudget};
 use crate::open_files::OPEN_FILES;
 
 /// The metrics of this process.
@@ -218,6 +219,20 @@ impl EncodeMetric for OpenFilesLimit {
     }
 }
 
+/// A number of the memory budget, read when the metrics are read.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBudgetGauge(fn(&MemoryBudget) -> usize);
+
+impl EncodeMetric for MemoryBudgetGauge {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.encode_gauge(&u64::try_from((self.0)(&MEMORY_BUDGET)).unwrap_or(u64::MAX))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
 /// The age of the oldest of several running operations, in seconds; zero if none runs.
 #[derive(Clone, Debug, Default)]
 pub struct OldestAge(Arc<Mutex<BTreeMap<u64, Instant>>>);
@@ -309,7 +324,7 @@ const CONNECTION_REFUSALS: [&str; 4] = ["all", "address", "proxy_header", "open_
 const LISTENERS: [&str; 5] = ["ssh", "probes", "console", "terminal", "observers"];
 
 /// The reasons of `bastion_sign_ins_refused_total`.
-const SIGN_IN_REFUSALS: [&str; 29] = [
+const SIGN_IN_REFUSALS: [&str; 31] = [
     "unknown_user",
     "disabled",
     "expired",
@@ -331,6 +346,8 @@ const SIGN_IN_REFUSALS: [&str; 29] = [
     "login_not_allowed",
     "withdrawn",
     "rights_unknown",
+    "too_many_menus",
+    "no_web_terminal",
     "too_many_sessions",
     "full",
     "open_files",
@@ -342,7 +359,7 @@ const SIGN_IN_REFUSALS: [&str; 29] = [
 ];
 
 /// The reasons of `bastion_remote_opens_refused_total`.
-const REMOTE_OPEN_REFUSALS: [&str; 2] = ["waited", "queue_full"];
+const REMOTE_OPEN_REFUSALS: [&str; 4] = ["waited", "queue_full", "not_requested", "memory"];
 
 /// The reasons of `bastion_targets_unreachable_total`.
 const UNREACHABLE_REASONS: [&str; 10] =
@@ -487,7 +504,10 @@ metrics! {
     http_connections_closed: Family<HttpLabels, Counter>, "counter by port and reason", counters(http_labels(), |labels| labels), "HTTP connections closed by a limit. The port had too many, and this one was idle longest (all); too many had no complete request header, and this one was the oldest (unfinished); 90 % of the open files were in use (open_files); its TLS handshake failed or timed out (handshake); its request header timed out (header_timeout) or was too large (header_size).";
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(SIGN_IN_REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused. Each refused key of a client counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counters(UNREACHABLE_REASONS, |reason| UnreachableLabels { reason }), "Connections to targets that failed, or failed to sign in.";
-    remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels from targets (`ssh -R`, `ssh -A`) that were refused. No channel became free within 30 s (waited), or too many were waiting (queue_full).";
+    remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels from targets (`ssh -R`, `ssh -A`) that were refused. No channel became free within 30 s (waited), too many were waiting (queue_full), the user had not asked for it (not_requested), or the memory budget had no room (memory).";
+    channels_without_memory: Counter, "counter", Counter::default(), "Channels of users that were refused because the memory budget had no room.";
+    memory_budget_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::limit), "Bytes of the memory budget for waiting data and channels.";
+    memory_budget_taken_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::taken), "Bytes of the memory budget that are taken. Near the budget, windows stay small and further channels of a session are refused.";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Legacy algorithms that were negotiated with targets. One key exchange may count several.";
     terminals_open: Gauge, "gauge", Gauge::default(), "Open web terminals, with or without a session yet.";
     terminals_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(TERMINAL_REFUSALS, |reason| RefusalLabels { reason }), "Requests for a web terminal that got an error. A user without access is counted in `bastion_sign_ins_refused_total`.";
@@ -542,6 +562,7 @@ metrics! {
     console_sign_ins: Family<SignInLabels, Counter>, "counter by outcome", counters(SIGN_IN_OUTCOMES, |outcome| SignInLabels { outcome }), "Sign-ins with a browser. They succeeded with a token (token) or the OpenID Connect provider (oidc), or the provider failed (provider), refused (denied) or was too slow (late), or its claims named no Kubernetes user (claims).";
     console_pages: Gauge, "gauge", Gauge::default(), "Open pages of the console's live feed.";
     console_snapshots: Family<SnapshotLabels, Counter>, "counter by cause", counters(SNAPSHOT_CAUSES, |cause| SnapshotLabels { cause }), "Full snapshots that were sent to pages. The page was opened (opened), the watch was interrupted (reset), the page was too slow (slow), or the user's rights changed (rights).";
+    console_exports_stalled: Counter, "counter", Counter::default(), "Exports that the console broke off because their reader took nothing for 30 s, or not all within 30 min.";
     history_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(HISTORY_REFUSALS, |reason| RefusalLabels { reason }), "Requests of consoles for the history that got an error.";
     audit_restores: Counter, "counter", Counter::default(), "Times that the audit database was found restored from an older backup, and all sessions were written again.";
 }

@@ -1,7 +1,6 @@
 //! Logging: each event is one line on standard error, as text for people or as JSON for machines.
 
-use std::borrow::Cow;
-use std::fmt::{self, Debug, Write as _};
+use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-use crate::text::{is_invisible, printable};
+use crate::text::{escape_json, printable};
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -104,33 +103,13 @@ struct JsonWriter<W>(W);
 impl<W: io::Write> io::Write for JsonWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Each event is written in one call, so no character is cut.
-        self.0.write_all(escape(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        self.0.write_all(escape_json(&String::from_utf8_lossy(bytes)).as_bytes())?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
-}
-
-/// Returns JSON text with each invisible character as `\u` escapes of its UTF-16 code units (RFC 8259, section 7).
-fn escape(json: &str) -> Cow<'_, str> {
-    let is_escaped = |c: char| c >= '\u{7f}' && is_invisible(c);
-    if !json.contains(is_escaped) {
-        return json.into();
-    }
-    let mut escaped = String::with_capacity(json.len() + 16);
-    for c in json.chars() {
-        if is_escaped(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // A write to a string cannot fail.
-                let _ = write!(escaped, "\\u{unit:04x}");
-            }
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped.into()
 }
 
 /// Collects a log for unit tests. Clones share one log.
@@ -161,6 +140,7 @@ impl io::Write for LogBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::is_invisible;
 
     #[test]
     fn untrusted_text_forges_no_line_and_controls_no_terminal() {

@@ -1,5 +1,8 @@
 //! Makes untrusted text safe for terminals, log lines and table cells.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 /// Returns the text as one line that cannot control a terminal or mislead its reader. Each white-space character becomes a
 /// space. Control characters (C0, DEL, C1) and invisible characters are removed.
 pub fn printable(text: &str) -> String {
@@ -24,6 +27,26 @@ pub fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{ffff}'
             | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Returns JSON text with each invisible character above U+007E as `\u` escapes of its UTF-16 code units (RFC 8259, section 7).
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    let is_escaped = |c: char| c >= '\u{7f}' && is_invisible(c);
+    if !json.contains(is_escaped) {
+        return json.into();
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_escaped(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // A write to a string cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped.into()
 }
 
 #[cfg(test)]
@@ -59,6 +82,14 @@ mod tests {
         let broken =
             ('\0'..=char::MAX).find(|c| !is_printable_in_yaml(*c) && printable(&format!("a{c}b")).contains(*c));
         assert_eq!(broken, None);
+    }
+
+    #[rstest]
+    #[case::plain(r#"{"a":"b"}"#, r#"{"a":"b"}"#)]
+    #[case::c1("\"\u{9b}2J\"", r#""\u009b2J""#)]
+    #[case::beyond_the_first_plane("\"\u{e0041}\"", r#""\udb40\udc41""#)]
+    fn json_is_escaped(#[case] json: &str, #[case] expected: &str) {
+        assert_eq!(escape_json(json), expected);
     }
 
     #[rstest]

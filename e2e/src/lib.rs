@@ -20,6 +20,7 @@ pub mod etcd;
 pub mod feed_page;
 pub mod haproxy;
 pub mod history;
+pub mod hostile_target;
 pub mod http;
 pub mod load_clients;
 pub mod manifests;

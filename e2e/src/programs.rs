@@ -76,6 +76,8 @@ impl Gateway {
         let mut setting = with_cookie_keys(namespace, setting);
         let console = service_account_user(&namespace.name, "bastion-console");
         setting.env.insert(0, ("BASTION_CONSOLE_USER", console.into()));
+        // Many tests open hundreds of sessions as one user.
+        setting.env.insert(0, ("BASTION_MAX_SESSIONS_PER_USER", "10000".into()));
         let start = Instant::now();
         let mut process = start_program(namespace, "bastion-gateway", pod, &arguments, &setting).await;
         let web =

@@ -15,7 +15,7 @@ use crate::wait::default_timeout;
 use crate::websocket::{Header, Socket, connect};
 
 /// How many bytes a page may send before the gateway grants more.
-const MAY_SEND: u64 = 2 * 1024 * 1024;
+const MAY_SEND: u64 = 512 * 1024;
 /// As much is sent at once.
 const PIECE: usize = 16 * 1024;
 /// After so many bytes shown the page says so.

@@ -156,11 +156,23 @@ pub struct Allow {
     pub remote_forward: bool,
     /// Use of the user's SSH agent on the target: `ssh -A`. While the session lasts, root on the target can use it too.
     pub agent_forward: bool,
+    /// Web terminals. A user signs in there without a key, so that `verify-required`, `command=` and `no-pty` of the user's keys do
+    /// not hold. If absent, only users without such restrictions may open web terminals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<bool>,
 }
 
 impl Default for Allow {
     fn default() -> Self {
-        Self { shell: true, exec: true, sftp: true, local_forward: false, remote_forward: false, agent_forward: false }
+        Self {
+            shell: true,
+            exec: true,
+            sftp: true,
+            local_forward: false,
+            remote_forward: false,
+            agent_forward: false,
+            web: None,
+        }
     }
 }
 

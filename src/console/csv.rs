@@ -1,6 +1,7 @@
 //! Writes sessions as CSV (RFC 4180).
 
 use super::view::Session;
+use crate::text::printable;
 
 const COLUMNS: [&str; 23] = [
     "session_id",
@@ -48,11 +49,13 @@ pub fn line(session: &Session) -> String {
     format!("{}\n", fields.join(","))
 }
 
-/// Quotes a field. A text that a spreadsheet would run as a formula gets a leading apostrophe.
+/// Quotes a field. Its text may be untrusted, so it is made printable, and a text that a spreadsheet would run as a formula gets
+/// a leading apostrophe.
 fn field(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula { format!("'{text}") } else { text.to_owned() };
-    if formula || text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    let text = printable(text);
+    let formula = text.starts_with(['=', '+', '-', '@']);
+    let text = if formula { format!("'{text}") } else { text };
+    if formula || text.contains(['"', ',']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 #[cfg(test)]
@@ -74,7 +77,9 @@ mod tests {
     #[case("plain", "plain")]
     #[case("a,b", "\"a,b\"")]
     #[case("=cmd()", "\"'=cmd()\"")]
-    #[case("line\nbreak", "\"line\nbreak\"")]
+    #[case("line\nbreak", "line break")]
+    #[case("\t=cmd()", "\"'=cmd()\"")]
+    #[case("\u{200b}=cmd()\u{9b}2J", "\"'=cmd()2J\"")]
     fn fields_are_quoted(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(field(text), expected);
     }

@@ -1,15 +1,22 @@
 //! The history: the sessions of the audit database, in pages and as CSV.
 
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use futures::stream::{self, StreamExt, try_unfold};
+use futures::Stream;
+use futures::stream::{self, StreamExt, TryStreamExt, try_unfold};
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::info;
 use utoipa::IntoParams;
 
 use super::api_error::{ApiError, ErrorResponses};
@@ -19,7 +26,13 @@ use super::view::{Session, SessionPage, is_uid, read_key};
 use super::{Console, csv};
 use crate::audit::{HistoryFilter, PageKey};
 use crate::http::Caller;
+use crate::metrics::METRICS;
+use crate::slots::Slot;
 
+/// How long the reader of an export may take nothing.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an export may take in all.
+const EXPORT_TIMEOUT: Duration = Duration::from_mins(30);
 /// How many records of an export are read at once.
 const EXPORT_BATCH: u32 = 1000;
 
@@ -97,13 +110,13 @@ pub async fn csv(
     let query = parse_query(query)?;
     let remaining = query.limit.map(|limit| limit_of(Some(limit))).transpose()?;
     let filter = query.filter()?;
-    let permit = console.limits.exports.clone().try_acquire_owned().map_err(|_| ApiError::TooMany)?;
+    let slot = console.limits.export(&caller)?;
     let client = console.history()?.clone();
-    let export = Export { client, caller, filter, remaining, has_header: false, is_done: false, _permit: permit };
+    let export = Export { client, caller, filter, remaining, has_header: false, is_done: false };
     // The first lines are read before the status is sent, so that a failing database is an error and no empty file.
     let (first, rest) = export.next().await?.unzip();
     let rest = stream::iter(rest).flat_map(|export| try_unfold(export, Export::next));
-    let lines = stream::iter(first.map(Ok)).chain(rest);
+    let lines = limited_stream(stream::iter(first.map(Ok)).chain(rest), slot);
     let kind = [(header::CONTENT_TYPE, "text/csv; charset=utf-8")];
     let name = [(header::CONTENT_DISPOSITION, "attachment; filename=\"bastion-history.csv\"")];
     Ok((kind, name, Body::from_stream(lines)).into_response())
@@ -118,8 +131,48 @@ struct Export {
     remaining: Option<u32>,
     has_header: bool,
     is_done: bool,
-    /// Limits the number of exports at once.
-    _permit: OwnedSemaphorePermit,
+}
+
+/// Passes a stream on and holds the slot meanwhile. The stream breaks off when its reader takes nothing for [`STALL_TIMEOUT`], or
+/// not all within [`EXPORT_TIMEOUT`]: a reader must not hold one of the few slots for ever.
+fn limited_stream(
+    lines: impl Stream<Item = Result<Bytes, ApiError>> + Send + 'static,
+    slot: Slot,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel(1);
+    let passing = tokio::spawn(async move {
+        let _slot = slot;
+        timeout(EXPORT_TIMEOUT, pass_on(lines, sender)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    });
+    stream::unfold(Some((receiver, passing)), async |state| {
+        let (mut receiver, passing) = state?;
+        if let Some(bytes) = receiver.recv().await {
+            return Some((Ok(bytes), Some((receiver, passing))));
+        }
+        // Without this error, a reader would take the part for the whole.
+        let passed = passing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        passed.err().map(|error| (Err(error), None))
+    })
+}
+
+/// Sends each part of a stream. Returns when all are sent, or the reader is gone.
+///
+/// # Errors
+/// The stream fails, or the reader takes nothing for [`STALL_TIMEOUT`].
+async fn pass_on(lines: impl Stream<Item = Result<Bytes, ApiError>>, sender: mpsc::Sender<Bytes>) -> io::Result<()> {
+    let mut lines = pin!(lines);
+    while let Some(bytes) = lines.try_next().await.map_err(io::Error::other)? {
+        match timeout(STALL_TIMEOUT, sender.send(bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => {
+                info!(seconds = STALL_TIMEOUT.as_secs(), "an export is broken off: its reader takes nothing");
+                METRICS.console_exports_stalled.inc();
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Export {
@@ -187,11 +240,36 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::slots::Slots;
 
     fn query(text: &str) -> Result<HistoryFilter, ApiError> {
         let uri = format!("http://x/?{text}").parse().unwrap();
         let query = Query::<HistoryQuery>::try_from_uri(&uri);
         parse_query(query)?.filter()
+    }
+
+    fn endless() -> impl Stream<Item = Result<Bytes, ApiError>> + Send + 'static {
+        stream::repeat_with(|| Ok(Bytes::from_static(b"line\n")))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stalls_loses_its_slot() {
+        let slots = Slots::new(1);
+        let mut lines = Box::pin(limited_stream(endless(), slots.take("alice", 1).unwrap()));
+        assert!(lines.next().await.is_some_and(|line| line.is_ok()));
+        assert!(slots.take("bob", 1).is_err());
+        tokio::time::sleep(2 * STALL_TIMEOUT).await;
+        assert!(slots.take("bob", 1).is_ok(), "though the reader has not come back");
+        let rest: Vec<_> = lines.collect().await;
+        assert!(rest.last().is_some_and(Result::is_err), "the reader learns that lines are missing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_export_ends_without_an_error() {
+        let slots = Slots::new(1);
+        let lines = limited_stream(endless().take(5), slots.take("alice", 1).unwrap());
+        assert!(lines.collect::<Vec<_>>().await.iter().all(Result::is_ok));
+        assert!(slots.take("bob", 1).is_ok());
     }
 
     #[test]

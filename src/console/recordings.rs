@@ -173,7 +173,7 @@ pub async fn matches(
     let (caller, recording_set) = console.recording_set(&headers, &session).await?;
     let found = recording_set.recording(number).await?;
     log_access(&caller, &session, number, "search");
-    let _permit = console.limits.exports.clone().try_acquire_owned().map_err(|_| ApiError::TooMany)?;
+    let _slot = console.limits.export(&caller)?;
     let names: Vec<_> =
         found.segments.into_iter().map(|piece| (piece.at, format!("{number}/{}", piece.name))).collect();
     let pieces = stream::iter(names).map(|(at, name)| {

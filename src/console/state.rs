@@ -23,6 +23,7 @@ use super::user_index::UserIndex;
 use crate::cluster::{EventSink, UnreadableReports};
 use crate::http::{Authenticator, Caller, Origins};
 use crate::recording;
+use crate::slots::{Slot, Slots};
 
 /// How many WebSockets may be open, of the feed and of observed sessions.
 pub const MAX_SOCKETS: u32 = 1000;
@@ -34,6 +35,8 @@ const REQUEST_BURST: NonZeroU32 = NonZeroU32::new(200).unwrap();
 const CALLERS_BEFORE_CLEANUP: usize = 1000;
 /// How many exports and searches may run at once.
 const MAX_EXPORTS: usize = 3;
+/// How many exports and searches of one caller may run at once.
+const MAX_EXPORTS_PER_CALLER: usize = 2;
 
 /// The state of the console. Clones share it.
 #[derive(Clone)]
@@ -92,7 +95,7 @@ pub struct Limits {
     requests: Arc<DefaultKeyedRateLimiter<String>>,
     pub sockets: Arc<Semaphore>,
     pub pages_per_user: ConnectionQuota,
-    pub exports: Arc<Semaphore>,
+    exports: Slots,
 }
 
 impl Limits {
@@ -104,7 +107,7 @@ impl Limits {
             requests: Arc::new(RateLimiter::hashmap(requests)),
             sockets: Arc::new(Semaphore::new(MAX_SOCKETS as usize)),
             pages_per_user: ConnectionQuota::default(),
-            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            exports: Slots::new(MAX_EXPORTS),
         }
     }
 
@@ -117,6 +120,14 @@ impl Limits {
             self.requests.retain_recent();
         }
         self.requests.check_key(&caller.name).map_err(|_| ApiError::TooMany)
+    }
+
+    /// Takes the slot of an export or a search.
+    ///
+    /// # Errors
+    /// [`ApiError::TooMany`] when all slots are held, or the caller holds two.
+    pub fn export(&self, caller: &Caller) -> Result<Slot, ApiError> {
+        self.exports.take(&caller.name, MAX_EXPORTS_PER_CALLER).map_err(|_| ApiError::TooMany)
     }
 }
 

@@ -20,9 +20,10 @@ use super::Console;
 use super::access::Authorizer;
 use super::api_error::{ApiError, ErrorResponses};
 use super::query::{is_name, page, parse_query, read_path};
-use super::view::{Target, TargetPage};
+use super::view::{ConnectAccess, Target, TargetPage};
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Login};
 use crate::cluster::{Right, rbac_user};
+use crate::gateway::WebTerminalBlocker;
 use crate::http::{Caller, with_api_timeout};
 
 /// How many access reviews one request sends at once.
@@ -74,12 +75,12 @@ pub async fn targets(
     let (list, next) = console.list_page::<BastionTarget>(&console.cluster.api(), &params).await?;
     let rights = console.connect_rights(&caller).await?;
     let with_logins = stream::iter(list).map(async |target| match &rights {
-        Some(rights) => rights.logins(&target).await.map(|logins| (target, Some(logins))),
+        Some(rights) => rights.access(&target).await.map(|access| (target, Some(access))),
         None => Ok((target, None)),
     });
-    let targets: Vec<(Arc<BastionTarget>, Option<Vec<String>>)> =
+    let targets: Vec<(Arc<BastionTarget>, Option<ConnectAccess>)> =
         with_logins.buffered(REVIEW_CONCURRENCY).try_collect().await?;
-    let targets = targets.into_iter().map(|(target, logins)| Target::of(Arc::unwrap_or_clone(target), logins));
+    let targets = targets.into_iter().map(|(target, access)| Target::of(Arc::unwrap_or_clone(target), access));
     let targets = if may_list { targets.collect() } else { targets.filter_map(Target::without_address).collect() };
     Ok(Json(TargetPage { targets, next }))
 }
@@ -103,11 +104,11 @@ pub async fn target(
     } else {
         None
     };
-    let logins = match console.connect_rights(&caller).await? {
-        Some(rights) => Some(rights.logins(&target).await?),
+    let access = match console.connect_rights(&caller).await? {
+        Some(rights) => Some(rights.access(&target).await?),
         None => None,
     };
-    Ok(Json(TargetUsers { target: Target::of(target, logins), users }))
+    Ok(Json(TargetUsers { target: Target::of(target, access), users }))
 }
 
 impl Console {
@@ -137,6 +138,7 @@ impl Console {
 /// Checks the targets and logins of one user as gateways do. Checks broad grants first, to send fewer access reviews.
 struct ConnectRights<'a> {
     authorizer: &'a Authorizer,
+    bastion_user: Arc<BastionUser>,
     user: UserInfo,
     /// Whether the user may connect to all targets.
     all_targets: bool,
@@ -145,10 +147,16 @@ struct ConnectRights<'a> {
 }
 
 impl<'a> ConnectRights<'a> {
-    async fn new(authorizer: &'a Authorizer, user: &BastionUser) -> Result<Self, ApiError> {
-        let user = rbac_user(user);
+    async fn new(authorizer: &'a Authorizer, bastion_user: &Arc<BastionUser>) -> Result<Self, ApiError> {
+        let (bastion_user, user) = (bastion_user.clone(), rbac_user(bastion_user));
         let all_targets = authorizer.may(user.clone(), Right::to(CONNECT_VERB, TARGETS)).await?;
-        Ok(Self { authorizer, user, all_targets, groups: Mutex::default() })
+        Ok(Self { authorizer, bastion_user, user, all_targets, groups: Mutex::default() })
+    }
+
+    /// Returns what the user may do on a target.
+    async fn access(&self, target: &BastionTarget) -> Result<ConnectAccess, ApiError> {
+        let web_terminal_blocker = WebTerminalBlocker::of(&self.bastion_user, target);
+        Ok(ConnectAccess { logins: self.logins(target).await?, web_terminal_blocker })
     }
 
     /// Returns the login names that the user may connect to a target with.

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::api::{BastionSession, BastionTarget};
 use crate::audit::{PageKey, SessionRecord};
+use crate::gateway::WebTerminalBlocker;
 
 /// One session, open or past. Fields are named as in the audit database. Times are UTC, in RFC 3339.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -193,11 +194,23 @@ pub struct Target {
     pub may_connect: Option<bool>,
     /// The login names that the caller may connect with.
     pub may_connect_as: Vec<String>,
+    /// Why the caller may open no web terminal on the target, though an SSH client may connect; null if nothing prevents it.
+    #[serde(default)]
+    pub web_terminal_blocker: Option<String>,
+}
+
+/// What the caller may do on a target.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectAccess {
+    /// The login names that the caller may connect with.
+    pub logins: Vec<String>,
+    /// Why the caller may open no web terminal.
+    pub web_terminal_blocker: Option<WebTerminalBlocker>,
 }
 
 impl Target {
-    /// Converts a target. `may_connect_as` is `None` if the caller has no active BastionUser.
-    pub fn of(target: BastionTarget, may_connect_as: Option<Vec<String>>) -> Self {
+    /// Converts a target. `access` is `None` if the caller has no active BastionUser.
+    pub fn of(target: BastionTarget, access: Option<ConnectAccess>) -> Self {
         let spec = target.spec;
         Self {
             name: target.metadata.name.unwrap_or_default(),
@@ -206,8 +219,9 @@ impl Target {
             logins: spec.logins.iter().map(|login| login.as_str().to_owned()).collect(),
             groups: spec.groups.iter().map(|group| group.as_str().to_owned()).collect(),
             description: spec.description.map(|text| text.0),
-            may_connect: may_connect_as.as_ref().map(|logins| !logins.is_empty()),
-            may_connect_as: may_connect_as.unwrap_or_default(),
+            may_connect: access.as_ref().map(|access| !access.logins.is_empty()),
+            web_terminal_blocker: access.as_ref().and_then(|it| it.web_terminal_blocker).map(|it| it.to_string()),
+            may_connect_as: access.unwrap_or_default().logins,
         }
     }
 

@@ -36,8 +36,15 @@ use crate::tasks::Tasks;
 
 const NAMESPACE: &str = "fuzz";
 /// Everything that the bridge can carry, except commands.
-const ALLOW: Allow =
-    Allow { shell: true, exec: false, sftp: true, local_forward: true, remote_forward: false, agent_forward: true };
+const ALLOW: Allow = Allow {
+    shell: true,
+    exec: false,
+    sftp: true,
+    local_forward: true,
+    remote_forward: false,
+    agent_forward: true,
+    web: None,
+};
 
 /// A gateway for all sessions of one fuzz target.
 pub struct FuzzGateway {

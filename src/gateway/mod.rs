@@ -24,7 +24,7 @@ use anyhow::{Context, bail};
 use kube::{Api, Client};
 use russh::keys::PrivateKey;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,8 +32,10 @@ use tracing::{info, warn};
 
 use crate::cluster::{self, EventSink, REQUEST_TIMEOUT, SessionWriter, UnreadableReports};
 use crate::http::{self, Readiness};
+use crate::memory_budget::{self, MEMORY_BUDGET};
 use crate::recording::Store;
 use crate::redis::RedisClient;
+use crate::slots::Slots;
 use crate::tasks::Tasks;
 use access::{AccessDeps, Directory, RefusalEvents, SessionLimit, end_revoked_sessions};
 use instance::{CurrentInstance, EndReports, InstanceConfig, activity_publisher, previous_process};
@@ -50,7 +52,7 @@ use target::Dialer;
 pub use net::TcpPaths;
 pub use observe::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL};
 pub use settings::Settings;
-pub use sign_in::{LockoutLimits, SignInName, hash_password};
+pub use sign_in::{LockoutLimits, SignInName, WebTerminalBlocker, hash_password};
 pub use ssh::AcceptEnv;
 pub use web_terminal::Settings as WebTerminalSettings;
 
@@ -67,6 +69,8 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     let recordings = settings.recording_url.as_deref().map(Store::open).transpose().context("--recording-url")?;
     let banner = settings.banner_file.as_deref().map(banner::read).transpose()?;
     let redis = settings.redis.clone().map(RedisClient::new).transpose()?.map(Arc::new);
+    MEMORY_BUDGET.set_limit(settings.memory_budget.unwrap_or_else(memory_budget::default_limit));
+    info!(bytes = MEMORY_BUDGET.limit(), "the memory budget of sessions");
     let (tasks, background) = (Tasks::default(), CancellationToken::new());
     let ready = Readiness::new("gateway");
     let probes = http::serve_probes(settings.http_listen, ready.clone(), background.clone()).await?;
@@ -211,7 +215,8 @@ impl Parts {
         let access = AccessDeps {
             directory: directory.clone(),
             session_limit: session_limit.clone(),
-            slots: Arc::new(Semaphore::new(settings.max_sessions)),
+            slots: Slots::new(settings.max_sessions),
+            max_sessions_per_user: settings.max_sessions_per_user,
             instance: self.instance.clone(),
             has_recordings: recordings.is_some(),
         };
@@ -287,6 +292,8 @@ mod tests {
             web: None,
             grace_period: Duration::ZERO,
             max_sessions: 1,
+            max_sessions_per_user: 1,
+            memory_budget: None,
             max_startups_per_address: 1,
             proxy_protocol_from: Vec::new(),
             tcp_paths: TcpPaths::default(),

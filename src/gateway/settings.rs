@@ -32,6 +32,10 @@ pub struct Settings {
     pub grace_period: Duration,
     /// The most sessions that the gateway accepts.
     pub max_sessions: usize,
+    /// The most sessions of a user without `maxSessions`.
+    pub max_sessions_per_user: usize,
+    /// The memory budget in bytes; by default three quarters of the available memory.
+    pub memory_budget: Option<usize>,
     /// The most connections without a session from one address.
     pub max_startups_per_address: usize,
     /// The load balancers that send the client's address in a PROXY protocol header.

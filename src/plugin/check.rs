@@ -34,7 +34,7 @@ pub async fn run(flags: Check) -> anyhow::Result<ExitCode> {
     while !is_well(&steps) && (again || Instant::now() < until) {
         again = false;
         if flags.wait {
-            eprintln!("bastion: waiting: {}", first_problem(&steps));
+            output::warn(&format!("waiting: {}", first_problem(&steps)));
         }
         sleep(RETRY_DELAY).await;
         steps = observe(&client, namespace).await;

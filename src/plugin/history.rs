@@ -13,6 +13,7 @@ use url::{Host, Url};
 
 use super::cli::{History, Output};
 use super::cluster_client::{RESPONSE_TIMEOUT, config};
+use super::output;
 use crate::cluster;
 use crate::console::{Problem, Session, SessionPage, csv};
 
@@ -41,7 +42,7 @@ pub async fn run(flags: History) -> anyhow::Result<()> {
         written => written.context("standard output")?,
     }
     if after.is_some() {
-        eprintln!("bastion: there are more; --limit shows them, or --until an earlier time");
+        output::warn("there are more; --limit shows them, or --until an earlier time");
     }
     Ok(())
 }
@@ -195,7 +196,7 @@ impl Printer {
     fn finish(self) -> anyhow::Result<String> {
         match self.output {
             Output::Csv => Ok(self.text),
-            Output::Json => Ok(format!("{}\n", serde_json::to_string_pretty(&self.sessions)?)),
+            Output::Json => output::json(&self.sessions),
             Output::Table => table(&self.sessions),
         }
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cluster::Unreadable;
-use crate::text::printable;
+use crate::text::{escape_json, is_invisible, printable};
 
 /// An output format besides the default table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,15 +39,17 @@ pub fn lines(texts: impl IntoIterator<Item = String>) -> String {
     texts.into_iter().flat_map(|text| [text, "\n".to_owned()]).collect()
 }
 
+/// Prints a line to standard error. Its text may be untrusted, so it is made printable.
+pub fn warn(text: &str) {
+    eprintln!("bastion: {}", printable(text));
+}
+
 /// Prints a warning to standard error for each unreadable object. The output does not contain them.
 pub fn warn_unreadable<K: Resource<DynamicType = ()>>(objects: &[Unreadable]) {
     for object in objects {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let (kind, name, error) = (K::kind(&()), object.name(), &object.error);
-        eprintln!(
-            "bastion: {kind} {name} in namespace {namespace} cannot be read and is left out: {}",
-            printable(error)
-        );
+        warn(&format!("{kind} {name} in namespace {namespace} cannot be read and is left out: {error}"));
     }
 }
 
@@ -105,12 +107,21 @@ pub fn list(items: &[impl Serialize]) -> anyhow::Result<Value> {
     Ok(json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items?}))
 }
 
-/// Serializes a value as YAML, or as JSON for every other format.
+/// Serializes a value as YAML, or as JSON for every other format. The text has no character that controls a terminal. YAML has
+/// no escapes outside of quotes, so a value with such a character is written as JSON, which is YAML too (YAML 1.2, section 1.3).
 pub fn serialize_as(value: &impl Serialize, format: Format) -> anyhow::Result<String> {
-    Ok(match format {
-        Format::Yaml => serde_saphyr::to_string(value)?,
-        Format::Wide | Format::Json | Format::Name => serde_json::to_string_pretty(value)? + "\n",
-    })
+    if format == Format::Yaml {
+        let yaml = serde_saphyr::to_string(value)?;
+        if !yaml.contains(|c| c != '\n' && is_invisible(c)) {
+            return Ok(yaml);
+        }
+    }
+    json(value)
+}
+
+/// Serializes a value as JSON in which characters that control a terminal are escaped.
+pub fn json(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(escape_json(&serde_json::to_string_pretty(value)?).into_owned() + "\n")
 }
 
 /// Formats the time between two times as `kubectl` prints ages.
@@ -174,6 +185,16 @@ mod tests {
         let rows = vec![row(["a", "long value", "x"]), row(["b\u{1b}[31m\nc", "界", ""])];
         let text = table(Some(&["NAME", "VALUE", "LAST"]), rows);
         assert_eq!(text, "NAME      VALUE        LAST\na         long value   x\nb[31m c   界\n");
+    }
+
+    #[rstest]
+    #[case(Format::Json)]
+    #[case(Format::Yaml)]
+    fn no_format_controls_a_terminal_or_loses_text(#[case] format: Format) {
+        let value = json!({"message": "bye \u{1b}[2J\u{9b}2J\u{7f}\u{202e}\u{fffe}"});
+        let text = serialize_as(&value, format).unwrap();
+        assert!(!text.contains(|c| c != '\n' && is_invisible(c)), "{text:?}");
+        assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), value, "{text}");
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Archive {
             path.display()
         ))?;
         for line in missing.lines() {
-            eprintln!("bastion: {line}");
+            output::warn(line);
         }
         Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

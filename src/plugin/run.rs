@@ -32,6 +32,6 @@ pub async fn run(cli: Cli) -> ExitCode {
 
 /// Prints an error, and returns the exit code.
 fn fail(failure: &anyhow::Error, status: u8) -> ExitCode {
-    eprintln!("bastion: {failure:#}");
+    output::warn(&format!("{failure:#}"));
     ExitCode::from(status)
 }

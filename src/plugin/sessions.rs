@@ -20,7 +20,7 @@ pub async fn run(flags: Sessions) -> anyhow::Result<ExitCode> {
     if sessions.is_empty() && matches!(flags.output, None | Some(Format::Wide)) {
         let which = phase.map_or_else(String::new, |phase| format!("{phase} "));
         let place = namespace.map_or_else(String::new, |name| format!(" in namespace {name}"));
-        eprintln!("bastion: there are no {which}sessions{place}");
+        output::warn(&format!("there are no {which}sessions{place}"));
         return Ok(ExitCode::SUCCESS);
     }
     let options = TableOptions { namespaces: flags.all_namespaces, header: !flags.no_headers, now: Timestamp::now() };

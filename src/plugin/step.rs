@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::output::{self, Format, Tone, cell};
+use crate::text::printable;
 
 /// The state of a checked part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -92,7 +93,10 @@ pub fn text(steps: &[Step], format: Option<Format>) -> anyhow::Result<String> {
                 vec![cell(step.part, Tone::Plain), cell(word, tone), cell(&step.says, Tone::Plain)]
             };
             let table = output::table(Some(&["PART", "STATE", "WHAT"]), steps.iter().map(row).collect());
-            let advice = steps.iter().filter_map(|step| Some(format!("\n{}: {}\n", step.part, step.advice.as_ref()?)));
+            // Advice may name objects, such as the Pod in a Lease that others can write.
+            let advice = steps
+                .iter()
+                .filter_map(|step| Some(format!("\n{}: {}\n", step.part, printable(step.advice.as_ref()?))));
             Ok(table + &advice.collect::<String>())
         }
     }

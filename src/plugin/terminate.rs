@@ -36,7 +36,7 @@ pub async fn run(flags: Terminate) -> anyhow::Result<ExitCode> {
     let names = if flags.names.is_empty() {
         let chosen = select::find(&client, Some(namespace), &flags.filter, Some(Phase::Active)).await?;
         if chosen.is_empty() {
-            eprintln!("bastion: no Active session matches in namespace {namespace}");
+            output::warn(&format!("no Active session matches in namespace {namespace}"));
             return Ok(ExitCode::SUCCESS);
         }
         confirm(&flags, &chosen)?;
@@ -164,11 +164,11 @@ async fn end_all(
     let mut ends = ends.buffer_unordered(MAX_CONCURRENT_WATCHES).boxed_local();
     let mut outcomes = Vec::new();
     while let Some((name, outcome)) = ends.next().await {
-        let line = printable(&outcome.describe(&name)) + "\n";
+        let line = outcome.describe(&name);
         if outcome.is_failure() {
-            eprint!("bastion: {line}");
+            output::warn(&line);
         } else if flags.output.is_none() {
-            output::print(&line)?;
+            output::print(&(printable(&line) + "\n"))?;
         }
         outcomes.push((name, outcome));
     }

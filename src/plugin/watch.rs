@@ -53,7 +53,7 @@ pub async fn run(flags: Watch) -> anyhow::Result<ExitCode> {
                     return Err(failure);
                 }
                 if !std::mem::replace(&mut interrupted, true) {
-                    eprintln!("bastion: watch interrupted; resuming: {text}");
+                    output::warn(&format!("watch interrupted; resuming: {text}"));
                 }
             }
         }

@@ -2,8 +2,9 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
@@ -11,13 +12,14 @@ use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::access_cache::{AccessCache, AccessKey};
 use super::access_error::AccessError;
 use super::refusal::Refusal;
-use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor, Validated};
+use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor, Group, Validated};
 use crate::cluster::{
     ConditionWriter, REQUEST_TIMEOUT, ReadableStore, Right, UnreadableReports, rbac_user, with_retries,
 };
@@ -25,12 +27,16 @@ use crate::gateway::sign_in::{KeyRestrictions, Proof, SignInName, accepts_certif
 use crate::gateway::ssh::ResolvedTarget;
 use crate::tasks::Tasks;
 
+/// How long the answer takes that there is no such target, at least. Reviews take a few milliseconds, more of them for a target
+/// in many groups.
+const NO_TARGET_TIME: Duration = Duration::from_millis(500);
+
 /// The gateway's view of users, targets and rights.
 pub struct Directory {
     namespace: String,
     users: ReadableStore<BastionUser>,
     targets: ReadableStore<BastionTarget>,
-    changed: Arc<Notify>,
+    changes: watch::Receiver<()>,
     reviews: Api<LocalSubjectAccessReview>,
     cache: Mutex<AccessCache>,
 }
@@ -70,18 +76,21 @@ impl Directory {
         reports: &UnreadableReports,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let changed = Arc::new(Notify::new());
+        let (changed, changes) = watch::channel(());
+        let changed = Arc::new(changed);
         let users = keep(&client, namespace, reports, tasks, changed.clone());
         let targets = keep(&client, namespace, reports, tasks, changed.clone());
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);
-        Ok(Self { namespace: namespace.to_owned(), users, targets, changed, reviews, cache: Mutex::default() })
+        Ok(Self { namespace: namespace.to_owned(), users, targets, changes, reviews, cache: Mutex::default() })
     }
 
-    /// Waits until a user or a target has changed since the last call.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Returns a receiver of the changes of users and targets. It has seen all earlier ones.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        let mut changes = self.changes.clone();
+        changes.mark_unchanged();
+        changes
     }
 
     /// Returns the user of this name if the user may sign in now.
@@ -122,22 +131,37 @@ impl Directory {
         self.users.find(accepts_certificates).is_some()
     }
 
-    /// Checks that a grant still holds. It holds while the API server does not answer, since people repair clusters through
-    /// their bastion.
+    /// Checks the facts that a grant rests on and that this gateway knows: the user, the key, the target and its login. Asks
+    /// nobody. Returns the current user and target.
     ///
     /// # Errors
     /// Returns why the grant no longer holds.
-    pub async fn check_grant(&self, grant: &Grant) -> Result<(), AccessError> {
+    pub fn check_facts(&self, grant: &Grant) -> Result<(Arc<BastionUser>, Arc<BastionTarget>), AccessError> {
         let user = self.active_user(&grant.user.name_any())?;
         grant.proof.check(&user)?;
         let target = self.targets.get(&grant.target.name_any(), &self.namespace).ok_or(AccessError::TargetDeleted)?;
         if !target.spec.logins.iter().any(|login| login.0 == grant.login) {
             return Err(AccessError::LoginRemoved);
         }
-        match self.may_connect(&user, &target, &grant.login).await {
-            Ok(false) => Err(AccessError::RightWithdrawn),
-            Ok(true) | Err(_) => Ok(()),
+        Ok((user, target))
+    }
+
+    /// Checks that a grant still holds, with at most one review at a time. It holds while the API server does not answer, since
+    /// people repair clusters through their bastion.
+    ///
+    /// # Errors
+    /// Returns why the grant no longer holds.
+    pub async fn check_right(&self, grant: &Grant) -> Result<(), AccessError> {
+        let (user, target) = self.check_facts(grant)?;
+        let mut is_known = true;
+        for ConnectRight { resource, subresource, name } in connect_rights(&target, &grant.login) {
+            match self.review(&user, resource, subresource, &name).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(_) => is_known = false,
+            }
         }
+        if is_known { Err(AccessError::RightWithdrawn) } else { Ok(()) }
     }
 
     /// Returns the current version of the target, or `target` itself if it was deleted.
@@ -168,20 +192,30 @@ impl Directory {
         let Some(target_name) = name.target else {
             return Err(Refusal::NoTarget { user: name.user });
         };
-        let target = self.targets.get(&target_name, &self.namespace);
-        let Some(target) = target else {
+        let began = Instant::now();
+        let Some(target) = self.targets.get(&target_name, &self.namespace) else {
+            self.review_unknown_target(&user, &target_name, began).await?;
             return Err(Refusal::NoSuchTarget { target: target_name, exists: false });
         };
         let logins = target.spec.logins.iter().map(|login| login.0.clone());
         let login = name.login.or_else(|| logins.clone().next()).unwrap_or_default();
         // The right comes first: only users of the target may learn its logins.
         if !self.may_connect_cached(&user, &target, &login).await? {
+            sleep_until(began + NO_TARGET_TIME).await;
             return Err(Refusal::NoSuchTarget { target: target_name, exists: true });
         }
         if !logins.clone().any(|allowed| allowed == login) {
             return Err(Refusal::LoginNotAllowed { login, target: target_name, logins: logins.collect() });
         }
         Ok(Grant { user, proof, restrictions, target, login })
+    }
+
+    /// Takes as long for a target that does not exist as the review of a target without a right does, so that the time does not
+    /// tell which names exist.
+    async fn review_unknown_target(&self, user: &BastionUser, name: &str, began: Instant) -> Result<(), Refusal> {
+        self.review(user, "bastiontargets", None, name).await?;
+        sleep_until(began + NO_TARGET_TIME).await;
+        Ok(())
     }
 
     /// Returns whether the user may connect. A right that was granted within the last 10 s is not checked again.
@@ -192,10 +226,10 @@ impl Directory {
         login: &str,
     ) -> Result<bool, Refusal> {
         let key = AccessKey::new(user, target, login);
-        if self.cache().contains(&key, Instant::now()) {
+        if self.cache().contains(&key, Instant::now().into_std()) {
             return Ok(true);
         }
-        let requested = Instant::now();
+        let requested = Instant::now().into_std();
         let is_allowed = self.may_connect(user, target, login).await?;
         if is_allowed {
             self.cache().insert(key, requested);
@@ -209,25 +243,30 @@ impl Directory {
 
     /// Returns the target with this name, or with this address and port, if the user may connect to its first login.
     pub async fn resolve_host(&self, user: &BastionUser, host: &str, port: u16) -> Option<ResolvedTarget> {
-        let target = self.targets.find(|target| {
+        let began = Instant::now();
+        let found = self.targets.find(|target| {
             let has_address = target.spec.address.eq_ignore_ascii_case(host) && target.spec.port == i32::from(port);
             has_address || target.name_any() == host
-        })?;
-        let login = target.spec.logins.first()?.0.clone();
-        let allowed = self.may_connect(user, &target, &login).await.unwrap_or(false);
-        allowed.then(|| ResolvedTarget { target: target.name_any(), login })
+        });
+        let login = found.as_ref().and_then(|target| target.spec.logins.first()).map(|login| login.0.clone());
+        if let Some((target, login)) = found.zip(login) {
+            if self.may_connect(user, &target, &login).await.unwrap_or(false) {
+                return Some(ResolvedTarget { target: target.name_any(), login });
+            }
+            sleep_until(began + NO_TARGET_TIME).await;
+        } else {
+            let _ = self.review_unknown_target(user, host, began).await;
+        }
+        None
     }
 
     /// Returns whether RBAC grants the user `connect` on the target, on its login, or on one of its groups.
     async fn may_connect(&self, user: &BastionUser, target: &BastionTarget, login: &str) -> Result<bool, Refusal> {
-        let name = target.name_any();
-        let on_target = self.review(user, "bastiontargets", None, &name);
-        let on_login = self.review(user, "bastiontargets", Some(login), &name);
-        let on_groups =
-            target.spec.groups.iter().map(|group| self.review(user, "bastiontargetgroups", None, group.as_str()));
-        let (on_target, on_login, on_groups) =
-            futures::join!(on_target, on_login, futures::future::join_all(on_groups));
-        let answers: Vec<_> = [on_target, on_login].into_iter().chain(on_groups).collect();
+        let reviews = connect_rights(target, login).into_iter().map(async |right| {
+            let ConnectRight { resource, subresource, name } = right;
+            self.review(user, resource, subresource, &name).await
+        });
+        let answers = join_all(reviews).await;
         // One granted right is enough. Without one, a review without an answer does not count as denied.
         if answers.iter().any(|answer| matches!(answer, Ok(true))) {
             return Ok(true);
@@ -259,13 +298,28 @@ impl Directory {
     }
 }
 
+/// A right that permits a connection.
+struct ConnectRight<'a> {
+    resource: &'static str,
+    subresource: Option<&'a str>,
+    name: String,
+}
+
+/// Returns the rights of which one is enough for this login: on the target, on the login, and on each group.
+fn connect_rights<'a>(target: &BastionTarget, login: &'a str) -> Vec<ConnectRight<'a>> {
+    let on_target = |subresource| ConnectRight { resource: "bastiontargets", subresource, name: target.name_any() };
+    let on_group =
+        |group: &Group| ConnectRight { resource: "bastiontargetgroups", subresource: None, name: group.0.clone() };
+    [on_target(None), on_target(Some(login))].into_iter().chain(target.spec.groups.iter().map(on_group)).collect()
+}
+
 /// Keeps the objects of a kind in memory. Notifies `changed` of each event, and writes the condition of unreadable objects.
 fn keep<K>(
     client: &Client,
     namespace: &str,
     reports: &UnreadableReports,
     tasks: &Tasks,
-    changed: Arc<Notify>,
+    changed: Arc<watch::Sender<()>>,
 ) -> ReadableStore<K>
 where
     K: Validated<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -273,7 +327,7 @@ where
     let api = Api::namespaced(client.clone(), namespace);
     let conditions = ConditionWriter::start(tasks, api.clone(), "bastion-gateway");
     reports.keep(tasks, api, move |event| {
-        changed.notify_one();
+        changed.send_replace(());
         conditions.observe(event);
     })
 }

@@ -3,7 +3,7 @@
 use kube::core::Status;
 use tracing::info;
 
-use crate::gateway::sign_in::SignInNameError;
+use crate::gateway::sign_in::{SignInNameError, WebTerminalBlocker};
 use crate::metrics::{METRICS, RefusalLabels};
 use crate::text::printable;
 
@@ -43,10 +43,19 @@ pub enum Refusal {
     /// The API server did not answer a review of the user's rights.
     #[error("your rights cannot be checked right now, so no session is opened; try again in a moment")]
     RightsUnknown,
-    /// The user has `maxSessions` Active sessions.
+    /// The user has as many connections in the menu as one user may.
+    #[error("you have {limit} connections open that wait for a choice of a target; close one of them and try again")]
+    TooManyMenus {
+        /// The most connections of one user in the menu.
+        limit: usize,
+    },
+    /// The user's keys have restrictions, or the target allows no web terminals.
+    #[error("{0}")]
+    NoWebTerminal(#[from] WebTerminalBlocker),
+    /// The user has `maxSessions` Active sessions, or without `maxSessions` as many on this gateway as one user may.
     #[error("you have reached your limit of sessions, {limit}; end one of them and try again")]
     TooManySessions {
-        /// `spec.maxSessions` of the user.
+        /// `spec.maxSessions` of the user, or `--max-sessions-per-user`.
         limit: i32,
     },
     /// The gateway has reached `--max-sessions`.
@@ -114,6 +123,8 @@ impl Refusal {
             Self::LoginNotAllowed { .. } => "login_not_allowed",
             Self::Withdrawn => "withdrawn",
             Self::RightsUnknown => "rights_unknown",
+            Self::TooManyMenus { .. } => "too_many_menus",
+            Self::NoWebTerminal(_) => "no_web_terminal",
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::Full => "full",
             Self::OpenFiles => "open_files",

@@ -27,18 +27,16 @@ use tokio::time::timeout;
 use super::inbox::ChannelMessage;
 use super::notice::{SessionNotice, session_ended};
 use super::request::{BREAK, END_OF_WRITE, FromTarget, FromUser, PtyRequest, Request};
+use super::requested_forwards::RequestedForwards;
 use super::side::TargetSide;
 use super::types::{ChannelContext, ChannelEnd, EXIT_STATUS_NOT_RUN, USER_CLOSE_TIMEOUT};
-use super::user_channel::UserChannel;
+use super::user_channel::{MAX_SIGNAL_NAME, UserChannel};
 use crate::gateway::instance::PauseDetector;
 use crate::gateway::observe::ChannelObserver;
 use crate::gateway::session::Activity;
 use crate::gateway::target::TargetConnection;
 use crate::lifecycle::{Cause, Exit};
 use crate::recording::Stream;
-
-/// The longest name of a custom signal that is kept, in characters.
-const MAX_SIGNAL_NAME: usize = 32;
 
 /// Opens the target's channel and relays both sides until the target closes it or the session ends.
 ///
@@ -49,7 +47,7 @@ pub async fn join(
     observer: Arc<ChannelObserver>,
     context: ChannelContext,
 ) -> ChannelEnd {
-    let ChannelContext { activity, pause_detector, mut notices, cleanup_tasks } = context;
+    let ChannelContext { activity, pause_detector, requested, mut notices, cleanup_tasks } = context;
     let opened = tokio::select! {
         opened = connection.open_session() => opened.map_err(|error| {
             (ChannelEnd::TargetLost, Some(format!("bastion: the target opened no channel: {error}").into()))
@@ -58,7 +56,7 @@ pub async fn join(
     };
     let end = match opened {
         Ok(target) => {
-            let bridge = Bridge::new(user, target, observer.clone(), activity, pause_detector);
+            let bridge = Bridge { requested, ..Bridge::new(user, target, observer.clone(), activity, pause_detector) };
             bridge.relay(&mut notices).await
         }
         Err((end, text)) => {
@@ -111,6 +109,7 @@ struct Bridge {
     observer: Arc<ChannelObserver>,
     activity: Arc<Activity>,
     pause_detector: Arc<PauseDetector>,
+    requested: Arc<RequestedForwards>,
     pending_requests: Mutex<VecDeque<PendingRequest>>,
     progress: Mutex<Progress>,
 }
@@ -142,8 +141,8 @@ impl Bridge {
         activity: Arc<Activity>,
         pause_detector: Arc<PauseDetector>,
     ) -> Self {
-        let (pending_requests, progress) = (Mutex::default(), Mutex::default());
-        Self { user, target, observer, activity, pause_detector, pending_requests, progress }
+        let (pending_requests, progress, requested) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { user, target, observer, activity, pause_detector, requested, pending_requests, progress }
     }
 
     /// Relays both directions until the channel or the session ends.
@@ -255,7 +254,10 @@ impl Bridge {
             }
             Request::WindowChange(size) => target.window_change(size.columns, size.rows, size.width, size.height).await,
             Request::Signal(signal) => target.signal(signal).await,
-            Request::AgentForward => target.agent_forward(false).await,
+            Request::AgentForward => {
+                self.requested.agent();
+                target.agent_forward(false).await
+            }
             Request::Break(length) => target.custom_request(BREAK, false, length).await,
             Request::Notice(text) => self.notify(text).await,
         }

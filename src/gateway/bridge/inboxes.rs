@@ -70,11 +70,10 @@ impl<T: Clone> Inboxes<T> {
     }
 
     /// Pushes data as [`Inbox::push_data`] does. Discards it if the channel is not open.
-    ///
-    /// # Errors
-    /// When the inbox is full.
-    pub fn push_data(&self, channel: ChannelId, extended: Option<u32>, data: &[u8]) -> Result<(), FloodError> {
-        self.get(channel).map_or(Ok(()), |inbox| inbox.push_data(extended, data))
+    pub fn push_data(&self, channel: ChannelId, extended: Option<u32>, data: &[u8]) {
+        if let Some(inbox) = self.get(channel) {
+            inbox.push_data(extended, data);
+        }
     }
 
     /// Pushes a control message as [`Inbox::push_control`] does. Discards it if the channel is not open.
@@ -138,7 +137,7 @@ mod tests {
         let channel = channel(7);
         let inboxes = Inboxes::default();
         inboxes.open(channel);
-        inboxes.get(channel).unwrap().push_data(None, b"all there was").unwrap();
+        inboxes.get(channel).unwrap().push_data(None, b"all there was");
         inboxes.close(channel, "closed");
         let inbox = inboxes.claim(channel);
         assert!(matches!(inbox.next().await, ChannelMessage::Data(data) if data == b"all there was"[..]));

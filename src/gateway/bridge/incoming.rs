@@ -54,6 +54,14 @@ pub enum ChannelType {
 }
 
 impl ChannelType {
+    /// Returns the name of the type in logs.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::ForwardedTcpip { .. } => "forwarded-tcpip",
+            Self::Agent => "auth-agent@openssh.com",
+        }
+    }
+
     /// Writes a channel's result, and the bytes it carried to the target and back, to the audit log.
     pub fn write_audit(&self, audit: &AuditLog, bytes: Option<(u64, u64)>, result: &str) {
         match self {

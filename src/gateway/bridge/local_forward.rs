@@ -44,7 +44,7 @@ pub async fn join(
     audit: Arc<AuditLog>,
     context: ChannelContext,
 ) -> ChannelEnd {
-    let ChannelContext { activity, pause_detector, mut notices, cleanup_tasks } = context;
+    let ChannelContext { activity, pause_detector, mut notices, cleanup_tasks, .. } = context;
     let Destination { host, port, .. } = forward.destination.clone();
     let write_audit = |bytes, result: &str| audit.tunnel("local_forward", &host, u32::from(port), bytes, result);
     let open = async {

@@ -14,6 +14,7 @@ use super::incoming::{ChannelType, IncomingChannel};
 use super::notice::session_ended;
 use super::open_failure::connect_failed;
 use super::request::FromUser;
+use super::requested_forwards::RequestedForwards;
 use super::side::UserSide;
 use super::tunnel::Tunnel;
 use super::types::{ChannelContext, ChannelEnd};
@@ -104,8 +105,8 @@ pub async fn listen(
     audit: Arc<AuditLog>,
     context: ChannelContext,
 ) -> ChannelEnd {
-    let ChannelContext { mut notices, cleanup_tasks, .. } = context;
-    let mut forwards = RemoteForwards { connection, audit, ports: Vec::new() };
+    let ChannelContext { mut notices, cleanup_tasks, requested, .. } = context;
+    let mut forwards = RemoteForwards { connection, audit, requested, ports: Vec::new() };
     let end = forwards.connection.end();
     let end = tokio::select! {
         () = async {
@@ -119,6 +120,7 @@ pub async fn listen(
     };
     for (address, port) in &forwards.ports {
         forwards.write_audit(address, *port, "ended");
+        forwards.requested.stop(*port);
     }
     cleanup_tasks.spawn(forwards.connection.disconnect());
     end
@@ -134,6 +136,7 @@ pub fn bind_address_text(address: &str) -> &str {
 struct RemoteForwards {
     connection: TargetConnection,
     audit: Arc<AuditLog>,
+    requested: Arc<RequestedForwards>,
     ports: Vec<(String, u32)>,
 }
 
@@ -155,12 +158,15 @@ impl RemoteForwards {
             self.write_audit(&address, port, "not begun: too many ports");
             return;
         }
+        self.requested.listen(port);
         let bound = timeout(LISTEN_TIMEOUT, self.connection.listen(&address, port)).await.ok().flatten();
         let Some(bound) = bound else {
+            self.requested.stop(port);
             self.write_audit(&address, port, "not begun: the target refused");
             let _ = answer.send(None);
             return;
         };
+        self.requested.bound(port, bound);
         self.write_audit(&address, bound, "begun");
         self.ports.push((address.clone(), bound));
         // The request timed out meanwhile, and the client does not know of the port.
@@ -174,6 +180,7 @@ impl RemoteForwards {
         let listening = self.ports.iter().position(|it| it.0 == address && it.1 == port);
         if let Some(at) = listening.filter(|_| cancelled) {
             self.ports.swap_remove(at);
+            self.requested.stop(port);
             self.write_audit(address, port, "ended");
         }
         cancelled
@@ -192,7 +199,7 @@ pub async fn join(
     audit: Arc<AuditLog>,
     context: ChannelContext,
 ) -> ChannelEnd {
-    let ChannelContext { activity, pause_detector, mut notices, cleanup_tasks } = context;
+    let ChannelContext { activity, pause_detector, mut notices, cleanup_tasks, .. } = context;
     let channel_type = incoming.channel_type.clone();
     let write_audit = |bytes, result: &str| channel_type.write_audit(&audit, bytes, result);
     let opened = tokio::select! {

@@ -1,6 +1,7 @@
 //! The gateway's end of a channel on one connection.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use russh::{Channel, ChannelId, ChannelMsg, ChannelWriteHalf, client, server};
@@ -42,10 +43,9 @@ impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T: Clone> Side<M,
     /// The caller has sent on all earlier messages, so the peer first gets window for their data
     /// (SSH_MSG_CHANNEL_WINDOW_ADJUST).
     pub async fn next(&self) -> ChannelMessage<T> {
-        if let Some(bytes) = self.inbox.window_to_grant() {
+        if let Some(bytes) = self.inbox.grant(Instant::now()) {
             // An error means that the connection is gone; the inbox then receives its last message.
             let _ = self.write.grant_window(bytes).await;
-            self.inbox.window_granted(bytes);
         }
         self.inbox.next().await
     }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::notice::SessionNotice;
+use super::requested_forwards::RequestedForwards;
 use crate::gateway::instance::PauseDetector;
 use crate::gateway::session::Activity;
 use crate::lifecycle::Exit;
@@ -27,6 +28,8 @@ pub struct ChannelContext {
     /// Holds back the user's input after a pause of the process, until the instance knows that it was not declared
     /// lost.
     pub pause_detector: Arc<PauseDetector>,
+    /// Records what the user asks the target for.
+    pub requested: Arc<RequestedForwards>,
     /// Delivers the session's notices to the channel.
     pub notices: watch::Receiver<SessionNotice>,
     /// Runs the work that remains after a channel's end, such as disconnecting from the target.

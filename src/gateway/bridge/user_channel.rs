@@ -2,6 +2,7 @@
 //! terminal.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use russh::Sig;
@@ -11,10 +12,17 @@ use tokio::sync::{mpsc, watch};
 use super::inbox::{ChannelMessage, Inbox};
 use super::request::{END_OF_WRITE, FromUser};
 use super::side::UserSide;
-use crate::text::printable;
+use crate::text::{printable, printable_up_to};
 
 /// SSH_EXTENDED_DATA_STDERR (RFC 4254, section 5.2).
 pub const STDERR: u32 = 1;
+/// The window of a channel whose user is in this process, in bytes. It is fixed, because a page is told no larger one. Pages
+/// send 512 KiB at most.
+pub const PAGE_WINDOW: u32 = 512 * 1024;
+/// The longest name of a custom signal that is passed on and kept, in characters.
+pub const MAX_SIGNAL_NAME: usize = 32;
+/// The longest message of `exit-signal`, and the longest language tag, in characters.
+const MAX_SIGNAL_TEXT: usize = 255;
 /// The maximum number of messages that wait for an in-process user. Each is at most as long as an SSH packet.
 const TO_USER_CAPACITY: usize = 4;
 
@@ -52,7 +60,7 @@ pub enum ToUser {
 
 /// The user's end of a channel in this process.
 pub struct UserEnd {
-    /// Takes the user's messages. At most [`WINDOW`](super::WINDOW) bytes of data may wait in it.
+    /// Takes the user's messages. At most [`PAGE_WINDOW`] bytes of data may wait in it.
     pub inbox: Arc<Inbox<FromUser>>,
     /// The total number of bytes granted beyond the initial window.
     pub granted: watch::Receiver<u64>,
@@ -62,7 +70,7 @@ pub struct UserEnd {
 
 /// Returns both ends of a channel whose user is in this process.
 pub fn in_process() -> (UserChannel, UserEnd) {
-    let inbox = Arc::<Inbox<FromUser>>::default();
+    let inbox = Arc::new(Inbox::with_fixed_window(PAGE_WINDOW));
     let (to_user, from_target) = mpsc::channel(TO_USER_CAPACITY);
     let (sender, granted) = watch::channel(0);
     let channel = InProcessChannel { inbox: inbox.clone(), granted: sender, to_user };
@@ -95,9 +103,8 @@ impl UserChannel {
         match self {
             Self::Ssh(channel) => channel.side.next().await,
             Self::InProcess(InProcessChannel { inbox, granted, .. }) => {
-                if let Some(bytes) = inbox.window_to_grant() {
+                if let Some(bytes) = inbox.grant(Instant::now()) {
                     granted.send_modify(|granted| *granted += u64::from(bytes));
-                    inbox.window_granted(bytes);
                 }
                 inbox.next().await
             }
@@ -170,8 +177,13 @@ impl UserChannel {
     ) -> Result<(), russh::Error> {
         let Self::Ssh(channel) = self else { return Ok(()) };
         let (handle, id) = (&channel.handle, channel.side.write.id());
-        // The target chose this text, and some clients print it.
-        let message = printable(&message);
+        // The target chose these texts, and some clients print them.
+        let message = printable_up_to(&message, MAX_SIGNAL_TEXT);
+        let language = printable_up_to(&language, MAX_SIGNAL_TEXT);
+        let signal = match signal {
+            Sig::Custom(name) => Sig::Custom(printable_up_to(&name, MAX_SIGNAL_NAME)),
+            known => known,
+        };
         let sent = handle.exit_signal_request(id, signal, core_dumped, message, language).await;
         sent.map_err(|()| russh::Error::SendError)
     }
@@ -209,22 +221,21 @@ impl InProcessChannel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::bridge::WINDOW;
 
     #[tokio::test]
     async fn the_user_gets_window_for_data_that_the_target_has_taken() {
         let (channel, end) = in_process();
         let piece = vec![b'x'; 32 * 1024];
-        for _ in 0..WINDOW as usize / piece.len() {
-            end.inbox.push_data(None, &piece).unwrap();
+        for _ in 0..PAGE_WINDOW as usize / piece.len() {
+            end.inbox.push_data(None, &piece);
         }
         assert_eq!(*end.granted.borrow(), 0);
-        for _ in 0..WINDOW as usize / piece.len() {
+        for _ in 0..PAGE_WINDOW as usize / piece.len() {
             channel.next().await;
         }
         end.inbox.close(FromUser::Close);
         assert!(matches!(channel.next().await, ChannelMessage::Control(FromUser::Close)));
-        assert_eq!(*end.granted.borrow(), u64::from(WINDOW));
+        assert_eq!(*end.granted.borrow(), u64::from(PAGE_WINDOW));
     }
 
     #[tokio::test]

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kube::ResourceExt;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,11 +22,19 @@ use crate::gateway::session::{Activity, ClientSide, CloseReason, task};
 use crate::gateway::sign_in::{SignInName, SignedIn};
 use crate::gateway::state::Gateway;
 use crate::metrics::{METRICS, MenuLabels};
+use crate::slots::Slot;
 use crate::text::printable;
 
 /// The actions allowed before a connection has a target: the menu is a shell.
-pub const ALLOW: Allow =
-    Allow { shell: true, exec: false, sftp: false, local_forward: false, remote_forward: false, agent_forward: false };
+pub const ALLOW: Allow = Allow {
+    shell: true,
+    exec: false,
+    sftp: false,
+    local_forward: false,
+    remote_forward: false,
+    agent_forward: false,
+    web: None,
+};
 
 /// The time without input after which the menu closes.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
@@ -47,7 +54,7 @@ pub struct PendingUser {
     /// The user and the proof of identity.
     pub signed_in: SignedIn,
     /// Held until the user has chosen a target.
-    pub permit: OwnedSemaphorePermit,
+    pub slot: Slot,
 }
 
 /// The selection ended without a session.
@@ -72,12 +79,12 @@ pub async fn run(
     target: Arc<OnceLock<ChannelPolicy>>,
     activity: Arc<Activity>,
 ) {
-    let PendingUser { signed_in, permit } = pending_user;
+    let PendingUser { signed_in, slot } = pending_user;
     METRICS.menus_open.inc();
     let selection = Selection { gateway: gateway.clone(), signed_in, deadline: Instant::now() + MAX_DURATION };
     let selected = selection.run(&mut client).await;
     METRICS.menus_open.dec();
-    drop(permit);
+    drop(slot);
     let outcome = MenuLabels { outcome: selected.as_ref().err().map_or("session", SelectionError::label) };
     METRICS.menus.get_or_create(&outcome).inc();
     match selected {

@@ -20,7 +20,7 @@ use super::preauth_limits::{MAX_PREAUTH_CONNECTIONS, PreauthLimitError, PreauthL
 use super::proxy_protocol::{self, ProxyHeaderError};
 use super::tcp_paths::contains;
 use super::tcp_stream::AbortableStream;
-use crate::gateway::bridge::WINDOW;
+use crate::gateway::bridge::INITIAL_WINDOW;
 use crate::gateway::ssh::{Connection, algorithms};
 use crate::gateway::state::Gateway;
 use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpPath};
@@ -205,7 +205,7 @@ pub fn config(host_key: PrivateKey, rekey_time: Duration) -> Config {
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
         keys: vec![host_key],
         preferred: algorithms::preferred(algorithms::all_signatures()),
-        window_size: WINDOW,
+        window_size: INITIAL_WINDOW,
         channel_control: ChannelControl::Application,
         auth_rejection_time: AUTH_REJECTION_DELAY,
         // OpenSSH begins with the method `none` to list the others; that is not an attempt.

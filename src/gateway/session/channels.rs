@@ -7,12 +7,14 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
 use super::channel_ends::ChannelOutcome;
+use super::dial_queue::AdmittedChannel;
 use crate::gateway::bridge::{
     ChannelContext, ChannelEnd, ChannelOpen, IncomingChannel, UserConnection, channel, local_forward, remote_forward,
 };
 use crate::gateway::observe::{ChannelObserver, Observers};
 use crate::gateway::target::TargetConnection;
 use crate::lifecycle::Cause;
+use crate::memory_budget::Charge;
 
 /// How many channels a session may have open at once, opened by either side.
 pub const MAX_CHANNELS: usize = 128;
@@ -32,25 +34,27 @@ impl Channels {
     }
 
     /// Joins a channel of the user to a connection to the target.
-    pub fn join(&mut self, channel: ChannelOpen, connection: TargetConnection) {
+    pub fn join(&mut self, AdmittedChannel { channel, memory }: AdmittedChannel, connection: TargetConnection) {
         let (audit, context) = (self.observers.audit.clone(), self.context.clone());
         match channel {
-            ChannelOpen::Session(user) => self.spawn(channel::join(user, connection, self.observer(), context)),
+            ChannelOpen::Session(user) => self.spawn(memory, channel::join(user, connection, self.observer(), context)),
             ChannelOpen::Companion(user) => {
                 let join = channel::join(user, connection, self.observer(), context);
-                self.spawn(join.map(|_| ChannelEnd::Dependent));
+                self.spawn(memory, join.map(|_| ChannelEnd::Dependent));
             }
-            ChannelOpen::LocalForward(forward) => self.spawn(local_forward::join(*forward, connection, audit, context)),
+            ChannelOpen::LocalForward(forward) => {
+                self.spawn(memory, local_forward::join(*forward, connection, audit, context));
+            }
             ChannelOpen::RemoteForwards(requests) => {
-                self.spawn(remote_forward::listen(requests, connection, audit, context));
+                self.spawn(memory, remote_forward::listen(requests, connection, audit, context));
             }
         }
     }
 
     /// Joins a channel that the target opens to the user's connection.
-    pub fn join_incoming(&mut self, incoming: IncomingChannel, user: UserConnection) {
+    pub fn join_incoming(&mut self, incoming: IncomingChannel, user: UserConnection, memory: Charge) {
         let (audit, context) = (self.observers.audit.clone(), self.context.clone());
-        self.spawn(remote_forward::join(incoming, user, audit, context));
+        self.spawn(memory, remote_forward::join(incoming, user, audit, context));
     }
 
     /// Waits for the next channel to end. Returns `None` if none is open.
@@ -104,7 +108,11 @@ impl Channels {
         Arc::new(ChannelObserver::new(self.observers.clone()))
     }
 
-    fn spawn(&mut self, channel: impl Future<Output = ChannelEnd> + Send + 'static) {
+    fn spawn(&mut self, memory: Charge, channel: impl Future<Output = ChannelEnd> + Send + 'static) {
+        let channel = async move {
+            let _memory = memory;
+            channel.await
+        };
         self.tasks.spawn(channel.in_current_span());
     }
 }

@@ -63,11 +63,12 @@ impl Session {
         // A client opens its first channel right after authentication, and there the user reads the notice best.
         if notice.is_some() && self.channels.is_empty() && self.dial_queue.is_empty() && !self.channels.has_exit() {
             let opened = timeout(FIRST_CHANNEL_TIMEOUT, client.opened.recv()).await;
-            opened.ok().flatten().into_iter().for_each(|channel| self.dial_queue.push(channel));
+            let first = opened.ok().flatten().and_then(|channel| self.admit_channel(channel).ok());
+            first.into_iter().for_each(|channel| self.dial_queue.push(channel));
         }
         self.announce.send_replace(SessionNotice::Ended(notice.clone()));
         if let Some(notice) = &notice {
-            join_all(self.dial_queue.drain().map(async |channel| channel.refuse(notice).await)).await;
+            join_all(self.dial_queue.drain().map(async |waiting| waiting.channel.refuse(notice).await)).await;
         }
         self.channels.join_all().await;
         if let Some(spare) = self.target_links.take_spare() {

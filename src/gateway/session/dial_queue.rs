@@ -9,6 +9,7 @@ use tracing::Instrument;
 use crate::gateway::bridge::ChannelOpen;
 use crate::gateway::target::{DialError, DialRequest, Dialer, TargetConnection};
 use crate::lifecycle::Cause;
+use crate::memory_budget::Charge;
 
 /// How many connections are made to the target at once. By default, sshd refuses connections beyond ten that are not
 /// authenticated (`MaxStartups`).
@@ -17,10 +18,18 @@ const MAX_CONCURRENT_DIALS: usize = 8;
 /// The outcome of one attempt to connect to the target.
 pub type Dialled = Result<Result<TargetConnection, DialError>, JoinError>;
 
+/// A channel of the user, and the memory that it takes.
+pub struct AdmittedChannel {
+    /// The channel.
+    pub channel: ChannelOpen,
+    /// Its part of the memory budget.
+    pub memory: Charge,
+}
+
 /// Makes one connection to the target for each waiting channel.
 #[derive(Default)]
 pub struct DialQueue {
-    waiting: VecDeque<ChannelOpen>,
+    waiting: VecDeque<AdmittedChannel>,
     dials: JoinSet<Result<TargetConnection, DialError>>,
     /// Whether a connection to the target was made before.
     has_connected: bool,
@@ -28,7 +37,7 @@ pub struct DialQueue {
 
 impl DialQueue {
     /// Starts with the channel that the client opened before the session, if it did.
-    pub fn new(first: Option<ChannelOpen>) -> Self {
+    pub fn new(first: Option<AdmittedChannel>) -> Self {
         Self { waiting: first.into_iter().collect(), ..Self::default() }
     }
 
@@ -53,7 +62,7 @@ impl DialQueue {
     }
 
     /// Records that an attempt has succeeded. Returns the channel that gets the connection, if one waits.
-    pub fn connected(&mut self) -> Option<ChannelOpen> {
+    pub fn connected(&mut self) -> Option<AdmittedChannel> {
         self.has_connected = true;
         self.pop()
     }
@@ -66,17 +75,17 @@ impl DialQueue {
     }
 
     /// Adds a channel of the user.
-    pub fn push(&mut self, channel: ChannelOpen) {
+    pub fn push(&mut self, channel: AdmittedChannel) {
         self.waiting.push_back(channel);
     }
 
     /// Takes out the channel that has waited longest.
-    pub fn pop(&mut self) -> Option<ChannelOpen> {
+    pub fn pop(&mut self) -> Option<AdmittedChannel> {
         self.waiting.pop_front()
     }
 
     /// Takes out all channels.
-    pub fn drain(&mut self) -> impl Iterator<Item = ChannelOpen> {
+    pub fn drain(&mut self) -> impl Iterator<Item = AdmittedChannel> {
         self.waiting.drain(..)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::gateway::bridge::{IncomingChannel, MAX_INCOMING};
+use crate::gateway::bridge::{IncomingChannel, MAX_INCOMING, RequestedForwards};
 
 /// How long a channel that the target opens may wait for room.
 pub const MAX_INCOMING_WAIT: Duration = Duration::from_secs(30);
@@ -40,9 +40,11 @@ impl IncomingQueue {
         self.next.is_some()
     }
 
-    /// Takes out the next channel if there is room for it, or if it has waited for [`MAX_INCOMING_WAIT`].
-    pub fn take_due(&mut self, is_full: bool) -> Option<IncomingChannel> {
-        self.next.take_if(|next| is_due(is_full, next.requested_at.elapsed()))
+    /// Takes out the next channel if there is room for it, if the user did not ask for it, or if it has waited for
+    /// [`MAX_INCOMING_WAIT`].
+    pub fn take_due(&mut self, is_full: bool, requested: &RequestedForwards) -> Option<IncomingChannel> {
+        self.next
+            .take_if(|next| !requested.includes(&next.channel_type) || is_due(is_full, next.requested_at.elapsed()))
     }
 }
 

@@ -8,6 +8,7 @@ mod closing;
 mod deadlines;
 mod dial_queue;
 mod incoming_queue;
+mod memory;
 mod object;
 mod registry;
 #[cfg(test)]

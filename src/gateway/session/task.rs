@@ -17,8 +17,9 @@ use super::activity::Activity;
 use super::channels::{Channels, MAX_CHANNELS};
 use super::client::{ClientConnection, ClientSide};
 use super::deadlines::Deadlines;
-use super::dial_queue::{DialQueue, Dialled};
+use super::dial_queue::{AdmittedChannel, DialQueue, Dialled};
 use super::incoming_queue::{IncomingQueue, MAX_INCOMING_WAIT};
+use super::memory;
 use super::object;
 use super::registry::{EndSignal, SessionHandle, end_requested};
 use super::span::session_span;
@@ -29,14 +30,15 @@ use crate::clock;
 use crate::cluster::{CreateOutcome, regarding};
 use crate::gateway::access::{Admitted, Grant, Refusal};
 use crate::gateway::bridge::{
-    ChannelContext, ChannelEnd, ChannelOpen, ChannelType, IncomingChannel, SessionNotice, UserConnection,
-    resource_shortage,
+    ChannelContext, ChannelEnd, ChannelOpen, ChannelType, IncomingChannel, RequestedForwards, SessionNotice,
+    UserConnection, resource_shortage,
 };
 use crate::gateway::instance::Instance;
 use crate::gateway::observe::{Broadcast, Observers};
 use crate::gateway::state::SessionDeps;
 use crate::gateway::target::{DialError, DialRequest, TargetConnection};
 use crate::lifecycle::{Cause, End, NetworkWatch, PeerSide, Verdict};
+use crate::memory_budget::Charge;
 use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
 use crate::recording::{RecordingError, SessionRecording};
 use crate::tasks::panic_message;
@@ -91,9 +93,11 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
     };
     let end_signal = instance.registry.register(&name, handle);
     let observers = Observers { audit, recording, broadcast };
+    let requested = Arc::<RequestedForwards>::default();
     let context = ChannelContext {
         activity: activity.clone(),
         pause_detector: instance.pause_detector.clone(),
+        requested: requested.clone(),
         notices: announce.subscribe(),
         cleanup_tasks: deps.tasks.clone(),
     };
@@ -107,13 +111,20 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
         announce,
         deadlines: Deadlines::new(object.spec.limits, started),
         user_network: NetworkWatch::default(),
-        dial_queue: DialQueue::new(client.first.take()),
+        dial_queue: DialQueue::new(client.first.take().and_then(admit_first)),
         target_links: TargetLinks::default(),
         incoming: IncomingQueue::new(),
+        requested,
+        _memory: memory::session(),
     };
     session.create_and_run(object, &instance, client, end_signal).await;
     instance.registry.remove(&name);
     drop(slot);
+}
+
+/// Takes memory for the channel that a client opened before its session, which always gets it.
+fn admit_first(channel: ChannelOpen) -> Option<AdmittedChannel> {
+    memory::channel(true).map(|memory| AdmittedChannel { channel, memory })
 }
 
 /// One session, on the gateway that accepted it.
@@ -130,7 +141,10 @@ pub(super) struct Session {
     pub(super) dial_queue: DialQueue,
     pub(super) target_links: TargetLinks,
     incoming: IncomingQueue,
+    /// What the user has asked the target for.
+    requested: Arc<RequestedForwards>,
     pub(super) channels: Channels,
+    _memory: Charge,
 }
 
 /// An event in a running session.
@@ -363,7 +377,7 @@ impl Session {
         if cause.is_none() {
             warn!(error = %failure, "a further connection to the target could not be made");
             if let Some(channel) = self.dial_queue.pop() {
-                channel.refuse(&format!("bastion: {}", failure.user_message())).await;
+                channel.channel.refuse(&format!("bastion: {}", failure.user_message())).await;
             }
             self.dial_for_waiting();
         }
@@ -396,21 +410,44 @@ impl Session {
 
     /// Joins a channel of the user to the spare connection, or dials for it.
     fn channel_opened(&mut self, channel: ChannelOpen) {
+        if self.dial_queue.len() + self.channels.len() >= MAX_CHANNELS {
+            // A closed channel still counts while it passes data on to the target.
+            return self.refuse_channel(channel, "bastion: too many channels are open");
+        }
+        let channel = match self.admit_channel(channel) {
+            Ok(channel) => channel,
+            Err(channel) => {
+                METRICS.channels_without_memory.inc();
+                let notice =
+                    "bastion: this gateway has no memory for another channel; close one, or try again in a moment";
+                return self.refuse_channel(channel, notice);
+            }
+        };
         if let Some(connection) = self.target_links.take_spare() {
             self.channels.join(channel, connection);
-        } else if self.dial_queue.len() + self.channels.len() >= MAX_CHANNELS {
-            // A closed channel still counts while it passes data on to the target.
-            let refuse = async move { channel.refuse("bastion: too many channels are open").await };
-            self.deps.tasks.spawn(refuse.in_current_span());
         } else {
             self.dial_queue.push(channel);
             self.dial_for_waiting();
         }
     }
 
+    fn refuse_channel(&self, channel: ChannelOpen, notice: &'static str) {
+        self.deps.tasks.spawn(async move { channel.refuse(notice).await }.in_current_span());
+    }
+
+    /// Takes memory for a channel of the user. Returns the channel if the budget has no room for another one.
+    pub(super) fn admit_channel(&self, channel: ChannelOpen) -> Result<AdmittedChannel, ChannelOpen> {
+        let is_first = self.channels.is_empty() && self.dial_queue.is_empty();
+        match memory::channel(is_first) {
+            Some(memory) => Ok(AdmittedChannel { channel, memory }),
+            None => Err(channel),
+        }
+    }
+
     /// Opens the next channel of the target to the user if it is due: there is room for it, or it has waited too long.
     async fn admit_incoming(&mut self, client: &ClientConnection) {
-        let Some(incoming) = self.incoming.take_due(self.channels.is_full()) else { return };
+        let is_full = self.channels.is_full();
+        let Some(incoming) = self.incoming.take_due(is_full, &self.requested) else { return };
         match client {
             ClientConnection::Ssh(user) => self.open_incoming(incoming, user).await,
             // The web terminal requests no such channel.
@@ -428,6 +465,14 @@ impl Session {
         if let Err(denied) = allowed {
             incoming.channel_type.write_audit(&self.observers.audit, None, denied.result);
             incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
+        } else if !self.requested.includes(&incoming.channel_type) {
+            METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "not_requested" }).inc();
+            warn!(
+                channel_type = incoming.channel_type.label(),
+                "a channel that the target opens is refused: the user did not ask for it"
+            );
+            incoming.channel_type.write_audit(&self.observers.audit, None, "refused: the user did not ask for it");
+            incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
         } else if self.channels.is_full() {
             let seconds = MAX_INCOMING_WAIT.as_secs();
             let why = format!("{MAX_CHANNELS} channels of the session were open for {seconds} s");
@@ -435,8 +480,12 @@ impl Session {
             warn!(why, "a channel that the target opens is refused");
             incoming.channel_type.write_audit(&self.observers.audit, None, "not opened: too many channels");
             incoming.refuse(resource_shortage(&format!("bastion: {why}"))).await;
+        } else if let Some(memory) = memory::incoming_channel() {
+            self.channels.join_incoming(incoming, user.clone(), memory);
         } else {
-            self.channels.join_incoming(incoming, user.clone());
+            METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "memory" }).inc();
+            incoming.channel_type.write_audit(&self.observers.audit, None, "not opened: no memory");
+            incoming.refuse(resource_shortage("bastion: this gateway has no memory for another channel")).await;
         }
     }
 }

@@ -214,7 +214,8 @@ impl SignIn {
         }
     }
 
-    /// Checks an answer. Answers that cannot be right take the same time as others, so that timing reveals nothing.
+    /// Checks an answer. Answers that cannot be right take the same time as others, so that timing reveals nothing. Only an answer
+    /// that is locked out is not checked at all: checks cost a core and 20 MB each, and a lock-out bounds them.
     async fn check_answer(
         &self,
         user: Result<Arc<BastionUser>, AccessError>,
@@ -223,17 +224,16 @@ impl SignIn {
         answer: Zeroizing<Vec<u8>>,
         attempt: &Attempt,
     ) -> Result<Arc<BastionUser>, AccessError> {
-        let is_allowed = self.auth.throttle.begin(attempt).await;
-        let checkable = user.as_ref().ok().filter(|_| is_allowed && is_due);
+        if !self.auth.throttle.begin(attempt).await {
+            return Err(user.err().unwrap_or(AccessError::LockedOut));
+        }
+        let checkable = user.as_ref().ok().filter(|_| is_due);
         let factors = &self.auth.second_factors;
         let checked = match (factor, checkable) {
             (Factor::Totp, Some(user)) => factors.verify_code(user, &String::from_utf8_lossy(&answer)).await,
             (_, checkable) => factors.verify_password(checkable.map(AsRef::as_ref), answer).await,
         };
         let user = user?;
-        if !is_allowed {
-            return Err(AccessError::LockedOut);
-        }
         if !is_due {
             return Err(AccessError::UnexpectedFactor);
         }
@@ -317,6 +317,7 @@ impl SignIn {
 
     /// Sets the sign-in name. A new name discards all factors verified under the old one (RFC 4252, section 5).
     fn set_name(&mut self, name: &str) {
+        let name = SignInName::cut(name);
         if self.name != name {
             name.clone_into(&mut self.name);
             self.progress = Progress::default();

@@ -167,6 +167,7 @@ mod tests {
         local_forward: false,
         remote_forward: false,
         agent_forward: false,
+        web: None,
     };
 
     fn filtered(command: Option<&str>, allow: Allow, request: Request) -> Result<String, &'static str> {

@@ -8,6 +8,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// The length in bytes after which a sign-in name is cut. Every name that can be right is shorter: a user has at most 63
+/// characters, a login 64 and a target 253. A client may send 256 KiB, which must not fill logs and Events.
+const MAX_LENGTH: usize = 640;
+
 /// The characters that end the user in a sign-in name.
 const SEPARATORS: [char; 2] = ['+', ':'];
 
@@ -52,6 +56,11 @@ impl SignInName {
     /// Returns the sign-in name of a user, with an optional login and target.
     pub fn new(user: impl Into<String>, login: Option<&str>, target: Option<&str>) -> Self {
         Self { user: user.into(), login: login.map(str::to_owned), target: target.map(str::to_owned) }
+    }
+
+    /// Returns the first 640 bytes of a name, and no part of a character.
+    pub fn cut(text: &str) -> &str {
+        &text[..text.floor_char_boundary(MAX_LENGTH)]
     }
 
     /// Returns the user in a name whose rest may be malformed. So the user can authenticate and then read what is wrong.

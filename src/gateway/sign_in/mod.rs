@@ -11,6 +11,7 @@ mod progress;
 mod proof;
 mod second_factor;
 mod throttle;
+mod web_terminal_access;
 
 pub use authentication::{AuthDeps, LastRefusal, SignIn, SignedIn};
 pub use certificate::UserCertificateError;
@@ -23,3 +24,4 @@ pub use presence::PresenceError;
 pub use proof::{Proof, accepts_certificates};
 pub use second_factor::{SecondFactors, hash_password};
 pub use throttle::Throttle;
+pub use web_terminal_access::WebTerminalBlocker;

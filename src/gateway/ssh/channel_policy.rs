@@ -189,6 +189,7 @@ mod tests {
             local_forward: allowed,
             remote_forward: allowed,
             agent_forward: allowed,
+            web: None,
         };
         Phase::Session(restrictions, allow)
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use kube::ResourceExt;
 use russh::server::{ChannelOpenHandle, Handle, Msg, Session};
 use russh::{Channel, ChannelId, ChannelOpenFailure};
 #[cfg(fuzzing)]
@@ -143,7 +144,8 @@ impl Connection {
         let signed_in = self.sign_in.signed_in().ok_or(Refusal::RightsUnknown)?;
         let admitted = match gateway.access.admit(signed_in.clone(), self.sign_in.name()).await {
             Err(Refusal::NoTarget { .. }) => {
-                Err(PendingUser { signed_in: signed_in.clone(), permit: gateway.pending.acquire()? })
+                let slot = gateway.pending.acquire(&signed_in.user.name_any())?;
+                Err(PendingUser { signed_in: signed_in.clone(), slot })
             }
             admitted => Ok(admitted?),
         };
@@ -207,15 +209,15 @@ impl Connection {
         }
     }
 
-    pub(super) fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) -> Result<(), russh::Error> {
+    pub(super) fn put_data(&self, channel: ChannelId, stream: Option<u32>, data: &[u8]) {
         if self.state.link().is_none() {
-            return Ok(());
+            return;
         }
         // Replies of an agent or a forwarded server are not the user's input.
         if !data.is_empty() && !self.channels.is_opened_by_target(channel) {
             self.record_input();
         }
-        Ok(self.channels.inboxes.push_data(channel, stream, data)?)
+        self.channels.inboxes.push_data(channel, stream, data);
     }
 
     /// Passes a shell, a command or a subsystem on if it is allowed.

@@ -138,7 +138,8 @@ impl server::Handler for Connection {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Self::Error> {
-        self.put_data(channel, None, data)
+        self.put_data(channel, None, data);
+        Ok(())
     }
 
     async fn extended_data(
@@ -148,7 +149,8 @@ impl server::Handler for Connection {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.put_data(channel, Some(stream), data)
+        self.put_data(channel, Some(stream), data);
+        Ok(())
     }
 
     async fn channel_open_confirmation(

@@ -44,7 +44,7 @@ fn key_id(DialRequest { session, user, .. }: &DialRequest) -> String {
 
 /// Returns the certificate's extensions, which permit what the target's `spec.allow` does.
 fn extensions(allow: Allow) -> Vec<&'static str> {
-    let Allow { shell, exec, sftp: _, local_forward, remote_forward, agent_forward } = allow;
+    let Allow { shell, exec, sftp: _, local_forward, remote_forward, agent_forward, web: _ } = allow;
     // The protocol requires the order of their names.
     let permissions = [
         (agent_forward, "permit-agent-forwarding"),

@@ -23,7 +23,7 @@ use super::host_trust::HostTrust;
 use super::login::{self, TargetSignInError};
 use super::request::DialRequest;
 use crate::api::{BastionTarget, LegacyAlgorithm, credentials_namespace};
-use crate::gateway::bridge::{Destination, FromTarget, Inboxes, IncomingChannel, TargetSide, WINDOW};
+use crate::gateway::bridge::{Destination, FromTarget, INITIAL_WINDOW, Inboxes, IncomingChannel, TargetSide};
 use crate::gateway::net::{AbortableStream, ConnectionHealth, TcpPaths};
 use crate::gateway::ssh::algorithms as ssh_algorithms;
 use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpPath};
@@ -254,7 +254,7 @@ fn observe_end(handle: &client::Handle<TargetHandler>, inboxes: Arc<Inboxes<From
 pub(super) fn config(trust: &HostTrust, legacy: &[LegacyAlgorithm]) -> client::Config {
     client::Config {
         preferred: algorithms::preferred(trust, legacy),
-        window_size: WINDOW,
+        window_size: INITIAL_WINDOW,
         channel_control: ChannelControl::Application,
         client_id: ssh_algorithms::identification(),
         // The session decides when it is idle or when the target is lost.

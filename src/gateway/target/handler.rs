@@ -132,7 +132,8 @@ impl client::Handler for TargetHandler {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut client::Session) -> Result<(), Self::Error> {
-        Ok(self.inboxes.push_data(channel, None, data)?)
+        self.inboxes.push_data(channel, None, data);
+        Ok(())
     }
 
     async fn extended_data(
@@ -142,7 +143,8 @@ impl client::Handler for TargetHandler {
         data: &[u8],
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        Ok(self.inboxes.push_data(channel, Some(stream), data)?)
+        self.inboxes.push_data(channel, Some(stream), data);
+        Ok(())
     }
 
     async fn channel_success(&mut self, channel: ChannelId, _: &mut client::Session) -> Result<(), Self::Error> {

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::message::Channel;
-use crate::gateway::bridge::{FromUser, Inbox, Request, ToUser, UserEnd, WINDOW};
+use crate::gateway::bridge::{FromUser, Inbox, PAGE_WINDOW, Request, ToUser, UserEnd};
 
 /// How a page broke the protocol, as the reason of the close frame.
 pub type Violation = &'static str;
@@ -91,10 +91,11 @@ impl Inbound {
             return Ok(());
         }
         self.received += bytes.len() as u64;
-        if self.received > *self.granted.borrow() + u64::from(WINDOW) {
+        if self.received > *self.granted.borrow() + u64::from(PAGE_WINDOW) {
             return Err("bastion: the page exceeds its window");
         }
-        self.inbox.push_data(None, bytes).map_err(|_| "bastion: the page sends too many small pieces")
+        self.inbox.push_data(None, bytes);
+        Ok(())
     }
 
     /// Passes on a request of the page.

@@ -96,8 +96,8 @@ impl Handshake {
 
     /// Signs the user in and admits the session, with the same checks as over SSH.
     async fn admit(&mut self, socket: &mut WebSocket) -> Result<Admitted, HandshakeError> {
-        let permit = self.gateway.pending.acquire()?;
         let user = self.user()?;
+        let slot = self.gateway.pending.acquire(&user)?;
         let mut sign_in = SignIn::new(self.gateway.auth.clone(), self.client);
         let signed_in = timeout(LOGIN_GRACE_TIME, self.sign_in(socket, &mut sign_in, &user)).await;
         let signed_in = signed_in.unwrap_or_else(|_| {
@@ -116,7 +116,7 @@ impl Handshake {
         if let Some((user, why)) = refused {
             self.gateway.refusals.publish(user, self.client, &why);
         }
-        drop(permit);
+        drop(slot);
         admitted
     }
 

@@ -63,6 +63,8 @@ export interface Target {
   /** Whether the signed-in user may connect; null if no BastionUser belongs to them. */
   may_connect: boolean | null;
   may_connect_as: string[];
+  /** Why the user may open no web terminal there, though an SSH client may connect. An older console omits it. */
+  web_terminal_blocker?: string | null;
 }
 
 interface TargetUser {

@@ -107,6 +107,7 @@ export const en = {
   connect: "Connect",
   noTerminal: "The web terminal is not part of this console: use ssh",
   mayNotConnect: "You may not connect to this target",
+  openLink: "A program on the target made this link. It leads to:\n\n{0}\n\nOpen it?",
   recording: "Recording",
   recordingOff: "Not recorded",
   recordingNow: "Recording",

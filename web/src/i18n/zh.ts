@@ -109,6 +109,7 @@ export const zh: Messages = {
   connect: "连接",
   noTerminal: "此控制台没有网页终端，请使用 ssh",
   mayNotConnect: "您无权连接此目标主机",
+  openLink: "此链接由目标主机上的程序生成，指向：\n\n{0}\n\n是否打开？",
   recording: "录像",
   recordingOff: "未录像",
   recordingNow: "正在录像",

@@ -4,7 +4,8 @@ import { FitAddon } from "@xterm/addon-fit";
 import { SearchAddon } from "@xterm/addon-search";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
-import { createXterm, openLink } from "../xterm/createXterm";
+import { createXterm } from "../xterm/createXterm";
+import { openLink } from "../xterm/links";
 import { onThemeChange, searchColours, terminalTheme } from "../xterm/theme";
 import { stripControlCharacters } from "./controlCharacters";
 

@@ -4,6 +4,7 @@ import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { type ITerminalOptions, Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { installCspElements } from "./cspElements";
+import { openHiddenLink } from "./links";
 import { terminalTheme } from "./theme";
 
 const FONT_FAMILY = 'ui-monospace, "SF Mono", "Cascadia Code", "Noto Sans Mono", "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace';
@@ -16,7 +17,7 @@ export function createXterm(host: HTMLElement, options: ITerminalOptions = {}): 
     allowProposedApi: true,
     fontFamily: FONT_FAMILY,
     fontSize: 14,
-    linkHandler: { activate: (_, link) => openLink(link) },
+    linkHandler: { activate: (_, link) => openHiddenLink(link) },
     minimumContrastRatio: 4.5,
     scrollback: SCROLLBACK_LINES,
     theme: terminalTheme(host),
@@ -26,9 +27,4 @@ export function createXterm(host: HTMLElement, options: ITerminalOptions = {}): 
   terminal.loadAddon(new Unicode11Addon());
   terminal.unicode.activeVersion = "11";
   return terminal;
-}
-
-/** Opens a clicked link in a new tab, without access to this page. */
-export function openLink(link: string): void {
-  if (/^https?:\/\//i.test(link)) window.open(link, "_blank", "noopener,noreferrer");
 }

@@ -75,6 +75,10 @@ async fn what_cannot_be_read_is_left_out_and_what_was_written_steers_no_terminal
     assert!(outcome.code == Some(0) && lines.len() == 2, "{outcome:?}");
     assert!(lines[1].starts_with("good ") && lines[1].ends_with("bye ]52;c;eA==[2J2J forged"), "{outcome:?}");
     assert!(!outcome.stdout.chars().any(|c| c.is_control() && c != '\n'), "{outcome:?}");
+    for format in ["json", "yaml"] {
+        let text = ops.prints(&["sessions", "--all", "-o", format]).await;
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n') && text.contains("\\u009b2J"), "{text:?}");
+    }
     let words = format!(
         "bastion: BastionSession bad in namespace {} cannot be read and is left out: spec.startTime: ",
         namespace.name

@@ -141,7 +141,35 @@ async fn a_running_session_ends_when_its_right_is_withdrawn_and_outlasts_an_outa
     let (allowed, _) = directory(Rights { target: Review::Yes, ..NONE }).await;
     let granted = Grant { login: login.to_owned(), ..grant(&allowed, "alice+web-1").await.unwrap() };
     let (directory, _) = directory(rights).await;
-    assert_eq!(directory.check_grant(&granted).await.err().map(|error| error.label()), expected);
+    assert_eq!(directory.check_right(&granted).await.err().map(|error| error.label()), expected);
+}
+
+#[rstest]
+#[case::on_the_target(Rights { target: Review::Yes, ..NONE }, 1)]
+#[case::on_its_group(Rights { group: Review::Yes, ..NONE }, 3)]
+#[case::on_nothing(NONE, 3)]
+#[tokio::test(start_paused = true)]
+async fn a_running_session_is_reviewed_right_by_right_until_one_is_enough(
+    #[case] rights: Rights,
+    #[case] reviews: usize,
+) {
+    let (allowed, _) = directory(Rights { target: Review::Yes, ..NONE }).await;
+    let granted = grant(&allowed, "alice+web-1").await.unwrap();
+    let (directory, api) = directory(rights).await;
+    let _ = directory.check_right(&granted).await;
+    let asked = api.received().iter().filter(|it| it.path.ends_with("localsubjectaccessreviews")).count();
+    assert_eq!(asked, reviews);
+}
+
+#[tokio::test(start_paused = true)]
+async fn facts_are_checked_without_the_api_server() {
+    let (directory, api) = directory(Rights { target: Review::Yes, ..NONE }).await;
+    let granted = grant(&directory, "alice+web-1").await.unwrap();
+    let asked = api.received().len();
+    assert_eq!(directory.check_facts(&granted).err(), None);
+    let gone = Grant { login: "admin".to_owned(), ..granted };
+    assert_eq!(directory.check_facts(&gone).err(), Some(AccessError::LoginRemoved));
+    assert_eq!(api.received().len(), asked);
 }
 
 #[rstest]

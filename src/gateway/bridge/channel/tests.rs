@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::api::{BastionTarget, RecordingMode};
 use crate::gateway::access::Grant;
-use crate::gateway::bridge::{Inboxes, SshChannel, UserConnection, WINDOW};
+use crate::gateway::bridge::{INITIAL_WINDOW, Inboxes, SshChannel, UserConnection};
 use crate::gateway::observe::{AuditLog, Broadcast, Observers};
 use crate::gateway::sign_in::{KeyRestrictions, Proof};
 use crate::gateway::target::fixtures;
@@ -76,7 +76,8 @@ impl server::Handler for GatewayServer {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Self::Error> {
-        Ok(self.inboxes.push_data(channel, None, data)?)
+        self.inboxes.push_data(channel, None, data);
+        Ok(())
     }
 
     async fn channel_eof(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
@@ -129,7 +130,7 @@ impl server::Handler for TargetServer {
 fn server_config(host_key: russh::keys::ssh_key::PrivateKey) -> Arc<server::Config> {
     let keys = vec![host_key];
     let channel_control = ChannelControl::Application;
-    Arc::new(server::Config { keys, window_size: WINDOW, channel_control, ..server::Config::default() })
+    Arc::new(server::Config { keys, window_size: INITIAL_WINDOW, channel_control, ..server::Config::default() })
 }
 
 /// Connects the user's client to the gateway, and opens a channel. Returns the client's and the gateway's ends of it.
@@ -211,6 +212,7 @@ impl Relay {
         let ConnectedTarget { target, connection, handle, mut opened } = connect_target().await;
         let notices = watch::Sender::new(SessionNotice::None);
         let context = ChannelContext {
+            requested: Arc::default(),
             activity: Arc::new(Activity::new(Instant::now())),
             pause_detector: Arc::default(),
             notices: notices.subscribe(),
@@ -353,7 +355,7 @@ async fn a_client_that_does_not_read_stops_the_target() {
     let channel_control = ChannelControl::Application;
     let config = client::Config { window_size: 1024, channel_control, ..client::Config::default() };
     let relay = Relay::start_with("cat", config).await;
-    relay.target.data_bytes(vec![b'x'; WINDOW as usize]).await.unwrap();
-    let more = relay.target.data_bytes(vec![b'x'; WINDOW as usize]);
+    relay.target.data_bytes(vec![b'x'; INITIAL_WINDOW as usize]).await.unwrap();
+    let more = relay.target.data_bytes(vec![b'x'; INITIAL_WINDOW as usize]);
     assert!(timeout(std::time::Duration::from_mins(1), more).await.is_err(), "the window is used up");
 }

@@ -22,4 +22,5 @@ it("returns the most general blocker", () => {
   expect(connectBlocker(target(), me({ allowed: false, reason: "expired" }), true)).toEqual({ message: "expired" });
   expect(connectBlocker(target({ may_connect: null, may_connect_as: [] }), me(), true)).toEqual({ key: "noBastionUser" });
   expect(connectBlocker(target({ may_connect: false, may_connect_as: [] }), me(), true)).toEqual({ key: "mayNotConnect" });
+  expect(connectBlocker(target({ web_terminal_blocker: "keys" }), me(), true)).toEqual({ message: "keys" });
 });

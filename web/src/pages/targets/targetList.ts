@@ -9,10 +9,11 @@ export function filterTargets(targets: readonly Target[], text: string): Target[
   return targets.filter((it) => containsWords([it.name, it.address, it.description, ...it.logins, ...it.groups], text));
 }
 
-/** Returns why the user cannot connect to a target: a message key, or a message of the console; null if they can. */
+/** Returns why the user cannot open a web terminal on a target: a message key, or a message of the console; null if they can. */
 export function connectBlocker(target: Target, me: CurrentUser, hasTerminal: boolean): { key: MessageKey } | { message: string } | null {
   if (!hasTerminal) return { key: "noTerminal" };
   if (me.rights.connect && !me.rights.connect.allowed) return me.rights.connect.reason ? { message: me.rights.connect.reason } : { key: "mayNotConnect" };
   if (target.may_connect === null) return { key: "noBastionUser" };
-  return target.may_connect_as.length > 0 ? null : { key: "mayNotConnect" };
+  if (target.may_connect_as.length === 0) return { key: "mayNotConnect" };
+  return target.web_terminal_blocker ? { message: target.web_terminal_blocker } : null;
 }
