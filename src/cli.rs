@@ -338,9 +338,10 @@ pub struct Oidc {
     /// The claim with the user's Kubernetes user name. If it is email, the address must be verified.
     #[arg(long, env = "BASTION_OIDC_USERNAME_CLAIM", hide_env_values = true, default_value = "sub")]
     pub oidc_username_claim: String,
-    /// A prefix of the Kubernetes user name, such as oidc:.
-    #[arg(long, env = "BASTION_OIDC_USERNAME_PREFIX", hide_env_values = true, default_value = "")]
-    pub oidc_username_prefix: String,
+    /// A prefix of the Kubernetes user name, such as oidc:, or - for none. Without this flag, the prefix is the issuer URL and #,
+    /// but a verified email address has none. Names that begin with system: or bastion: are refused.
+    #[arg(long, env = "BASTION_OIDC_USERNAME_PREFIX", hide_env_values = true, allow_hyphen_values = true)]
+    pub oidc_username_prefix: Option<String>,
     /// The claim with the user's groups.
     #[arg(long, env = "BASTION_OIDC_GROUPS_CLAIM", hide_env_values = true, default_value = "groups")]
     pub oidc_groups_claim: String,
@@ -360,7 +361,7 @@ impl From<Oidc> for Option<oidc::Settings> {
             ca_file: flags.oidc_ca_file,
             claims: oidc::ClaimSettings {
                 username: flags.oidc_username_claim,
-                username_prefix: flags.oidc_username_prefix,
+                username_prefix: username_prefix(flags.oidc_username_prefix),
                 groups: flags.oidc_groups_claim,
                 groups_prefix: flags.oidc_groups_prefix,
             },
@@ -568,6 +569,11 @@ fn issuer(text: &str) -> Result<IssuerUrl, String> {
     url.ok_or_else(|| "write the issuer URL of the provider, such as https://id.example.com".to_owned())
 }
 
+/// Reads a prefix as the API server's --oidc-username-prefix: an empty one is the default, and `-` is none.
+fn username_prefix(flag: Option<String>) -> Option<String> {
+    flag.filter(|prefix| !prefix.is_empty()).map(|prefix| if prefix == "-" { String::new() } else { prefix })
+}
+
 /// Parses the rekey time, at least one second. With a shorter time, key exchanges would leave no time for data.
 fn rekey_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
@@ -596,6 +602,13 @@ mod tests {
         assert!(web_url("https://bastion.example.com").is_ok() && web_url("http://127.0.0.1:8081/").is_ok());
         for wrong in ["bastion.example.com", "ftp://x", "https://x/y"] {
             assert!(web_url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_empty_username_prefix_is_the_default() {
+        for (flag, expected) in [(None, None), (Some(""), None), (Some("-"), Some("")), (Some("oidc:"), Some("oidc:"))] {
+            assert_eq!(username_prefix(flag.map(str::to_owned)).as_deref(), expected);
         }
     }
 
