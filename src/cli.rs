@@ -292,15 +292,11 @@ pub struct Console {
     /// recordings.
     #[arg(long, env = "BASTION_RECORDING_URL", hide_env_values = true)]
     pub recording_url: Option<String>,
-    /// A file with this console's ServiceAccount token for the audience bastion-gateway. It is read at each use. Without it,
-    /// live sessions cannot be observed.
-    #[arg(long, env = "BASTION_GATEWAY_TOKEN_FILE", hide_env_values = true)]
-    pub gateway_token_file: Option<PathBuf>,
-    /// A file with this console's ServiceAccount token for the audience bastion-audit. It is read at each use. Without it, there
-    /// is no history.
-    #[arg(long, env = "BASTION_AUDIT_TOKEN_FILE", hide_env_values = true)]
-    pub audit_token_file: Option<PathBuf>,
-    /// The name of this Pod, for Events.
+    /// The addresses or networks of proxies in front of the console, such as 10.0.0.0/24, separated by commas. Only their
+    /// X-Forwarded-For header is trusted. The console checks at most 20 new tokens a second from one address.
+    #[arg(long, env = "BASTION_WEB_PROXIES", hide_env_values = true, value_delimiter = ',', value_parser = network)]
+    pub web_proxies: Vec<IpNet>,
+    /// The name of this Pod, for Events, and for the tokens with which it authenticates to gateways and audit programs.
     #[arg(long, env = "POD_NAME", hide_env_values = true, default_value = "bastion-console")]
     pub pod_name: String,
     #[command(flatten)]
@@ -497,8 +493,7 @@ impl From<Console> for console::Settings {
             oidc: flags.oidc.into(),
             redis: flags.redis.into(),
             recording_url: flags.recording_url,
-            gateway_token_file: flags.gateway_token_file,
-            audit_token_file: flags.audit_token_file,
+            proxies: flags.web_proxies,
             pod_name: flags.pod_name,
             public_url: flags.public_url,
             terminal_origin: flags.terminal_origin,

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::SinkExt;
 use jiff::Timestamp;
@@ -22,6 +21,7 @@ use crate::console::Console;
 use crate::console::access::Visibility;
 use crate::console::activity::Reading;
 use crate::console::api_error::{ApiError, ErrorResponses};
+use super::super::client_request::ClientRequest;
 use crate::console::rights_watch::RightsWatch;
 use crate::console::state::Auth;
 use crate::http::Credentials;
@@ -58,12 +58,12 @@ enum CloseReason {
 #[utoipa::path(get, path = "/api/v1/feed", responses((status = 101, description = "The feed begins"), ErrorResponses))]
 pub async fn feed(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    console.auth.origins.check(&headers)?;
-    let credentials = Credentials::from_websocket(&headers)?;
-    let caller = console.auth.authenticator.verify(&credentials).await?;
+    console.auth.origins.check(&request.headers)?;
+    let credentials = Credentials::from_websocket(&request.headers)?;
+    let caller = console.auth.authenticator.verify(&credentials, Some(request.address)).await?;
     let visibility = console.auth.authorizer.visibility(&caller).await?;
     let upgrade = upgrade.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     let permit = console.limits.sockets.clone().try_acquire_owned().map_err(|_| ApiError::Full)?;
@@ -243,7 +243,7 @@ async fn changed_visibility(
     loop {
         watch.wait().await;
         let Auth { authenticator, authorizer, .. } = &console.auth;
-        let check = async { authorizer.visibility(&authenticator.verify(credentials).await?).await };
+        let check = async { authorizer.visibility(&authenticator.verify(credentials, None).await?).await };
         let check = check.await.map(|now| Some(now).filter(|now| *now != visibility));
         if let Some(changed) = watch.evaluate(check) {
             return changed;
