@@ -5,6 +5,7 @@ mod access;
 mod algorithms;
 mod api_description;
 mod api_faults;
+mod attacks;
 mod audit_log;
 mod audit_store;
 mod backpressure;
