@@ -602,7 +602,8 @@ mod tests {
 
     #[test]
     fn an_empty_username_prefix_is_the_default() {
-        for (flag, expected) in [(None, None), (Some(""), None), (Some("-"), Some("")), (Some("oidc:"), Some("oidc:"))] {
+        for (flag, expected) in [(None, None), (Some(""), None), (Some("-"), Some("")), (Some("oidc:"), Some("oidc:"))]
+        {
             assert_eq!(username_prefix(flag.map(str::to_owned)).as_deref(), expected);
         }
     }

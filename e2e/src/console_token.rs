@@ -46,7 +46,8 @@ impl Namespace {
         let lease = leases.items.into_iter().find(of_pod).expect("the Lease of the Pod");
         let certificate = BASE64_STANDARD.decode(&lease.annotations()[service.certificate]).expect("base64");
         let person = digest(&SHA256, person_header(person).as_bytes());
-        let [certificate, person] = [certificate.as_slice(), person.as_ref()].map(|it| BASE64_URL_SAFE_NO_PAD.encode(it));
+        let [certificate, person] =
+            [certificate.as_slice(), person.as_ref()].map(|it| BASE64_URL_SAFE_NO_PAD.encode(it));
         format!("bastion.dev/{}/{certificate}/{person}", service.name)
     }
 

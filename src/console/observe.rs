@@ -176,8 +176,9 @@ async fn revoked(console: &Console, credentials: &Credentials, session: &str) ->
     let mut watch = RightsWatch::new();
     loop {
         watch.wait().await;
-        let check =
-            async { console.require_observe(&console.auth.authenticator.verify(credentials, None).await?, session).await };
+        let check = async {
+            console.require_observe(&console.auth.authenticator.verify(credentials, None).await?, session).await
+        };
         if let Some(Err(error)) = watch.evaluate(check.await.map(|()| None::<Infallible>)) {
             return error;
         }

@@ -101,8 +101,9 @@ impl TokenReviews {
     /// Removes a failed answer. Another request may have succeeded with it meanwhile.
     fn forget(&self, hash: &TokenHash, failed: &Answer) {
         let mut answers = self.answers.lock();
-        let is_this =
-            answers.get(hash).is_some_and(|answer| Arc::ptr_eq(&answer.user, &failed.user) && !answer.user.initialized());
+        let is_this = answers
+            .get(hash)
+            .is_some_and(|answer| Arc::ptr_eq(&answer.user, &failed.user) && !answer.user.initialized());
         if is_this {
             answers.remove(hash);
         }
@@ -160,7 +161,8 @@ mod tests {
     fn api() -> ScriptedApi {
         ScriptedApi::by(|request: &Received| {
             let spec = &request.body["spec"];
-            let status = json!({"authenticated": spec["token"] == "good", "user": {"username": "alice"}, "audiences": ["here"]});
+            let status =
+                json!({"authenticated": spec["token"] == "good", "user": {"username": "alice"}, "audiences": ["here"]});
             Scripted::Object(json!({"metadata": {}, "spec": spec, "status": status}))
         })
     }

@@ -13,8 +13,8 @@ use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use bastion_e2e::control_plane::{PERSON, service_account_user};
 use bastion_e2e::console_token::HISTORY;
+use bastion_e2e::control_plane::{PERSON, service_account_user};
 use bastion_e2e::http::get_as_a_console;
 use bastion_e2e::namespace::kubectl_path;
 use bastion_e2e::objects::bastion_session;

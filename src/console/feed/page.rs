@@ -16,12 +16,12 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, interval, timeout};
 use tracing::debug;
 
+use super::super::client_request::ClientRequest;
 use super::{FeedEvent, message};
 use crate::console::Console;
 use crate::console::access::Visibility;
 use crate::console::activity::Reading;
 use crate::console::api_error::{ApiError, ErrorResponses};
-use super::super::client_request::ClientRequest;
 use crate::console::rights_watch::RightsWatch;
 use crate::console::state::Auth;
 use crate::http::Credentials;

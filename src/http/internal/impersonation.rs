@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn a_header_without_a_name_is_malformed() {
         let nobody = ImpersonatedUser::header(&UserInfo::default());
-        for header in [nobody, HeaderValue::from_static(""), HeaderValue::from_static("e30="), HeaderValue::from_static("?")]
+        for header in
+            [nobody, HeaderValue::from_static(""), HeaderValue::from_static("e30="), HeaderValue::from_static("?")]
         {
             assert_eq!(ImpersonatedUser::from_header(&header), Err(ImpersonationError::Malformed));
         }

@@ -1,6 +1,10 @@
 //! A program that is taken over creates objects on which other programs, or Kubernetes itself, act.
 
-use kube::Client;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use bastion_e2e::Namespace;
@@ -32,7 +36,8 @@ fn planted() -> [Value; 4] {
 async fn a_gateway_gets_no_token_of_another_account_by_a_secret() {
     let namespace = Namespace::new().await;
     let gateway = account(&namespace, "gateway").await;
-    let secret = |metadata: Value, kind: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind});
+    let secret =
+        |metadata: Value, kind: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind});
     let of_controller = json!({"name": "bastion-host-key", "annotations": {"kubernetes.io/service-account.name": "bastion-controller"}});
     let token = secret(of_controller, "kubernetes.io/service-account-token");
     assert_refused("a token", namespace.create_as(&gateway, token).await, "has the type Opaque");
@@ -135,10 +140,6 @@ async fn a_program_makes_no_lease_that_passes_for_anothers() {
 /// By such an annotation a controller could send consoles to a terminal or a history of its own.
 #[tokio::test]
 async fn a_controller_redirects_no_console() {
-    use k8s_openapi::api::coordination::v1::Lease;
-    use kube::ResourceExt;
-    use kube::api::{Api, PostParams};
-
     let namespace = Namespace::new().await;
     let name = "gateway-0-abcdefghij";
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {"holderIdentity": name},
@@ -151,7 +152,8 @@ async fn a_controller_redirects_no_console() {
         leases.replace(name, &PostParams::default(), &lease).await.map_err(|error| error.to_string())
     };
     let words = "a controller changes no labels of a Lease";
-    let annotate = |key: &'static str| move |lease: &mut Lease| drop(lease.annotations_mut().insert(key.into(), "x".into()));
+    let annotate =
+        |key: &'static str| move |lease: &mut Lease| drop(lease.annotations_mut().insert(key.into(), "x".into()));
     assert_refused("an address", change(&annotate("bastion.dev/follow-address")).await, words);
     assert_refused("a key of ends", change(&annotate("bastion.dev/end-key")).await, words);
     assert_refused("no label", change(&|lease| lease.labels_mut().clear()).await, words);
@@ -162,10 +164,6 @@ async fn a_controller_redirects_no_console() {
 
 #[tokio::test]
 async fn a_console_requests_no_token_that_outlives_it_or_is_good_elsewhere() {
-    use k8s_openapi::api::authentication::v1::TokenRequest;
-    use k8s_openapi::api::core::v1::ServiceAccount;
-    use kube::api::{Api, PostParams};
-
     let namespace = Namespace::new().await;
     let client = account(&namespace, "console").await;
     account(&namespace, "gateway").await;

@@ -81,7 +81,10 @@ async fn an_editor_signs_in_as_nobody() {
     ] {
         assert_refused(what, patch(namespace, &mallory, "alice", spec).await, &format!("{SUBJECT}bastion:alice"));
     }
-    assert_let_through("an expiry", patch(namespace, &mallory, "alice", json!({"expires": "2030-01-01T00:00:00Z"})).await);
+    assert_let_through(
+        "an expiry",
+        patch(namespace, &mallory, "alice", json!({"expires": "2030-01-01T00:00:00Z"})).await,
+    );
     let sooner = patch(namespace, &mallory, "alice", json!({"expires": "2029-01-01T00:00:00+05:00"})).await;
     assert_let_through("an earlier one", sooner);
     for expires in [json!("2031-01-01T00:00:00Z"), json!(null)] {
@@ -115,7 +118,8 @@ async fn who_manages_users_needs_no_right_outside_the_bastions_namespace() {
     assert_refused("nine groups", with("nine", &names).await, "for more than 8 groups");
     may_impersonate(&namespace, "groups", &[]).await;
     let many: Vec<String> = (0..64).map(|number| format!("any-{number}")).collect();
-    let made = assert_let_through("all groups", with("many", &many.iter().map(String::as_str).collect::<Vec<_>>()).await);
+    let made =
+        assert_let_through("all groups", with("many", &many.iter().map(String::as_str).collect::<Vec<_>>()).await);
     assert_eq!(made.name_any(), "many");
     for resource in ["users", "groups"] {
         let asked = json!({"verb": "impersonate", "group": "", "resource": resource});

@@ -28,9 +28,11 @@ async fn a_copy_of_a_cookie_is_worth_nothing_after_a_sign_out() {
     assert_eq!(first.post("/auth/out", json!({})).await.status, StatusCode::NO_CONTENT);
     let me = first.get("/api/v1/me").await;
     assert!(me.status == StatusCode::UNAUTHORIZED && me.error().contains("no longer signed in"), "{me:?}");
-    eventually(default_timeout(), "the other console knows of it", async || match thief.get("/api/v1/me").await.status {
-        StatusCode::UNAUTHORIZED => Ok(()),
-        status => Err(format!("{status}")),
+    eventually(default_timeout(), "the other console knows of it", async || {
+        match thief.get("/api/v1/me").await.status {
+            StatusCode::UNAUTHORIZED => Ok(()),
+            status => Err(format!("{status}")),
+        }
     })
     .await;
     assert_eq!(second.get("/api/v1/me").await.status, StatusCode::UNAUTHORIZED, "all browsers of the person are out");
@@ -47,7 +49,11 @@ async fn a_copy_of_a_cookie_is_worth_nothing_after_a_sign_out() {
 
     let restarted = Console::start_in(namespace, "console-2", &Setting::default()).await;
     let thief = ConsoleApi::new(&restarted, None).await.sending((header::COOKIE, stolen));
-    assert_eq!(thief.get("/api/v1/me").await.status, StatusCode::UNAUTHORIZED, "a console that starts later knows of it");
+    assert_eq!(
+        thief.get("/api/v1/me").await.status,
+        StatusCode::UNAUTHORIZED,
+        "a console that starts later knows of it"
+    );
     let again = browser(&another, &token).await;
     assert_eq!(again.get("/api/v1/me").await.status, StatusCode::OK, "the person signs in anew");
     assert_eq!(another.process.stderr().matches("panicked").count(), 0);

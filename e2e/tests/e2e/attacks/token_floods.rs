@@ -37,16 +37,22 @@ async fn made_up_tokens_cost_the_api_server_twenty_reviews_a_second() {
     };
     let answers = join_all((0..FLOOD).map(asks)).await;
     let limited = answers.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
-    assert!(answers.iter().all(|it| [StatusCode::TOO_MANY_REQUESTS, StatusCode::UNAUTHORIZED].contains(it)), "{answers:?}");
+    assert!(
+        answers.iter().all(|it| [StatusCode::TOO_MANY_REQUESTS, StatusCode::UNAUTHORIZED].contains(it)),
+        "{answers:?}"
+    );
     let reviews = ApiRequests::count(&namespace.control_plane).await.since(&before).writes("tokenreviews");
     assert!(reviews <= most(start) && limited > 0, "{reviews} reviews, {limited} of {FLOOD} limited");
     assert_eq!(viewer.get("/api/v1/sessions").await.status, StatusCode::OK, "a token that is known is no new review");
 
     let (before, start) = (ApiRequests::count(&namespace.control_plane).await, Instant::now());
     let opens = join_all((0..FLOOD).map(async |number| {
-        TerminalPage::try_open(gateway.web, "target=web-1&cols=80&rows=24", &[bearer(&format!("made-up-{number}"))]).await.err()
+        TerminalPage::try_open(gateway.web, "target=web-1&cols=80&rows=24", &[bearer(&format!("made-up-{number}"))])
+            .await
+            .err()
     }));
-    let limited = opens.await.into_iter().flatten().filter(|(status, _)| *status == StatusCode::TOO_MANY_REQUESTS).count();
+    let limited =
+        opens.await.into_iter().flatten().filter(|(status, _)| *status == StatusCode::TOO_MANY_REQUESTS).count();
     let reviews = ApiRequests::count(&namespace.control_plane).await.since(&before).writes("tokenreviews");
     assert!(reviews <= most(start) && limited > 0, "{reviews} reviews, {limited} of {FLOOD} limited");
 }
