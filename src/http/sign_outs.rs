@@ -210,14 +210,14 @@ mod tests {
         SignOuts { api: Api::namespaced(api.client(), "n"), known }
     }
 
-    fn config_map(data: Value) -> Answer {
+    fn config_map(data: &Value) -> Answer {
         Answer::Object(json!({"metadata": {"name": CONFIG_MAP, "resourceVersion": "7"}, "data": data}))
     }
 
     #[tokio::test]
     async fn a_sign_out_ends_all_older_sign_ins_of_its_user() {
         let now = Timestamp::now();
-        let of_bob = config_map(json!({key_of("bob"): now.as_microsecond().to_string()}));
+        let of_bob = config_map(&json!({key_of("bob"): now.as_microsecond().to_string()}));
         let api = ScriptedApi::new([of_bob.clone(), Answer::Status(409), of_bob]);
         let sign_outs = sign_outs(&api);
         let generation = sign_outs.generation("alice", now).await.unwrap();
