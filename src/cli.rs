@@ -300,15 +300,11 @@ pub struct Console {
     /// recordings.
     #[arg(long, env = "BASTION_RECORDING_URL", hide_env_values = true)]
     pub recording_url: Option<String>,
-    /// A file with this console's ServiceAccount token for the audience bastion-gateway. It is read at each use. Without it,
-    /// live sessions cannot be observed.
-    #[arg(long, env = "BASTION_GATEWAY_TOKEN_FILE", hide_env_values = true)]
-    pub gateway_token_file: Option<PathBuf>,
-    /// A file with this console's ServiceAccount token for the audience bastion-audit. It is read at each use. Without it, there
-    /// is no history.
-    #[arg(long, env = "BASTION_AUDIT_TOKEN_FILE", hide_env_values = true)]
-    pub audit_token_file: Option<PathBuf>,
-    /// The name of this Pod, for Events.
+    /// The addresses or networks of proxies in front of the console, such as 10.0.0.0/24, separated by commas. Only their
+    /// X-Forwarded-For header is trusted. The console checks at most 20 new tokens a second from one address.
+    #[arg(long, env = "BASTION_WEB_PROXIES", hide_env_values = true, value_delimiter = ',', value_parser = network)]
+    pub web_proxies: Vec<IpNet>,
+    /// The name of this Pod, for Events, and for the tokens with which it authenticates to gateways and audit programs.
     #[arg(long, env = "POD_NAME", hide_env_values = true, default_value = "bastion-console")]
     pub pod_name: String,
     #[command(flatten)]
@@ -346,9 +342,10 @@ pub struct Oidc {
     /// The claim with the user's Kubernetes user name. If it is email, the address must be verified.
     #[arg(long, env = "BASTION_OIDC_USERNAME_CLAIM", hide_env_values = true, default_value = "sub")]
     pub oidc_username_claim: String,
-    /// A prefix of the Kubernetes user name, such as oidc:.
-    #[arg(long, env = "BASTION_OIDC_USERNAME_PREFIX", hide_env_values = true, default_value = "")]
-    pub oidc_username_prefix: String,
+    /// A prefix of the Kubernetes user name, such as oidc:, or - for none. Without this flag, the prefix is the issuer URL and #,
+    /// but a verified email address has none. Names that begin with system: or bastion: are refused.
+    #[arg(long, env = "BASTION_OIDC_USERNAME_PREFIX", hide_env_values = true, allow_hyphen_values = true)]
+    pub oidc_username_prefix: Option<String>,
     /// The claim with the user's groups.
     #[arg(long, env = "BASTION_OIDC_GROUPS_CLAIM", hide_env_values = true, default_value = "groups")]
     pub oidc_groups_claim: String,
@@ -368,7 +365,7 @@ impl From<Oidc> for Option<oidc::Settings> {
             ca_file: flags.oidc_ca_file,
             claims: oidc::ClaimSettings {
                 username: flags.oidc_username_claim,
-                username_prefix: flags.oidc_username_prefix,
+                username_prefix: username_prefix(flags.oidc_username_prefix),
                 groups: flags.oidc_groups_claim,
                 groups_prefix: flags.oidc_groups_prefix,
             },
@@ -506,8 +503,7 @@ impl From<Console> for console::Settings {
             oidc: flags.oidc.into(),
             redis: flags.redis.into(),
             recording_url: flags.recording_url,
-            gateway_token_file: flags.gateway_token_file,
-            audit_token_file: flags.audit_token_file,
+            proxies: flags.web_proxies,
             pod_name: flags.pod_name,
             public_url: flags.public_url,
             terminal_origin: flags.terminal_origin,
@@ -592,6 +588,11 @@ fn issuer(text: &str) -> Result<IssuerUrl, String> {
     url.ok_or_else(|| "write the issuer URL of the provider, such as https://id.example.com".to_owned())
 }
 
+/// Reads a prefix as the API server's --oidc-username-prefix: an empty one is the default, and `-` is none.
+fn username_prefix(flag: Option<String>) -> Option<String> {
+    flag.filter(|prefix| !prefix.is_empty()).map(|prefix| if prefix == "-" { String::new() } else { prefix })
+}
+
 /// Parses the rekey time, at least one second. With a shorter time, key exchanges would leave no time for data.
 fn rekey_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
@@ -628,6 +629,14 @@ mod tests {
         assert_eq!((bytes("512Mi"), bytes("1Gi"), bytes("2048")), (Ok(512 << 20), Ok(1 << 30), Ok(2048)));
         for wrong in ["", "0", "Mi", "1M", "1.5Gi", "-1Mi", "99999999999Gi"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_empty_username_prefix_is_the_default() {
+        for (flag, expected) in [(None, None), (Some(""), None), (Some("-"), Some("")), (Some("oidc:"), Some("oidc:"))]
+        {
+            assert_eq!(username_prefix(flag.map(str::to_owned)).as_deref(), expected);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Start with [`api`], which defines a session, and [`lifecycle`], which decides when it ends. The programs are [`gateway`],
 //! [`controller`], [`audit`] and [`console`].
 
+mod addresses;
 pub mod api;
 pub mod audit;
 pub mod cli;

@@ -277,19 +277,19 @@ fn counters<T, L: Clone + Eq + std::hash::Hash>(
 }
 
 /// The reasons of `bastion_terminals_refused_total`.
-const TERMINAL_REFUSALS: [&str; 8] =
-    ["unknown", "origin", "no_sign_in", "cookie", "cluster", "malformed", "not_ready", "missing"];
+const TERMINAL_REFUSALS: [&str; 9] =
+    ["unknown", "origin", "no_sign_in", "cookie", "too_many", "cluster", "malformed", "not_ready", "missing"];
 
 /// The reasons of `bastion_follows_refused_total`.
-const FOLLOW_REFUSALS: [&str; 7] =
-    ["unknown", "cluster", "not_the_console", "malformed", "forbidden", "missing", "full"];
+const FOLLOW_REFUSALS: [&str; 9] =
+    ["unknown", "too_many", "cluster", "not_the_console", "malformed", "reserved", "forbidden", "missing", "full"];
 
 /// The reasons of `bastion_history_refused_total`.
-const HISTORY_REFUSALS: [&str; 7] =
-    ["unknown", "cluster", "not_the_console", "malformed", "forbidden", "missing", "database"];
+const HISTORY_REFUSALS: [&str; 9] =
+    ["unknown", "too_many", "cluster", "not_the_console", "malformed", "reserved", "forbidden", "missing", "database"];
 
 /// The reasons of `bastion_console_failures_total`.
-const CONSOLE_FAILURES: [&str; 19] = [
+const CONSOLE_FAILURES: [&str; 17] = [
     "unknown",
     "origin",
     "no_sign_in",
@@ -301,9 +301,7 @@ const CONSOLE_FAILURES: [&str; 19] = [
     "missing",
     "ended",
     "not_asked",
-    "no_history",
     "no_recordings",
-    "no_following",
     "gateway",
     "cluster",
     "database",

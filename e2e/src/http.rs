@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use axum::http::StatusCode;
-use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::console_token::person_header;
 
 /// Returns the status code and body of a GET.
 pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -45,7 +46,7 @@ pub async fn get_as_a_console(
         request = request.bearer_auth(token);
     }
     if let Some(person) = person {
-        request = request.header("bastion-person", BASE64_STANDARD.encode(person.to_string()));
+        request = request.header("bastion-person", person_header(&person));
     }
     let answer = request.send().await.expect("an answer");
     (answer.status(), answer.text().await.expect("text"))

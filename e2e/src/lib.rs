@@ -15,6 +15,7 @@ pub mod bastion;
 pub mod browser;
 pub mod certificates;
 pub mod console_api;
+pub mod console_token;
 pub mod control_plane;
 pub mod etcd;
 pub mod feed_page;

@@ -200,14 +200,7 @@ impl Console {
 
     /// Starts one that serves its API there.
     pub async fn start_at(namespace: &Namespace, pod: &str, listen: &str, setting: &Setting<'_>) -> Self {
-        let mut setting = with_cookie_keys(namespace, setting);
-        for (audience, variable) in
-            [("bastion-gateway", "BASTION_GATEWAY_TOKEN_FILE"), ("bastion-audit", "BASTION_AUDIT_TOKEN_FILE")]
-        {
-            let token = namespace.dir.join(format!("{audience}-token"));
-            fs::write(&token, namespace.token("bastion-console", audience).await).expect("a file");
-            setting.env.insert(0, (variable, token.into()));
-        }
+        let setting = with_cookie_keys(namespace, setting);
         let arguments = ["console", "--listen", listen];
         let start = Instant::now();
         let mut process = start_program(namespace, "bastion-console", pod, &arguments, &setting).await;

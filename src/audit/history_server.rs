@@ -1,7 +1,9 @@
 //! Serves the history to consoles, on behalf of users whose rights it checks.
 
+use std::net::SocketAddr;
+
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -37,7 +39,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     info!(address = %server.endpoint().address, "serving the history");
-    let guard = ConsoleGuard::new(client, namespace, console, Service::HISTORY);
+    let guard = ConsoleGuard::new(client, namespace, console, Service::HISTORY, server.endpoint());
     let routes = Router::new()
         .route(SESSIONS_PATH, post(page))
         .route(&format!("{SESSIONS_PATH}/{{uid}}"), get(record))
@@ -50,10 +52,11 @@ pub async fn serve(
 /// Returns a page of the history, newest first: of all sessions for users who may list them, and else of their own.
 async fn page(
     State(state): State<ServerState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     request: Result<Json<PageRequest>, JsonRejection>,
 ) -> Result<Json<Vec<SessionRecord>>, HistoryError> {
-    let user = state.guard.user(&headers).await?;
+    let user = state.guard.user(&headers, peer.ip()).await?;
     let Json(PageRequest { filter, limit }) = request?;
     let may_list = state.guard.may(&user, Right::to("list", SESSIONS)).await?;
     let filter = visible(filter, state.guard.namespace(), &user, may_list);
@@ -69,10 +72,11 @@ fn visible(filter: HistoryFilter, namespace: &str, user: &ImpersonatedUser, may_
 /// Returns one session: the user's own, or any for users who may get it. The error does not reveal whether it exists.
 async fn record(
     State(state): State<ServerState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     Path(uid): Path<String>,
 ) -> Result<Json<SessionRecord>, HistoryError> {
-    let user = state.guard.user(&headers).await?;
+    let user = state.guard.user(&headers, peer.ip()).await?;
     let found = state.store.get(&uid).await?.filter(|record| record.namespace == state.guard.namespace());
     if found.as_ref().is_none_or(|record| record.user_subject != user.name()) {
         let name = found.as_ref().map(|record| record.name.as_str());
@@ -84,10 +88,11 @@ async fn record(
 /// Returns the numbers of starts and ends since a time, for users who may list sessions.
 async fn counts(
     State(state): State<ServerState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     request: Result<Json<CountsRequest>, JsonRejection>,
 ) -> Result<Json<HistoryCounts>, HistoryError> {
-    let user = state.guard.user(&headers).await?;
+    let user = state.guard.user(&headers, peer.ip()).await?;
     let Json(CountsRequest { since }) = request?;
     state.require(&user, Right::to("list", SESSIONS)).await?;
     Ok(Json(state.store.counts(state.guard.namespace(), since).await?))
@@ -121,7 +126,7 @@ mod tests {
         #[case] expected: Option<&str>,
     ) {
         let alice = UserInfo { username: Some("alice".to_owned()), ..UserInfo::default() };
-        let alice = ImpersonatedUser::new(alice).unwrap();
+        let alice = ImpersonatedUser::from_header(&ImpersonatedUser::header(&alice)).unwrap();
         let asked = HistoryFilter {
             namespace: Some("elsewhere".to_owned()),
             subject: asked.map(str::to_owned),

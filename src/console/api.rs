@@ -2,7 +2,6 @@
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
 use axum::middleware::map_response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -14,6 +13,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::access::Visibility;
 use super::api_error::{ApiError, ErrorResponses};
+use super::client_request::ClientRequest;
 use super::query::{is_name, page, parse_query, phase_of, read_path};
 use super::view::{Session, SessionPage};
 use super::{Console, events, feed, history, me, observe, overview, recordings, sign_in, targets, termination};
@@ -73,10 +73,10 @@ struct SessionQuery {
 #[utoipa::path(get, path = "/api/v1/sessions", params(SessionQuery), responses((status = 200, body = SessionPage), ErrorResponses))]
 async fn sessions(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     query: Result<Query<SessionQuery>, QueryRejection>,
 ) -> Answer<SessionPage> {
-    let caller = console.caller(&headers).await?;
+    let caller = console.caller(&request).await?;
     let visibility = console.auth.authorizer.visibility(&caller).await?;
     let query = parse_query(query)?;
     let params = page(query.limit, query.after.as_deref())?.fields(&query.selector(visibility)?);
@@ -89,10 +89,10 @@ async fn sessions(
     responses((status = 200, body = Session), ErrorResponses))]
 async fn session(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     name: Result<Path<String>, PathRejection>,
 ) -> Answer<Session> {
-    let caller = console.caller(&headers).await?;
+    let caller = console.caller(&request).await?;
     Ok(Json(Session::from(&console.visible_session(&caller, read_path(name)?).await?)))
 }
 

@@ -75,9 +75,6 @@ pub enum ApiError {
         /// The name in the request.
         name: String,
     },
-    /// The console has no token for audit programs.
-    #[error("this console has no --audit-token-file, so that it has no history; the chart sets it")]
-    NoHistory,
     /// An audit program refused the request.
     #[error("{message}")]
     HistoryRefused {
@@ -95,9 +92,6 @@ pub enum ApiError {
     /// The request is not a WebSocket handshake.
     #[error("this path is a WebSocket: {0}")]
     NotWebSocket(String),
-    /// The console has no token for gateways.
-    #[error("this console has no --gateway-token-file, so that it cannot follow sessions; the chart sets it")]
-    NoObserving,
     /// The session's gateway does not show the session.
     #[error("the session cannot be followed: {0}")]
     Gateway(#[source] ObserveError),
@@ -134,7 +128,7 @@ pub enum ErrorResponses {
     /// The caller sends too many requests; try again in a moment.
     #[response(status = 429)]
     TooMany(#[to_schema] Problem),
-    /// The console has no history, has no recordings, or cannot observe sessions.
+    /// The console has no recordings, or no sign-in with a browser.
     #[response(status = 501)]
     NotConfigured(#[to_schema] Problem),
     /// The session's gateway does not show the session.
@@ -173,7 +167,7 @@ impl ApiError {
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
             Self::Gateway(_) => StatusCode::BAD_GATEWAY,
-            Self::NoHistory | Self::NoRecordings | Self::NoObserving => StatusCode::NOT_IMPLEMENTED,
+            Self::NoRecordings => StatusCode::NOT_IMPLEMENTED,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Ended { .. } => StatusCode::CONFLICT,
             Self::EndRejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -190,9 +184,7 @@ impl ApiError {
             Self::Full => "full",
             Self::Malformed(_) | Self::NoMethod | Self::NotWebSocket(_) => "malformed",
             Self::NotFound { .. } | Self::NoRoute => "missing",
-            Self::NoHistory => "no_history",
             Self::NoRecordings => "no_recordings",
-            Self::NoObserving => "no_following",
             Self::Gateway(_) => "gateway",
             Self::Recordings(_) => "recordings",
             Self::TooMany => "too_many",

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
@@ -15,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
+use super::client_request::ClientRequest;
 use super::query::read_path;
 use crate::cluster::{Guarded, split};
 use crate::http::with_api_timeout;
@@ -52,10 +52,10 @@ pub struct SessionEvent {
     responses((status = 200, body = Timeline), ErrorResponses))]
 pub async fn events(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Timeline>, ApiError> {
-    let caller = console.caller(&headers).await?;
+    let caller = console.caller(&request).await?;
     let session = console.visible_session(&caller, read_path(name)?).await?;
     let api: Api<Guarded<Event>> = console.cluster.api();
     let selector = format!("regarding.uid={}", session.uid().unwrap_or_default());

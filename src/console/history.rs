@@ -8,7 +8,7 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use futures::stream::{self, StreamExt, TryStreamExt, try_unfold};
@@ -20,6 +20,7 @@ use tracing::info;
 use utoipa::IntoParams;
 
 use super::api_error::{ApiError, ErrorResponses};
+use super::client_request::ClientRequest;
 use super::history_client::HistoryClient;
 use super::query::{limit_of, parse_query, phase_of, read_path};
 use super::view::{Session, SessionPage, is_uid, read_key};
@@ -68,14 +69,14 @@ pub struct HistoryQuery {
 #[utoipa::path(get, path = "/api/v1/history", params(HistoryQuery), responses((status = 200, body = SessionPage), ErrorResponses))]
 pub async fn history(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Json<SessionPage>, ApiError> {
-    let caller = console.caller(&headers).await?;
+    let caller = console.caller(&request).await?;
     let query = parse_query(query)?;
     let limit = limit_of(query.limit)?;
     // One record more than the page shows whether another page follows.
-    let records = console.history()?.page(&caller.user(), query.filter()?, limit + 1).await?;
+    let records = console.history.page(&caller.user(), query.filter()?, limit + 1).await?;
     Ok(Json(SessionPage::of(records, usize::try_from(limit).unwrap_or(usize::MAX))))
 }
 
@@ -84,17 +85,16 @@ pub async fn history(
     responses((status = 200, body = Session), ErrorResponses))]
 pub async fn record(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Session>, ApiError> {
-    let caller = console.caller(&headers).await?;
+    let caller = console.caller(&request).await?;
     let id = read_path(id)?;
-    let client = console.history()?;
     if !is_uid(&id) {
         console.auth.authorizer.require_visible(&caller, None, None).await?;
         return Err(ApiError::NotFound { kind: "record of a session", name: id });
     }
-    Ok(Json(client.record(&caller.user(), &id).await?.into()))
+    Ok(Json(console.history.record(&caller.user(), &id).await?.into()))
 }
 
 /// Returns the sessions in the audit database as CSV (RFC 4180), newest first; all of them without `limit`. Times are UTC. The
@@ -103,15 +103,15 @@ pub async fn record(
     responses((status = 200, description = "One line per session", content_type = "text/csv", body = String), ErrorResponses))]
 pub async fn csv(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let caller = console.caller(&headers).await?;
+    let caller = console.caller(&request).await?;
     let query = parse_query(query)?;
     let remaining = query.limit.map(|limit| limit_of(Some(limit))).transpose()?;
     let filter = query.filter()?;
     let slot = console.limits.export(&caller)?;
-    let client = console.history()?.clone();
+    let client = console.history.clone();
     let export = Export { client, caller, filter, remaining, has_header: false, is_done: false };
     // The first lines are read before the status is sent, so that a failing database is an error and no empty file.
     let (first, rest) = export.next().await?.unzip();
@@ -192,16 +192,6 @@ impl Export {
             text.push_str(&csv::line(&Session::from(record)));
         }
         Ok(Some((text.into(), self)))
-    }
-}
-
-impl Console {
-    /// Returns the client of the audit programs.
-    ///
-    /// # Errors
-    /// [`ApiError::NoHistory`] if the console has no token for them.
-    pub fn history(&self) -> Result<&HistoryClient, ApiError> {
-        self.history.as_ref().ok_or(ApiError::NoHistory)
     }
 }
 

@@ -54,9 +54,10 @@ pub enum HistoryError {
 }
 
 impl HistoryClient {
-    /// Creates a client for the bastion in `namespace`. It reads the ServiceAccount token in the file for each request.
-    pub fn new(client: Client, namespace: &str, token_file: std::path::PathBuf) -> Self {
-        Self { leases: Api::namespaced(client, namespace), client: InternalClient::new(token_file) }
+    /// Creates a client for the bastion in `namespace`, for the console in this Pod.
+    pub fn new(client: Client, namespace: &str, pod: &str) -> Self {
+        let internal = InternalClient::new(client.clone(), namespace, pod, Service::HISTORY);
+        Self { leases: Api::namespaced(client, namespace), client: internal }
     }
 
     /// Returns up to `limit` sessions that the user may see, newest first.
@@ -96,8 +97,6 @@ impl HistoryClient {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, HistoryError> {
-        let mut headers = self.client.headers(user).await?;
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // The serialization of strings and numbers cannot fail.
         let body = body.and_then(|body| serde_json::to_vec(body).ok()).unwrap_or_default();
         let mut failure = HistoryError::NoProgram;
@@ -107,7 +106,8 @@ impl HistoryClient {
             *request.uri_mut() = InternalClient::url("https", path)
                 .parse()
                 .map_err(|error| CallError::unreachable(endpoint.address, error))?;
-            request.headers_mut().clone_from(&headers);
+            request.headers_mut().extend(self.client.headers(&endpoint, user).await?);
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             match send(&endpoint, request).await {
                 Ok(answer) => {
                     let answer = serde_json::from_slice(&answer);

@@ -4,6 +4,7 @@ mod access;
 mod activity;
 mod api;
 mod api_error;
+mod client_request;
 pub mod csv;
 mod events;
 mod feed;

@@ -7,7 +7,6 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::{SinkExt, StreamExt};
 use tokio::time::{Instant, interval, timeout};
@@ -15,6 +14,7 @@ use tokio_tungstenite::tungstenite;
 
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
+use super::client_request::ClientRequest;
 use super::observe_client::GatewaySocket;
 use super::query::read_path;
 use super::rights_watch::RightsWatch;
@@ -47,21 +47,20 @@ enum CloseReason {
     responses((status = 101, description = "The observation begins"), ErrorResponses))]
 pub async fn follow(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     session: Result<Path<String>, PathRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let session = read_path(session)?;
-    console.auth.origins.check(&headers)?;
-    let credentials = Credentials::from_websocket(&headers)?;
-    let caller = console.auth.authenticator.verify(&credentials).await?;
+    console.auth.origins.check(&request.headers)?;
+    let credentials = Credentials::from_websocket(&request.headers)?;
+    let caller = console.auth.authenticator.verify(&credentials, Some(request.address)).await?;
     console.limits.check_request(&caller)?;
     console.require_observe(&caller, &session).await?;
     let instance = console.instance_of(&session).await?;
     let upgrade = upgrade.map_err(|rejection| ApiError::NotWebSocket(rejection.body_text()))?;
     let permit = console.limits.sockets.clone().try_acquire_owned().map_err(|_| ApiError::Full)?;
-    let client = console.observe_client.as_ref().ok_or(ApiError::NoObserving)?;
-    let gateway = client.connect(&session, &instance, caller.user()).await?;
+    let gateway = console.observe_client.connect(&session, &instance, caller.user()).await?;
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_PAGE_MESSAGE).max_frame_size(MAX_PAGE_MESSAGE);
     Ok(upgrade.on_upgrade(async move |socket| {
         Relay { page: socket, gateway, console, credentials, session }.run().await;
@@ -177,8 +176,9 @@ async fn revoked(console: &Console, credentials: &Credentials, session: &str) ->
     let mut watch = RightsWatch::new();
     loop {
         watch.wait().await;
-        let check =
-            async { console.require_observe(&console.auth.authenticator.verify(credentials).await?, session).await };
+        let check = async {
+            console.require_observe(&console.auth.authenticator.verify(credentials, None).await?, session).await
+        };
         if let Some(Err(error)) = watch.evaluate(check.await.map(|()| None::<Infallible>)) {
             return error;
         }

@@ -1,6 +1,5 @@
 //! Connects to the gateway of a session to observe it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, header};
@@ -44,22 +43,23 @@ pub enum ObserveError {
 }
 
 impl ObserveClient {
-    /// Creates a client for the bastion in `namespace`. It reads the ServiceAccount token in the file at each connection.
-    pub fn new(client: Client, namespace: &str, token_file: PathBuf) -> Self {
-        Self { leases: Api::namespaced(client, namespace), client: InternalClient::new(token_file) }
+    /// Creates a client for the bastion in `namespace`, for the console in this Pod.
+    pub fn new(client: Client, namespace: &str, pod: &str) -> Self {
+        let internal = InternalClient::new(client.clone(), namespace, pod, Service::TERMINALS);
+        Self { leases: Api::namespaced(client, namespace), client: internal }
     }
 
     /// Connects to a gateway instance to observe one of its sessions on behalf of a user.
     ///
     /// # Errors
-    /// When the instance has no endpoint, or the connection fails or takes longer than 5 s.
+    /// When the instance has no endpoint, the API server issues no token, or the connection fails or takes longer than 5 s.
     pub async fn connect(&self, session: &str, instance: &str, user: UserInfo) -> Result<GatewaySocket, ObserveError> {
         let endpoint = self.endpoint(instance).await?;
         let address = endpoint.address;
         let mut request = InternalClient::url("wss", &format!("{SESSIONS_PATH}{session}"))
             .into_client_request()
             .map_err(|error| CallError::unreachable(address, error))?;
-        request.headers_mut().extend(self.client.headers(&user).await?);
+        request.headers_mut().extend(self.client.headers(&endpoint, &user).await?);
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         let connecting = async {
             let stream = endpoint.connect().await?;

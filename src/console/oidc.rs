@@ -34,6 +34,8 @@ pub const SIGN_IN_SECONDS: i64 = 10 * 60;
 const AUTHENTICATED: &str = "system:authenticated";
 /// The prefix of names and groups that Kubernetes reserves.
 const RESERVED_PREFIX: &str = "system:";
+/// The prefix of the Kubernetes user names that BastionUsers without `spec.subject` have.
+const DEFAULT_SUBJECT_PREFIX: &str = "bastion:";
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -61,8 +63,9 @@ pub struct Settings {
 pub struct ClaimSettings {
     /// The claim with the user name.
     pub username: String,
-    /// The prefix of the user name.
-    pub username_prefix: String,
+    /// The prefix of the user name. `None` is the issuer's URL and `#`, but no prefix for a verified email address, as the API
+    /// server's default.
+    pub username_prefix: Option<String>,
     /// The claim with the groups.
     pub groups: String,
     /// The prefix of each group.
@@ -208,7 +211,7 @@ impl Oidc {
         let nonce = Nonce::new(pending.nonce.clone());
         token.claims(&client.id_token_verifier(), &nonce).map_err(|error| invalid(error.into()))?;
         let claims = decode_claims(&token.to_string()).ok_or_else(|| invalid("its claims are not JSON".into()))?;
-        self.settings.claims.user(&claims)
+        self.settings.claims.user(&claims, &self.settings.issuer_url)
     }
 
     async fn metadata(&self, http: &Http) -> Result<CoreProviderMetadata, OidcError> {
@@ -252,25 +255,40 @@ type Client = CoreClient<
 
 impl ClaimSettings {
     /// Maps claims to a Kubernetes user.
-    fn user(&self, claims: &Map<String, Value>) -> Result<UserInfo, OidcError> {
-        let claim = &self.username;
-        let name = claims.get(claim).and_then(Value::as_str).filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| OidcError::Claims(format!("the ID token has no {claim} claim")))?;
-        if claim == "email" && claims.get("email_verified").is_some_and(|verified| *verified != Value::Bool(true)) {
-            return Err(OidcError::Claims(format!("the provider has not verified the address {name}")));
-        }
+    fn user(&self, claims: &Map<String, Value>, issuer: &str) -> Result<UserInfo, OidcError> {
+        let name = self.name(claims, issuer)?;
         let groups = match claims.get(&self.groups) {
             Some(Value::String(group)) => vec![group.as_str()],
             Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).collect(),
             _ => vec![],
         };
-        let name = format!("{}{name}", self.username_prefix);
         let mut groups: Vec<_> = groups.into_iter().map(|group| format!("{}{group}", self.groups_prefix)).collect();
         if let Some(reserved) = groups.iter().chain([&name]).find(|it| it.starts_with(RESERVED_PREFIX)) {
             return Err(OidcError::Claims(format!("{reserved:?} is a name that Kubernetes reserves")));
         }
         groups.push(AUTHENTICATED.to_owned());
         Ok(UserInfo { username: Some(name), groups: Some(groups), ..UserInfo::default() })
+    }
+
+    /// Maps claims to a Kubernetes user name. The user chooses some claims, so that a name without a prefix could be another
+    /// user's.
+    fn name(&self, claims: &Map<String, Value>, issuer: &str) -> Result<String, OidcError> {
+        let claim = &self.username;
+        let name = claims.get(claim).and_then(Value::as_str).filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| OidcError::Claims(format!("the ID token has no {claim} claim")))?;
+        let verified = claims.get("email_verified").filter(|_| claim == "email").map(|it| *it == Value::Bool(true));
+        if verified == Some(false) {
+            return Err(OidcError::Claims(format!("the provider has not verified the address {name}")));
+        }
+        let name = match &self.username_prefix {
+            Some(prefix) => format!("{prefix}{name}"),
+            None if verified == Some(true) => name.to_owned(),
+            None => format!("{issuer}#{name}"),
+        };
+        if name.starts_with(DEFAULT_SUBJECT_PREFIX) {
+            return Err(OidcError::Claims(format!("{name:?} is the form of a BastionUser's default subject")));
+        }
+        Ok(name)
     }
 }
 
@@ -353,15 +371,17 @@ mod tests {
     fn settings(username: &str) -> ClaimSettings {
         ClaimSettings {
             username: username.to_owned(),
-            username_prefix: String::new(),
+            username_prefix: None,
             groups: "groups".to_owned(),
             groups_prefix: "oidc:".to_owned(),
         }
     }
 
+    const ISSUER: &str = "https://id.example.com";
+
     fn user(settings: &ClaimSettings, claims: Value) -> Result<(String, Vec<String>), String> {
         let Value::Object(claims) = claims else { unreachable!() };
-        let user = settings.user(&claims).map_err(|error| error.to_string())?;
+        let user = settings.user(&claims, ISSUER).map_err(|error| error.to_string())?;
         Ok((user.username.unwrap(), user.groups.unwrap()))
     }
 
@@ -369,21 +389,48 @@ mod tests {
     fn claims_map_to_a_kubernetes_user() {
         let claims = json!({"sub": "123", "email": "a@x.org", "email_verified": true, "groups": ["ops", "db"]});
         let groups = vec!["oidc:ops".to_owned(), "oidc:db".to_owned(), AUTHENTICATED.to_owned()];
-        assert_eq!(user(&settings("email"), claims.clone()), Ok(("a@x.org".to_owned(), groups)));
-        let prefixed = ClaimSettings { username_prefix: "oidc:".to_owned(), ..settings("sub") };
-        assert_eq!(user(&prefixed, claims).unwrap().0, "oidc:123");
+        assert_eq!(user(&settings("email"), claims), Ok(("a@x.org".to_owned(), groups)));
         let (_, groups) = user(&settings("sub"), json!({"sub": "1", "groups": "ops"})).unwrap();
         assert_eq!(groups, ["oidc:ops", AUTHENTICATED]);
     }
 
     #[rstest]
-    #[case("email", json!({"sub": "1"}), "no email")]
-    #[case("email", json!({"email": ""}), "no email")]
-    #[case("email", json!({"email": "a@x.org", "email_verified": false}), "not verified")]
-    #[case("email", json!({"email": "a@x.org", "email_verified": "true"}), "not verified")]
-    #[case("sub", json!({"sub": "system:admin"}), "Kubernetes reserves")]
-    fn ambiguous_identities_are_refused(#[case] claim: &str, #[case] claims: Value, #[case] words: &str) {
-        let error = user(&settings(claim), claims).unwrap_err();
+    #[case("sub", None, json!({"sub": "1"}), "https://id.example.com#1")]
+    #[case("sub", None, json!({"sub": "bastion:alice"}), "https://id.example.com#bastion:alice")]
+    #[case("sub", None, json!({"sub": "system:admin"}), "https://id.example.com#system:admin")]
+    #[case("sub", Some("oidc:"), json!({"sub": "1"}), "oidc:1")]
+    #[case("sub", Some(""), json!({"sub": "1"}), "1")]
+    #[case("email", None, json!({"email": "a@x.org", "email_verified": true}), "a@x.org")]
+    #[case("email", None, json!({"email": "a@x.org"}), "https://id.example.com#a@x.org")]
+    #[case("email", Some(""), json!({"email": "a@x.org"}), "a@x.org")]
+    #[case("upn", None, json!({"upn": "a@x.org", "email_verified": true}), "https://id.example.com#a@x.org")]
+    fn a_name_has_the_issuer_before_it_unless_it_is_verified(
+        #[case] claim: &str,
+        #[case] prefix: Option<&str>,
+        #[case] claims: Value,
+        #[case] expected: &str,
+    ) {
+        let settings = ClaimSettings { username_prefix: prefix.map(str::to_owned), ..settings(claim) };
+        assert_eq!(user(&settings, claims).unwrap().0, expected);
+    }
+
+    #[rstest]
+    #[case("email", "", json!({"sub": "1"}), "no email")]
+    #[case("email", "", json!({"email": ""}), "no email")]
+    #[case("email", "", json!({"email": "a@x.org", "email_verified": false}), "not verified")]
+    #[case("email", "", json!({"email": "a@x.org", "email_verified": "true"}), "not verified")]
+    #[case("sub", "", json!({"sub": "system:admin"}), "Kubernetes reserves")]
+    #[case("sub", "sys", json!({"sub": "tem:admin"}), "Kubernetes reserves")]
+    #[case("sub", "", json!({"sub": "bastion:alice"}), "default subject")]
+    #[case("sub", "bastion:", json!({"sub": "alice"}), "default subject")]
+    fn ambiguous_identities_are_refused(
+        #[case] claim: &str,
+        #[case] prefix: &str,
+        #[case] claims: Value,
+        #[case] words: &str,
+    ) {
+        let settings = ClaimSettings { username_prefix: Some(prefix.to_owned()), ..settings(claim) };
+        let error = user(&settings, claims).unwrap_err();
         assert!(error.contains(words), "{error}");
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -20,6 +19,7 @@ use utoipa::ToSchema;
 
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
+use super::client_request::ClientRequest;
 use crate::api::{LEASE_LABEL, LEASE_OF_GATEWAY};
 use crate::audit::HistoryCounts;
 use crate::cluster::{Guarded, LenientLease, Right};
@@ -75,8 +75,8 @@ pub type CountsCache = Arc<Mutex<Option<(Instant, Option<HistoryCounts>)>>>;
 
 /// Returns the state of the bastion. Requires the right to list sessions.
 #[utoipa::path(get, path = "/api/v1/overview", responses((status = 200, body = Overview), ErrorResponses))]
-pub async fn overview(State(console): State<Console>, headers: HeaderMap) -> Result<Json<Overview>, ApiError> {
-    let caller = console.caller(&headers).await?;
+pub async fn overview(State(console): State<Console>, request: ClientRequest) -> Result<Json<Overview>, ApiError> {
+    let caller = console.caller(&request).await?;
     console.auth.authorizer.require(&caller, Right::to("list", "bastionsessions")).await?;
     let now = Timestamp::now();
     let summary = console.feed.summary();
@@ -95,10 +95,9 @@ pub async fn overview(State(console): State<Console>, headers: HeaderMap) -> Res
 }
 
 impl Console {
-    /// Returns the counts of the last 24 h, 5 s old at most; `None` without a history, or while it cannot be read. The caller
-    /// may list sessions.
+    /// Returns the counts of the last 24 h, 5 s old at most; `None` while the history cannot be read. The caller may list
+    /// sessions.
     async fn history_counts(&self, caller: &Caller, now: Timestamp) -> Option<HistoryCounts> {
-        let history = self.history.as_ref()?;
         let mut cached = self.counts.lock().await;
         if let Some((at, counts)) = &*cached
             && at.elapsed() < COUNTS_TTL
@@ -106,7 +105,7 @@ impl Console {
             return counts.clone();
         }
         let since = now.saturating_sub(COUNT_PERIOD).unwrap_or(Timestamp::MIN).as_microsecond();
-        let counts = history.counts(&caller.user(), since).await.map_err(ApiError::from);
+        let counts = self.history.counts(&caller.user(), since).await.map_err(ApiError::from);
         if let Err(error) = &counts {
             METRICS.console_failures.get_or_create(&ConsoleLabels { reason: error.label() }).inc();
             warn!(%error, "the overview has no counts: the history cannot be read");

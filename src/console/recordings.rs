@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
+use super::client_request::ClientRequest;
 use super::query::{is_name, parse_query, read_path};
 use crate::api::BastionSession;
 use crate::cluster::regarding;
@@ -111,11 +112,11 @@ pub struct Match {
     responses((status = 200, body = Recordings), ErrorResponses))]
 pub async fn recordings(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     session: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Recordings>, ApiError> {
     let session = read_path(session)?;
-    let (caller, recording_set) = console.recording_set(&headers, &session).await?;
+    let (caller, recording_set) = console.recording_set(&request, &session).await?;
     let found = recording_set.recordings().await?;
     if found.is_empty() {
         return Err(ApiError::NotFound { kind: "recording of session", name: session });
@@ -133,13 +134,13 @@ pub async fn recordings(
     responses((status = 200, description = "asciicast v3", content_type = "application/x-asciicast", body = String), ErrorResponses))]
 pub async fn text(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     path: Result<Path<(String, u32)>, PathRejection>,
     query: Result<Query<TextQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let (session, number) = read_path(path)?;
     let TextQuery { from, to } = parse_query(query)?;
-    let (caller, recording_set) = console.recording_set(&headers, &session).await?;
+    let (caller, recording_set) = console.recording_set(&request, &session).await?;
     let found = recording_set.recording(number).await?;
     let (first, last) = (from.unwrap_or(0), to.unwrap_or(usize::MAX).min(found.segments.len()));
     if first > last {
@@ -161,7 +162,7 @@ pub async fn text(
     responses((status = 200, body = Matches), ErrorResponses))]
 pub async fn matches(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     path: Result<Path<(String, u32)>, PathRejection>,
     query: Result<Query<MatchQuery>, QueryRejection>,
 ) -> Result<Json<Matches>, ApiError> {
@@ -170,7 +171,7 @@ pub async fn matches(
     if text.is_empty() || text.len() > MAX_SEARCH_BYTES {
         return Err(ApiError::Malformed(format!("text: write 1 to {MAX_SEARCH_BYTES} bytes")));
     }
-    let (caller, recording_set) = console.recording_set(&headers, &session).await?;
+    let (caller, recording_set) = console.recording_set(&request, &session).await?;
     let found = recording_set.recording(number).await?;
     log_access(&caller, &session, number, "search");
     let _slot = console.limits.export(&caller)?;
@@ -200,8 +201,8 @@ struct RecordingSet {
 
 impl Console {
     /// Returns the recordings of a session if the caller may observe it.
-    async fn recording_set(&self, headers: &HeaderMap, session: &str) -> Result<(Caller, RecordingSet), ApiError> {
-        let caller = self.caller(headers).await?;
+    async fn recording_set(&self, request: &ClientRequest, session: &str) -> Result<(Caller, RecordingSet), ApiError> {
+        let caller = self.caller(request).await?;
         self.require_observe(&caller, session).await?;
         let store = self.recordings.clone().ok_or(ApiError::NoRecordings)?;
         if !is_name(session) || session.starts_with('.') {

@@ -26,7 +26,7 @@ use super::state::{Auth, Cluster, Console, Limits, MAX_SOCKETS};
 use super::user_index::UserIndex;
 use super::{Settings, api};
 use crate::cluster::{EventSink, UnreadableReports};
-use crate::http::{Authenticator, CookieCipher, Origins, Plain, Readiness, SecurityHeaders};
+use crate::http::{Authenticator, Cookies, Origins, Plain, Readiness, SecurityHeaders};
 use crate::metrics::HttpPort;
 use crate::redis::RedisClient;
 use crate::tasks::Tasks;
@@ -123,10 +123,12 @@ fn build(
     let Settings { namespace, cookie_key_file, public_url, .. } = settings;
     let Backends { oidc, redis, recordings } = backends;
     let reports = UnreadableReports::new(events.clone());
+    let cookies = cookie_key_file.map(|file| Cookies::new(file, client.clone(), &namespace, tasks));
     let auth = Auth {
-        authenticator: Authenticator::new(client.clone(), cookie_key_file.map(CookieCipher::new)),
+        authenticator: Authenticator::new(client.clone(), cookies),
         authorizer: Authorizer::new(client.clone(), &namespace),
         origins: Origins::new(public_url.as_ref()),
+        proxies: settings.proxies.into(),
         users: UserIndex::watch(client.clone(), &namespace, &reports, tasks),
         oidc,
     };
@@ -134,11 +136,11 @@ fn build(
         auth,
         limits: Limits::new(),
         feed: Feed::new(),
-        history: settings.audit_token_file.map(|file| HistoryClient::new(client.clone(), &namespace, file)),
+        history: HistoryClient::new(client.clone(), &namespace, &settings.pod_name),
         counts: CountsCache::default(),
         activity: redis.map(ActivityReader::new),
         recordings,
-        observe_client: settings.gateway_token_file.map(|file| ObserveClient::new(client.clone(), &namespace, file)),
+        observe_client: ObserveClient::new(client.clone(), &namespace, &settings.pod_name),
         terminal_origin: settings.terminal_origin,
         cluster: Cluster { client, namespace, events, reports },
         stop,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::oidc;
@@ -27,11 +28,9 @@ pub struct Settings {
     pub redis: Option<RedisSettings>,
     /// The URL of the store of recordings; `None` without recordings.
     pub recording_url: Option<String>,
-    /// A file with the ServiceAccount token for requests to gateways; `None` if sessions cannot be observed.
-    pub gateway_token_file: Option<PathBuf>,
-    /// A file with the ServiceAccount token for requests to audit programs; `None` without a history.
-    pub audit_token_file: Option<PathBuf>,
-    /// The name of the console's Pod, for Events.
+    /// The proxies whose `X-Forwarded-For` header is trusted.
+    pub proxies: Vec<IpNet>,
+    /// The name of the console's Pod, for Events and tokens.
     pub pod_name: String,
     /// The address that serves `/metrics`, `/healthz` and `/readyz`.
     pub http_listen: SocketAddr,

@@ -2,11 +2,10 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -18,13 +17,12 @@ use utoipa::{IntoParams, ToSchema};
 use zeroize::Zeroizing;
 
 use super::api_error::{ApiError, ErrorResponses};
+use super::client_request::ClientRequest;
 use super::oidc::{CallbackQuery, Oidc, OidcError, PendingSignIn, SIGN_IN_SECONDS, decode_claims};
 use super::{Console, me};
-use crate::http::{AuthError, Purpose, SIGN_IN_COOKIE, SignedInUser, cookie};
+use crate::http::{AuthError, MAX_SIGN_IN, Purpose, SIGN_IN_COOKIE, cookie};
 use crate::metrics::{METRICS, SignInLabels};
 
-/// The maximum lifetime of a sign-in.
-const MAX_LIFETIME: Duration = Duration::from_hours(8);
 /// How many sign-ins all users may start a second, because each costs a request to the API server or the provider.
 const SIGN_INS_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
@@ -88,20 +86,19 @@ pub async fn ways(State(console): State<Console>) -> Json<SignInMethods> {
 #[utoipa::path(post, path = "/auth/token", security(()), request_body = Token, responses((status = 204, description = "Signed in"), ErrorResponses))]
 pub async fn token(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     body: Result<Json<Token>, JsonRejection>,
 ) -> Result<(StatusCode, SetCookie), ApiError> {
-    console.auth.origins.check_write(&headers)?;
+    console.auth.origins.check_write(&request.headers)?;
     let Json(Token { token }) = body.map_err(|rejection| ApiError::Malformed(without_value(&rejection)))?;
     console.limits.sign_ins.check().map_err(|_| ApiError::TooMany)?;
     let authenticator = &console.auth.authenticator;
-    let caller = authenticator.verify_token(token.trim()).await?;
-    let (now, name) = (Timestamp::now(), caller.name.clone());
+    let caller = authenticator.verify_token(token.trim(), None, Some(request.address)).await?;
+    let now = Timestamp::now();
     let until = expiry(token.trim(), now);
-    let sealed =
-        authenticator.cookie_cipher()?.seal(Purpose::SignedIn, &caller.signed_in(until)).map_err(AuthError::from)?;
+    let sealed = authenticator.sign_in(&caller.name, caller.user(), until).await?;
     METRICS.console_sign_ins.get_or_create(&SignInLabels { outcome: "token" }).inc();
-    info!(who = name, %until, "signed in a browser with a token");
+    info!(who = caller.name, %until, "signed in a browser with a token");
     let seconds = until.as_second().saturating_sub(now.as_second()).max(0);
     Ok((StatusCode::NO_CONTENT, set_cookie(&sealed, seconds)))
 }
@@ -143,12 +140,12 @@ pub async fn oidc(
 #[utoipa::path(get, path = "/auth/oidc/callback", security(()), responses((status = 303, description = "To the page where the sign-in began"), ErrorResponses))]
 pub async fn oidc_callback(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     query: Result<Query<CallbackQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Some(oidc) = &console.auth.oidc else { return Err(ApiError::NoRoute) };
     console.limits.sign_ins.check().map_err(|_| ApiError::TooMany)?;
-    let pending = match cookie(&headers, OIDC_COOKIE) {
+    let pending = match cookie(&request.headers, OIDC_COOKIE) {
         Some(sealed) => {
             console.auth.authenticator.cookie_cipher()?.open(Purpose::SigningIn, &sealed).map_err(AuthError::from)?
         }
@@ -173,13 +170,11 @@ impl Console {
             Err(error) => return Ok(redirect_with_error(&error)),
         };
         let name = user.username.clone().unwrap_or_default();
-        let until = now.saturating_add(MAX_LIFETIME).unwrap_or(Timestamp::MAX);
-        let signed_in = SignedInUser::new(name.clone(), user, until);
-        let sealed =
-            self.auth.authenticator.cookie_cipher()?.seal(Purpose::SignedIn, &signed_in).map_err(AuthError::from)?;
+        let until = now.saturating_add(MAX_SIGN_IN).unwrap_or(Timestamp::MAX);
+        let sealed = self.auth.authenticator.sign_in(&name, user, until).await?;
         METRICS.console_sign_ins.get_or_create(&SignInLabels { outcome: "oidc" }).inc();
         info!(who = name, %until, "signed in a browser with the OpenID Connect provider");
-        let session_cookie = set_cookie(&sealed, MAX_LIFETIME.as_secs().cast_signed());
+        let session_cookie = set_cookie(&sealed, MAX_SIGN_IN.as_secs().cast_signed());
         Ok((session_cookie, oidc_cookie("", 0), Redirect::to(&pending.return_path)).into_response())
     }
 }
@@ -197,10 +192,12 @@ fn oidc_cookie(value: &str, seconds: i64) -> SetCookie {
     AppendHeaders([(header::SET_COOKIE, cookie)])
 }
 
-/// Signs out a browser: the response deletes its cookie.
+/// Signs out the user of a browser's cookie: it becomes invalid everywhere, as do all older ones of the user. The response deletes
+/// it from the browser.
 #[utoipa::path(post, path = "/auth/out", security(()), responses((status = 204, description = "Signed out"), ErrorResponses))]
-pub async fn out(State(console): State<Console>, headers: HeaderMap) -> Result<(StatusCode, SetCookie), ApiError> {
-    console.auth.origins.check_write(&headers)?;
+pub async fn out(State(console): State<Console>, request: ClientRequest) -> Result<(StatusCode, SetCookie), ApiError> {
+    console.auth.origins.check_write(&request.headers)?;
+    console.auth.authenticator.sign_out(&request.headers).await?;
     Ok((StatusCode::NO_CONTENT, set_cookie("", 0)))
 }
 
@@ -223,7 +220,7 @@ fn expiry(token: &str, now: Timestamp) -> Timestamp {
     struct Claims {
         exp: f64,
     }
-    let latest = now.saturating_add(MAX_LIFETIME).unwrap_or(Timestamp::MAX);
+    let latest = now.saturating_add(MAX_SIGN_IN).unwrap_or(Timestamp::MAX);
     let claims: Option<Claims> = decode_claims(token);
     #[allow(clippy::cast_possible_truncation, reason = "an i64 of seconds exceeds every valid timestamp")]
     let expires = claims.and_then(|claims| Timestamp::from_second(claims.exp as i64).ok());

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use ipnet::IpNet;
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use url::Url;
 use super::access::Authorizer;
 use super::activity::ActivityReader;
 use super::api_error::ApiError;
+use super::client_request::ClientRequest;
 use super::feed::{ConnectionQuota, Feed};
 use super::history_client::HistoryClient;
 use super::observe_client::ObserveClient;
@@ -45,12 +46,11 @@ pub struct Console {
     pub auth: Auth,
     pub limits: Limits,
     pub feed: Feed,
-    /// Reads the history; `None` if the console has no token for audit programs.
-    pub history: Option<HistoryClient>,
+    pub history: HistoryClient,
     pub counts: CountsCache,
     pub activity: Option<ActivityReader>,
     pub recordings: Option<recording::Store>,
-    pub observe_client: Option<ObserveClient>,
+    pub observe_client: ObserveClient,
     /// The origin of the web terminal, if it differs from the console's.
     pub terminal_origin: Option<Url>,
     /// Closes all WebSockets.
@@ -83,6 +83,8 @@ pub struct Auth {
     pub authenticator: Authenticator,
     pub authorizer: Authorizer,
     pub origins: Origins,
+    /// The proxies whose `X-Forwarded-For` header is trusted.
+    pub proxies: Arc<[IpNet]>,
     pub users: UserIndex,
     pub oidc: Option<Oidc>,
 }
@@ -136,8 +138,8 @@ impl Console {
     ///
     /// # Errors
     /// When the credentials are unknown, the caller exceeds the rate limit, or the API server does not answer.
-    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        let caller = self.auth.authenticator.authenticate(headers).await?;
+    pub async fn caller(&self, request: &ClientRequest) -> Result<Caller, ApiError> {
+        let caller = self.auth.authenticator.authenticate(&request.headers, request.address).await?;
         self.limits.check_request(&caller)?;
         Ok(caller)
     }

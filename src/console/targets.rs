@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::UserInfo;
@@ -19,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Console;
 use super::access::Authorizer;
 use super::api_error::{ApiError, ErrorResponses};
+use super::client_request::ClientRequest;
 use super::query::{is_name, page, parse_query, read_path};
 use super::view::{ConnectAccess, Target, TargetPage};
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Login};
@@ -65,10 +65,10 @@ pub struct TargetUser {
 #[utoipa::path(get, path = "/api/v1/targets", params(TargetQuery), responses((status = 200, body = TargetPage), ErrorResponses))]
 pub async fn targets(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     query: Result<Query<TargetQuery>, QueryRejection>,
 ) -> Result<Json<TargetPage>, ApiError> {
-    let caller = console.caller(&headers).await?;
+    let caller = console.caller(&request).await?;
     let TargetQuery { limit, after } = parse_query(query)?;
     let params = page(limit, after.as_deref())?;
     let may_list = console.auth.authorizer.may(caller.user(), Right::to("list", TARGETS)).await?;
@@ -90,10 +90,10 @@ pub async fn targets(
     responses((status = 200, body = TargetUsers), ErrorResponses))]
 pub async fn target(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<TargetUsers>, ApiError> {
-    let caller = console.caller(&headers).await?;
+    let caller = console.caller(&request).await?;
     let name = read_path(name)?;
     console.auth.authorizer.require(&caller, Right { name: Some(&name), ..Right::to("get", TARGETS) }).await?;
     let api: Api<BastionTarget> = console.cluster.api();

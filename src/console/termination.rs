@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use serde::Deserialize;
@@ -13,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::Console;
 use super::api_error::{ApiError, ErrorResponses};
+use super::client_request::ClientRequest;
 use super::query::read_path;
 use super::view::Session;
 use crate::api::{BastionSession, MAX_REASON, Phase, Termination};
@@ -37,12 +37,12 @@ pub struct EndRequest {
         (status = 422, description = "The API server rejected the request; the error has its message", body = super::Problem), ErrorResponses))]
 pub async fn terminate(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     name: Result<Path<String>, PathRejection>,
     body: Result<Json<EndRequest>, JsonRejection>,
 ) -> Result<Json<Session>, ApiError> {
-    console.auth.origins.check_write(&headers)?;
-    let caller = console.caller(&headers).await?;
+    console.auth.origins.check_write(&request.headers)?;
+    let caller = console.caller(&request).await?;
     let name = read_path(name)?;
     let Json(request) = body.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     if request.reason.as_ref().is_some_and(|reason| reason.trim().chars().count() > MAX_REASON) {

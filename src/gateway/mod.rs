@@ -153,7 +153,7 @@ async fn accept_connections(
         .await
         .with_context(|| format!("--listen {} cannot be bound", settings.listen))?;
     if let Some(web) = settings.web.clone() {
-        let serving = web_terminal::serve(gateway.clone(), client, web, stop.clone()).await?;
+        let serving = web_terminal::serve(gateway.clone(), client, web, tasks, stop.clone()).await?;
         tasks.spawn("web terminal server", &stop, serving);
     }
     info!(address = %listener.local_addr()?, "listening for SSH");

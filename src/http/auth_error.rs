@@ -22,6 +22,9 @@ pub enum AuthError {
     /// The user does not fit into a cookie.
     #[error(transparent)]
     TooLong(CookieError),
+    /// The client's address has caused too many reviews of tokens.
+    #[error("too many tokens were sent from your address; try again in a moment")]
+    TooManyReviews,
     /// The API server did not answer, or answered with an error.
     #[error("the Kubernetes API does not answer; try again in a moment")]
     ApiServer(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -39,6 +42,7 @@ impl AuthError {
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::NoSignIn => StatusCode::NOT_IMPLEMENTED,
+            Self::TooManyReviews => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLong(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::CookieCipher(_) | Self::ApiServer(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -51,6 +55,7 @@ impl AuthError {
             Self::ForeignOrigin => "origin",
             Self::NoSignIn => "no_sign_in",
             Self::CookieCipher(_) | Self::TooLong(_) => "cookie",
+            Self::TooManyReviews => "too_many",
             Self::ApiServer(_) => "cluster",
         }
     }

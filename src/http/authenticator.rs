@@ -1,30 +1,54 @@
 //! Authenticates requests by TokenReview or sign-in cookie, and authorizes them by SubjectAccessReview.
 
-use std::future::Future;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 use axum::http::HeaderMap;
 use jiff::Timestamp;
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::LocalSubjectAccessReview;
 use kube::Client;
 use kube::api::{Api, PostParams};
-use tokio::time::timeout;
 
+use super::api_timeout::with_api_timeout;
 use super::auth_error::AuthError;
-use super::cookie_cipher::{CookieCipher, SignedInUser};
-use super::credentials::Credentials;
-use crate::cluster::{RequestError, Right};
+use super::cookie_cipher::{CookieCipher, Purpose, SignedInUser};
+use super::credentials::{Credentials, SIGN_IN_COOKIE, cookie};
+use super::sign_outs::SignOuts;
+use super::token_reviews::TokenReviews;
+use crate::cluster::Right;
+use crate::tasks::Tasks;
 
-/// How long the API server may take to answer one request.
-const API_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Authenticates callers. It caches nothing, so a revoked token fails with the next request. A sign-in cookie stays
-/// valid until it expires.
+/// Authenticates callers. A revoked token fails after 10 s at most. A sign-in cookie stays valid until it expires, or until its
+/// user signs out.
 #[derive(Clone)]
 pub struct Authenticator {
-    tokens: Api<TokenReview>,
-    cookie_cipher: Option<CookieCipher>,
+    tokens: TokenReviews,
+    cookies: Option<Cookies>,
+}
+
+/// Seals and opens sign-in cookies.
+#[derive(Clone)]
+pub struct Cookies {
+    cipher: CookieCipher,
+    sign_outs: SignOuts,
+}
+
+impl Cookies {
+    /// Returns the cookies that the keys in this file encrypt, and starts a watch of the sign-outs in `namespace`.
+    pub fn new(key_file: PathBuf, client: Client, namespace: &str, tasks: &Tasks) -> Self {
+        Self { cipher: CookieCipher::new(key_file), sign_outs: SignOuts::watch(client, namespace, tasks) }
+    }
+
+    /// Returns the user of a sign-in cookie.
+    ///
+    /// # Errors
+    /// Fails when the cookie does not open, has expired, or is from before a sign-out, and when the sign-outs are not known yet.
+    async fn open(&self, sealed: &str) -> Result<SignedInUser, AuthError> {
+        const SIGNED_OUT: AuthError = AuthError::Unauthenticated("you are no longer signed in");
+        let user = self.cipher.open_sign_in(sealed, Timestamp::now())?.ok_or(SIGNED_OUT)?;
+        if self.sign_outs.permit(&user).await? { Ok(user) } else { Err(SIGNED_OUT) }
+    }
 }
 
 /// An authenticated user.
@@ -47,11 +71,6 @@ impl Caller {
     pub fn user(&self) -> UserInfo {
         self.user.clone()
     }
-
-    /// Returns the content of a sign-in cookie for this user that expires at `until`.
-    pub fn signed_in(self, until: Timestamp) -> SignedInUser {
-        SignedInUser::new(self.name, self.user, until)
-    }
 }
 
 impl From<SignedInUser> for Caller {
@@ -62,78 +81,79 @@ impl From<SignedInUser> for Caller {
 }
 
 impl Authenticator {
-    /// Returns an authenticator that takes tokens, and sign-in cookies if there is a cipher.
-    pub fn new(client: Client, cookie_cipher: Option<CookieCipher>) -> Self {
-        Self { tokens: Api::all(client), cookie_cipher }
+    /// Returns an authenticator that takes tokens, and sign-in cookies if there are any.
+    pub fn new(client: Client, cookies: Option<Cookies>) -> Self {
+        Self { tokens: TokenReviews::new(client), cookies }
     }
 
-    /// Authenticates a request by its headers.
+    /// Authenticates a request of the client at `address` by its headers.
     ///
     /// # Errors
-    /// Missing, unknown or expired credentials, or no answer of the API server.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
-        self.verify(&Credentials::from_headers(headers)?).await
+    /// Missing, unknown or expired credentials, too many reviews for the address, or no answer of the API server.
+    pub async fn authenticate(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, AuthError> {
+        self.verify(&Credentials::from_headers(headers)?, Some(address)).await
     }
 
-    /// Returns the owner of the credentials.
+    /// Returns the owner of the credentials. `address` is the client's; `None` if its request has been counted before.
     ///
     /// # Errors
-    /// Unknown or expired credentials, or no answer of the API server.
-    pub async fn verify(&self, credentials: &Credentials) -> Result<Caller, AuthError> {
+    /// Unknown or expired credentials, too many reviews for the address, or no answer of the API server.
+    pub async fn verify(&self, credentials: &Credentials, address: Option<IpAddr>) -> Result<Caller, AuthError> {
         match credentials {
-            Credentials::Token(token) => self.verify_token(token).await,
-            Credentials::Cookie(sealed) => self.verify_cookie(sealed),
+            Credentials::Token(token) => self.verify_token(token, None, address).await,
+            Credentials::Cookie(sealed) => Ok(Box::pin(self.cookies()?.open(sealed)).await?.into()),
         }
     }
 
-    fn verify_cookie(&self, sealed: &str) -> Result<Caller, AuthError> {
-        let signed_in = self.cookie_cipher()?.open_sign_in(sealed, Timestamp::now())?;
-        signed_in.map(Caller::from).ok_or(AuthError::Unauthenticated("you are no longer signed in"))
-    }
-
-    /// Returns the user of a token whose audience is the API server.
+    /// Returns the user of a token for this audience; `None` is the API server.
     ///
     /// # Errors
-    /// An unknown token, or no answer of the API server.
-    pub async fn verify_token(&self, token: &str) -> Result<Caller, AuthError> {
-        self.review_token(token, None).await
+    /// As [`TokenReviews::user`].
+    pub async fn verify_token(
+        &self,
+        token: &str,
+        audience: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Caller, AuthError> {
+        // Boxed, because connections that check their user again hold this future.
+        let user = Box::pin(self.tokens.user(token, audience, address)).await?;
+        Ok(Caller { name: user.username.clone().unwrap_or_default(), signed_in_until: None, user })
     }
 
-    /// Returns the user of a token for this audience.
+    /// Returns the content of a sign-in cookie for this user that expires at `until`.
     ///
     /// # Errors
-    /// An unknown token, a token for another audience, or no answer of the API server.
-    pub async fn verify_token_for(&self, token: &str, audience: &str) -> Result<Caller, AuthError> {
-        self.review_token(token, Some(audience)).await
+    /// No cookies, no usable key, a user in too many groups, or sign-outs that are not known yet.
+    pub async fn sign_in(&self, name: &str, user: UserInfo, until: Timestamp) -> Result<String, AuthError> {
+        let cookies = self.cookies()?;
+        let generation = cookies.sign_outs.generation(name, Timestamp::now()).await?;
+        let user = SignedInUser::new(name.to_owned(), user, generation, until);
+        Ok(cookies.cipher.seal(Purpose::SignedIn, &user)?)
     }
 
-    async fn review_token(&self, token: &str, audience: Option<&str>) -> Result<Caller, AuthError> {
-        const UNKNOWN: AuthError = AuthError::Unauthenticated("the cluster does not know this token");
-        // The API server answers a review of an empty token with an error.
-        if token.is_empty() {
-            return Err(UNKNOWN);
+    /// Ends all sign-ins of the user whose sign-in cookie a request has. Without a valid cookie, there is none to end.
+    ///
+    /// # Errors
+    /// The sign-out could not be recorded.
+    pub async fn sign_out(&self, headers: &HeaderMap) -> Result<(), AuthError> {
+        let (Some(sealed), Some(cookies)) = (cookie(headers, SIGN_IN_COOKIE), &self.cookies) else { return Ok(()) };
+        match cookies.open(&sealed).await {
+            Ok(user) => cookies.sign_outs.record(&user, Timestamp::now()).await,
+            Err(AuthError::Unauthenticated(_)) => Ok(()),
+            Err(error) => Err(error),
         }
-        let audiences = audience.map(|audience| vec![audience.to_owned()]);
-        let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences };
-        let review = TokenReview { spec, ..TokenReview::default() };
-        let created = with_api_timeout(self.tokens.create(&PostParams::default(), &review)).await?;
-        let status = created.status.unwrap_or_default();
-        // An authenticator that does not support audiences returns none: its tokens are for the API server alone.
-        let for_audience =
-            audience.is_none_or(|audience| status.audiences.is_some_and(|all| all.iter().any(|it| it == audience)));
-        let authenticated = for_audience && status.authenticated == Some(true);
-        let user = status.user.filter(|_| authenticated).unwrap_or_default();
-        let name = user.username.clone().filter(|name| !name.is_empty());
-        let name = name.ok_or(UNKNOWN)?;
-        Ok(Caller { name, signed_in_until: None, user })
     }
 
-    /// Returns the cipher of the sign-in cookies.
+    /// Returns the cipher of the cookies.
     ///
     /// # Errors
     /// [`AuthError::NoSignIn`] if none is configured.
     pub fn cookie_cipher(&self) -> Result<&CookieCipher, AuthError> {
-        self.cookie_cipher.as_ref().ok_or(AuthError::NoSignIn)
+        self.cookies().map(|cookies| &cookies.cipher)
+    }
+
+    fn cookies(&self) -> Result<&Cookies, AuthError> {
+        self.cookies.as_ref().ok_or(AuthError::NoSignIn)
     }
 }
 
@@ -150,15 +170,4 @@ pub async fn is_allowed(
     let review = right.review(namespace, user);
     let answer = with_api_timeout(reviews.create(&PostParams::default(), &review)).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
-}
-
-/// Awaits a request to the API server for at most 5 s.
-///
-/// # Errors
-/// [`AuthError::ApiServer`] if the request fails or times out.
-pub async fn with_api_timeout<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, AuthError> {
-    match timeout(API_TIMEOUT, request).await {
-        Ok(answer) => answer.map_err(AuthError::api_server),
-        Err(_) => Err(AuthError::api_server(RequestError::Timeout(API_TIMEOUT))),
-    }
 }

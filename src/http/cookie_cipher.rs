@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, RandomizedNonceKey};
 use base64::Engine;
@@ -15,6 +16,8 @@ use zeroize::Zeroizing;
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
+/// The maximum lifetime of a sign-in.
+pub const MAX_SIGN_IN: Duration = Duration::from_hours(8);
 /// The longest value of a cookie, in bytes. Browsers drop cookies above 4096 bytes with name and attributes.
 const MAX_COOKIE: usize = 4000;
 
@@ -48,16 +51,19 @@ pub struct SignedInUser {
     groups: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     extra: BTreeMap<String, Vec<String>>,
+    /// The generation of the sign-in: its time, in microseconds since the Unix epoch. A sign-out ends the older ones.
+    #[serde(default)]
+    pub generation: i64,
     /// The expiry, in seconds since the Unix epoch.
     expires: i64,
 }
 
 impl SignedInUser {
-    /// Returns the user whom a TokenReview named, signed in until `expires`.
-    pub fn new(name: String, user: UserInfo, expires: Timestamp) -> Self {
+    /// Returns the user whom a TokenReview named, signed in with this generation until `expires`.
+    pub fn new(name: String, user: UserInfo, generation: i64, expires: Timestamp) -> Self {
         let UserInfo { uid, groups, extra, .. } = user;
         let (groups, extra) = (groups.unwrap_or_default(), extra.unwrap_or_default());
-        Self { name, uid, groups, extra, expires: expires.as_second() }
+        Self { name, uid, groups, extra, generation, expires: expires.as_second() }
     }
 
     /// Returns the user, in the form that a SubjectAccessReview takes.
@@ -172,7 +178,7 @@ mod tests {
 
     fn alice() -> SignedInUser {
         let user = UserInfo { groups: Some(vec!["admins".to_owned()]), ..UserInfo::default() };
-        SignedInUser::new("alice".to_owned(), user, Timestamp::from_second(1000).unwrap())
+        SignedInUser::new("alice".to_owned(), user, 7, Timestamp::from_second(1000).unwrap())
     }
 
     fn at(second: i64) -> Timestamp {
@@ -244,7 +250,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let user = UserInfo { groups: Some(vec!["g".repeat(100); 40]), ..UserInfo::default() };
         let error =
-            cipher(&dir, OLD).seal(Purpose::SignedIn, &SignedInUser::new("a".to_owned(), user, at(0))).unwrap_err();
+            cipher(&dir, OLD).seal(Purpose::SignedIn, &SignedInUser::new("a".to_owned(), user, 0, at(0))).unwrap_err();
         assert!(matches!(error, CookieError::TooLong));
     }
 }

@@ -20,7 +20,8 @@ use crate::api::{
 use crate::cluster::{Guarded, split};
 use crate::gateway::SignInName;
 
-/// The user group and target group of the test. The chart grants the one `connect` on the other while the test runs.
+/// The user's subject and group, and the target's group. While the test runs, the chart grants the user group `connect` on the
+/// target group, and this program the right to create such a user.
 const GROUP: &str = "bastion-self-test";
 
 /// The only login of the target.
@@ -91,7 +92,7 @@ impl Fixture {
         self.create::<BastionTarget>(&settings.namespace, target).await?;
         let expires = jiff::Timestamp::now() + EXPIRES_AFTER;
         let key = self.user_key.public_key().to_openssh()?;
-        let user = json!({"spec": {"groups": [GROUP], "publicKeys": [key], "expires": expires}});
+        let user = json!({"spec": {"subject": GROUP, "groups": [GROUP], "publicKeys": [key], "expires": expires}});
         self.create::<BastionUser>(&settings.namespace, user).await
     }
 

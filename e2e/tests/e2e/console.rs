@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::{Value, json};
 
+use bastion_e2e::console_token::HISTORY;
 use bastion_e2e::control_plane::{PERSON, service_account_user};
 use bastion_e2e::http::get_as_a_console;
 use bastion_e2e::namespace::kubectl_path;
@@ -376,13 +377,13 @@ async fn without_an_audit_program_there_is_no_history_until_one_runs() {
 }
 
 #[tokio::test]
-async fn a_console_without_a_token_for_audit_programs_says_so() {
-    let namespace = Namespace::new().await;
-    let setting = Setting { env: vec![("BASTION_AUDIT_TOKEN_FILE", "/nowhere/token".into())], ..Setting::default() };
-    let console = Console::start_in(&namespace, "console-0", &setting).await;
+async fn a_console_that_gets_no_token_for_audit_programs_says_so() {
+    let (namespace, _audit, _console) = with_records(false).await;
+    let setting = Setting { env: vec![("POD_NAME", "nowhere".into())], ..Setting::default() };
+    let console = Console::start_in(&namespace, "console-1", &setting).await;
     let viewer = ConsoleApi::new(&console, Some(&namespace.viewer().await)).await;
     for path in ["/api/v1/history", "/api/v1/history/id-1"] {
-        refused(&viewer.get(path).await, StatusCode::SERVICE_UNAVAILABLE, "/nowhere/token");
+        refused(&viewer.get(path).await, StatusCode::SERVICE_UNAVAILABLE, "issues no token");
     }
     assert_eq!(viewer.get("/api/v1/sessions").await.status, StatusCode::OK);
 }
@@ -391,29 +392,21 @@ async fn a_console_without_a_token_for_audit_programs_says_so() {
 async fn an_audit_program_shows_the_history_to_consoles_alone_and_for_people_who_may() {
     let (namespace, audit, _console) = with_records(false).await;
     let (viewer, _) = namespace.service_account_with_roles("viewer", &["bastion-viewer"]).await;
-    let may = json!({"username": viewer});
-    let good = namespace.token("bastion-console", "bastion-audit").await;
+    let (may, somebody) = (json!({"username": viewer}), json!({"username": "somebody"}));
+    let of = async |account: &str, person: &Value| namespace.console_token(account, HISTORY, "audit-0", person).await;
+    let good = of("bastion-console", &may).await;
+    let of_somebody = of("bastion-console", &somebody).await;
+    // One that is good for the API server is good for nothing here, and nor is anybody else's.
+    let for_the_api = namespace.token("bastion-console", "https://kubernetes.default.svc").await;
+    let of_a_gateway = of("bastion-gateway", &may).await;
     for (token, person, path, status, words) in [
         (String::new(), Some(may.clone()), "sessions/id-1", StatusCode::UNAUTHORIZED, "there is no token"),
         ("made-up".to_owned(), Some(may.clone()), "sessions/id-1", StatusCode::UNAUTHORIZED, "does not know"),
-        // One that is good for gateways or for the API server is good for nothing here, and nor is anybody else's.
-        (
-            namespace.token("bastion-console", "bastion-gateway").await,
-            Some(may.clone()),
-            "sessions/id-1",
-            StatusCode::UNAUTHORIZED,
-            "does not know",
-        ),
-        (
-            namespace.token("bastion-gateway", "bastion-audit").await,
-            Some(may.clone()),
-            "sessions/id-1",
-            StatusCode::UNAUTHORIZED,
-            "only consoles may",
-        ),
+        (for_the_api, Some(may.clone()), "sessions/id-1", StatusCode::UNAUTHORIZED, "does not know"),
+        (of_a_gateway, Some(may.clone()), "sessions/id-1", StatusCode::UNAUTHORIZED, "only consoles may"),
         (good.clone(), None, "sessions/id-1", StatusCode::BAD_REQUEST, "does not name the user"),
-        (good.clone(), Some(json!({"username": "somebody"})), "sessions/id-1", StatusCode::FORBIDDEN, "may not get"),
-        (good.clone(), Some(json!({"username": "somebody"})), "sessions/none", StatusCode::FORBIDDEN, "may not get"),
+        (of_somebody.clone(), Some(somebody.clone()), "sessions/id-1", StatusCode::FORBIDDEN, "may not get"),
+        (of_somebody, Some(somebody), "sessions/none", StatusCode::FORBIDDEN, "may not get"),
         (good.clone(), Some(may.clone()), "sessions/none", StatusCode::NOT_FOUND, "there is no record"),
         (good.clone(), Some(may), "sessions/id-1", StatusCode::OK, "\"name\":\"n-1\""),
     ] {

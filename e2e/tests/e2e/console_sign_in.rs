@@ -20,7 +20,7 @@ fn own_page(console: &Console) -> (header::HeaderName, String) {
 }
 
 /// A browser at this console whose person has signed in with a token.
-async fn browser(console: &Console, token: &str) -> ConsoleApi {
+pub async fn browser(console: &Console, token: &str) -> ConsoleApi {
     let browser = ConsoleApi::new(console, None).await.sending(own_page(console));
     let answer = browser.post("/auth/token", json!({"token": token})).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");

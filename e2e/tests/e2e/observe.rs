@@ -9,6 +9,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use bastion_e2e::console_token::TERMINALS;
 use bastion_e2e::http::get_as_a_console;
 use bastion_e2e::{
     Bastion, Console, ConsoleApi, ObserverClient, Process, Setting, default_timeout, eventually, metric_becomes, weight,
@@ -151,9 +152,9 @@ async fn who_may_not_observe_does_not_and_a_right_that_is_withdrawn_ends_it() {
     refused(&console, &name, "made-up", StatusCode::UNAUTHORIZED, "does not know").await;
     let plain = ConsoleApi::new(&console, Some(&token)).await.get(&format!("/api/v1/sessions/{name}/follow")).await;
     assert_eq!(plain.status, StatusCode::UPGRADE_REQUIRED, "{plain:?}");
-    let setting = Setting { env: vec![("BASTION_GATEWAY_TOKEN_FILE", "/nowhere/token".into())], ..Setting::default() };
+    let setting = Setting { env: vec![("POD_NAME", "nowhere".into())], ..Setting::default() };
     let blind = Console::start_in(&bastion.namespace, "console-1", &setting).await;
-    refused(&blind, &name, &token, StatusCode::BAD_GATEWAY, "/nowhere/token").await;
+    refused(&blind, &name, &token, StatusCode::BAD_GATEWAY, "issues no token").await;
 
     let mut client = ObserverClient::open(&console, &name, &token).await;
     client.sees("before").await;
@@ -173,8 +174,11 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
     let (_ssh, session) = at_a_terminal(&bastion).await;
     let name = session.name_any();
     let (observer, _) = bastion.namespace.service_account_with_roles("observer", &["bastion-observer"]).await;
-    let may = json!({"username": observer});
-    let good = bastion.namespace.token("bastion-console", "bastion-gateway").await;
+    let (may, somebody) = (json!({"username": observer}), json!({"username": "somebody"}));
+    let of = async |account: &str, person: &Value| {
+        bastion.namespace.console_token(account, TERMINALS, &bastion.gateway.pod, person).await
+    };
+    let good = of("bastion-console", &may).await;
     for (token, person, status, words) in [
         (String::new(), Some(may.clone()), StatusCode::UNAUTHORIZED, "there is no token"),
         ("made-up".to_owned(), Some(may.clone()), StatusCode::UNAUTHORIZED, "does not know"),
@@ -185,14 +189,9 @@ async fn a_gateway_shows_sessions_to_consoles_alone_and_for_people_who_may() {
             StatusCode::UNAUTHORIZED,
             "does not know",
         ),
-        (
-            bastion.namespace.token("bastion-controller", "bastion-gateway").await,
-            Some(may.clone()),
-            StatusCode::UNAUTHORIZED,
-            "only consoles may",
-        ),
+        (of("bastion-controller", &may).await, Some(may.clone()), StatusCode::UNAUTHORIZED, "only consoles may"),
         (good.clone(), None, StatusCode::BAD_REQUEST, "does not name the user"),
-        (good.clone(), Some(json!({"username": "somebody"})), StatusCode::FORBIDDEN, "may not get"),
+        (of("bastion-console", &somebody).await, Some(somebody), StatusCode::FORBIDDEN, "may not get"),
         (good.clone(), Some(may), StatusCode::UPGRADE_REQUIRED, "WebSocket"),
     ] {
         let (found, body) =

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::SinkExt;
 use jiff::Timestamp;
@@ -17,6 +16,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, interval, timeout};
 use tracing::debug;
 
+use super::super::client_request::ClientRequest;
 use super::{FeedEvent, message};
 use crate::console::Console;
 use crate::console::access::Visibility;
@@ -58,12 +58,12 @@ enum CloseReason {
 #[utoipa::path(get, path = "/api/v1/feed", responses((status = 101, description = "The feed begins"), ErrorResponses))]
 pub async fn feed(
     State(console): State<Console>,
-    headers: HeaderMap,
+    request: ClientRequest,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    console.auth.origins.check(&headers)?;
-    let credentials = Credentials::from_websocket(&headers)?;
-    let caller = console.auth.authenticator.verify(&credentials).await?;
+    console.auth.origins.check(&request.headers)?;
+    let credentials = Credentials::from_websocket(&request.headers)?;
+    let caller = console.auth.authenticator.verify(&credentials, Some(request.address)).await?;
     let visibility = console.auth.authorizer.visibility(&caller).await?;
     let upgrade = upgrade.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     let permit = console.limits.sockets.clone().try_acquire_owned().map_err(|_| ApiError::Full)?;
@@ -243,7 +243,7 @@ async fn changed_visibility(
     loop {
         watch.wait().await;
         let Auth { authenticator, authorizer, .. } = &console.auth;
-        let check = async { authorizer.visibility(&authenticator.verify(credentials).await?).await };
+        let check = async { authorizer.visibility(&authenticator.verify(credentials, None).await?).await };
         let check = check.await.map(|now| Some(now).filter(|now| *now != visibility));
         if let Some(changed) = watch.evaluate(check) {
             return changed;

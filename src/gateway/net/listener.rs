@@ -18,8 +18,8 @@ use tracing::{Instrument, debug, error, warn};
 
 use super::preauth_limits::{MAX_PREAUTH_CONNECTIONS, PreauthLimitError, PreauthLimits, PreauthPermit};
 use super::proxy_protocol::{self, ProxyHeaderError};
-use super::tcp_paths::contains;
 use super::tcp_stream::AbortableStream;
+use crate::addresses::contains;
 use crate::gateway::bridge::INITIAL_WINDOW;
 use crate::gateway::ssh::{Connection, algorithms};
 use crate::gateway::state::Gateway;

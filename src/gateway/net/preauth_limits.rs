@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::rate_limit_key::rate_limit_key;
+use crate::addresses::rate_limit_key;
 
 /// The number of connections without a session, in total.
 pub const MAX_PREAUTH_CONNECTIONS: usize = 512;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::addresses::contains;
 use crate::lifecycle::TcpPath;
 
 /// The networks by which the path to a client or a target is known.
@@ -29,12 +30,6 @@ impl TcpPaths {
     }
 }
 
-/// Returns whether one of the `networks` has the address. An IPv4 address that is mapped to IPv6 counts as IPv4.
-pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    networks.iter().any(|network| network.contains(&address))
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -51,15 +46,5 @@ mod tests {
         let paths = TcpPaths { tcp_proxies: network("127.0.0.6/32"), direct_targets: network("10.0.0.0/8") };
         assert_eq!((paths.to_client(address), paths.to_target(Some(address))), (client, target));
         assert_eq!(paths.to_target(None), TcpPath::Proxied);
-    }
-
-    #[rstest]
-    #[case("10.0.0.1", true)]
-    #[case("::ffff:10.0.0.1", true)]
-    #[case("10.0.1.1", false)]
-    #[case("fd00::1", true)]
-    fn an_address_is_in_one_of_the_networks(#[case] address: IpAddr, #[case] expected: bool) {
-        let networks = ["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
-        assert_eq!(contains(&networks, address), expected);
     }
 }

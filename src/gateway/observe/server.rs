@@ -1,12 +1,13 @@
 //! The gateway's HTTPS server for consoles that observe sessions.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
@@ -74,7 +75,7 @@ impl ObserverServer {
         let Self { server, console } = self;
         info!(address = %server.endpoint().address, "listening for observers");
         let state = ServerState {
-            guard: ConsoleGuard::new(client, &deps.namespace, &console, Service::TERMINALS),
+            guard: ConsoleGuard::new(client, &deps.namespace, &console, Service::TERMINALS, server.endpoint()),
             deps: Arc::new(deps),
             permits: Arc::new(Semaphore::new(MAX_OBSERVERS)),
             stop: stop.clone(),
@@ -99,11 +100,12 @@ struct ServerState {
 /// Opens the WebSocket of an observer, for a console and on behalf of a user with the right to observe the session.
 async fn observe(
     State(state): State<ServerState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(session): Path<String>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ObserveError> {
-    let user = state.guard.user(&headers).await?;
+    let user = state.guard.user(&headers, peer.ip()).await?;
     let observer = user.name().to_owned();
     let right = Right { name: Some(&session), ..Right::OBSERVE };
     if !state.guard.may(&user, right).await? {

@@ -10,7 +10,7 @@ use russh::server::SkFlags;
 use super::key_line::Authority;
 use super::key_restrictions::KeyRestrictions;
 use super::presence::{Assertion, PresenceError, PresenceRequirement};
-use crate::gateway::net::contains;
+use crate::addresses::contains;
 use crate::gateway::ssh::algorithms;
 
 /// A certificate is not accepted. The reason is for the log; clients get one answer to every failure.

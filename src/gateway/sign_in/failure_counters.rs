@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::gateway::net::rate_limit_key;
+use crate::addresses::rate_limit_key;
 
 /// The number of failures that lock out, and for how long.
 #[derive(Clone, Copy, Debug)]

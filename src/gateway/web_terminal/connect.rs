@@ -12,13 +12,12 @@ use axum::response::Response;
 use tracing::Instrument;
 
 use super::error::TerminalError;
-use super::forwarded;
 use super::handshake::Handshake;
 use super::listener::Peer;
 use super::query::ConnectQuery;
 use super::state::ServerState;
 use crate::gateway::net::connection_span;
-use crate::http::Credentials;
+use crate::http::{Credentials, forwarded};
 use crate::lifecycle::TcpPath;
 
 /// The WebSocket subprotocol.
@@ -42,13 +41,13 @@ pub async fn connect(
         Credentials::Cookie(_) if upgrade.is_ok() => state.origins.check_write(&headers)?,
         Credentials::Cookie(_) | Credentials::Token(_) => state.origins.check(&headers)?,
     }
-    let caller = state.authenticator.verify(&credentials).await?;
+    let address = forwarded::client(peer.address.ip(), &headers, &state.proxies);
+    let caller = state.authenticator.verify(&credentials, Some(address)).await?;
     let Query(query) = query?;
     let upgrade = upgrade?;
     if state.gateway.access.instance.is_stopping() {
         return Err(TerminalError::Stopping);
     }
-    let address = forwarded::client(peer.address.ip(), &headers, &state.proxies);
     let port = if address == peer.address.ip().to_canonical() { peer.address.port() } else { 0 };
     let user_agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let path =

@@ -5,7 +5,6 @@ mod connect;
 mod error;
 mod files;
 mod flow_control;
-mod forwarded;
 mod handshake;
 mod listener;
 mod message;

@@ -20,8 +20,9 @@ use super::error::TerminalError;
 use super::listener::CancellableTransport;
 use super::state::ServerState;
 use crate::gateway::state::Gateway;
-use crate::http::{self, Authenticator, CookieCipher, Origins, SecurityHeaders};
+use crate::http::{self, Authenticator, Cookies, Origins, SecurityHeaders};
 use crate::metrics::HttpPort;
+use crate::tasks::Tasks;
 
 /// The settings of the web terminal.
 #[derive(Clone, Debug)]
@@ -44,14 +45,17 @@ pub async fn serve(
     gateway: Arc<Gateway>,
     client: Client,
     settings: Settings,
+    tasks: &Tasks,
     stop: CancellationToken,
-) -> anyhow::Result<impl Future<Output = ()>> {
+) -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let Settings { listen, cookie_key_file, public_url, proxies } = settings;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("--web-listen {listen} cannot be bound"))?;
     info!(address = %listener.local_addr()?, "listening for web terminals");
+    let namespace = &gateway.sessions.namespace;
+    let cookies = cookie_key_file.map(|file| Cookies::new(file, client.clone(), namespace, tasks));
     let state = ServerState {
         gateway,
-        authenticator: Authenticator::new(client, cookie_key_file.map(CookieCipher::new)),
+        authenticator: Authenticator::new(client, cookies),
         origins: Origins::new(public_url.as_ref()),
         proxies: proxies.into(),
     };

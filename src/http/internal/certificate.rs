@@ -31,6 +31,11 @@ impl Fingerprint {
         Self(fingerprint)
     }
 
+    /// Returns the 32 bytes of the digest.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Returns the digest in base64.
     pub fn to_base64(&self) -> String {
         STANDARD.encode(self.0)

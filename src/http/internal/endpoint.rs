@@ -8,8 +8,8 @@ use super::certificate::Fingerprint;
 /// A service that instances of one program offer to consoles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// The audience of the ServiceAccount tokens with which consoles authenticate.
-    pub audience: &'static str,
+    /// The service's name in the audience of the consoles' tokens.
+    pub name: &'static str,
     /// The annotation with the address.
     address: &'static str,
     /// The annotation with the fingerprint of the certificate.
@@ -19,13 +19,13 @@ pub struct Service {
 impl Service {
     /// The gateways' live terminals.
     pub const TERMINALS: Self = Self {
-        audience: "bastion-gateway",
+        name: "terminals",
         address: "bastion.dev/follow-address",
         certificate: "bastion.dev/follow-certificate",
     };
     /// The history of the audit database.
     pub const HISTORY: Self = Self {
-        audience: "bastion-audit",
+        name: "history",
         address: "bastion.dev/history-address",
         certificate: "bastion.dev/history-certificate",
     };

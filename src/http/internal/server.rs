@@ -13,9 +13,10 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::certificate;
+use super::audience::audience;
+use super::certificate::{self, Fingerprint};
 use super::endpoint::{Endpoint, Service};
-use super::impersonation::ImpersonatedUser;
+use super::impersonation::{ImpersonatedUser, ImpersonationError, USER_HEADER};
 use crate::cluster::Right;
 use crate::http::auth_error::AuthError;
 use crate::http::authenticator::{Authenticator, is_allowed};
@@ -81,9 +82,9 @@ pub enum ConsoleError {
     /// The client is not a console.
     #[error("only consoles may send requests here")]
     NotTheConsole,
-    /// The console does not name the user.
-    #[error("the console does not name the user on whose behalf it asks")]
-    NoUser,
+    /// The console names no user on whose behalf it may ask.
+    #[error(transparent)]
+    User(#[from] ImpersonationError),
 }
 
 impl ConsoleError {
@@ -93,7 +94,8 @@ impl ConsoleError {
             Self::Auth(error) => error.status(),
             // Not 403: the user behind the request lacks no right.
             Self::NotTheConsole => StatusCode::UNAUTHORIZED,
-            Self::NoUser => StatusCode::BAD_REQUEST,
+            Self::User(ImpersonationError::Malformed) => StatusCode::BAD_REQUEST,
+            Self::User(ImpersonationError::Reserved(_)) => StatusCode::FORBIDDEN,
         }
     }
 
@@ -102,7 +104,8 @@ impl ConsoleError {
         match self {
             Self::Auth(error) => error.label(),
             Self::NotTheConsole => "not_the_console",
-            Self::NoUser => "malformed",
+            Self::User(ImpersonationError::Malformed) => "malformed",
+            Self::User(ImpersonationError::Reserved(_)) => "reserved",
         }
     }
 }
@@ -114,18 +117,20 @@ pub struct ConsoleGuard {
     reviews: Api<LocalSubjectAccessReview>,
     namespace: Arc<str>,
     console: Arc<str>,
-    audience: &'static str,
+    service: Service,
+    certificate: Fingerprint,
 }
 
 impl ConsoleGuard {
-    /// Creates a guard of a service. `console` is the Kubernetes user name of the consoles.
-    pub fn new(client: Client, namespace: &str, console: &str, service: Service) -> Self {
+    /// Creates a guard of a service of this instance. `console` is the Kubernetes user name of the consoles.
+    pub fn new(client: Client, namespace: &str, console: &str, service: Service, endpoint: &Endpoint) -> Self {
         Self {
             reviews: Api::namespaced(client.clone(), namespace),
             authenticator: Authenticator::new(client, None),
             namespace: namespace.into(),
             console: console.into(),
-            audience: service.audience,
+            service,
+            certificate: endpoint.certificate.clone(),
         }
     }
 
@@ -134,18 +139,22 @@ impl ConsoleGuard {
         &self.namespace
     }
 
-    /// Checks that the request comes from a console. Returns the user on whose behalf it asks.
+    /// Checks that the request from `address` comes from a console. Returns the user on whose behalf it asks, whom the audience
+    /// of its token names.
     ///
     /// # Errors
-    /// When the request does not come from a console, names no user, or the API server does not answer.
-    pub async fn user(&self, headers: &HeaderMap) -> Result<ImpersonatedUser, ConsoleError> {
+    /// When the request does not come from a console, names no user or one of Kubernetes' own, or the API server does not answer.
+    pub async fn user(&self, headers: &HeaderMap, address: IpAddr) -> Result<ImpersonatedUser, ConsoleError> {
         let Credentials::Token(token) = Credentials::from_headers(headers)? else {
             return Err(ConsoleError::NotTheConsole);
         };
-        if self.authenticator.verify_token_for(&token, self.audience).await?.name != *self.console {
+        let user = headers.get(USER_HEADER).ok_or(ImpersonationError::Malformed)?;
+        let audience = audience(self.service, &self.certificate, user);
+        let caller = self.authenticator.verify_token(&token, Some(&audience), Some(address)).await?;
+        if caller.name != *self.console {
             return Err(ConsoleError::NotTheConsole);
         }
-        ImpersonatedUser::from_headers(headers).ok_or(ConsoleError::NoUser)
+        Ok(ImpersonatedUser::from_header(user)?)
     }
 
     /// Returns whether a user has a right. The console may have checked this too, but the callee does not rely on it.

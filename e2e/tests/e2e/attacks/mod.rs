@@ -1,10 +1,16 @@
-//! Attacks: each test is one of which a review has shown that it succeeded.
+//! Attacks, as they were found or thought of. Each test plays an attacker, who must not succeed.
 
+mod created_objects;
+mod editor;
 mod locked_out;
 mod memory;
 mod menu_places;
+mod observer_tokens;
+mod oidc_names;
 mod revocation;
+mod signed_out_cookies;
 mod target_names;
+mod token_floods;
 mod unrequested_channels;
 mod untrusted_text;
 mod web_terminal;

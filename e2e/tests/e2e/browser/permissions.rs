@@ -130,7 +130,8 @@ async fn a_page_is_signed_out_when_its_cookie_expires() {
     let mut open = vec![];
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "cookie");
     let name = service_account_user(&namespace.name, "administrator");
-    let who = SignedInUser::new(name, UserInfo::default(), Timestamp::now() + SIGNED_IN);
+    let now = Timestamp::now();
+    let who = SignedInUser::new(name, UserInfo::default(), now.as_microsecond(), now + SIGNED_IN);
     scenario.answer(&CookieCipher::new(key).seal(Purpose::SignedIn, &who).expect("a cookie")).await;
     assert_eq!(act(&mut scenario, &bastion, &mut open).await, "done");
     scenario.exited().await;

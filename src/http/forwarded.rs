@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-use crate::gateway::net::contains;
+use crate::addresses::contains;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 

@@ -1,6 +1,14 @@
-//! The key under which clients are counted by address.
+//! IP addresses of clients: the networks that contain them, and the keys under which they are counted.
 
 use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// Returns whether one of the `networks` has the address. An IPv4 address that is mapped to IPv6 counts as IPv4.
+pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
 
 /// Returns the key for an address. An IPv6 address counts as its /64 network, because one client may use all addresses of it.
 /// An IPv4 address counts as itself, also when it is mapped into IPv6.
@@ -19,6 +27,16 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case("10.0.0.1", true)]
+    #[case("::ffff:10.0.0.1", true)]
+    #[case("10.0.1.1", false)]
+    #[case("fd00::1", true)]
+    fn an_address_is_in_one_of_the_networks(#[case] address: IpAddr, #[case] expected: bool) {
+        let networks = ["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
+        assert_eq!(contains(&networks, address), expected);
+    }
 
     #[rstest]
     #[case("192.0.2.1", "192.0.2.1")]
