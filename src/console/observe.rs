@@ -63,7 +63,7 @@ pub async fn follow(
     let gateway = console.observe_client.connect(&session, &instance, caller.user()).await?;
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(MAX_PAGE_MESSAGE).max_frame_size(MAX_PAGE_MESSAGE);
     Ok(upgrade.on_upgrade(async move |socket| {
-        Relay { page: socket, gateway, console, credentials, session }.run().await;
+        Box::pin(Relay { page: socket, gateway, console, credentials, session }.run()).await;
         drop(permit);
     }))
 }

@@ -101,7 +101,7 @@ impl Authenticator {
     pub async fn verify(&self, credentials: &Credentials, address: Option<IpAddr>) -> Result<Caller, AuthError> {
         match credentials {
             Credentials::Token(token) => self.verify_token(token, None, address).await,
-            Credentials::Cookie(sealed) => Ok(Box::pin(self.cookies()?.open(sealed)).await?.into()),
+            Credentials::Cookie(sealed) => Ok(self.cookies()?.open(sealed).await?.into()),
         }
     }
 
@@ -115,8 +115,7 @@ impl Authenticator {
         audience: Option<&str>,
         address: Option<IpAddr>,
     ) -> Result<Caller, AuthError> {
-        // Boxed, because connections that check their user again hold this future.
-        let user = Box::pin(self.tokens.user(token, audience, address)).await?;
+        let user = self.tokens.user(token, audience, address).await?;
         Ok(Caller { name: user.username.clone().unwrap_or_default(), signed_in_until: None, user })
     }
 

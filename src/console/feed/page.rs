@@ -82,7 +82,7 @@ pub async fn feed(
             sent_activity: BTreeMap::new(),
         };
         if quota.try_acquire(&caller.name) {
-            page.run().await;
+            Box::pin(page.run()).await;
             quota.release(&caller.name);
         } else {
             page.close(CloseReason::TooManyPages).await;

@@ -1,6 +1,6 @@
 //! A person who may write BastionUsers becomes another, or somebody with more rights.
 
-use bastion_operator::api::BastionUser;
+use bastion_operator::api::{BastionUser, UserKeyLine};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ async fn an_editor_signs_in_as_nobody() {
     let namespace = &bastion.namespace;
     let mallory = editor(namespace).await;
     let alice = namespace.api::<BastionUser>().get("alice").await.expect("alice");
-    let keys: Vec<&str> = alice.spec.public_keys.iter().map(|key| key.as_str()).collect();
+    let keys: Vec<&str> = alice.spec.public_keys.iter().map(UserKeyLine::as_str).collect();
     let secret = json!({"name": "mallorys", "key": "password"});
     for (what, spec) in [
         ("a key of one's own", json!({"publicKeys": [keys[0], OWN_KEY]})),
