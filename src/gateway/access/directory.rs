@@ -76,14 +76,21 @@ impl Directory {
         reports: &UnreadableReports,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let (changed, changes) = watch::channel(());
-        let changed = Arc::new(changed);
-        let users = keep(&client, namespace, reports, tasks, changed.clone());
-        let targets = keep(&client, namespace, reports, tasks, changed.clone());
+        let (sender, receiver) = watch::channel(());
+        let sender = Arc::new(sender);
+        let users = keep(&client, namespace, reports, tasks, sender.clone());
+        let targets = keep(&client, namespace, reports, tasks, sender.clone());
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);
-        Ok(Self { namespace: namespace.to_owned(), users, targets, changes, reviews, cache: Mutex::default() })
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            users,
+            targets,
+            changes: receiver,
+            reviews,
+            cache: Mutex::default(),
+        })
     }
 
     /// Returns a receiver of the changes of users and targets. It has seen all earlier ones.

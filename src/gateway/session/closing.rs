@@ -63,8 +63,9 @@ impl Session {
         // A client opens its first channel right after authentication, and there the user reads the notice best.
         if notice.is_some() && self.channels.is_empty() && self.dial_queue.is_empty() && !self.channels.has_exit() {
             let opened = timeout(FIRST_CHANNEL_TIMEOUT, client.opened.recv()).await;
-            let first = opened.ok().flatten().and_then(|channel| self.admit_channel(channel).ok());
-            first.into_iter().for_each(|channel| self.dial_queue.push(channel));
+            if let Some(channel) = opened.ok().flatten().and_then(|channel| self.admit_channel(channel).ok()) {
+                self.dial_queue.push(channel);
+            }
         }
         self.announce.send_replace(SessionNotice::Ended(notice.clone()));
         if let Some(notice) = &notice {
