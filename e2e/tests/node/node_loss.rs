@@ -38,10 +38,14 @@ async fn the_default_controllers_show_in_time_what_was_lost_with_the_node_of_one
 
     // The kubelet's probes end them only after a minute.
     let lost = [&gateway, controllers.first().expect("a controller")].map(|pod| process_of(pod));
-    lost.iter().for_each(|process| kill(*process, Signal::SIGSTOP).expect("it runs"));
+    for process in lost {
+        kill(process, Signal::SIGSTOP).expect("it runs");
+    }
     ended(&watch, &gateway, leaving.len(), Reason::GatewayLost, LOST_GATEWAY).await;
     all_answer(&staying).await;
-    lost.iter().for_each(|process| kill(*process, Signal::SIGKILL).expect("it stands still"));
+    for process in lost {
+        kill(process, Signal::SIGKILL).expect("it stands still");
+    }
     drop(echo);
     release.remove().await;
 }
