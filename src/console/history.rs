@@ -144,7 +144,8 @@ fn limited_stream(
         let _slot = slot;
         timeout(EXPORT_TIMEOUT, pass_on(lines, sender)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     });
-    stream::unfold(Some((receiver, passing)), async |state| {
+    // The HTTP library may ask again after the end.
+    let parts = stream::unfold(Some((receiver, passing)), async |state| {
         let (mut receiver, passing) = state?;
         if let Some(bytes) = receiver.recv().await {
             return Some((Ok(bytes), Some((receiver, passing))));
@@ -152,7 +153,8 @@ fn limited_stream(
         // Without this error, a reader would take the part for the whole.
         let passed = passing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         passed.err().map(|error| (Err(error), None))
-    })
+    });
+    parts.fuse()
 }
 
 /// Sends each part of a stream. Returns when all are sent, or the reader is gone.

@@ -67,7 +67,7 @@ async fn with_person() -> Bastion {
 fn own_targets(bastion: &Bastion) -> Value {
     let logins = json!([bastion.sshd.login]);
     json!([{"name": "web-1", "address": null, "port": null, "logins": logins, "groups": [], "description": null,
-        "may_connect": true, "may_connect_as": logins}])
+        "may_connect": true, "may_connect_as": logins, "web_terminal_blocker": null}])
 }
 
 #[tokio::test]
