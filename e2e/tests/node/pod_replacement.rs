@@ -44,7 +44,7 @@ async fn a_deleted_gateway_lets_its_sessions_go_on_for_the_grace_period() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_sessions_of_a_gateway_deleted_by_force_are_shown_as_lost_in_time() {
     let Some(cluster) = Cluster::get().await else { return };
-    let release = Release::install(cluster, json!({})).await;
+    let release = Release::install(cluster, json!({"gateway": {"maxSessionsPerUser": 1000}})).await;
     let echo = release.with_alice().await;
     let watch = release.watch().await;
     let load_clients = release.open(100).await;
