@@ -2065,7 +2065,10 @@ async fn reply<H: Handler>(
                     return Err(crate::Error::Inconsistent.into());
                 }
                 session.pending_len = session.pending_len.saturating_add(pkt.buffer.len() as u32);
-                if u64::from(session.pending_len) > 2 * u64::from(session.common.config.window_size)
+                // An application that grants window bounds what its peer may send.
+                if matches!(session.common.config.channel_control, crate::ChannelControl::Library)
+                    && u64::from(session.pending_len)
+                        > 2 * u64::from(session.common.config.window_size)
                 {
                     return Err(crate::Error::Pending.into());
                 }
