@@ -61,7 +61,7 @@ alert-test: ## Test each alert, its runbook, and the queries of the dashboard
 .PHONY: node-test
 node-test: tools ## Test the chart on a one-node cluster, which takes root, or on the one that BASTION_KUBECONFIG names
 	@hack/cargo-build --bin bastion --test node
-	hack/cluster cargo test --test node -- --test-threads 3 --nocapture
+	previous=$$(hack/previous-version) && BASTION_PREVIOUS="$$previous" hack/cluster cargo test --test node -- --test-threads 3 --nocapture
 
 .PHONY: dashboard
 dashboard: tools ## Draw docs/dashboard.svg from what a bastion on a node says in some minutes of use; takes root

@@ -307,7 +307,7 @@ async fn nobody_but_audit_programs_says_where_the_history_is_served() {
         assert_refused(name, namespace.create_as(&audit, lease_of_audit(name)).await, LEASES);
     }
     let answer = namespace.create_as(&audit, lease_of_audit("bastion-audit")).await;
-    assert_refused("the leader's, labelled", answer, "an audit program has only Leases of its own Pod");
+    assert_refused("the leader's, labelled", answer, "the Lease bastion-audit elects a leader");
     assert_let_through("its own", namespace.create_as(&audit, lease_of_audit("audit-0-abcdefghij")).await);
     assert_let_through("the leader's", namespace.create_as(&audit, lease("bastion-audit")).await);
 }
