@@ -55,10 +55,11 @@ fn raise_file_limit() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("as many open files as are allowed");
 }
 
-/// Waits for the end of its standard input, whose other end only this process holds, and removes the folder.
+/// Waits for the end of its standard input, whose other end only this process holds, and removes the folder. First it
+/// unmounts what a [`crate::small_disk::SmallDisk`] mounted there.
 fn remover(dir: &Path) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", r#"cat; rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#, "sh"]).arg(dir);
+    command.args(["-c", r#"cat; umount "$1"/disk-* 2>/dev/null; rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#, "sh"]).arg(dir);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
     command
 }
