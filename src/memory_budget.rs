@@ -2,7 +2,7 @@
 //!
 //! A peer decides how much data it sends within its window, and how many channels it opens. So a window larger than the
 //! smallest, and each channel of a session after its first, need room in the budget. Without room, windows stay small and
-//! further channels are refused, but no session ends.
+//! further channels are refused. A session ends only if a peer queues many control messages then.
 
 use std::fs;
 use std::path::Path;

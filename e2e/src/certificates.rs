@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::process::{Process, command};
 use crate::run::{Key, Run, unique};
-use crate::wait::default_timeout;
 
 /// A key that signs certificates.
 pub struct Authority {
@@ -34,8 +33,7 @@ impl Authority {
         std::fs::copy(key.with_added_extension("pub"), &copy).expect("a copy of the public key");
         let mut keygen = command("ssh-keygen");
         keygen.args(["-q", "-I", "test", "-s"]).arg(&self.key.path).args(arguments).arg(&copy);
-        let outcome = Process::start(copy.with_extension("keygen"), keygen).await.finish(default_timeout()).await;
-        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        Process::succeeds(copy.with_extension("keygen"), keygen).await;
         PathBuf::from(copy.to_string_lossy().replace(".pub", "-cert.pub"))
     }
 }

@@ -12,12 +12,11 @@ use std::sync::Arc;
 use russh::keys::ssh_key::{Algorithm, PrivateKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelControl, ChannelId, Sig};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::namespace::Namespace;
-use crate::objects::{bastion_target, merge};
-use crate::run::Run;
+use crate::target_server::{add_target, authenticate};
 
 /// Text that controls a terminal, and forges a line of a log.
 pub const EVIL: &str = "bye \u{1b}]52;c;cm0gLXJmIC8=\u{7}\u{1b}[2J\u{9b}2J\naudit: forged";
@@ -44,12 +43,11 @@ impl HostileTarget {
             channel_control: ChannelControl::Application,
             ..server::Config::default()
         });
-        let key = Run::get().await.target_key.public.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (config, handler) = (config.clone(), Handler { key: key.clone() });
+                let config = config.clone();
                 tokio::spawn(async move {
-                    if let Ok(session) = server::run_stream(config, stream, handler).await {
+                    if let Ok(session) = server::run_stream(config, stream, Handler).await {
                         let _ = session.await;
                     }
                 });
@@ -60,18 +58,11 @@ impl HostileTarget {
 
     /// Makes it a BastionTarget of this name, with this more in its spec.
     pub async fn add_to(&self, namespace: &Namespace, name: &str, spec: Value) {
-        let host_key = self.host_key.public_key().to_openssh().expect("a public key");
-        let mut target = bastion_target(name);
-        let own = json!({"address": self.address.ip(), "port": self.address.port(), "hostKeys": [host_key], "logins": ["evil"]});
-        merge(&mut target["spec"], own);
-        merge(&mut target["spec"], spec);
-        namespace.add(target).await;
+        add_target(namespace, name, self.address, &self.host_key, "evil", spec).await;
     }
 }
 
-struct Handler {
-    key: String,
-}
+struct Handler;
 
 impl server::Handler for Handler {
     type Error = russh::Error;
@@ -81,8 +72,7 @@ impl server::Handler for Handler {
     }
 
     async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let shown = key.public_key.to_openssh()?;
-        Ok(if self.key.starts_with(&shown) { Auth::Accept } else { Auth::reject() })
+        authenticate(&key).await
     }
 
     async fn channel_open_session(

@@ -49,6 +49,7 @@ pub mod slow_webhook;
 pub mod small_disk;
 pub mod ssh;
 pub mod sshd;
+pub mod target_server;
 pub mod tcp;
 pub mod terminal_page;
 pub mod wait;

@@ -14,16 +14,16 @@ use russh::keys::PrivateKeyWithHashAlg;
 use russh::keys::ssh_key::{Algorithm, PrivateKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, SshId, kex};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::namespace::Namespace;
-use crate::objects::{bastion_target, merge};
 use crate::run::{Run, unique};
 use crate::russh_client::Trusting;
+use crate::target_server::{add_target, authenticate};
 use crate::wait::default_timeout;
 
 /// How many of a group of load clients sign in at the same time.
@@ -190,20 +190,13 @@ impl Echo {
         let address = listener.local_addr().expect("an address");
         let host_key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).expect("a random key");
         let mut echo = Self { address, host_key, open: Arc::default(), killed: CancellationToken::new() };
-        echo.serve(listener).await;
+        echo.serve(listener);
         echo
     }
 
     /// Makes it a BastionTarget of this name, with this more in its spec.
     pub async fn add_to(&self, namespace: &Namespace, name: &str, spec: Value) {
-        let host_key = self.host_key.public_key().to_openssh().expect("a public key");
-        let mut target = bastion_target(name);
-        merge(
-            &mut target["spec"],
-            json!({"address": self.address.ip(), "port": self.address.port(), "hostKeys": [host_key], "logins": ["echo"]}),
-        );
-        merge(&mut target["spec"], spec);
-        namespace.add(target).await;
+        add_target(namespace, name, self.address, &self.host_key, "echo", spec).await;
     }
 
     /// How many connections are open.
@@ -219,10 +212,10 @@ impl Echo {
     /// Starts again on the same port.
     pub async fn restart(&mut self) {
         let listener = TcpListener::bind(self.address).await.expect("its own port again");
-        self.serve(listener).await;
+        self.serve(listener);
     }
 
-    async fn serve(&mut self, listener: TcpListener) {
+    fn serve(&mut self, listener: TcpListener) {
         let config = server::Config {
             keys: vec![self.host_key.clone()],
             preferred: algorithms(),
@@ -231,25 +224,18 @@ impl Echo {
             ..server::Config::default()
         };
         self.killed = CancellationToken::new();
-        let login = Login { key: Run::get().await.target_key.public.clone() };
-        tokio::spawn(accept(listener, Arc::new(config), login, self.open.clone(), self.killed.clone()));
+        tokio::spawn(accept(listener, Arc::new(config), self.open.clone(), self.killed.clone()));
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    config: Arc<server::Config>,
-    login: Login,
-    open: Arc<AtomicUsize>,
-    killed: CancellationToken,
-) {
+async fn accept(listener: TcpListener, config: Arc<server::Config>, open: Arc<AtomicUsize>, killed: CancellationToken) {
     while let Some(accepted) = killed.run_until_cancelled(listener.accept()).await {
         let Ok((stream, socket)) = accepted.and_then(|(stream, _)| with_socket(stream)) else { continue };
-        let (config, login, open, killed) = (config.clone(), login.clone(), open.clone(), killed.clone());
+        let (config, open, killed) = (config.clone(), open.clone(), killed.clone());
         open.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let session = async {
-                if let Ok(session) = server::run_stream(config, stream, login).await {
+                if let Ok(session) = server::run_stream(config, stream, Login).await {
                     let _ = session.await;
                 }
             };
@@ -262,17 +248,13 @@ async fn accept(
 }
 
 /// One connection to the target.
-#[derive(Clone)]
-struct Login {
-    key: String,
-}
+struct Login;
 
 impl server::Handler for Login {
     type Error = russh::Error;
 
     async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let shown = key.public_key.to_openssh()?;
-        Ok(if self.key.starts_with(&shown) { Auth::Accept } else { Auth::reject() })
+        authenticate(&key).await
     }
 
     async fn channel_open_session(

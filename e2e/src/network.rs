@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 
 use crate::process::{Process, command};
 use crate::run::{Run, unique};
-use crate::wait::default_timeout;
 
 /// An address of the loopback network that can be cut off from all others.
 pub struct IsolatedAddress {
@@ -69,8 +68,7 @@ impl IsolatedAddress {
         let mut iptables = command("iptables");
         iptables.args(["--wait", what, "INPUT"]).args(rule);
         let files = Run::get().await.dir.join(format!("iptables-{}", unique()));
-        let outcome = Process::start(files, iptables).await.finish(default_timeout()).await;
-        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        Process::succeeds(files, iptables).await;
     }
 }
 

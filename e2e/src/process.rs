@@ -219,6 +219,12 @@ impl Process {
         .await
     }
 
+    /// Runs a command to its end, which must be a success.
+    pub async fn succeeds(files: PathBuf, command: Command) {
+        let outcome = Self::start(files, command).await.finish(default_timeout()).await;
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+
     /// Waits for its end, for as long as that takes.
     pub async fn ended(&mut self) {
         self.child.wait().await.expect("the process can be waited for");

@@ -222,8 +222,12 @@ fn with_cookie_keys<'a>(namespace: &Namespace, setting: &Setting<'a>) -> Setting
 
 /// The audit database of a namespace's audit programs that were told of no other: a file.
 pub fn audit_store(namespace: &Namespace) -> Store {
-    let settings =
-        AuditSettings { url: audit_url(namespace), password_file: None, tls: AuditTls::Verify, ca_file: None };
+    sqlite_store(audit_url(namespace))
+}
+
+/// The SQLite database with this URL.
+pub fn sqlite_store(url: String) -> Store {
+    let settings = AuditSettings { url, password_file: None, tls: AuditTls::Verify, ca_file: None };
     Store::new(settings).expect("settings")
 }
 

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use crate::network::skipped;
 use crate::process::{Process, command};
 use crate::run::{Run, unique};
-use crate::wait::default_timeout;
 
 /// A tmpfs in the run's own mount namespace (hack/own-network), which goes with the run.
 pub struct SmallDisk {
@@ -26,8 +25,7 @@ impl SmallDisk {
         let mut mount = command("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(&dir);
         let files = Run::get().await.dir.join(format!("mount-{}", unique()));
-        let outcome = Process::start(files, mount).await.finish(default_timeout()).await;
-        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        Process::succeeds(files, mount).await;
         Some(Self { dir })
     }
 

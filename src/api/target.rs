@@ -162,17 +162,22 @@ pub struct Allow {
     pub web: Option<bool>,
 }
 
+impl Allow {
+    /// What a target without `spec.allow` allows.
+    pub const DEFAULT: Self = Self {
+        shell: true,
+        exec: true,
+        sftp: true,
+        local_forward: false,
+        remote_forward: false,
+        agent_forward: false,
+        web: None,
+    };
+}
+
 impl Default for Allow {
     fn default() -> Self {
-        Self {
-            shell: true,
-            exec: true,
-            sftp: true,
-            local_forward: false,
-            remote_forward: false,
-            agent_forward: false,
-            web: None,
-        }
+        Self::DEFAULT
     }
 }
 

@@ -63,8 +63,8 @@ pub struct Settings {
 pub struct ClaimSettings {
     /// The claim with the user name.
     pub username: String,
-    /// The prefix of the user name. `None` is the issuer's URL and `#`, but no prefix for a verified email address, as the API
-    /// server's default.
+    /// The prefix of the user name. `None` is the issuer's URL and `#`, but no prefix for an email address that the provider has
+    /// verified. The API server's default also has no prefix for an email address of which the provider says nothing.
     pub username_prefix: Option<String>,
     /// The claim with the groups.
     pub groups: String,

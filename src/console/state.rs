@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::Quota;
 use ipnet::IpNet;
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
@@ -22,7 +22,7 @@ use super::overview::CountsCache;
 use super::sign_in::SignInLimiter;
 use super::user_index::UserIndex;
 use crate::cluster::{EventSink, UnreadableReports};
-use crate::http::{Authenticator, Caller, Origins};
+use crate::http::{Authenticator, Caller, Origins, RateLimits};
 use crate::recording;
 use crate::slots::{Slot, Slots};
 
@@ -32,8 +32,6 @@ pub const MAX_SOCKETS: u32 = 1000;
 const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 /// How many requests each caller may send at once after a pause.
 const REQUEST_BURST: NonZeroU32 = NonZeroU32::new(200).unwrap();
-/// From this many callers on, idle ones are removed from the rate limiter.
-const CALLERS_BEFORE_CLEANUP: usize = 1000;
 /// How many exports and searches may run at once.
 const MAX_EXPORTS: usize = 3;
 /// How many exports and searches of one caller may run at once.
@@ -94,7 +92,7 @@ pub struct Auth {
 pub struct Limits {
     pub sign_ins: SignInLimiter,
     /// Requests per caller, by user name.
-    requests: Arc<DefaultKeyedRateLimiter<String>>,
+    requests: Arc<RateLimits<String>>,
     pub sockets: Arc<Semaphore>,
     pub pages_per_user: ConnectionQuota,
     exports: Slots,
@@ -106,7 +104,7 @@ impl Limits {
         let requests = Quota::per_second(REQUESTS_PER_SECOND).allow_burst(REQUEST_BURST);
         Self {
             sign_ins: super::sign_in::sign_in_limiter(),
-            requests: Arc::new(RateLimiter::hashmap(requests)),
+            requests: Arc::new(RateLimits::new(requests)),
             sockets: Arc::new(Semaphore::new(MAX_SOCKETS as usize)),
             pages_per_user: ConnectionQuota::default(),
             exports: Slots::new(MAX_EXPORTS),
@@ -118,10 +116,7 @@ impl Limits {
     /// # Errors
     /// [`ApiError::TooMany`] beyond 50 requests a second, after a burst of 200.
     pub fn check_request(&self, caller: &Caller) -> Result<(), ApiError> {
-        if self.requests.len() > CALLERS_BEFORE_CLEANUP {
-            self.requests.retain_recent();
-        }
-        self.requests.check_key(&caller.name).map_err(|_| ApiError::TooMany)
+        if self.requests.is_within(&caller.name) { Ok(()) } else { Err(ApiError::TooMany) }
     }
 
     /// Takes the slot of an export or a search.

@@ -36,15 +36,7 @@ use crate::tasks::Tasks;
 
 const NAMESPACE: &str = "fuzz";
 /// Everything that the bridge can carry, except commands.
-const ALLOW: Allow = Allow {
-    shell: true,
-    exec: false,
-    sftp: true,
-    local_forward: true,
-    remote_forward: false,
-    agent_forward: true,
-    web: None,
-};
+const ALLOW: Allow = Allow { exec: false, local_forward: true, agent_forward: true, ..Allow::DEFAULT };
 
 /// A gateway for all sessions of one fuzz target.
 pub struct FuzzGateway {

@@ -232,7 +232,7 @@ mod tests {
         assert!(!sign_outs.permit(&signed_in("alice", 0)).await.unwrap());
         assert!(sign_outs.permit(&signed_in("carol", 0)).await.unwrap());
         let again = sign_outs.generation("alice", now).await.unwrap();
-        assert!(sign_outs.permit(&signed_in("alice", again)).await.unwrap(), "whoever signs in anew is signed in");
+        assert!(sign_outs.permit(&signed_in("alice", again)).await.unwrap(), "a later sign-in is valid");
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::Quota;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::api_timeout::with_api_timeout;
 use super::auth_error::AuthError;
+use super::rate_limits::RateLimits;
 use crate::addresses::rate_limit_key;
 
 /// How long an answer about a token is used again, from the beginning of its review.
@@ -26,8 +27,6 @@ const REUSE: Duration = Duration::from_secs(10);
 const REVIEWS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// How many answers are kept. Further tokens are reviewed at each use.
 const MAX_ANSWERS: usize = 4096;
-/// From this many addresses on, idle ones are removed from the rate limiter.
-const ADDRESSES_BEFORE_CLEANUP: usize = 4096;
 
 const UNKNOWN: AuthError = AuthError::Unauthenticated("the cluster does not know this token");
 
@@ -39,7 +38,7 @@ type TokenHash = [u8; 32];
 pub struct TokenReviews {
     api: Api<TokenReview>,
     answers: Arc<Mutex<HashMap<TokenHash, Answer>>>,
-    rates: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+    rates: Arc<RateLimits<IpAddr>>,
 }
 
 /// A review that is in progress or has succeeded. Refusals are not kept.
@@ -52,7 +51,7 @@ struct Answer {
 impl TokenReviews {
     /// Creates an empty cache.
     pub fn new(client: Client) -> Self {
-        let rates = RateLimiter::hashmap(Quota::per_second(REVIEWS_PER_SECOND));
+        let rates = RateLimits::new(Quota::per_second(REVIEWS_PER_SECOND));
         Self { api: Api::all(client), answers: Arc::default(), rates: Arc::new(rates) }
     }
 
@@ -115,11 +114,8 @@ impl TokenReviews {
         audience: Option<&str>,
         address: Option<IpAddr>,
     ) -> Result<UserInfo, AuthError> {
-        if let Some(address) = address {
-            if self.rates.len() > ADDRESSES_BEFORE_CLEANUP {
-                self.rates.retain_recent();
-            }
-            self.rates.check_key(&rate_limit_key(address)).map_err(|_| AuthError::TooManyReviews)?;
+        if address.is_some_and(|address| !self.rates.is_within(&rate_limit_key(address))) {
+            return Err(AuthError::TooManyReviews);
         }
         let audiences = audience.map(|audience| vec![audience.to_owned()]);
         let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences };

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use bastion_operator::api::{AUDIT_FINALIZER, BastionSession, Reason};
-use bastion_operator::audit::{AuditSettings, AuditTls, SessionRecord, Store};
+use bastion_operator::audit::{SessionRecord, Store};
 use kube::ResourceExt;
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
-use bastion_e2e::programs::all_rows;
+use bastion_e2e::programs::{all_rows, sqlite_store};
 use bastion_e2e::small_disk::SmallDisk;
 use bastion_e2e::{
     Audit, Bastion, Database, MariaDb, Process, Setting, default_timeout, eventually, metric, metric_becomes, weight,
@@ -27,10 +27,6 @@ struct Environment {
 }
 
 impl Environment {
-    async fn on(database: &Database) -> Self {
-        Self::at(database.store(), database.environment()).await
-    }
-
     async fn at(store: Store, env: Vec<(&'static str, OsString)>) -> Self {
         let bastion = Bastion::with_users(&["bob"]).await;
         let setting = Setting { env, ..Setting::default() };
@@ -79,6 +75,14 @@ impl Environment {
     }
 }
 
+/// Starts a database server of its own, and a bastion that keeps its records there.
+async fn with_server(flags: &[&str]) -> (MariaDb, Database, Environment) {
+    let server = MariaDb::start(flags).await;
+    let database = server.migrated_database().await;
+    let environment = Environment::at(database.store(), database.environment()).await;
+    (server, database, environment)
+}
+
 /// Waits until the audit program waits for the lock on the last row of its transaction. It has then written the others.
 async fn stands_still(database: &Database) {
     eventually(default_timeout(), "a batch stands still in its middle", async || {
@@ -98,9 +102,7 @@ fn what_matters(row: &SessionRecord) -> String {
 #[tokio::test]
 async fn while_the_database_is_down_sessions_go_on_and_are_recorded_afterwards() {
     let _held = weight::take(1).await;
-    let mut server = MariaDb::start(&[]).await;
-    let database = server.migrated_database().await;
-    let environment = Environment::on(&database).await;
+    let (mut server, _, environment) = with_server(&[]).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     environment.settled().await;
@@ -117,9 +119,7 @@ async fn while_the_database_is_down_sessions_go_on_and_are_recorded_afterwards()
 #[tokio::test]
 async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afterwards() {
     let _held = weight::take(1).await;
-    let mut server = MariaDb::start(&[]).await;
-    let database = server.migrated_database().await;
-    let environment = Environment::on(&database).await;
+    let (mut server, database, environment) = with_server(&[]).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     // Holds the last row of the transaction, so that the rows of the sessions are written and not yet committed.
@@ -137,9 +137,7 @@ async fn a_server_that_is_killed_in_the_middle_of_a_batch_has_each_row_once_afte
 #[tokio::test]
 async fn the_victim_of_a_deadlock_is_written_again() {
     let _held = weight::take(1).await;
-    let server = MariaDb::start(&[]).await;
-    let database = server.migrated_database().await;
-    let environment = Environment::on(&database).await;
+    let (_server, database, environment) = with_server(&[]).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     environment.settled().await;
@@ -163,9 +161,7 @@ async fn the_victim_of_a_deadlock_is_written_again() {
 async fn while_the_disk_of_sqlite_is_full_records_wait() {
     let Some(disk) = SmallDisk::new(4 << 20).await else { return };
     let url = format!("sqlite://{}", disk.dir.join("audit.db").display());
-    let settings = AuditSettings { url: url.clone(), password_file: None, tls: AuditTls::Verify, ca_file: None };
-    let store = Store::new(settings).expect("settings");
-    let environment = Environment::at(store, vec![("BASTION_AUDIT_URL", url.into())]).await;
+    let environment = Environment::at(sqlite_store(url.clone()), vec![("BASTION_AUDIT_URL", url.into())]).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     environment.settled().await;
@@ -183,9 +179,7 @@ async fn while_the_disk_of_sqlite_is_full_records_wait() {
 #[tokio::test]
 async fn a_frozen_server_is_given_up_and_a_thawed_one_used_again() {
     let _held = weight::take(1).await;
-    let server = MariaDb::start(&[]).await;
-    let database = server.migrated_database().await;
-    let environment = Environment::on(&database).await;
+    let (server, _, environment) = with_server(&[]).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     server.freeze().await;
@@ -199,9 +193,7 @@ async fn a_frozen_server_is_given_up_and_a_thawed_one_used_again() {
 #[tokio::test]
 async fn while_the_server_is_read_only_records_wait() {
     let _held = weight::take(1).await;
-    let server = MariaDb::start(&[]).await;
-    let database = server.migrated_database().await;
-    let environment = Environment::on(&database).await;
+    let (_server, database, environment) = with_server(&[]).await;
     database.administer("SET GLOBAL read_only = 1").await;
     let session = environment.visit("alice").await;
     environment.refused("read_only", &session).await;
@@ -214,9 +206,7 @@ async fn while_the_server_is_read_only_records_wait() {
 #[tokio::test]
 async fn while_the_server_has_no_connection_left_records_wait() {
     let _held = weight::take(1).await;
-    let server = MariaDb::start(&["--max-connections=10"]).await;
-    let database = server.migrated_database().await;
-    let environment = Environment::on(&database).await;
+    let (server, database, environment) = with_server(&["--max-connections=10"]).await;
     let first = environment.visit("alice").await;
     environment.recorded(&[&first]).await;
     environment.settled().await;
@@ -244,16 +234,13 @@ async fn take_all(server: &MariaDb) -> Vec<MySqlConnection> {
 #[tokio::test]
 async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it() {
     let _held = weight::take(1).await;
-    let server = MariaDb::start(&[]).await;
-    let database = server.migrated_database().await;
-    let environment = Environment::on(&database).await;
+    let (_server, database, environment) = with_server(&[]).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     let mut dump = database.tool("mariadb-dump");
     dump.args(["--single-transaction", &database.name]);
     let file = environment.bastion.namespace.dir.join("dump");
-    let outcome = Process::start(file, dump).await.finish(default_timeout()).await;
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    Process::succeeds(file, dump).await;
     let (after, open) = (environment.visit("bob").await, environment.bastion.open("alice").await);
     environment.recorded(&[&before, &after, &open.session]).await;
     environment.settled().await;
@@ -278,9 +265,7 @@ async fn what_a_restored_back_up_lacks_is_written_again_while_the_cluster_has_it
 #[tokio::test]
 async fn a_row_that_cannot_be_written_holds_up_no_other() {
     let _held = weight::take(1).await;
-    let server = MariaDb::start(&[]).await;
-    let database = server.migrated_database().await;
-    let environment = Environment::on(&database).await;
+    let (_server, database, environment) = with_server(&[]).await;
     let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON session_records FOR EACH ROW
         IF NEW.user_name = 'bob' THEN SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1406, MESSAGE_TEXT = 'too long'; END IF";
     database.administer(refuse).await;
@@ -296,9 +281,7 @@ async fn a_row_that_cannot_be_written_holds_up_no_other() {
 #[tokio::test]
 async fn a_new_password_is_used_without_a_restart_and_none_is_ever_shown() {
     let _held = weight::take(1).await;
-    let server = MariaDb::start(&[]).await;
-    let database = server.migrated_database().await;
-    let environment = Environment::on(&database).await;
+    let (_server, database, environment) = with_server(&[]).await;
     let before = environment.visit("alice").await;
     environment.recorded(&[&before]).await;
     let name = &database.name;

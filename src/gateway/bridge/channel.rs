@@ -56,7 +56,7 @@ pub async fn join(
     };
     let end = match opened {
         Ok(target) => {
-            let bridge = Bridge { requested, ..Bridge::new(user, target, observer.clone(), activity, pause_detector) };
+            let bridge = Bridge::new(user, target, observer.clone(), activity, pause_detector, requested);
             bridge.relay(&mut notices).await
         }
         Err((end, text)) => {
@@ -140,8 +140,9 @@ impl Bridge {
         observer: Arc<ChannelObserver>,
         activity: Arc<Activity>,
         pause_detector: Arc<PauseDetector>,
+        requested: Arc<RequestedForwards>,
     ) -> Self {
-        let (pending_requests, progress, requested) = (Mutex::default(), Mutex::default(), Arc::default());
+        let (pending_requests, progress) = (Mutex::default(), Mutex::default());
         Self { user, target, observer, activity, pause_detector, requested, pending_requests, progress }
     }
 

@@ -7,7 +7,8 @@
 //! The channel's receive window bounds the data in the queue (RFC 4254, section 5.2). A peer may send [`INITIAL_WINDOW`] bytes,
 //! and gets more window only for bytes that the gateway has taken out and sent on. So a slow receiver stops the sender
 //! of its own channel, and no other channel. The window of a fast transfer grows up to [`MAX_WINDOW`], as far as the process's
-//! [memory budget](crate::memory_budget) has room, and shrinks again when the transfer is slow or the room is needed.
+//! [memory budget](crate::memory_budget) has room. A slow transfer gets a smaller window again. A channel without a transfer
+//! keeps its window.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ const BYTES_PER_WINDOW_BYTE: usize = 2;
 const CONTROL_ALLOWANCE: usize = 8 * 1024;
 /// The memory that an inbox may take without more of the budget, in bytes.
 pub const INBOX_MEMORY: usize = BYTES_PER_WINDOW_BYTE * INITIAL_WINDOW as usize + CONTROL_ALLOWANCE;
-/// The share of the free budget that one window may be: one of this many parts. So a single user cannot take all of it at once.
+/// The share of the free budget that one window may be: one of this many parts. It limits a channel, and not a user.
 const SHARES_OF_FREE_MEMORY: usize = 64;
 /// Window is granted again in parts of at least this share of the window.
 const GRANTS_PER_WINDOW: usize = 8;

@@ -2,14 +2,14 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::request::STDERR;
+
 /// The longest data that is kept as a piece, in bytes.
 const MAX_PIECE: usize = 1024;
 /// The size of a log, in bytes.
 const MAX_LOG: usize = 32 * 1024;
 /// The length in a piece's first byte that says that a longer length follows, as a `u16`.
 const LONG: usize = 0x3f;
-/// The code of standard error (RFC 4254, section 5.2).
-const STDERR: u32 = 1;
 
 /// Pieces of data in the order of their arrival. Each begins with a byte: the stream in the upper two bits, the length in the
 /// lower six. So a piece of one byte takes two.

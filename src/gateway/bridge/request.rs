@@ -5,6 +5,8 @@ use russh::{Pty, Sig};
 
 /// OpenSSH's channel request by which a side says that it reads no more data. The channel stays open otherwise.
 pub const END_OF_WRITE: &str = "eow@openssh.com";
+/// SSH_EXTENDED_DATA_STDERR (RFC 4254, section 5.2).
+pub const STDERR: u32 = 1;
 /// The channel request for a serial break (RFC 4335).
 pub const BREAK: &str = "break";
 

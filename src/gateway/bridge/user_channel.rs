@@ -10,12 +10,10 @@ use russh::server::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::inbox::{ChannelMessage, Inbox};
-use super::request::{END_OF_WRITE, FromUser};
+use super::request::{END_OF_WRITE, FromUser, STDERR};
 use super::side::UserSide;
 use crate::text::{printable, printable_up_to};
 
-/// SSH_EXTENDED_DATA_STDERR (RFC 4254, section 5.2).
-pub const STDERR: u32 = 1;
 /// The window of a channel whose user is in this process, in bytes. It is fixed, because a page is told no larger one. Pages
 /// send 512 KiB at most.
 pub const PAGE_WINDOW: u32 = 512 * 1024;

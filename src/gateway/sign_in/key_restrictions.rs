@@ -160,16 +160,6 @@ mod tests {
 
     use super::*;
 
-    const ALLOW: Allow = Allow {
-        shell: true,
-        exec: true,
-        sftp: true,
-        local_forward: false,
-        remote_forward: false,
-        agent_forward: false,
-        web: None,
-    };
-
     fn filtered(command: Option<&str>, allow: Allow, request: Request) -> Result<String, &'static str> {
         let restrictions = KeyRestrictions { command: command.map(Into::into), ..KeyRestrictions::UNRESTRICTED };
         restrictions.filter(allow, request).map(|requests| format!("{requests:?}"))
@@ -195,7 +185,7 @@ mod tests {
         #[case] request: Request,
         #[case] expected: Result<Vec<Request>, &str>,
     ) {
-        match (filtered(command, ALLOW, request), expected) {
+        match (filtered(command, Allow::DEFAULT, request), expected) {
             (Ok(requests), Ok(expected)) => assert_eq!(requests, format!("{expected:?}")),
             (Err(notice), Err(words)) => assert!(notice.contains(words), "{notice}"),
             (requests, expected) => panic!("{requests:?}, but expected {expected:?}"),
@@ -204,12 +194,12 @@ mod tests {
 
     #[test]
     fn the_target_denies_what_it_does_not_allow() {
-        let none = Allow { shell: false, exec: false, sftp: false, ..ALLOW };
+        let none = Allow { shell: false, exec: false, sftp: false, ..Allow::DEFAULT };
         for request in [Request::Shell, exec("id"), Request::Subsystem("sftp".into())] {
             assert!(filtered(None, none, request).unwrap_err().contains("this target allows no"));
         }
         // A forced command needs `exec`, even if the client requests a shell.
-        let no_exec = Allow { exec: false, ..ALLOW };
+        let no_exec = Allow { exec: false, ..Allow::DEFAULT };
         assert!(filtered(Some("date"), no_exec, Request::Shell).unwrap_err().contains("spec.allow.exec"));
     }
 

@@ -55,6 +55,6 @@ async fn a_copy_of_a_cookie_is_worth_nothing_after_a_sign_out() {
         "a console that starts later knows of it"
     );
     let again = browser(&another, &token).await;
-    assert_eq!(again.get("/api/v1/me").await.status, StatusCode::OK, "the person signs in anew");
+    assert_eq!(again.get("/api/v1/me").await.status, StatusCode::OK, "the next sign-in is valid");
     assert_eq!(another.process.stderr().matches("panicked").count(), 0);
 }
