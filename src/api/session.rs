@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::names::AUDIT_FINALIZER;
 use super::phase::Phase;
 use super::target::{Limits, RecordingMode};
 use super::text::{Group, one_line, time_pattern};
@@ -324,6 +325,11 @@ impl BastionSession {
     /// Returns the phase. A session without a status is Active.
     pub fn phase(&self) -> Phase {
         self.status.as_ref().map_or(Phase::Active, |status| status.phase)
+    }
+
+    /// Returns whether the audit database has the session's final record: the audit finalizer is gone.
+    pub fn is_in_audit_database(&self) -> bool {
+        !self.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == AUDIT_FINALIZER)
     }
 }
 

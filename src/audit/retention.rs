@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::{BastionSession, RECORDED_AT_ANNOTATION};
-use crate::lifecycle::is_in_audit_database;
 
 /// How long finished sessions stay in the cluster, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +29,7 @@ impl Retention {
             *place < excess || kept_for(session, now) >= self.duration
         };
         let is_deletable =
-            |session: &BastionSession| session.metadata.deletion_timestamp.is_none() && is_in_audit_database(session);
+            |session: &BastionSession| session.metadata.deletion_timestamp.is_none() && session.is_in_audit_database();
         let selected = finished.into_iter().enumerate().filter(is_excess_or_old).map(|(_, session)| session);
         selected.filter(|session| is_deletable(session)).cloned().collect()
     }
@@ -158,7 +157,7 @@ mod tests {
         ) {
             let retention = Retention { max_finished, ..RETENTION };
             for session in retention.expired(&sessions, at(now)) {
-                prop_assert!(session.phase().is_final() && is_in_audit_database(&session));
+                prop_assert!(session.phase().is_final() && session.is_in_audit_database());
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod bridge;
+mod drain;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod instance;
@@ -10,7 +11,6 @@ mod net;
 mod observe;
 mod session;
 mod settings;
-mod shutdown;
 mod sign_in;
 mod ssh;
 mod state;
@@ -38,12 +38,12 @@ use crate::redis::RedisClient;
 use crate::slots::Slots;
 use crate::tasks::Tasks;
 use access::{AccessDeps, Directory, RefusalEvents, SessionLimit, end_revoked_sessions};
+use drain::drain_sessions;
 use instance::{CurrentInstance, EndReports, InstanceConfig, activity_publisher, previous_process};
 use menu::PendingUsers;
 use net::{PreauthLimits, listener};
 use observe::{ObserveDeps, ObserverServer};
 use session::{Watchdog, watchdog};
-use shutdown::drain_sessions;
 use sign_in::{AuthDeps, SecondFactors, Throttle};
 use ssh::{banner, host_key};
 use state::{Gateway, SessionDeps};

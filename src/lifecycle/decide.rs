@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::end::{Cause, End};
+use super::requested_end::requested_end;
 use super::timeouts::{ORDER_DELAY, ORDER_INTERVAL, TERMINATION_TIMEOUT};
-use crate::api::{AUDIT_FINALIZER, BastionSession, ObservedBy, Termination};
+use crate::api::{BastionSession, ObservedBy};
 
 /// The state of a gateway instance, as one controller sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,30 +83,6 @@ pub fn decide_active(start: Option<Timestamp>, requested: Option<Cause>, situati
     }
 }
 
-/// Returns the cause of the end that was requested for `session`, by its `spec.termination` or its deletion.
-pub fn requested_end(session: &BastionSession) -> Option<Cause> {
-    let deleted = session.metadata.deletion_timestamp.is_some();
-    termination_cause(session.spec.termination.as_ref(), &session.spec.user.subject, deleted)
-}
-
-/// Returns the cause that a termination or a deletion means for a session of the user `subject`.
-pub fn termination_cause(termination: Option<&Termination>, subject: &str, deleted: bool) -> Option<Cause> {
-    match termination {
-        Some(Termination { requested_by, reason, .. }) if requested_by == subject => {
-            Some(Cause::ApiClosed { reason: reason.clone() })
-        }
-        Some(Termination { requested_by, reason, .. }) => {
-            Some(Cause::Terminated { by: requested_by.clone(), reason: reason.clone() })
-        }
-        None => deleted.then_some(Cause::Deleted),
-    }
-}
-
-/// Returns whether the audit database has the final record of `session`: the audit finalizer is gone.
-pub fn is_in_audit_database(session: &BastionSession) -> bool {
-    !session.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == AUDIT_FINALIZER)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -113,7 +90,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::{Phase, Reason};
+    use crate::api::{AUDIT_FINALIZER, Phase, Reason};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()

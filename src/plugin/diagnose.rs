@@ -7,7 +7,6 @@ use super::leases::{LeaseState, ObservedLease};
 use super::output::age;
 use super::step::{Lookup, Step};
 use crate::api::{AUDIT_FINALIZER, BastionSession, RecordingState};
-use crate::lifecycle::is_in_audit_database;
 
 /// How long an end or a record may take before it counts as stuck: the bastion's guarantee of 30 seconds.
 pub const SHOWN_WITHIN: SignedDuration = SignedDuration::from_secs(30);
@@ -151,7 +150,7 @@ fn lease(snapshot: &Snapshot) -> Step {
 
 fn record(snapshot: &Snapshot) -> Step {
     let part = "Audit row";
-    let held = !is_in_audit_database(&snapshot.session);
+    let held = !snapshot.session.is_in_audit_database();
     let status = snapshot.session.status.clone().unwrap_or_default();
     let Some(end) = status.end_time.map(|time| time.0) else {
         return if held {

@@ -10,7 +10,6 @@ use super::leases::{LeaseState, ObservedLease};
 use super::output::age;
 use super::step::{Lookup, State, Step};
 use crate::api::{BastionSession, LEADER_LEASE, LEASE_LABEL, LEASE_OF_AUDIT, LEASE_OF_CONTROLLER, LEASE_OF_GATEWAY};
-use crate::lifecycle::is_in_audit_database;
 
 /// The resources of the bastion.
 pub const RESOURCES: [&str; 3] = ["bastionsessions", "bastiontargets", "bastionusers"];
@@ -203,7 +202,7 @@ fn records(snapshot: &Snapshot) -> Step {
         Lookup::Unknown(why) => return Step::unknown(part, why),
     };
     let end = |session: &BastionSession| session.status.as_ref()?.end_time.as_ref().map(|time| time.0);
-    let waiting = sessions.iter().filter(|session| !is_in_audit_database(session));
+    let waiting = sessions.iter().filter(|session| !session.is_in_audit_database());
     let mut waiting: Vec<_> = waiting.filter_map(|session| Some((end(session)?, session.name_any()))).collect();
     waiting.sort();
     let Some((oldest, name)) = waiting.first() else {

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::BastionSession;
-use crate::lifecycle::is_in_audit_database;
 
 /// The end times of the sessions that are not yet on record, by uid.
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ impl Backlog {
     /// Records the current state of a session; `deleted` means that its object was deleted.
     pub fn observe(&mut self, session: &BastionSession, deleted: bool) {
         let Some(uid) = session.uid() else { return };
-        let held = !is_in_audit_database(session);
+        let held = !session.is_in_audit_database();
         let ended = session.status.as_ref().and_then(|status| status.end_time.as_ref());
         match ended.filter(|_| held && !deleted && session.phase().is_final()) {
             Some(ended) => drop(self.0.insert(uid, ended.0)),

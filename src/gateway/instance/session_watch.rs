@@ -12,7 +12,7 @@ use tracing::warn;
 use super::lifetime::{Instance, InstanceConfig};
 use crate::api::{BastionSession, BastionSessionStatus, ObservedBy, Reason};
 use crate::cluster::{Guarded, SessionWriter, retry_pace};
-use crate::lifecycle::{Cause, End, STALE_AFTER, is_in_audit_database};
+use crate::lifecycle::{Cause, End, STALE_AFTER};
 use crate::metrics::{EndLabels, METRICS};
 
 impl Instance {
@@ -103,7 +103,7 @@ async fn end_stale(api: Api<Guarded<BastionSession>>, name: String, cause: Cause
 /// later than they happen.
 fn observe_end(session: &BastionSession) {
     // Once the audit has removed its finalizer, an event no longer reports the end.
-    let is_recent = !is_in_audit_database(session);
+    let is_recent = !session.is_in_audit_database();
     let is_own = |status: &&BastionSessionStatus| is_recent && status.observed_by == Some(ObservedBy::Gateway);
     let Some(status) = session.status.as_ref().filter(is_own) else { return };
     let reason = Reason::ALL.into_iter().find(|reason| Some(reason.as_str()) == status.reason.as_deref());

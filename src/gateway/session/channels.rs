@@ -6,8 +6,8 @@ use futures::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
-use super::channel_ends::ChannelOutcome;
 use super::dial_queue::AdmittedChannel;
+use super::end_cause::ChannelOutcome;
 use crate::gateway::bridge::{
     ChannelContext, ChannelEnd, ChannelOpen, IncomingChannel, UserConnection, channel, local_forward, remote_forward,
 };

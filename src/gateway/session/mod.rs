@@ -1,12 +1,12 @@
 //! One task per session, from its object to its written end. `Session::handle` in `task.rs` lists what ends a running session.
 
 mod activity;
-mod channel_ends;
+mod carry_out_end;
 mod channels;
 mod client;
-mod closing;
 mod deadlines;
 mod dial_queue;
+mod end_cause;
 mod incoming_queue;
 mod memory;
 mod object;

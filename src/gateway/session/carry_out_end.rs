@@ -1,5 +1,5 @@
 //! Closes a session whose cause is known: the user reads it, both connections close, and the end is written. `task.rs` and
-//! `channel_ends.rs` find the cause.
+//! `end_cause.rs` find the cause.
 
 use std::sync::Arc;
 use std::time::Duration;
