@@ -99,6 +99,14 @@ impl Sshd {
         });
     }
 
+    /// Kills the processes of all connections, whose kernel closes them in order.
+    pub fn close_connections(&self) {
+        for pid in descendants(self.pid().as_raw()) {
+            // A child of one that was killed may be gone already.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+
     /// Its log.
     pub fn log(&self) -> String {
         self.process.stderr()

@@ -1,6 +1,6 @@
 //! `bastion controller`: detects lost gateways and ends their sessions. Every replica acts; none leads.
 
-mod failure_detector;
+mod lease_watch;
 mod pods;
 mod quota;
 mod redis_heartbeats;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::sessions::Reconciler;
-use super::{Settings, failure_detector, quota};
+use super::{Settings, lease_watch, quota};
 use crate::clock;
 use crate::cluster::{self, EventSink, LenientLease, REQUEST_TIMEOUT, SessionWriter, UnreadableReports};
 use crate::http::{self, Readiness};
@@ -59,7 +59,7 @@ fn spawn_tasks(
 
     // It ends with its last sender, which is when the program does.
     tasks.spawn_finite("Event publisher", publish_events);
-    let detection = failure_detector::Detection {
+    let detection = lease_watch::Detection {
         client: client.clone(),
         leases,
         settings: settings.clone(),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt;
 use kube::Client;
 use russh::keys::ssh_key::PrivateKey;
 use russh::server::{Auth, ChannelOpenHandle, Config, Msg, Session, run_stream};
@@ -149,7 +150,9 @@ impl FuzzSession {
         let Ok(connection) = TargetConnection::over_stream(stream, &self.target, plain(), incoming).await else {
             return channel.refuse("bastion: no target").await;
         };
+        let connection = Arc::new(connection);
         let context = ChannelContext {
+            requested: Arc::default(),
             activity: self.activity.clone(),
             pause_detector: self.instance.pause_detector.clone(),
             notices: self.notices.clone(),
@@ -158,7 +161,8 @@ impl FuzzSession {
         match channel {
             ChannelOpen::Session(user) | ChannelOpen::Companion(user) => {
                 let tap = Arc::new(ChannelObserver::new(self.observers.clone()));
-                self.channels.spawn(channel::join(user, connection, tap, context));
+                let join = channel::join(user, connection, tap, context);
+                self.channels.spawn(join.map(|ended| ended.unwrap_or(ChannelEnd::NotOpened)));
             }
             ChannelOpen::LocalForward(forward) => {
                 let audit = self.observers.audit.clone();

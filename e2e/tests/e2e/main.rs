@@ -57,6 +57,7 @@ mod restores;
 mod rollout;
 mod scenarios;
 mod schema;
+mod shared_connection;
 mod second_factors;
 mod signals;
 mod slow_websockets;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use super::directory::{Directory, Grant};
+use super::max_sessions::SessionLimit;
 use super::refusal::Refusal;
-use super::session_limit::SessionLimit;
 use crate::api::{Allow, BastionUser, RecordingMode};
 use crate::gateway::instance::{CurrentInstance, Instance};
 use crate::gateway::observe::AuditLog;

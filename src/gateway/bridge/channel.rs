@@ -1,6 +1,6 @@
 //! Relays one `session` channel between a user and a target (RFC 4254, sections 5 and 6).
 //!
-//! Each channel of a user has its own SSH connection to the target. The rules of the relay:
+//! The channels of a session share its SSH connection to the target. The rules of the relay:
 //!
 //! - Each direction keeps its order. Data, `exit-status`, EOF and CLOSE reach the user as the target sent them.
 //! - The target ends the channel. A CLOSE of the user is passed on, and the relay waits for the target's CLOSE, because
@@ -34,42 +34,51 @@ use super::user_channel::{MAX_SIGNAL_NAME, UserChannel};
 use crate::gateway::instance::PauseDetector;
 use crate::gateway::observe::ChannelObserver;
 use crate::gateway::session::Activity;
-use crate::gateway::target::TargetConnection;
+use crate::gateway::target::{OpenError, TargetConnection};
 use crate::lifecycle::{Cause, Exit};
 use crate::recording::Stream;
 
 /// Opens the target's channel and relays both sides until the target closes it or the session ends.
 ///
-/// Disconnects from the target at the end, which also ends the programs that still run there.
+/// # Errors
+/// Returns the user's channel and the connection if the target opens no further channel on it.
 pub async fn join(
     user: UserChannel,
-    connection: TargetConnection,
+    connection: Arc<TargetConnection>,
     observer: Arc<ChannelObserver>,
     context: ChannelContext,
-) -> ChannelEnd {
+) -> Result<ChannelEnd, (UserChannel, Arc<TargetConnection>)> {
     let ChannelContext { activity, pause_detector, requested, mut notices, cleanup_tasks } = context;
     let opened = tokio::select! {
-        opened = connection.open_session() => opened.map_err(|error| {
-            (ChannelEnd::TargetLost, Some(format!("bastion: the target opened no channel: {error}").into()))
-        }),
+        opened = connection.open_session() => match opened {
+            Ok(target) => Ok(target),
+            Err(OpenError::NoRoom) => return Err((user, connection)),
+            Err(error) => {
+                let text = format!("bastion: the target opened no channel: {error}");
+                Err((ChannelEnd::TargetLost, Some(text.into())))
+            }
+        },
         text = session_ended(&mut notices) => Err((ChannelEnd::Interrupted, text)),
     };
     let end = match opened {
         Ok(target) => {
             let bridge = Bridge::new(user, target, observer.clone(), activity, pause_detector, requested);
-            bridge.relay(&mut notices).await
+            let end = bridge.relay(&mut notices).await;
+            observer.closed();
+            bridge.target.close(&mut notices).await;
+            end
         }
         Err((end, text)) => {
             if let Some(text) = text {
                 refuse(&user, &text).await;
             }
+            observer.closed();
             end
         }
     };
-    observer.closed();
     // The session's end must not wait for a slow target.
-    cleanup_tasks.spawn(connection.disconnect());
-    end
+    cleanup_tasks.spawn(TargetConnection::release(connection));
+    Ok(end)
 }
 
 /// Sends a notice to the user, and closes the channel with the exit status of a command that did not run.

@@ -1,4 +1,4 @@
-//! Channels and forwards of a user's client that need a connection to the target.
+//! Channels and forwards of a user's client that need the connection to the target.
 
 use tokio::sync::mpsc;
 
@@ -8,7 +8,7 @@ use super::open_failure::connect_failed;
 use super::remote_forward::ForwardRequest;
 use super::user_channel::UserChannel;
 
-/// A channel, or a client's remote forwards, that waits for its own connection to the target.
+/// A channel, or a client's remote forwards, that waits for the connection to the target.
 pub enum ChannelOpen {
     /// A `session` channel, which is already confirmed to the client.
     Session(UserChannel),

@@ -14,7 +14,7 @@ use super::side::UserSide;
 use super::tunnel::Tunnel;
 use super::types::{ChannelContext, ChannelEnd, Destination};
 use crate::gateway::observe::{AuditLog, Traffic};
-use crate::gateway::target::TargetConnection;
+use crate::gateway::target::{OpenError, TargetConnection};
 
 /// A `direct-tcpip` channel that the user's client asked for and that is not confirmed yet.
 pub struct LocalForward {
@@ -40,7 +40,7 @@ impl LocalForward {
 /// ends.
 pub async fn join(
     forward: LocalForward,
-    mut connection: TargetConnection,
+    connection: Arc<TargetConnection>,
     audit: Arc<AuditLog>,
     context: ChannelContext,
 ) -> ChannelEnd {
@@ -54,8 +54,10 @@ pub async fn join(
     };
     let opened = tokio::select! {
         opened = open => opened.map_err(|error| match error {
-            russh::Error::ChannelOpenFailure(failure) => (ChannelEnd::NotOpened, failure),
-            _ => (ChannelEnd::TargetLost, connect_failed("bastion: the target closed the connection")),
+            OpenError::Refused(failure) => (ChannelEnd::NotOpened, failure),
+            OpenError::NoRoom | OpenError::Ssh(_) => {
+                (ChannelEnd::TargetLost, connect_failed("bastion: the target closed the connection"))
+            }
         }),
         text = session_ended(&mut notices) => {
             Err((ChannelEnd::Interrupted, connect_failed(text.as_deref().unwrap_or("bastion: session ended"))))
@@ -69,16 +71,20 @@ pub async fn join(
             let tunnel = Tunnel { user, target, activity, traffic: Traffic::default(), pause_detector };
             let end = tunnel.run(&mut notices).await;
             write_audit(Some(tunnel.traffic.bytes()), "closed");
+            tunnel.target.close(&mut notices).await;
+            let was_closed = end == ChannelEnd::TunnelClosed;
             cleanup_tasks.spawn(async move {
-                tunnel.linger().await;
-                connection.disconnect().await;
+                if was_closed {
+                    tunnel.linger().await;
+                }
+                TargetConnection::release(connection).await;
             });
             end
         }
         Err((end, failure)) => {
             write_audit(None, &format!("not opened: {}", failure.description()));
             forward.refuse(failure).await;
-            cleanup_tasks.spawn(connection.disconnect());
+            cleanup_tasks.spawn(TargetConnection::release(connection));
             end
         }
     }

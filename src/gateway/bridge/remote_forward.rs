@@ -101,7 +101,7 @@ impl UserConnection {
 /// Passes a client's forward requests to the target, one after another, until the session ends or the target is lost.
 pub async fn listen(
     mut requests: mpsc::Receiver<ForwardRequest>,
-    connection: TargetConnection,
+    connection: Arc<TargetConnection>,
     audit: Arc<AuditLog>,
     context: ChannelContext,
 ) -> ChannelEnd {
@@ -122,7 +122,7 @@ pub async fn listen(
         forwards.write_audit(address, *port, "ended");
         forwards.requested.stop(*port);
     }
-    cleanup_tasks.spawn(forwards.connection.disconnect());
+    cleanup_tasks.spawn(TargetConnection::release(forwards.connection));
     end
 }
 
@@ -134,7 +134,7 @@ pub fn bind_address_text(address: &str) -> &str {
 
 /// The ports that a target listens on for one client.
 struct RemoteForwards {
-    connection: TargetConnection,
+    connection: Arc<TargetConnection>,
     audit: Arc<AuditLog>,
     requested: Arc<RequestedForwards>,
     ports: Vec<(String, u32)>,
@@ -219,6 +219,7 @@ pub async fn join(
                 (end, _) => end,
             };
             write_audit(Some(tunnel.traffic.bytes()), "closed");
+            tunnel.target.close(&mut notices).await;
             cleanup_tasks.spawn(tunnel.linger());
             end
         }

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use russh::{Channel, ChannelId, ChannelMsg, ChannelWriteHalf, client, server};
+use tokio::sync::watch;
 
 use super::inbox::{ChannelMessage, Inbox};
 use super::inboxes::Inboxes;
+use super::notice::{SessionNotice, session_ended};
 use super::request::{FromTarget, FromUser};
 
 /// The user's side of a channel.
@@ -69,6 +71,31 @@ impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T: Clone> Side<M,
             biased;
             sent = sent => sent,
             () = self.inbox.closed() => Ok(()),
+        }
+    }
+
+    /// Sends SSH_MSG_CHANNEL_CLOSE, and waits until the peer has sent its own or the session ends. Discards the peer's messages.
+    ///
+    /// Until the peer's CLOSE, the channel takes memory. So its task goes on, and it counts as open.
+    pub async fn close(&self, notices: &mut watch::Receiver<SessionNotice>) {
+        tokio::select! {
+            biased;
+            () = self.closed_by_both() => {}
+            _ = session_ended(notices) => {}
+        }
+    }
+
+    /// Sends SSH_MSG_CHANNEL_CLOSE, and waits until the peer has sent its own or the connection is gone. Discards the peer's
+    /// messages.
+    pub async fn closed_by_both(&self) {
+        let _ = self.write.close().await;
+        loop {
+            tokio::select! {
+                biased;
+                // The relay may have taken out the peer's CLOSE, so waiting for that message alone could hang.
+                () = self.inbox.closed() => return,
+                _ = self.next() => {}
+            }
         }
     }
 

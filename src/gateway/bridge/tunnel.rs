@@ -59,23 +59,10 @@ impl Tunnel {
         end
     }
 
-    /// Sends CLOSE to the target, and waits up to 5 s for the target's CLOSE.
-    ///
-    /// A disconnect before that could discard data that the target has not passed on yet. Data of the target is
-    /// discarded.
+    /// Waits up to 5 s for the target's CLOSE, after the session's end. A disconnect before that could discard data that the
+    /// target has not passed on yet.
     pub async fn linger(self) {
-        let closed = async {
-            let _ = self.target.write.close().await;
-            loop {
-                tokio::select! {
-                    biased;
-                    // `run` may have taken out the target's CLOSE, so waiting for that message alone could hang.
-                    () = self.target.inbox.closed() => return,
-                    _ = self.target.next() => {}
-                }
-            }
-        };
-        let _ = timeout(LINGER_TIMEOUT, closed).await;
+        let _ = timeout(LINGER_TIMEOUT, self.target.closed_by_both()).await;
     }
 
     /// Relays the user's data and EOF until the user closes the channel.

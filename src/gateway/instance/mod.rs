@@ -10,6 +10,7 @@ pub mod previous_process;
 mod redis_heartbeat;
 mod run;
 mod session_watch;
+mod stale;
 
 pub use current::CurrentInstance;
 pub use end_reports::EndReports;

@@ -1,5 +1,5 @@
-//! Closes a session whose cause is known: the user reads it, both connections close, and the end is written. `task.rs` and
-//! `end_cause.rs` find the cause.
+//! Closes a session whose cause is known: the user reads it, both connections close, and the end is written.
+//! `end_events.rs` and `exit_or_disconnect.rs` find the cause.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,12 +69,11 @@ impl Session {
         }
         self.announce.send_replace(SessionNotice::Ended(notice.clone()));
         if let Some(notice) = &notice {
-            join_all(self.dial_queue.drain().map(async |waiting| waiting.channel.refuse(notice).await)).await;
+            join_all(self.dial_queue.take().into_iter().map(async |waiting| waiting.channel.refuse(notice).await))
+                .await;
         }
         self.channels.join_all().await;
-        if let Some(spare) = self.target_links.take_spare() {
-            spare.disconnect().await;
-        }
+        self.release_current();
         client.disconnect(reason).await;
     }
 }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt;
+use futures::TryFutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
 use super::dial_queue::AdmittedChannel;
-use super::end_cause::ChannelOutcome;
+use super::exit_or_disconnect::ChannelOutcome;
 use crate::gateway::bridge::{
-    ChannelContext, ChannelEnd, ChannelOpen, IncomingChannel, UserConnection, channel, local_forward, remote_forward,
+    ChannelContext, ChannelEnd, ChannelOpen, IncomingChannel, UserChannel, UserConnection, channel, local_forward,
+    remote_forward,
 };
 use crate::gateway::observe::{ChannelObserver, Observers};
 use crate::gateway::target::TargetConnection;
@@ -21,10 +22,18 @@ pub const MAX_CHANNELS: usize = 128;
 
 /// Runs the channels of one session, and keeps their outcome.
 pub struct Channels {
-    tasks: JoinSet<ChannelEnd>,
+    tasks: JoinSet<Finished>,
     outcome: ChannelOutcome,
     observers: Observers,
     context: ChannelContext,
+}
+
+/// What the task of a channel returns.
+pub enum Finished {
+    /// The channel has ended.
+    Ended(ChannelEnd),
+    /// The target opens no further `session` channel on this connection. The channel waits for another connection.
+    NoRoom(AdmittedChannel, Arc<TargetConnection>),
 }
 
 impl Channels {
@@ -34,13 +43,16 @@ impl Channels {
     }
 
     /// Joins a channel of the user to a connection to the target.
-    pub fn join(&mut self, AdmittedChannel { channel, memory }: AdmittedChannel, connection: TargetConnection) {
+    pub fn join(&mut self, AdmittedChannel { channel, memory }: AdmittedChannel, connection: Arc<TargetConnection>) {
         let (audit, context) = (self.observers.audit.clone(), self.context.clone());
         match channel {
-            ChannelOpen::Session(user) => self.spawn(memory, channel::join(user, connection, self.observer(), context)),
+            ChannelOpen::Session(user) => {
+                let join = channel::join(user, connection, self.observer(), context);
+                self.spawn_session(memory, join, ChannelOpen::Session);
+            }
             ChannelOpen::Companion(user) => {
                 let join = channel::join(user, connection, self.observer(), context);
-                self.spawn(memory, join.map(|_| ChannelEnd::Dependent));
+                self.spawn_session(memory, join.map_ok(|_| ChannelEnd::Dependent), ChannelOpen::Companion);
             }
             ChannelOpen::LocalForward(forward) => {
                 self.spawn(memory, local_forward::join(*forward, connection, audit, context));
@@ -58,7 +70,7 @@ impl Channels {
     }
 
     /// Waits for the next channel to end. Returns `None` if none is open.
-    pub async fn next_end(&mut self) -> Option<Result<ChannelEnd, JoinError>> {
+    pub async fn next_end(&mut self) -> Option<Result<Finished, JoinError>> {
         self.tasks.join_next().await
     }
 
@@ -72,9 +84,13 @@ impl Channels {
     /// `reported` are those of [`ChannelOutcome::client_gone`].
     pub async fn client_gone(&mut self, is_waiting: bool, reported: Option<Cause>) -> Cause {
         let mut open = Vec::new();
-        while let Some(end) = self.next_end().await {
-            // A channel whose task failed did not close cleanly.
-            open.push(end.unwrap_or(ChannelEnd::Interrupted));
+        while let Some(finished) = self.next_end().await {
+            open.push(match finished {
+                Ok(Finished::Ended(end)) => end,
+                Ok(Finished::NoRoom(..)) => ChannelEnd::NotOpened,
+                // A channel whose task failed did not close cleanly.
+                Err(_) => ChannelEnd::Interrupted,
+            });
         }
         self.outcome.client_gone(open, is_waiting, reported)
     }
@@ -111,7 +127,28 @@ impl Channels {
     fn spawn(&mut self, memory: Charge, channel: impl Future<Output = ChannelEnd> + Send + 'static) {
         let channel = async move {
             let _memory = memory;
-            channel.await
+            Finished::Ended(channel.await)
+        };
+        self.tasks.spawn(channel.in_current_span());
+    }
+
+    /// Runs a `session` channel, which waits again if the connection has no room for it.
+    fn spawn_session(
+        &mut self,
+        memory: Charge,
+        channel: impl Future<Output = Result<ChannelEnd, (UserChannel, Arc<TargetConnection>)>> + Send + 'static,
+        waiting: fn(UserChannel) -> ChannelOpen,
+    ) {
+        let channel = async move {
+            match channel.await {
+                Ok(end) => {
+                    drop(memory);
+                    Finished::Ended(end)
+                }
+                Err((user, connection)) => {
+                    Finished::NoRoom(AdmittedChannel { channel: waiting(user), memory }, connection)
+                }
+            }
         };
         self.tasks.spawn(channel.in_current_span());
     }

@@ -1,19 +1,12 @@
-//! The user's channels that wait for a connection to the target, and the dials in progress. A failed first dial ends the
-//! session as TargetUnreachable.
-
-use std::collections::VecDeque;
+//! The user's channels that wait for a connection to the target, and the attempt to make one. If the first attempt fails, the
+//! session ends as TargetUnreachable.
 
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
 use crate::gateway::bridge::ChannelOpen;
 use crate::gateway::target::{DialError, DialRequest, Dialer, TargetConnection};
-use crate::lifecycle::Cause;
 use crate::memory_budget::Charge;
-
-/// How many connections are made to the target at once. By default, sshd refuses connections beyond ten that are not
-/// authenticated (`MaxStartups`).
-const MAX_CONCURRENT_DIALS: usize = 8;
 
 /// The outcome of one attempt to connect to the target.
 pub type Dialled = Result<Result<TargetConnection, DialError>, JoinError>;
@@ -26,10 +19,10 @@ pub struct AdmittedChannel {
     pub memory: Charge,
 }
 
-/// Makes one connection to the target for each waiting channel.
+/// Makes one connection to the target at a time, for all waiting channels.
 #[derive(Default)]
 pub struct DialQueue {
-    waiting: VecDeque<AdmittedChannel>,
+    waiting: Vec<AdmittedChannel>,
     dials: JoinSet<Result<TargetConnection, DialError>>,
     /// Whether a connection to the target was made before.
     has_connected: bool,
@@ -41,52 +34,45 @@ impl DialQueue {
         Self { waiting: first.into_iter().collect(), ..Self::default() }
     }
 
-    /// Starts one attempt to connect.
+    /// Starts an attempt to connect.
     pub fn dial(&mut self, dialer: Dialer, request: DialRequest) {
         self.dials.spawn(dialer.dial(request).in_current_span());
     }
 
-    /// Returns how many more attempts the waiting channels need.
-    pub fn missing(&self) -> usize {
-        missing(self.waiting.len(), self.dials.len())
+    /// Returns whether an attempt is under way.
+    pub fn is_dialling(&self) -> bool {
+        !self.dials.is_empty()
     }
 
-    /// Waits for the next attempt to finish. Returns `None` if none is under way.
+    /// Waits for the attempt to finish. Returns `None` if none is under way.
     pub async fn next(&mut self) -> Option<Dialled> {
         self.dials.join_next().await
     }
 
-    /// Stops all attempts.
+    /// Stops the attempt.
     pub fn abort(&mut self) {
         self.dials.abort_all();
     }
 
-    /// Records that an attempt has succeeded. Returns the channel that gets the connection, if one waits.
-    pub fn connected(&mut self) -> Option<AdmittedChannel> {
+    /// Records that an attempt has succeeded. Returns the channels that waited for it.
+    pub fn connected(&mut self) -> Vec<AdmittedChannel> {
         self.has_connected = true;
-        self.pop()
+        self.take()
     }
 
-    /// Returns the cause if a failed attempt ends the session: only the first connection does. Without a later one, its channel
-    /// fails alone.
-    pub fn cause_of_failure(&self, failure: &DialError) -> Option<Cause> {
-        let cause = || Cause::TargetUnreachable { detail: failure.to_string(), user_message: failure.user_message() };
-        (!self.has_connected).then(cause)
+    /// Returns whether a connection to the target was made before.
+    pub const fn has_connected(&self) -> bool {
+        self.has_connected
     }
 
     /// Adds a channel of the user.
     pub fn push(&mut self, channel: AdmittedChannel) {
-        self.waiting.push_back(channel);
-    }
-
-    /// Takes out the channel that has waited longest.
-    pub fn pop(&mut self) -> Option<AdmittedChannel> {
-        self.waiting.pop_front()
+        self.waiting.push(channel);
     }
 
     /// Takes out all channels.
-    pub fn drain(&mut self) -> impl Iterator<Item = AdmittedChannel> {
-        self.waiting.drain(..)
+    pub fn take(&mut self) -> Vec<AdmittedChannel> {
+        std::mem::take(&mut self.waiting)
     }
 
     /// Returns the number of waiting channels.
@@ -97,36 +83,5 @@ impl DialQueue {
     /// Returns whether no channel waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
-    }
-}
-
-fn missing(waiting: usize, dials: usize) -> usize {
-    waiting.min(MAX_CONCURRENT_DIALS).saturating_sub(dials)
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case::no_channel(0, 1, 0)]
-    #[case::the_dial_of_the_start_serves_the_first_channel(1, 1, 0)]
-    #[case::one_dial_for_each_channel(3, 1, 2)]
-    #[case::as_many_as_the_target_accepts(100, 3, MAX_CONCURRENT_DIALS - 3)]
-    #[case::all_under_way(100, MAX_CONCURRENT_DIALS, 0)]
-    fn waiting_channels_need_dials(#[case] waiting: usize, #[case] dials: usize, #[case] expected: usize) {
-        assert_eq!(missing(waiting, dials), expected);
-    }
-
-    #[test]
-    fn only_the_first_connection_ends_the_session_if_it_fails() {
-        let failure = DialError::Timeout { target: "web-1".into(), address: "192.0.2.1:22".into(), seconds: 20 };
-        let mut queue = DialQueue::new(None);
-        let cause = Cause::TargetUnreachable { detail: failure.to_string(), user_message: failure.user_message() };
-        assert_eq!(queue.cause_of_failure(&failure), Some(cause));
-        assert!(queue.connected().is_none());
-        assert_eq!(queue.cause_of_failure(&failure), None);
     }
 }

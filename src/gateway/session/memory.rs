@@ -15,11 +15,15 @@ pub fn session() -> Charge {
     MEMORY_BUDGET.take(SESSION_MEMORY)
 }
 
-/// Takes the memory of a channel of the user, which has its own connection to the target. The first channel of a session always
-/// gets it; a further one gets `None` if the budget has no room.
+/// Takes the memory of a connection to the target. Most sessions have one; the limit of channels bounds the others.
+pub fn connection() -> Charge {
+    MEMORY_BUDGET.take(CONNECTION_MEMORY)
+}
+
+/// Takes the memory of a channel of the user. The first channel of a session always gets it; a further one gets `None` if the
+/// budget has no room.
 pub fn channel(is_first: bool) -> Option<Charge> {
-    let memory = CONNECTION_MEMORY + TUNNEL_MEMORY;
-    if is_first { Some(MEMORY_BUDGET.take(memory)) } else { MEMORY_BUDGET.try_take(memory) }
+    if is_first { Some(MEMORY_BUDGET.take(TUNNEL_MEMORY)) } else { MEMORY_BUDGET.try_take(TUNNEL_MEMORY) }
 }
 
 /// Takes the memory of a channel that the target opens; `None` if the budget has no room.

@@ -1,4 +1,4 @@
-//! One task per session, from its object to its written end. `Session::handle` in `task.rs` lists what ends a running session.
+//! One task per session, from its object to its written end. `end_events.rs` lists what ends a running session.
 
 mod activity;
 mod carry_out_end;
@@ -6,7 +6,8 @@ mod channels;
 mod client;
 mod deadlines;
 mod dial_queue;
-mod end_cause;
+mod end_events;
+mod exit_or_disconnect;
 mod incoming_queue;
 mod memory;
 mod object;
@@ -14,6 +15,7 @@ mod registry;
 #[cfg(test)]
 mod samples;
 mod span;
+mod target_channels;
 mod target_links;
 pub mod task;
 pub mod watchdog;

@@ -1,18 +1,24 @@
 //! The connections of one session to its target. `lifecycle::TargetWatch` decides when the target counts as closed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::memory;
+use crate::gateway::bridge::ChannelOpen;
 use crate::gateway::net::ConnectionHealth;
 use crate::gateway::target::{ConnectionEnd, TargetConnection};
 use crate::lifecycle::{NetworkWatch, TargetConnections, TargetWatch};
+use crate::memory_budget::Charge;
 
 /// Observes the session's connections to its target.
 #[derive(Default)]
 pub struct TargetLinks {
     /// Each connection, until its end was announced to its channels.
     links: Vec<Link>,
-    /// A connection that no channel uses yet.
-    spare: Option<TargetConnection>,
+    /// The newest connection, which new channels use.
+    current: Option<Arc<TargetConnection>>,
+    /// Whether the target has refused a further `session` channel on the newest connection.
+    is_full: bool,
     /// Whether the end of a connection interrupted a channel.
     interrupted: bool,
     watch: TargetWatch,
@@ -23,28 +29,46 @@ struct Link {
     health: ConnectionHealth,
     network: NetworkWatch,
     end: ConnectionEnd,
+    _memory: Charge,
 }
 
 impl TargetLinks {
-    /// Adds a new connection.
-    pub fn add(&mut self, connection: &TargetConnection) {
-        let (health, end) = (connection.health(), connection.end());
-        self.links.push(Link { health, network: NetworkWatch::default(), end });
+    /// Adds a new connection, which new channels use from now on. Returns the one that they used before.
+    pub fn add(&mut self, connection: Arc<TargetConnection>) -> Option<Arc<TargetConnection>> {
+        let (health, end, memory) = (connection.health(), connection.end(), memory::connection());
+        self.links.push(Link { health, network: NetworkWatch::default(), end, _memory: memory });
+        self.is_full = false;
+        self.current.replace(connection)
     }
 
-    /// Keeps a connection for the next channel.
-    pub fn set_spare(&mut self, connection: TargetConnection) {
-        self.spare = Some(connection);
+    /// Returns the connection for a new channel, or `None` if another connection must be made for it.
+    pub fn for_channel(&self, channel: &ChannelOpen) -> Option<Arc<TargetConnection>> {
+        let needs_room = match channel {
+            ChannelOpen::Session(_) | ChannelOpen::Companion(_) => true,
+            ChannelOpen::LocalForward(_) | ChannelOpen::RemoteForwards(_) => false,
+        };
+        let is_usable = |current: &&Arc<TargetConnection>| current.is_open() && !(needs_room && self.is_full);
+        self.current.as_ref().filter(is_usable).cloned()
     }
 
-    /// Takes the connection that no channel uses, if there is one.
-    pub fn take_spare(&mut self) -> Option<TargetConnection> {
-        self.spare.take()
+    /// Records that the target opens no further `session` channel on a connection.
+    pub fn set_full(&mut self, connection: &Arc<TargetConnection>) {
+        self.is_full |= self.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection));
     }
 
-    /// Waits until the connection that no channel uses has ended. Waits forever if there is none.
-    pub async fn spare_closed(&self) {
-        match &self.spare {
+    /// Records that no further connection could be made. A channel of the newest connection may have ended meanwhile.
+    pub fn retry_current(&mut self) {
+        self.is_full = false;
+    }
+
+    /// Takes the connection that new channels use, if there is one.
+    pub fn take_current(&mut self) -> Option<Arc<TargetConnection>> {
+        self.current.take()
+    }
+
+    /// Waits until the connection that new channels use has ended. Waits forever if there is none.
+    pub async fn current_closed(&self) {
+        match &self.current {
             Some(connection) => connection.end().announced().await,
             None => std::future::pending().await,
         }
@@ -69,7 +93,7 @@ impl TargetLinks {
             *interrupted |= has_ended && link.end.has_interrupted();
             !has_ended
         });
-        let is_needed = has_channels || self.spare.is_some();
+        let is_needed = has_channels || self.current.is_some();
         self.interrupted &= is_needed;
         let state = Connections {
             any_open: self.links.iter().any(|link| link.health.is_open()),

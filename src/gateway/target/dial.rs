@@ -1,5 +1,6 @@
 //! Dials a target: connects, verifies its host key, and signs in.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use russh::client;
 use russh::{ChannelControl, ChannelOpenFailure, Disconnect, Limits};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -23,7 +24,9 @@ use super::host_trust::HostTrust;
 use super::login::{self, TargetSignInError};
 use super::request::DialRequest;
 use crate::api::{BastionTarget, LegacyAlgorithm, credentials_namespace};
-use crate::gateway::bridge::{Destination, FromTarget, INITIAL_WINDOW, Inboxes, IncomingChannel, TargetSide};
+use crate::gateway::bridge::{
+    Destination, FromTarget, INITIAL_WINDOW, Inboxes, IncomingChannel, TargetSide, with_reason,
+};
 use crate::gateway::net::{AbortableStream, ConnectionHealth, TcpPaths};
 use crate::gateway::ssh::algorithms as ssh_algorithms;
 use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpPath};
@@ -43,21 +46,40 @@ pub struct Dialer {
     tcp_paths: Arc<TcpPaths>,
 }
 
-/// A connection that is signed in to a target.
-///
-/// It carries one channel of the user, or the user's remote forwards, and the channels that the target opens for them.
-/// With a connection for each channel, transfers use several processor cores, and programs on the target end with their
-/// channel.
+/// A connection that is signed in to a target. All channels of a session share it.
 pub struct TargetConnection {
     pub(super) handle: client::Handle<TargetHandler>,
     health: ConnectionHealth,
     inboxes: Arc<Inboxes<FromTarget>>,
     end: ConnectionEnd,
-    /// Receives the reason why the target did not open the channel.
-    open_failure: oneshot::Receiver<ChannelOpenFailure>,
+    /// Whether the target has opened a channel.
+    has_opened: Arc<AtomicBool>,
     /// Cuts off the socket when this value is dropped. russh's task alone would keep it open, and with it programs on
     /// the target.
     _cut: DropGuard,
+}
+
+/// Why the target opened no channel.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The target has opened channels on this connection, and opens no further `session` channel.
+    #[error("the target opens no further channel on this connection")]
+    NoRoom,
+    /// The target refused the channel, for this reason.
+    #[error("{}", .0.description())]
+    Refused(ChannelOpenFailure),
+    /// The SSH connection failed.
+    #[error(transparent)]
+    Ssh(russh::Error),
+}
+
+impl From<russh::Error> for OpenError {
+    fn from(error: russh::Error) -> Self {
+        match error {
+            russh::Error::ChannelOpenFailure(failure) => Self::Refused(with_reason(&failure, failure.description())),
+            error => Self::Ssh(error),
+        }
+    }
 }
 
 /// Observes the end of a connection to a target.
@@ -119,29 +141,34 @@ impl TargetConnection {
         self.health.clone()
     }
 
-    /// Opens the connection's `session` channel.
+    /// Returns whether the connection is open.
+    pub fn is_open(&self) -> bool {
+        !self.handle.is_closed() && !self.end.is_announced()
+    }
+
+    /// Opens a `session` channel.
     ///
     /// # Errors
     /// When the target refuses the channel, or the connection is gone.
-    pub async fn open_session(&self) -> Result<TargetSide, russh::Error> {
-        self.handle.channel_open_session().await.map(|channel| TargetSide::claim(&self.inboxes, channel))
+    pub async fn open_session(&self) -> Result<TargetSide, OpenError> {
+        match self.handle.channel_open_session().await {
+            Ok(channel) => Ok(TargetSide::claim(&self.inboxes, channel)),
+            // sshd's MaxSessions is the most common reason.
+            Err(russh::Error::ChannelOpenFailure(_)) if self.has_opened.load(Ordering::Relaxed) => {
+                Err(OpenError::NoRoom)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Opens the connection's `direct-tcpip` channel, for which the target connects to a destination.
+    /// Opens a `direct-tcpip` channel, for which the target connects to a destination.
     ///
     /// # Errors
     /// When the target refuses the channel, with the target's description, or the connection is gone.
-    pub async fn open_forward(&mut self, destination: &Destination) -> Result<TargetSide, russh::Error> {
+    pub async fn open_forward(&self, destination: &Destination) -> Result<TargetSide, OpenError> {
         let Destination { host, port, originator, originator_port } = destination;
         let opened = self.handle.channel_open_direct_tcpip(host, u32::from(*port), originator, *originator_port);
-        match opened.await {
-            Err(russh::Error::ChannelOpenFailure(failure)) => {
-                // russh returns the reason code; the handler receives the description a moment later.
-                let failure = (&mut self.open_failure).await.unwrap_or(failure);
-                Err(russh::Error::ChannelOpenFailure(failure))
-            }
-            opened => opened.map(|channel| TargetSide::claim(&self.inboxes, channel)),
-        }
+        Ok(TargetSide::claim(&self.inboxes, opened.await?))
     }
 
     /// Sends `tcpip-forward`. Returns the bound port; `None` when the target refuses.
@@ -160,8 +187,14 @@ impl TargetConnection {
         self.end.clone()
     }
 
-    /// Sends SSH_MSG_DISCONNECT, waits up to 1 s until the target has read it, and cuts off the connection.
-    pub async fn disconnect(mut self) {
+    /// Gives up one use of the connection. The last use disconnects: it sends SSH_MSG_DISCONNECT, waits up to 1 s until the
+    /// target has read it, and cuts off the socket. Programs on the target end with that.
+    pub async fn release(connection: Arc<Self>) {
+        let Some(mut connection) = Arc::into_inner(connection) else { return };
+        connection.disconnect().await;
+    }
+
+    async fn disconnect(&mut self) {
         let disconnected = async {
             self.handle.disconnect(Disconnect::ByApplication, "session ended", "en").await?;
             (&mut self.handle).await
@@ -228,11 +261,11 @@ pub(super) async fn handshake(
 ) -> Result<TargetConnection, russh::Error> {
     let (stream, health, cut) = transport;
     let inboxes = Arc::<Inboxes<FromTarget>>::default();
-    let (failed, open_failure) = oneshot::channel();
-    let handler = TargetHandler { host, open_failure: Some(failed), inboxes: inboxes.clone(), incoming };
+    let has_opened = Arc::<AtomicBool>::default();
+    let handler = TargetHandler { host, has_opened: has_opened.clone(), inboxes: inboxes.clone(), incoming };
     let handle = client::connect_stream(Arc::new(config), stream, handler).await?;
     let end = observe_end(&handle, inboxes.clone());
-    Ok(TargetConnection { handle, health, inboxes, end, open_failure, _cut: cut })
+    Ok(TargetConnection { handle, health, inboxes, end, has_opened, _cut: cut })
 }
 
 /// Sends [`FromTarget::Lost`] to the open channels when russh's task for the connection has ended.

@@ -6,6 +6,7 @@ use super::address::{FailedAttempts, ResolveError, plain};
 use super::algorithms;
 use super::credential::CredentialError;
 use super::host_trust::HostKeyError;
+use crate::lifecycle::Cause;
 
 /// The maximum number of a target's algorithms that a message names.
 const MAX_NAMES: usize = 12;
@@ -77,6 +78,11 @@ impl DialError {
             }
             other => other.to_string(),
         }
+    }
+
+    /// Returns the cause of the end of a session that never had a connection to its target.
+    pub fn end_cause(&self) -> Cause {
+        Cause::TargetUnreachable { detail: self.to_string(), user_message: self.user_message() }
     }
 
     /// Returns the value of the metric's label `reason`.

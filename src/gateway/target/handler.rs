@@ -2,6 +2,7 @@
 //!
 //! The handler runs in the connection's read loop, so it never waits for the user's side.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -9,8 +10,8 @@ use jiff::Timestamp;
 use russh::client::{self, ChannelOpenHandle};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure, Names, Sig};
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::algorithms;
@@ -59,8 +60,8 @@ impl HostVerifier {
 pub struct TargetHandler {
     /// Verifies the target's host key.
     pub host: HostVerifier,
-    /// Takes the reason why the target did not open the gateway's channel.
-    pub open_failure: Option<oneshot::Sender<ChannelOpenFailure>>,
+    /// Set when the target has opened a channel.
+    pub has_opened: Arc<AtomicBool>,
     /// The inboxes of the connection's channels.
     pub inboxes: Arc<Inboxes<FromTarget>>,
     /// Takes the channels that the target opens.
@@ -105,20 +106,6 @@ impl client::Handler for TargetHandler {
         Ok(())
     }
 
-    async fn channel_open_failure(
-        &mut self,
-        _: ChannelId,
-        reason: ChannelOpenFailure,
-        description: &str,
-        _: &str,
-        _: &mut client::Session,
-    ) -> Result<(), Self::Error> {
-        if let Some(failed) = self.open_failure.take() {
-            let _ = failed.send(bridge::with_reason(&reason, description));
-        }
-        Ok(())
-    }
-
     async fn channel_open_confirmation(
         &mut self,
         channel: ChannelId,
@@ -126,6 +113,7 @@ impl client::Handler for TargetHandler {
         _: u32,
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
+        self.has_opened.store(true, Ordering::Relaxed);
         // The channel's first message may arrive before the task that asked for it claims the inbox.
         self.inboxes.open(channel);
         Ok(())

@@ -17,6 +17,6 @@ mod in_memory;
 mod login;
 mod request;
 
-pub use dial::{ConnectionEnd, Dialer, TargetConnection};
+pub use dial::{ConnectionEnd, Dialer, OpenError, TargetConnection};
 pub use dial_error::DialError;
 pub use request::DialRequest;

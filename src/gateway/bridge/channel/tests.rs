@@ -219,7 +219,8 @@ impl Relay {
             cleanup_tasks: TaskTracker::new(),
         };
         user.exec(true, command).await.unwrap();
-        let joined = tokio::spawn(join(channel, connection, observer(target, &notices), context));
+        let joined = join(channel, Arc::new(connection), observer(target, &notices), context);
+        let joined = tokio::spawn(async move { joined.await.ok().unwrap() });
         let target = opened.recv().await.unwrap();
         Self { user, target, target_handle: handle, notices, joined, _client: client }
     }
@@ -239,6 +240,13 @@ impl Relay {
             });
         }
         received
+    }
+
+    /// Answers the CLOSE of the gateway, which tells the target that the channel is over. Until then, it counts as open.
+    async fn close_as_target(&mut self) {
+        self.target_close().await;
+        assert!(!self.joined.is_finished(), "the target has not closed the channel");
+        self.target.close().await.unwrap();
     }
 
     /// Waits until the target receives CLOSE.
@@ -317,6 +325,7 @@ async fn a_command_that_the_target_refuses_ends_with_a_notice() {
     let mut relay = Relay::start(REFUSED_BY_TARGET).await;
     let notice = r#"stream 1 "bastion: the target refused the command\r\n""#;
     assert_eq!(relay.received().await, [notice, "exit status 255", "EOF"]);
+    relay.close_as_target().await;
     assert_eq!(relay.joined.await.unwrap(), exited(EXIT_STATUS_NOT_RUN));
 }
 
@@ -324,6 +333,7 @@ async fn a_command_that_the_target_refuses_ends_with_a_notice() {
 async fn a_request_that_the_gateway_refuses_ends_with_a_notice() {
     let mut relay = Relay::start(REFUSED_BY_GATEWAY).await;
     assert_eq!(relay.received().await, [r#"stream 1 "bastion: not allowed\r\n""#, "exit status 255", "EOF"]);
+    relay.close_as_target().await;
     assert_eq!(relay.joined.await.unwrap(), ChannelEnd::Closed(Exit::default()));
 }
 

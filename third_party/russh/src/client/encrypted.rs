@@ -577,9 +577,11 @@ impl Session {
                 }
 
                 if let Some(sender) = self.channels.remove(&channel_num) {
-                    let _ = sender
-                        .send(ChannelMsg::OpenFailure(reason_code.clone()))
-                        .await;
+                    let failure = ChannelOpenFailure::Other {
+                        code: reason_code.code(),
+                        reason: descr.clone(),
+                    };
+                    let _ = sender.send(ChannelMsg::OpenFailure(failure)).await;
                 }
 
                 let _ = self.sender.send(Reply::ChannelOpenFailure);

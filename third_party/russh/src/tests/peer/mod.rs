@@ -24,6 +24,7 @@ mod custom_request;
 mod host_signature;
 mod idle_memory;
 mod log_text;
+mod open_failure;
 mod security_key_flags;
 mod userauth_algorithm;
 

@@ -26,7 +26,7 @@ impl ChannelOutcome {
                 self.target_lost = false;
             }
             ChannelEnd::TunnelClosed => self.tunnel_closed(),
-            // Each channel has a connection of its own, so the connection of another channel may still be open.
+            // Another channel may have another connection, which is still open.
             ChannelEnd::TargetLost if is_last => return Some(Cause::TargetClosed),
             ChannelEnd::Dependent if is_last && self.target_lost => return Some(Cause::TargetClosed),
             ChannelEnd::TargetLost => self.target_lost = true,

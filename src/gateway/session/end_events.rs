@@ -1,0 +1,165 @@
+//! What ends a running session, and which cause each event means. `exit_or_disconnect.rs` decides about the ends of channels.
+
+use std::time::Instant;
+
+use tokio::task::JoinError;
+use tokio::time::{sleep, sleep_until};
+use tracing::{info, warn};
+
+use super::channels::Finished;
+use super::client::ClientSide;
+use super::dial_queue::Dialled;
+use super::registry::{EndSignal, end_requested};
+use super::task::Session;
+use crate::clock;
+use crate::gateway::bridge::{ChannelOpen, SessionNotice};
+use crate::lifecycle::{Cause, PeerSide, Verdict};
+use crate::recording::RecordingError;
+
+/// An event in a running session.
+pub(super) enum Event {
+    /// The user's connection has ended.
+    ClientGone,
+    /// The registry passes on that the session must end.
+    EndRequested(Cause),
+    /// A channel has ended.
+    ChannelFinished(Result<Finished, JoinError>),
+    /// The newest connection to the target has ended.
+    ConnectionClosed,
+    /// Channels wait for a target to which no connection is left.
+    TargetLost,
+    /// An attempt to connect to the target has finished.
+    Dialled(Dialled),
+    /// A required recording has failed.
+    RecordingFailed(RecordingError),
+    /// A limit is reached.
+    LimitReached(Cause),
+    /// The network on one side is lost.
+    NetworkLost(PeerSide),
+    /// The gateway shuts down; its sessions may continue for the grace period.
+    Draining,
+    /// The user has opened a channel.
+    ChannelOpened(ChannelOpen),
+    /// The limits, the network or a channel that waits for room are due for a check.
+    CheckDue,
+}
+
+impl Session {
+    /// Handles an event. Returns the cause if it ends the session. Each end is named by its reason.
+    pub(super) async fn handle(&mut self, event: Event, client: &ClientSide) -> Option<Cause> {
+        match event {
+            // UserExit, TabClosed, ClientDisconnected; TargetClosed if the target broke off a channel before.
+            Event::ClientGone => Some(self.client_gone(client).await),
+            // ApiClosed, AdminTerminated, AccessRevoked, GatewayShutdown, GatewayLost; IdleTimeout, MaxDuration.
+            Event::EndRequested(cause) | Event::LimitReached(cause) => Some(cause),
+            // TargetClosed.
+            Event::ChannelFinished(finished) => self.channel_finished(finished),
+            Event::ConnectionClosed => self.connection_closed(),
+            Event::TargetLost => {
+                warn!("no connection to the target is left; the session ends");
+                Some(Cause::TargetClosed)
+            }
+            // TargetUnreachable.
+            Event::Dialled(dialled) => self.dialled(dialled),
+            // RecordingFailed.
+            Event::RecordingFailed(failure) => Some(Cause::RecordingFailed(failure.message)),
+            // NetworkLost.
+            Event::NetworkLost(side) => Some(Cause::NetworkLost(side)),
+            // The rest ends no session.
+            Event::Draining => {
+                self.announce_drain();
+                None
+            }
+            Event::ChannelOpened(channel) => {
+                self.channel_opened(channel);
+                None
+            }
+            Event::CheckDue => None,
+        }
+    }
+
+    /// Waits for the next event. Of several, the first in this list is returned.
+    pub(super) async fn next_event(
+        &mut self,
+        client: &mut ClientSide,
+        end_signal: &mut EndSignal,
+        drain_announced: bool,
+    ) -> Event {
+        let waits_for_room = self.incoming.has_next();
+        tokio::select! {
+            biased;
+            cause = end_requested(end_signal) => Event::EndRequested(cause),
+            failure = self.observers.recording.wait_for_failure() => Event::RecordingFailed(failure),
+            Some(dialled) = self.dial_queue.next() => Event::Dialled(dialled),
+            Some(finished) = self.channels.next_end() => Event::ChannelFinished(finished),
+            () = client.gone.cancelled() => Event::ClientGone,
+            Some(channel) = client.opened.recv() => Event::ChannelOpened(channel),
+            () = self.incoming.receive(), if !waits_for_room => Event::CheckDue,
+            () = self.target_links.current_closed() => Event::ConnectionClosed,
+            () = self.deps.stop.cancelled(), if !drain_announced => Event::Draining,
+            () = sleep_until(self.deadlines.next_check().into()) => Event::CheckDue,
+            () = sleep(self.target_links.check_interval()) => Event::CheckDue,
+        }
+    }
+
+    /// Checks the limits, the network of both sides, and the connections to the target.
+    pub(super) fn check(&mut self, client: &ClientSide) -> Option<Event> {
+        let now = Instant::now();
+        match self.deadlines.check(self.activity.last_input(), now) {
+            Verdict::End(cause) => return Some(Event::LimitReached(cause)),
+            Verdict::Warn(text) => drop(self.announce.send_replace(SessionNotice::Warning(text.into()))),
+            Verdict::Within(_) => {}
+        }
+        let network_now = clock::now();
+        if client.health.tcp_health().is_some_and(|health| self.user_network.is_lost(health, network_now)) {
+            return Some(Event::NetworkLost(PeerSide::User));
+        }
+        if self.target_links.is_network_lost(network_now) {
+            return Some(Event::NetworkLost(PeerSide::Target));
+        }
+        let (_, passed) = self.activity.bytes();
+        self.target_links.is_target_lost(!self.channels.is_empty(), passed, now).then_some(Event::TargetLost)
+    }
+
+    /// Returns why the session ends after the user's connection has ended.
+    async fn client_gone(&mut self, client: &ClientSide) -> Cause {
+        self.announce.send_replace(SessionNotice::Ended(None));
+        self.channels.client_gone(!self.dial_queue.is_empty(), client.close_cause()).await
+    }
+
+    fn channel_finished(&mut self, finished: Result<Finished, JoinError>) -> Option<Cause> {
+        match finished {
+            Ok(Finished::Ended(end)) => self.channels.record(end),
+            Ok(Finished::NoRoom(channel, connection)) => {
+                self.target_links.set_full(&connection);
+                self.deps.tasks.spawn(TargetConnection::release(connection));
+                self.join_or_wait(channel);
+                None
+            }
+            Err(error) => {
+                warn!(%error, "a channel's task failed; the session ends");
+                Some(Cause::TargetClosed)
+            }
+        }
+    }
+
+    /// Forgets the newest connection, which has ended. This ends the session if no channel was open. Some targets close the
+    /// connection after the last command, though: then the user leaves, or opens another channel.
+    fn connection_closed(&mut self) -> Option<Cause> {
+        self.release_current();
+        if !self.channels.is_empty() || !self.dial_queue.is_empty() {
+            return None;
+        }
+        info!("the connection to the target has ended; no channel used it");
+        (!self.channels.has_exit()).then_some(Cause::TargetClosed)
+    }
+
+    /// Warns users at a terminal that the gateway shuts down.
+    fn announce_drain(&self) {
+        let seconds = self.deps.grace_period.as_secs();
+        if seconds > 0 {
+            let text = format!("bastion: this gateway is being stopped; the session ends in {seconds} seconds");
+            self.announce.send_replace(SessionNotice::Warning(text.into()));
+        }
+    }
+}

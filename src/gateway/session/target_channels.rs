@@ -1,0 +1,165 @@
+//! Joins the channels of a session to its connection to the target: those that the user opens, and those that the target opens.
+
+use std::sync::Arc;
+
+use russh::ChannelOpenFailure;
+use tracing::{Instrument, debug, warn};
+
+use super::channels::MAX_CHANNELS;
+use super::client::ClientConnection;
+use super::dial_queue::{AdmittedChannel, Dialled};
+use super::incoming_queue::MAX_INCOMING_WAIT;
+use super::memory;
+use super::task::Session;
+use crate::gateway::access::Grant;
+use crate::gateway::bridge::{ChannelOpen, ChannelType, IncomingChannel, UserConnection, resource_shortage};
+use crate::gateway::target::{DialError, DialRequest, TargetConnection};
+use crate::lifecycle::Cause;
+use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
+
+impl Session {
+    /// Handles the outcome of an attempt to connect to the target. Returns the cause if it ends the session.
+    pub(super) fn dialled(&mut self, dialled: Dialled) -> Option<Cause> {
+        match dialled {
+            Ok(Ok(connection)) => {
+                self.connected(connection);
+                None
+            }
+            Ok(Err(unreachable)) => self.unreachable(&unreachable),
+            Err(error) => {
+                warn!(%error, "a task that connects to the target failed; the session ends");
+                Some(Cause::TargetClosed)
+            }
+        }
+    }
+
+    fn connected(&mut self, connection: TargetConnection) {
+        debug!("signed in to the target");
+        self.deps.watchdog.add_connection(&self.name, connection.health());
+        let connection = Arc::new(connection);
+        if let Some(before) = self.target_links.add(connection.clone()) {
+            self.deps.tasks.spawn(TargetConnection::release(before));
+        }
+        for channel in self.dial_queue.connected() {
+            self.channels.join(channel, connection.clone());
+        }
+    }
+
+    /// Handles a failed attempt to connect to the target. Returns the cause if this ends the session; otherwise the channels that
+    /// waited for the connection are refused.
+    fn unreachable(&mut self, failure: &DialError) -> Option<Cause> {
+        METRICS.targets_unreachable.get_or_create(&UnreachableLabels { reason: failure.label() }).inc();
+        if !self.dial_queue.has_connected() {
+            return Some(failure.end_cause());
+        }
+        warn!(error = %failure, "a further connection to the target could not be made");
+        let notice: Arc<str> = format!("bastion: {}", failure.user_message()).into();
+        for AdmittedChannel { channel, .. } in self.dial_queue.take() {
+            self.refuse_channel(channel, notice.clone());
+        }
+        self.target_links.retry_current();
+        None
+    }
+
+    /// Gives up the connection that new channels use. It goes on for its channels.
+    pub(super) fn release_current(&mut self) {
+        if let Some(connection) = self.target_links.take_current() {
+            self.deps.tasks.spawn(TargetConnection::release(connection));
+        }
+    }
+
+    /// Joins a channel of the user to the newest connection, or makes one for it.
+    pub(super) fn join_or_wait(&mut self, channel: AdmittedChannel) {
+        if let Some(connection) = self.target_links.for_channel(&channel.channel) {
+            return self.channels.join(channel, connection);
+        }
+        self.dial_queue.push(channel);
+        if !self.dial_queue.is_dialling() {
+            self.dial();
+        }
+    }
+
+    pub(super) fn dial(&mut self) {
+        let Grant { user, login, .. } = &self.grant;
+        // The keys, credentials or address of the target may have changed since the session began.
+        let target = self.deps.directory.current_target(&self.grant.target);
+        let (session, user, login) = (self.name.clone(), user.clone(), login.clone());
+        let request = DialRequest { session, user, target, login, incoming: self.incoming.sender() };
+        self.dial_queue.dial(self.deps.dialer.clone(), request);
+    }
+
+    /// Joins a channel of the user to the target, if there is room for it.
+    pub(super) fn channel_opened(&mut self, channel: ChannelOpen) {
+        if self.dial_queue.len() + self.channels.len() >= MAX_CHANNELS {
+            // A closed channel still counts while it passes data on to the target.
+            return self.refuse_channel(channel, "bastion: too many channels are open".into());
+        }
+        match self.admit_channel(channel) {
+            Ok(channel) => self.join_or_wait(channel),
+            Err(channel) => {
+                METRICS.channels_without_memory.inc();
+                let notice =
+                    "bastion: this gateway has no memory for another channel; close one, or try again in a moment";
+                self.refuse_channel(channel, notice.into());
+            }
+        }
+    }
+
+    fn refuse_channel(&self, channel: ChannelOpen, notice: Arc<str>) {
+        self.deps.tasks.spawn(async move { channel.refuse(&notice).await }.in_current_span());
+    }
+
+    /// Takes memory for a channel of the user. Returns the channel if the budget has no room for another one.
+    pub(super) fn admit_channel(&self, channel: ChannelOpen) -> Result<AdmittedChannel, ChannelOpen> {
+        let is_first = self.channels.is_empty() && self.dial_queue.is_empty();
+        match memory::channel(is_first) {
+            Some(memory) => Ok(AdmittedChannel { channel, memory }),
+            None => Err(channel),
+        }
+    }
+
+    /// Opens the next channel of the target to the user if it is due: there is room for it, or it has waited too long.
+    pub(super) async fn admit_incoming(&mut self, client: &ClientConnection) {
+        let is_full = self.channels.is_full();
+        let Some(incoming) = self.incoming.take_due(is_full, &self.requested) else { return };
+        match client {
+            ClientConnection::Ssh(user) => self.open_incoming(incoming, user).await,
+            // The web terminal requests no such channel.
+            ClientConnection::Web(_) => incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await,
+        }
+    }
+
+    /// Opens a channel of the target to the user, or refuses it.
+    async fn open_incoming(&mut self, incoming: IncomingChannel, user: &UserConnection) {
+        let (allow, restrictions) = (self.grant.target.spec.allow, &self.grant.restrictions);
+        let allowed = match incoming.channel_type {
+            ChannelType::Agent => restrictions.agent_forward(allow),
+            ChannelType::ForwardedTcpip { .. } => restrictions.remote_forward(allow),
+        };
+        if let Err(denied) = allowed {
+            incoming.channel_type.write_audit(&self.observers.audit, None, denied.result);
+            incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
+        } else if !self.requested.includes(&incoming.channel_type) {
+            METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "not_requested" }).inc();
+            warn!(
+                channel_type = incoming.channel_type.label(),
+                "a channel that the target opens is refused: the user did not ask for it"
+            );
+            incoming.channel_type.write_audit(&self.observers.audit, None, "refused: the user did not ask for it");
+            incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
+        } else if self.channels.is_full() {
+            let seconds = MAX_INCOMING_WAIT.as_secs();
+            let why = format!("{MAX_CHANNELS} channels of the session were open for {seconds} s");
+            METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "waited" }).inc();
+            warn!(why, "a channel that the target opens is refused");
+            incoming.channel_type.write_audit(&self.observers.audit, None, "not opened: too many channels");
+            incoming.refuse(resource_shortage(&format!("bastion: {why}"))).await;
+        } else if let Some(memory) = memory::incoming_channel() {
+            self.channels.join_incoming(incoming, user.clone(), memory);
+        } else {
+            METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "memory" }).inc();
+            incoming.channel_type.write_audit(&self.observers.audit, None, "not opened: no memory");
+            incoming.refuse(resource_shortage("bastion: this gateway has no memory for another channel")).await;
+        }
+    }
+}
