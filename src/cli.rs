@@ -107,6 +107,9 @@ pub struct Gateway {
     /// The most sessions of one user on this gateway, for users without spec.maxSessions.
     #[arg(long, env = "BASTION_MAX_SESSIONS_PER_USER", hide_env_values = true, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_sessions_per_user: u16,
+    /// The most forwarded connections that one session has open at once, in both directions together.
+    #[arg(long, env = "BASTION_MAX_FORWARDS", hide_env_values = true, default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_forwards: u16,
     /// The memory for channels and for data that waits in this gateway, such as 512Mi. When it is used up, windows are not
     /// enlarged and further channels of a session are refused. The default is three quarters of the memory limit of the
     /// gateway's container, or of the machine's memory.
@@ -483,6 +486,7 @@ impl From<Gateway> for gateway::Settings {
             proxy_protocol_from: flags.proxy_protocol_from,
             tcp_paths: gateway::TcpPaths { tcp_proxies: flags.tcp_proxies, direct_targets: flags.direct_targets },
             max_sessions_per_user: flags.max_sessions_per_user.into(),
+            max_forwards: flags.max_forwards.into(),
             memory_budget: flags.memory_budget,
             accept_env: flags.accept_env,
             lock_out: flags.lock_out.into(),

@@ -503,6 +503,7 @@ metrics! {
     sign_ins_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(SIGN_IN_REFUSALS, |reason| RefusalLabels { reason }), "Sign-ins refused. Each refused key of a client counts.";
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counters(UNREACHABLE_REASONS, |reason| UnreachableLabels { reason }), "Connections to targets that failed, or failed to sign in.";
     remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels from targets (`ssh -R`, `ssh -A`) that were refused. No channel became free within 30 s (waited), too many were waiting (queue_full), the user had not asked for it (not_requested), or the memory budget had no room (memory).";
+    channels_beyond_limit: Counter, "counter", Counter::default(), "Channels of users that were refused because their session had as many open as it may.";
     channels_without_memory: Counter, "counter", Counter::default(), "Channels of users that were refused because the memory budget had no room.";
     memory_budget_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::limit), "Bytes of the memory budget for waiting data and channels.";
     memory_budget_taken_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::taken), "Bytes of the memory budget that are taken. Near the budget, windows stay small and further channels of a session are refused.";

@@ -233,6 +233,7 @@ impl Parts {
             tasks: TaskTracker::new(),
             stop,
             grace_period: settings.grace_period,
+            max_forwards: settings.max_forwards,
         };
         Ok(Gateway {
             auth: Arc::new(auth),
@@ -293,6 +294,7 @@ mod tests {
             grace_period: Duration::ZERO,
             max_sessions: 1,
             max_sessions_per_user: 1,
+            max_forwards: 1,
             memory_budget: None,
             max_startups_per_address: 1,
             proxy_protocol_from: Vec::new(),

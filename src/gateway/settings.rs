@@ -34,6 +34,8 @@ pub struct Settings {
     pub max_sessions: usize,
     /// The most sessions of a user without `maxSessions`.
     pub max_sessions_per_user: usize,
+    /// The most forwarded connections of a session.
+    pub max_forwards: usize,
     /// The memory budget in bytes; by default three quarters of the available memory.
     pub memory_budget: Option<usize>,
     /// The most connections without a session from one address.

@@ -61,4 +61,6 @@ pub struct SessionDeps {
     pub stop: CancellationToken,
     /// How long sessions may continue after `stop` is cancelled.
     pub grace_period: Duration,
+    /// The most forwarded connections of a session.
+    pub max_forwards: usize,
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::decide::InstanceState;
+use super::controller_decision::InstanceState;
 use super::pods::Pods;
 use super::timeouts::{
     HEARTBEAT_MAX_AGE, LAPSE_GRACE, LEASE_RECREATE_GRACE, LOST_AFTER, PAUSED_AFTER, SWEEP_HEAD_START, VOUCH_AFTER,

@@ -9,11 +9,14 @@ use futures::{StreamExt, stream};
 use kube::ResourceExt;
 use nix::sys::signal::Signal;
 use rstest::rstest;
+use serde_json::json;
 
+use bastion_e2e::control_plane::PERSON;
+use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
-    Audit, Bastion, Console, Controller, Gateway, LOST_GATEWAY, Process, Setting, default_timeout, eventually,
-    histories, stretched, throughout,
+    Audit, Bastion, Console, Controller, Gateway, LOST_GATEWAY, Process, Setting, TerminalPage, default_timeout,
+    eventually, histories, stretched, throughout,
 };
 
 /// What a failpoint does at its first passes: nothing, so that a test can begin; then it panics, fails and delays in turn.
@@ -285,4 +288,20 @@ async fn each_session_is_recorded_once_whatever_happens_in_the_audit_mirror(#[ca
         names.into_iter().map(|name| (name, Some(Reason::UserExit.as_str().to_owned()))).collect();
     expected.sort();
     assert_eq!(recorded, expected);
+}
+
+#[tokio::test]
+async fn a_web_terminal_whose_task_panics_ends_its_session() {
+    let setting = with_failpoints("web-terminal-page=1*panic->off");
+    let mut bastion = Bastion::in_setting(&setting, async |namespace, _| {
+        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+    })
+    .await;
+    let token = format!("Bearer {}", bastion.namespace.control_plane.person_token());
+    let mut page = TerminalPage::open(bastion.gateway.web, "target=web-1", &[("authorization", token)]).await;
+    let session = bastion.watch.started("person").await;
+    assert!(page.closed().await.is_none(), "nothing tells the page why");
+    bastion.watch.ended(&session, Reason::ClientDisconnected).await;
+    assert!(bastion.gateway.process.stderr().contains("the task of a web terminal has panicked"));
+    assert!(bastion.gateway.process.is_there(), "a page's panic is not the gateway's");
 }

@@ -87,7 +87,7 @@ async fn forwards_that_have_ended_leave_no_process_on_the_target() {
     .await;
     let destination = Destination::echo().await;
     let (words, here) = forward_to(destination.address).await;
-    let mut ssh = bastion.ssh("alice:alone").await.option("-N").option("-L").option(&words).start().await;
+    let ssh = bastion.ssh("alice:alone").await.option("-N").option("-L").option(&words).start().await;
     assert_eq!(exchange(connect(here).await, b"through").await, b"through");
     let of_one = descendants(sshd.pid().as_raw());
     for _ in 0..3 {

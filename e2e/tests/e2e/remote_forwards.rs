@@ -19,11 +19,16 @@ use bastion_e2e::run::Run;
 use bastion_e2e::ssh::Ssh;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::tcp::{Destination, MEBIBYTE, ends, exchange, random};
-use bastion_e2e::{Bastion, PROMPT_BOUND, eventually, metric_becomes, weight};
+use bastion_e2e::{Bastion, PROMPT_BOUND, Setting, eventually, metric_becomes, weight};
 
 /// With a target that allows what begins on it.
 async fn reversing() -> Bastion {
-    Bastion::with(async |namespace, sshd| {
+    reversing_in(&Setting::default()).await
+}
+
+/// The same with a gateway in a setting of its own.
+async fn reversing_in(setting: &Setting<'_>) -> Bastion {
+    Bastion::in_setting(setting, async |namespace, sshd| {
         namespace.target_with("web-1", sshd, json!({"allow": {"remoteForward": true, "agentForward": true}})).await;
     })
     .await
@@ -164,10 +169,10 @@ async fn every_one_of_many_connections_at_once_arrives() {
 
 #[tokio::test]
 async fn a_connection_for_which_there_is_no_room_waits_and_is_refused_with_a_reason_after_a_while() {
-    /// A session may have 128 channels, of which the remote forward itself takes one.
-    const FULL: usize = 127;
+    const FULL: usize = 20;
     const REFUSED_WITHIN: Duration = Duration::from_mins(1);
-    let bastion = reversing().await;
+    let setting = Setting { env: vec![("BASTION_MAX_FORWARDS", FULL.to_string().into())], ..Setting::default() };
+    let bastion = reversing_in(&setting).await;
     let destination = Destination::echo().await;
     let (_ssh, there) = listening(&bastion, destination.address).await;
     let mut held: Vec<TcpStream> = stream::iter(0..FULL).then(async |_| connect(there).await).collect().await;
@@ -179,7 +184,8 @@ async fn a_connection_for_which_there_is_no_room_waits_and_is_refused_with_a_rea
     assert_eq!(answer(&mut next).await, *b"x", "it takes the place that became free");
     let ended = tokio::time::timeout(REFUSED_WITHIN, last.read(&mut [0])).await;
     assert!(matches!(ended, Ok(Ok(0) | Err(_))), "the other is closed: {ended:?}");
-    let reason = "128 channels of the session were open for 30 s";
+    let reason =
+        "bastion: this session has 20 forwarded connections open, as many as it may (--max-forwards of the gateway)";
     assert!(bastion.gateway.process.stderr().contains(reason), "the log says why");
     let refused = r#"bastion_remote_opens_refused_total{reason="waited"}"#;
     metric_becomes(bastion.gateway.http, refused, |count| count >= 1.0).await;

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use bastion_operator::api::{Phase, Reason};
 use futures::future::join_all;
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 
 use bastion_e2e::process::Process;
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::tcp::{Destination, exchange};
-use bastion_e2e::{Bastion, PROMPT_BOUND, Sshd, default_timeout, eventually};
+use bastion_e2e::{Bastion, PROMPT_BOUND, Setting, Sshd, default_timeout, eventually, metric_becomes};
 
 /// A bastion whose target `alone` is this sshd, and allows local forwards.
 async fn with_target(sshd: &Sshd) -> Bastion {
@@ -102,17 +103,14 @@ async fn a_target_that_opens_no_shell_at_all_is_not_connected_to_again() {
 #[tokio::test]
 async fn a_target_that_closes_the_connection_after_a_command_does_not_end_the_session() {
     let sshd = Sshd::start().await;
-    let bastion = with_target(&sshd).await;
+    let mut bastion = with_target(&sshd).await;
     let control = format!("ControlPath={}", bastion.namespace.dir.join("mux").display());
     let ssh = bastion.ssh("alice:alone").await.set("ControlMaster=yes").set("ControlPersist=yes").set(&control);
     assert_eq!(ssh.command("exit 3").run().await.code, Some(3));
     let session = bastion.watch.started("alice").await;
     sshd.close_connections();
-    eventually(default_timeout(), "the gateway has seen the end of the connection", async || {
-        let ended = bastion.gateway.process.stderr().contains("the connection to the target has ended; no channel used it");
-        ended.then_some(()).ok_or("not yet")
-    })
-    .await;
+    let seen = "the connection to the target has ended; no channel used it";
+    bastion.gateway.process.finds(seen, |it| it.stderr().contains(seen).then_some(())).await;
     assert_eq!(bastion.watch.phase(&session), Phase::Active);
     let again = bastion.ssh("alice:alone").await.set(&control).command("exit 4").run().await;
     assert_eq!(again.code, Some(4), "{again:?}");
@@ -120,4 +118,71 @@ async fn a_target_that_closes_the_connection_after_a_command_does_not_end_the_se
     let leave = bastion.ssh("alice:alone").await.set(&control).option("-O").option("exit").run().await;
     assert_eq!(leave.code, Some(0), "{leave:?}");
     bastion.watch.ended(&session, Reason::UserExit).await;
+}
+
+#[tokio::test]
+async fn a_forward_beyond_the_limit_is_refused_and_the_limit_named() {
+    let setting = Setting { env: vec![("BASTION_MAX_FORWARDS", "2".into())], ..Setting::default() };
+    let bastion = Bastion::in_setting(&setting, async |namespace, sshd| {
+        namespace.target_with("alone", sshd, json!({"allow": {"localForward": true}})).await;
+    })
+    .await;
+    let destination = Destination::echo().await;
+    let (mut master, control, here) = control_master(&bastion, &destination).await;
+    let connect = async || TcpStream::connect(here).await.expect("ssh listens");
+    let mut held = [connect().await, connect().await];
+    for stream in &mut held {
+        stream.write_all(b"x").await.expect("it is open");
+        stream.read_exact(&mut [0]).await.expect("the echo");
+    }
+    let refused = connect().await.read(&mut [0]).await;
+    assert!(matches!(refused, Ok(0) | Err(_)), "{refused:?}");
+    let limit = "this session has 2 forwarded connections open, as many as it may (--max-forwards of the gateway)";
+    master.finds("the limit on standard error", |it| it.stderr().contains(limit).then_some(())).await;
+    metric_becomes(bastion.gateway.http, "bastion_channels_beyond_limit_total", |count| count >= 1.0).await;
+    drop(held);
+    // Shells are counted apart.
+    run_commands(&bastion, &control, 3).await;
+    eventually(default_timeout(), "a place becomes free", async || {
+        let mut stream = connect().await;
+        stream.write_all(b"x").await.map_err(|error| error.to_string())?;
+        stream.read_exact(&mut [0]).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// A port that closes the first connections at once, as sshd closes those beyond its MaxStartups, and leads the others to `to`.
+async fn closing_the_first(count: usize, to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        for _ in 0..count {
+            drop(listener.accept().await);
+        }
+        while let Ok((mut near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(to).await.expect("the target listens");
+                // Both sides close in order.
+                let _ = copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_target_that_closes_some_connections_at_once_is_tried_again() {
+    let bastion = Bastion::with(async |namespace, sshd| {
+        for (name, closed) in [("busy", 2), ("too-busy", 4)] {
+            let to = closing_the_first(closed, SocketAddr::from((sshd.address, sshd.port))).await;
+            namespace.target_with(name, sshd, json!({"address": to.ip(), "port": to.port()})).await;
+        }
+    })
+    .await;
+    let outcome = bastion.ssh("alice:busy").await.command("exit 7").run().await;
+    assert_eq!(outcome.code, Some(7), "{outcome:?}");
+    let outcome = bastion.ssh("alice:too-busy").await.command("exit 7").run().await;
+    assert_eq!(outcome.code, Some(255), "{outcome:?}");
+    let why = "the SSH connection to target \"too-busy\" failed: it closed the connection; it limits new connections (MaxStartups)";
+    assert!(outcome.stderr.contains(why) || outcome.stderr.contains("Connection reset by peer"), "{outcome:?}");
 }

@@ -17,12 +17,36 @@ use crate::gateway::target::TargetConnection;
 use crate::lifecycle::Cause;
 use crate::memory_budget::Charge;
 
-/// How many channels a session may have open at once, opened by either side.
-pub const MAX_CHANNELS: usize = 128;
+/// The most `session` channels of a session: shells, commands and file transfers.
+pub const MAX_SESSION_CHANNELS: usize = 64;
+
+/// What a channel counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelKind {
+    /// A shell, a command or a file transfer.
+    Session,
+    /// A forwarded connection, or one to the user's agent. Either side may open it.
+    Forward,
+    /// The user's remote forwards, of which a session has one. The connections to their ports count as [`Self::Forward`].
+    RemoteForwards,
+}
+
+impl ChannelKind {
+    /// Returns the kind of a channel that the user opens.
+    pub const fn of(channel: &ChannelOpen) -> Self {
+        match channel {
+            ChannelOpen::Session(_) | ChannelOpen::Companion(_) => Self::Session,
+            ChannelOpen::LocalForward(_) => Self::Forward,
+            ChannelOpen::RemoteForwards(_) => Self::RemoteForwards,
+        }
+    }
+}
 
 /// Runs the channels of one session, and keeps their outcome.
 pub struct Channels {
-    tasks: JoinSet<Finished>,
+    tasks: JoinSet<(ChannelKind, Finished)>,
+    sessions: usize,
+    forwards: usize,
     outcome: ChannelOutcome,
     observers: Observers,
     context: ChannelContext,
@@ -39,7 +63,8 @@ pub enum Finished {
 impl Channels {
     /// Creates an empty set of channels.
     pub fn new(observers: Observers, context: ChannelContext) -> Self {
-        Self { tasks: JoinSet::new(), outcome: ChannelOutcome::default(), observers, context }
+        let outcome = ChannelOutcome::default();
+        Self { tasks: JoinSet::new(), sessions: 0, forwards: 0, outcome, observers, context }
     }
 
     /// Joins a channel of the user to a connection to the target.
@@ -55,10 +80,11 @@ impl Channels {
                 self.spawn_session(memory, join.map_ok(|_| ChannelEnd::Dependent), ChannelOpen::Companion);
             }
             ChannelOpen::LocalForward(forward) => {
-                self.spawn(memory, local_forward::join(*forward, connection, audit, context));
+                self.spawn(ChannelKind::Forward, memory, local_forward::join(*forward, connection, audit, context));
             }
             ChannelOpen::RemoteForwards(requests) => {
-                self.spawn(memory, remote_forward::listen(requests, connection, audit, context));
+                let listen = remote_forward::listen(requests, connection, audit, context);
+                self.spawn(ChannelKind::RemoteForwards, memory, listen);
             }
         }
     }
@@ -66,12 +92,19 @@ impl Channels {
     /// Joins a channel that the target opens to the user's connection.
     pub fn join_incoming(&mut self, incoming: IncomingChannel, user: UserConnection, memory: Charge) {
         let (audit, context) = (self.observers.audit.clone(), self.context.clone());
-        self.spawn(memory, remote_forward::join(incoming, user, audit, context));
+        self.spawn(ChannelKind::Forward, memory, remote_forward::join(incoming, user, audit, context));
     }
 
     /// Waits for the next channel to end. Returns `None` if none is open.
     pub async fn next_end(&mut self) -> Option<Result<Finished, JoinError>> {
-        self.tasks.join_next().await
+        let finished = self.tasks.join_next().await?;
+        // A channel whose task failed ends the session, so it need not be counted.
+        Some(finished.map(|(kind, finished)| {
+            if let Some(count) = self.count(kind) {
+                *count = count.saturating_sub(1);
+            }
+            finished
+        }))
     }
 
     /// Records the end of a channel. Returns the cause if this ends the session.
@@ -105,9 +138,13 @@ impl Channels {
         self.outcome.has_exit()
     }
 
-    /// Returns the number of open channels.
-    pub fn len(&self) -> usize {
-        self.tasks.len()
+    /// Returns the number of open channels of this kind. Remote forwards are not counted.
+    pub const fn len(&self, kind: ChannelKind) -> usize {
+        match kind {
+            ChannelKind::Session => self.sessions,
+            ChannelKind::Forward => self.forwards,
+            ChannelKind::RemoteForwards => 0,
+        }
     }
 
     /// Returns whether no channel is open.
@@ -115,21 +152,23 @@ impl Channels {
         self.tasks.is_empty()
     }
 
-    /// Returns whether [`MAX_CHANNELS`] are open.
-    pub fn is_full(&self) -> bool {
-        self.len() >= MAX_CHANNELS
+    const fn count(&mut self, kind: ChannelKind) -> Option<&mut usize> {
+        match kind {
+            ChannelKind::Session => Some(&mut self.sessions),
+            ChannelKind::Forward => Some(&mut self.forwards),
+            ChannelKind::RemoteForwards => None,
+        }
     }
 
     fn observer(&self) -> Arc<ChannelObserver> {
         Arc::new(ChannelObserver::new(self.observers.clone()))
     }
 
-    fn spawn(&mut self, memory: Charge, channel: impl Future<Output = ChannelEnd> + Send + 'static) {
-        let channel = async move {
+    fn spawn(&mut self, kind: ChannelKind, memory: Charge, channel: impl Future<Output = ChannelEnd> + Send + 'static) {
+        self.spawn_task(kind, async move {
             let _memory = memory;
             Finished::Ended(channel.await)
-        };
-        self.tasks.spawn(channel.in_current_span());
+        });
     }
 
     /// Runs a `session` channel, which waits again if the connection has no room for it.
@@ -139,7 +178,7 @@ impl Channels {
         channel: impl Future<Output = Result<ChannelEnd, (UserChannel, Arc<TargetConnection>)>> + Send + 'static,
         waiting: fn(UserChannel) -> ChannelOpen,
     ) {
-        let channel = async move {
+        self.spawn_task(ChannelKind::Session, async move {
             match channel.await {
                 Ok(end) => {
                     drop(memory);
@@ -149,7 +188,13 @@ impl Channels {
                     Finished::NoRoom(AdmittedChannel { channel: waiting(user), memory }, connection)
                 }
             }
-        };
-        self.tasks.spawn(channel.in_current_span());
+        });
+    }
+
+    fn spawn_task(&mut self, kind: ChannelKind, channel: impl Future<Output = Finished> + Send + 'static) {
+        if let Some(count) = self.count(kind) {
+            *count += 1;
+        }
+        self.tasks.spawn(async move { (kind, channel.await) }.in_current_span());
     }
 }

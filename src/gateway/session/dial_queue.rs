@@ -4,6 +4,7 @@
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
+use super::channels::ChannelKind;
 use crate::gateway::bridge::ChannelOpen;
 use crate::gateway::target::{DialError, DialRequest, Dialer, TargetConnection};
 use crate::memory_budget::Charge;
@@ -75,9 +76,9 @@ impl DialQueue {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Returns the number of waiting channels.
-    pub fn len(&self) -> usize {
-        self.waiting.len()
+    /// Returns the number of waiting channels of this kind.
+    pub fn len(&self, kind: ChannelKind) -> usize {
+        self.waiting.iter().filter(|waiting| ChannelKind::of(&waiting.channel) == kind).count()
     }
 
     /// Returns whether no channel waits.

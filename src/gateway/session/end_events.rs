@@ -13,6 +13,7 @@ use super::registry::{EndSignal, end_requested};
 use super::task::Session;
 use crate::clock;
 use crate::gateway::bridge::{ChannelOpen, SessionNotice};
+use crate::gateway::target::TargetConnection;
 use crate::lifecycle::{Cause, PeerSide, Verdict};
 use crate::recording::RecordingError;
 

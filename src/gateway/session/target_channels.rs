@@ -5,7 +5,7 @@ use std::sync::Arc;
 use russh::ChannelOpenFailure;
 use tracing::{Instrument, debug, warn};
 
-use super::channels::MAX_CHANNELS;
+use super::channels::{ChannelKind, MAX_SESSION_CHANNELS};
 use super::client::ClientConnection;
 use super::dial_queue::{AdmittedChannel, Dialled};
 use super::incoming_queue::MAX_INCOMING_WAIT;
@@ -90,9 +90,10 @@ impl Session {
 
     /// Joins a channel of the user to the target, if there is room for it.
     pub(super) fn channel_opened(&mut self, channel: ChannelOpen) {
-        if self.dial_queue.len() + self.channels.len() >= MAX_CHANNELS {
-            // A closed channel still counts while it passes data on to the target.
-            return self.refuse_channel(channel, "bastion: too many channels are open".into());
+        if let Some(notice) = self.limit_notice(ChannelKind::of(&channel)) {
+            METRICS.channels_beyond_limit.inc();
+            warn!(notice, "a channel is refused");
+            return self.refuse_channel(channel, notice.into());
         }
         match self.admit_channel(channel) {
             Ok(channel) => self.join_or_wait(channel),
@@ -102,6 +103,21 @@ impl Session {
                     "bastion: this gateway has no memory for another channel; close one, or try again in a moment";
                 self.refuse_channel(channel, notice.into());
             }
+        }
+    }
+
+    /// Returns the notice of a limit if the session may open no further channel of this kind.
+    fn limit_notice(&self, kind: ChannelKind) -> Option<String> {
+        // A closed channel still counts until the target has closed it.
+        let open = self.channels.len(kind) + self.dial_queue.len(kind);
+        match kind {
+            ChannelKind::Session if open >= MAX_SESSION_CHANNELS => Some(format!(
+                "bastion: this session has {open} shells, commands and file transfers open, as many as it may"
+            )),
+            ChannelKind::Forward if open >= self.deps.max_forwards => Some(format!(
+                "bastion: this session has {open} forwarded connections open, as many as it may (--max-forwards of the gateway)"
+            )),
+            ChannelKind::Session | ChannelKind::Forward | ChannelKind::RemoteForwards => None,
         }
     }
 
@@ -120,7 +136,7 @@ impl Session {
 
     /// Opens the next channel of the target to the user if it is due: there is room for it, or it has waited too long.
     pub(super) async fn admit_incoming(&mut self, client: &ClientConnection) {
-        let is_full = self.channels.is_full();
+        let is_full = self.limit_notice(ChannelKind::Forward).is_some();
         let Some(incoming) = self.incoming.take_due(is_full, &self.requested) else { return };
         match client {
             ClientConnection::Ssh(user) => self.open_incoming(incoming, user).await,
@@ -147,13 +163,15 @@ impl Session {
             );
             incoming.channel_type.write_audit(&self.observers.audit, None, "refused: the user did not ask for it");
             incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
-        } else if self.channels.is_full() {
-            let seconds = MAX_INCOMING_WAIT.as_secs();
-            let why = format!("{MAX_CHANNELS} channels of the session were open for {seconds} s");
+        } else if let Some(notice) = self.limit_notice(ChannelKind::Forward) {
             METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "waited" }).inc();
-            warn!(why, "a channel that the target opens is refused");
-            incoming.channel_type.write_audit(&self.observers.audit, None, "not opened: too many channels");
-            incoming.refuse(resource_shortage(&format!("bastion: {why}"))).await;
+            warn!(notice, waited_s = MAX_INCOMING_WAIT.as_secs(), "a channel that the target opens is refused");
+            incoming.channel_type.write_audit(
+                &self.observers.audit,
+                None,
+                "not opened: too many forwarded connections",
+            );
+            incoming.refuse(resource_shortage(&notice)).await;
         } else if let Some(memory) = memory::incoming_channel() {
             self.channels.join_incoming(incoming, user.clone(), memory);
         } else {

@@ -15,7 +15,7 @@ use tracing::{Instrument, Span};
 use super::channel_policy::{self, Phase, Program};
 use super::channels::Channels;
 use super::jump_host;
-use super::session_link::{MAX_CHANNELS, SessionLink};
+use super::session_link::SessionLink;
 #[cfg(fuzzing)]
 use crate::gateway::access::ChannelPolicy;
 use crate::gateway::access::Refusal;
@@ -113,7 +113,7 @@ impl Connection {
         activity: Arc<Activity>,
     ) -> (Self, mpsc::Receiver<ChannelOpen>) {
         let target = Arc::new(OnceLock::from(policy));
-        let (link, channels) = SessionLink::new(KeyRestrictions::UNRESTRICTED, target, activity);
+        let (link, channels) = SessionLink::new(KeyRestrictions::UNRESTRICTED, target, activity, 1);
         self.state = State::Session(link);
         (self, channels)
     }
@@ -151,7 +151,8 @@ impl Connection {
         };
         let activity = Arc::new(Activity::new(Instant::now()));
         let target = Arc::new(OnceLock::new());
-        let (link, opened) = SessionLink::new(signed_in.restrictions, target.clone(), activity.clone());
+        let (link, opened) =
+            SessionLink::new(signed_in.restrictions, target.clone(), activity.clone(), gateway.sessions.max_forwards);
         let client = ClientSide {
             peer: self.peer,
             software,
@@ -178,8 +179,8 @@ impl Connection {
     /// Hands a channel over to the session task, or returns it if the connection has too many.
     pub(super) fn hand_over(&self, channel: ChannelId, opened: ChannelOpen) -> Result<(), ChannelOpen> {
         let handed_over = match self.state.link() {
-            Some(link) if self.channels.inboxes.len() <= MAX_CHANNELS => link.hand_over(opened),
-            _ => Err(opened),
+            Some(link) => link.hand_over(opened, self.channels.inboxes.len()),
+            None => Err(opened),
         };
         if handed_over.is_err() {
             self.channels.inboxes.remove(channel);

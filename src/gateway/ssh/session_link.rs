@@ -11,8 +11,8 @@ use crate::gateway::bridge::{ChannelOpen, ForwardRequest, LISTEN_TIMEOUT};
 use crate::gateway::session::Activity;
 use crate::gateway::sign_in::KeyRestrictions;
 
-/// The number of channels that one connection may have open at once.
-pub const MAX_CHANNELS: usize = 64;
+/// The most channels that one connection may have open before a target is chosen.
+const MAX_CHANNELS_WITHOUT_TARGET: usize = 64;
 /// The number of `tcpip-forward` requests that may wait for the target.
 const MAX_PENDING_FORWARDS: usize = 16;
 
@@ -30,21 +30,26 @@ pub struct SessionLink {
 }
 
 impl SessionLink {
-    /// Returns a link, and the receiver of the channels that it hands over.
+    /// Returns a link, and the receiver of the channels that it hands over. A client may open all that its session may have at
+    /// once, before the session's task takes the first: up to `max_forwards` forwards, and its `session` channels.
     pub fn new(
         restrictions: KeyRestrictions,
         target: Arc<OnceLock<ChannelPolicy>>,
         activity: Arc<Activity>,
+        max_forwards: usize,
     ) -> (Self, mpsc::Receiver<ChannelOpen>) {
-        let (opened, channels) = mpsc::channel(MAX_CHANNELS);
+        let (opened, channels) = mpsc::channel(MAX_CHANNELS_WITHOUT_TARGET + max_forwards);
         (Self { restrictions, activity, target, opened, remote_forwards: None }, channels)
     }
 
-    /// Hands a channel over to the session task.
+    /// Hands a channel over to the session task. The connection has `open` channels, including this one.
     ///
     /// # Errors
-    /// Returns the channel when the task's queue is full or the task has ended.
-    pub fn hand_over(&self, opened: ChannelOpen) -> Result<(), ChannelOpen> {
+    /// Returns the channel when the task's queue is full, the task has ended, or too many channels wait for a target.
+    pub fn hand_over(&self, opened: ChannelOpen, open: usize) -> Result<(), ChannelOpen> {
+        if self.target.get().is_none() && open > MAX_CHANNELS_WITHOUT_TARGET {
+            return Err(opened);
+        }
         self.opened.try_send(opened).map_err(mpsc::error::TrySendError::into_inner)
     }
 

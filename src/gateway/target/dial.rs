@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::debug;
 
 use super::address::{self, ConnectError};
 use super::algorithms;
@@ -115,11 +117,17 @@ impl Dialer {
         Self { secrets: Api::namespaced(client, &credentials_namespace(namespace)), rekey_time, tcp_paths }
     }
 
-    /// Reads the credential, connects to the target and signs in.
+    /// Reads the credential, connects to the target and signs in. Tries again if the target closes the connection at once.
     ///
     /// # Errors
     /// When any of these steps fails.
     pub async fn dial(self, request: DialRequest) -> Result<TargetConnection, DialError> {
+        let attempt = || self.attempt(&request);
+        let attempts = attempt.retry(retry_pace()).when(|error| matches!(error, DialError::Dropped { .. }));
+        attempts.notify(|error, _| debug!(%error, "trying again")).await
+    }
+
+    async fn attempt(&self, request: &DialRequest) -> Result<TargetConnection, DialError> {
         let target = &request.target;
         let Some(file) = OPEN_FILES.reserve() else { return Err(DialError::OpenFiles { target: target.name_any() }) };
         let (credential, stream) = tokio::join!(credential::read(&self.secrets, target), connect(target));
@@ -130,7 +138,7 @@ impl Dialer {
         let (address, seconds) = (peer(&stream), SIGN_IN_TIMEOUT.as_secs());
         let limits = ssh_algorithms::rekey_limits(self.rekey_time);
         let path = self.tcp_paths.to_target(stream.peer_addr().ok().map(|peer| peer.ip()));
-        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(&request, credential, limits, (stream, path))).await;
+        let signed_in = timeout(SIGN_IN_TIMEOUT, sign_in(request, credential, limits, (stream, path))).await;
         signed_in.map_err(|_| DialError::Timeout { target, address, seconds })?
     }
 }
@@ -203,6 +211,13 @@ impl TargetConnection {
     }
 }
 
+/// Returns the delays between attempts to connect to a target that closes connections at once, as sshd does beyond its
+/// MaxStartups: about 0.2, 0.4 and 0.8 s. The jitter at most doubles each.
+fn retry_pace() -> ExponentialBuilder {
+    let pace = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_factor(2.0);
+    pace.with_max_times(3).with_jitter()
+}
+
 async fn connect(target: &BastionTarget) -> Result<TcpStream, DialError> {
     let (name, host) = (target.name_any(), &target.spec.address);
     // The CRD's schema limits the port to 1 to 65535.
@@ -236,7 +251,7 @@ async fn sign_in(
     let connected = handshake(config, (socket, health.with_path(path), cut.drop_guard()), host, incoming.clone()).await;
     let mut connection = connected.map_err(|error| match host_key_error.get() {
         Some(source) => DialError::HostKey { target: name.clone(), source: source.clone() },
-        None => DialError::from_ssh(name.clone(), address.clone(), &error),
+        None => DialError::from_handshake(name.clone(), address.clone(), &error),
     })?;
     login::sign_in(&mut connection.handle, request, credential).await.map_err(|error| match error {
         TargetSignInError::Refused { credential, hint } => {

@@ -1,5 +1,7 @@
 //! Why a target could not be dialled, in words for administrators and in words for users.
 
+use std::io;
+
 use russh::AlgorithmKind;
 
 use super::address::{FailedAttempts, ResolveError, plain};
@@ -52,6 +54,9 @@ pub enum DialError {
     /// The target refused the credential.
     #[error("target {target:?} refused the bastion's {credential} for login {login:?}{hint}")]
     Login { target: String, login: String, credential: &'static str, hint: String },
+    /// The target closed the connection before the keys were exchanged. Another attempt may succeed.
+    #[error("the SSH connection to target {target:?} failed: {reason}")]
+    Dropped { target: String, reason: String },
     /// The SSH connection failed during the handshake or the sign-in.
     #[error("the SSH connection to target {target:?} failed: {reason}")]
     Ssh { target: String, reason: String },
@@ -97,7 +102,23 @@ impl DialError {
             Self::NoCommonAlgorithm { .. } => "algorithms",
             Self::Credentials { .. } => "credentials",
             Self::Login { .. } => "login",
-            Self::Ssh { .. } => "ssh",
+            Self::Dropped { .. } | Self::Ssh { .. } => "ssh",
+        }
+    }
+
+    /// Converts an error of russh from the handshake.
+    pub fn from_handshake(target: String, address: String, error: &russh::Error) -> Self {
+        match error {
+            russh::Error::Disconnect | russh::Error::HUP => {
+                let reason =
+                    "it closed the connection; it limits new connections (MaxStartups), or is not an SSH server";
+                Self::Dropped { target, reason: reason.to_owned() }
+            }
+            // A limit of connections resets those whose first bytes the target has not read.
+            russh::Error::IO(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                Self::Dropped { target, reason: plain(error) }
+            }
+            error => Self::from_ssh(target, address, error),
         }
     }
 
@@ -114,9 +135,7 @@ impl DialError {
                 Self::NoCommonAlgorithm { target, kind, offered, remedy }
             }
             russh::Error::Disconnect | russh::Error::HUP => {
-                let reason =
-                    "it closed the connection; it limits new connections (MaxStartups), or is not an SSH server";
-                Self::Ssh { target, reason: reason.to_owned() }
+                Self::Ssh { target, reason: "it closed the connection".to_owned() }
             }
             russh::Error::IO(error) => Self::Ssh { target, reason: plain(error) },
             error => Self::Ssh { target, reason: error.to_string() },

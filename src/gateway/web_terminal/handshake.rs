@@ -2,16 +2,19 @@
 //! admits the session.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::extract::ws::{Message, WebSocket, close_code};
 use bytes::Bytes;
+use futures::FutureExt;
 use kube::ResourceExt;
 use russh::server::Auth;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 use zeroize::Zeroizing;
 
 use super::files::FilesOpener;
@@ -21,6 +24,7 @@ use super::prompt::{Prompt, PromptInput};
 use super::query::ConnectQuery;
 use super::socket::PageSocket;
 use super::writer::SessionNames;
+use crate::failpoints::with_failpoint;
 use crate::gateway::access::{Admitted, Refusal};
 use crate::gateway::bridge::{ChannelOpen, FromUser, PtyRequest, Request, Size, UserEnd, user_channel};
 use crate::gateway::net::{AUTH_REJECTION_DELAY, LOGIN_GRACE_TIME};
@@ -29,6 +33,7 @@ use crate::gateway::sign_in::{SignIn, SignInName, SignedIn};
 use crate::gateway::state::Gateway;
 use crate::http::websocket::close_frame;
 use crate::metrics::METRICS;
+use crate::tasks::panic_message;
 
 /// The TERM value of the page's terminal.
 const TERM: &str = "xterm-256color";
@@ -243,8 +248,12 @@ impl Handshake {
         };
         let session = task::run(self.gateway.sessions.clone(), admitted, client, activity.clone());
         self.gateway.sessions.tasks.spawn(session);
-        let cut = self.peer.cut;
-        PageSocket { end, events, gone, cut, closed, left, activity, names, files }.run(socket).await;
+        let (cut, page_gone) = (self.peer.cut, gone.clone());
+        let page = PageSocket { end, events, gone, cut, closed, left, activity, names, files }.run(socket);
+        if let Err(panic) = AssertUnwindSafe(with_failpoint("web-terminal-page", page)).catch_unwind().await {
+            error!(panic = panic_message(&*panic), "the task of a web terminal has panicked; its session ends");
+            page_gone.cancel();
+        }
     }
 
     /// Requests a terminal and a shell, as an SSH client does.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::process;
 use bastion_e2e::proc::descendants;
 use bastion_e2e::ssh::Ssh;
@@ -55,7 +57,7 @@ impl Environment {
         let target = Sshd::start_with(SSHD).await;
         let bastion = Sshd::start_with(&format!("{SSHD}{}", force_command(&namespace, &target).await)).await;
         namespace.user("alice").await;
-        namespace.target("web-1", &target).await;
+        namespace.target_with("web-1", &target, json!({"allow": {"localForward": true}})).await;
         let programs =
             (Controller::start(&namespace, "controller-0").await, Audit::start(&namespace, "audit-0", "10m").await);
         let gateway = gateway(&namespace, "gateway-0").await;

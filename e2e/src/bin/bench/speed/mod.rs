@@ -9,6 +9,7 @@
 
 mod connect;
 mod environment;
+mod forwards;
 mod idle;
 mod keys;
 mod process;
@@ -29,6 +30,7 @@ struct Scale {
     transfer_mebibytes: u64,
     transfer_rounds: usize,
     set_ups: usize,
+    forward_rounds: usize,
     storms: usize,
     storm_size: usize,
     /// After so many connections more it is measured again what a transfer costs.
@@ -44,6 +46,7 @@ const FULL: Scale = Scale {
     transfer_mebibytes: 1024,
     transfer_rounds: 7,
     set_ups: 60,
+    forward_rounds: 10,
     storms: 5,
     storm_size: 80,
     connections: 2000,
@@ -57,6 +60,7 @@ const QUICK: Scale = Scale {
     transfer_mebibytes: 256,
     transfer_rounds: 3,
     set_ups: 10,
+    forward_rounds: 2,
     storms: 1,
     storm_size: 40,
     connections: 100,
@@ -67,7 +71,7 @@ const QUICK: Scale = Scale {
 };
 
 /// The parts of the table, by which they can be measured alone.
-pub const PARTS: [&str; 5] = ["connect", "transfer", "keys", "idle", "growth"];
+pub const PARTS: [&str; 6] = ["connect", "forwards", "transfer", "keys", "idle", "growth"];
 
 /// Measures all of the table, or the named parts of it.
 pub async fn run(parts: &[String]) -> ExitCode {
@@ -102,6 +106,7 @@ async fn measure(environment: &Environment, scale: &Scale, progress: &Progress, 
         }
         figures.extend(match part {
             "connect" => connecting(environment, scale, progress).await,
+            "forwards" => forwarding(environment, scale, progress).await,
             "transfer" => transferring(environment, scale, progress).await,
             "keys" => typing(environment, scale, progress).await,
             "idle" => idling(environment, scale, progress).await,
@@ -122,6 +127,28 @@ async fn connecting(environment: &Environment, scale: &Scale, progress: &Progres
         Figure::new("set-up of ssh … true", "ms", set_up.map(median), Must::AtMost(0.65)),
         Figure::new("connections, 8 at a time", "/s", rates, Must::AtLeast(1.5)),
         Figure::new("CPU a connection", "ms", cpu, Must::AtMost(0.25)),
+    ]
+}
+
+async fn forwarding(environment: &Environment, scale: &Scale, progress: &Progress) -> Vec<Figure> {
+    let rounds = scale.forward_rounds;
+    progress.say(&format!(
+        "forwarded connections: {rounds} times {} at once, through the gateway and directly",
+        forwards::AT_ONCE
+    ));
+    let measured = forwards::measure(environment, rounds).await;
+    let figure = |name: &str, unit, value: fn(&forwards::Forwards) -> Option<f64>, must| {
+        Figure::new(name, unit, measured.each_ref().map(value), must)
+    };
+    let at_once = format!("{} connections at once through -D, to the last byte", forwards::AT_ONCE);
+    let processes = format!("target processes for {} forwarded connections", forwards::AT_ONCE);
+    vec![
+        figure("new connection through -L, to the first byte", "ms", |it| it.first_byte, Must::AtMostDirect(1.3)),
+        figure(&at_once, "ms", |it| it.at_once, Must::AtMostDirect(1.5)),
+        figure("of them failed", "", |it| it.failed, Must::OursAtMost(0.0)),
+        figure("second shell over ControlMaster", "ms", |it| it.shell, Must::AtMostDirect(1.3)),
+        figure("sign-ins at the target for all of these", "", |it| it.sign_ins, Must::OursAtMost(1.0)),
+        figure(&processes, "", |it| it.processes, Must::AtMostDirect(1.0)),
     ]
 }
 

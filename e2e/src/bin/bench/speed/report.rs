@@ -13,6 +13,8 @@ pub enum Must {
     AtLeast(f64),
     /// At most so many times OpenSSH's.
     AtMost(f64),
+    /// At most so many times what it is directly.
+    AtMostDirect(f64),
     /// At most this, whatever OpenSSH's is.
     OursAtMost(f64),
     /// Exceeds OpenSSH's by at most this much, in the figure's unit.
@@ -40,6 +42,7 @@ impl Figure {
         Some(match self.must {
             Must::AtLeast(bound) => self.ratio()? >= bound,
             Must::AtMost(bound) => self.ratio()? <= bound,
+            Must::AtMostDirect(bound) => self.values[OURS]? <= self.values[DIRECT]? * bound,
             Must::OursAtMost(bound) => self.values[OURS]? <= bound,
             Must::AtMostOver(margin) => self.values[OURS]? <= self.values[OPENSSH]? + margin,
         })
@@ -49,6 +52,7 @@ impl Figure {
         match self.must {
             Must::AtLeast(bound) => format!(">= {bound}x"),
             Must::AtMost(bound) => format!("<= {bound}x"),
+            Must::AtMostDirect(bound) => format!("<= {bound}x dir"),
             Must::OursAtMost(bound) => format!("<= {bound} {}", self.unit),
             Must::AtMostOver(margin) => format!("<= +{margin} {}", self.unit),
         }
