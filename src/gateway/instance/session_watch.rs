@@ -1,4 +1,4 @@
-//! Watches the sessions of an instance. Ends those whose end was requested or written.
+//! Watches the objects of an instance's sessions. Ends each session whose end was requested or written.
 
 use backon::Retryable;
 use futures::StreamExt;
@@ -16,9 +16,9 @@ use crate::lifecycle::{Cause, End, STALE_AFTER};
 use crate::metrics::{EndLabels, METRICS};
 
 impl Instance {
-    /// Watches the objects of this instance's sessions, and compares them with its sessions at intervals. Ends each session whose
-    /// end was requested or written, each object without a session, and each session without an object. A session whose object
-    /// does not decode continues: its end can be written without decoding the object.
+    /// Watches the objects of this instance's sessions, and compares the objects with the sessions at intervals. Ends each
+    /// session whose end was requested or written, each object without a session, and each session without an object. A
+    /// session whose object does not decode continues, because its end can be written without decoding the object.
     pub async fn watch_sessions(&self, config: &InstanceConfig, writer: &SessionWriter) {
         let listed = Notify::new();
         tokio::select! {
@@ -27,7 +27,8 @@ impl Instance {
         }
     }
 
-    /// Handles the events of the watch. Notifies `listed` after each list: it does not show which objects were deleted.
+    /// Handles the events of the watch. Notifies `listed` after each list, so that a comparison finds the objects that were
+    /// deleted before the list.
     async fn handle_events(&self, config: &InstanceConfig, writer: &SessionWriter, listed: &Notify) {
         let api = config.sessions();
         let own = watcher::Config::default().fields(&format!("spec.gateway.instance={}", self.id));
@@ -49,7 +50,8 @@ impl Instance {
         }
     }
 
-    /// Compares an object with the registry.
+    /// Compares an object with the registry. Ends the session if its end was requested or written, and ends an Active object
+    /// without a session.
     pub(super) fn reconcile(
         &self,
         session: &Guarded<BastionSession>,
@@ -69,7 +71,7 @@ impl Instance {
         }
     }
 
-    /// Starts to end an Active object without a session, unless that was started before.
+    /// Spawns a task that ends an Active object without a session, unless such a task runs for this object already.
     fn end_object(&self, name: String, cause: Cause, api: &Api<Guarded<BastionSession>>, writer: &SessionWriter) {
         if !self.stale_ends.lock().insert(name.clone()) {
             return;
@@ -82,8 +84,8 @@ impl Instance {
     }
 }
 
-/// Ends an Active object without a session in the registry, if it is still Active after [`STALE_AFTER`]. The delay is for
-/// sessions that ended so soon that the watch still reports their start.
+/// Ends an object without a session, if the object is still Active after [`STALE_AFTER`]. The delay is for a session that has
+/// just ended, of which the watch still reports the start.
 async fn end_stale(api: Api<Guarded<BastionSession>>, name: String, cause: Cause, writer: SessionWriter) {
     sleep(STALE_AFTER).await;
     let get = async || api.get_opt(&name).await;
@@ -99,8 +101,8 @@ async fn end_stale(api: Api<Guarded<BastionSession>>, name: String, cause: Cause
     writer.end_until_final(&session.object_ref(&()), &End::inferred(cause, ObservedBy::Gateway, start, None)).await;
 }
 
-/// Measures the time from a session's end until the watch shows it, for ends that this gateway observed. Other ends are found
-/// later than they happen.
+/// Measures the time from a session's end until the watch shows the end. Counts only ends that a gateway observed; other ends
+/// are found later than they happen.
 fn observe_end(session: &BastionSession) {
     // Once the audit has removed its finalizer, an event no longer reports the end.
     let is_recent = !session.is_in_audit_database();
