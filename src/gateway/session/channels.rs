@@ -1,4 +1,4 @@
-//! The open channels of one session. Each runs in a task of its own.
+//! The open channels of one session. Each channel runs in a task of its own.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::gateway::target::TargetConnection;
 use crate::lifecycle::Cause;
 use crate::memory_budget::Charge;
 
-/// How many channels a session may have open at once, opened by either side.
+/// How many channels a session may have open at once. Channels that the user opened and channels that the target opened count.
 pub const MAX_CHANNELS: usize = 128;
 
-/// Runs the channels of one session, and keeps their outcome.
+/// Runs the channels of one session, and derives the cause of the session's end from their ends.
 pub struct Channels {
     tasks: JoinSet<ChannelEnd>,
     outcome: ChannelOutcome,
@@ -57,19 +57,19 @@ impl Channels {
         self.spawn(memory, remote_forward::join(incoming, user, audit, context));
     }
 
-    /// Waits for the next channel to end. Returns `None` if none is open.
+    /// Waits for the next channel to end. Returns `None` if no channel is open.
     pub async fn next_end(&mut self) -> Option<Result<ChannelEnd, JoinError>> {
         self.tasks.join_next().await
     }
 
-    /// Records the end of a channel. Returns the cause if this ends the session.
+    /// Records the end of a channel. If the session ends with it, returns the cause.
     pub fn record(&mut self, end: ChannelEnd) -> Option<Cause> {
         let is_last = self.is_empty();
         self.outcome.record(end, is_last)
     }
 
-    /// Waits for the end of all channels after the user's connection has ended. Returns why the session ends. `is_waiting` and
-    /// `reported` are those of [`ChannelOutcome::client_gone`].
+    /// Waits for the end of all channels after the user's connection has ended. Returns why the session ends. The parameters
+    /// are those of [`ChannelOutcome::client_gone`].
     pub async fn client_gone(&mut self, is_waiting: bool, reported: Option<Cause>) -> Cause {
         let mut open = Vec::new();
         while let Some(end) = self.next_end().await {

@@ -11,8 +11,8 @@ use crate::gateway::target::{DialError, DialRequest, Dialer, TargetConnection};
 use crate::lifecycle::Cause;
 use crate::memory_budget::Charge;
 
-/// How many connections are made to the target at once. By default, sshd refuses connections beyond ten that are not
-/// authenticated (`MaxStartups`).
+/// How many connections are made to the target at once. By default, sshd accepts ten connections that are not authenticated
+/// yet, and refuses further ones (`MaxStartups`).
 const MAX_CONCURRENT_DIALS: usize = 8;
 
 /// The outcome of one attempt to connect to the target.
@@ -22,7 +22,7 @@ pub type Dialled = Result<Result<TargetConnection, DialError>, JoinError>;
 pub struct AdmittedChannel {
     /// The channel.
     pub channel: ChannelOpen,
-    /// Its part of the memory budget.
+    /// The part of the memory budget that the channel takes.
     pub memory: Charge,
 }
 
@@ -36,7 +36,7 @@ pub struct DialQueue {
 }
 
 impl DialQueue {
-    /// Starts with the channel that the client opened before the session, if it did.
+    /// Creates a queue with the channel that the client opened before the session, if there is one.
     pub fn new(first: Option<AdmittedChannel>) -> Self {
         Self { waiting: first.into_iter().collect(), ..Self::default() }
     }
@@ -51,7 +51,7 @@ impl DialQueue {
         missing(self.waiting.len(), self.dials.len())
     }
 
-    /// Waits for the next attempt to finish. Returns `None` if none is under way.
+    /// Waits for the next attempt to finish. Returns `None` if no attempt is in progress.
     pub async fn next(&mut self) -> Option<Dialled> {
         self.dials.join_next().await
     }
@@ -67,8 +67,8 @@ impl DialQueue {
         self.pop()
     }
 
-    /// Returns the cause if a failed attempt ends the session: only the first connection does. Without a later one, its channel
-    /// fails alone.
+    /// Returns the cause of the session's end if a failed attempt ends the session. It does so if no connection was made
+    /// before. Otherwise only one channel fails.
     pub fn cause_of_failure(&self, failure: &DialError) -> Option<Cause> {
         let cause = || Cause::TargetUnreachable { detail: failure.to_string(), user_message: failure.user_message() };
         (!self.has_connected).then(cause)

@@ -1,4 +1,4 @@
-//! What a session takes of the process's memory budget, apart from its windows.
+//! The memory that a session takes from the process's memory budget, besides its windows.
 
 use crate::gateway::bridge::INBOX_MEMORY;
 use crate::memory_budget::{Charge, MEMORY_BUDGET};
@@ -7,16 +7,16 @@ use crate::memory_budget::{Charge, MEMORY_BUDGET};
 const SESSION_MEMORY: usize = 64 * 1024;
 /// The memory of a connection to the target, in bytes.
 const CONNECTION_MEMORY: usize = 96 * 1024;
-/// The memory of a channel with its smallest windows, in bytes. Each has an inbox on both sides.
+/// The memory of a channel with its smallest windows, in bytes. A channel has an inbox on each side.
 const TUNNEL_MEMORY: usize = 2 * INBOX_MEMORY;
 
-/// Takes the memory of a session. Other limits bound the number of sessions.
+/// Takes the memory of a session, even if the budget has no room, because other limits bound the number of sessions.
 pub fn session() -> Charge {
     MEMORY_BUDGET.take(SESSION_MEMORY)
 }
 
-/// Takes the memory of a channel of the user, which has its own connection to the target. The first channel of a session always
-/// gets it; a further one gets `None` if the budget has no room.
+/// Takes the memory of a channel of the user and of the channel's connection to the target. Always succeeds for the first
+/// channel of a session. For a further channel, returns `None` if the budget has no room.
 pub fn channel(is_first: bool) -> Option<Charge> {
     let memory = CONNECTION_MEMORY + TUNNEL_MEMORY;
     if is_first { Some(MEMORY_BUDGET.take(memory)) } else { MEMORY_BUDGET.try_take(memory) }

@@ -1,4 +1,5 @@
-//! One task per session, from its object to its written end. `Session::handle` in `task.rs` lists what ends a running session.
+//! One task per session, which creates the session's object and writes its end. `Session::handle` in `task.rs` lists the events
+//! that end a running session.
 
 mod activity;
 mod carry_out_end;

@@ -45,8 +45,8 @@ use crate::tasks::panic_message;
 
 /// Runs a session from its admission to its written end.
 ///
-/// The session holds its slot until the end is written. The gateway's session limit thus bounds the ends that wait to be
-/// written, too.
+/// The session holds its slot until the end is written. The gateway's session limit thus also bounds the number of unwritten
+/// ends.
 pub async fn run(deps: Arc<SessionDeps>, admitted: Admitted, client: ClientSide, activity: Arc<Activity>) {
     let span = session_span(&admitted.audit.session, &admitted.grant, client.peer);
     let (name, instance) = (admitted.audit.session.clone(), admitted.instance.clone());
@@ -62,7 +62,7 @@ pub async fn run(deps: Arc<SessionDeps>, admitted: Admitted, client: ClientSide,
     running.instrument(span).await;
 }
 
-/// Ends a session whose task has panicked, as the watchdog ends one whose task is stuck.
+/// Ends a session whose task has panicked, in the same way as the watchdog ends a session whose task is stuck.
 async fn end_after_panic(deps: &SessionDeps, instance: &Instance, name: &str, start: Timestamp) {
     deps.watchdog.remove(name);
     let mut session = deps.writer.reference(name);
@@ -70,7 +70,7 @@ async fn end_after_panic(deps: &SessionDeps, instance: &Instance, name: &str, st
     if session.uid.is_some() {
         METRICS.sessions_active.dec();
     }
-    // From here on, the instance's session watch ends the object too, in case that this task cannot.
+    // From here on, the instance's session watch also ends the object, in case this task cannot.
     instance.registry.remove(name);
     let end = End::inferred(Cause::Stuck, ObservedBy::Gateway, start, Some(Timestamp::now()));
     deps.end_reports.write(&deps.writer, &session, &end, instance.end_signer.as_ref()).await;
@@ -122,7 +122,7 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
     drop(slot);
 }
 
-/// Takes memory for the channel that a client opened before its session, which always gets it.
+/// Takes memory for the channel that a client opened before its session. This always succeeds.
 fn admit_first(channel: ChannelOpen) -> Option<AdmittedChannel> {
     memory::channel(true).map(|memory| AdmittedChannel { channel, memory })
 }
@@ -141,7 +141,7 @@ pub(super) struct Session {
     pub(super) dial_queue: DialQueue,
     pub(super) target_links: TargetLinks,
     incoming: IncomingQueue,
-    /// What the user has asked the target for.
+    /// The forwards that the user has requested from the target.
     requested: Arc<RequestedForwards>,
     pub(super) channels: Channels,
     _memory: Charge,
@@ -151,13 +151,13 @@ pub(super) struct Session {
 enum Event {
     /// The user's connection has ended.
     ClientGone,
-    /// The registry passes on that the session must end.
+    /// The registry signals that the session must end.
     EndRequested(Cause),
     /// A channel has ended.
     ChannelEnded(Result<ChannelEnd, JoinError>),
     /// The connection that no channel uses has ended.
     SpareClosed,
-    /// Channels wait for a target to which no connection is left.
+    /// No connection to the target is left, while channels wait for the target.
     TargetLost,
     /// An attempt to connect to the target has finished.
     Dialled(Dialled),
@@ -171,7 +171,7 @@ enum Event {
     Draining,
     /// The user has opened a channel.
     ChannelOpened(ChannelOpen),
-    /// The limits, the network or a channel that waits for room are due for a check.
+    /// A check is due: of the limits, of the network, or of a channel that waits for room.
     CheckDue,
 }
 
@@ -247,7 +247,7 @@ impl Session {
         }
     }
 
-    /// Handles an event. Returns the cause if it ends the session. Each end is named by its reason.
+    /// Handles an event. If it ends the session, returns the cause. The comments name the reason of each end.
     async fn handle(&mut self, event: Event, client: &ClientSide) -> Option<Cause> {
         match event {
             // UserExit, TabClosed, ClientDisconnected; NetworkLost behind a TCP proxy.
@@ -267,7 +267,7 @@ impl Session {
             Event::RecordingFailed(failure) => Some(Cause::RecordingFailed(failure.message)),
             // NetworkLost.
             Event::NetworkLost(side) => Some(Cause::NetworkLost(side)),
-            // The rest ends no session.
+            // The remaining events end no session.
             Event::Draining => {
                 self.announce_drain();
                 None
@@ -280,7 +280,7 @@ impl Session {
         }
     }
 
-    /// Waits for the next event. Of several, the first in this list is returned.
+    /// Waits for the next event. If several are ready, returns the first in the order of this list.
     async fn next_event(
         &mut self,
         client: &mut ClientSide,
@@ -304,7 +304,8 @@ impl Session {
         }
     }
 
-    /// Checks the limits, the network of both sides, and the connections to the target.
+    /// Checks the limits, the network of both sides, and the connections to the target. Returns the first event that ends the
+    /// session.
     fn check(&mut self, client: &ClientSide) -> Option<Event> {
         let now = Instant::now();
         match self.deadlines.check(self.activity.last_input(), now) {
@@ -369,8 +370,8 @@ impl Session {
         self.dial_for_waiting();
     }
 
-    /// Handles a failed attempt to connect to the target. Returns the cause if this ends the session; otherwise one channel is
-    /// refused.
+    /// Handles a failed attempt to connect to the target. If the failure ends the session, returns the cause; otherwise refuses
+    /// one channel.
     async fn unreachable(&mut self, failure: DialError) -> Option<Cause> {
         METRICS.targets_unreachable.get_or_create(&UnreachableLabels { reason: failure.label() }).inc();
         let cause = self.dial_queue.cause_of_failure(&failure);
@@ -435,7 +436,7 @@ impl Session {
         self.deps.tasks.spawn(async move { channel.refuse(notice).await }.in_current_span());
     }
 
-    /// Takes memory for a channel of the user. Returns the channel if the budget has no room for another one.
+    /// Takes memory for a channel of the user. Returns the channel as the error if the memory budget has no room.
     pub(super) fn admit_channel(&self, channel: ChannelOpen) -> Result<AdmittedChannel, ChannelOpen> {
         let is_first = self.channels.is_empty() && self.dial_queue.is_empty();
         match memory::channel(is_first) {
