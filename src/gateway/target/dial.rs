@@ -45,9 +45,9 @@ pub struct Dialer {
 
 /// A connection that is signed in to a target.
 ///
-/// It carries one channel of the user, or the user's remote forwards, and the channels that the target opens for them.
-/// With a connection for each channel, transfers use several processor cores, and programs on the target end with their
-/// channel.
+/// A connection carries one channel of the user, or the user's remote forwards, and the channels that the target opens for
+/// them. Because each channel has its own connection, transfers use several processor cores, and programs on the target end
+/// with their channel.
 pub struct TargetConnection {
     pub(super) handle: client::Handle<TargetHandler>,
     health: ConnectionHealth,
@@ -55,8 +55,8 @@ pub struct TargetConnection {
     end: ConnectionEnd,
     /// Receives the reason why the target did not open the channel.
     open_failure: oneshot::Receiver<ChannelOpenFailure>,
-    /// Cuts off the socket when this value is dropped. russh's task alone would keep it open, and with it programs on
-    /// the target.
+    /// Cuts off the socket when this value is dropped. Otherwise russh's task would keep the socket open, and programs on the
+    /// target would continue to run.
     _cut: DropGuard,
 }
 
@@ -65,7 +65,7 @@ pub struct TargetConnection {
 pub struct ConnectionEnd {
     /// Cancelled when the connection has ended and its channels have received [`FromTarget::Lost`].
     announced: CancellationToken,
-    /// Cancelled before `announced` if the target had not closed all channels.
+    /// Cancelled before `announced`, but only if the target had not closed all channels when the connection ended.
     interrupted: CancellationToken,
 }
 
@@ -219,7 +219,7 @@ async fn sign_in(
 
 /// Exchanges identifications and keys over a stream, and starts the connection's task. The next step is the sign-in.
 ///
-/// The transport is the stream, a view of its health, and the guard that cuts it off.
+/// The transport is the stream, an observer of the stream's health, and the guard that cuts off the stream.
 pub(super) async fn handshake(
     config: client::Config,
     transport: (impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ConnectionHealth, DropGuard),
@@ -237,7 +237,7 @@ pub(super) async fn handshake(
 
 /// Sends [`FromTarget::Lost`] to the open channels when russh's task for the connection has ended.
 ///
-/// The task's end follows every kind of failure, so no channel is left waiting.
+/// russh's task ends after every kind of failure, so no channel waits forever.
 fn observe_end(handle: &client::Handle<TargetHandler>, inboxes: Arc<Inboxes<FromTarget>>) -> ConnectionEnd {
     let (closed, end) = (handle.closed(), ConnectionEnd::default());
     let ConnectionEnd { announced, interrupted } = end.clone();
