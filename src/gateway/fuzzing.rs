@@ -35,7 +35,7 @@ use crate::recording::{SessionInfo, SessionRecording};
 use crate::tasks::Tasks;
 
 const NAMESPACE: &str = "fuzz";
-/// Everything that the bridge can carry, except commands.
+/// Allows every kind of channel that the bridge can carry, except commands.
 const ALLOW: Allow = Allow { exec: false, local_forward: true, agent_forward: true, ..Allow::DEFAULT };
 
 /// A gateway for all sessions of one fuzz target.
@@ -122,7 +122,7 @@ impl FuzzGateway {
     }
 }
 
-/// A session without a task: the fuzz target does what the task does.
+/// A session without a session task. The fuzz target does the work of that task.
 pub struct FuzzSession {
     opened: mpsc::Receiver<ChannelOpen>,
     observers: Observers,
@@ -197,7 +197,7 @@ impl FuzzSession {
     }
 }
 
-/// Confirms the Lease: the fuzzer may have paused the process.
+/// Confirms the instance, as a renewal of its Lease does, because the fuzzer may have paused the process.
 fn assure(instance: &Instance) {
     instance.pause_detector.is_confirmed();
     instance.pause_detector.lease_renewed(crate::clock::now());
