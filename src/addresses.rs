@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Returns whether one of the `networks` has the address. An IPv4 address that is mapped to IPv6 counts as IPv4.
+/// Returns whether one of the `networks` contains the address. An IPv4 address that is mapped to IPv6 counts as IPv4.
 pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// Returns the key for an address. An IPv6 address counts as its /64 network, because one client may use all addresses of it.
-/// An IPv4 address counts as itself, also when it is mapped into IPv6.
+/// Returns the key under which an address is counted. For an IPv6 address this is its /64 network, because one client may use
+/// all addresses of such a network. For an IPv4 address, also if it is mapped to IPv6, this is the IPv4 address.
 pub fn rate_limit_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -592,12 +592,13 @@ fn issuer(text: &str) -> Result<IssuerUrl, String> {
     url.ok_or_else(|| "write the issuer URL of the provider, such as https://id.example.com".to_owned())
 }
 
-/// Reads a prefix as the API server's --oidc-username-prefix: an empty one is the default, and `-` is none.
+/// Interprets a prefix as the API server does with its --oidc-username-prefix: an empty prefix means the default, and `-` means
+/// no prefix.
 fn username_prefix(flag: Option<String>) -> Option<String> {
     flag.filter(|prefix| !prefix.is_empty()).map(|prefix| if prefix == "-" { String::new() } else { prefix })
 }
 
-/// Parses the rekey time, at least one second. With a shorter time, key exchanges would leave no time for data.
+/// Parses the rekey time, which must be at least one second. With a shorter time, key exchanges would leave no time for data.
 fn rekey_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if time < Duration::from_secs(1) { Err("the time must be at least 1s".to_owned()) } else { Ok(time) }

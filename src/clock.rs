@@ -1,18 +1,19 @@
-//! The clock of liveness: it also counts the time during which the machine was suspended.
+//! The clock for liveness: it also counts the time during which the machine was suspended.
 //!
-//! [`Instant::now`] is `CLOCK_MONOTONIC` on Linux, which stands still while a machine or VM is suspended. The others count on
-//! meanwhile: a controller may declare a gateway lost that believes that it renewed its Lease a moment ago. [`now`] is
-//! `CLOCK_BOOTTIME`. A suspension is then a gap between two checks, which each of them takes for a pause of the process.
+//! [`Instant::now`] is `CLOCK_MONOTONIC` on Linux, which stands still while a machine or VM is suspended. The clocks of
+//! other machines continue. A controller may then declare a gateway lost, while the gateway believes that it renewed its
+//! Lease a moment ago. [`now`] is `CLOCK_BOOTTIME`, on which a suspension is a gap between two checks. The failure detector
+//! and the gateway handle such a gap as a pause of the process.
 //!
-//! A hypervisor may also stop a VM so that none of its clocks counts. Nothing inside shows that. The compare-and-swap of
-//! the Lease then tells the gateway that it was declared lost.
+//! A hypervisor may also stop a VM in such a way that none of its clocks counts. A program in the VM cannot see that. The
+//! compare-and-swap of the Lease then tells the gateway that it was declared lost.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// A moment on both clocks, from which the others are counted.
+/// One moment on both clocks, from which all other moments are counted.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     monotonic: Instant,
@@ -26,7 +27,7 @@ impl Origin {
     }
 }
 
-/// Returns the present on a clock that also counts suspensions. Compare it only with instants from this function.
+/// Returns the current time on a clock that also counts suspensions. Compare it only with instants from this function.
 pub fn now() -> Instant {
     static ORIGIN: LazyLock<Option<Origin>> =
         LazyLock::new(|| Some(Origin { monotonic: Instant::now(), since_boot: since_boot()? }));

@@ -42,7 +42,7 @@ struct Remaining {
     unreadable: usize,
 }
 
-/// Runs until no gateway runs and the audit database has every session. There is no timeout: the caller stops it.
+/// Drains until no gateway runs and the audit database has every session. There is no timeout; the caller may stop the future.
 ///
 /// # Errors
 /// When a right is missing, or the API server is not available at the start.
@@ -122,7 +122,7 @@ async fn drain_once(
     Ok(remaining)
 }
 
-/// Returns whether an unreadable session runs, or has a finalizer that only an administrator can remove.
+/// Returns whether an unreadable session has not ended, or has the audit finalizer, which only an administrator can remove.
 fn needs_administrator(session: &Unreadable) -> bool {
     !session.has_ended() || session.metadata.finalizers.iter().flatten().any(|it| it == AUDIT_FINALIZER)
 }

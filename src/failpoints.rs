@@ -1,9 +1,9 @@
 //! Failpoints: named places where a test build can be made to fail, by the environment variable `FAILPOINTS`.
 //!
-//! They exist with the feature `failpoints` only. The tests' crate turns it on; what ships is built without it. For each point,
-//! `FAILPOINTS` takes the actions of the crate `fail`: `panic` panics, `return(error)` makes the step fail, `return(2000)`
-//! delays it by 2000 ms without blocking its thread, and `1*panic->off` does it once. Each background task and each named part of
-//! one is a failpoint too; there, `return(error)` ends the task.
+//! Failpoints exist only with the feature `failpoints`. The tests' crate turns the feature on; releases are built without
+//! it. For each point, `FAILPOINTS` takes an action of the crate `fail`: `panic` panics, `return(error)` makes the step
+//! fail, `return(2000)` delays the step by 2000 ms without blocking its thread, and `1*panic->off` panics once. Each
+//! background task and each named part of a background task is also a failpoint; there, `return(error)` ends the task.
 
 /// The failure that a failpoint injects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,7 @@ mod enabled {
         fail::FailScenario::setup()
     }
 
-    /// Does what `FAILPOINTS` says about the point `name`.
+    /// Takes the action that `FAILPOINTS` names for the point `name`, if it names one.
     ///
     /// # Errors
     /// The action is `return(error)`.
@@ -41,7 +41,7 @@ mod enabled {
         }
     }
 
-    /// Runs a task. If `FAILPOINTS` names it, passes its failpoint once a second meanwhile.
+    /// Runs a task. If `FAILPOINTS` names the task, also takes its action once a second while the task runs.
     ///
     /// # Errors
     /// The action is `return(error)`; the task is dropped.

@@ -19,8 +19,8 @@ use crate::open_files::OPEN_FILES;
 
 /// The metrics of this process.
 ///
-/// They are global because a process has one `/metrics` page, and nearly every part of it counts something. Handing them to
-/// each part would add a parameter to some ninety places, and no decision or test depends on a metric.
+/// They are global because a process has one `/metrics` page, and nearly every part of the process counts something. If the
+/// metrics were passed on, some ninety functions would have one more parameter. No decision and no test depends on a metric.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::default);
 
 /// The phase and reason of an end.
@@ -37,7 +37,7 @@ impl EndLabels {
     }
 }
 
-/// The program.
+/// The label for the program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProgramLabels {
     /// gateway, controller, audit or console.
@@ -219,7 +219,7 @@ impl EncodeMetric for OpenFilesLimit {
     }
 }
 
-/// A number of the memory budget, read when the metrics are read.
+/// A figure of the memory budget, read when the metrics are read.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryBudgetGauge(fn(&MemoryBudget) -> usize);
 
@@ -233,7 +233,7 @@ impl EncodeMetric for MemoryBudgetGauge {
     }
 }
 
-/// The age of the oldest of several running operations, in seconds; zero if none runs.
+/// The age of the oldest running operation, in seconds; zero if no operation runs.
 #[derive(Clone, Debug, Default)]
 pub struct OldestAge(Arc<Mutex<BTreeMap<u64, Instant>>>);
 
@@ -263,8 +263,8 @@ impl EncodeMetric for OldestAge {
     }
 }
 
-/// Creates a counter at zero for each label. Prometheus sees no increase in the first sample of a counter, so each must exist
-/// before its first increment.
+/// Creates a counter at zero for each label. Prometheus sees no increase in the first sample of a counter, so each counter must
+/// exist before its first increment.
 fn counters<T, L: Clone + Eq + std::hash::Hash>(
     labels: impl IntoIterator<Item = T>,
     of: fn(T) -> L,
@@ -429,7 +429,7 @@ impl HttpPort {
     /// All ports.
     pub const ALL: [Self; 5] = [Self::Probes, Self::Console, Self::Terminal, Self::Observers, Self::History];
 
-    /// Returns its label in metrics and logs.
+    /// Returns the port's label in metrics and logs.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Probes => "probes",

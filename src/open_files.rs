@@ -1,7 +1,7 @@
-//! The open files of this process: raises their limit, counts them, and keeps some for what must not fail.
+//! The open files of this process: raises their limit, counts them, and reserves some for connections that must not fail.
 //!
-//! Each connection is an open file. Without a reserve, connections of strangers would take the last ones, and a broken
-//! connection to the API server could not be replaced: the gateway would lose its Lease, and with it all sessions.
+//! Each connection is an open file. Without a reserve, connections of strangers could use up the limit. A broken connection to
+//! the API server could then not be replaced, and the gateway would lose its Lease and all its sessions.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,12 +11,12 @@ use std::{fs, io};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use parking_lot::Mutex;
 
-/// How old a count may be. Files that the process itself reports are added to it meanwhile.
+/// How old a count may be. Until the next count, the files of accepted connections are added to it.
 const COUNT_MAX_AGE: Duration = Duration::from_millis(100);
 
 /// The open files of this process.
 ///
-/// They are global because the limit is: every connection of the process takes one of the same files.
+/// They are global because all connections of the process share one limit.
 pub static OPEN_FILES: LazyLock<OpenFiles> = LazyLock::new(|| {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     OpenFiles::new(usize::try_from(limit).unwrap_or(usize::MAX))
@@ -25,7 +25,7 @@ pub static OPEN_FILES: LazyLock<OpenFiles> = LazyLock::new(|| {
 /// Raises the limit of open files to the highest that this process may set. Call it before the first use of [`OPEN_FILES`].
 ///
 /// # Errors
-/// The kernel refuses.
+/// When the kernel refuses.
 pub fn raise_limit() -> io::Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {
@@ -49,7 +49,7 @@ struct Count {
     counted: Option<Instant>,
 }
 
-/// Stands for one file until it is open.
+/// A reservation that counts as one file until the file is open.
 #[derive(Debug)]
 pub struct ReservedFile<'a>(&'a OpenFiles);
 
@@ -88,14 +88,14 @@ impl OpenFiles {
     pub fn reserve(&self) -> Option<ReservedFile<'_>> {
         self.reserved.fetch_add(1, Ordering::Relaxed);
         let reserved = ReservedFile(self);
-        // It counts itself.
+        // The new reservation is part of the count.
         (self.used() <= self.limit / 10 * 9).then_some(reserved)
     }
 
     fn files(&self, now: Instant) -> usize {
         let mut count = self.count.lock();
         if count.counted.is_none_or(|counted| now.saturating_duration_since(counted) >= COUNT_MAX_AGE) {
-            // If it cannot be counted, the last number counts on.
+            // If the files cannot be counted, the last number stays.
             if let Ok(files) = count_files() {
                 *count = Count { files, counted: Some(now) };
             }
@@ -110,8 +110,8 @@ impl Drop for ReservedFile<'_> {
     }
 }
 
-/// Counts the open files. From Linux 6.2 on the folder's size is their number. Before, listing 10,000 of them takes about
-/// 3 ms.
+/// Counts the open files. From Linux 6.2 on, the size of `/proc/self/fd` is their number. On older kernels the folder is
+/// listed, which takes about 3 ms for 10,000 files.
 fn count_files() -> io::Result<usize> {
     const FOLDER: &str = "/proc/self/fd";
     match fs::metadata(FOLDER)?.len() {

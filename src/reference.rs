@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 
-/// Writes the file instead if `GENERATE` is set, as `make generate` does.
+/// If `GENERATE` is set, as by `make generate`, first writes docs/reference.md.
 #[test]
 fn docs_reference_is_up_to_date() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md");

@@ -1,11 +1,11 @@
-//! Limits how many of something users hold at once: all of them together, and each of them.
+//! Slots that users hold, with a limit for all users together and a limit for each user.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// A number of slots that users share. Clones share them too.
+/// A number of slots for all users. Clones share the same slots.
 #[derive(Clone, Debug)]
 pub struct Slots {
     total: usize,
@@ -18,7 +18,7 @@ struct Held {
     by_user: HashMap<Arc<str>, usize>,
 }
 
-/// A slot that a user holds until it is dropped.
+/// A slot of a user. Dropping it frees the slot.
 #[derive(Debug)]
 pub struct Slot {
     user: Arc<str>,
@@ -31,7 +31,7 @@ pub enum SlotsError {
     /// All slots are held.
     #[error("all are in use")]
     Total,
-    /// The user holds as many as one user may.
+    /// The user holds as many slots as one user may hold.
     #[error("this user has as many as one user may have")]
     User,
 }
@@ -45,7 +45,7 @@ impl Slots {
     /// Takes a slot for a user, who may hold at most `per_user`.
     ///
     /// # Errors
-    /// When the user holds as many, or all slots are held.
+    /// When the user already holds `per_user` slots, or all slots are held.
     pub fn take(&self, user: &str, per_user: usize) -> Result<Slot, SlotsError> {
         let mut held = self.held.lock();
         if held.by_user.get(user).is_some_and(|count| *count >= per_user) {

@@ -1,5 +1,5 @@
-//! The background tasks of a program. A task that panics, or ends before it may, is a failure of the whole program: it ends,
-//! and Kubernetes restarts it, in place of going on without that task.
+//! The background tasks of a program. If a task panics or ends too early, the whole program ends and Kubernetes restarts it.
+//! The program never continues without one of its tasks.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -28,7 +28,7 @@ pub struct Tasks {
 /// The failure of a background task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
-    /// The task returned although it should run on.
+    /// The task returned too early.
     #[error("the background task `{0}` has ended unexpectedly")]
     Ended(Cow<'static, str>),
     /// The task panicked with this message.
@@ -47,8 +47,8 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// Spawns a task that must not end before `until` is cancelled. Returns the handle, which becomes ready when the task has
-    /// ended, however it ended.
+    /// Spawns a task that must not end before `until` is cancelled. Returns a handle that becomes ready when the task has
+    /// ended, also after a failure.
     pub fn spawn(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -59,12 +59,12 @@ impl Tasks {
         self.spawn_supervised(name.into(), move || until.is_cancelled(), task)
     }
 
-    /// Spawns a task that runs until [`Self::shut_down`].
+    /// Spawns a task that must run until [`Self::shut_down`].
     pub fn spawn_endless(&self, name: impl Into<Cow<'static, str>>, task: impl Future<Output = ()> + Send + 'static) {
         self.spawn_supervised(name.into(), || false, task);
     }
 
-    /// Spawns a task that ends once its work is done. Only its panic is a failure.
+    /// Spawns a task that ends once its work is done. Only a panic is a failure of such a task.
     pub fn spawn_finite(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -85,7 +85,7 @@ impl Tasks {
         self.tracker.spawn(async move {
             let task = abort.run_until_cancelled(with_failpoint(&name, task));
             let error = match AssertUnwindSafe(task).catch_unwind().await {
-                // The end of one task may end another, while the program shuts down.
+                // While the program shuts down, the end of one task may end another.
                 Ok(Some(_)) if !may_end() && !abort.is_cancelled() => TaskError::Ended(name),
                 Ok(_) => return,
                 Err(panic) => TaskError::Panicked(name, panic_message(&*panic).to_owned()),
@@ -105,10 +105,10 @@ impl Tasks {
         }
     }
 
-    /// Returns the first failure, if a task has failed.
+    /// Checks that no task has failed.
     ///
     /// # Errors
-    /// A task has failed.
+    /// The first failure of a task.
     pub fn check(&self) -> Result<(), TaskError> {
         self.failure.borrow().clone().map_or(Ok(()), Err)
     }
@@ -119,10 +119,10 @@ impl Tasks {
         self.tracker.wait().await;
     }
 
-    /// Waits until `stop` is cancelled and all tasks have ended, or for the first failure.
+    /// Waits until `stop` is cancelled and all tasks have ended. Returns earlier if a task fails.
     ///
     /// # Errors
-    /// A task has failed.
+    /// The first failure of a task.
     pub async fn run_until(&self, stop: &CancellationToken) -> Result<(), TaskError> {
         tokio::select! {
             biased;
@@ -138,7 +138,7 @@ impl Tasks {
     }
 }
 
-/// Awaits a part of a background task. If it panics, the message of the panic also names the part.
+/// Awaits a part of a background task. If the part panics, the message of the panic also names the part.
 pub async fn named<T>(part: &'static str, future: impl Future<Output = T>) -> T {
     match AssertUnwindSafe(with_failpoint(part, Box::pin(future))).catch_unwind().await {
         Ok(Ok(output)) => output,
@@ -147,14 +147,15 @@ pub async fn named<T>(part: &'static str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// Returns ticks of a period, the first at once. A late tick delays those after it, so that they never come in a burst.
+/// Returns ticks at intervals of `period`; the first tick comes at once. A late tick delays the ticks after it, so that ticks
+/// never come in a burst.
 pub fn ticks(period: Duration) -> Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-/// Returns the message of a panic, from the value that it carries.
+/// Returns the message in the value of a panic.
 pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")

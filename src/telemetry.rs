@@ -22,7 +22,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// The filter of the audit log. It is on at every log level, unless the filter names the target `audit`.
+/// The filter directive of the audit log. The audit log is on at every log level, unless the user's filter names the target
+/// `audit`.
 const AUDIT_FILTER: &str = "audit=info";
 
 /// The shortest time between two lines of a [`LogLimiter`].
@@ -62,8 +63,8 @@ pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
 
-/// Formats the fields of an event as text, with each value made printable. An event stays one line, and untrusted
-/// values cannot control the terminal that shows the log.
+/// Formats the fields of an event as text, and makes each value printable. Each event is thus one line, and untrusted values
+/// cannot control the terminal that shows the log.
 struct PrintableFields;
 
 impl<'writer> FormatFields<'writer> for PrintableFields {
@@ -97,7 +98,8 @@ impl Visit for Line<'_> {
 }
 
 /// Writes JSON text and escapes the characters that could control a terminal or mislead its reader. `serde_json` escapes only
-/// control characters below U+0020. The others can occur only in JSON strings, where an escape means the same.
+/// control characters below U+0020. Other such characters occur only in JSON strings, where an escape stands for the same
+/// character.
 struct JsonWriter<W>(W);
 
 impl<W: io::Write> io::Write for JsonWriter<W> {

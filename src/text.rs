@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(printable(text), expected);
     }
 
-    /// Returns whether YAML 1.1 allows the character (section 5.1). kubectl parses every object as YAML to print it as YAML.
+    /// Returns whether YAML 1.1 allows the character (section 5.1). `kubectl get -o yaml` first parses each object as YAML.
     fn is_printable_in_yaml(c: char) -> bool {
         matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}'
             | '\u{10000}'..)

@@ -5,11 +5,11 @@ pub const GROUP: &str = "bastion.dev";
 
 /// The finalizer of a session, removed once the audit database has its final record.
 pub const AUDIT_FINALIZER: &str = "bastion.dev/audit";
-/// The annotation of a session with the time at which the audit database had its final record, in RFC 3339. It is written
-/// together with the removal of [`AUDIT_FINALIZER`], and the retention counts from it.
+/// The annotation of a session with the time at which the audit database had the session's final record, in RFC 3339. It is
+/// written together with the removal of [`AUDIT_FINALIZER`]. The retention counts from this time.
 pub const RECORDED_AT_ANNOTATION: &str = "bastion.dev/recorded-at";
 
-/// The condition type of a session that has ended. Its reason and message are those of the status.
+/// The type of the condition of a session that has ended. The condition has the reason and message of the status.
 pub const CONDITION_ENDED: &str = "Ended";
 
 /// The condition type of a user or target that a gateway cannot read, or could not read before.
@@ -18,7 +18,7 @@ pub const CONDITION_VALID: &str = "Valid";
 /// The RBAC verb that allows a user to open a session.
 pub const CONNECT_VERB: &str = "connect";
 
-/// The label of a Lease for the program that renews it: [`LEASE_OF_GATEWAY`], [`LEASE_OF_CONTROLLER`] or
+/// The label of a Lease that says which program renews the Lease: [`LEASE_OF_GATEWAY`], [`LEASE_OF_CONTROLLER`] or
 /// [`LEASE_OF_AUDIT`].
 pub const LEASE_LABEL: &str = "bastion.dev/lease-of";
 /// The label value of a gateway instance's Lease.
@@ -32,11 +32,11 @@ pub const LEADER_LEASE: &str = "bastion-audit";
 
 /// The annotation of a gateway instance's Lease with the uid of its Pod.
 pub const POD_UID_ANNOTATION: &str = "bastion.dev/pod-uid";
-/// The annotation of a gateway instance's Lease with the public key of the ends that it reports through Redis: an Ed25519 key
-/// in base64. The private key is only in the memory of the gateway.
+/// The annotation of a gateway instance's Lease with the public key that verifies the ends which the instance reports through
+/// Redis: an Ed25519 key in base64. The private key is only in the memory of the gateway.
 pub const END_KEY_ANNOTATION: &str = "bastion.dev/end-key";
-/// The annotation of a gateway instance's Lease with the time at which a controller last vouched for the instance. The
-/// controller sees the instance's heartbeats in Redis.
+/// The annotation of a gateway instance's Lease with the time at which a controller last vouched for the instance, because it
+/// saw the instance's heartbeats in Redis.
 pub const VOUCHED_ANNOTATION: &str = "bastion.dev/vouched";
 
 /// The holder of a gateway instance's Lease after a controller has declared the instance lost.

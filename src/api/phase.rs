@@ -20,7 +20,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Every phase, in the order of a session's life.
+    /// Every phase; `Active` comes first.
     pub const ALL: [Self; 4] = [Self::Active, Self::Closed, Self::Timeout, Self::Terminated];
 
     /// Returns whether the session has ended.

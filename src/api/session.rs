@@ -84,7 +84,7 @@ pub struct BastionSessionSpec {
     pub termination: Option<Termination>,
 }
 
-/// The CEL rule that the spec never changes, but for `termination`. It compares field by field, because
+/// The CEL rule that no field of the spec changes, except `termination`. It compares field by field, because
 /// `optional == optional` exceeds the API server's CEL cost budget.
 const SPEC_IS_FINAL: &str = "self.user == oldSelf.user && self.target == oldSelf.target && self.login == oldSelf.login \
     && self.protocol == oldSelf.protocol && self.client == oldSelf.client && self.gateway == oldSelf.gateway \
@@ -92,8 +92,8 @@ const SPEC_IS_FINAL: &str = "self.user == oldSelf.user && self.target == oldSelf
     && (!has(self.limits) || self.limits == oldSelf.limits) && has(self.recording) == has(oldSelf.recording) \
     && (!has(self.recording) || self.recording == oldSelf.recording)";
 
-/// The CEL rule that an end never changes. It is at the root of the schema: a transition rule on `.status` is skipped if
-/// either side has no status, so a patch to `{"status": null}` would reopen the session.
+/// The CEL rule that a session's end never changes. It must be at the root of the schema. The API server skips a transition
+/// rule on `.status` if the old or the new object has no status, so a patch to `{"status": null}` would reopen the session.
 const ENDS_ARE_FINAL: &str = "!has(oldSelf.status) || oldSelf.status.phase == 'Active' || (has(self.status) \
     && self.status.phase == oldSelf.status.phase \
     && has(self.status.reason) == has(oldSelf.status.reason) && (!has(self.status.reason) || self.status.reason == oldSelf.status.reason) \

@@ -30,7 +30,7 @@ pub const TIME: &str =
 /// The message for a string that breaks [`TIME`].
 pub const TIME_MESSAGE: &str =
     "must be a time such as 2026-01-31T10:00:00Z or 2026-01-31T12:00:00+02:00, before 9999-12-30";
-/// The longest string that [`TIME`] is evaluated for, in characters. No valid time is longer.
+/// The maximum length of a string with the rule [`TIME`], in characters. Every valid time is shorter.
 pub const MAX_TIME_LENGTH: i64 = 64;
 
 /// Returns the `x-kubernetes-validations` of a string that must satisfy [`ONE_LINE`].

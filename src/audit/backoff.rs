@@ -15,7 +15,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Allows an attempt at once.
+    /// Creates a backoff that allows the first attempt at once.
     pub fn new() -> Self {
         Self { not_before: Instant::now(), pause: MIN_PAUSE }
     }

@@ -11,7 +11,7 @@ use super::settings::SettingsError;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An operation on the audit database failed.
+/// The error of a failed operation on the audit database.
 #[derive(Debug, Error)]
 #[error("cannot {operation} the audit database {database}: {error}{}", hint(*cause))]
 pub struct StoreError {
@@ -20,7 +20,7 @@ pub struct StoreError {
     operation: Operation,
     /// The class of the error.
     pub cause: Cause,
-    /// In the text above, so that a chain of causes does not repeat it.
+    /// The cause. It is part of the message above, and no `#[source]`, so that a chain of causes does not repeat it.
     error: BoxError,
 }
 
@@ -150,7 +150,9 @@ impl From<MigrateError> for RequestError {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-            other => Self::new(Cause::Other, format!("{other}; a changed release migrated it: run that release")),
+            other => {
+                Self::new(Cause::Other, format!("{other}; a changed release migrated the database; run that release"))
+            }
         }
     }
 }

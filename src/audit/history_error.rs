@@ -1,4 +1,4 @@
-//! Why a request for the history fails, as an HTTP response.
+//! The errors of requests for the history, and their HTTP responses.
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;

@@ -49,7 +49,7 @@ pub async fn serve(
     server.serve(HttpPort::History, routes, stop).await;
 }
 
-/// Returns a page of the history, newest first: of all sessions for users who may list them, and else of their own.
+/// Returns a page of the history, newest first. Users who may list sessions get all sessions; other users get their own.
 async fn page(
     State(state): State<ServerState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

@@ -14,8 +14,8 @@ use crate::lifecycle::RENEW_INTERVAL;
 use crate::metrics::METRICS;
 use crate::tasks::ticks;
 
-/// Renews a Lease with these annotations until `stop` is cancelled, then deletes it. The program is ready from the first Lease
-/// on, since consoles find it then. A Lease that was taken away is replaced by a new one.
+/// Renews a Lease with these annotations until `stop` is cancelled, then deletes it. Sets `ready` when the first Lease exists,
+/// because consoles find the program by its Lease. If a controller declares the instance lost, continues with a new Lease.
 pub async fn run(
     leases: Api<LenientLease>,
     pod: String,

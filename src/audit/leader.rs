@@ -17,8 +17,8 @@ use crate::leases::{LeaseError, new_instance_name, with_timeout};
 use crate::lifecycle::{Election, ElectionStep, LEADER_LEASE_DURATION, LEADER_RETRY_PERIOD, RENEW_TIMEOUT};
 use crate::metrics::METRICS;
 
-/// The time until which this program leads. Check it before each action of a leader: after a pause, or while
-/// requests hang, the clock alone shows in time that the leadership has expired.
+/// The time until which this program leads. Check it before each action of a leader. After a pause of the process, or while
+/// requests hang, only the clock shows that the leadership has expired.
 #[derive(Clone)]
 pub struct LeadershipGuard(watch::Receiver<Option<Instant>>);
 
@@ -55,9 +55,8 @@ fn is_ahead(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() < until)
 }
 
-/// Takes part in the election until `stop` is cancelled, then releases the Lease. Sends `leads_until` the end
-/// of this program's term. It lies before the earliest moment at which another candidate can acquire the Lease, even if the
-/// API server is unreachable.
+/// Takes part in the election until `stop` is cancelled, then releases the Lease. Sends the end of this program's term to
+/// `leads_until`. The term ends before another candidate can acquire the Lease, even if the API server is unreachable.
 pub async fn campaign(
     leases: Api<LenientLease>,
     pod: String,
@@ -84,7 +83,7 @@ pub async fn campaign(
     }
 }
 
-/// Publishes until when this program leads. Wakes the receivers only when it becomes or stops being the leader.
+/// Publishes until when this program leads. Wakes the receivers only when the program becomes the leader or stops leading.
 fn announce(leads_until: &watch::Sender<Option<Instant>>, until: Option<Instant>) {
     METRICS.leader.set(i64::from(until.is_some()));
     leads_until.send_if_modified(|known| {

@@ -5,10 +5,10 @@ use sqlx::{Connection, MySqlConnection, SqliteConnection};
 
 use super::error::{Cause, RequestError};
 
-/// How long a migration on MySQL waits for that of another program, in seconds.
+/// How long a migration on MySQL waits for the migration of another program, in seconds.
 const LOCK_TIMEOUT_SECONDS: i64 = 300;
 
-/// Migrates a SQLite database in one transaction. A second program waits for its lock and finds nothing to do.
+/// Migrates a SQLite database in one transaction. A second program waits for the lock, and then finds nothing to do.
 pub async fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<(), RequestError> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     // `run` does the same, but its future is not `Send` while it borrows a connection.
@@ -32,8 +32,8 @@ pub async fn migrate_mysql(connection: &mut MySqlConnection) -> Result<(), Reque
         return Err(RequestError::new(Cause::Busy, error));
     }
     connection.ensure_migrations_table(&migrations.table_name).await?;
-    // MySQL commits each DDL statement by itself. A failed migration was interrupted; each is a single statement that
-    // may be repeated.
+    // MySQL commits each DDL statement by itself. Each migration is a single statement that may be repeated, so an
+    // interrupted one runs again.
     sqlx::query("DELETE FROM _sqlx_migrations WHERE success = FALSE").execute(&mut *connection).await?;
     Ok(migrations.run_direct(None, connection, false).await?)
 }

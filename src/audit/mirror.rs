@@ -133,8 +133,9 @@ impl Mirror {
         }
     }
 
-    /// Enqueues a session. A deleted session is written once more with its last state. If that is active, its row is closed by a
-    /// comparison with the cluster, which also follows each list: it does not show which sessions were deleted before it.
+    /// Enqueues a session. A deleted session is written once more with its last state. If that state is active, the next
+    /// comparison with the cluster closes the row. A comparison also follows each list, because a list does not show which
+    /// sessions were deleted before it.
     ///
     /// An unreadable session is not recorded. It keeps its finalizer until somebody corrects the object or removes the
     /// finalizer, because a leftover object is better than a missing record.
@@ -153,7 +154,7 @@ impl Mirror {
         }
     }
 
-    /// Waits until a pending item may be tried, or the database must be checked.
+    /// Waits until a pending item may be tried, or until a comparison with the cluster or a check of the database is due.
     async fn due(&self) {
         let rows = (!self.rows.is_empty()).then_some(self.rows_backoff.not_before);
         let releases = (!self.releases.is_empty()).then_some(self.releases_backoff.not_before);

@@ -1,8 +1,9 @@
 //! `bastion audit`: keeps the records. It writes sessions to the audit database, deletes recorded ones, and serves the history.
 //!
-//! A [`SessionRecord`] is a session as a row, and the [`Store`] holds the rows. The leading instance mirrors sessions into it
-//! and deletes finished ones. An ended session keeps the finalizer [`AUDIT_FINALIZER`] until its row is committed, so that none
-//! is deleted without a record. Whether a session is online is read from the cluster instead.
+//! A [`SessionRecord`] is a session as a row of the audit database, and the [`Store`] holds the rows. The leading instance
+//! writes sessions to the store and deletes finished sessions from the cluster. An ended session keeps the finalizer
+//! [`AUDIT_FINALIZER`] until its row is committed, so that no session is deleted without a record. The cluster, not the audit
+//! database, says which sessions are online.
 //!
 //! [`AUDIT_FINALIZER`]: crate::api::AUDIT_FINALIZER
 

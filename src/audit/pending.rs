@@ -1,4 +1,4 @@
-//! A work queue with one value per session, the latest.
+//! A work queue that keeps the latest value of each session.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -14,11 +14,12 @@ use super::connection::Connection;
 use super::error::{Cause, RequestError};
 use super::settings::{AuditSettings, AuditTls, Location};
 
-/// How long a request waits for a connection, and a connection for the lock of another.
+/// How long a request waits for a connection, and how long a connection waits for a lock that another connection holds.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between attempts to open a busy SQLite file.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
-/// SQLite has one writer at a time, and the controller writes one batch at a time; the others serve readers.
+/// The maximum number of connections of a pool. Only one of them writes, because the audit program writes one batch at a time;
+/// the others serve readers.
 const MAX_CONNECTIONS: u32 = 4;
 /// After this time a connection is replaced, so that a new password and new certificates take effect.
 const MAX_LIFETIME: Duration = Duration::from_mins(10);
@@ -27,7 +28,7 @@ const MAX_LIFETIME: Duration = Duration::from_mins(10);
 #[derive(Clone, Debug)]
 pub enum Pool {
     Sqlite(SqlitePool),
-    /// The settings name the password file, which is read at each request.
+    /// A pool of MySQL or MariaDB, and the settings with the password file, which is read at each request.
     MySql(MySqlPool, Arc<AuditSettings>),
 }
 
@@ -61,7 +62,8 @@ impl Pool {
     }
 }
 
-/// Retries while the file is busy: SQLite's busy timeout does not cover the switch of a new file to WAL.
+/// Returns a connection to a SQLite file. Retries while the file is busy, because SQLite's busy timeout does not cover the
+/// switch of a new file to WAL.
 async fn acquire_sqlite(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, RequestError> {
     let deadline = Instant::now() + ACQUIRE_TIMEOUT;
     loop {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::history::HistoryFilter;
 
-/// The path of the sessions in the audit database. A POST of a [`PageRequest`] answers a page. A GET with a uid appended
-/// answers one session.
+/// The path of the sessions in the audit database. A POST of a [`PageRequest`] returns a page. A GET with a uid appended to the
+/// path returns one session.
 pub const SESSIONS_PATH: &str = "/history/v1/sessions";
 /// The path of the counts of starts and ends. It takes a POST of a [`CountsRequest`].
 pub const COUNTS_PATH: &str = "/history/v1/counts";
@@ -17,7 +17,7 @@ pub const MAX_PAGE: u32 = 1001;
 /// Asks for a page of the history, newest first. Users who may not list sessions get their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageRequest {
-    /// Selects sessions. The namespace is that of the audit program.
+    /// Selects sessions. The audit program sets the namespace to its own.
     pub filter: HistoryFilter,
     /// The maximum number of sessions, up to [`MAX_PAGE`].
     pub limit: u32,

@@ -44,7 +44,7 @@ pub async fn run(
     }
 }
 
-/// Deletes expired sessions at every tick, without end.
+/// Deletes expired sessions at every tick while `guard` holds. Never returns.
 async fn prune(
     api: &Api<BastionSession>,
     sessions: &Store<Guarded<BastionSession>>,

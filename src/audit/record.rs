@@ -124,7 +124,7 @@ const fn protocol_name(protocol: Protocol) -> &'static str {
     }
 }
 
-/// A session may end for another reason after its termination was requested. Then no user terminated it.
+/// Returns the user who requested the termination, if the session ended because of that request.
 fn terminated_by(spec: &BastionSessionSpec, reason: Option<&str>) -> Option<String> {
     let requested = [Reason::AdminTerminated, Reason::ApiClosed].iter().any(|it| reason == Some(it.as_str()));
     spec.termination.as_ref().filter(|_| requested).map(|termination| termination.requested_by.clone())

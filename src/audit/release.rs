@@ -30,8 +30,9 @@ impl Release {
         Some(Self { name, resource_version, remaining })
     }
 
-    /// Returns the merge patch, which also notes when the session was recorded. The removal of a finalizer alone leaves no
-    /// time on the object. The API server refuses the patch with 409 if the session has changed.
+    /// Returns the merge patch that removes the finalizer. It also writes the annotation with the time of the record, because
+    /// the removal of a finalizer leaves no time on the object. The API server refuses the patch with 409 if the session has
+    /// changed.
     pub fn patch(&self, recorded: Timestamp) -> Value {
         json!({ "metadata": {
             "resourceVersion": self.resource_version,

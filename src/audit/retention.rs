@@ -10,8 +10,8 @@ use crate::api::{BastionSession, RECORDED_AT_ANNOTATION};
 /// How long finished sessions stay in the cluster, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// How long a finished session stays after its record. Until then it is written again if the audit database is restored
-    /// from a backup.
+    /// How long a finished session stays after it was recorded. During this time it is recorded again if the audit database is
+    /// restored from a backup.
     pub duration: Duration,
     /// The maximum number of finished sessions.
     pub max_finished: usize,
@@ -35,15 +35,15 @@ impl Retention {
     }
 }
 
-/// Returns how long the audit database has had the record of a finished session; zero if that lies in the future, because
-/// clocks differ.
+/// Returns how long the audit database has had the record of a finished session; zero if the time of the record lies in the
+/// future, because clocks differ.
 fn kept_for(session: &BastionSession, now: Timestamp) -> Duration {
     let since = recorded_at(session).unwrap_or(now);
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
-/// Returns when a session was recorded. A version of the bastion without the annotation recorded it after its end and its
-/// last other change.
+/// Returns when a session was recorded. An older version of the bastion wrote no annotation. For its sessions, returns the time
+/// of the end or of the last change, whichever is later.
 fn recorded_at(session: &BastionSession) -> Option<Timestamp> {
     let annotations = session.metadata.annotations.as_ref();
     let written = annotations.and_then(|all| all.get(RECORDED_AT_ANNOTATION)?.parse().ok());
@@ -73,7 +73,8 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    /// Returns a session that changed last when it ended. It is on record since `recorded`, or else `held` by the finalizer.
+    /// Returns a session whose last change was its end. It has the annotation of a record at `recorded`, if there is one,
+    /// and the audit finalizer if `held`.
     fn session(name: &str, phase: &str, ended: i64, recorded: Option<i64>, held: bool) -> Arc<BastionSession> {
         let mut session = samples::session(name, json!({ "phase": phase, "endTime": at(ended) }));
         session.metadata.name = Some(name.to_owned());

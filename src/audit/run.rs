@@ -38,7 +38,7 @@ pub struct Settings {
 /// Runs an audit program until `stop` is cancelled.
 ///
 /// # Errors
-/// When it cannot start, or one of its tasks fails.
+/// When the program cannot start, or one of its tasks fails.
 pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> Result<()> {
     let client = cluster::client(config.clone(), REQUEST_TIMEOUT)?;
     // Leases have connections of their own, so that no load holds up their renewal.

@@ -177,13 +177,13 @@ pub fn get(session_id: &str) -> Statement {
     Statement { sql, values: vec![session_id.into()] }
 }
 
-/// Counts the sessions of a namespace that began since a time, in microseconds since the epoch.
+/// Counts the sessions of a namespace that began at `since` or later. `since` is in microseconds since the epoch.
 pub fn starts(namespace: &str, since: i64) -> Statement {
     let sql = "SELECT COUNT(*) FROM session_records WHERE start_time >= ? AND namespace = ?";
     Statement { sql: sql.to_owned(), values: vec![since.into(), namespace.into()] }
 }
 
-/// Counts the sessions of a namespace that ended since a time, in microseconds since the epoch, by reason.
+/// Counts, by reason, the sessions of a namespace that ended at `since` or later. `since` is in microseconds since the epoch.
 pub fn ends_by_reason(namespace: &str, since: i64) -> Statement {
     let sql = "SELECT COALESCE(reason, ''), COUNT(*) FROM session_records WHERE end_time >= ? AND namespace = ? GROUP BY reason";
     Statement { sql: sql.to_owned(), values: vec![since.into(), namespace.into()] }

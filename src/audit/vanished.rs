@@ -1,7 +1,7 @@
 //! Closes the rows of sessions whose object no longer exists.
 //!
-//! An object keeps its finalizer until its end is recorded. If it disappears without an end, because the finalizer was removed by
-//! force or etcd was restored from a snapshot, nobody writes an end that the mirror could record.
+//! An object keeps its finalizer until its end is recorded. It can still disappear without an end, if the finalizer is removed
+//! by force or etcd is restored from a snapshot. Then no program writes an end that the mirror could record.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::lifecycle::{COMPARISON_INTERVAL, Cause};
 
 /// The number of active rows that are read at once.
 const PAGE_SIZE: u32 = 1000;
-/// The most rows that one comparison closes. The next one closes more.
+/// The most rows that one comparison closes. Later comparisons close the rest.
 const MAX_CLOSED: usize = 500;
 /// How many objects are read at once.
 const CONCURRENT_READS: usize = 8;
@@ -112,13 +112,14 @@ fn absent(mut rows: Vec<SessionRecord>, listed: &HashSet<String>) -> Vec<Session
     rows
 }
 
-/// Returns whether `stored` is the object of which the row was made. If it is not Active, its end will be recorded.
+/// Returns whether `stored` is the object from which the row was made. Its row stays open: if the object is no longer Active,
+/// the mirror records its end.
 fn is_object_of(stored: Option<&Guarded<BastionSession>>, row: &SessionRecord) -> bool {
     stored.is_some_and(|stored| stored.uid().as_deref() == Some(row.session_id.as_str()))
 }
 
-/// Returns the row of a session that is gone, as ended now. `updated_at` stays, so that a later state of the object replaces
-/// the row if one turns up after all.
+/// Returns the row of a session without an object, with an end at `now`. `updated_at` does not change, so that a later state of
+/// the object replaces the row if the object turns up after all.
 fn closed(row: SessionRecord, now: Timestamp) -> SessionRecord {
     let (reason, end) = (Cause::Vanished.reason(), now.as_microsecond().max(row.start_time));
     SessionRecord {

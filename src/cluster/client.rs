@@ -15,8 +15,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout for opening a connection to the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a connection to the API server may be silent, idle or while an answer is due. It keeps a request from being sent
-/// on an idle connection that is dead.
+/// How long a connection to the API server may be silent before it is closed, whether it is idle or an answer is due. This
+/// limit keeps requests off idle connections that are dead.
 const READ_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Returns the configuration of the API server from the environment: a kubeconfig, or the Pod's ServiceAccount.
@@ -34,8 +34,8 @@ pub async fn config() -> anyhow::Result<kube::Config> {
 /// Returns a client that sends each request once. A request, or the start of a watch, fails if no response header arrives
 /// within `header_timeout`. A watch that keeps ending starts once a second.
 ///
-/// kube's own retries are off. They repeat a request after 429, 503 or 504 for up to 82 s, or as `Retry-After` says, and
-/// would delay the detection of a lost gateway by as much. Callers retry with a deadline: [`super::with_retries`].
+/// kube's own retries are off. They would repeat a request after 429, 503 or 504 for up to 82 s, or for as long as
+/// `Retry-After` says, and so delay the detection of a lost gateway. Callers retry with a deadline: [`super::with_retries`].
 ///
 /// # Errors
 /// When the configuration is unusable.

@@ -1,4 +1,4 @@
-//! Writes the condition `Valid` of users and targets: whether a gateway can read them.
+//! Writes the condition `Valid` of users and targets, which says whether a gateway can read them.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ struct DueCondition {
 /// Sender to the queue of conditions of one kind.
 pub struct ConditionWriter {
     queue: Sender<DueCondition>,
-    /// The generation of each object for which this program has written a condition, so that two versions of a program which
-    /// disagree do not overwrite each other for ever.
+    /// The generation of each object for which this program has written a condition. Each generation gets one write, so that
+    /// two versions of a program that disagree do not overwrite each other for ever.
     written: Arc<Mutex<Reported>>,
 }
 
@@ -63,7 +63,7 @@ impl ConditionWriter {
         Self { queue, written }
     }
 
-    /// Enqueues the condition of the object of a watch event, if the object does not show it.
+    /// Enqueues the condition of the object in a watch event, unless the object already has that condition.
     pub fn observe<K: Validated>(&self, event: &Event<Guarded<K>>) {
         let (Event::InitApply(object) | Event::Apply(object)) = event else { return };
         let Some(condition) = due_condition(object, Timestamp::now()) else { return };
@@ -81,7 +81,8 @@ impl ConditionWriter {
     }
 }
 
-/// Returns the condition that an object must show and does not. An object that was never unreadable has none.
+/// Returns the condition to write to an object; `None` if the object already has it. A readable object without the condition
+/// needs none.
 fn due_condition<K: Validated>(object: &Guarded<K>, now: Timestamp) -> Option<Condition> {
     let generation = object.meta().generation;
     let (shown, status, reason, message) = match &object.0 {

@@ -35,8 +35,8 @@ const MAX_REPORTED: usize = 4096;
 
 /// An object, or the error of reading it.
 ///
-/// It replaces kube's `DeserializeGuard`, which fails a whole list if the metadata of one object cannot be read. Any writer
-/// of an object can cause that with a time in the year 9999 in its `managedFields`.
+/// This type replaces kube's `DeserializeGuard`, which fails a whole list if the metadata of one object cannot be read. Any
+/// writer of an object can cause such a failure with a time in the year 9999 in `managedFields`.
 #[derive(Clone, Debug)]
 pub struct Guarded<K>(pub Result<Arc<K>, Unreadable>);
 
@@ -49,7 +49,7 @@ pub struct Unreadable {
     pub phase: Option<String>,
     /// The condition `Valid`, if the object has it.
     pub valid: Option<Condition>,
-    /// The fields that end the object, if it is a session.
+    /// The fields that are needed to end the object, if it is a session.
     pub session: UnreadableSession,
     /// The unreadable field and the error: one printable line of at most 300 characters.
     pub error: String,
@@ -115,13 +115,14 @@ impl Unreadable {
         Self { metadata, phase: text("/status/phase"), valid, session, error: printable_up_to(error, MAX_ERROR) }
     }
 
-    /// Returns whether the phase is final, for phases that this version knows.
+    /// Returns whether the phase is final. A phase that this version does not know counts as not final.
     pub fn has_ended(&self) -> bool {
         let phase = Phase::ALL.into_iter().find(|phase| self.phase.as_deref() == Some(phase.as_str()));
         phase.is_some_and(Phase::is_final)
     }
 
-    /// Returns whether the object is a running session: its phase is Active or absent. The schema refuses an end of any other.
+    /// Returns whether the object is a running session: its phase is Active or absent. The schema refuses to end a session in
+    /// any other phase.
     pub fn is_active(&self) -> bool {
         self.phase.as_deref().is_none_or(|phase| phase == Phase::Active.as_str())
     }
@@ -150,12 +151,12 @@ impl Unreadable {
         }
     }
 
-    /// Returns the uid, or an empty string for an object without one, which the API server does not send.
+    /// Returns the uid. Every object that the API server sends has a uid; for any other, returns an empty string.
     pub fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// Returns the name, or an empty string for an object without one, which the API server does not send.
+    /// Returns the name. Every object that the API server sends has a name; for any other, returns an empty string.
     pub fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
@@ -194,12 +195,12 @@ impl<K: Resource + Clone> Resource for Guarded<K> {
 }
 
 impl Guarded<BastionSession> {
-    /// Returns whether the session has ended, for phases that this version knows.
+    /// Returns whether the session has ended. A phase that this version does not know counts as not final.
     pub fn has_ended(&self) -> bool {
         self.0.as_ref().map_or_else(Unreadable::has_ended, |session| session.phase().is_final())
     }
 
-    /// Returns whether the session is running. The schema refuses an end of any other.
+    /// Returns whether the session is running. The schema refuses to end a session that is not.
     pub fn is_active(&self) -> bool {
         self.0.as_ref().map_or_else(Unreadable::is_active, |session| !session.phase().is_final())
     }
@@ -248,8 +249,8 @@ pub struct UnreadableReports {
 pub(super) struct Reported(HashMap<String, String>);
 
 impl Reported {
-    /// Records a version of an object. Returns whether it differs from the last recorded version. At [`MAX_REPORTED`] objects
-    /// all are forgotten, so that each is reported again when it is read again.
+    /// Records a version of an object. Returns whether it differs from the last recorded version. Before a new object would
+    /// exceed [`MAX_REPORTED`], forgets all objects; each is reported again when it is next read.
     pub(super) fn is_new(&mut self, uid: &str, version: &str) -> bool {
         if self.0.len() >= MAX_REPORTED && !self.0.contains_key(uid) {
             self.0.clear();
@@ -292,8 +293,8 @@ impl UnreadableReports {
         readable
     }
 
-    /// Watches as [`watch`] does, and reports unreadable objects. The stream contains them too: they replace an earlier
-    /// version, and each caller decides how to handle them.
+    /// Watches as [`watch`] does, and reports unreadable objects. The stream also contains the unreadable objects, because each
+    /// replaces an earlier version. Each caller decides how to handle them.
     pub fn watch<K>(
         &self,
         api: Api<Guarded<K>>,

@@ -11,8 +11,8 @@ use crate::failpoints::InjectedError;
 /// it after ever longer delays.
 pub const START_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Returns the delays between retries: 100 ms at first, doubling up to 1 s. The jitter at most doubles each delay. They are
-/// short because the list of online sessions waits for them.
+/// Returns the delays between retries: 100 ms at first, doubling up to 1 s. The jitter at most doubles each delay. The delays
+/// are short because the list of online sessions is out of date until a retry succeeds.
 pub fn retry_pace() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))

@@ -11,7 +11,7 @@ pub fn readable(session: BastionSession) -> Guarded<BastionSession> {
     Guarded(Ok(Arc::new(session)))
 }
 
-/// Returns the session with a field of a newer version, which does not decode.
+/// Returns the session with a field that this version cannot decode, as a newer version may write it.
 pub fn unreadable(session: &BastionSession) -> Guarded<BastionSession> {
     let mut object = serde_json::to_value(session).unwrap();
     object["spec"]["protocol"] = "Telepathy".into();

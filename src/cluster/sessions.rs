@@ -25,10 +25,10 @@ use crate::metrics::{EndLabels, METRICS, RetryLabels};
 use crate::tasks::panic_message;
 use crate::text::printable_up_to;
 
-/// How many ends and recording results a writer sends at once. An API server under load serves requests of one program in
-/// turn: thousands of them would hold up everything else that the program asks of it.
+/// How many ends and recording results a writer sends at once. An API server under load serves the requests of one program one
+/// after the other, so thousands of ends would delay all other requests of the program.
 const MAX_CONCURRENT_ENDS: usize = 48;
-/// How many sessions a writer creates at once. Its own bound keeps sign-ins from waiting for thousands of ends.
+/// How many sessions a writer creates at once. The limit is separate, so that sign-ins do not wait for thousands of ends.
 const MAX_CONCURRENT_CREATES: usize = 16;
 
 /// How long the write of a recording result is retried.
@@ -40,7 +40,7 @@ const MAX_SIGNAL: usize = 32;
 /// Writes sessions on behalf of one program.
 #[derive(Clone)]
 pub struct SessionWriter {
-    /// Creates sessions. Only this version of the program writes them, so it can read them.
+    /// Creates sessions. The API server returns what this program wrote, so the program can read it.
     api: Api<BastionSession>,
     /// Writes ends. A write succeeds if the API server accepts it, even if the returned object is unreadable.
     guarded: Api<Guarded<BastionSession>>,
@@ -122,8 +122,7 @@ impl SessionWriter {
         }
     }
 
-    /// Creates a session and publishes an Event. While the API server answers 429 or 5xx, it retries for up to
-    /// [`REQUEST_TIMEOUT`].
+    /// Creates a session and publishes an Event. Retries for up to [`REQUEST_TIMEOUT`] while the API server answers 429 or 5xx.
     ///
     /// The caller chooses the name, so that a retry after a lost answer finds the object of the first attempt. A retry is
     /// sent only while `wanted` returns true. Otherwise the object may have been ended and deleted meanwhile, and a retry
@@ -172,8 +171,8 @@ impl SessionWriter {
         CreateOutcome::Unknown(unknown)
     }
 
-    /// Sends one request to create a session, once fewer than [`MAX_CONCURRENT_CREATES`] are on their way. Waits up to
-    /// [`REQUEST_TIMEOUT`] for that, and half as long for the answer.
+    /// Sends one request to create a session. At most [`MAX_CONCURRENT_CREATES`] such requests are in flight at once. Waits up
+    /// to [`REQUEST_TIMEOUT`] for a permit, and half as long for the answer.
     async fn send_create(
         &self,
         params: &PostParams,
@@ -195,8 +194,8 @@ impl SessionWriter {
         CreateOutcome::Session(Box::new(session))
     }
 
-    /// Writes an end, and retries without limit until the object has a final phase or is gone, also after a panic. Callers keep
-    /// the session registered until it returns, as long as the cluster shows the session as online.
+    /// Writes an end, and retries without limit until the object has a final phase or is gone. A panic is retried too. Callers
+    /// keep the session registered until this returns, because the cluster shows the session as online until then.
     pub async fn end_until_final(&self, session: &ObjectReference, end: &End) -> EndOutcome {
         let name = session.name.as_deref().unwrap_or_default();
         let since = Instant::now();
@@ -301,8 +300,8 @@ impl SessionWriter {
         self.patch(name, &bare).await.map(|()| EndOutcome::Written)
     }
 
-    /// Writes the result of a session's recordings, with retries for [`RECORDING_RESULT_TIMEOUT`]. It comes after the end,
-    /// which does not wait for the recording store.
+    /// Writes the result of a session's recordings, with retries for [`RECORDING_RESULT_TIMEOUT`]. Call this after the end was
+    /// written, because the end does not wait for the recording store.
     pub async fn write_recording_result(&self, session: &ObjectReference, recording: &RecordingResult) {
         let name = session.name.as_deref().unwrap_or_default();
         let patch = json!({ "status": { "recording": recording } });
@@ -321,7 +320,7 @@ impl SessionWriter {
         }
     }
 
-    /// Writes a session's status, once fewer than [`MAX_CONCURRENT_ENDS`] such requests are on their way.
+    /// Writes a session's status. At most [`MAX_CONCURRENT_ENDS`] such requests are in flight at once.
     async fn patch(&self, name: &str, patch: &Value) -> Result<(), WriteError> {
         // The semaphore is never closed.
         let _permit = self.end_permits.acquire().await;

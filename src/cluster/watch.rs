@@ -14,17 +14,18 @@ use tracing::warn;
 use super::{code, retry_pace};
 use crate::metrics::METRICS;
 
-/// The duration that each watch asks the API server for, in seconds. After it, the watch resumes where it was.
+/// The duration of one watch request, in seconds. When the API server ends the request, the watch resumes at the last version.
 ///
-/// A watch on a dead connection looks like a watch without changes. The client gives it up five seconds after it should have
-/// ended, so that terminations and Lease renewals arrive again.
+/// A watch on a dead connection looks like a watch without changes. The client gives up such a request five seconds after it
+/// should have ended. After a new request, terminations and Lease renewals arrive again.
 pub const WATCH_SECONDS: u32 = 8;
 
-/// Two failures to start a watch that are no further apart mean an outage. Longer than any timeout of a request.
+/// The longest time between two failures to start a watch that together show an outage. It is longer than the timeout of any
+/// request.
 const OUTAGE_GAP: Duration = Duration::from_secs(15);
 
-/// Watches objects without end. After an interruption, which is logged, the watch resumes where it was. It starts with a new
-/// list if that version is too old, and after an outage.
+/// Watches objects; the stream never ends. After an interruption, which is logged, the watch resumes at the last version. It
+/// starts with a new list if that version is too old, and after an outage.
 pub fn watch<K>(api: kube::Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
@@ -62,8 +63,8 @@ struct Outage {
 }
 
 impl Outage {
-    /// Returns whether a failure shows an outage: it is the second in a row to start a watch. An overloaded API server has not
-    /// been away, and a list would add to its load.
+    /// Returns whether a failure shows an outage: it is the second failure to start a watch within [`OUTAGE_GAP`]. An answer of
+    /// 429 does not count: the API server is overloaded but not down, and a new list would add to its load.
     fn is_shown_by(&mut self, error: &watcher::Error, now: Instant) -> bool {
         let watcher::Error::WatchStartFailed(error) = error else { return false };
         if code(error) == Some(429) {

@@ -1,5 +1,5 @@
-//! Spaces out the starts of watches. The watcher starts a watch again at once when it has ended without an error, so a proxy that
-//! cuts watches off would make it send hundreds of requests a second.
+//! Spaces out the starts of watches. kube's watcher restarts a watch at once when the watch has ended without an error. Behind
+//! a proxy that cuts watches off, the watcher would send hundreds of requests a second.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -20,12 +20,12 @@ const BURST: u32 = 4;
 /// The starts of the watches of one client.
 #[derive(Debug, Default)]
 pub struct WatchPace {
-    /// When the last start of each watch would have been, had they all been [`MIN_INTERVAL`] apart.
+    /// When the next start of each watch is due, if its starts are [`MIN_INTERVAL`] apart. A burst of starts may come earlier.
     last: HashMap<String, Instant>,
 }
 
 impl WatchPace {
-    /// Records a request at `now`. Returns how long it must wait: not at all unless it starts a watch.
+    /// Records a request at `now`. Returns how long the request must wait; zero if it does not start a watch.
     fn delay(&mut self, uri: &Uri, now: Instant) -> Duration {
         let Some(watch) = watch_of(uri) else { return Duration::ZERO };
         let last = self.last.entry(watch).or_insert(now);
@@ -34,8 +34,8 @@ impl WatchPace {
     }
 }
 
-/// Returns what a request watches: its path and its parameters, but not the version that it resumes from. `None` if it is not a
-/// watch.
+/// Returns the key of the watch that a request starts: its path and its parameters, except the version from which it resumes.
+/// `None` if the request starts no watch.
 fn watch_of(uri: &Uri) -> Option<String> {
     let parameters = uri.query().unwrap_or_default().split('&');
     let is_watch = parameters.clone().any(|it| it == "watch=true");
@@ -43,7 +43,7 @@ fn watch_of(uri: &Uri) -> Option<String> {
     is_watch.then(|| format!("{}?{}", uri.path(), fixed.join("&")))
 }
 
-/// A client's service with spaced watches.
+/// A client's service that spaces out the starts of watches.
 pub struct PacedWatches<S> {
     inner: S,
     pace: Arc<Mutex<WatchPace>>,

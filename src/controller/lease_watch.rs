@@ -1,4 +1,4 @@
-//! Detects lost gateway instances by their Leases, and checks by a Lease of its own that its watch works.
+//! Detects lost gateway instances by their Leases. A Lease of the controller's own shows whether its watch of Leases works.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -34,14 +34,14 @@ pub struct Detection {
     pub settings: Settings,
     pub redis: Option<Arc<RedisClient>>,
     pub detector: SharedDetector,
-    /// Receives the name of each lost instance.
+    /// Takes the name of each lost instance, for the reconciler.
     pub losses: mpsc::Sender<String>,
-    /// Set once the controller has observed for as long as it needs to declare an instance lost.
+    /// Set once the controller has observed for [`LOST_AFTER`] without a lapse, so that it can declare an instance lost.
     pub ready: Readiness,
 }
 
 impl Detection {
-    /// Detects losses until `stop` is cancelled. Returns earlier only if a part of it ends, which is a failure.
+    /// Detects losses until `stop` is cancelled. Returns earlier only if one of the detector's parts ends, which is a failure.
     pub async fn run(self, stop: CancellationToken) {
         let Self { client, leases, settings, redis, detector, losses, ready } = self;
         let sessions = Api::namespaced(client.clone(), &settings.namespace);
@@ -56,7 +56,7 @@ impl Detection {
             () = named("Redis poll", redis_heartbeats::poll(leases.clone(), redis, &detector)) => "Redis poll",
             () = tick(&detector) => "clock",
         };
-        // At a shutdown the renewal ends, or the reconciler, to which losses are sent, ends first.
+        // At a shutdown, the renewal of the Lease ends. Or the reconciler ends first, and with it the receiver of losses.
         if !stop.is_cancelled() {
             error!(part, "a part of the failure detector ended");
         }
@@ -94,15 +94,15 @@ async fn watch_leases(leases: Api<LenientLease>, own: &str, detector: &SharedDet
     }
 }
 
-/// How a Lease reached the controller. Only an event of the watch proves that the watch works.
+/// How a Lease reached the controller: in a list, or as an event of the watch. Only an event proves that the watch works.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     List,
     Watch,
 }
 
-/// Records a Lease in the failure detector. Returns the name of the gateway instance if its Lease is marked as lost for the
-/// first time; otherwise an empty list.
+/// Records a Lease in the failure detector. If a gateway's Lease is newly marked as lost, returns a list of the instance's
+/// name; otherwise an empty list.
 fn observe(lease: &Lease, own: &str, detector: &SharedDetector, source: Source) -> Vec<String> {
     let (name, now) = (lease.name_any(), clock::now());
     if name == own {
@@ -123,7 +123,7 @@ fn is_of_gateway(lease: &Lease) -> bool {
     lease.labels().get(LEASE_LABEL).is_none_or(|program| program == LEASE_OF_GATEWAY)
 }
 
-/// Renews this controller's own Lease. Its events prove that the watch works.
+/// Renews this controller's own Lease until `stop` is cancelled. The events of that Lease prove that the watch works.
 async fn renew_own_lease(leases: Api<LenientLease>, own: &str, stop: CancellationToken) {
     let mut ticks = ticks(HEARTBEAT_INTERVAL);
     let mut lease: Option<InstanceLease> = None;
@@ -153,7 +153,7 @@ async fn renew_own_lease(leases: Api<LenientLease>, own: &str, stop: Cancellatio
     }
 }
 
-/// Tells the failure detector at every tick that this process runs, so that it notices its own pauses.
+/// Tells the failure detector at every tick that this process runs, so that the detector notices pauses of the process.
 async fn tick(detector: &SharedDetector) {
     let mut ticks = ticks(TICK);
     loop {
@@ -181,7 +181,8 @@ async fn check_suspects(
         };
         METRICS.observing.set(observing.into());
         observing_since = observing.then(|| observing_since.unwrap_or(now));
-        // A rollout stops the old controllers when the new ones are ready. Only those know until then of a loss in between.
+        // A rollout stops the old controllers once the new ones are ready. Only a controller that has observed for this long
+        // notices a loss during the rollout.
         if observing_since.is_some_and(|since| now.duration_since(since) >= LOST_AFTER) {
             ready.set(true);
         }
@@ -198,7 +199,7 @@ async fn check_suspects(
     }
 }
 
-/// Declares a suspect lost, unless it has shown itself since. Returns whether this controller declared it.
+/// Declares a suspect lost, unless it has given a sign of life since. Returns whether this controller declared the loss.
 async fn try_declare_lost(leases: &Api<LenientLease>, suspect: &LeaseVersion, detector: &SharedDetector) -> bool {
     // The suspects before this one took time. A new Lease or Redis heartbeat may have come meanwhile.
     if !detector.lock().suspects(clock::now()).contains(suspect) {
@@ -224,8 +225,8 @@ async fn try_declare_lost(leases: &Api<LenientLease>, suspect: &LeaseVersion, de
     }
 }
 
-/// Reads consistently whether an instance without a Lease has active sessions. A failed read counts as yes, because a
-/// superfluous Lease does no harm. An unreadable session counts as active.
+/// Returns whether an instance without a Lease has active sessions, by a consistent read of the API server. An unreadable
+/// session counts as active. A failed read counts as yes, because the Lease that the controller then creates does no harm.
 async fn has_active_sessions(sessions: &Api<Guarded<BastionSession>>, instance: &str) -> bool {
     let selector = format!("spec.gateway.instance={instance},status.phase=Active");
     let params = ListParams::default().fields(&selector).limit(1);

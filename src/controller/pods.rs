@@ -17,7 +17,7 @@ use crate::lifecycle::GatewayContainer;
 /// The gateway's container in its Pod.
 const GATEWAY_CONTAINER: &str = "gateway";
 
-/// Feeds the watch of Pods into the failure detector, without end.
+/// Feeds the watch of Pods into the failure detector. Never returns.
 pub async fn watch(client: Client, namespace: &str, detector: &SharedDetector) {
     let pods = Api::<Guarded<Pod>>::namespaced(client, namespace);
     let mut events = std::pin::pin!(cluster::watch(pods, watcher::Config::default()));

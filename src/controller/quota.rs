@@ -1,7 +1,8 @@
 //! Writes the first count of sessions into their ResourceQuota.
 //!
-//! The API server refuses new sessions until the quota's status has a count. kube-controller-manager discovers new CRDs
-//! after about 30 s, and resyncs quotas only every 5 min. Afterwards both keep the count up to date.
+//! The API server refuses new sessions until the quota's status has a count. kube-controller-manager would write the first
+//! count late: it discovers new CRDs after about 30 s, and resyncs quotas only every 5 min. After the first count, the API
+//! server and kube-controller-manager keep the count up to date.
 
 use std::collections::BTreeMap;
 use std::pin::pin;

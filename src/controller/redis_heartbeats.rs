@@ -24,7 +24,7 @@ const VOUCH_CONCURRENCY: usize = 8;
 /// How long the vouching of one poll may take.
 const VOUCH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Feeds the heartbeats in Redis into the failure detector, without end. Does nothing without Redis.
+/// Feeds the heartbeats in Redis into the failure detector. Never returns; without Redis, waits forever.
 pub async fn poll(leases: Api<LenientLease>, redis: Option<Arc<RedisClient>>, detector: &SharedDetector) {
     let Some(redis) = redis else { return std::future::pending().await };
     let mut ticks = ticks(REDIS_POLL_INTERVAL);

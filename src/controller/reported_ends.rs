@@ -1,4 +1,4 @@
-//! Writes the ends that gateways report through Redis because they do not reach the API server.
+//! Writes the ends that gateways report through Redis, because these gateways do not reach the API server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use crate::redis::RedisClient;
 use crate::redis::reported_ends::{self, ReportedSession};
 use crate::tasks::ticks;
 
-/// How many sessions one request to Redis asks about at most.
+/// The most sessions in one request to Redis.
 const BATCH_SIZE: usize = 200;
 /// How many ends are written at once.
 const CONCURRENCY: usize = 8;
-/// How long writing the ends of one batch may take. The next poll finds what is left.
+/// How long writing the ends of one batch may take. The next poll finds the remaining ends.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A session as the watch delivers it: readable or not.
 type Observed = Guarded<BastionSession>;
 
-/// Polls Redis for ends of the Active sessions of gateways that do not renew their Leases, without end. Does nothing without
-/// Redis.
+/// Polls Redis for the ends of Active sessions whose gateway does not renew its Lease, and writes them. Never returns; without
+/// Redis, waits forever.
 ///
-/// The objects decide which reports are read, so that their number is bounded. A gateway that renews its Lease can write its
-/// ends itself.
+/// Only reports about existing sessions are read, so that their number is bounded. A gateway that renews its Lease can write
+/// its ends itself.
 pub async fn write_ends(
     redis: Option<&RedisClient>,
     detector: &SharedDetector,
@@ -58,7 +58,8 @@ pub async fn write_ends(
     }
 }
 
-/// Writes the reported ends of these sessions. Returns whether Redis answered. `keys` has the public key of each instance.
+/// Writes the reported ends of these sessions. Returns whether Redis answered and all ends were tried within [`BATCH_TIMEOUT`].
+/// `keys` has the public key of each instance.
 async fn write_reported(
     redis: &RedisClient,
     sessions: &[Arc<Observed>],

@@ -27,8 +27,8 @@ use crate::metrics::{METRICS, PhaseLabels};
 use crate::redis::{EndOrder, OrderedCause, RedisClient, orders};
 use crate::tasks::ticks;
 
-/// How many sessions are reconciled at once. With an API server that takes a second for an answer, this is how many ends a second
-/// are written.
+/// How many sessions are reconciled at once. If the API server takes one second for an answer, this many ends are written per
+/// second.
 const CONCURRENCY: u16 = 32;
 /// The pause between a failure and the next attempt.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -69,8 +69,8 @@ enum ReconcileError {
 }
 
 impl Reconciler {
-    /// Reconciles sessions until `stop` is cancelled. A session is reconciled when it changes, when its next deadline
-    /// comes, and when its instance comes out of `lost`.
+    /// Reconciles sessions until `stop` is cancelled. A session is reconciled when it changes, when its next deadline comes,
+    /// and when its instance is received from `lost`.
     pub async fn run(self, lost: mpsc::Receiver<String>, stop: CancellationToken) {
         let sessions: Api<Observed> = Api::namespaced(self.client, &self.settings.namespace);
         let (store, writer) = reflector::store();
@@ -95,7 +95,7 @@ impl Reconciler {
         let reconciling = controller
             .with_config(controller::Config::default().concurrency(CONCURRENCY))
             .reconcile_on(lost)
-            // While a list is read, its sessions are reconciled as the store had them before.
+            // While a list is read, the store still has the previous state, and its sessions are reconciled in that state.
             .reconcile_all_on(received(lists))
             .graceful_shutdown_on(stop.cancelled_owned())
             .run(reconcile, retry, context.clone())
@@ -115,7 +115,7 @@ impl Reconciler {
     }
 }
 
-/// Returns what a channel delivers, as a stream.
+/// Converts the receiver of a channel into a stream.
 fn received<T: Send>(queue: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
     stream::unfold(queue, async |mut queue| queue.recv().await.map(|item| (item, queue)))
 }
@@ -162,7 +162,7 @@ async fn reconcile(observed: Arc<Observed>, context: Arc<Context>) -> Result<Req
     }
 }
 
-/// Sends queued orders through Redis, one at a time, so that a slow Redis delays nothing but orders.
+/// Sends queued orders through Redis, one at a time, so that a slow Redis delays only orders. Without Redis, waits forever.
 async fn send_orders(redis: Option<&RedisClient>, mut orders: mpsc::Receiver<(String, EndOrder)>) {
     let Some(redis) = redis else { return std::future::pending().await };
     while let Some((instance, order)) = orders.recv().await {
@@ -173,7 +173,7 @@ async fn send_orders(redis: Option<&RedisClient>, mut orders: mpsc::Receiver<(St
     }
 }
 
-/// Counts the sessions by phase at every tick, without end.
+/// Counts the sessions by phase at every tick. Never returns.
 async fn count_phases(store: Store<Observed>) {
     let mut ticks = ticks(COUNT_INTERVAL);
     loop {
@@ -210,7 +210,7 @@ impl Context {
         }
     }
 
-    /// Returns how long this controller has known of a request to end the session; zero without one.
+    /// Returns how long this controller has known of a request to end the session; zero if there is no request.
     fn since_end_request(&self, observed: &Observed, now: Instant) -> Duration {
         let mut requests = self.end_requests.lock();
         let uid = observed.uid().unwrap_or_default();
@@ -234,7 +234,7 @@ impl Context {
         }
     }
 
-    /// Orders the session's gateway through Redis to end it, in case the gateway cannot reach the API server.
+    /// Sends the session's gateway an order through Redis to end the session, in case the gateway cannot reach the API server.
     fn order(&self, session: String, instance: &str, cause: &Cause) {
         let (Some(orders), Some(cause)) = (&self.orders, OrderedCause::of(cause)) else { return };
         let order = EndOrder { session, cause };

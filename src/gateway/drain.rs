@@ -1,4 +1,4 @@
-//! Drains a gateway that shuts down: its sessions continue for the grace period, and the rest ends as GatewayShutdown.
+//! Drains a gateway that shuts down. Its sessions may continue for the grace period; then the open ones end as GatewayShutdown.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::metrics::METRICS;
 /// How long the ends of the last sessions may take to be written at a shutdown.
 const LAST_ENDS_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Lets the sessions continue for the grace period, or until `failed` is ready; ends the rest, and waits until all ends are
-/// written. Returns whether they were.
+/// Lets the sessions continue for the grace period, or until `failed` is ready. Then ends the sessions that are still open, and
+/// waits for their ends to be written. Returns whether all ends were written within [`LAST_ENDS_TIMEOUT`].
 pub async fn drain_sessions<T>(gateway: &Gateway, failed: impl Future<Output = T>) -> bool {
     let SessionDeps { tasks, grace_period, .. } = &*gateway.sessions;
     tasks.close();

@@ -36,7 +36,7 @@ use crate::recording::{SessionInfo, SessionRecording};
 use crate::tasks::Tasks;
 
 const NAMESPACE: &str = "fuzz";
-/// Everything that the bridge can carry, except commands.
+/// Allows every kind of channel that the bridge can carry, except commands.
 const ALLOW: Allow = Allow { exec: false, local_forward: true, agent_forward: true, ..Allow::DEFAULT };
 
 /// A gateway for all sessions of one fuzz target.
@@ -123,7 +123,7 @@ impl FuzzGateway {
     }
 }
 
-/// A session without a task: the fuzz target does what the task does.
+/// A session without a session task. The fuzz target does the work of that task.
 pub struct FuzzSession {
     opened: mpsc::Receiver<ChannelOpen>,
     observers: Observers,
@@ -201,7 +201,7 @@ impl FuzzSession {
     }
 }
 
-/// Confirms the Lease: the fuzzer may have paused the process.
+/// Confirms the instance, as a renewal of its Lease does, because the fuzzer may have paused the process.
 fn assure(instance: &Instance) {
     instance.pause_detector.is_confirmed();
     instance.pause_detector.lease_renewed(crate::clock::now());

@@ -59,11 +59,11 @@ pub use web_terminal::Settings as WebTerminalSettings;
 /// How long the last Events and answers to probes may take at a shutdown.
 const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs a gateway until `stop` is cancelled, lets its sessions continue for the grace period, and then ends them. After the
-/// failure of a background task, its sessions end at once.
+/// Runs a gateway until `stop` is cancelled, lets its sessions continue for the grace period, and then ends them. If a
+/// background task fails, the sessions end at once.
 ///
 /// # Errors
-/// When it cannot start, a background task failed, or the ends of some sessions could not be written.
+/// When the gateway cannot start, a background task failed, or the ends of some sessions could not be written.
 pub async fn run(config: kube::Config, settings: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     let client = cluster::client(config.clone(), REQUEST_TIMEOUT)?;
     let recordings = settings.recording_url.as_deref().map(Store::open).transpose().context("--recording-url")?;
@@ -138,8 +138,8 @@ pub async fn run(config: kube::Config, settings: Settings, stop: CancellationTok
     }
 }
 
-/// Accepts connections over SSH and from web terminals until the gateway shuts down. Meanwhile it is ready while it has an
-/// instance.
+/// Accepts connections over SSH and from web terminals until the gateway shuts down. Until then, sets `ready` while the gateway
+/// has an instance.
 async fn accept_connections(
     gateway: &Arc<Gateway>,
     settings: &Settings,
@@ -170,8 +170,8 @@ async fn accept_connections(
     Ok(())
 }
 
-/// Loads the host key, publishes it, and reads all users and targets. Waits up to [`cluster::START_TIMEOUT`] for each answer
-/// about the key, and for the lists without a limit.
+/// Loads the host key, publishes it, and reads all users and targets. Waits up to [`cluster::START_TIMEOUT`] for each request
+/// about the key, and without a limit for the lists of users and targets.
 async fn prepare(
     client: Client,
     namespace: &str,
@@ -188,7 +188,7 @@ async fn prepare(
     Ok((host_key, Directory::watch(client, namespace, reports, tasks).await?))
 }
 
-/// The inputs that the dependencies of all parts share.
+/// The objects from which the dependencies of the gateway's parts are made.
 struct Parts {
     client: Client,
     directory: Arc<Directory>,

@@ -42,7 +42,7 @@ pub struct Settings {
     pub max_startups_per_address: usize,
     /// The load balancers that send the client's address in a PROXY protocol header.
     pub proxy_protocol_from: Vec<IpNet>,
-    /// The networks that tell whether connections lead to a proxy.
+    /// The networks that decide whether a connection leads to its peer itself or to a proxy.
     pub tcp_paths: TcpPaths,
     /// The environment variables that clients may set.
     pub accept_env: Vec<AcceptEnv>,

@@ -29,7 +29,7 @@ pub struct Gateway {
     pub pending: PendingUsers,
     /// Publishes Events of refused sign-ins.
     pub refusals: RefusalEvents,
-    /// Tells whether connections lead to a proxy.
+    /// Decides whether a connection leads to its peer itself or to a proxy.
     pub tcp_paths: Arc<TcpPaths>,
     /// The banner that clients show before authentication (RFC 4252, section 5.4).
     pub banner: Option<String>,

@@ -41,8 +41,8 @@ pub async fn declare_lost(api: &Api<LenientLease>, suspect: &LeaseVersion) -> Re
     Ok(true)
 }
 
-/// Confirms in its Lease that an instance is alive, after a heartbeat in Redis. The write changes the Lease's version,
-/// which stops controllers that did not see the heartbeat from declaring the instance lost.
+/// Records in the Lease of an instance that the instance is alive, after a heartbeat in Redis. The write changes the Lease's
+/// version. Controllers that did not see the heartbeat thus cannot declare the instance lost.
 ///
 /// # Errors
 /// [`LeaseError::Lost`] if the instance is declared lost already, and code 409 if the Lease has changed. Otherwise the

@@ -1,5 +1,5 @@
-//! The Lease that an instance holds. Each write is a compare-and-swap: either the instance renews, or a controller
-//! declares it lost; both cannot succeed.
+//! The Lease that an instance holds. Each write is a compare-and-swap. When the instance renews and a controller declares it
+//! lost at the same time, only one of the two writes succeeds.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -25,11 +25,12 @@ pub struct InstanceLease {
 }
 
 impl InstanceLease {
-    /// Creates the Lease `name` with the label of `program` and these annotations. If the Lease exists, an earlier
-    /// attempt of this process created it and lost the answer; then it returns that one.
+    /// Creates the Lease `name` with the label of `program` and these annotations. If the Lease exists, returns the existing
+    /// one: an earlier attempt of this process created it, and the answer was lost.
     ///
     /// # Errors
-    /// The API server refused it or did not answer in time.
+    /// [`LeaseError::Lost`] if the existing Lease is declared lost. Otherwise the API server refused the request or did not
+    /// answer in time.
     pub async fn acquire(
         api: Api<LenientLease>,
         name: &str,

@@ -1,5 +1,5 @@
-//! The Leases of gateway and controller instances: their holders renew them, and controllers declare silent gateways
-//! lost.
+//! The Leases of gateway, controller and audit instances. Each instance renews its Lease, and controllers declare silent
+//! gateways lost.
 
 mod controller;
 mod instance_lease;

@@ -37,7 +37,7 @@ impl LeaseError {
     }
 }
 
-/// Returns what the failure detector observes of a Lease.
+/// Returns the parts of a Lease that the failure detector uses.
 pub fn observe_lease(lease: &Lease) -> ObservedLease {
     let annotation = |name| lease.metadata.annotations.as_ref().and_then(|all| all.get(name)).cloned();
     ObservedLease {
@@ -76,8 +76,8 @@ pub fn new_lease(name: &str, program: &str, holder: &str) -> Lease {
 
 /// Returns the time of day, from the wall clock at the first call and the monotonic clock since then.
 ///
-/// The kubelet stamps the start of the Pod's container by the same wall clock. If that were set back later and used
-/// here, an instance would seem older than its container.
+/// The kubelet records the start of the Pod's container by the same wall clock. If that clock is set back later, the wall-clock
+/// time would make an instance seem older than its container.
 pub fn monotonic_now() -> Timestamp {
     static FIRST: LazyLock<(Timestamp, Instant)> = LazyLock::new(|| (Timestamp::now(), Instant::now()));
     let (time, instant) = *FIRST;

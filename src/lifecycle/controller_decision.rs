@@ -28,7 +28,7 @@ pub enum InstanceState {
 pub struct Situation {
     /// The state of the session's gateway instance.
     pub instance: InstanceState,
-    /// How long this controller has known that the end was requested. Zero when it has just learnt it.
+    /// How long this controller has known that the end of the session was requested; zero if it has just learnt it.
     pub requested_for: Duration,
     /// The wall-clock time.
     pub now: Timestamp,
@@ -57,8 +57,8 @@ pub fn decide(session: &BastionSession, situation: &Situation) -> Action {
 
 /// Decides what to do about an Active session, which may be unreadable. `requested` is the cause of a requested end.
 ///
-/// The gateway ends its own sessions. A controller ends one only when the gateway is lost, or ignores the request for
-/// [`TERMINATION_TIMEOUT`]. If the start is unknown, the end time is the gateway's last sign of life, or now.
+/// The gateway ends its own sessions. A controller ends a session only when its gateway is lost, or has ignored the request to
+/// end it for [`TERMINATION_TIMEOUT`]. If the start is unknown, the end time is the gateway's last sign of life, or now.
 pub fn decide_active(start: Option<Timestamp>, requested: Option<Cause>, situation: &Situation) -> Action {
     let end = |cause, last_seen: Option<Timestamp>| {
         let start = start.or(last_seen).unwrap_or(situation.now);

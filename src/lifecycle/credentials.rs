@@ -4,18 +4,18 @@ use std::time::Instant;
 
 use super::timeouts::CREDENTIALS_REVOKED_AFTER;
 
-/// The answers of the API server to one gateway instance, as far as they accept or refuse its credentials.
+/// Watches whether the API server accepts the credentials of one gateway instance.
 ///
-/// An API server that is down answers nothing, or 5xx. One that answers 401 works, and knows this gateway no more: its Pod was
-/// deleted, or its ServiceAccount.
+/// An API server that is down does not answer, or answers 5xx. An answer of 401 shows that the API server works and no longer
+/// accepts this gateway, because the gateway's Pod or its ServiceAccount was deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CredentialWatch {
     refused_since: Option<Instant>,
 }
 
 impl CredentialWatch {
-    /// Takes in the status code of an answer at `now`; `None` if there was none. Returns whether the credentials are revoked: they
-    /// have been refused for [`CREDENTIALS_REVOKED_AFTER`], and were not accepted meanwhile.
+    /// Records the status code of an answer at `now`; `None` if there was no answer. Returns whether the credentials are
+    /// revoked: they have been refused for [`CREDENTIALS_REVOKED_AFTER`] and were not accepted in between.
     pub fn observe(&mut self, code: Option<u16>, now: Instant) -> bool {
         match code {
             Some(401) => {
@@ -39,7 +39,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the second of the first answer that shows the credentials revoked, of one answer a second.
+    /// Gives one answer a second. Returns the second of the first answer after which the credentials count as revoked.
     fn revoked(answer: impl Fn(u64) -> Option<u16>) -> Option<u64> {
         let (start, mut watch) = (Instant::now(), CredentialWatch::default());
         (0..100).find(|second| watch.observe(answer(*second), start + Duration::from_secs(*second)))

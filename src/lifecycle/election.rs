@@ -1,5 +1,7 @@
-//! Leader election among the audit programs: one candidate's view of the leader Lease, on its own monotonic clock. No kept crate
-//! does this: `kube-leader-election` says that two replicas may lead for a short time; here the leader steps down first.
+//! Leader election among the audit programs: one candidate's view of the leader Lease, on its own monotonic clock.
+//!
+//! The leader steps down before another candidate can lead. No maintained crate guarantees this: the documentation of
+//! `kube-leader-election` says that two replicas may lead for a short time.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,8 @@ pub enum ElectionStep {
 /// One candidate for leadership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Election {
-    /// The name of the candidate's Pod. Only one process runs in it at a time, so a claim of an earlier process is void.
+    /// The name of the candidate's Pod. Only one process runs in a Pod at a time, so the claim of an earlier process in this
+    /// Pod is void.
     pod: String,
     id: String,
     /// The last version of the Lease, and when it was first read.
@@ -38,7 +41,7 @@ impl Election {
         Self { pod: pod.to_owned(), id: id.to_owned(), seen: None, claimed: None }
     }
 
-    /// Takes in the Lease's holder and its version, which changes with every renewal. Returns what to do next.
+    /// Records the Lease's holder and the Lease's version, which changes with every renewal. Returns what to do next.
     pub fn observe(&mut self, holder: &str, version: &str, now: Instant) -> ElectionStep {
         if self.seen.as_ref().is_none_or(|(seen, _)| seen != version) {
             self.seen = Some((version.to_owned(), now));
@@ -57,7 +60,7 @@ impl Election {
         self.claimed = Some(sent);
     }
 
-    /// Records that another candidate holds the Lease.
+    /// Records that the claim failed, because another candidate holds the Lease.
     pub fn claim_failed(&mut self) {
         self.claimed = None;
     }

@@ -27,7 +27,7 @@ pub enum PeerSide {
     Target,
 }
 
-/// The cause of a session's end. Its serialised form is that of reports through Redis.
+/// The cause of a session's end. It is serialised in the reports of ends through Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Cause {
@@ -43,8 +43,8 @@ pub enum Cause {
     Terminated { by: String, reason: Option<String> },
     /// The object was deleted. The API server does not say by which user.
     Deleted,
-    /// The object no longer exists, although nobody was seen to delete it: it was deleted by force while the gateway could not see
-    /// it, or etcd was restored from a snapshot. Reason AdminTerminated.
+    /// The object no longer exists, and no deletion was seen. Either it was deleted by force while the gateway could not watch
+    /// it, or etcd was restored from a snapshot. The reason is AdminTerminated.
     Vanished,
     /// The target closed its connection.
     TargetClosed,
@@ -66,9 +66,9 @@ pub enum Cause {
     GatewayLost,
     /// The gateway reached neither the API server nor Redis, and ended its own sessions.
     CutOff,
-    /// An Active object names a gateway that has no connection for it. Reason Stale.
+    /// An Active object names a gateway that has no connection for it. The reason is Stale.
     Stale,
-    /// The session's task in the gateway made no progress. Reason Stale.
+    /// The session's task in the gateway made no progress. The reason is Stale.
     Stuck,
 }
 
@@ -94,8 +94,8 @@ impl Cause {
         }
     }
 
-    /// Returns the text of `status.message`, for administrators: one printable line of at most 1024 characters. Text of users
-    /// and targets in it is made printable.
+    /// Returns the text of `status.message`, for administrators: one printable line of at most 1024 characters. Text from users
+    /// and targets is made printable.
     pub fn message(&self) -> String {
         let because = |reason: &Option<String>| reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
         let text = match self {
@@ -160,7 +160,7 @@ impl Cause {
         Some(format!("bastion: {}", printable(&text)))
     }
 
-    /// Returns how the command ended. Only [`Self::UserExit`] has it.
+    /// Returns how the command ended. Both fields are `None` for every cause except [`Self::UserExit`].
     pub fn exit(&self) -> Exit {
         match self {
             Self::UserExit(exit) => exit.clone(),

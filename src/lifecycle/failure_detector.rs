@@ -41,7 +41,7 @@ pub struct LeaseVersion {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Instance {
     lease: Option<ObservedLease>,
-    /// When the last sign of life was given, through the Lease or through Redis. Later by the length of each lapse since.
+    /// When the last sign of life was given, through the Lease or through Redis. The length of each lapse since then is added.
     evidence: Instant,
     /// The silence that was counted when this controller's own heartbeat last came back.
     counted: Duration,
@@ -51,7 +51,7 @@ struct Instance {
     own_renewal: OwnRenewal,
     /// The public key in its Lease, also after the Lease was deleted.
     end_key: Option<String>,
-    /// When the last heartbeat in Redis was given: by Redis's clock, in milliseconds since 1970, and by this process's.
+    /// When the last heartbeat in Redis was given: by Redis's clock, in milliseconds since 1970, and by this process's clock.
     redis_heartbeat: Option<(u64, Instant)>,
     /// Since when the instance is lost, and whether this controller declared the loss.
     lost: Option<(Instant, bool)>,
@@ -60,7 +60,7 @@ struct Instance {
 /// When the holder of a Lease last renewed it, as far as this controller knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct OwnRenewal {
-    /// When the last renewal was seen. Before the first one, when the instance was first observed.
+    /// When the last renewal was seen. Before the first renewal: when the instance was first observed.
     seen: Instant,
     /// Whether a renewal was seen. The Leases of a first list may be old.
     is_news: bool,
@@ -68,14 +68,15 @@ struct OwnRenewal {
 
 /// One controller's view of all gateway instances, on its own monotonic clock.
 ///
-/// It names suspects only while its own watch works, which its own heartbeat proves. It declares no loss: the swap of the
-/// suspect's Lease does.
+/// The detector names suspects only while the controller's watch works; the controller's own heartbeat proves that. It does not
+/// declare a loss: the caller does so with a compare-and-swap of the suspect's Lease.
 ///
-/// A lapse is a time in which its watch does not work. It does not count as silence, but silence from before it stays.
+/// A lapse is a time in which the watch does not work. A lapse does not count as silence of an instance, but the silence before
+/// the lapse still counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FailureDetector {
     instances: BTreeMap<String, Instance>,
-    /// The Leases of controllers. They are only deleted when they are old.
+    /// The Leases of controllers and audit programs. The detector uses them only to find old ones to delete.
     controllers: BTreeMap<String, ObservedLease>,
     pods: Pods,
     /// When this controller's own heartbeat last came back through its watch.
@@ -98,7 +99,7 @@ impl FailureDetector {
         }
     }
 
-    /// Takes in the Lease of a gateway instance from the watch. Returns whether the instance is newly lost.
+    /// Records the Lease of a gateway instance from the watch. Returns whether the instance is newly lost.
     pub fn observe_lease(&mut self, name: &str, lease: ObservedLease, now: Instant) -> bool {
         let watch_works = self.trusts_its_watch(now);
         let entry = self.instance(name, now);
@@ -122,15 +123,16 @@ impl FailureDetector {
         newly_lost
     }
 
-    /// Returns the instances that are not lost, whose heartbeats are read from Redis.
+    /// Returns the instances that are not lost. The caller reads their heartbeats from Redis.
     pub fn monitored(&self) -> Vec<String> {
         self.instances.iter().filter(|(_, instance)| instance.lost.is_none()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Takes in a heartbeat from Redis, given at `at`, and at `stamp` by Redis's clock in milliseconds since 1970. Returns the
-    /// Lease to vouch for, if the Lease is overdue and the heartbeat is young; see [`VOUCH_AFTER`].
+    /// Records a heartbeat from Redis. `stamp` is its time by Redis's clock, in milliseconds since 1970, and `at` its time
+    /// by this process's clock. Returns the Lease to vouch for, if the Lease is overdue and the heartbeat is young; see
+    /// [`VOUCH_AFTER`].
     ///
-    /// Only a later stamp than all before counts: Redis, or its clock, may have been set back.
+    /// A stamp counts only if it is later than all stamps before, because Redis or its clock may have been set back.
     pub fn observe_redis_heartbeat(
         &mut self,
         name: &str,
@@ -177,7 +179,7 @@ impl FailureDetector {
         self.instances.remove(name);
     }
 
-    /// Takes in the Lease of a controller from the watch.
+    /// Records the Lease of a controller or an audit program from the watch.
     pub fn observe_controller_lease(&mut self, name: &str, lease: ObservedLease) {
         self.controllers.insert(name.to_owned(), lease);
     }
@@ -197,7 +199,7 @@ impl FailureDetector {
         self.own_heartbeat = Some(now);
     }
 
-    /// Takes in the names of a complete list of Leases. Returns the instances whose Leases are gone.
+    /// Records the names of a complete list of Leases. Returns the instances whose Leases are gone.
     pub fn leases_listed(&mut self, names: &HashSet<String>, now: Instant) -> Vec<String> {
         self.controllers.retain(|name, _| names.contains(name));
         let known = self.instances.iter().filter(|(_, instance)| instance.lease.is_some());
@@ -238,7 +240,7 @@ impl FailureDetector {
             .iter()
             .filter(|(_, instance)| {
                 let limit = self.silence_limit(instance);
-                // A live gateway may still be about to renew after an outage. A proof of death need not wait.
+                // Just after an outage, a live gateway may not have renewed yet. A proof of death need not wait.
                 let is_due = limit.is_zero() || self.resumed.is_none();
                 instance.lost.is_none() && is_due && now.duration_since(instance.evidence) >= limit
             })
@@ -249,8 +251,8 @@ impl FailureDetector {
             .collect()
     }
 
-    /// Returns the instances that have not renewed their own Lease for [`VOUCH_AFTER`], and so cannot write ends either, with
-    /// the public keys of their reports. Instances without a key are left out.
+    /// Returns the instances that have not renewed their own Lease for [`VOUCH_AFTER`], with the public keys of their reports.
+    /// Such an instance probably cannot write ends either. Leaves out instances without a key.
     pub fn unable_to_write(&self, now: Instant) -> BTreeMap<String, String> {
         let overdue = |instance: &Instance| now.saturating_duration_since(instance.own_renewal.seen) >= VOUCH_AFTER;
         let overdue = self.instances.iter().filter(|(_, instance)| overdue(instance));
@@ -263,8 +265,8 @@ impl FailureDetector {
         entry.lost = Some((now, true));
     }
 
-    /// Returns the state of an instance. `expected` says that an Active session names it: the silence of an unknown instance
-    /// then counts from now.
+    /// Returns the state of an instance. `expected` says that an Active session names the instance. If such an instance is
+    /// unknown, its silence counts from now.
     pub fn state(&mut self, name: &str, now: Instant, expected: bool) -> InstanceState {
         if !expected && !self.instances.contains_key(name) {
             return InstanceState::Alive;
@@ -283,8 +285,8 @@ impl FailureDetector {
         }
     }
 
-    /// Returns the Leases to delete: those of lost instances and of controllers that were last renewed before `before`, by
-    /// their holders' clocks.
+    /// Returns the Leases to delete: those of lost instances, controllers and audit programs that were last renewed before
+    /// `before`, by their holders' clocks.
     pub fn expired_leases(&self, before: Timestamp) -> Vec<LeaseVersion> {
         let lost = self.instances.iter().filter(|(_, instance)| instance.lost.is_some());
         let lost = lost.filter_map(|(name, instance)| Some((name, instance.lease.as_ref()?)));
@@ -297,7 +299,7 @@ impl FailureDetector {
             .collect()
     }
 
-    /// Returns the entry of an instance. The silence of a new one counts from now.
+    /// Returns the entry of an instance, and creates it if there is none. The silence of a new instance counts from now.
     fn instance(&mut self, name: &str, now: Instant) -> &mut Instance {
         self.instances.entry(name.to_owned()).or_insert(Instance {
             lease: None,
@@ -361,7 +363,7 @@ mod tests {
         }
     }
 
-    /// Asks for suspects every half second from `from` to `to`. Returns the first second at which there was one. `heartbeat`
+    /// Asks for suspects every half second from `from` to `to`. Returns the time of the first suspect, in seconds. `heartbeat`
     /// says whether the watch works.
     fn first_suspect(
         detector: &mut FailureDetector,
@@ -427,7 +429,7 @@ mod tests {
         assert_eq!(first_suspect(&mut detector, start, 22.5, 60.0, true), Some(22.5 + LAPSE_GRACE.as_secs_f64()));
     }
 
-    /// The controller's heartbeat does not come back in the last 6 of every `period` seconds.
+    /// In the last 6 s of every `period` seconds, the controller's heartbeat does not come back.
     #[rstest]
     #[case::every_20_seconds(20.0, 27.0)]
     #[case::every_15_seconds(15.0, 26.5)]
@@ -724,7 +726,7 @@ mod tests {
     }
 
     proptest! {
-        /// Holds whatever happens to the controller's own view.
+        /// The controller may pause, and its heartbeat may fail to come back, at any time.
         #[test]
         fn a_renewing_instance_is_never_suspected(
             beats in prop::collection::vec(any::<bool>(), 1..600),

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::timeouts::{FENCE_AFTER, PAUSED_AFTER};
 
-/// The fence of one gateway instance with Redis. It falls before a controller can declare the instance lost.
+/// The fence of one gateway instance with Redis: it tells the instance to end its own sessions before a controller can declare
+/// the instance lost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fence {
     /// When the last heartbeat was sent that reached the API server or Redis.
@@ -23,8 +24,8 @@ impl Fence {
         self.heartbeat_sent = self.heartbeat_sent.max(sent);
     }
 
-    /// Returns whether no heartbeat has arrived for [`FENCE_AFTER`]. Call it several times a second: a gap of more than
-    /// [`PAUSED_AFTER`] means that the process was paused, and the time starts again.
+    /// Returns whether no heartbeat has arrived for [`FENCE_AFTER`]. Call it several times a second. A gap of more than
+    /// [`PAUSED_AFTER`] between two calls means that the process was paused; then the time starts again.
     pub fn is_cut_off(&mut self, now: Instant) -> bool {
         // A paused process could send no heartbeat. Its Lease tells whether it was declared lost meanwhile.
         if now.saturating_duration_since(self.checked) > PAUSED_AFTER {
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
     use crate::lifecycle::timeouts::LOST_AFTER;
 
-    /// Checks the fence four times a second from `from` to `to`. Returns the first second at which it falls.
+    /// Checks the fence four times a second from `from` to `to`. Returns the first second at which the instance is cut off.
     fn falls(fence: &mut Fence, start: Instant, from: u64, to: u64) -> Option<f64> {
         let moments = (from * 4..=to * 4).map(|quarter| f64::from(u32::try_from(quarter).unwrap()) / 4.0);
         moments.into_iter().find(|at| fence.is_cut_off(start + Duration::from_secs_f64(*at)))

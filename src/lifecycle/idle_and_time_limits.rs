@@ -22,7 +22,7 @@ struct Limit {
 /// The result of a check of the limits.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The session is within its limits. The next check is due after this long; `None` if there are no limits.
+    /// The session is within its limits. The next check is due after this time; `None` if there are no limits.
     Within(Option<Duration>),
     /// The user must be shown this warning.
     Warn(String),

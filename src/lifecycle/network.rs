@@ -1,15 +1,15 @@
 //! Decides when the network of a connection is lost: the peer is silent although it owes an answer.
 //!
-//! On a direct connection the peer's kernel answers, also for a peer that is suspended or does not read. Behind a proxy that
-//! ends TCP, the proxy's kernel answers for a peer that is gone. There only the peer's own data counts: its SSH messages, of
-//! which it owes one every [`super::KEEPALIVE_INTERVAL`], the answer to a keepalive. During a transfer that answer waits
-//! behind the data sent before it. A slow peer thus has more time, as if its link carried [`SLOWEST_RATE`].
+//! On a direct connection the peer's kernel answers, even if the peer is suspended or does not read. Behind a proxy that ends
+//! TCP, the proxy's kernel answers even if the peer is gone. There, only data from the peer itself counts. A silent peer owes
+//! the answer to an SSH keepalive every [`super::KEEPALIVE_INTERVAL`]. During a transfer, the keepalive reaches the peer after
+//! the data that was sent before it. The peer gets as much extra time as a link of [`SLOWEST_RATE`] needs for that data.
 
 use std::time::{Duration, Instant};
 
 use super::timeouts::{NETWORK_CHECK_INTERVAL, NETWORK_LOST_AFTER, TRANSFER_ALLOWANCE};
 
-/// The rate of the slowest link behind a proxy over which a transfer survives, in bytes a second: 64 kbit/s.
+/// The lowest rate of a link behind a proxy at which a transfer survives, in bytes a second: 64 kbit/s.
 const SLOWEST_RATE: u32 = 8_000;
 
 /// Whether a peer's own kernel acknowledges what is sent to it.
@@ -35,12 +35,12 @@ pub struct TcpHealth {
     pub unacknowledged: bool,
     /// Whether a keepalive or zero-window probe of the kernel is unanswered.
     pub probing: bool,
-    /// Whether the kernel sends data again of which nothing was acknowledged, although the peer has room for it. False before
-    /// Linux 5.4.
+    /// Whether the kernel retransmits data of which no byte was acknowledged, although the peer has room for it. Always false
+    /// before Linux 5.4.
     pub retransmitting: bool,
     /// The bytes written to the connection since its start.
     pub written: u64,
-    /// The bytes of them that are acknowledged.
+    /// The number of written bytes that are acknowledged.
     pub acknowledged: u64,
 }
 
@@ -64,8 +64,8 @@ impl TcpHealth {
 #[derive(Debug, Default)]
 pub struct NetworkWatch {
     owed_since: Option<Instant>,
-    /// Since when at the latest nothing is acknowledged although data is sent again, and the bytes that were acknowledged by
-    /// then.
+    /// The latest time at which the current retransmission can have begun, and the bytes acknowledged by then; `None` without a
+    /// retransmission.
     stuck: Option<(Instant, u64)>,
     checked: Option<Instant>,
     proxied: Option<ProxiedPeer>,
@@ -88,7 +88,7 @@ impl NetworkWatch {
         self.is_one_way(health, paused, now) || is_path_lost || is_peer_lost
     }
 
-    /// Returns whether the network to the peer, or to the proxy before it, is lost.
+    /// Returns whether the network to the other end of the TCP connection, the peer or a proxy, is lost.
     fn is_path_lost(&mut self, health: TcpHealth, paused: bool, now: Instant) -> bool {
         if paused || !health.is_owed() {
             self.owed_since = None;
@@ -100,9 +100,9 @@ impl NetworkWatch {
         health.is_silent() && now.duration_since(owed_since) >= NETWORK_CHECK_INTERVAL
     }
 
-    /// Returns whether the peer, or the proxy before it, is heard but not reached: its kernel sends, and has acknowledged none
-    /// of what was sent to it for [`NETWORK_LOST_AFTER`]. A peer that does not read has no room for data, and so does not
-    /// count.
+    /// Returns whether the network works in one direction only: the other end's kernel sends, but has acknowledged no new
+    /// data for [`NETWORK_LOST_AFTER`]. A peer that does not read does not count, because the kernel retransmits no data for
+    /// which the peer has no room.
     fn is_one_way(&mut self, health: TcpHealth, paused: bool, now: Instant) -> bool {
         match self.stuck {
             _ if paused || !health.retransmitting => self.stuck = None,
@@ -111,7 +111,7 @@ impl NetworkWatch {
                 return stuck_for >= NETWORK_LOST_AFTER && health.since_ack < NETWORK_LOST_AFTER;
             }
             Some(_) | None => {
-                // It began after the check before. The last acknowledgement of data came no later than the last of any kind.
+                // The retransmission began after the previous check, and after the last acknowledgement.
                 let before = health.since_ack.min(NETWORK_CHECK_INTERVAL);
                 let since = now.checked_sub(before).unwrap_or(now);
                 self.stuck = Some((since, health.acknowledged));
@@ -126,7 +126,7 @@ impl NetworkWatch {
 struct ProxiedPeer {
     /// The last sign of life.
     alive: Instant,
-    /// How long the data that may be on its way takes to the peer, at [`SLOWEST_RATE`]. At most [`TRANSFER_ALLOWANCE`].
+    /// How long the data that may be in flight takes to reach the peer at [`SLOWEST_RATE`]; at most [`TRANSFER_ALLOWANCE`].
     on_its_way: Duration,
     /// The bytes written before the last call.
     written: u64,
@@ -146,8 +146,8 @@ impl Sample {
         Self { at, written: health.written, acknowledged: health.acknowledged }
     }
 
-    /// Returns whether bytes that waited at this sample still wait, behind others that have been acknowledged since. So the
-    /// buffers of the proxy are full, and it accepts only what it passes on to the peer.
+    /// Returns whether some of the bytes that waited at this sample have been acknowledged since, while others still wait. Then
+    /// the proxy's buffers are full, and it accepts only as many bytes as it passes on to the peer.
     const fn has_moved(&self, health: TcpHealth) -> bool {
         self.acknowledged < health.acknowledged && health.acknowledged < self.written
     }
@@ -159,8 +159,8 @@ impl ProxiedPeer {
         Self { alive: now, on_its_way: Duration::ZERO, written: health.written, sampled: Sample::of(health, now) }
     }
 
-    /// Returns whether the peer is lost: it has given no sign of life for [`NETWORK_LOST_AFTER`], and for as long as the data
-    /// before the answer to a keepalive may take.
+    /// Returns whether the peer is lost: it has given no sign of life for [`NETWORK_LOST_AFTER`] plus the time that the data in
+    /// flight may take.
     fn is_lost(&mut self, health: TcpHealth, now: Instant) -> bool {
         self.observe(health, now);
         now.saturating_duration_since(self.alive) >= NETWORK_LOST_AFTER + self.on_its_way
@@ -181,7 +181,7 @@ impl ProxiedPeer {
         self.on_its_way = (self.on_its_way + Duration::from_secs(1) * bytes / SLOWEST_RATE).min(TRANSFER_ALLOWANCE);
     }
 
-    /// Records a sign of life. Until then, data has arrived at no less than [`SLOWEST_RATE`].
+    /// Records a sign of life at `at`. Data is assumed to have reached the peer at [`SLOWEST_RATE`] since the sign before.
     fn observe_life(&mut self, at: Instant) {
         let elapsed = at.saturating_duration_since(self.alive);
         self.on_its_way = self.on_its_way.saturating_sub(elapsed);
@@ -265,13 +265,15 @@ mod tests {
         assert!(watch.is_lost(thawed, at(49)));
     }
 
-    /// A peer behind a proxy: a link of `rate` bytes a second, a proxy with `buffer` bytes, and a client that announces every
-    /// `step` bytes that it has received, as OpenSSH does with SSH_MSG_CHANNEL_WINDOW_ADJUST.
+    /// A peer behind a proxy: a link of `rate` bytes a second, a proxy with a buffer of `buffer` bytes, and a client. The
+    /// client sends a message after every `step` bytes that it has received, as OpenSSH does with
+    /// SSH_MSG_CHANNEL_WINDOW_ADJUST.
     struct Link {
         rate: u64,
         buffer: u64,
         step: u64,
-        /// The bytes that the program has written, that the proxy has accepted, and that the client has received.
+        /// The bytes that the program has written. `accepted` and `received` are those that the proxy has accepted and that the
+        /// client has received.
         written: u64,
         accepted: u64,
         received: u64,
@@ -285,7 +287,7 @@ mod tests {
             Self { rate, buffer, step, written: 0, accepted: 0, received: 0, announced: 0, heard: 0 }
         }
 
-        /// Passes one second in which the gateway writes `write` bytes, and a keepalive after 5 s of silence.
+        /// Simulates one second, in which the gateway writes `write` bytes, and a keepalive after every 5 s of silence.
         fn second(&mut self, at: u64, write: u64, cut: bool) -> TcpHealth {
             self.written += write;
             if at.saturating_sub(self.heard).is_multiple_of(5) {
@@ -311,7 +313,8 @@ mod tests {
         }
     }
 
-    /// Returns how many seconds after the cut at `cut` the peer counts as lost, if it does within `seconds`.
+    /// Cuts the link at second `cut`. Returns how many seconds later the peer counts as lost, if it does so before second
+    /// `seconds`. A negative result is a false alarm before the cut.
     fn lost_after(link: &mut Link, cut: u64, seconds: u64, write: impl Fn(u64, &Link) -> u64) -> Option<i64> {
         let (mut watch, start) = (NetworkWatch::default(), Instant::now());
         for at in 0..seconds {
@@ -328,7 +331,7 @@ mod tests {
     /// The window of a channel of OpenSSH, and the bytes after which its client grants more.
     const OPENSSH: (u64, u64) = (2 << 20, 96 << 10);
 
-    /// A download without end, as far as the window goes.
+    /// The bytes that an endless download writes in one second: as many as the window allows.
     fn bulk(_: u64, link: &Link) -> u64 {
         (link.announced + OPENSSH.0).saturating_sub(link.written).min(50_000_000)
     }

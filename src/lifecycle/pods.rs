@@ -1,4 +1,4 @@
-//! Tells from the gateways' Pods how long an instance may be silent before it counts as lost.
+//! Decides from the state of its Pod how long a gateway instance may be silent before it counts as lost.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use super::timeouts::{LOST_AFTER, POD_GONE_AFTER};
 pub enum GatewayContainer {
     /// The Pod's status does not say.
     Unknown,
-    /// The container runs since this time, by its node's clock. An instance that began earlier was in an earlier container,
-    /// unless that clock was set back.
+    /// The container has run since this time, by its node's clock. An instance that began earlier ran in an earlier container,
+    /// unless the node's clock was set back.
     Running(Timestamp),
     /// The container ended at this time, by its node's clock, and may be started again. An instance that began later may be
     /// alive.
@@ -68,12 +68,12 @@ impl Pods {
         }
     }
 
-    /// Returns how long an instance may be silent before it counts as lost. It began at `began` in the Pod `uid`, and its last
-    /// renewal was seen at `renewal`.
+    /// Returns how long an instance may be silent before it counts as lost; zero if its death is proven. The instance began at
+    /// `began` in the Pod `uid`, and its last renewal was seen at `renewal`.
     ///
-    /// Only an ended container proves a death, and only until a later renewal is seen. A deleted Pod does not: its container may
-    /// still run on a node that the cluster cannot reach. Nor does a container that started after the instance by its node's
-    /// clock, which may have been set back.
+    /// Only an ended container proves a death, and only until a later renewal is seen. A deleted Pod proves nothing, because
+    /// its container may still run on a node that the cluster cannot reach. A container that started after the instance
+    /// proves nothing either, because the node's clock may have been set back. Both shorten the limit to [`POD_GONE_AFTER`].
     pub fn silence_limit(&self, uid: Option<&str>, began: Option<Timestamp>, renewal: Option<Instant>) -> Duration {
         let (Some(containers), Some(uid)) = (&self.containers, uid) else { return LOST_AFTER };
         let Some(observed) = containers.get(uid) else { return POD_GONE_AFTER };
@@ -95,7 +95,8 @@ impl Pods {
     }
 }
 
-/// Returns what is known of a container after it was observed at `now`. A repeated status is no later proof.
+/// Returns what is known of a container after it was observed at `now`. If the status repeats, the time of the first
+/// observation stays.
 fn observe(container: GatewayContainer, old: Option<&ObservedContainer>, now: Instant) -> ObservedContainer {
     match old {
         Some(old) if old.container == container => *old,

@@ -7,20 +7,21 @@ use super::timeouts::{NETWORK_CHECK_INTERVAL, TARGET_GONE_AFTER, UNREAD_TIMEOUT}
 /// The state of a session's connections to its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetConnections {
-    /// One is open, or no channel needs one.
+    /// A connection is open, or no channel needs one.
     Open,
-    /// All have ended after the target closed its channels. The channels still pass on buffered data.
+    /// All connections have ended, after the target closed its channels. The channels still pass on buffered data.
     Closed,
-    /// All have ended, one of them in the middle of a channel. The channels know, and still pass on buffered data.
+    /// All connections have ended, at least one of them before the target had closed its channels. The channels have been told,
+    /// and still pass on buffered data.
     Interrupted,
-    /// All sockets are closed, and the channels of at least one connection do not know it.
+    /// All sockets are closed, and the channels of at least one connection have not been told.
     Vanished,
 }
 
 /// Watches one session for a lost target.
 #[derive(Debug, Default)]
 pub struct TargetWatch {
-    /// Since when the target is lost and no byte was passed to the user, and the bytes passed until then.
+    /// Since when the target has been lost without a byte passed to the user, and the number of bytes passed by then.
     stalled: Option<(Instant, u64)>,
 }
 

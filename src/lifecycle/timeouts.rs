@@ -7,8 +7,8 @@
 //! | The next check of the controller: [`TICK`] and rounding | 1 |
 //! | Writing the ends | 4 |
 //!
-//! Silence is counted while the controller's watch works. A lapse of it, as in an outage of the API server, adds its own
-//! length and at most [`LAPSE_GRACE`].
+//! Silence is counted while the controller's watch works. A lapse of the watch, as in an outage of the API server, adds the
+//! length of the lapse and at most [`LAPSE_GRACE`].
 
 use std::time::Duration;
 
@@ -20,43 +20,47 @@ pub const RENEW_TIMEOUT: Duration = Duration::from_secs(3);
 pub const RENEW_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long after its last sign of life an instance counts as lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(20);
-/// How long after its last renewal a gateway without a Lease must assume that it was declared lost. Shorter than
-/// [`LOST_AFTER`], since clocks differ.
+/// How long after its last renewal a gateway without a Lease must assume that it was declared lost. It is shorter than
+/// [`LOST_AFTER`], because clocks differ.
 pub const MAYBE_LOST_AFTER: Duration = Duration::from_secs(15);
 /// How long a live gateway may take to create a deleted Lease again.
 pub const LEASE_RECREATE_GRACE: Duration = Duration::from_secs(6);
 /// How long a gateway with Redis may reach neither the API server nor Redis before it ends its own sessions.
 ///
-/// Shorter than [`LOST_AFTER`], so that no user can still type in a session that is shown as ended. The exception is a
-/// deleted Pod object: [`POD_GONE_AFTER`] is shorter still.
+/// It is shorter than [`LOST_AFTER`], so that no user can still type in a session that is shown as ended. The exception is a
+/// gateway whose Pod object was deleted, because [`POD_GONE_AFTER`] is even shorter.
 pub const FENCE_AFTER: Duration = Duration::from_secs(15);
 /// How long the API server may refuse a gateway's credentials (401) before the gateway ends its own sessions.
 pub const CREDENTIALS_REVOKED_AFTER: Duration = FENCE_AFTER;
-/// The interval of a gateway's heartbeats in Redis. With one lost heartbeat and one [`REDIS_POLL_INTERVAL`], a gateway that
-/// ends its sessions after [`FENCE_AFTER`] still does so within [`LOST_AFTER`].
+/// The interval of a gateway's heartbeats in Redis. It is so short that a cut-off gateway ends its sessions before a controller
+/// declares it lost, even if one heartbeat was lost and the controller polls Redis [`REDIS_POLL_INTERVAL`] later.
 pub const REDIS_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// The interval at which a controller reads the gateways' heartbeats from Redis.
 pub const REDIS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a Lease must be unrenewed before a controller vouches for its instance.
 ///
-/// A controller that sees the instance through Redis then touches the Lease, so that a controller without Redis sees a sign
-/// of life too. Plus one [`REDIS_POLL_INTERVAL`], it is shorter than [`LOST_AFTER`] − [`FENCE_AFTER`] + [`VOUCH_MAX_AGE`].
+/// A controller that sees the instance's heartbeats in Redis then writes to the Lease, so that a controller without Redis
+/// sees a sign of life too. This time plus one [`REDIS_POLL_INTERVAL`] is shorter than [`LOST_AFTER`] − [`FENCE_AFTER`] +
+/// [`VOUCH_MAX_AGE`].
 pub const VOUCH_AFTER: Duration = Duration::from_secs(6);
-/// How old a heartbeat in Redis may be for a controller to vouch for its instance. The Lease of a dead instance looks
-/// younger by at most this. A live instance has a heartbeat within [`REDIS_HEARTBEAT_INTERVAL`] + [`REDIS_POLL_INTERVAL`].
+/// The greatest age of a heartbeat in Redis with which a controller vouches for an instance. Vouching can make the Lease of a
+/// dead instance look younger by at most this time. The last heartbeat of a live instance is at most
+/// [`REDIS_HEARTBEAT_INTERVAL`] + [`REDIS_POLL_INTERVAL`] old.
 pub const VOUCH_MAX_AGE: Duration = Duration::from_secs(3);
 /// The interval at which a controller checks which instances are overdue.
 pub const TICK: Duration = Duration::from_millis(500);
-/// A longer gap between two ticks means that the process itself was paused.
+/// The longest gap between two ticks of a running process. A longer gap means that the process was paused.
 pub const PAUSED_AFTER: Duration = Duration::from_secs(3);
 /// The interval at which a controller renews its own Lease, which tests its watch.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
-/// The timeout of one renewal of the controller's own Lease. After a failed one, the next must return in time.
+/// The timeout of one renewal of the controller's own Lease. It is so short that after a failed renewal, the next one can
+/// return within [`HEARTBEAT_MAX_AGE`].
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How old the controller's own heartbeat, as its watch shows it, may be for the controller to trust that watch.
+/// The greatest age of the controller's own heartbeat in its watch at which the controller trusts that watch.
 pub const HEARTBEAT_MAX_AGE: Duration = Duration::from_secs(5);
-/// How long after a lapse of its own watch a controller declares no instance lost whose death is not proven. A live gateway
-/// renews its Lease within this time after an outage: the request that hangs, the pause, and the next request.
+/// How long a controller waits after a lapse of its own watch before it declares instances lost again. An instance whose
+/// death is proven is declared lost at once. After an outage, a live gateway renews its Lease within this time: one request
+/// that hangs, the pause, and the next request.
 pub const LAPSE_GRACE: Duration = Duration::from_secs(2 * RENEW_TIMEOUT.as_secs() + RENEW_RETRY_DELAY.as_secs());
 /// How long other controllers leave the sessions of a lost instance to the controller that declared the loss.
 pub const SWEEP_HEAD_START: Duration = Duration::from_secs(3);
@@ -72,7 +76,7 @@ pub const ORDER_INTERVAL: Duration = Duration::from_secs(2);
 pub const LOST_LEASE_RETENTION: Duration = Duration::from_hours(1);
 /// How long before a limit ends the session the user is warned.
 pub const LIMIT_WARNING: Duration = Duration::from_mins(1);
-/// How long a gateway waits for the connection of an Active object that names it before it ends the object as stale.
+/// How long a gateway waits before it ends an Active object that names the gateway but has no session there.
 pub const STALE_AFTER: Duration = Duration::from_secs(5);
 /// The interval at which a gateway compares its sessions with the objects that the API server lists.
 pub const COMPARISON_INTERVAL: Duration = Duration::from_secs(30);
@@ -87,10 +91,10 @@ pub const NETWORK_LOST_AFTER: Duration = Duration::from_secs(20);
 pub const TRANSFER_ALLOWANCE: Duration = Duration::from_secs(50);
 /// The interval at which a session checks the health of its connections.
 pub const NETWORK_CHECK_INTERVAL: Duration = Duration::from_secs(3);
-/// How long all connections to the target may be gone, with channels that do not know it, before the session ends. With
-/// [`NETWORK_CHECK_INTERVAL`], the end comes within five seconds of the loss.
+/// How long all connections to the target may be gone before the session ends, if its channels have not been told. With
+/// [`NETWORK_CHECK_INTERVAL`], the session ends within five seconds of the loss.
 pub const TARGET_GONE_AFTER: Duration = Duration::from_secs(2);
-/// How long a user may read none of the buffered data after the target's connections have ended.
+/// How long a user may leave buffered data unread after the connections to the target have ended, before the session ends.
 pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// The interval at which a gateway checks whether its users still have access.
 pub const ACCESS_CHECK_INTERVAL: Duration = Duration::from_secs(30);

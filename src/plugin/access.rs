@@ -10,7 +10,7 @@ use super::person::SignInUser;
 use crate::api::{BastionTarget, CONNECT_VERB, GROUP};
 use crate::cluster::code;
 
-/// Checks that the user may connect to the target. Without the right to see the target, the check is left to the gateway.
+/// Checks that the user may connect to the target. If the user may not see the target, only the gateway checks.
 ///
 /// # Errors
 /// When there is no such target or login, or the user lacks the right.

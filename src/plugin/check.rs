@@ -19,10 +19,11 @@ use crate::cluster::{LenientLease, code};
 
 /// The name of the ResourceQuota in deploy/ and the chart.
 const QUOTA: &str = "bastion-sessions";
-/// The delay before the next check after one that found a problem. A change that was on its way has then arrived.
+/// The delay between a check that found a problem and the next check. During the delay, a change that was in progress
+/// completes.
 const RETRY_DELAY: Duration = Duration::from_secs(3);
 
-/// Prints the steps. The exit code is 1 unless all are ok.
+/// Checks the bastion and prints the steps. The exit code is 1 unless all steps are ok.
 pub async fn run(flags: Check) -> anyhow::Result<ExitCode> {
     let client = client(&flags.cluster).await?;
     let namespace = flags.cluster.namespace.as_str();

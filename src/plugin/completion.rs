@@ -93,7 +93,7 @@ fn with_names(command: clap::Command, cluster: &Cluster) -> clap::Command {
         .mut_subcommand("status", |verb| verb.mut_arg("name", |arg| arg.add(names::<BastionSession>(cluster, None))))
 }
 
-/// Returns a completer for the names of a kind. It reads them when they are needed, and offers none if that fails.
+/// Returns a completer for the names of a kind. It reads the names when they are needed, and offers none if the read fails.
 fn names<K>(cluster: &Cluster, fields: Option<&'static str>) -> ArgValueCompleter
 where
     K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug,

@@ -111,7 +111,7 @@ fn audit(snapshot: &Snapshot) -> Step {
     running(snapshot, "Audit", LEASE_OF_AUDIT, advice)
 }
 
-/// Counts the instances of a program that renew their Leases; there must be one.
+/// Counts the instances of a program that renew their Leases. At least one must do so.
 fn running(snapshot: &Snapshot, part: &'static str, program: &str, advice: &str) -> Step {
     match of_program(snapshot, part, program) {
         Err(step) => step,
@@ -160,13 +160,13 @@ fn quota(snapshot: &Snapshot) -> Step {
         }
         (Some(used), Some(hard)) => Step::ok(part, format!("{used} of {hard} sessions")),
         _ => Step {
-            advice: Some("new sessions are refused until kube-controller-manager has counted them, half a minute after the CRDs are installed".to_owned()),
+            advice: Some("new sessions are refused until the existing ones are counted, about half a minute after the CRDs are installed".to_owned()),
             ..Step::waiting(part, "its status does not count sessions yet")
         },
     }
 }
 
-/// Finds Active sessions that should have ended: their gateway is dead, or their end was requested long ago.
+/// Finds Active sessions that should have ended: their gateway is dead, or their end was requested [`SHOWN_WITHIN`] ago.
 fn ends(snapshot: &Snapshot) -> Step {
     let part = "Ends";
     let (sessions, leases) = match (&snapshot.sessions, &snapshot.leases) {

@@ -47,8 +47,8 @@ pub async fn run(flags: History) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the configuration of a client for the console. It uses only the token of the kubeconfig: the kubeconfig's CA
-/// certificates and proxy are for the API server.
+/// Returns the configuration of a client for the console. Of the kubeconfig it uses only the token, because the CA certificates
+/// and the proxy in the kubeconfig are for the API server.
 async fn console_config(flags: &History) -> anyhow::Result<Config> {
     let namespace = &flags.cluster.namespace;
     let base = flags.console.as_ref().with_context(|| {
@@ -73,7 +73,7 @@ async fn console_config(flags: &History) -> anyhow::Result<Config> {
 fn token_credentials(person: AuthInfo) -> anyhow::Result<AuthInfo> {
     ensure!(
         person.impersonate.is_none(),
-        "your kubeconfig has you act as {:?}, which the console does not; use a context without `as`",
+        "your kubeconfig has you act as {:?}, but the console has no impersonation; use a context without `as`",
         person.impersonate.unwrap_or_default()
     );
     let AuthInfo { token, token_file, auth_provider, exec, .. } = person;
@@ -167,7 +167,8 @@ async fn fetch_page(client: &Client, path: &str) -> anyhow::Result<SessionPage> 
     }
 }
 
-/// Formats sessions. A table needs all of them to know its column widths.
+/// Formats sessions: CSV page by page, JSON and a table after the last session. A table needs all sessions for the widths of
+/// its columns.
 struct Printer {
     output: Output,
     sessions: Vec<Session>,

@@ -16,7 +16,7 @@ use crate::cluster::code;
 /// Writes the published host key into a known_hosts file for ssh, and returns its path.
 ///
 /// # Errors
-/// When no key is published or it cannot be read. The error says what to do.
+/// When no key is published, or the key cannot be read. The error says what to do.
 pub async fn known_hosts(client: &Client, namespace: &str) -> anyhow::Result<PathBuf> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let map = maps.get(KNOWN_HOSTS_CONFIG_MAP).await.map_err(|error| match code(&error) {

@@ -1,4 +1,4 @@
-//! Tells from the Leases of the bastion's programs whether they are alive. This machine's clock may be wrong.
+//! Decides from the Leases of the bastion's programs whether the programs are alive. It does not rely on this machine's clock.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::api::LOST_HOLDER;
 use crate::cluster::LenientLease;
 use crate::lifecycle::{LOST_AFTER, RENEW_INTERVAL, RENEW_RETRY_DELAY, RENEW_TIMEOUT};
 
-/// How far this machine's clock may be behind the holder's before a Lease is checked again.
+/// How far this machine's clock may be behind the holder's clock before a Lease is read again.
 const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// The interval at which a doubtful Lease is read again.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ pub enum LeaseState {
     Silent(Option<Timestamp>),
     /// A controller has declared the holder lost.
     Lost,
-    /// It was released and has no holder.
+    /// The Lease was released and has no holder.
     Vacant,
 }
 
@@ -58,7 +58,7 @@ impl ObservedLease {
     }
 }
 
-/// Returns the state of a Lease by this machine's clock. `Silent` is doubtful, because clocks differ.
+/// Returns the state of a Lease by this machine's clock. The state `Silent` may be wrong, because clocks differ.
 pub fn state_of(lease: &Lease, now: Timestamp) -> LeaseState {
     let spec = lease.spec.clone().unwrap_or_default();
     match spec.holder_identity.as_deref() {
@@ -74,7 +74,8 @@ pub fn state_of(lease: &Lease, now: Timestamp) -> LeaseState {
     }
 }
 
-/// Observes Leases. A doubtful one is read again until it changes, or for as long as a live holder needs to renew it.
+/// Returns Leases with their states. Reads a silent Lease again until it changes, for at most as long as a live holder needs to
+/// renew it.
 ///
 /// # Errors
 /// When a Lease cannot be read again.

@@ -39,12 +39,12 @@ pub fn lines(texts: impl IntoIterator<Item = String>) -> String {
     texts.into_iter().flat_map(|text| [text, "\n".to_owned()]).collect()
 }
 
-/// Prints a line to standard error. Its text may be untrusted, so it is made printable.
+/// Prints a line to standard error. The text is made printable, because it may be untrusted.
 pub fn warn(text: &str) {
     eprintln!("bastion: {}", printable(text));
 }
 
-/// Prints a warning to standard error for each unreadable object. The output does not contain them.
+/// Prints a warning to standard error for each unreadable object, because the output does not contain the object.
 pub fn warn_unreadable<K: Resource<DynamicType = ()>>(objects: &[Unreadable]) {
     for object in objects {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
@@ -53,7 +53,7 @@ pub fn warn_unreadable<K: Resource<DynamicType = ()>>(objects: &[Unreadable]) {
     }
 }
 
-/// Returns a cell of a table. Its text may be untrusted, so it is made printable.
+/// Returns a cell of a table. The text is made printable, because it may be untrusted.
 #[expect(clippy::needless_pass_by_value, reason = "callers pass texts and numbers")]
 pub fn cell(text: impl ToString, tone: Tone) -> Cell {
     let cell = Cell::new(printable(&text.to_string()));
@@ -80,7 +80,7 @@ pub fn table(header: Option<&[&str]>, rows: Vec<Vec<Cell>>) -> String {
     lines.collect()
 }
 
-/// Prints to standard output. Colours are kept only on a terminal, and if `NO_COLOR` is not set.
+/// Prints to standard output. Removes colours unless standard output is a terminal and `NO_COLOR` is not set.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -107,8 +107,9 @@ pub fn list(items: &[impl Serialize]) -> anyhow::Result<Value> {
     Ok(json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items?}))
 }
 
-/// Serializes a value as YAML, or as JSON for every other format. The text has no character that controls a terminal. YAML has
-/// no escapes outside of quotes, so a value with such a character is written as JSON, which is YAML too (YAML 1.2, section 1.3).
+/// Serializes a value as YAML, or as JSON for every other format. The result has no character that controls a terminal. YAML
+/// cannot escape such a character outside of quotes. A value that contains one is therefore written as JSON, which is also
+/// valid YAML (YAML 1.2, section 1.3).
 pub fn serialize_as(value: &impl Serialize, format: Format) -> anyhow::Result<String> {
     if format == Format::Yaml {
         let yaml = serde_saphyr::to_string(value)?;

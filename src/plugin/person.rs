@@ -1,4 +1,5 @@
-//! Finds the BastionUser to sign in as: the named one, or the one whose subject is the caller's Kubernetes user name.
+//! Finds the BastionUser to sign in as: the one that a flag names, or the one whose subject is the caller's Kubernetes user
+//! name.
 
 use anyhow::{Context, anyhow, bail};
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
@@ -21,7 +22,7 @@ pub struct SignInUser {
 /// Finds the BastionUser to sign in as.
 ///
 /// # Errors
-/// When none or several match. The error says which flag names one.
+/// When no BastionUser or more than one matches. The error says which flag names the right one.
 pub async fn find(client: &Client, namespace: &str, named: Option<&str>) -> anyhow::Result<SignInUser> {
     let me = caller(client).await?;
     let users: Api<Guarded<BastionUser>> = Api::namespaced(client.clone(), namespace);
@@ -52,8 +53,8 @@ pub async fn caller(client: &Client) -> anyhow::Result<UserInfo> {
     Ok(review.status.and_then(|status| status.user_info).unwrap_or_default())
 }
 
-/// Chooses the BastionUser whose subject is the caller's user name. Without the right to list them (`None`), only a user with
-/// the default subject `bastion:<name>` can be found.
+/// Returns the BastionUser whose subject is the caller's user name. `listed` is `None` if the caller may not list BastionUsers;
+/// then only a BastionUser with the default subject `bastion:<name>` can be found.
 fn choose(me: &UserInfo, listed: Option<Vec<BastionUser>>, namespace: &str) -> anyhow::Result<SignInUser> {
     let own_name = me.username.as_deref().unwrap_or_default();
     let Some(users) = listed else {

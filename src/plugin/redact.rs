@@ -1,4 +1,5 @@
-//! Removes possible secrets from a report. The bastion writes none to the objects and logs that a report reads.
+//! Removes possible secrets from a report, as a precaution. The bastion itself writes no secrets to the objects and logs that a
+//! report reads.
 
 use serde_json::Value;
 

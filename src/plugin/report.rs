@@ -103,7 +103,7 @@ impl Collector {
         Ok(objects)
     }
 
-    /// Adds the logs of a Pod's containers, and those from before their last restart.
+    /// Adds the logs of a Pod's containers, and the logs from before the last restart of each container.
     async fn logs(&self, report: &mut Archive, pod: &Pod, since_seconds: i64) -> anyhow::Result<()> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         for (container, previous) in containers(pod) {
@@ -128,7 +128,8 @@ impl Collector {
     }
 }
 
-/// Returns the containers of a Pod with `false`, and those that were restarted again with `true`.
+/// Returns the logs of a Pod to read, as pairs of the container's name and a flag. Each container has a pair with `false`; a
+/// container that was restarted has a second pair with `true`, for the log from before the restart.
 fn containers(pod: &Pod) -> Vec<(String, bool)> {
     let named = pod.spec.iter().flat_map(|spec| spec.containers.iter().map(|it| (it.name.clone(), false)));
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());

@@ -21,7 +21,7 @@ pub fn sessions_in(client: &Client, namespace: &str) -> Api<BastionSession> {
     Api::namespaced(client.clone(), namespace)
 }
 
-/// Returns the API of the sessions of one or all namespaces, for a command on many. Some may be unreadable.
+/// Returns the API of the sessions of one or all namespaces, for a command on many sessions. Some sessions may be unreadable.
 pub fn guarded_sessions_in(client: &Client, namespace: Option<&str>) -> Api<Guarded<BastionSession>> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -29,7 +29,7 @@ pub fn guarded_sessions_in(client: &Client, namespace: Option<&str>) -> Api<Guar
     }
 }
 
-/// Returns the sessions that match the filter and the phase, ordered by their start. Unreadable ones cause a warning on
+/// Returns the sessions that match the filter and the phase, ordered by their start. Unreadable sessions cause a warning on
 /// standard error.
 ///
 /// # Errors
@@ -69,7 +69,7 @@ async fn list(api: &Api<Guarded<BastionSession>>, params: &ListParams) -> Result
     }
 }
 
-/// Returns the readable objects of a list. Unreadable ones cause a warning on standard error.
+/// Returns the readable objects of a list. Unreadable objects cause a warning on standard error.
 pub fn readable<K: Resource<DynamicType = ()> + Clone>(list: ObjectList<Guarded<K>>) -> Vec<K> {
     let (readable, unreadable) = split(list);
     output::warn_unreadable::<K>(&unreadable);

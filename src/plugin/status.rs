@@ -22,7 +22,7 @@ use crate::cluster::LenientLease;
 /// How long the sessions of a lost instance may take to end.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Prints the steps. The exit code is 1 if one is stuck.
+/// Checks the session and prints the steps. The exit code is 1 if a step is stuck.
 pub async fn run(flags: Status) -> anyhow::Result<ExitCode> {
     let client = client(&flags.cluster).await?;
     let name = flags.name.rsplit('/').next().unwrap_or_default();

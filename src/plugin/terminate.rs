@@ -85,9 +85,9 @@ fn is_confirmed(input: &mut impl BufRead) -> anyhow::Result<bool> {
 /// The outcome for one session.
 #[derive(Debug)]
 enum Outcome {
-    /// The session has ended, for this request or another cause.
+    /// The session has ended, because of this request or for another cause.
     Ended(Box<BastionSession>),
-    /// The session had ended before.
+    /// The session had already ended before the request.
     AlreadyEnded(Box<BastionSession>),
     /// The end is requested, by this request or an earlier one.
     Requested(Termination),
@@ -140,7 +140,8 @@ fn end_of(session: &BastionSession) -> String {
     format!("{}/{reason} after {lasted}: {}", status.phase, status.message.unwrap_or_default())
 }
 
-/// Requests all ends first, and then waits for them, so that no request waits for another session's end.
+/// Requests the ends of all sessions first, and then waits for the ends, so that no request waits for another session's end.
+/// Prints each outcome as soon as it is known.
 async fn end_all(
     api: &Api<BastionSession>,
     namespace: &str,
@@ -189,7 +190,8 @@ async fn request_end(api: &Api<BastionSession>, namespace: &str, name: &str, wan
     }
 }
 
-/// Handles a request that a schema rule refused: the session has ended, another user was first, or the request is invalid.
+/// Returns the outcome of a request that a schema rule refused: the session has ended, another user had requested its end, or
+/// the request is invalid.
 async fn refused(api: &Api<BastionSession>, namespace: &str, name: &str, refusal: kube::Error) -> Outcome {
     match api.get_opt(name).await {
         Ok(None) => Outcome::NotFound,

@@ -95,23 +95,24 @@ impl Change {
     }
 }
 
-/// The sessions that were shown. It finds the changes when a restarted watch lists all sessions again.
+/// The sessions that the watch has shown. With them, a restarted watch finds the changes in the new list of all sessions.
 #[derive(Default)]
 struct Feed {
     /// The open sessions, by uid.
     open: HashMap<String, BastionSession>,
     /// The uids of ended sessions whose objects exist.
     ended: HashSet<String>,
-    /// Whether the first list is complete.
+    /// Whether the first list was shown completely.
     shown: bool,
     /// The uids of the list that is being read.
     listed: HashSet<String>,
-    /// The changes that this list has shown so far.
+    /// The changes found in that list so far.
     lines: Vec<(Change, BastionSession)>,
 }
 
 impl Feed {
-    /// Processes a watch event, and returns the changes to show. For an unreadable session these are only its end and deletion.
+    /// Processes a watch event, and returns the changes to show. Of an unreadable session, only the end and the deletion are
+    /// shown.
     fn observe(&mut self, event: Event<Guarded<BastionSession>>) -> Vec<(Change, BastionSession)> {
         match event {
             Event::Init => {
@@ -231,7 +232,8 @@ fn line(change: Change, session: &BastionSession, flags: &Watch, now: Timestamp)
     Ok(columns(&texts, flags, rest, change_style(change, session)))
 }
 
-/// Formats a line: the namespace, the columns, the gateway and the message. Flags decide on the first and the third.
+/// Formats a line: the namespace, the columns, the gateway and the message. The namespace is shown with `--all-namespaces`, and
+/// the gateway with `-o wide`.
 fn columns(texts: &[String; 9], flags: &Watch, rest: (&str, &str, &str), style: Style) -> String {
     let (namespace, gateway, message) = rest;
     let mut line = if flags.all_namespaces { format!("{namespace:<18}   ") } else { String::new() };

@@ -43,7 +43,7 @@ pub struct Terminal {
     pub rows: u32,
 }
 
-/// An output stream of a program. Characters do not continue from one stream to the other.
+/// An output stream of a program. A character that is incomplete in one stream is not continued in the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -77,7 +77,7 @@ impl Encoder {
         self.last
     }
 
-    /// Encodes output. An incomplete UTF-8 character at its end waits for the rest.
+    /// Encodes output. An incomplete UTF-8 character at the end is kept until the rest of it arrives.
     pub fn output(&mut self, now: Duration, stream: Stream, bytes: &[u8], lines: &mut Vec<u8>) {
         let text = match stream {
             Stream::Output => self.output.push(bytes),
@@ -98,7 +98,7 @@ impl Encoder {
         self.event(now, "m", label, lines);
     }
 
-    /// Encodes the end of the program and its exit status, if it has one. An incomplete character becomes U+FFFD.
+    /// Encodes the end of the program, with its exit status if there is one. An incomplete character becomes U+FFFD.
     pub fn ended(&mut self, now: Duration, status: Option<u32>, lines: &mut Vec<u8>) {
         let incomplete = format!("{}{}", self.output.finish(), self.error.finish());
         if !incomplete.is_empty() {
@@ -123,7 +123,7 @@ impl Encoder {
 struct Incomplete(Vec<u8>);
 
 impl Incomplete {
-    /// Returns the text that these bytes complete. Invalid UTF-8 becomes U+FFFD.
+    /// Decodes the kept bytes and `bytes`, and keeps an incomplete character at the end. Invalid UTF-8 becomes U+FFFD.
     fn push(&mut self, bytes: &[u8]) -> String {
         let joined;
         let mut rest = if self.0.is_empty() {
@@ -153,7 +153,7 @@ impl Incomplete {
         text
     }
 
-    /// Returns U+FFFD if a character is incomplete.
+    /// Discards an incomplete character, and returns U+FFFD for it; otherwise returns an empty string.
     fn finish(&mut self) -> &'static str {
         if std::mem::take(&mut self.0).is_empty() { "" } else { "\u{fffd}" }
     }

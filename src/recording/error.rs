@@ -2,10 +2,10 @@
 
 use crate::text::printable_up_to;
 
-/// The longest message, in bytes. It goes into the status of the session.
+/// The longest message, in characters, as in the schema of the session's status.
 const MAX_MESSAGE: usize = 512;
 
-/// Why a session is not recorded. It is cloned into the session's status, and therefore holds text.
+/// Why a recording failed. It holds text instead of the source error, because it is cloned and written to the session's status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RecordingError {

@@ -5,8 +5,8 @@
 //!
 //! `<number of the segment>-<milliseconds at its start>-<columns>x<rows>.cast`
 //!
-//! In the order of their names, they form the text. A player finds a time by these names, even if the gateway died.
-//! `manifest.json` exists once the recording is complete.
+//! The objects form the text in the order of their names. From the names, a player finds the segment for a time, even if the
+//! gateway died. `manifest.json` exists once the recording is complete.
 
 mod asciicast;
 mod error;

@@ -26,7 +26,7 @@ pub struct RecorderConfig {
     pub folder: String,
     /// The recording's number, counted from 1 within the session.
     pub number: i32,
-    /// Whether output waits for the recording, and stops when it fails.
+    /// Whether the recording is required. If so, output waits for the recording, and stops when the recording fails.
     pub required: bool,
     /// The recorded session.
     pub session: Arc<SessionInfo>,
@@ -94,8 +94,8 @@ impl Recorder {
 
     /// Records output. The caller may pass the output on only after this returns.
     ///
-    /// A required recording waits for room, and never returns once it has failed or ended. Another one fails when there
-    /// is no room.
+    /// If the recording is required, waits for room in the buffer, and never returns once the recording has failed or ended.
+    /// Otherwise never waits: the recording fails if there is no room.
     pub async fn output(&self, stream: Stream, bytes: &[u8]) {
         loop {
             let room = self.room.notified();
@@ -127,7 +127,8 @@ impl Recorder {
         self.add(|segments, now| segments.resized(now, columns, rows));
     }
 
-    /// Ends the recording, with the program's exit status if it has one. `marker` describes another end.
+    /// Ends the recording, with the program's exit status if it has one. `marker` describes an end that is not the program's
+    /// own.
     pub fn end(&self, status: Option<u32>, marker: Option<&str>) {
         self.add(|segments, now| {
             if let Some(label) = marker {
@@ -159,7 +160,7 @@ impl Recorder {
         self.arrived.notify_one();
     }
 
-    /// Stores segments, and finally the manifest, until the recording has ended or failed.
+    /// Stores segments until the recording has ended, and then the manifest. Stops at the first failure.
     async fn store(&self, config: RecorderConfig) {
         let folder = format!("{}/{}", config.folder, config.number);
         let mut digest = Context::new(&SHA256);

@@ -89,7 +89,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// Adds the current line, as far as it is written, if it has grown.
+    /// Adds the current line to the lines to search, if it has grown since the last flush.
     fn flush(&mut self) {
         if self.line.len() > self.flushed {
             self.flushed = self.line.len();

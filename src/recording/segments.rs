@@ -8,7 +8,7 @@ use super::asciicast::{Encoder, Header, Stream, Terminal};
 const FLUSH_AFTER: Duration = Duration::from_secs(3);
 /// A segment of this many bytes is stored at once.
 const SEGMENT_SIZE: usize = 256 * 1024;
-/// The most bytes that wait in memory. The last event may exceed it.
+/// The most bytes that wait in memory. The last event may exceed this limit.
 const MAX_BUFFERED: usize = 1024 * 1024;
 
 /// A part of the text, which becomes one object.
@@ -51,8 +51,8 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Starts with a segment that contains only the header. Storing it shows whether the store works before there is
-    /// output.
+    /// Starts with a segment that contains only the header. It is stored before there is output, and so shows whether the store
+    /// works.
     pub fn new(terminal: &Terminal, header: &Header) -> Self {
         let size = (terminal.columns, terminal.rows);
         // The serialization of strings and numbers cannot fail.

@@ -18,7 +18,7 @@ use super::store::Store;
 use crate::api::{RecordingMode, RecordingResult, RecordingState, SessionRecordingPlan};
 use crate::metrics::{METRICS, RecordingLabels};
 
-/// The most recordings of a session. Each one is listed in its status.
+/// The most recordings of a session. The session's status lists each recording.
 const MAX_RECORDINGS: usize = 64;
 /// How long the end of a session waits for the store.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,24 +43,24 @@ struct State {
 }
 
 impl SessionRecording {
-    /// Returns the recordings of a session, none of which has started.
+    /// Returns the recordings of a session. No recording has started yet.
     pub fn new(mode: RecordingMode, store: Option<Store>, session: SessionInfo, tasks: TaskTracker) -> Self {
         Self { mode, store, session: Arc::new(session), tasks, state: Mutex::default(), error: Arc::default() }
     }
 
-    /// Returns the part of the session's spec on recordings; `None` if the session is not recorded.
+    /// Returns `spec.recording` of the session; `None` if the session is not recorded.
     pub fn plan(&self) -> Option<SessionRecordingPlan> {
         let location = self.store.as_ref().map(|store| store.location(&self.session.folder()));
         (self.mode != RecordingMode::Off).then_some(SessionRecordingPlan { mode: self.mode, location })
     }
 
-    /// Returns whether nothing may pass that is not recorded.
+    /// Returns whether the recordings are required: terminal output may pass only if it is recorded.
     pub fn is_required(&self) -> bool {
         self.mode == RecordingMode::Required
     }
 
-    /// Begins the recording of one shell or command, if the session is recorded. For a required one, waits until the
-    /// first segment is stored.
+    /// Begins the recording of one shell or command. Returns `None` if the session is not recorded. If the recording is
+    /// required, waits until its first segment is stored.
     ///
     /// # Errors
     /// The recording is required and cannot begin.
@@ -116,7 +116,7 @@ impl SessionRecording {
         Ok(store.clone())
     }
 
-    /// Waits for the failure of a required recording. Never returns for another mode.
+    /// Waits for the failure of a required recording. Never returns if the recordings are not required.
     pub async fn wait_for_failure(&self) -> RecordingError {
         let mut error = self.error.subscribe();
         match error.wait_for(Option::is_some).await.map(|error| error.clone()) {
@@ -125,8 +125,8 @@ impl SessionRecording {
         }
     }
 
-    /// Ends all recordings for this reason of the session's end, and waits up to 1 s for the store. Returns the result
-    /// for the session's status.
+    /// Ends all recordings at the session's end, with a marker that names `reason`. Waits up to 1 s for the store. Returns the
+    /// result for the session's status.
     pub async fn close(&self, reason: &str) -> Option<RecordingResult> {
         self.state().closed = true;
         let marker = format!("session ended: {reason}");
@@ -184,7 +184,7 @@ async fn first_segment(recorder: Arc<Recorder>) -> Result<Arc<Recorder>, Recordi
     error.map_or(Ok(recorder), Err)
 }
 
-/// Logs the result of a recording, and keeps its error if it is the session's first.
+/// Waits for the result of a recording and logs it. Keeps the error if it is the first of the session.
 async fn log_result(
     session: Arc<SessionInfo>,
     recorder: Arc<Recorder>,

@@ -24,8 +24,8 @@ const ATTEMPT_TIMEOUT: &str = "5s";
 /// The environment variables of AWS tools that set another endpoint.
 const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 
-/// Why a `--recording-url` cannot be used.
-/// Causes are in the texts, so that a chain of causes does not repeat them.
+/// Why a `--recording-url` cannot be used. Each message contains the cause, which is no `#[source]`, so that a chain of causes
+/// does not repeat it.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
     /// The URL has an unknown form.
@@ -165,7 +165,7 @@ fn open_bucket(url: &Url) -> Result<Arc<dyn ObjectStore>, UrlError> {
     Ok(Arc::new(bucket.build().map_err(UrlError::Bucket)?))
 }
 
-/// Converts an error of the store. If an I/O error is among its sources, that one gives the label and message.
+/// Converts an error of the store. If an I/O error is among its sources, the label and the message come from the I/O error.
 fn recording_error(error: &object_store::Error) -> RecordingError {
     let mut sources = std::iter::successors(Some(error as &(dyn Error + 'static)), |error| Error::source(*error));
     if let Some(io) = sources.find_map(|error| error.downcast_ref::<std::io::Error>()) {

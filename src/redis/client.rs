@@ -1,4 +1,5 @@
-//! The client of Redis. It bounds every request, and reconnects after any failure. Callers go on without an answer.
+//! The client of Redis. Every request has a timeout, and the client reconnects after any failure. Callers continue without an
+//! answer.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::metrics::{METRICS, RedisLabels};
 
-/// How long one request may take, including the connection if there is none.
+/// How long one request may take, including the time to connect if the client is not connected.
 pub const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The settings of the client.

@@ -1,7 +1,7 @@
 //! The gateways' heartbeats in Redis: one key for each instance, with the time of its last heartbeat by Redis's clock.
 //!
-//! A gateway first asks for the time, and then sets its key. If Redis freezes between both and applies the write late,
-//! the heartbeat does not look younger than it is.
+//! A gateway first asks Redis for the time, and then sets its key to that time. If Redis freezes between the two and applies
+//! the write late, the heartbeat still has its true age.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ const KEY_TTL_MS: u64 = 30_000;
 /// A heartbeat of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Its time by Redis's clock, in milliseconds since the Unix epoch.
+    /// When the heartbeat was given, by Redis's clock, in milliseconds since the Unix epoch.
     pub stamp: u64,
-    /// Its time by [`clock::now`], or a little before.
+    /// When the heartbeat was given, by [`clock::now`]. It may be a little too early, never too late.
     pub at: Instant,
 }
 
@@ -26,7 +26,7 @@ impl Heartbeat {
     /// Returns the heartbeat with this stamp. `redis_now` is Redis's time in its answer to a request that began at
     /// `started`.
     ///
-    /// Redis read its clock after `started`. The heartbeat is therefore at least as old as the result says.
+    /// Redis read its clock after `started`. The heartbeat is therefore no older than the result says.
     pub fn from_stamp(stamp: u64, redis_now: u64, started: Instant) -> Option<Self> {
         let age = Duration::from_millis(redis_now.saturating_sub(stamp));
         Some(Self { stamp, at: started.checked_sub(age)? })
@@ -47,7 +47,7 @@ pub async fn write(redis: &RedisClient, instance: &str) -> Result<Instant, Redis
     Ok(started)
 }
 
-/// Reads the last heartbeats of these instances. Instances without one are left out.
+/// Reads the last heartbeats of these instances. Leaves out instances without a heartbeat.
 ///
 /// # Errors
 /// Redis failed or did not answer in time.

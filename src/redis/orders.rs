@@ -65,7 +65,7 @@ pub async fn send(redis: &RedisClient, instance: &str, order: &EndOrder) -> Resu
     redis.query("order", &publish).await
 }
 
-/// Calls `handle` with each order for `instance`. Never returns: it subscribes again after any failure of Redis.
+/// Calls `handle` with each order for `instance`. Subscribes again after any failure of Redis, and never returns.
 pub async fn receive(redis: &RedisClient, instance: &str, handle: impl Fn(EndOrder)) {
     loop {
         if let Ok((sink, messages)) = redis.subscribe(&channel(instance)).await {

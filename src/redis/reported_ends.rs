@@ -22,14 +22,14 @@ const KEY_TTL_MS: u64 = 60_000;
 const MAX_REPORT: usize = 16 * 1024;
 /// The length of an Ed25519 signature, in bytes.
 const SIGNATURE: usize = 64;
-/// Precedes every signed text, so that no signature counts for anything else.
+/// The prefix of every signed text, so that no signature is valid for another purpose.
 const CONTEXT: &[u8] = b"bastion.dev/reported-end\0";
 
-/// An end, and the session that it is for.
+/// The report of a session's end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
-    /// The gateway instance that reports it.
+    /// The gateway instance that reports the end.
     instance: String,
     /// The uid of the session.
     session: String,
@@ -94,13 +94,13 @@ pub struct ReportedSession<'a> {
 /// Why a report is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
-    /// The signature is not of the key in the instance's Lease.
+    /// The signature was not made with the key in the instance's Lease.
     #[error("it is not signed by the session's gateway")]
     Signature,
-    /// A newer gateway may have written it.
+    /// The report cannot be decoded. A newer gateway may have written it.
     #[error("it cannot be read")]
     Unreadable,
-    /// The report is about another session or of another instance.
+    /// The report is about another session, or comes from another instance.
     #[error("it is about another session")]
     OtherSession,
     /// The end is before the start of the session.
@@ -158,7 +158,7 @@ pub async fn write(redis: &RedisClient, reports: &[(String, Vec<u8>)]) -> Result
     redis.query("report", &set).await
 }
 
-/// Reads the reports about the sessions with these uids, at most [`MAX_REPORT`] of each. One that is missing is empty.
+/// Reads the reports about the sessions with these uids, at most [`MAX_REPORT`] bytes of each. A missing report is empty.
 ///
 /// # Errors
 /// Redis failed or did not answer in time.

@@ -20,7 +20,7 @@ import { pathSegments, usePath, useSearchParams } from "./router";
 import { documentTitle } from "./routes";
 import { SessionsPage } from "./sessions/SessionsPage";
 
-// Chunks of their own: only people who play or follow a session load them.
+// These pages are separate chunks, so that only users who play or observe a session load them.
 const RecordingPage = lazy(() => import("./recording"));
 const FollowPage = lazy(() => import("./observe/index"));
 
@@ -51,7 +51,7 @@ interface SignedInProps {
   recheck: () => void;
 }
 
-/** The page of a signed-in user. Its `key` must be the user, so that another user starts with an empty page. */
+/** The page of a signed-in user. The component's `key` must be the user, so that another user starts with an empty page. */
 function SignedIn({ me, expired, onSwitchLanguage, onSignOut, recheck }: SignedInProps): ReactNode {
   const path = usePath();
   const [feed] = useState(() => new FeedClient(recheck));

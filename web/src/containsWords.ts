@@ -1,4 +1,4 @@
-/** Whether the fields together contain each word of a search, in any case. */
+/** Whether each word of a search is contained in one of the fields, ignoring case. */
 export function containsWords(fields: readonly (string | null)[], text: string): boolean {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length === 0) return true;

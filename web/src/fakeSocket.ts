@@ -1,11 +1,11 @@
 // A WebSocket for the tests.
 
-/** Records what a client sends. Tests call its handlers in place of the other side. */
+/** Records what a client sends. Tests call the socket's handlers in place of the other side. */
 export class FakeSocket {
   static all: FakeSocket[] = [];
   static readonly OPEN = 1;
   readyState = FakeSocket.OPEN;
-  /** Bytes that the browser has not sent yet. It sends everything at once unless it is slow. */
+  /** Bytes that the browser has not sent yet. The fake browser sends everything at once unless a test makes it slow. */
   bufferedAmount = 0;
   slow = false;
   closed = false;

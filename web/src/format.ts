@@ -41,7 +41,7 @@ export function formatLocalTime(time: string | number): string {
   return `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(twoDigits).join(":")}`;
 }
 
-/** Returns a local time without its year, and without its date if it is on the same day as `now`. */
+/** Returns a local time without the year, and without the date if the time is on the same day as `now`. */
 export function formatShortTime(time: string, now: number): string {
   const [text, today] = [formatLocalTime(time), formatLocalTime(now)];
   return text.slice(0, 10) === today.slice(0, 10) ? text.slice(11) : text.slice(5);

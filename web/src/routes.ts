@@ -22,7 +22,7 @@ export function terminalPagePath(target: string, login: string): string {
   return `/terminal/${encodeURIComponent(target)}?${new URLSearchParams({ login })}`;
 }
 
-/** Whether leaving this route would end something: the session of a web terminal ends with its page. */
+/** Whether leaving this route would end a session: the session of a web terminal ends with its page. */
 export function holdsLiveSession([, page, name]: readonly string[]): boolean {
   return page === "terminal" && Boolean(name);
 }

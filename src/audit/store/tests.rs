@@ -45,7 +45,7 @@ async fn starts_and_ends_are_counted() {
     assert_eq!(store.counts("elsewhere", 0).await.unwrap(), HistoryCounts::default());
 }
 
-/// The root file system of a container is read-only, so that batches of 1000 rows failed once.
+/// In a container with a read-only root file system, SQLite has no temporary folder. Batches of 1000 rows then failed.
 #[tokio::test]
 async fn sqlite_needs_no_temporary_folder() {
     let (_dir, store) = store().await;

@@ -1,4 +1,5 @@
-//! The table "How an end is written" in docs/architecture.md, and how a session is created, against a scripted API server.
+//! Tests how sessions are created, and the table "How an end is written" of docs/architecture.md, against a scripted API
+//! server.
 
 use jiff::Timestamp;
 use rstest::rstest;

@@ -1,4 +1,5 @@
-//! Publishes the activity of sessions to Redis, if one is configured, as hashes `session:<uid>`. Pages show it.
+//! Publishes the activity of sessions to Redis, if Redis is configured, as hashes `session:<uid>`. The console's pages show the
+//! activity.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,19 +11,19 @@ use crate::gateway::session::ActivitySnapshot;
 use crate::redis::{RedisClient, RedisError};
 use crate::tasks::ticks;
 
-/// How often changes are published.
+/// The interval at which changes are published.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// The time to live of a key, in seconds.
 const TTL_SECONDS: u64 = 30;
-/// How old the key of an unchanged session gets before it is refreshed.
+/// The age at which the key of an unchanged session is written again, so that it does not expire.
 const REFRESH_AFTER: Duration = Duration::from_secs(15);
-/// How many sessions one request to Redis contains at most.
+/// The most sessions in one request to Redis.
 const BATCH_SIZE: usize = 500;
 
 /// The last snapshot published for each session, by uid, and when it was published.
 type Published = HashMap<String, (ActivitySnapshot, Instant)>;
 
-/// Publishes changes every second until it is dropped.
+/// Publishes changes every second. Never returns.
 pub async fn run(instance: &CurrentInstance, redis: &RedisClient) {
     let mut ticks = ticks(WRITE_INTERVAL);
     let mut published = Published::new();

@@ -1,7 +1,7 @@
 //! Compares the sessions that an instance carries with those that the API server lists, in both directions.
 //!
-//! The watch tells of each change, but it may miss some: after an interruption it lists the objects that exist, and says
-//! nothing about those that were deleted meanwhile. If etcd is restored from a snapshot, changes are undone without an event.
+//! The watch can miss a change. After an interruption it lists the objects that exist, which does not show the objects that
+//! were deleted meanwhile. If etcd is restored from a snapshot, changes are undone without an event.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -21,14 +21,14 @@ use crate::metrics::METRICS;
 
 /// The pause between a failed comparison and the next.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// How many sessions are read at once that the list does not have.
+/// How many of the sessions that are missing from the list are read at once.
 const CONCURRENT_READS: usize = 8;
 
 /// A session as the API server stores it: readable or not.
 type Stored = Guarded<BastionSession>;
 
 impl Instance {
-    /// Compares at each interval, and whenever `listed` is notified, without end.
+    /// Compares at each [`COMPARISON_INTERVAL`], and whenever `listed` is notified. Never returns.
     pub(super) async fn compare_sessions(&self, config: &InstanceConfig, writer: &SessionWriter, listed: &Notify) {
         let api = config.sessions();
         loop {
@@ -64,7 +64,7 @@ impl Instance {
             .await
     }
 
-    /// Ends a session for the cause that its object, or the lack of one, shows.
+    /// Ends a session for `cause`, if there is one.
     fn end_absent(&self, name: &str, cause: Option<Cause>) {
         let Some(cause) = cause else { return };
         if self.registry.end(name, &cause) && cause == Cause::Vanished {
@@ -74,13 +74,13 @@ impl Instance {
     }
 }
 
-/// Returns the sessions whose uid is not among the listed ones. `carried` has the uid of each session, by name.
+/// Returns the name and uid of each session whose uid is not in `listed`. `carried` has the uid of each session, by name.
 fn absent(carried: HashMap<String, String>, listed: &HashSet<String>) -> Vec<(String, String)> {
     carried.into_iter().filter(|(_, uid)| !listed.contains(uid)).collect()
 }
 
-/// Returns why a session that no list of Active sessions has must end; `None` if it is Active after all. `stored` is the
-/// object of its name, `uid` the uid that the session's object had.
+/// Returns why a session must end that is missing from the list of Active sessions; `None` if its object is Active after all.
+/// `stored` is the object with the session's name, and `uid` is the uid of the object that the session created.
 fn cause_of_absence(stored: Option<&Stored>, uid: &str) -> Option<Cause> {
     let Some(stored) = stored.filter(|stored| stored.uid().as_deref() == Some(uid)) else {
         return Some(Cause::Vanished);

@@ -21,7 +21,7 @@ pub struct CurrentInstance {
 }
 
 impl CurrentInstance {
-    /// Reads the current instance from `current`, until `stop` is cancelled.
+    /// Creates a view of the current instance, which it reads from `current`. `stop` is cancelled when the gateway shuts down.
     pub const fn new(current: watch::Receiver<Option<Arc<Instance>>>, stop: CancellationToken) -> Self {
         Self { current, stop }
     }
@@ -36,7 +36,7 @@ impl CurrentInstance {
         self.stop.is_cancelled()
     }
 
-    /// Sets the readiness, without end: the gateway is ready while it has an instance.
+    /// Keeps the readiness up to date: the gateway is ready while it has an instance. Never returns.
     pub async fn show_readiness(&self, ready: &Readiness) {
         let mut current = self.current.clone();
         loop {

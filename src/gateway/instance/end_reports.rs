@@ -1,4 +1,4 @@
-//! Reports ends through Redis, if one is configured, while they cannot be written. A controller then writes them.
+//! Reports ends through Redis, if Redis is configured, while this gateway cannot write them. A controller then writes them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::redis::RedisClient;
 use crate::redis::reported_ends::{self, EndSigner};
 use crate::tasks::ticks;
 
-/// How often ends that are due are reported.
+/// The interval at which due ends are reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an end may take to be written before it is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
-/// How often a report is repeated. Redis may lose it, and forgets it after a minute.
+/// The time after which a report is repeated. Redis may lose a report, and deletes each report after a minute.
 const REPEAT_AFTER: Duration = Duration::from_secs(15);
-/// How many ends one request to Redis contains at most.
+/// The most ends in one request to Redis.
 const BATCH_SIZE: usize = 100;
 
-/// The ends that are not written yet, by the uid of the session. Each session has a slot until its end is written, so that the
-/// gateway's session limit bounds their number.
+/// The ends that are not written yet, by the uid of the session. Each session holds a slot until its end is written. The
+/// gateway's session limit thus bounds the number of unwritten ends.
 #[derive(Debug, Default)]
 pub struct EndReports {
     unwritten: Mutex<HashMap<String, UnwrittenEnd>>,
@@ -41,8 +41,8 @@ struct UnwrittenEnd {
 }
 
 impl EndReports {
-    /// Writes an end, as [`SessionWriter::end_until_final`] does. Until then it is reported, if the session has a uid and there
-    /// is a signer.
+    /// Writes an end, as [`SessionWriter::end_until_final`] does. Until the end is written, it is reported through Redis, if
+    /// the session has a uid and there is a signer.
     pub async fn write(
         &self,
         writer: &SessionWriter,
@@ -71,7 +71,7 @@ impl EndReports {
         self.unwritten.lock().remove(uid);
     }
 
-    /// Reports ends that stay unwritten, until it is dropped.
+    /// Reports ends that stay unwritten. Never returns.
     pub async fn run(&self, redis: &RedisClient) {
         let mut ticks = ticks(REPORT_INTERVAL);
         loop {

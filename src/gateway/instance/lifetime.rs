@@ -23,11 +23,11 @@ use crate::redis::reported_ends::EndSigner;
 pub struct Instance {
     /// The name of the gateway's Pod.
     pub pod: String,
-    /// The instance's name, which is the name of its Lease too.
+    /// The name of the instance and of its Lease.
     pub id: String,
-    /// The sessions that it owns.
+    /// The sessions that the instance owns.
     pub registry: Registry,
-    /// Signs the ends that it reports through Redis; `None` if the system has no random numbers for its key.
+    /// Signs the ends that the instance reports through Redis; `None` if the system has no random numbers for a key.
     pub end_signer: Option<Arc<EndSigner>>,
     /// Detects pauses of the process.
     pub pause_detector: Arc<PauseDetector>,
@@ -40,7 +40,7 @@ pub struct Instance {
 pub struct InstanceConfig {
     /// The client of the API server.
     pub client: Client,
-    /// The client for the Leases, whose connections no other request uses: no load holds up a renewal.
+    /// The client for the Leases. Its connections carry only Lease requests, so that other requests do not delay a renewal.
     pub lease_client: Client,
     /// The namespace of the bastion.
     pub namespace: String,
@@ -53,7 +53,7 @@ pub struct InstanceConfig {
 }
 
 impl InstanceConfig {
-    /// Returns the annotations of the Leases: the Pod's uid, and those of the endpoint for observers.
+    /// Returns the annotations of the Leases: the Pod's uid, and the annotations of the endpoint for observers.
     pub fn lease_annotations(
         pod_uid: Option<String>,
         observe: Option<BTreeMap<String, String>>,
@@ -96,13 +96,14 @@ impl Instance {
         Ok((Arc::new(instance), lease))
     }
 
-    /// Returns the record of the instance's own signs of life.
+    /// Returns the fence, which records the heartbeats that reached the API server or Redis.
     pub fn fence(&self) -> MutexGuard<'_, Fence> {
         self.fence.lock()
     }
 
-    /// Renews the Lease until `stop` is cancelled, and then returns it. Returns `None` once a controller has declared the instance
-    /// lost, and once the API server has refused the gateway's credentials for too long. All its sessions end then.
+    /// Renews the Lease until `stop` is cancelled, and then returns it. Ends all sessions of the instance and returns `None`
+    /// when a controller has declared the instance lost, or when the API server has refused the gateway's credentials for
+    /// too long.
     pub async fn renew_lease(&self, mut lease: InstanceLease, stop: CancellationToken) -> Option<InstanceLease> {
         let mut pause = RENEW_INTERVAL;
         let mut credentials = CredentialWatch::default();

@@ -13,7 +13,7 @@ use crate::lifecycle::{MAYBE_LOST_AFTER, PAUSED_AFTER};
 /// How often the process checks for a pause.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Detects pauses during one gateway instance, in which a controller may have declared it lost.
+/// Detects pauses of the process during one gateway instance. During a pause, a controller may have declared the instance lost.
 #[derive(Debug)]
 pub struct PauseDetector {
     state: Mutex<State>,
@@ -21,7 +21,7 @@ pub struct PauseDetector {
     renewed: Notify,
 }
 
-/// One lock guards all fields, so that no task sees the check after a pause without the pause.
+/// The state of a pause detector, behind one lock. Each task that sees the check after a pause thus also sees the pause.
 #[derive(Debug)]
 struct State {
     last_check: Instant,
@@ -40,7 +40,7 @@ impl Default for PauseDetector {
 }
 
 impl PauseDetector {
-    /// Checks for pauses until it is dropped.
+    /// Checks for pauses at each [`CHECK_INTERVAL`]. Never returns.
     pub async fn run(&self) {
         loop {
             self.check(clock::now());
@@ -48,7 +48,7 @@ impl PauseDetector {
         }
     }
 
-    /// Returns whether the instance is confirmed: no pause has passed without a later renewal of the Lease.
+    /// Returns whether the instance is confirmed: the process was not paused, or the Lease was renewed after the last pause.
     pub fn is_confirmed(&self) -> bool {
         self.check(clock::now())
     }
@@ -64,8 +64,8 @@ impl PauseDetector {
         }
     }
 
-    /// Waits until new sessions may start: the instance is confirmed, and its Lease was renewed within [`MAYBE_LOST_AFTER`]. After
-    /// a longer time a controller may have declared the instance lost.
+    /// Waits until new sessions may start: the instance is confirmed, and its Lease was renewed within [`MAYBE_LOST_AFTER`]. If
+    /// the last renewal is older, a controller may have declared the instance lost.
     pub async fn recently_renewed(&self) {
         loop {
             let renewed = self.renewed.notified();
@@ -88,8 +88,8 @@ impl PauseDetector {
         }
     }
 
-    /// Records a renewal of the Lease by a request sent at `begun`. A request from before the end of a pause confirms nothing: the
-    /// Lease may have another holder since.
+    /// Records a renewal of the Lease by a request sent at `begun`. A request that was sent before the end of a pause does not
+    /// confirm the instance, because the Lease may have got another holder since.
     pub fn lease_renewed(&self, begun: Instant) {
         let mut state = self.state.lock();
         state.last_renewal = begun;

@@ -1,4 +1,4 @@
-//! Ends the sessions of earlier processes in the same Pod at once. Since this process runs, those are dead.
+//! Ends the sessions of earlier processes in the same Pod at once. Earlier processes are dead, because this process runs.
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -15,8 +15,7 @@ use crate::metrics::METRICS;
 /// How many ends are written at once.
 const MAX_CONCURRENT_WRITES: usize = 8;
 
-/// Ends the sessions of all instances in this Pod except `own`. Failures are left to the controllers, which end these sessions
-/// too.
+/// Ends the sessions of all instances in this Pod except `own`. After a failure, the controllers end the remaining sessions.
 pub async fn end_sessions(
     client: Client,
     namespace: &str,

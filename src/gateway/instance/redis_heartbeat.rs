@@ -1,6 +1,6 @@
-//! The Redis heartbeat of an instance, if Redis is configured. It also receives orders through Redis, and fences the instance.
+//! The tasks of an instance that use Redis, if Redis is configured: the heartbeat, the receiver of orders, and the fence.
 //!
-//! Fencing means that the instance ends its own sessions once it can reach neither Redis nor the API server.
+//! The fence ends the instance's own sessions once the instance can reach neither Redis nor the API server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,11 @@ const FENCE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How many orders are handled at once. Controllers repeat an order that is dropped.
 const MAX_CONCURRENT_ORDERS: usize = 64;
 
-/// Runs the tasks. Returns after the instance was cut off from both witnesses and has ended its sessions. Without Redis it never
-/// returns: from the inside, an outage of the API looks the same, and people repair clusters through their bastion.
+/// Runs the tasks. Returns once the instance could reach neither Redis nor the API server for too long, and has told its
+/// sessions to end.
+///
+/// Without Redis, never returns. Such a gateway cannot tell its own loss of the network from an outage of the API server, and
+/// people repair clusters through their bastion.
 pub async fn run(instance: &Arc<Instance>, redis: Option<&RedisClient>, sessions: Api<Guarded<BastionSession>>) {
     let Some(redis) = redis else { return std::future::pending().await };
     let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_ORDERS));
@@ -44,8 +47,8 @@ pub async fn run(instance: &Arc<Instance>, redis: Option<&RedisClient>, sessions
     }
 }
 
-/// Handles an order to end a session. While the API server answers, its object must request the end. Write access to Redis alone
-/// thus ends no session.
+/// Handles an order to end a session. While the API server answers, the session's object must request the end too, so that
+/// write access to Redis is not enough to end a session.
 async fn handle_order(instance: &Instance, sessions: &Api<Guarded<BastionSession>>, order: EndOrder) {
     let cause = match timeout(RENEW_TIMEOUT, sessions.get_opt(&order.session)).await {
         Ok(Ok(session)) => session.and_then(|session| session.requested_end()),
@@ -75,8 +78,8 @@ async fn send_heartbeats(instance: &Instance, redis: &RedisClient) {
     }
 }
 
-/// Waits until the instance has reached neither witness for too long, and ends all its sessions. This comes before a controller
-/// declares the instance lost.
+/// Waits until the instance has reached neither Redis nor the API server for too long, and ends all its sessions. This happens
+/// before a controller declares the instance lost.
 async fn fence(instance: &Instance) {
     while !instance.fence().is_cut_off(clock::now()) {
         sleep(FENCE_CHECK_INTERVAL).await;

@@ -15,8 +15,8 @@ use crate::lifecycle::RENEW_RETRY_DELAY;
 use crate::redis::RedisClient;
 use crate::tasks::named;
 
-/// Runs an instance. Starts a new one when a controller has declared it lost, or when it was cut off. Returns the last Lease if it
-/// is still held when `stop` is cancelled.
+/// Runs an instance until `stop` is cancelled, and then returns its Lease. Starts a new instance when a controller has declared
+/// the current one lost, or when the current one was cut off. Returns `None` if no Lease is held at the end.
 pub async fn run(
     config: InstanceConfig,
     redis: Option<Arc<RedisClient>>,

@@ -1,4 +1,4 @@
-//! Watches the sessions of an instance. Ends those whose end was requested or written.
+//! Watches the objects of an instance's sessions. Ends each session whose end was requested or written.
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -13,9 +13,9 @@ use crate::lifecycle::Cause;
 use crate::metrics::{EndLabels, METRICS};
 
 impl Instance {
-    /// Watches the objects of this instance's sessions, and compares them with its sessions at intervals. Ends each session whose
-    /// end was requested or written, each object without a session, and each session without an object. A session whose object
-    /// does not decode continues: its end can be written without decoding the object.
+    /// Watches the objects of this instance's sessions, and compares the objects with the sessions at intervals. Ends each
+    /// session whose end was requested or written, each object without a session, and each session without an object. A
+    /// session whose object does not decode continues, because its end can be written without decoding the object.
     pub async fn watch_sessions(&self, config: &InstanceConfig, writer: &SessionWriter) {
         let listed = Notify::new();
         tokio::select! {
@@ -24,7 +24,8 @@ impl Instance {
         }
     }
 
-    /// Handles the events of the watch. Notifies `listed` after each list: it does not show which objects were deleted.
+    /// Handles the events of the watch. Notifies `listed` after each list, so that a comparison finds the objects that were
+    /// deleted before the list.
     async fn handle_events(&self, config: &InstanceConfig, writer: &SessionWriter, listed: &Notify) {
         let api = config.sessions();
         let own = watcher::Config::default().fields(&format!("spec.gateway.instance={}", self.id));
@@ -46,7 +47,8 @@ impl Instance {
         }
     }
 
-    /// Compares an object with the registry.
+    /// Compares an object with the registry. Ends the session if its end was requested or written, and ends an Active object
+    /// without a session.
     pub(super) fn reconcile(
         &self,
         session: &Guarded<BastionSession>,
@@ -67,8 +69,8 @@ impl Instance {
     }
 }
 
-/// Measures the time from a session's end until the watch shows it, for ends that this gateway observed. Other ends are found
-/// later than they happen.
+/// Measures the time from a session's end until the watch shows the end. Counts only ends that a gateway observed; other ends
+/// are found later than they happen.
 fn observe_end(session: &BastionSession) {
     // Once the audit has removed its finalizer, an event no longer reports the end.
     let is_recent = !session.is_in_audit_database();

@@ -12,7 +12,7 @@ use crate::cluster::{Guarded, SessionWriter, retry_pace};
 use crate::lifecycle::{Cause, End, STALE_AFTER};
 
 impl Instance {
-    /// Starts to end an Active object without a session, unless that was started before.
+    /// Spawns a task that ends an Active object without a session, unless such a task runs for this object already.
     pub(super) fn end_object(
         &self,
         name: String,
@@ -31,8 +31,8 @@ impl Instance {
     }
 }
 
-/// Ends an Active object without a session in the registry, if it is still Active after [`STALE_AFTER`]. The delay is for
-/// sessions that ended so soon that the watch still reports their start.
+/// Ends an object without a session, if the object is still Active after [`STALE_AFTER`]. The delay is for a session that has
+/// just ended, of which the watch still reports the start.
 async fn end_stale(api: Api<Guarded<BastionSession>>, name: String, cause: Cause, writer: SessionWriter) {
     sleep(STALE_AFTER).await;
     let get = async || api.get_opt(&name).await;

@@ -40,9 +40,9 @@ pub enum Key {
 pub struct KeyDecoder {
     parser: Parser,
     decoded: Decoded,
-    /// A sequence has begun and not ended.
+    /// Whether an escape sequence has begun and not ended.
     in_sequence: bool,
-    /// The last byte was an Escape.
+    /// Whether the last byte was an Escape.
     after_escape: bool,
 }
 
@@ -77,7 +77,7 @@ const ESCAPE: u8 = 0x1b;
 struct Decoded {
     key: Option<Key>,
     dispatched: bool,
-    /// ESC O (SS3) was read, and one letter follows. Some terminals send arrows, Home and End this way.
+    /// Whether ESC O (SS3) was read. One letter must follow. Some terminals send arrows, Home and End in this way.
     expects_ss3: bool,
 }
 
@@ -94,7 +94,7 @@ impl Perform for Decoded {
         self.set(match c {
             c if self.expects_ss3 => from_final_letter(c),
             '\u{7f}' => Some(Key::Backspace),
-            // Invalid UTF-8 arrives as U+FFFD, which is unseen, too.
+            // Invalid UTF-8 arrives as U+FFFD, which counts as invisible too.
             c if is_invisible(c) => None,
             c => Some(Key::Char(c)),
         });

@@ -26,7 +26,7 @@ impl Language {
     }
 }
 
-/// Returns whether a locale uses UTF-8. Locales without a character set do.
+/// Returns whether a locale uses UTF-8. A locale that names no character set counts as UTF-8.
 fn is_utf8(locale: &str) -> bool {
     let Some((_, charset)) = locale.split_once('.') else { return true };
     let charset = charset.split('@').next().unwrap_or_default();

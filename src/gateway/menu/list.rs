@@ -9,7 +9,7 @@ use super::picker::Picker;
 use super::text::width;
 use crate::text::printable;
 
-/// The number of rows that are written at once.
+/// The most rows of the list that are written at once.
 const MAX_ROWS: usize = 40;
 /// The longest answer, in characters.
 const MAX_ANSWER_LENGTH: usize = 64;
@@ -107,7 +107,8 @@ impl List {
         None
     }
 
-    /// Connects to a target with one login; lists the logins of a target with several.
+    /// Returns the action that connects to a target with one login. Lists the logins of a target with several, and returns
+    /// `None`.
     fn choose(&mut self, target: usize) -> Option<Action> {
         if self.entries.get(target)?.logins.len() == 1 {
             return connect(&self.entries, target, 0);

@@ -1,4 +1,4 @@
-//! The menu of `ssh USER@GATEWAY`, in which users choose a target.
+//! The menu in which users choose a target. It opens for `ssh USER@GATEWAY`, which names no target.
 
 mod keys;
 mod language;

@@ -1,4 +1,4 @@
-//! The menu's data: what it shows, and what the user decides.
+//! The menu's data: the targets that it shows, and the decisions of the user.
 
 use crate::text::printable;
 
@@ -16,7 +16,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Returns the text that a search looks at. It begins with the name.
+    /// Returns the text that is searched. It begins with the target's name.
     pub fn search_text(&self) -> String {
         let Self { name, logins, groups, description } = self;
         format!("{name} {} {} {description}", logins.join(" "), groups.join(" "))

@@ -28,13 +28,13 @@ pub struct PendingRequests {
     agent_forward: bool,
     /// Notices to show before the target's output.
     notices: Vec<&'static str>,
-    /// The input after the choice, for the target.
+    /// The input that came after the choice of a target. It is passed on to the target.
     unread_input: Vec<u8>,
 }
 
 impl PendingRequests {
-    /// Reads requests up to the one for a shell. Returns `None` if the channel is closed first. The result has no `pty` if
-    /// the client asks for no terminal, or for a command or a subsystem.
+    /// Reads requests up to the request for a shell. Returns `None` if the channel is closed first. The result has no `pty` if
+    /// the client requests no terminal, or requests a command or a subsystem instead of a shell.
     pub async fn read(channel: &UserChannel) -> Option<Self> {
         let mut requests = Self::default();
         loop {
@@ -74,7 +74,7 @@ impl PendingRequests {
                     self.notices.push(notice);
                 }
             }
-            // No program runs yet that could take a signal or a break, and a channel runs one program.
+            // No program runs yet that could receive a signal or a break. A second program is not possible on a channel.
             Request::Signal(_) | Request::Break(_) | Request::Shell | Request::Exec(_) | Request::Subsystem(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Limits for users who are authenticated and choose a target.
+//! Limits the number of authenticated users who are choosing a target.
 
 use tokio::sync::Semaphore;
 
@@ -11,7 +11,7 @@ const MAX_PENDING_USERS: usize = 256;
 /// The number of connections of one user that may choose a target at once, per gateway.
 const MAX_PENDING_PER_USER: usize = 8;
 
-/// The limits that all users share while they choose a target.
+/// The slots of users who are choosing a target.
 pub struct PendingUsers {
     slots: Slots,
     pub(super) review_permits: Semaphore,
@@ -27,7 +27,7 @@ impl PendingUsers {
     /// Returns a slot for this user, to be held until the user has chosen a target.
     ///
     /// # Errors
-    /// [`Refusal::Full`] when all slots are held, [`Refusal::TooManyMenus`] when the user holds as many as one may.
+    /// [`Refusal::Full`] when all slots are held, [`Refusal::TooManyMenus`] when the user holds [`MAX_PENDING_PER_USER`] slots.
     pub fn acquire(&self, user: &str) -> Result<Slot, Refusal> {
         self.slots.take(user, MAX_PENDING_PER_USER).map_err(|error| match error {
             SlotsError::Total => Refusal::Full,

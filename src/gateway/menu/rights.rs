@@ -18,7 +18,7 @@ use crate::gateway::access::{Directory, Refusal};
 const MAX_REVIEWS_PER_MENU: usize = 8;
 /// The number of concurrent access reviews of all menus of a gateway.
 pub const MAX_CONCURRENT_REVIEWS: usize = 16;
-/// The time for all reviews. Targets without an answer by then are not listed.
+/// The longest duration of a rights check. Targets that are not checked by then are not listed.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The result of a rights check.

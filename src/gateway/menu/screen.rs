@@ -15,13 +15,13 @@ const OPEN: &str = "\x1b[?1049h\x1b[0m\x1b[H\x1b[2J";
 /// Clears the screen, for terminals without an alternate one, and switches back.
 pub const CLOSE: &[u8] = b"\x1b[0m\x1b[H\x1b[2J\x1b[?1049l";
 
-/// The size of a terminal that reports none, as columns and rows.
+/// The size that is assumed for a terminal that reports no size, as columns and rows.
 const DEFAULT_SIZE: (usize, usize) = (80, 24);
 /// The largest size that is used, as columns and rows.
 const MAX_SIZE: (usize, usize) = (400, 200);
-/// The widest column for names, beside other columns.
+/// The maximum width of the column for names, if there are other columns.
 const MAX_NAME_WIDTH: usize = 32;
-/// The widest column for logins.
+/// The maximum width of the column for logins.
 const MAX_LOGINS_WIDTH: usize = 20;
 /// Terminals with fewer columns show only names.
 const MIN_TABLE_WIDTH: usize = 36;
@@ -37,7 +37,7 @@ pub struct Screen {
     progress: Option<Progress>,
     unchecked: usize,
     notice: Option<String>,
-    /// The lines on the terminal. `None` redraws all of it.
+    /// The lines on the terminal. If it is `None`, the next output redraws the whole screen.
     shown: Option<Vec<Line>>,
     is_open: bool,
 }
@@ -120,7 +120,8 @@ impl Screen {
         None
     }
 
-    /// Connects to a target with one login; lists the logins of a target with several.
+    /// Returns the action that connects to a target with one login. Lists the logins of a target with several, and returns
+    /// `None`.
     fn choose(&mut self) -> Option<Action> {
         let target = self.selection.targets.selected()?;
         let logins = &self.entries.get(target)?.logins;

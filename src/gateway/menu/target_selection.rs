@@ -1,5 +1,5 @@
-//! Lets an authenticated user without a target choose one from the menu. Until then there is no session, and the number of
-//! such users and their time are limited.
+//! Lets an authenticated user without a target choose one from the menu. Until the choice there is no session. The number of
+//! such users and the duration of a menu are limited.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -36,28 +36,28 @@ pub const ALLOW: Allow = Allow {
     web: None,
 };
 
-/// The time without input after which the menu closes.
+/// How long the menu stays open without input.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
-/// The time after which the menu closes in any case.
+/// How long the menu stays open at most, even with input.
 const MAX_DURATION: Duration = Duration::from_mins(15);
-/// The time within which the rest of an escape sequence must follow. After it, Escape is a key of its own.
+/// How long the rest of an escape sequence may take to arrive. After this time, an Escape counts as a key of its own.
 const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(100);
 /// The interval at which the progress of the rights check is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-/// The time within which the user's client must accept output.
+/// How long the user's client may take to accept output.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The exit status when the user quits the menu; the same as `fzf`, and as a shell after Ctrl-C.
+/// The exit status when the user quits the menu, as with `fzf`, and as with a shell after Ctrl-C.
 const EXIT_STATUS_QUIT: u32 = 130;
 
 /// An authenticated user whose sign-in name has no target.
 pub struct PendingUser {
     /// The user and the proof of identity.
     pub signed_in: SignedIn,
-    /// Held until the user has chosen a target.
+    /// A slot for users who are choosing a target. It is held until the user has chosen a target.
     pub slot: Slot,
 }
 
-/// The selection ended without a session.
+/// Why the selection ended without a session.
 enum SelectionError {
     /// The user quit.
     Quit,
@@ -130,7 +130,8 @@ impl Selection {
         }
     }
 
-    /// Waits for a shell on a terminal. All other requests need a target, and are refused with that notice.
+    /// Waits until the client requests a shell on a terminal. All other requests need a target, and are refused with a
+    /// notice that says so.
     async fn await_shell(
         &self,
         client: &mut ClientSide,

@@ -1,4 +1,4 @@
-//! The menu on a user's terminal: bytes from the terminal go in, actions and bytes for the terminal come out.
+//! The menu on a user's terminal. It takes the bytes from the terminal, and returns actions and bytes for the terminal.
 
 use super::keys::{Key, KeyDecoder};
 use super::language::Language;
@@ -70,7 +70,7 @@ impl Menu {
         }
     }
 
-    /// Handles a byte from the terminal.
+    /// Handles a byte from the terminal. Returns the user's action, if the byte completes one.
     pub fn input(&mut self, byte: u8) -> Option<Action> {
         let key = self.keys.advance(byte)?;
         self.handle_key(key)
@@ -81,7 +81,7 @@ impl Menu {
         self.keys.is_in_sequence()
     }
 
-    /// Ends an incomplete sequence, after a pause in the input.
+    /// Ends an incomplete escape sequence after a pause in the input. Returns the user's action, if there is one.
     pub fn end_sequence(&mut self) -> Option<Action> {
         let key = self.keys.end_sequence()?;
         self.handle_key(key)

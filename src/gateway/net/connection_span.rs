@@ -1,10 +1,11 @@
-//! The tracing span of one client connection: it puts the client's address on every log line of authentication.
+//! The tracing span of one client connection. It adds the client's address to every log line of the connection.
 
 use std::net::SocketAddr;
 
 use tracing::{Span, error_span};
 
-/// Returns the span of a connection. Its level is the highest, so that a filter by level that passes a log line has the span too.
+/// Returns the span of a connection. The span has the level of errors, so that a filter that passes a log line also passes the
+/// span.
 pub fn connection_span(client: SocketAddr) -> Span {
     error_span!("connection", %client)
 }

@@ -29,15 +29,15 @@ use crate::open_files::OPEN_FILES;
 use crate::tasks::panic_message;
 use crate::telemetry::LogLimiter;
 
-/// The time that a client has for the identification exchange, and again from there to its session. Compare `LoginGraceTime`
-/// of sshd.
+/// How long the identification exchange may take, and how long the client may then take until it has a session. Compare
+/// `LoginGraceTime` of sshd.
 pub const LOGIN_GRACE_TIME: Duration = Duration::from_mins(1);
-/// The delay before a failed authentication attempt is answered, whatever its reason.
+/// The delay before the answer to a failed authentication attempt. It is the same for every reason.
 pub const AUTH_REJECTION_DELAY: Duration = Duration::from_secs(1);
 /// The delay after a failed `accept`, which mostly means that file descriptors have run out.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `stop` is cancelled. Those from `load_balancers` must begin with a PROXY protocol header.
+/// Accepts connections until `stop` is cancelled. Connections from `load_balancers` must begin with a PROXY protocol header.
 pub async fn run(
     gateway: Arc<Gateway>,
     listener: TcpListener,
@@ -84,7 +84,7 @@ pub async fn run(
     }
 }
 
-/// Counts an accepted connection. Returns whether its file is one of those that are kept for what must not fail.
+/// Counts an accepted connection. Returns whether the connection must be turned away, because nearly all open files are used.
 fn is_last_file() -> bool {
     OPEN_FILES.opened();
     OPEN_FILES.are_nearly_used_up()
@@ -116,7 +116,7 @@ fn report_header_error(load_balancer: SocketAddr, error: &ProxyHeaderError, log:
     }
 }
 
-/// Serves a connection in a task of its own. Writes an Event of its last refusal after its end.
+/// Serves a connection in a task of its own. After the connection's end, publishes an Event of its last refusal.
 fn spawn_connection(
     gateway: Arc<Gateway>,
     config: Arc<Config>,
@@ -143,7 +143,7 @@ fn spawn_connection(
     tokio::spawn(connection.instrument(span));
 }
 
-/// Writes the reason to the client, as far as its receive window has room, and closes the connection.
+/// Writes the reason to the client without waiting, and closes the connection.
 fn turn_away(stream: &TcpStream, peer: SocketAddr, error: PreauthLimitError, log: &mut LogLimiter) {
     let reason = error.label();
     METRICS.connections_refused.get_or_create(&RefusalLabels { reason }).inc();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::addresses::rate_limit_key;
 
-/// The number of connections without a session, in total.
+/// The most connections without a session, in total.
 pub const MAX_PREAUTH_CONNECTIONS: usize = 512;
 
-/// Counts as one connection. To be held until the connection has a session or has ended.
+/// A permit for one connection. It is held until the connection has a session or has ended.
 #[derive(Debug)]
 pub struct PreauthPermit {
     _total: Arc<()>,
@@ -25,7 +25,7 @@ pub struct PreauthLimits {
     max_per_address: usize,
 }
 
-/// A connection exceeds a limit. The text is sent to the client in place of the identification; `ssh -v` shows it.
+/// The limit that a connection exceeds. The text is sent to the client instead of the identification string; `ssh -v` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PreauthLimitError {
     /// [`MAX_PREAUTH_CONNECTIONS`] are open.
@@ -42,7 +42,7 @@ pub enum PreauthLimitError {
 }
 
 impl PreauthLimits {
-    /// Returns limits without connections; `max_per_address` may be open per address.
+    /// Returns limits without connections. `max_per_address` is the most connections per address.
     pub fn new(max_per_address: usize) -> Self {
         Self { total: Arc::default(), by_address: HashMap::new(), max_per_address }
     }

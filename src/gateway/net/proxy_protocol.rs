@@ -12,12 +12,12 @@ use tokio::time::timeout;
 
 /// The time within which a load balancer must send the header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The size of the header's fixed part, which ends with the length of the rest, in bytes.
+/// The size of the header's fixed part, in bytes. Its last two bytes are the length of the rest.
 const FIXED_SIZE: usize = 16;
 /// The largest variable part (addresses and TLVs), in bytes.
 const MAX_VARIABLE_SIZE: usize = 2048;
 
-/// A load balancer sent no valid header.
+/// Why a load balancer's header is not accepted. In the texts, `it` is the load balancer.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyHeaderError {
     #[error("it sent no header of the PROXY protocol, version 2, within {} s", HEADER_TIMEOUT.as_secs())]
@@ -85,7 +85,8 @@ mod tests {
         built.write_tlv(0xEA, b"vpce-08d2bf15fac5001c9").unwrap().build().unwrap()
     }
 
-    /// Sends `sent`, the last `later` bytes of it late. Returns the address that was read, and the bytes left on the stream.
+    /// Sends `sent`, with a delay before the last `later` bytes. Returns the address that was read, and the bytes left on the
+    /// stream.
     async fn read_of(sent: &[u8], later: usize) -> (Result<SocketAddr, ProxyHeaderError>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -7,12 +7,12 @@ use ipnet::IpNet;
 use crate::addresses::contains;
 use crate::lifecycle::TcpPath;
 
-/// The networks by which the path to a client or a target is known.
+/// The networks that decide whether a connection leads to its peer itself or to a proxy.
 #[derive(Clone, Debug, Default)]
 pub struct TcpPaths {
     /// The proxies that end the clients' TCP connections and send no PROXY header.
     pub tcp_proxies: Vec<IpNet>,
-    /// The targets to which no proxy leads that ends TCP connections.
+    /// The targets that the gateway reaches without a proxy that ends TCP connections.
     pub direct_targets: Vec<IpNet>,
 }
 
@@ -22,8 +22,8 @@ impl TcpPaths {
         if contains(&self.tcp_proxies, peer) { TcpPath::Proxied } else { TcpPath::Direct }
     }
 
-    /// Returns the path of a connection to a target at `address`. It is unknown by default: the sidecar of a service mesh
-    /// shows the gateway the target's own address.
+    /// Returns the path of a connection to a target at `address`. Outside of `direct_targets`, the path counts as proxied,
+    /// because the gateway cannot see the sidecar of a service mesh: the connection still has the target's own address.
     pub fn to_target(&self, address: Option<IpAddr>) -> TcpPath {
         let is_direct = address.is_some_and(|address| contains(&self.direct_targets, address));
         if is_direct { TcpPath::Direct } else { TcpPath::Proxied }

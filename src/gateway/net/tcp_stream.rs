@@ -17,13 +17,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::tcp_options::{TCP_CLOSE, set_max_retransmission_interval, tcp_info};
 use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpHealth, TcpPath};
 
-/// The size of the read-ahead buffer, in bytes. The SSH library reads each packet's length first; without the buffer, the
-/// system calls would cost more than the decryption.
+/// The size of the read-ahead buffer, in bytes. The SSH library reads the length of each packet before the rest. Without the
+/// buffer, these system calls would cost more than the decryption.
 const READ_AHEAD_SIZE: usize = 128 * 1024;
 /// Reads of at least this many bytes bypass the read-ahead buffer.
 const DIRECT_READ_SIZE: usize = 16 * 1024;
-/// The number of bytes that cost a task one unit of its cooperative budget. The runtime grants 128 units per poll. So a bulk
-/// transfer moves 32 KiB, in less than 0.05 ms, before its worker polls other connections.
+/// The number of bytes that cost a task one unit of its cooperative budget. The runtime grants a task 128 units per poll. A
+/// bulk transfer thus moves 32 KiB, in less than 0.05 ms, before the worker polls other connections.
 const BYTES_PER_BUDGET_UNIT: usize = 256;
 
 /// A TCP stream that can be aborted from outside while the SSH library waits on it.
@@ -31,11 +31,11 @@ pub struct AbortableStream {
     stream: Arc<TcpStream>,
     abort: Pin<Box<WaitForCancellationFutureOwned>>,
     reads_ahead: bool,
-    /// Bytes that were read ahead. Its memory is released while no data arrives, because most sessions are idle.
+    /// The bytes that were read ahead. The buffer's memory is released while no data arrives, because most sessions are idle.
     buffer: BytesMut,
 }
 
-/// Observes a connection from outside, while its owner holds it.
+/// Observes a connection that another task owns. The observer does not keep the connection open.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionHealth {
     stream: Weak<TcpStream>,
@@ -43,7 +43,7 @@ pub struct ConnectionHealth {
 }
 
 impl AbortableStream {
-    /// Wraps `stream`; cancelling `abort` ends every read and write with an error.
+    /// Wraps `stream`, and returns an observer of its health. Cancelling `abort` ends every read and write with an error.
     pub fn new(stream: TcpStream, abort: CancellationToken) -> (Self, ConnectionHealth) {
         // Only the kernel's zero-window probes reach a peer that does not read. By default their interval grows to two
         // minutes, and a lost peer stays unnoticed for as long. Kernels before Linux 6.15 keep that default.
@@ -78,8 +78,8 @@ impl AbortableStream {
     }
 }
 
-/// Charges the task's cooperative budget for bytes that it has moved. Once the budget is spent, the task's sockets and
-/// queues report that they are not ready, until the runtime has polled other tasks.
+/// Charges the cooperative budget of the current task for the bytes that it has moved. Once the budget is spent, the task's
+/// sockets and queues report that they are not ready, until the runtime has polled other tasks.
 fn charge(cx: &mut Context<'_>, bytes: usize) {
     for _ in 0..bytes / BYTES_PER_BUDGET_UNIT {
         match coop::poll_proceed(cx) {
@@ -89,7 +89,7 @@ fn charge(cx: &mut Context<'_>, bytes: usize) {
     }
 }
 
-/// Repeats `act` when the stream is ready, until it succeeds or fails with another error than `WouldBlock`.
+/// Calls `act` whenever the stream is ready, until `act` succeeds or fails with another error than `WouldBlock`.
 fn poll_io(
     cx: &mut Context<'_>,
     mut ready: impl FnMut(&mut Context<'_>) -> Poll<io::Result<()>>,

@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use crate::gateway::observe::Traffic;
 use crate::metrics::METRICS;
 
-/// Counts the activity of one session. Its channels write the counters.
+/// Counts the activity of one session. The session's channels write the counters.
 #[derive(Debug)]
 pub struct Activity {
     start: Instant,
     traffic: Traffic,
-    /// Milliseconds after the start.
+    /// The time of the last input, in milliseconds since the start.
     last_input: AtomicU64,
-    /// The columns in the upper 32 bits, the rows in the lower 32.
+    /// The size of the terminal that was resized last: the columns in the upper 32 bits, the rows in the lower 32.
     window: AtomicU64,
 }
 

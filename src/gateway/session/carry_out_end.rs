@@ -1,4 +1,4 @@
-//! Closes a session whose cause is known: the user reads it, both connections close, and the end is written.
+//! Ends a session for a known cause: shows the cause to the user, closes both connections, and writes the end.
 //! `end_events.rs` and `exit_or_disconnect.rs` find the cause.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::gateway::instance::Instance;
 use crate::lifecycle::End;
 use crate::metrics::{METRICS, RefusalLabels};
 
-/// How long a session that ends before its first channel waits for one. The user reads the reason there.
+/// How long a session that ends before its first channel waits for that channel, to show the user the reason in it.
 const FIRST_CHANNEL_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Session {
@@ -49,7 +49,7 @@ impl Session {
         }
     }
 
-    /// Closes a session whose object was not created: a session that is not recorded must not pass any data.
+    /// Refuses a session whose object could not be created, because a session without an object must not pass data.
     pub(super) async fn reject(&mut self, client: &mut ClientSide, refusal: Refusal, error: String) {
         warn!(error, "session not opened: its object cannot be created");
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: refusal.label() }).inc();
@@ -60,7 +60,7 @@ impl Session {
     async fn close(&mut self, client: &mut ClientSide, reason: CloseReason) {
         let notice: Option<Arc<str>> = reason.notice().map(Into::into);
         self.dial_queue.abort();
-        // A client opens its first channel right after authentication, and there the user reads the notice best.
+        // A client opens its first channel right after authentication. A notice in that channel is the most visible one.
         if notice.is_some() && self.channels.is_empty() && self.dial_queue.is_empty() && !self.channels.has_exit() {
             let opened = timeout(FIRST_CHANNEL_TIMEOUT, client.opened.recv()).await;
             if let Some(channel) = opened.ok().flatten().and_then(|channel| self.admit_channel(channel).ok()) {

@@ -1,4 +1,4 @@
-//! The open channels of one session. Each runs in a task of its own.
+//! The open channels of one session. Each channel runs in a task of its own.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl ChannelKind {
     }
 }
 
-/// Runs the channels of one session, and keeps their outcome.
+/// Runs the channels of one session, and derives the cause of the session's end from their ends.
 pub struct Channels {
     tasks: JoinSet<(ChannelKind, Finished)>,
     sessions: usize,
@@ -95,7 +95,7 @@ impl Channels {
         self.spawn(ChannelKind::Forward, memory, remote_forward::join(incoming, user, audit, context));
     }
 
-    /// Waits for the next channel to end. Returns `None` if none is open.
+    /// Waits for the next channel to end. Returns `None` if no channel is open.
     pub async fn next_end(&mut self) -> Option<Result<Finished, JoinError>> {
         let finished = self.tasks.join_next().await?;
         // A channel whose task failed ends the session, so it need not be counted.
@@ -107,14 +107,14 @@ impl Channels {
         }))
     }
 
-    /// Records the end of a channel. Returns the cause if this ends the session.
+    /// Records the end of a channel. If the session ends with it, returns the cause.
     pub fn record(&mut self, end: ChannelEnd) -> Option<Cause> {
         let is_last = self.is_empty();
         self.outcome.record(end, is_last)
     }
 
-    /// Waits for the end of all channels after the user's connection has ended. Returns why the session ends. `is_waiting` and
-    /// `reported` are those of [`ChannelOutcome::client_gone`].
+    /// Waits for the end of all channels after the user's connection has ended. Returns why the session ends. The parameters
+    /// are those of [`ChannelOutcome::client_gone`].
     pub async fn client_gone(&mut self, is_waiting: bool, reported: Option<Cause>) -> Cause {
         let mut open = Vec::new();
         while let Some(finished) = self.next_end().await {

@@ -46,7 +46,7 @@ pub enum ClientConnection {
     Web(WebPage),
 }
 
-/// The page of a web terminal. It still reads the session's end after [`ClientSide::gone`] is cancelled.
+/// The page of a web terminal. After [`ClientSide::gone`] is cancelled, the page can still read the session's end.
 pub struct WebPage {
     /// Sends events to the page.
     pub events: mpsc::Sender<ClientEvent>,
@@ -56,7 +56,7 @@ pub struct WebPage {
     pub closed: CancellationToken,
 }
 
-/// The events of a session, as its page receives them.
+/// The events of a session that its page receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
     /// The session's object exists, with this name and uid.
@@ -101,7 +101,7 @@ impl ClientSide {
         self.peer.ip().to_canonical().to_string()
     }
 
-    /// Returns why the client closed its connection, if it gave a reason or fell silent.
+    /// Returns why the connection to a web terminal ended, if the page gave a reason or fell silent; `None` for an SSH client.
     pub fn close_cause(&self) -> Option<Cause> {
         match &self.connection {
             ClientConnection::Ssh(_) => None,
@@ -117,7 +117,7 @@ impl ClientSide {
         }
     }
 
-    /// Closes the connection with a reason, and cuts it off if the client does not close it in time.
+    /// Closes the connection with a reason, and cuts off the socket if the client does not close the connection in time.
     pub async fn disconnect(&mut self, reason: CloseReason) {
         match &self.connection {
             ClientConnection::Ssh(connection) => {

@@ -27,7 +27,7 @@ impl Deadlines {
         self.started.elapsed()
     }
 
-    /// Returns when the limits are due for the next check.
+    /// Returns when the next check of the limits is due.
     pub const fn next_check(&self) -> Instant {
         self.next_check
     }

@@ -16,7 +16,7 @@ pub type Dialled = Result<Result<TargetConnection, DialError>, JoinError>;
 pub struct AdmittedChannel {
     /// The channel.
     pub channel: ChannelOpen,
-    /// Its part of the memory budget.
+    /// The part of the memory budget that the channel takes.
     pub memory: Charge,
 }
 
@@ -30,7 +30,7 @@ pub struct DialQueue {
 }
 
 impl DialQueue {
-    /// Starts with the channel that the client opened before the session, if it did.
+    /// Creates a queue with the channel that the client opened before the session, if there is one.
     pub fn new(first: Option<AdmittedChannel>) -> Self {
         Self { waiting: first.into_iter().collect(), ..Self::default() }
     }
@@ -45,7 +45,7 @@ impl DialQueue {
         !self.dials.is_empty()
     }
 
-    /// Waits for the attempt to finish. Returns `None` if none is under way.
+    /// Waits for the attempt to finish. Returns `None` if no attempt is under way.
     pub async fn next(&mut self) -> Option<Dialled> {
         self.dials.join_next().await
     }

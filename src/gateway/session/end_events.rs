@@ -21,13 +21,13 @@ use crate::recording::RecordingError;
 pub(super) enum Event {
     /// The user's connection has ended.
     ClientGone,
-    /// The registry passes on that the session must end.
+    /// The registry signals that the session must end.
     EndRequested(Cause),
     /// A channel has ended.
     ChannelFinished(Result<Finished, JoinError>),
     /// The newest connection to the target has ended.
     ConnectionClosed,
-    /// Channels wait for a target to which no connection is left.
+    /// No connection to the target is left, while channels wait for the target.
     TargetLost,
     /// An attempt to connect to the target has finished.
     Dialled(Dialled),
@@ -41,12 +41,12 @@ pub(super) enum Event {
     Draining,
     /// The user has opened a channel.
     ChannelOpened(ChannelOpen),
-    /// The limits, the network or a channel that waits for room are due for a check.
+    /// A check is due: of the limits, of the network, or of a channel that waits for room.
     CheckDue,
 }
 
 impl Session {
-    /// Handles an event. Returns the cause if it ends the session. Each end is named by its reason.
+    /// Handles an event. If it ends the session, returns the cause. The comments name the reason of each end.
     pub(super) async fn handle(&mut self, event: Event, client: &ClientSide) -> Option<Cause> {
         match event {
             // UserExit, TabClosed, ClientDisconnected; TargetClosed if the target broke off a channel before.
@@ -66,7 +66,7 @@ impl Session {
             Event::RecordingFailed(failure) => Some(Cause::RecordingFailed(failure.message)),
             // NetworkLost.
             Event::NetworkLost(side) => Some(Cause::NetworkLost(side)),
-            // The rest ends no session.
+            // The remaining events end no session.
             Event::Draining => {
                 self.announce_drain();
                 None
@@ -79,7 +79,7 @@ impl Session {
         }
     }
 
-    /// Waits for the next event. Of several, the first in this list is returned.
+    /// Waits for the next event. If several are ready, returns the first in the order of this list.
     pub(super) async fn next_event(
         &mut self,
         client: &mut ClientSide,

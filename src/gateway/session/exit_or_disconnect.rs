@@ -6,7 +6,8 @@ use crate::lifecycle::{Cause, Exit};
 /// The state of the channels that have ended.
 #[derive(Debug, Default)]
 pub struct ChannelOutcome {
-    /// How the last channel ended, if one has. A session of tunnels alone has no exit status.
+    /// How the last command ended; `None` if no channel has closed cleanly. If only tunnels have closed, the exit status is
+    /// empty.
     exit: Option<Exit>,
     /// Whether the target broke a channel's connection, and no channel has closed cleanly since.
     target_lost: bool,
@@ -18,7 +19,8 @@ impl ChannelOutcome {
         self.exit.is_some()
     }
 
-    /// Records the end of a channel. Returns the cause if this ends the session. `is_last` means that no other channel is open.
+    /// Records the end of a channel. If the session ends with it, returns the cause. `is_last` means that no other channel is
+    /// open.
     pub fn record(&mut self, end: ChannelEnd, is_last: bool) -> Option<Cause> {
         match end {
             ChannelEnd::Closed(exit) => {
@@ -36,8 +38,8 @@ impl ChannelOutcome {
     }
 
     /// Returns why the session ends after the user's connection has ended. `open` has the ends of the channels that were open
-    /// until then, `is_waiting` tells whether a channel still waited for the target, and `reported` is the cause that the client
-    /// gave, if it did.
+    /// when the connection ended. `is_waiting` says whether a channel still waited for the target. `reported` is the cause that
+    /// the client gave, if it gave one.
     pub fn client_gone(
         &mut self,
         open: impl IntoIterator<Item = ChannelEnd>,
@@ -63,7 +65,7 @@ impl ChannelOutcome {
         }
     }
 
-    /// Keeps the exit status of a command, and gives a session of tunnels alone an empty one.
+    /// Records that a tunnel has closed cleanly. The exit status of an earlier command stays; without one it is empty.
     fn tunnel_closed(&mut self) {
         self.exit.get_or_insert_default();
     }
@@ -87,7 +89,7 @@ mod tests {
         Cause::ClientDisconnected { with_channels }
     }
 
-    /// Records the ends of all channels but the last while another is open, and the last as the last.
+    /// Records the ends in order. At each end except the last, another channel is open.
     fn record_all(ends: &[ChannelEnd]) -> (ChannelOutcome, Option<Cause>) {
         let (mut outcome, mut cause) = (ChannelOutcome::default(), None);
         for (at, end) in ends.iter().enumerate() {

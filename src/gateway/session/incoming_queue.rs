@@ -1,4 +1,4 @@
-//! The channels that the target opens, until the session has room for them.
+//! The queue of channels that the target opens. A channel waits there until the session has room for it.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl IncomingQueue {
         self.sender.clone()
     }
 
-    /// Waits for the next channel. Call it only while [`Self::has_next`] is false: it would discard a waiting one.
+    /// Waits for the next channel. Call it only while [`Self::has_next`] is false; otherwise it discards the waiting channel.
     pub async fn receive(&mut self) {
         // This queue holds a sender, so there always is another channel to wait for.
         self.next = self.receiver.recv().await;
@@ -40,8 +40,8 @@ impl IncomingQueue {
         self.next.is_some()
     }
 
-    /// Takes out the next channel if there is room for it, if the user did not ask for it, or if it has waited for
-    /// [`MAX_INCOMING_WAIT`].
+    /// Takes out the next channel if it is due: there is room for it, the user did not ask for it, or it has waited for
+    /// [`MAX_INCOMING_WAIT`]. The caller opens or refuses it.
     pub fn take_due(&mut self, is_full: bool, requested: &RequestedForwards) -> Option<IncomingChannel> {
         self.next
             .take_if(|next| !requested.includes(&next.channel_type) || is_due(is_full, next.requested_at.elapsed()))

@@ -1,4 +1,4 @@
-//! What a session takes of the process's memory budget, apart from its windows.
+//! The memory that a session takes from the process's memory budget, besides its windows.
 
 use crate::gateway::bridge::INBOX_MEMORY;
 use crate::memory_budget::{Charge, MEMORY_BUDGET};
@@ -7,10 +7,10 @@ use crate::memory_budget::{Charge, MEMORY_BUDGET};
 const SESSION_MEMORY: usize = 64 * 1024;
 /// The memory of a connection to the target, in bytes.
 const CONNECTION_MEMORY: usize = 96 * 1024;
-/// The memory of a channel with its smallest windows, in bytes. Each has an inbox on both sides.
+/// The memory of a channel with its smallest windows, in bytes. A channel has an inbox on each side.
 const TUNNEL_MEMORY: usize = 2 * INBOX_MEMORY;
 
-/// Takes the memory of a session. Other limits bound the number of sessions.
+/// Takes the memory of a session, even if the budget has no room, because other limits bound the number of sessions.
 pub fn session() -> Charge {
     MEMORY_BUDGET.take(SESSION_MEMORY)
 }

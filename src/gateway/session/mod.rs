@@ -1,4 +1,5 @@
-//! One task per session, from its object to its written end. `end_events.rs` lists what ends a running session.
+//! One task per session, which creates the session's object and writes its end. `end_events.rs` lists the events that end a
+//! running session.
 
 mod activity;
 mod carry_out_end;

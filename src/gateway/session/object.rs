@@ -18,7 +18,7 @@ use crate::text::printable_up_to;
 /// The longest `spec.client.software` that the schema accepts, in characters.
 const MAX_SOFTWARE_CHARS: usize = 255;
 
-/// Returns the header of the session's recordings.
+/// Returns the description of the session for its recordings.
 pub fn about(namespace: &str, name: &str, grant: &Grant, client: &ClientSide) -> SessionInfo {
     SessionInfo {
         namespace: namespace.to_owned(),
@@ -30,7 +30,7 @@ pub fn about(namespace: &str, name: &str, grant: &Grant, client: &ClientSide) ->
     }
 }
 
-/// Returns the object of a new session, with the finalizer of the audit.
+/// Returns the object of a new session, with the audit finalizer.
 pub fn object(
     name: &str,
     grant: &Grant,

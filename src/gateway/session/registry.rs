@@ -24,7 +24,7 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Inner {
     sessions: HashMap<String, Entry>,
-    /// Why every session must end, including sessions that are registered later.
+    /// The cause for which every session must end, including sessions that are registered later; `None` if they may run.
     end_all: Option<Cause>,
 }
 

@@ -1,4 +1,4 @@
-//! The tracing span of one session: it puts the session's name on every log line of the session's task.
+//! The tracing span of one session. It adds the session's name to every log line of the session's task.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,8 @@ use tracing::{Span, error_span};
 
 use crate::gateway::access::Grant;
 
-/// Returns the span of a session. Its level is the highest, so that a filter by level that passes a log line has the span too.
+/// Returns the span of a session. The span has the level of errors, so that a filter that passes a log line also passes the
+/// span.
 pub fn session_span(name: &str, grant: &Grant, client: SocketAddr) -> Span {
     error_span!(parent: None, "session", session = name, user = grant.user.name_any(), target = grant.target.name_any(), %client)
 }

@@ -13,7 +13,7 @@ use crate::memory_budget::Charge;
 /// Observes the session's connections to its target.
 #[derive(Default)]
 pub struct TargetLinks {
-    /// Each connection, until its end was announced to its channels.
+    /// The connections whose end was not yet announced to their channels.
     links: Vec<Link>,
     /// The newest connection, which new channels use.
     current: Option<Arc<TargetConnection>>,
@@ -84,8 +84,8 @@ impl TargetLinks {
         is_lost
     }
 
-    /// Returns whether channels wait for a target to which no connection is left. `passed` counts the bytes that were passed to
-    /// the user.
+    /// Returns whether the session has to end because no connection to the target is left, while channels wait for the target.
+    /// `passed` counts the bytes that were passed to the user.
     pub fn is_target_lost(&mut self, has_channels: bool, passed: u64, now: Instant) -> bool {
         let interrupted = &mut self.interrupted;
         self.links.retain(|link| {
@@ -114,7 +114,7 @@ impl TargetLinks {
 struct Connections {
     /// Whether a connection is open.
     any_open: bool,
-    /// Whether a connection is open, or its end was not announced to its channels.
+    /// Whether there is a connection that is open, or whose end was not yet announced to its channels.
     any_unannounced: bool,
     /// Whether the end of a connection interrupted a channel.
     interrupted: bool,

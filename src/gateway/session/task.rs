@@ -38,8 +38,8 @@ use crate::tasks::panic_message;
 
 /// Runs a session from its admission to its written end.
 ///
-/// The session holds its slot until the end is written. The gateway's session limit thus bounds the ends that wait to be
-/// written, too.
+/// The session holds its slot until the end is written. The gateway's session limit thus also bounds the number of unwritten
+/// ends.
 pub async fn run(deps: Arc<SessionDeps>, admitted: Admitted, client: ClientSide, activity: Arc<Activity>) {
     let span = session_span(&admitted.audit.session, &admitted.grant, client.peer);
     let (name, instance) = (admitted.audit.session.clone(), admitted.instance.clone());
@@ -55,7 +55,7 @@ pub async fn run(deps: Arc<SessionDeps>, admitted: Admitted, client: ClientSide,
     running.instrument(span).await;
 }
 
-/// Ends a session whose task has panicked, as the watchdog ends one whose task is stuck.
+/// Ends a session whose task has panicked, in the same way as the watchdog ends a session whose task is stuck.
 async fn end_after_panic(deps: &SessionDeps, instance: &Instance, name: &str, start: Timestamp) {
     deps.watchdog.remove(name);
     let mut session = deps.writer.reference(name);
@@ -63,7 +63,7 @@ async fn end_after_panic(deps: &SessionDeps, instance: &Instance, name: &str, st
     if session.uid.is_some() {
         METRICS.sessions_active.dec();
     }
-    // From here on, the instance's session watch ends the object too, in case that this task cannot.
+    // From here on, the instance's session watch also ends the object, in case this task cannot.
     instance.registry.remove(name);
     let end = End::inferred(Cause::Stuck, ObservedBy::Gateway, start, Some(Timestamp::now()));
     deps.end_reports.write(&deps.writer, &session, &end, instance.end_signer.as_ref()).await;
@@ -115,7 +115,7 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
     drop(slot);
 }
 
-/// Takes memory for the channel that a client opened before its session, which always gets it.
+/// Takes memory for the channel that a client opened before its session. This always succeeds.
 fn admit_first(channel: ChannelOpen) -> Option<AdmittedChannel> {
     memory::channel(true).map(|memory| AdmittedChannel { channel, memory })
 }
@@ -134,7 +134,7 @@ pub(super) struct Session {
     pub(super) dial_queue: DialQueue,
     pub(super) target_links: TargetLinks,
     pub(super) incoming: IncomingQueue,
-    /// What the user has asked the target for.
+    /// The forwards that the user has requested from the target.
     pub(super) requested: Arc<RequestedForwards>,
     pub(super) channels: Channels,
     _memory: Charge,

@@ -1,4 +1,5 @@
-//! Ends sessions whose task is stuck. It has its own thread and API connections, since the cause may block all other tasks.
+//! Ends sessions whose task is stuck. The watchdog has its own thread and API connections, because the cause that blocks a
+//! session's task may block all other tasks too.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -42,12 +43,13 @@ pub struct WatchedSession {
 }
 
 impl Watchdog {
-    /// Watches a session until [`Self::remove`]. Its task must call [`Self::heartbeat`] more often than [`STUCK_AFTER`].
+    /// Watches a session until [`Self::remove`]. The session's task must call [`Self::heartbeat`] at least every
+    /// [`STUCK_AFTER`].
     pub fn watch(&self, name: &str, session: WatchedSession) {
         self.sessions.lock().insert(name.to_owned(), session);
     }
 
-    /// Adds a connection of the session. It is cut off if the session is stuck.
+    /// Adds a connection of the session. If the session is stuck, the watchdog cuts off this connection too.
     pub fn add_connection(&self, name: &str, connection: ConnectionHealth) {
         if let Some(session) = self.sessions.lock().get_mut(name) {
             session.connections.retain(ConnectionHealth::is_open);
@@ -75,7 +77,7 @@ impl Watchdog {
         self.sessions.lock().extract_if(stuck).map(|(_, session)| session).collect()
     }
 
-    /// Restarts the time of every session after a pause of the whole process, in which no task could run.
+    /// Counts every session as alive at `now`. Call it after a pause of the whole process, in which no task could run.
     fn reset(&self, now: Instant) {
         self.sessions.lock().values_mut().for_each(|session| session.last_heartbeat = now);
     }
@@ -101,8 +103,8 @@ impl WatchedSession {
     }
 }
 
-/// Starts the thread, which runs until `stop` is cancelled. Returns a future that is ready when the thread has ended, however
-/// it ended.
+/// Starts the watchdog's thread, which runs until `stop` is cancelled. Returns a future that is ready when the thread has
+/// ended, also if it panicked.
 ///
 /// # Errors
 /// The runtime or the thread cannot be created.
@@ -149,7 +151,8 @@ async fn run(
     Ok(())
 }
 
-/// Polls for stuck sessions, cuts off their connections, and writes their end. Returns if the task of an end panics.
+/// Polls for stuck sessions, cuts off their connections, and writes their ends. Returns only if a task that writes an end
+/// panics.
 async fn end_stuck_sessions(watchdog: &Watchdog, writer: &SessionWriter, reports: &Arc<EndReports>) {
     let mut ticks = ticks(TICK);
     let mut last_poll = Instant::now();

@@ -33,7 +33,7 @@ use crate::metrics::{METRICS, RefusalLabels};
 pub struct AuthDeps {
     /// The users.
     pub directory: Arc<Directory>,
-    /// Locks out after wrong passwords and codes.
+    /// Locks out users and addresses after wrong passwords and codes.
     pub throttle: Throttle,
     /// Verifies passwords and codes.
     pub second_factors: SecondFactors,
@@ -66,7 +66,7 @@ pub struct SignIn {
     last_refusal: LastRefusal,
 }
 
-/// The last refusal of a known user on a connection, with its reason. It becomes an Event only when the connection ends,
+/// The last refusal of a known user on a connection, with its reason. An Event is published only after the connection's end,
 /// because clients often offer several keys before one is accepted.
 pub type LastRefusal = Arc<Mutex<Option<(ObjectReference, String)>>>;
 
@@ -120,8 +120,8 @@ impl SignIn {
 
     /// Handles a `publickey` request without a signature. `Accept` asks the client to sign.
     ///
-    /// The library does not tell whether the client offers the key or a certificate of it. So once any user may use
-    /// certificates, every key is accepted here and checked after the signature. This also hides whose key it is.
+    /// The library does not say whether the client offers the key itself or a certificate for it. If any user may use
+    /// certificates, every key is therefore accepted here, and is checked after the signature. This also hides whose key it is.
     pub fn key_offered(&mut self, name: &str, key: &PublicKey, algorithm: &Algorithm) -> Auth {
         self.set_name(name);
         if !algorithms::accepts_signature(&key.algorithm(), algorithm) {
@@ -167,8 +167,8 @@ impl SignIn {
         }
     }
 
-    /// Handles a web terminal whose Kubernetes user `subject` the API server has authenticated. That replaces a key, and no
-    /// other factor: passwords and codes are still prompted for. To be called until the result is `Accept`.
+    /// Handles a web terminal whose Kubernetes user `subject` the API server has authenticated. The Kubernetes user replaces
+    /// a key, but no other factor: passwords and codes are still required. Call this until the result is `Accept`.
     pub fn kubernetes_user_verified(&mut self, name: &str, subject: &Arc<str>) -> Auth {
         self.set_name(name);
         let user = match self.user() {
@@ -187,8 +187,8 @@ impl SignIn {
         }
     }
 
-    /// Handles a `keyboard-interactive` request (RFC 4256) or the answer to its prompt. Always prompts, for unknown users too,
-    /// so that accounts cannot be enumerated.
+    /// Handles a `keyboard-interactive` request (RFC 4256) or the answer to its prompt. Where the method is offered, also
+    /// prompts unknown users, so that accounts cannot be enumerated.
     pub async fn keyboard_interactive(&mut self, name: &str, answer: Option<Zeroizing<Vec<u8>>>) -> Auth {
         self.set_name(name);
         if !self.offers_prompts() {
@@ -214,8 +214,9 @@ impl SignIn {
         }
     }
 
-    /// Checks an answer. Answers that cannot be right take the same time as others, so that timing reveals nothing. Only an answer
-    /// that is locked out is not checked at all: checks cost a core and 20 MB each, and a lock-out bounds them.
+    /// Checks an answer. An answer that cannot be right takes the same time as any other, so that timing reveals nothing.
+    /// Only an answer that is locked out is not checked, because each check costs a core and 20 MB, and lock-outs bound this
+    /// cost.
     async fn check_answer(
         &self,
         user: Result<Arc<BastionUser>, AccessError>,
@@ -240,13 +241,13 @@ impl SignIn {
         checked.map(|()| user)
     }
 
-    /// Returns the factor to prompt a known user for, if the next factor is not a key.
+    /// Returns the next factor of a known user, if it is a password or a code.
     fn next_prompt(&self, user: &Result<Arc<BastionUser>, AccessError>) -> Option<Factor> {
         let next = user.as_ref().ok().and_then(|user| self.progress.next(&user.spec.authentication));
         next.filter(|factor| *factor != Factor::Publickey)
     }
 
-    /// Returns the attempt to count. Its failure counts against the user only if the answer is due.
+    /// Returns the attempt to count. A failure counts against the user only if this answer is due.
     fn attempt(&self, is_due: bool) -> Attempt {
         let attempt = if is_due { Attempt::for_user } else { Attempt::unattributed };
         attempt(self.user_name(), self.peer.ip())
@@ -259,7 +260,7 @@ impl SignIn {
         Auth::Partial { name: "".into(), instructions: "".into(), prompts: prompts.into() }
     }
 
-    /// Adds a verified factor. Accepts the user after the last one, and otherwise asks for the next.
+    /// Adds a verified factor. Accepts the user if it was the last factor, and otherwise asks for the next.
     fn complete_factor(
         &mut self,
         user: Arc<BastionUser>,
@@ -296,7 +297,7 @@ impl SignIn {
         }
     }
 
-    /// Returns the user, if the key is theirs, and what its signature must assert.
+    /// Returns the user, if the key is one of theirs, and the assertions that a signature with the key must make.
     fn user_with_key(&self, key: &PublicKey) -> Result<(Arc<BastionUser>, PresenceRequirement), AccessError> {
         let user = self.user_with_key_due()?;
         let presence = proof::requirement_for_key(&user, key).ok_or(AccessError::UnknownKey)?;
@@ -315,7 +316,7 @@ impl SignIn {
         Ok((user, restrictions))
     }
 
-    /// Sets the sign-in name. A new name discards all factors verified under the old one (RFC 4252, section 5).
+    /// Sets the sign-in name. If the name changes, discards all factors verified under the old name (RFC 4252, section 5).
     fn set_name(&mut self, name: &str) {
         let name = SignInName::cut(name);
         if self.name != name {
@@ -326,8 +327,8 @@ impl SignIn {
         }
     }
 
-    /// Returns the methods that can continue. Before the first factor they are the same for every name, so that accounts
-    /// cannot be enumerated.
+    /// Returns the authentication methods that can continue. Before the first factor they are the same for every name, so that
+    /// accounts cannot be enumerated.
     fn methods(&self) -> MethodSet {
         let next = |user: &Arc<BastionUser>| self.progress.next(&user.spec.authentication);
         let methods: &[MethodKind] = if self.progress.is_empty() {
@@ -348,7 +349,7 @@ impl SignIn {
         self.methods().contains(&MethodKind::KeyboardInteractive)
     }
 
-    /// Logs the reason, and sends the client an answer without one.
+    /// Logs the reason of a refusal, and returns the client's answer, which has no reason.
     fn refuse(&self, reason: &AccessError) -> Auth {
         METRICS.sign_ins_refused.get_or_create(&RefusalLabels { reason: reason.label() }).inc();
         // An unknown name is not logged: it may be a password that was typed by mistake.

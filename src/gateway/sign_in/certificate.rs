@@ -13,22 +13,22 @@ use super::presence::{Assertion, PresenceError, PresenceRequirement};
 use crate::addresses::contains;
 use crate::gateway::ssh::algorithms;
 
-/// A certificate is not accepted. The reason is for the log; clients get one answer to every failure.
+/// Why a certificate is not accepted. The text is for the log; clients get the same answer to every failure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserCertificateError {
-    /// No `cert-authority` line of the user has the key that signed it.
+    /// No `cert-authority` line of the user has the key that signed the certificate.
     #[error("no cert-authority line of the user has the key that signed the certificate")]
     UnknownAuthority,
-    /// It is a host certificate.
+    /// The certificate is a host certificate.
     #[error("the certificate is not a user certificate")]
     NotAUserCertificate,
     /// The signature is invalid, or uses SHA-1.
     #[error("the certificate's signature is invalid or uses an algorithm that is not accepted")]
     BadSignature,
-    /// It lists no principals, so it would be valid for everybody. sshd refuses such certificates, too.
+    /// The certificate lists no principals, so it would be valid for every user. sshd also refuses such certificates.
     #[error("the certificate names no principals")]
     NoPrincipals,
-    /// It lists other principals.
+    /// The certificate lists none of the required principals.
     #[error("the certificate names none of the required principals")]
     WrongPrincipal,
     /// `valid after` is in the future.
@@ -51,8 +51,8 @@ pub enum UserCertificateError {
     UnknownOption(String),
 }
 
-/// Returns what the certificate permits `user`, who signs in from `address` at `now`, in seconds since 1970. `flags` are
-/// those of the signature, if the certified key is a security key.
+/// Returns what the certificate permits to `user`, who signs in from `address` at the time `now`, in seconds since 1970.
+/// `flags` are the flags of the signature, if the certified key is a security key.
 ///
 /// # Errors
 /// The reason why the certificate is not accepted.
@@ -83,11 +83,11 @@ pub fn check(
     permitted.intersect(&authority.restrictions).map_err(|_| UserCertificateError::ConflictingCommands)
 }
 
-/// Returns the user's line that accepts the certificate. The validity period is not checked, so that open sessions can be
-/// checked, too: a session may outlast its certificate, but not the line.
+/// Returns the user's line that accepts the certificate. Does not check the validity period: an open session may outlast its
+/// certificate, but not the line.
 ///
 /// # Errors
-/// The reason why no line accepts it.
+/// The reason why no line accepts the certificate.
 pub fn authority_of<'a>(
     certificate: &Certificate,
     user: &str,
@@ -112,8 +112,8 @@ pub fn authority_of<'a>(
     lines.find(accepts).ok_or(UserCertificateError::WrongPrincipal)
 }
 
-/// Returns what the certificate itself permits. An unknown critical option invalidates it; a missing extension withholds
-/// its permission.
+/// Returns what the certificate itself permits. An unknown critical option invalidates the certificate. Each permission
+/// needs its extension.
 fn permissions_of(certificate: &Certificate, address: IpAddr) -> Result<KeyRestrictions, UserCertificateError> {
     let mut command = None;
     for (name, value) in certificate.critical_options().iter() {
@@ -139,8 +139,8 @@ fn permissions_of(certificate: &Certificate, address: IpAddr) -> Result<KeyRestr
     })
 }
 
-/// Returns what the certificate requires of signatures. A touch is dispensed with only if both the certificate and its line
-/// say so.
+/// Returns what the certificate requires of signatures. A touch is waived only if both the certificate and its line have
+/// `no-touch-required`.
 fn presence_of(certificate: &Certificate) -> PresenceRequirement {
     PresenceRequirement {
         touch: !certificate.extensions().contains_key("no-touch-required"),
@@ -187,7 +187,7 @@ mod tests {
         certificate_of(ca, key().public_key(), change)
     }
 
-    /// Returns such a certificate for this key.
+    /// Returns a certificate for this key that is valid at [`NOW`], after `change` has edited it.
     fn certificate_of(ca: &PrivateKey, key: &PublicKey, change: impl FnOnce(&mut Builder)) -> Certificate {
         let mut builder = Builder::new_with_random_nonce(&mut rand::rng(), key, NOW - 60, NOW + 60).unwrap();
         change(&mut builder);

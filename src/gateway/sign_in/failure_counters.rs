@@ -12,8 +12,8 @@ use crate::addresses::rate_limit_key;
 pub struct LockoutLimits {
     /// Failures of one user from one address.
     pub per_user_and_address: u32,
-    /// Failures of one user from all addresses. It does not lock out an address from which the user has signed in within a
-    /// week.
+    /// Failures of one user from all addresses. This limit does not lock out the addresses from which the user has signed in
+    /// within the last week.
     pub per_user: u32,
     /// Failures from one address for all users.
     pub per_address: u32,
@@ -23,10 +23,10 @@ pub struct LockoutLimits {
 
 /// The time for which a user's address stays known after a sign-in.
 pub const KNOWN_ADDRESS_TTL: Duration = Duration::from_hours(7 * 24);
-/// The number of entries that each map of [`Counters`] holds at most.
+/// The most entries in each map of [`Counters`].
 const MAX_COUNTERS: usize = 16_384;
 
-/// The failures that are counted together.
+/// The key of a counter of failures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum CounterKey {
     UserAtAddress(Arc<str>, IpAddr),
@@ -34,7 +34,7 @@ enum CounterKey {
     Address(IpAddr),
 }
 
-/// An attempt to answer a prompt, with the user that a failure counts against.
+/// An attempt to answer a prompt, with the name and the address under which a failure counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     user: Arc<str>,
@@ -47,8 +47,8 @@ impl Attempt {
         Self { user: user.into(), address: rate_limit_key(address) }
     }
 
-    /// Returns an attempt that counts against no user. It counts under `?` and the name that was typed. Names that no user
-    /// can have share one counter.
+    /// Returns an attempt that counts against no user: it counts under `?` followed by the typed name. A typed name that is
+    /// not a valid user name counts under `?` alone.
     pub fn unattributed(typed: &str, address: IpAddr) -> Self {
         let is_name_byte = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
         let name = if typed.len() <= 63 && typed.bytes().all(is_name_byte) { typed } else { "" };
@@ -118,8 +118,8 @@ impl Counters {
         current.map_or(0, |(count, _)| *count)
     }
 
-    /// Takes an attempt back that was no failure. Only a completed sign-in clears earlier failures, so that a guessed
-    /// password does not allow endless attempts at the code.
+    /// Takes back the failure that was counted for an attempt that succeeded. Only a completed sign-in also clears earlier
+    /// failures, so that a guessed password does not allow endless attempts at the code.
     pub fn succeed(&mut self, attempt: &Attempt, signed_in: bool, now: Instant) {
         for key in attempt.counter_keys() {
             if let Some((count, _)) = self.failures.get_mut(&key) {
@@ -134,7 +134,8 @@ impl Counters {
     }
 }
 
-/// Makes room in a full map: removes expired entries, and if none is, the quarter that expires first.
+/// Makes room in a full map. Removes expired entries, or, if no entry has expired, the quarter of the entries that expires
+/// first.
 fn make_room<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, now: Instant, until: impl Fn(&V) -> Instant) {
     if map.len() < MAX_COUNTERS {
         return;
@@ -275,7 +276,7 @@ mod tests {
     }
 
     proptest! {
-        /// Without a right answer, at most the limit of attempts is checked within the duration of a lock-out.
+        /// If no attempt has the right answer, at most the limit of attempts is checked within the duration of a lock-out.
         #[test]
         fn no_order_of_attempts_evades_a_lockout(seconds in prop::collection::vec(0..200u64, 1..60)) {
             let (mut counters, begin, alice) = (Counters::default(), Instant::now(), attempt("alice", "192.0.2.1"));

@@ -17,7 +17,7 @@ pub struct KeyRestrictions {
     pub agent_forwarding: bool,
 }
 
-/// The forced command that stands for the sftp subsystem, as in sshd.
+/// The forced command that runs the sftp subsystem, as in sshd.
 const INTERNAL_SFTP: &str = "internal-sftp";
 
 impl KeyRestrictions {
@@ -75,7 +75,7 @@ impl KeyRestrictions {
         check(allow.agent_forward, self.agent_forwarding, AGENT_BY_TARGET, AGENT_BY_CERTIFICATE)
     }
 
-    /// Returns what both permit.
+    /// Returns the restrictions that permit only what both `self` and `other` permit.
     ///
     /// # Errors
     /// Fails when the two force different commands, so that neither can run.

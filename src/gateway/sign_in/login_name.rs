@@ -1,15 +1,15 @@
 //! Parses sign-in names: user, login and target in one SSH user name, as in `ssh alice+root@web-1@gateway`.
 //!
 //! The first `+` or `:` ends the user, and the last `@` after it starts the target. Users and targets are names of
-//! Kubernetes objects, which contain none of these characters. A login contains no `:` or `@`, but may contain a `+`. So
-//! each name has one reading. The documentation uses `+`, because scp, sftp, rsync and git take a `:` for the end of the
-//! host.
+//! Kubernetes objects, which contain none of these characters. A login contains no `:` or `@`, but may contain a `+`. Each
+//! sign-in name can therefore be read in only one way. The documentation uses `+`, because scp, sftp, rsync and git take a `:`
+//! for the end of the host.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The length in bytes after which a sign-in name is cut. Every name that can be right is shorter: a user has at most 63
-/// characters, a login 64 and a target 253. A client may send 256 KiB, which must not fill logs and Events.
+/// The length in bytes to which a sign-in name is cut. Every valid name is shorter: a user has at most 63 characters, a
+/// login 64 and a target 253. A client may send a name of 256 KiB, which must not fill logs and Events.
 const MAX_LENGTH: usize = 640;
 
 /// The characters that end the user in a sign-in name.
@@ -58,12 +58,13 @@ impl SignInName {
         Self { user: user.into(), login: login.map(str::to_owned), target: target.map(str::to_owned) }
     }
 
-    /// Returns the first 640 bytes of a name, and no part of a character.
+    /// Returns the name, cut to at most 640 bytes at the boundary of a character.
     pub fn cut(text: &str) -> &str {
         &text[..text.floor_char_boundary(MAX_LENGTH)]
     }
 
-    /// Returns the user in a name whose rest may be malformed. So the user can authenticate and then read what is wrong.
+    /// Returns the user in a name. The rest of the name may be malformed, so that the user can authenticate and then read
+    /// what is wrong.
     pub fn user_of(text: &str) -> &str {
         text.split(['+', ':', '@']).next().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Authenticates users (RFC 4252). Clients get one answer to every failure; the log has the reason.
+//! Authenticates users (RFC 4252). Clients get the same answer to every failure; the log has the reason.
 
 mod authentication;
 mod certificate;

@@ -13,7 +13,8 @@ pub enum Assertion {
 }
 
 impl Assertion {
-    /// Returns the assertion of a signature by a key of this type. The key's type decides, not the signature's label.
+    /// Returns the assertion of a signature by a key of this type. Only the type of the key decides whether it is a security
+    /// key.
     ///
     /// # Errors
     /// Fails when a security key's signature has no flags, or when the key's type is unknown and may be a security key's.
@@ -37,7 +38,7 @@ pub struct PresenceRequirement {
     pub verification: bool,
 }
 
-/// A signature does not assert what is required.
+/// Why a signature does not assert what is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PresenceError {
     /// The key was not touched.
@@ -68,7 +69,7 @@ impl PresenceRequirement {
         true
     }
 
-    /// Returns the requirement of both.
+    /// Returns the requirement that includes both.
     pub const fn union(self, other: Self) -> Self {
         Self { touch: self.touch || other.touch, verification: self.verification || other.verification }
     }

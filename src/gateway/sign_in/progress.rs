@@ -7,8 +7,8 @@ use crate::api::Factor;
 pub struct Progress(Vec<Factor>);
 
 impl Progress {
-    /// Returns the next of the `required` factors. Returns `None` when all are verified, or when the verified factors are no
-    /// longer a prefix of the required ones.
+    /// Returns the next of the `required` factors. Returns `None` when all are verified, or when `required` no longer begins
+    /// with the verified factors.
     pub fn next(&self, required: &[Factor]) -> Option<Factor> {
         required.strip_prefix(self.0.as_slice())?.first().copied()
     }
@@ -24,8 +24,8 @@ impl Progress {
         self.0 == required
     }
 
-    /// Discards the passwords and codes verified since the last key, after a wrong answer or a restart of the prompts. So a
-    /// wrong code leads back to the password.
+    /// Discards the passwords and codes verified since the last key. Called after a wrong answer or a restart of the
+    /// prompts, so that a wrong code leads back to the password.
     pub fn reset_to_key(&mut self) {
         let key = self.0.iter().rposition(|factor| *factor == Factor::Publickey);
         self.0.truncate(key.map_or(0, |at| at + 1));

@@ -25,7 +25,7 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// Returns a text that is the same for equal proofs: two sessions with one identity are checked together.
+    /// Returns a text that is the same for equal proofs. Sessions with the same text are checked together.
     pub fn identity(&self) -> String {
         match self {
             Self::Key(key) => key.fingerprint(HashAlg::Sha256).to_string(),
@@ -38,11 +38,11 @@ impl Proof {
         }
     }
 
-    /// Checks that the user may still sign in with this proof. The validity period of a certificate is not checked: it
-    /// limits signing in, and a session may outlast it.
+    /// Checks that the user may still use this proof. Does not check the validity period of a certificate, because a session
+    /// may outlast it.
     ///
     /// # Errors
-    /// The reason why the user may not.
+    /// The reason why the user may no longer use this proof.
     pub fn check(&self, user: &BastionUser) -> Result<(), AccessError> {
         match self {
             Self::Key(key) => requirement_for_key(user, key).map(|_| ()).ok_or(AccessError::UnknownKey),

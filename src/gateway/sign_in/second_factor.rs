@@ -23,7 +23,7 @@ use crate::gateway::access::AccessError;
 use crate::leases::random_name;
 use crate::redis::RedisClient;
 
-/// The number of passwords that are hashed at once. Each takes about 20 MB, and a core for some 10 ms.
+/// The number of passwords that are hashed at once. Each hash takes about 20 MB, and a core for some 10 ms.
 const MAX_CONCURRENT_HASHES: usize = 2;
 /// The longest password, in bytes.
 const MAX_PASSWORD_LENGTH: usize = 1024;
@@ -32,7 +32,7 @@ const SKEW: u16 = 1;
 /// The length of a time step, in seconds.
 const STEP_SECONDS: u64 = 30;
 
-/// A value of a Secret cannot be read.
+/// Why a value of a Secret cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum SecretError {
     #[error(transparent)]
@@ -48,7 +48,8 @@ enum SecretError {
 pub struct SecondFactors {
     secrets: Api<Secret>,
     hash_permits: Arc<Semaphore>,
-    /// The hash that stands in for a missing one, so that a missing password takes as long to refuse as a wrong one.
+    /// The hash that is checked for a user without a password, so that such a sign-in takes as long as one with a wrong
+    /// password.
     dummy_hash: Arc<str>,
     used_codes: Mutex<UsedCodes>,
     redis: Option<Arc<RedisClient>>,
@@ -69,7 +70,7 @@ impl SecondFactors {
         })
     }
 
-    /// Verifies a user's password. Without a user it fails after the same time.
+    /// Verifies a user's password. Without a user, fails after the same time as for a wrong password.
     ///
     /// # Errors
     /// The reason why the password is refused.
@@ -118,8 +119,7 @@ impl SecondFactors {
         if self.is_first_use(&user.name_any(), step, now).await { Ok(()) } else { Err(AccessError::UsedCode) }
     }
 
-    /// Marks a code as used. Returns whether this is its first use: at this gateway, and at all gateways while Redis
-    /// answers.
+    /// Marks a code as used. Returns whether this is its first use at this gateway, and, while Redis answers, at any gateway.
     async fn is_first_use(&self, user: &str, step: u64, now: u64) -> bool {
         let first_here = self.used_codes.lock().add(user, step, now / STEP_SECONDS);
         let Some(redis) = self.redis.as_ref().filter(|_| first_here) else { return first_here };

@@ -3,9 +3,9 @@
 //!
 //! Failures are counted per user and address, per user, and per address. A failure counts against a user only if that user
 //! was asked for the answer. Other failures count under the name that was typed, in counters of their own, by the same
-//! rules. So nobody can lock a user out that way, and the counts do not reveal whether a user exists.
+//! rules. Such failures cannot lock a user out, and the counts do not reveal whether a user exists.
 //!
-//! An attempt counts as a failure before it is checked, and the count is taken back if the answer was right. Otherwise a
+//! An attempt is counted as a failure before it is checked. If the answer was right, the failure is taken back. Otherwise a
 //! hundred concurrent attempts would all be checked. With Redis, all gateways share counters. Each gateway also counts for
 //! itself, and relies on its own counters while Redis does not answer.
 
@@ -18,15 +18,17 @@ use redis::{Pipeline, pipe};
 use super::failure_counters::{Attempt, Counters, KNOWN_ADDRESS_TTL, LockoutLimits};
 use crate::redis::RedisClient;
 
-/// Locks out after failures at this gateway and, through Redis, at all gateways.
+/// Locks out users and addresses after failures at this gateway and, through Redis, at all gateways.
 pub struct Throttle {
     limits: LockoutLimits,
     own: Mutex<Counters>,
     shared: Option<Arc<RedisClient>>,
 }
 
+/// Counts an attempt as a failure, unless it is locked out. Returns 1 if the attempt may be checked, otherwise 0.
+///
 /// KEYS: the failures of user and address, of the user, of the address; the mark of a known address. ARGV: the three limits;
-/// the duration of a lock-out, in milliseconds. Returns 1 if the attempt may be checked.
+/// the duration of a lock-out, in milliseconds.
 const BEGIN_SCRIPT: &str = "
 local known = redis.call('EXISTS', KEYS[4]) == 1
 for i = 1, 3 do
@@ -38,7 +40,10 @@ for i = 1, 3 do
 end
 return 1";
 
-/// KEYS as above. ARGV: 1 after a completed sign-in; the time for which the address then stays known, in milliseconds.
+/// Takes back the failure that was counted for an attempt that succeeded.
+///
+/// KEYS: as for [`BEGIN_SCRIPT`]. ARGV: 1 after a completed sign-in; the time for which the address then stays known, in
+/// milliseconds.
 const SUCCEED_SCRIPT: &str = "
 for i = 1, 3 do
   if tonumber(redis.call('GET', KEYS[i]) or '0') > 0 then redis.call('DECR', KEYS[i]) end
@@ -55,8 +60,8 @@ impl Throttle {
         Self { limits, own: Mutex::default(), shared }
     }
 
-    /// Counts an attempt as a failure until [`Throttle::succeed`]. Returns false, and counts nothing, if the attempt is locked
-    /// out.
+    /// Counts an attempt as a failure, which [`Throttle::succeed`] takes back. If the attempt is locked out, counts nothing and
+    /// returns false.
     pub async fn begin(&self, attempt: &Attempt) -> bool {
         if !self.own().may_begin(attempt, self.limits, Instant::now()) || !self.shared_begin(attempt).await {
             return false;
@@ -75,7 +80,8 @@ impl Throttle {
         redis.query("begin sign-in", &script).await.map_or(true, |(allowed,): (i64,)| allowed == 1)
     }
 
-    /// Takes an attempt back that was no failure. `signed_in` tells whether it completed the sign-in.
+    /// Takes back the failure that was counted for an attempt that succeeded. `signed_in` says whether the attempt completed
+    /// the sign-in.
     pub async fn succeed(&self, attempt: &Attempt, signed_in: bool) {
         self.own().succeed(attempt, signed_in, Instant::now());
         if let Some(redis) = &self.shared {

@@ -21,7 +21,7 @@ impl AcceptEnv {
     }
 }
 
-/// The text is not a pattern for variable names.
+/// The error for a text that is not a pattern for variable names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a variable name, or a prefix followed by *, such as LC_*")]
 pub struct AcceptEnvError;

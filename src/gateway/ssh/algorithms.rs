@@ -15,13 +15,13 @@ const KEX: &[kex::Name] = &[
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
-// AES-256-GCM comes first: it is by far the faster with hardware support.
+// AES-256-GCM comes first, because it is by far the faster cipher with hardware support.
 const CIPHERS: &[cipher::Name] = &[cipher::AES_256_GCM, cipher::CHACHA20_POLY1305];
 const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM];
 
 /// Returns the SSH identification string that the gateway sends to users and to targets (RFC 4253, section 4.2).
 ///
-/// The software version begins with `OpenSSH`: OpenSSH sends the channel request `eow@openssh.com` only to such peers.
+/// The software version begins with `OpenSSH`, because OpenSSH sends the channel request `eow@openssh.com` only to such peers.
 /// Without this request, `ssh … 'cat big' | head` would transfer the whole file.
 pub fn identification() -> SshId {
     SshId::Standard(concat!("SSH-2.0-OpenSSH_compatible_Bastion_", env!("CARGO_PKG_VERSION")).into())
@@ -40,7 +40,8 @@ pub fn all_signatures() -> Vec<Algorithm> {
 
 /// Returns whether the gateway accepts a signature of the algorithm `signature` by a key of the algorithm `key`.
 ///
-/// Both must match: a security key's signature under another label would carry no flags, and so need no touch.
+/// The two must match. Otherwise a security key's signature could be labelled as another algorithm's; it would then carry no
+/// flags, and no touch would be required.
 pub fn accepts_signature(key: &Algorithm, signature: &Algorithm) -> bool {
     all_signatures().contains(signature) && signatures(key.clone()).contains(signature)
 }

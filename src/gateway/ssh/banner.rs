@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-/// The longest banner, in bytes. Every client accepts a packet of this size (RFC 4253, section 6.1).
+/// The longest banner, in bytes. Every client accepts a packet with a banner of this size (RFC 4253, section 6.1).
 const MAX_BANNER_SIZE: usize = 16 * 1024;
 
-/// Reads the banner. Each line of the result ends in CRLF.
+/// Reads the banner from a file. Each line of the result ends in CRLF.
 ///
 /// # Errors
 /// Fails when the file cannot be read, is not UTF-8, or is longer than [`MAX_BANNER_SIZE`].

@@ -12,7 +12,7 @@ use crate::gateway::sign_in::{ForwardDenied, KeyRestrictions};
 /// The number of channels that a connection without a session may open to read the refusal.
 const MAX_REFUSED_CHANNELS: usize = 8;
 
-/// A connection's state, as far as its requests depend on it.
+/// The part of a connection's state that decides about its requests.
 #[derive(Clone, Copy, Debug)]
 pub enum Phase<'a> {
     /// Authentication has not succeeded.
@@ -99,7 +99,7 @@ pub enum AgentForward {
     Pass,
 }
 
-/// Decides about a session channel; `refused_channels` have been opened to show the refusal.
+/// Decides about a session channel. `refused_channels` is the number of channels that were opened to show a refusal.
 pub fn session_channel(phase: Phase<'_>, refused_channels: usize) -> SessionChannel {
     match phase {
         Phase::Unauthenticated => SessionChannel::Reject(ChannelOpenFailure::AdministrativelyProhibited),
@@ -154,7 +154,7 @@ pub fn remote_forward(phase: Phase<'_>) -> RemoteForward {
     }
 }
 
-/// Decides about agent forwarding. Before a target is chosen the request is passed to the menu, which decides later.
+/// Decides about agent forwarding. Before a target is chosen, passes the request to the menu, which decides after the choice.
 pub fn agent_forward(phase: Phase<'_>) -> AgentForward {
     match phase {
         Phase::Unauthenticated | Phase::Refused(_) => AgentForward::Reject,

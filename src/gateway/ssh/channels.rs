@@ -7,7 +7,7 @@ use russh::ChannelId;
 
 use crate::gateway::bridge::{FromUser, Inboxes, Request};
 
-/// A connection's channels, and the notices that wait for the first of them.
+/// A connection's channels, and the notices that wait for the next session channel.
 #[derive(Default)]
 pub struct Channels {
     /// The messages from the user's client, per channel.
@@ -25,7 +25,7 @@ impl Channels {
     /// Queues a message for a channel's task.
     ///
     /// # Errors
-    /// Fails when the channel's queue is full, which ends the connection.
+    /// Fails when the channel's queue is full. This ends the connection.
     pub fn put(&self, channel: ChannelId, message: FromUser) -> Result<(), russh::Error> {
         let bytes = message.size();
         Ok(self.inboxes.push_control(channel, message, bytes)?)
@@ -43,8 +43,8 @@ impl Channels {
         self.opened_by_target.contains(&channel)
     }
 
-    /// Records that a channel asks for a shell, a command or a subsystem. Returns whether it is the first time: only one
-    /// of these requests may succeed per channel (RFC 4254, section 6.5).
+    /// Records that a channel requests a shell, a command or a subsystem. Returns whether it is the first such request of the
+    /// channel; only one may succeed (RFC 4254, section 6.5).
     pub fn start(&mut self, channel: ChannelId) -> bool {
         self.started.insert(channel)
     }
@@ -56,7 +56,7 @@ impl Channels {
         self.inboxes.close(channel, FromUser::Close);
     }
 
-    /// Keeps a notice for the next session channel. Repeated notices are kept once.
+    /// Keeps a notice for the next session channel. Drops a notice that repeats the one before it.
     pub fn add_notice(&mut self, notice: &'static str) {
         self.notices.push(notice);
         self.notices.dedup();

@@ -1,4 +1,4 @@
-//! One SSH connection of a client: its state, and its way to a session.
+//! One SSH connection of a client: its state, and the start of its session.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -36,12 +36,12 @@ pub struct Connection {
     pub(super) peer: SocketAddr,
     /// Cancelled when the connection has ended.
     pub(super) closed: CancellationToken,
-    /// Cancelling it ends the connection.
+    /// Ends the connection when cancelled.
     pub(super) abort: CancellationToken,
     /// Held until the user has a session.
     pub(super) preauth_permit: Option<PreauthPermit>,
     pub(super) health: ConnectionHealth,
-    /// The library runs the callbacks in a task of its own, outside of any span.
+    /// The span of the connection. Callbacks must enter it, because the library runs them in a task of its own, without a span.
     pub(super) span: Span,
     /// Cancelled once the user has a session.
     pub(super) signed_in: CancellationToken,
@@ -56,7 +56,7 @@ pub(super) enum State {
     Unauthenticated,
     /// The user is authenticated and gets no session.
     Refused(Refusal),
-    /// The user has a session, or the menu.
+    /// The user has a session, or is choosing a target in the menu.
     Session(SessionLink),
 }
 
@@ -105,7 +105,8 @@ impl Connection {
         }
     }
 
-    /// Puts the connection into a session without authentication, for fuzz targets. Returns the receiver of its channels.
+    /// Puts the connection into a session without authentication, for fuzz targets. Returns the receiver of the channels
+    /// that the connection hands over.
     #[cfg(fuzzing)]
     pub fn with_session(
         mut self,
@@ -176,7 +177,8 @@ impl Connection {
         Ok(link)
     }
 
-    /// Hands a channel over to the session task, or returns it if the connection has too many.
+    /// Hands a channel over to the session task. Returns the channel as the error if the connection has too many channels,
+    /// or if the task cannot take it.
     pub(super) fn hand_over(&self, channel: ChannelId, opened: ChannelOpen) -> Result<(), ChannelOpen> {
         let handed_over = match self.state.link() {
             Some(link) => link.hand_over(opened, self.channels.inboxes.len()),
@@ -221,10 +223,10 @@ impl Connection {
         self.channels.inboxes.push_data(channel, stream, data);
     }
 
-    /// Passes a shell, a command or a subsystem on if it is allowed.
+    /// Passes a request for a shell, a command or a subsystem on to the target, if the request is allowed.
     ///
-    /// The reply is sent before the target's, because the library keeps one reply flag per channel and replies must keep
-    /// the order of the requests. A target that refuses is reported on standard error.
+    /// The gateway replies before the target does, because the library keeps one reply flag per channel and replies must keep
+    /// the order of the requests. If the target refuses later, the user reads so on standard error.
     pub(super) fn start_program(
         &mut self,
         channel: ChannelId,
@@ -281,7 +283,7 @@ impl Connection {
     }
 }
 
-/// Shows why no program runs: writes the notice to standard error, and closes the channel.
+/// Shows the user why no program runs: writes the notice to standard error, and closes the channel.
 fn show_refusal(channel: ChannelId, notice: &str, session: &mut Session) -> Result<(), russh::Error> {
     session.channel_success(channel)?;
     session.extended_data(channel, STDERR, format!("{notice}\r\n").into_bytes())?;

@@ -1,4 +1,4 @@
-//! Handles the SSH library's callbacks: it queues what channels receive and never waits for a target's data.
+//! Handles the SSH library's callbacks. The handler queues what channels receive, and never waits for a target to take data.
 
 use bytes::Bytes;
 use russh::server::{
@@ -59,7 +59,7 @@ impl server::Handler for Connection {
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
         let software = String::from_utf8_lossy(session.remote_sshid()).into_owned();
-        // Boxed, so that the handler's future does not keep room for it after it has run.
+        // Boxed, so that the handler's future does not keep room for this large future after it has run.
         self.state = match Box::pin(self.open_session(session.handle(), software)).instrument(self.span.clone()).await {
             Ok(link) => {
                 self.preauth_permit = None;

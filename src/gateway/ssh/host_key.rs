@@ -13,7 +13,7 @@ use tracing::info;
 use crate::api::{HOST_KEY_ALIAS, KNOWN_HOSTS, KNOWN_HOSTS_CONFIG_MAP};
 use crate::cluster::{START_TIMEOUT, with_retries};
 
-/// The number of attempts while other gateways write the same object.
+/// How often the gateway tries again while other gateways write the same object.
 const ATTEMPTS: usize = 3;
 /// The name of the Secret that holds the host key.
 pub const HOST_KEY_SECRET: &str = "bastion-host-key";

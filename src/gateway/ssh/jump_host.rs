@@ -2,13 +2,13 @@
 
 use crate::gateway::sign_in::SignInName;
 
-/// A local forward to this port is probably a jump.
+/// The SSH port. A local forward to this port is probably a jump (`ssh -J`).
 pub const SSH_PORT: u16 = 22;
 
-/// The number of characters of a host name that the notice repeats.
+/// The most characters of a host name in the notice.
 const MAX_HOST_SHOWN: usize = 64;
 
-/// The target that a host name or address stands for.
+/// The target whose address is a given host name or IP address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedTarget {
     /// The target's name.
@@ -17,7 +17,7 @@ pub struct ResolvedTarget {
     pub login: String,
 }
 
-/// Returns the notice for a user without a target. `resolved` is the target that `host` stands for, if there is one.
+/// Returns the notice for a user whose sign-in name has no target. `resolved` is the target for `host`, if there is one.
 pub fn without_target(user: &str, host: &str, resolved: Option<&ResolvedTarget>) -> String {
     if let Some(ResolvedTarget { target, login }) = resolved {
         return notice(&SignInName::new(user, Some(login), Some(target)).to_string());

@@ -16,7 +16,7 @@ const MAX_CHANNELS_WITHOUT_TARGET: usize = 64;
 /// The number of `tcpip-forward` requests that may wait for the target.
 const MAX_PENDING_FORWARDS: usize = 16;
 
-/// A connection's handle on its session task.
+/// A connection's link to its session task.
 pub struct SessionLink {
     /// The permissions of the user's key or certificate.
     pub restrictions: KeyRestrictions,
@@ -61,7 +61,7 @@ impl SessionLink {
         &mut self,
         request: impl FnOnce(oneshot::Sender<Option<u32>>) -> ForwardRequest,
     ) -> Option<u32> {
-        // The task ends with the connection to the target, and a new one is started.
+        // The remote-forward task ends with its connection to the target. A new request then starts a new task.
         if self.remote_forwards.as_ref().is_none_or(mpsc::Sender::is_closed) {
             let (sender, receiver) = mpsc::channel(MAX_PENDING_FORWARDS);
             self.opened.try_send(ChannelOpen::RemoteForwards(receiver)).ok()?;
@@ -72,7 +72,7 @@ impl SessionLink {
         timeout(LISTEN_TIMEOUT, answered).await.ok()?.ok()?
     }
 
-    /// Returns what the target allows, or `None` while the user chooses one.
+    /// Returns what the target allows, or `None` while the user is choosing a target.
     pub fn allow(&self) -> Option<Allow> {
         self.target.get().map(|policy| policy.allow)
     }

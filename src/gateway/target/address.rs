@@ -39,7 +39,7 @@ pub enum ResolveError {
     /// The resolver did not answer.
     #[error("the name server did not answer")]
     Timeout,
-    /// The resolver knows no address of the name.
+    /// The resolver returned no address.
     #[error("the name has no address")]
     NoAddress,
 }
@@ -49,7 +49,7 @@ pub enum ResolveError {
 pub struct FailedAttempts(Vec<(SocketAddr, String)>);
 
 impl FailedAttempts {
-    /// Returns the distinct reasons without the addresses.
+    /// Returns each reason once, without the addresses.
     pub fn reasons(&self) -> String {
         let mut reasons: Vec<&str> = self.0.iter().map(|(_, reason)| reason.as_str()).collect();
         reasons.sort_unstable();
@@ -91,9 +91,9 @@ pub fn plain(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// Keeps the resolver's order within each address family, and alternates between families (RFC 8305, section 4).
+/// Returns the addresses so that the families alternate, in the resolver's order within each family (RFC 8305, section 4).
 ///
-/// An unreachable family then delays the connection by one attempt only.
+/// An unreachable family then delays the connection by only one attempt.
 fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first().copied() else { return addresses };
     let (mut same, mut other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|it| it.is_ipv4() == first.is_ipv4());
@@ -107,8 +107,8 @@ fn interleave_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     pairs.flatten().flatten().take(MAX_ADDRESSES).collect()
 }
 
-/// Tries the addresses in order. Starts the next attempt when one has failed, or [`ATTEMPT_DELAY`] after the last
-/// start.
+/// Tries the addresses in order, and returns the first connection. Starts the next attempt when an attempt has failed, or
+/// [`ATTEMPT_DELAY`] after the previous start.
 async fn race<T>(
     addresses: Vec<SocketAddr>,
     connect: impl AsyncFn(SocketAddr) -> io::Result<T>,

@@ -9,7 +9,7 @@ use super::host_trust::HostTrust;
 use crate::api::LegacyAlgorithm;
 use crate::gateway::ssh::algorithms;
 
-/// An algorithm's role, with russh's name for it.
+/// The role of a legacy algorithm, with russh's name for the algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     KeyExchange(kex::Name),
@@ -84,7 +84,7 @@ pub fn negotiated(legacy: &[LegacyAlgorithm], names: &Names) -> Vec<&'static str
     legacy.iter().filter(|algorithm| used(algorithm)).map(|algorithm| algorithm.name()).collect()
 }
 
-/// Returns the legacy algorithms among those that a target offers, which its `spec.legacyAlgorithms` could name.
+/// Returns the legacy algorithms that a target offers and that its `spec.legacyAlgorithms` could name.
 pub fn supported_legacy(theirs: &[String]) -> Vec<&'static str> {
     LegacyAlgorithm::ALL.iter().map(|it| it.name()).filter(|name| theirs.iter().any(|it| it == name)).collect()
 }

@@ -10,7 +10,7 @@ use russh::keys::ssh_key::{self, Algorithm, Certificate, PrivateKey};
 use super::request::DialRequest;
 use crate::api::Allow;
 
-/// How many seconds before its issue a certificate becomes valid, for a target whose clock is slow.
+/// How many seconds before its issue a certificate becomes valid, so that a target with a slow clock accepts it.
 const BACKDATE_SECONDS: u64 = 60;
 /// How many seconds after its issue a certificate expires.
 const LIFETIME_SECONDS: u64 = 300;
@@ -42,10 +42,10 @@ fn key_id(DialRequest { session, user, .. }: &DialRequest) -> String {
     format!("bastion session {session} user {} subject {}", user.name_any(), user.subject())
 }
 
-/// Returns the certificate's extensions, which permit what the target's `spec.allow` does.
+/// Returns the certificate's extensions, which permit what the target's `spec.allow` allows.
 fn extensions(allow: Allow) -> Vec<&'static str> {
     let Allow { shell, exec, sftp: _, local_forward, remote_forward, agent_forward, web: _ } = allow;
-    // The protocol requires the order of their names.
+    // The protocol requires extensions to be sorted by their names.
     let permissions = [
         (agent_forward, "permit-agent-forwarding"),
         (local_forward || remote_forward, "permit-port-forwarding"),

@@ -1,4 +1,4 @@
-//! Reads the credential for a target from its Secret. It is read for each connection, and not kept.
+//! Reads the credential for a target from a Secret. The credential is read for each connection, and not kept.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
@@ -21,7 +21,7 @@ pub enum Credential {
 /// Why a target's credential cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// `spec.credentials` has none, or several.
+    /// `spec.credentials` names no credential, or more than one.
     #[error("spec.credentials must have exactly one of privateKey, password and certificateAuthority")]
     NotOne,
     /// The Secret does not exist.
@@ -47,7 +47,7 @@ pub enum CredentialError {
     /// The password is not text.
     #[error("{key} in Secret {secret} is not UTF-8 text")]
     NotUtf8 { secret: String, key: String, source: std::str::Utf8Error },
-    /// The authority's key does not sign.
+    /// The authority's key could not sign a certificate.
     #[error("the authority could not sign a certificate: {0}")]
     Unsigned(#[source] ssh_key::Error),
 }

@@ -89,7 +89,7 @@ impl From<russh::Error> for OpenError {
 pub struct ConnectionEnd {
     /// Cancelled when the connection has ended and its channels have received [`FromTarget::Lost`].
     announced: CancellationToken,
-    /// Cancelled before `announced` if the target had not closed all channels.
+    /// Cancelled before `announced`, but only if the target had not closed all channels when the connection ended.
     interrupted: CancellationToken,
 }
 
@@ -267,7 +267,7 @@ async fn sign_in(
 
 /// Exchanges identifications and keys over a stream, and starts the connection's task. The next step is the sign-in.
 ///
-/// The transport is the stream, a view of its health, and the guard that cuts it off.
+/// The transport is the stream, an observer of the stream's health, and the guard that cuts off the stream.
 pub(super) async fn handshake(
     config: client::Config,
     transport: (impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ConnectionHealth, DropGuard),
@@ -285,7 +285,7 @@ pub(super) async fn handshake(
 
 /// Sends [`FromTarget::Lost`] to the open channels when russh's task for the connection has ended.
 ///
-/// The task's end follows every kind of failure, so no channel is left waiting.
+/// russh's task ends after every kind of failure, so no channel waits forever.
 fn observe_end(handle: &client::Handle<TargetHandler>, inboxes: Arc<Inboxes<FromTarget>>) -> ConnectionEnd {
     let (closed, end) = (handle.closed(), ConnectionEnd::default());
     let ConnectionEnd { announced, interrupted } = end.clone();

@@ -30,7 +30,7 @@ pub struct HostVerifier {
     pub target: String,
     /// The host keys and authorities to trust.
     pub trust: HostTrust,
-    /// Takes the reason why the host key is not trusted, because russh returns none.
+    /// Takes the reason why the host key is not trusted, because russh does not return this reason.
     pub error: Arc<OnceLock<HostKeyError>>,
     /// The target's `spec.legacyAlgorithms`.
     pub legacy: Vec<LegacyAlgorithm>,
@@ -74,7 +74,8 @@ impl TargetHandler {
         Ok(self.inboxes.push_control(channel, message, bytes)?)
     }
 
-    /// Passes a channel that the target opens to the session, where it waits for room. Refuses it if too many wait.
+    /// Passes a channel that the target opens to the session, where the channel waits for room. Refuses the channel if too many
+    /// wait.
     async fn queue_incoming(&self, channel_type: ChannelType, channel: Channel<client::Msg>, reply: ChannelOpenHandle) {
         let target = TargetSide::claim(&self.inboxes, channel);
         let (inboxes, requested_at) = (self.inboxes.clone(), Instant::now());

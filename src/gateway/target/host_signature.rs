@@ -1,6 +1,6 @@
 //! Tests that russh accepts a host's RSA signature only with the negotiated algorithm.
 //!
-//! The server here runs a key exchange up to its signature. A real server would not sign with another algorithm.
+//! The test's own server runs a key exchange up to the signature, because a real server would not sign with another algorithm.
 
 use std::sync::Arc;
 

@@ -19,11 +19,12 @@ const AUTHORITY_PREFIX: &str = "@cert-authority ";
 pub struct HostTrust {
     pinned: Vec<PublicKey>,
     authorities: Vec<Fingerprint>,
-    /// The host names that a certificate may be issued for.
+    /// The host names of the target. A certificate must be issued for one of them.
     names: Vec<String>,
 }
 
-/// Why a target's host key is not trusted. The texts continue the subject and the target's name.
+/// Why a target's host key is not trusted. Each text continues a sentence that begins with [`Self::subject`] and the target's
+/// name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostKeyError {
     /// The key is not pinned.
@@ -32,7 +33,8 @@ pub enum HostKeyError {
          (then update spec.hostKeys), or the connection is being intercepted"
     )]
     Unknown { algorithm: String, fingerprint: String },
-    /// The target has no key of a pinned type, and no certificate if an authority is trusted.
+    /// The target offers no host key type that its spec accepts: neither the type of a pinned key nor, if the spec names an
+    /// authority, a certificate.
     #[error("is not one of its spec.hostKeys; it has only {offered}. Pin a key of such a type, or {remedy}")]
     TypeNotPinned { offered: String, remedy: String },
     /// The certificate's authority is not trusted.
@@ -56,7 +58,7 @@ pub enum HostKeyError {
     /// No principal of the certificate matches the target.
     #[error("is issued for {principals}, not for {wanted}; have its authority sign one that is (ssh-keygen -n)")]
     OtherHost { principals: String, wanted: String },
-    /// The certificate has a critical option. None is defined for host certificates.
+    /// The certificate has a critical option. No critical option is defined for host certificates.
     #[error("has the unsupported critical option {0:?}; have its authority sign one without it")]
     CriticalOption(String),
 }
@@ -94,7 +96,8 @@ impl HostTrust {
         (!pinned.is_empty() || !authorities.is_empty()).then_some(Self { pinned, authorities, names })
     }
 
-    /// Returns the signature algorithms of the pinned keys. A target with several host keys then presents a pinned one.
+    /// Returns the signature algorithms of the pinned keys. When the gateway offers only these, a target with several host keys
+    /// presents a pinned key.
     pub fn signatures(&self) -> Vec<Algorithm> {
         self.pinned.iter().flat_map(|key| algorithms::signatures(key.algorithm())).collect()
     }
@@ -109,7 +112,8 @@ impl HostTrust {
         if self.authorities.is_empty() { Vec::new() } else { algorithms::all_signatures() }
     }
 
-    /// Checks the host key or certificate. The key exchange has proven that the target has the private key.
+    /// Checks the host key or certificate that a target presents. The key exchange has already proven that the target has the
+    /// private key.
     ///
     /// # Errors
     /// When the key is not trusted.
@@ -127,15 +131,15 @@ impl HostTrust {
         }
     }
 
-    /// Checks a certificate as `ssh` does, except that one without principals matches no host instead of every host.
+    /// Checks a certificate as `ssh` does, with one exception: a certificate without principals matches no host, instead of
+    /// every host.
     fn check_certificate(&self, certificate: &Certificate, now: Timestamp) -> Result<(), HostKeyError> {
         let signer = certificate.signature_key().fingerprint(HashAlg::Sha256);
         if !self.authorities.contains(&signer) {
             return Err(HostKeyError::UnknownAuthority { fingerprint: signer.to_string() });
         }
         let with_sha1 = certificate.signature().algorithm() == Algorithm::Rsa { hash: None };
-        // The time of the check is within the validity, so this checks the signature only. The checks below name the
-        // time.
+        // `valid_after` is within the validity period, so this checks only the signature. The checks of the period are below.
         if with_sha1 || certificate.validate_at(certificate.valid_after(), &self.authorities).is_err() {
             return Err(HostKeyError::BadSignature);
         }

@@ -19,7 +19,7 @@ const MAX_ROUNDS: usize = 4;
 /// Why a sign-in to a target failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetSignInError {
-    /// The target refused the credential. The hint follows its name.
+    /// The target refused the credential. `credential` names its kind; `hint` begins with `; `.
     #[error("the target refused the {credential}{hint}")]
     Refused { credential: &'static str, hint: String },
     /// The authority's key could not sign a certificate.
@@ -62,8 +62,8 @@ where
 
 /// Returns the hash for a signature with an RSA key; `None` stands for SHA-1.
 ///
-/// Uses SHA-1 only if the target's spec permits it and the target announces nothing better (`server-sig-algs`, RFC
-/// 8308). A target that announces nothing may support SHA-2 nevertheless.
+/// Returns SHA-1 only if the target's spec permits it and the target announces no other hash (`server-sig-algs`, RFC 8308). If
+/// the spec does not permit SHA-1, returns SHA-512, because a target that announces nothing may still support it.
 fn rsa_hash(supported: Option<HashAlg>, with_sha1: bool) -> Option<HashAlg> {
     match supported {
         None if !with_sha1 => Some(HashAlg::Sha512),
@@ -126,8 +126,8 @@ where
     Err(too_many_prompts())
 }
 
-/// Answers a single prompt without echo with the password, once, and a request without prompts. Returns `None` for
-/// others.
+/// Returns the answers to a request for input: no answers to a request without prompts, and the password to the first request
+/// with a single prompt without echo. Returns `None` for any other request.
 fn answers(prompts: &[Prompt], password: &str, password_sent: &mut bool) -> Option<Vec<String>> {
     match prompts {
         [] => Some(Vec::new()),

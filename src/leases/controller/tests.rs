@@ -1,4 +1,4 @@
-//! What controllers do to Leases, against a scripted API server.
+//! Tests the writes of controllers to Leases against a scripted API server.
 
 use rstest::rstest;
 

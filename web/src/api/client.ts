@@ -2,7 +2,7 @@
 
 import type { CurrentUser, Overview, Session, SessionEvent, SessionList, SignInMethods, Target, TargetAccess, TargetList } from "./types";
 
-/** A request that the console answered with an error status; the message is the console's. */
+/** The error of a request that the console answered with an error status. The message is the console's. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
@@ -12,19 +12,19 @@ export class ApiError extends Error {
   }
 }
 
-/** Whether something that was thrown is an `ApiError` with one of these statuses. */
+/** Whether a thrown value is an `ApiError` with one of these statuses. */
 export function hasStatus(error: unknown, ...statuses: number[]): boolean {
   return error instanceof ApiError && statuses.includes(error.status);
 }
 
-/** Returns the message of anything that was thrown. */
+/** Returns the message of a thrown value. */
 export function toErrorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
 let notifyUnauthorized = (): void => {};
 
-/** Sets the listener for answers with status 401: the sign-in has expired or was revoked. */
+/** Sets the listener for answers with status 401, which mean that the sign-in has expired or was revoked. */
 export function onUnauthorized(listener: () => void): void {
   notifyUnauthorized = listener;
 }
@@ -77,7 +77,7 @@ export async function fetchAllTargets(): Promise<Target[]> {
   return targets;
 }
 
-/** Requests the end of a session. The user reads the reason. */
+/** Requests the end of a session. The session's user reads the reason. */
 export async function terminateSession(name: string, reason: string): Promise<Session> {
   return (await (await postJson(`${sessionPath(name)}/termination`, reason ? { reason } : {})).json()) as Session;
 }

@@ -43,7 +43,7 @@ export interface Session {
   recording: SessionRecording | null;
   /** The requested termination. Records of the history do not have it. */
   termination?: { requested_by: string; reason: string | null };
-  /** Absent where the console does not report limits. */
+  /** Absent if the console does not report limits. */
   limits?: SessionLimits | null;
 }
 
@@ -54,7 +54,7 @@ export interface SessionList {
 
 export interface Target {
   name: string;
-  /** Null, like the port, for users who may not list targets. */
+  /** The address and the port are null for users who may not list targets. */
   address: string | null;
   port: number | null;
   logins: string[];
@@ -63,7 +63,7 @@ export interface Target {
   /** Whether the signed-in user may connect; null if no BastionUser belongs to them. */
   may_connect: boolean | null;
   may_connect_as: string[];
-  /** Why the user may open no web terminal there, though an SSH client may connect. An older console omits it. */
+  /** Why the user may not open a web terminal on the target although an SSH client may connect. An older console omits it. */
   web_terminal_blocker?: string | null;
 }
 
@@ -123,7 +123,7 @@ export interface Overview {
   online: number;
   /** Whether the console's watch is connected, so that the figures are current. */
   live: boolean;
-  /** Null, like `ends_by_reason`, if there is no audit database. */
+  /** `starts` and `ends_by_reason` are null if there is no audit database. */
   starts: number | null;
   ends_by_reason: Record<string, number> | null;
   /** Null for users who may not list Leases. */

@@ -14,7 +14,7 @@ export type AuthEvent =
   | { type: "signedIn"; me: CurrentUser }
   /** `keepPage`: the open page holds a live session that must not be lost. */
   | { type: "unauthorized"; keepPage: boolean }
-  /** The user navigated away from such a page. */
+  /** The user navigated away from a page with a live session. */
   | { type: "leftPage" }
   | { type: "signedOut" }
   | { type: "failed"; error: string };
@@ -32,7 +32,7 @@ export function authReducer(state: AuthState, event: AuthEvent): AuthState {
     case "signedOut":
       return { state: "signedOut", expired: false };
     case "failed":
-      // A signed-in user keeps the page, which shows by itself that it is not live.
+      // A signed-in user keeps the page, which shows that its data is not live.
       return state.state === "signedIn" ? state : { state: "failed", error: event.error };
   }
 }

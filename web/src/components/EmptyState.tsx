@@ -1,4 +1,4 @@
-// The message in place of an empty list or page, which says why it is empty.
+// The message in place of an empty list or page. It says why the list or page is empty.
 
 import type { ReactNode } from "react";
 

@@ -1,4 +1,4 @@
-// The page that replaces one whose rendering failed.
+// The page that is shown if the rendering of another page failed.
 
 import { Component, type ReactNode } from "react";
 import { toErrorMessage } from "../api/client";
@@ -9,7 +9,7 @@ interface State {
   failure: { error: unknown } | null;
 }
 
-/** Catches errors of its children. Its `key` must change with the page, or the error stays. */
+/** Catches errors of its children. The component's `key` must change with the page; otherwise the error stays. */
 export class ErrorBoundary extends Component<{ children: ReactNode }, State> {
   override state: State = { failure: null };
 
@@ -22,7 +22,7 @@ export class ErrorBoundary extends Component<{ children: ReactNode }, State> {
   }
 }
 
-/** Both buttons load the page again: a component that failed once would fail again. */
+/** The error page. Both buttons load the whole page again, because a component that failed once would fail again. */
 function ErrorPage({ error }: { error: unknown }): ReactNode {
   const t = useTranslation();
   return (

@@ -7,7 +7,7 @@ interface LinkProps {
   to: string;
   children: ReactNode;
   label?: string;
-  /** For links that the keyboard reaches in another way. */
+  /** Leaves the link out of the Tab order. For links that the keyboard reaches in another way. */
   skipTabOrder?: boolean;
   className?: string;
   title?: string | undefined;

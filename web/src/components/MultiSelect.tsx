@@ -4,7 +4,7 @@ import { type FocusEvent, type ReactNode, useEffect, useRef, useState } from "re
 import { useTranslation } from "../i18n";
 import { Icon } from "./Icon";
 
-/** Longer lists of options have a search field. */
+/** The most options of a list without a search field. */
 const MAX_OPTIONS_WITHOUT_SEARCH = 8;
 const MAX_OPTIONS_DRAWN = 200;
 

@@ -1,4 +1,4 @@
-// The line below a list with its page size and the buttons that change its page.
+// The line below a list: the page size, and the buttons that change the page.
 
 import type { ReactNode } from "react";
 import { type MessageKey, useTranslation } from "../i18n";
@@ -11,7 +11,7 @@ interface PagerProps {
   sizes: readonly number[];
   firstLabel: MessageKey;
   onSize: (size: number) => void;
-  /** A button whose handler is null is disabled. */
+  /** The handlers of the buttons. A button whose handler is null is disabled. */
   onFirst: (() => void) | null;
   onPrevious: (() => void) | null;
   onNext: (() => void) | null;

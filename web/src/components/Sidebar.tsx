@@ -1,4 +1,4 @@
-// The sidebar, which is a bar at the bottom on a phone: navigation, and the signed-in user.
+// The sidebar with the navigation and the signed-in user. On a phone it is a bar at the bottom.
 
 import { type ReactNode, useCallback, useEffect, useRef, useState } from "react";
 import type { CurrentUser } from "../api/types";

@@ -1,4 +1,4 @@
-// A local time, with UTC as its tooltip. With `now`, the date of today is left out.
+// A local time, with the time in UTC as its tooltip. With `now`, the date is left out if the time is on the same day.
 
 import type { ReactNode } from "react";
 import { formatLocalTime, formatShortTime, formatUtcTime } from "../format";

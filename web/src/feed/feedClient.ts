@@ -7,7 +7,7 @@ import { FrameBatcher } from "./frameBatcher";
 
 /** Silence after which the connection counts as lost. The console sends a heartbeat every 10 s. */
 const SILENCE_TIMEOUT_MS = 25_000;
-/** The console's limits: the names in one `watch` message, and the interval between two. */
+/** The console's limits: the most names in one `watch` message, and the shortest interval between two messages. */
 const MAX_WATCHED = 200;
 const WATCH_DELAY_MS = 1000;
 
@@ -76,7 +76,7 @@ export class FeedClient {
     };
   }
 
-  /** Keeps the sessions, marked as not live. */
+  /** Closes the connection. Keeps the sessions, and marks them as not live. */
   close(): void {
     window.clearTimeout(this.reconnectTimer);
     window.clearTimeout(this.silenceTimer);
@@ -95,7 +95,7 @@ export class FeedClient {
     this.batcher.add(message);
   }
 
-  /** A snapshot of another subject means that the user's permissions have changed. */
+  /** Rechecks the sign-in if the snapshot has another subject, which means that the user's permissions have changed. */
   private checkSubject(subject: string | null): void {
     if (this.lastSubject !== undefined && subject !== this.lastSubject) this.recheck();
     this.lastSubject = subject;

@@ -1,5 +1,5 @@
-// Messages of the live feed, and the state that they add up to. A message that does not follow its predecessor is a gap;
-// the client then starts again with a new snapshot.
+// Messages of the live feed, and the state that results from them. If the sequence number of a message does not follow the
+// previous one, there is a gap; the client then starts again with a new snapshot.
 
 import type { Session } from "../api/types";
 
@@ -9,7 +9,7 @@ export interface EndedSession {
   shownAt: number;
 }
 
-/** The current activity of a session; null fields are unknown to the console. */
+/** The current activity of a session. A field is null if the console does not know it. */
 interface SessionActivity {
   idle_seconds: number | null;
   bytes_in: number | null;
@@ -28,13 +28,13 @@ export interface FeedState {
   live: boolean;
   /** When the last message came, by the browser's clock, in milliseconds since 1970; 0 before the first. */
   lastMessageAt: number;
-  /** By session name. */
+  /** The activity of sessions, by session name. */
   activity: ReadonlyMap<string, TimedActivity>;
   /** When the page saw sessions start, in milliseconds since 1970, oldest first. */
   startTimes: readonly number[];
-  /** By session ID. */
+  /** The online sessions, by session ID. */
   sessions: ReadonlyMap<string, Session>;
-  /** Newest first. */
+  /** The sessions that have ended, newest first. */
   ended: readonly EndedSession[];
   /** The number of deltas since the last snapshot. */
   sequence: number;
@@ -50,7 +50,7 @@ interface Snapshot {
   part: number;
   parts: number;
   sessions: Session[];
-  /** The Kubernetes user whose sessions the snapshot has; null if it has those of all users. */
+  /** The Kubernetes user whose sessions the snapshot has; null if it has the sessions of all users. */
   subject: string | null;
 }
 
@@ -77,7 +77,7 @@ export const EMPTY_FEED: FeedState = {
   clockOffset: Number.POSITIVE_INFINITY,
 };
 
-/** Applies messages that were received at `now`, in order. Returns null if one is missing in between. */
+/** Applies messages that were received at `now`, in order. Returns null if a message is missing. */
 export function applyMessages(previous: FeedState, messages: readonly FeedMessage[], now: number): FeedState | null {
   const sessions = new Map(previous.sessions);
   const state: Draft = { ...previous, sessions, ended: [...previous.ended], startTimes: [...previous.startTimes], lastMessageAt: now };
@@ -117,7 +117,7 @@ function applyMessage(state: Draft, message: FeedMessage, now: number): boolean 
       state.activity = new Map(Object.entries(message.data).map(([name, data]) => [name, { ...data, receivedAt: now }]));
       return true;
     default:
-      // A newer console may send other messages. It numbers those that must not be missed.
+      // A newer console may send other messages. It gives a sequence number to each message that must not be missed.
       return true;
   }
 }

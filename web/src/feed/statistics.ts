@@ -2,7 +2,7 @@
 
 import { displayDelay, type EndedSession } from "./feedState";
 
-/** Upper bounds of the histogram's buckets; a last bucket has all longer delays. */
+/** Upper bounds of the histogram's buckets. One more bucket has all longer delays. */
 export const BUCKET_BOUNDS_MS = [50, 100, 200, 500, 1000, 2000, 5000, 30_000] as const;
 
 interface DelayHistogram {
@@ -13,7 +13,7 @@ interface DelayHistogram {
   p99: number;
 }
 
-/** Returns the distribution of display delays, or null without any. */
+/** Returns the distribution of display delays, or null if there are no delays. */
 export function delayHistogram(ended: readonly EndedSession[]): DelayHistogram | null {
   const delays = ended.flatMap((it) => displayDelay(it) ?? []).sort((a, b) => a - b);
   if (delays.length === 0) return null;
@@ -27,7 +27,7 @@ export function delayHistogram(ended: readonly EndedSession[]): DelayHistogram |
   return { count: delays.length, buckets, median: quantile(0.5), p99: quantile(0.99) };
 }
 
-/** Counts times in each of the last intervals before `now`, oldest first. All times are in milliseconds. */
+/** Counts the times in each of the last `intervals` intervals before `now`, oldest first. All times are in milliseconds. */
 export function countPerInterval(times: readonly number[], now: number, interval: number, intervals: number): number[] {
   const counts = Array.from({ length: intervals }, () => 0);
   // Intervals begin at multiples of their length, so that a count only grows until its interval ends.
@@ -39,7 +39,7 @@ export function countPerInterval(times: readonly number[], now: number, interval
   return counts;
 }
 
-/** Sorts counts from the highest on; `fraction` is the part of the highest. */
+/** Returns the positive counts, highest first. `fraction` is the count divided by the highest count. */
 export function rankCounts(counts: Readonly<Record<string, number>>): { name: string; count: number; fraction: number }[] {
   const positive = Object.entries(counts).filter(([, count]) => count > 0);
   positive.sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1));

@@ -7,7 +7,7 @@ export type PollResult<T> = { data: T; error?: undefined } | { data?: undefined;
 /** Returns the milliseconds to wait after a result; null stops the polling. */
 export type NextDelay<T> = (result: PollResult<T>) => number | null;
 
-/** Statuses with which the same request would be refused again. */
+/** The statuses after which the same request would be refused again. */
 const PERMANENT_STATUSES = [401, 403, 404];
 
 /** Calls `onResult` with the result of each request, until the returned function is called. */

@@ -9,13 +9,13 @@ interface FetchState<T> {
   data: T | null;
   errorMessage: string | null;
   error: unknown;
-  /** Whether the data belongs to an earlier key. */
+  /** Whether the result for the current key has not arrived. Until then, the data belongs to an earlier key. */
   isPending: boolean;
 }
 
 /**
- * Fetches data whenever `key` changes. `interval` repeats it: a number of milliseconds, or a function that returns the
- * delays for one key.
+ * Fetches data whenever `key` changes, and again after each interval. `interval` is a number of milliseconds, or a function
+ * that returns the delays for one key; 0 means that the request is not repeated.
  */
 export function useFetch<T>(fetchData: () => Promise<T>, key: string, interval: number | (() => NextDelay<T>) = 0): FetchState<T> {
   const [state, setState] = useState<Omit<FetchState<T>, "isPending"> & { key: string | null }>({ data: null, errorMessage: null, error: null, key: null });

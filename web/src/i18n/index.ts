@@ -34,7 +34,7 @@ export const TranslationContext = createContext<Translate>(createTranslate("en")
 /** Returns the common messages. */
 export const useTranslation = (): Translate => useContext(TranslationContext);
 
-/** Returns the common messages and those of a lazily loaded part, which override common ones of the same key. */
+/** Returns the common messages and those of a lazily loaded part. If both have a key, the part's message is used. */
 export function usePartTranslation<Key extends string>(part: MessageTables<Key>): Translate<MessageKey | Key> {
   const { language } = useTranslation();
   return useMemo(() => translateFrom<MessageKey | Key>({ ...COMMON[language], ...part[language] }, language), [part, language]);

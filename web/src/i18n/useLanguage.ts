@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useState } from "react";
 import { createTranslate, type Language, type Translate } from "./index";
 
-/** Returns the stored language, or else the one that the browser asks for. */
+/** Returns the stored language. Without one, returns the browser's language. */
 function initialLanguage(): Language {
   const stored = localStorage.getItem("language");
   if (stored === "en" || stored === "zh") return stored;

@@ -15,7 +15,7 @@ interface ObserveListener {
   onRefused(error: ApiError): void;
 }
 
-/** Statuses with which the console would refuse again. */
+/** The statuses after which the console would refuse the same request again. */
 const FINAL_STATUSES = [401, 403, 404, 409];
 
 export class ObserveClient {
@@ -32,7 +32,7 @@ export class ObserveClient {
     this.open();
   }
 
-  /** Closes, without a call of the listener. */
+  /** Closes the connection without calling the listener. */
   close(): void {
     this.isClosed = true;
     window.clearTimeout(this.reconnectTimer);
@@ -68,7 +68,7 @@ export class ObserveClient {
       return;
     }
     const message = parseMessage<ObserveMessage>(data);
-    // The observed user is notified of each connection, so only one that has lasted resets the backoff.
+    // The observed user is notified of each connection, so only a connection that has lasted resets the backoff.
     if (message?.type === "pong") this.failures = 0;
     if (message?.type === "end") this.close();
     if (message) this.listener.onMessage(message);
@@ -81,7 +81,7 @@ export class ObserveClient {
     } else if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(PING_MESSAGE);
   }
 
-  /** Browsers hide why a WebSocket was refused. A plain request to the same URL returns the reason. */
+  /** Finds out why the WebSocket was refused. Browsers hide the reason, but a plain request to the same URL returns it. */
   private async explainRefusal(): Promise<void> {
     const error: unknown = await request(this.path).then(() => null, (error: unknown) => error);
     if (this.isClosed) return;

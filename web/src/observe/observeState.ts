@@ -21,9 +21,9 @@ export interface ObserveState {
   phase: Phase;
   /** Null until the first message. */
   session: SessionInfo | null;
-  /** The number of connections so far. Each one sends all screens again. */
+  /** The number of connections so far. After each new connection, all screens are sent again. */
   generation: number;
-  /** In the order in which they were opened. */
+  /** The terminals, in the order in which they were opened. */
   terminals: readonly ObservedTerminal[];
   /** The number of the terminal that the user has selected; it may no longer exist. */
   selected: number | null;
@@ -38,7 +38,7 @@ type ObserveEvent =
 
 export const INITIAL_STATE: ObserveState = { phase: { state: "connecting" }, session: null, generation: 0, terminals: [], selected: null };
 
-/** Closed terminals that stay visible. */
+/** The most closed terminals that stay visible, besides the selected one. */
 export const MAX_CLOSED_TERMINALS = 4;
 
 export function observeReducer(state: ObserveState, event: ObserveEvent): ObserveState {
@@ -92,7 +92,7 @@ function dropClosedTerminals(state: ObserveState): ObserveState {
   return { ...state, terminals: state.terminals.filter((it) => !dropped.has(it)) };
 }
 
-/** Returns the terminal that the user has selected, or else the first open one, or else the first. */
+/** Returns the terminal that the user has selected. If it does not exist, returns the first open terminal, or the first one. */
 export function selectedTerminal({ terminals, selected }: ObserveState): ObservedTerminal | null {
   return terminals.find((it) => it.number === selected) ?? terminals.find((it) => !it.isClosed) ?? terminals[0] ?? null;
 }

@@ -32,7 +32,7 @@ export interface TerminalOutput {
 export const SUBPROTOCOL = "follow.bastion.dev";
 export const PING_MESSAGE = JSON.stringify({ type: "ping" });
 
-/** Returns the path of the WebSocket. A plain request to it returns the reason of a refusal. */
+/** Returns the path of the WebSocket. A plain request to the same path returns the reason of a refusal. */
 export const observePath = (session: string): string => `/api/v1/sessions/${encodeURIComponent(session)}/follow`;
 
 /** Splits a frame into the terminal's number (32 bits, big-endian) and its output; returns null for a shorter frame. */

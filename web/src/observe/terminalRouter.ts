@@ -3,7 +3,7 @@
 
 import { CAN, drawableSize, type OutputScreen, type Size, type TerminalEvent } from "../xterm/terminalEvents";
 
-/** While a screen has more to draw, further output is skipped: observers want to see the present. */
+/** While a screen has more characters to draw than this, further output is skipped, so that observers see the present. */
 export const MAX_PENDING_CHARACTERS = 1_000_000;
 
 export class TerminalRouter {
@@ -27,7 +27,7 @@ export class TerminalRouter {
     else if (stream.skip()) this.onSkipped(number);
   }
 
-  /** Notes that output is missing at this point. */
+  /** Records that output is missing at this point. */
   markGap(number: number): void {
     this.streamOf(number).markGap();
   }

@@ -55,7 +55,7 @@ export function SignInPage({ expired, onSignedIn, onSwitchLanguage }: SignInPage
   );
 }
 
-/** The forms of the available sign-in methods. `inNewTab` opens the provider's page in a new tab, so that this one stays. */
+/** The forms of the available sign-in methods. `inNewTab` opens the provider's page in a new tab, so that this page stays. */
 export function SignInForms({ onSignedIn, inNewTab = false }: { onSignedIn: () => void; inNewTab?: boolean }): ReactNode {
   const t = useTranslation();
   const [methods, setMethods] = useState<SignInMethods | null>(null);

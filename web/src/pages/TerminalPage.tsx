@@ -1,4 +1,4 @@
-// The page of the web terminal, whose code is a chunk of its own.
+// The page of the web terminal. The terminal's code is a separate chunk.
 
 import { type ComponentType, lazy, type ReactNode, Suspense } from "react";
 import type { CurrentUser } from "../api/types";

@@ -15,7 +15,7 @@ interface CopyLinkProps {
   t: RecordingTranslate;
 }
 
-/** Copies a link to the current position. Without HTTPS there is no clipboard; then the link is shown. */
+/** The button. It copies a link to the current position, or shows the link if there is no clipboard, as without HTTPS. */
 export function CopyLink({ session, recording, at, t }: CopyLinkProps): ReactNode {
   const [copied, setCopied] = useState(false);
   const [shown, setShown] = useState<string | null>(null);

@@ -10,7 +10,7 @@ import { MarkList, RecordingSearch } from "./RecordingSearch";
 import { type PlayerWithScreen, usePlayer, usePlayerState } from "./usePlayer";
 import { usePlayerKeys } from "./usePlayerKeys";
 
-/** A seek to a match starts this long before it. */
+/** A seek to a match moves to a position this long before the match. */
 const LEAD_MS = 1000;
 
 interface PlaybackProps {
@@ -27,7 +27,7 @@ export function Playback({ session, recording, t, choice }: PlaybackProps): Reac
   const playback = usePlayer(host, session, recording, t("screen"), at);
   useEffect(() => {
     if (at !== null) playback?.player.seek(at);
-    // Only a change of the address seeks; a new player starts at the position by itself.
+    // Only a change of the address seeks here. A new player starts at the position by itself.
   }, [at]);
   usePlayerKeys(playback?.player ?? null);
   return (

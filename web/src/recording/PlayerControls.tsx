@@ -61,10 +61,13 @@ export function PlayerControls({ playback: { player, screen }, state: playerStat
   );
 }
 
-/** How long the slider must rest before the player seeks. */
+/** How long the slider must stay still before the player seeks. */
 const SEEK_DELAY_MS = 120;
 
-/** Returns the position of a slider that is being dragged, or null; seeks once it rests. */
+/**
+ * Returns the position of the slider while it is dragged, otherwise null, and a function that moves the slider. The player
+ * seeks once the slider stays still.
+ */
 function useDelayedSeek(player: Player): [number | null, (at: number) => void] {
   const [target, setTarget] = useState<number | null>(null);
   useEffect(() => {

@@ -18,7 +18,7 @@ import "./style.css";
 
 interface SessionRecordings {
   recordings: Recording[];
-  /** Null if neither the cluster nor the history knows it. */
+  /** Null if neither the cluster nor the history has the session. */
   session: Session | null;
 }
 
@@ -61,7 +61,7 @@ function Recordings({ name, t }: { name: string; t: RecordingTranslate }): React
   );
 }
 
-/** Returns the recording of a number, or the first one without a number. */
+/** Returns the recording with this number. If `number` is null, returns the first recording. */
 function selectRecording(recordings: readonly Recording[], number: string | null): Recording | null {
   return (number === null ? recordings[0] : recordings.find((it) => String(it.number) === number)) ?? null;
 }
@@ -122,7 +122,7 @@ function SelectedRecording({ data, recording, name, t }: SelectedRecordingProps)
   );
 }
 
-/** The choice between several recordings. */
+/** The field that selects one of several recordings. */
 function RecordingSelect({ recordings, recording, t }: { recordings: readonly Recording[]; recording: Recording; t: RecordingTranslate }): ReactNode {
   const [params, setParams] = useSearchParams();
   if (recordings.length < 2) return null;

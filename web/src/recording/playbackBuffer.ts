@@ -1,12 +1,12 @@
-// The part of a recording that has been read, and the position of playback in it.
+// The part of a recording that has been read, and the position of playback in that part.
 
 import type { RecordingEvent } from "./segments";
 import { TimeMapping } from "./timeMapping";
 
-/** Shown characters that are kept, so that playback can seek back without reading again. */
+/** The most characters that are kept after they were shown, so that playback can seek back without reading again. */
 const MAX_KEPT_CHARACTERS = 2_000_000;
 
-/** The events to show for a seek; `reset` says that the screen must be cleared before. */
+/** The events to show for a seek. `reset` says whether the screen must be cleared first. */
 interface SeekResult {
   reset: boolean;
   due: RecordingEvent[];
@@ -21,13 +21,13 @@ export class PlaybackBuffer {
   private timeMapping: TimeMapping;
   /** The position in played time. */
   private played = 0;
-  /** Characters of events that were shown and are kept. */
+  /** The number of characters of events that were shown and are kept. */
   private keptCharacters = 0;
-  /** Characters of events that are still to be shown. */
+  /** The number of characters of events that are not shown yet. */
   private pendingCharacters = 0;
-  /** Recorded time from which all events are kept; null once some were dropped. */
+  /** The recorded time from which all events are kept; null once some were dropped. */
   private start: number | null;
-  /** Recorded time until which all events have been read. */
+  /** The recorded time up to which all events have been read. */
   private knownUntil: number;
   private isComplete = false;
 
@@ -59,7 +59,7 @@ export class PlaybackBuffer {
     return !this.isComplete && this.played >= this.timeMapping.end.played;
   }
 
-  /** Adds events that were read. There are no others until `until`. */
+  /** Adds events that were read: all events up to the recorded time `until`. */
   add(events: readonly RecordingEvent[], until: number): void {
     for (const event of events) {
       this.events.push(event);
@@ -76,7 +76,7 @@ export class PlaybackBuffer {
     this.timeMapping.add(this.knownUntil);
   }
 
-  /** Changes the longest gap, from the current position on. */
+  /** Changes the longest gap. The change applies from the current position on. */
   setMaxGap(maxGap: number | null): void {
     this.maxGap = maxGap;
     this.restartMapping(this.position);
@@ -88,7 +88,7 @@ export class PlaybackBuffer {
     return this.take(this.position);
   }
 
-  /** Moves to a recorded time. Returns null if that was not read, or was dropped. */
+  /** Moves to a recorded time. Returns null if the events at that time were not read, or were dropped. */
   seek(to: number): SeekResult | null {
     const isBackward = to < this.position;
     if (to > this.knownUntil || (isBackward && (this.start === null || to < this.start))) return null;
@@ -104,7 +104,7 @@ export class PlaybackBuffer {
     this.keptCharacters = 0;
   }
 
-  /** Starts a new mapping at a recorded time. */
+  /** Starts a new mapping of times, which begins at the recorded time `at`. */
   private restartMapping(at: number): void {
     this.timeMapping = new TimeMapping(at, this.maxGap);
     this.played = 0;

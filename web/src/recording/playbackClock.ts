@@ -1,6 +1,6 @@
 // The clock of playback.
 
-/** The longest step of the clock. A hidden page has no frames; playback pauses there and does not jump ahead afterwards. */
+/** The longest step of the clock. A hidden page has no frames, so playback pauses there and must not jump ahead afterwards. */
 const MAX_TICK_MS = 1000;
 
 /** Measures time, scaled by the playback speed. */

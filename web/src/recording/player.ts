@@ -26,7 +26,7 @@ export interface PlayerState {
   error: string | null;
   position: number;
   total: number;
-  /** The time from which the screen was rebuilt; null if that is the beginning. */
+  /** The time from which the screen was rebuilt; null if it was rebuilt from the beginning. */
   drawnFrom: number | null;
   /** The markers that have been read. */
   markers: readonly TimeMark[];
@@ -38,18 +38,18 @@ export interface PlayerState {
 
 /** How far the arrow keys and buttons seek. */
 export const SEEK_STEP_MS = 5000;
-/** More is read while less than this is buffered: a time at the current speed, and a number of characters. */
+/** The player reads more while less than this is buffered: a time at the current speed, and a number of characters. */
 const READ_AHEAD_MS = 20_000;
 const READ_AHEAD_CHARACTERS = 1_000_000;
-/** Playback waits while the screen has more to draw. */
+/** Playback waits while the screen has more characters to draw than this. */
 const MAX_PENDING_CHARACTERS = 1_000_000;
 /** Interval of position updates. */
 const UPDATE_INTERVAL_MS = 100;
-/** A last segment up to this size is read at the start, for its markers and the exit status. */
+/** If the last segment is no longer than this, it is read at the start, for its markers and the exit status. */
 const MAX_END_BYTES = 64 * 1024;
 
 export type ReadSegments = (range: SegmentRange, signal: AbortSignal) => Promise<string>;
-/** Calls back on each frame, until the returned function is called. */
+/** A function that calls `call` on each frame, until the returned function is called. */
 type EveryFrame = (call: () => void) => () => void;
 
 export class Player {
@@ -108,7 +108,7 @@ export class Player {
     else this.play();
   }
 
-  /** Moves to a time; playback goes on from there if it was running. */
+  /** Moves to a time. If playback was running, it continues from there. */
   seek(to: number): void {
     const position = Math.min(this.state.total, Math.max(0, Math.round(to)));
     const result = this.buffer?.seek(position) ?? null;
@@ -145,7 +145,7 @@ export class Player {
     return this.recording.pieces[this.firstSegment] ?? { columns: 80, rows: 24 };
   }
 
-  /** Reads the segments for a time and shows them. Cancels any other request. */
+  /** Reads the segments for a time and shows them. Cancels the request in progress, if there is one. */
   private loadAt(to: number): void {
     this.buffer = null;
     this.reading?.abort();
@@ -194,7 +194,7 @@ export class Player {
     this.update({ total });
   }
 
-  /** Keeps each marker and the exit status once. */
+  /** Adds the markers and the exit status among the events to the state, each of them once. */
   private collectMarks(events: readonly RecordingEvent[]): void {
     const { markers, exit } = this.state;
     const newMarkers = events.flatMap((it): TimeMark[] => (it.kind === "marker" ? [{ at: it.at, text: it.text }] : []))

@@ -7,7 +7,7 @@ import type { Segment, SegmentRange } from "./segments";
 export interface Recording {
   number: number;
   complete: boolean;
-  /** The length; null while it is recorded, or if it was cut off. */
+  /** The length; null while the recording runs, or if it was cut off. */
   milliseconds: number | null;
   began: string | null;
   title: string | null;

@@ -3,7 +3,7 @@
 import type { Session } from "../api/types";
 import type { Recording } from "./recordingApi";
 
-/** `unknown`: the session is not known, so it may still be recorded. */
+/** The status of a recording. `unknown`: the session is not known, so the recording may still run. */
 type RecordingStatus = "complete" | "recording" | "failed" | "unfinished" | "cutOff" | "unknown";
 export type UnavailableReason = "off" | "notYet" | "failed" | "nothing";
 

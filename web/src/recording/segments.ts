@@ -4,7 +4,7 @@ import { drawableSize, type Size, type TerminalEvent } from "../xterm/terminalEv
 
 /** A segment of a recording. The first has only the header. */
 export interface Segment extends Size {
-  /** Its start, in milliseconds from the start of the recording. The interval of its first event counts from here. */
+  /** The segment's start, in milliseconds from the start of the recording. The interval of the first event counts from here. */
   at: number;
   bytes: number;
 }
@@ -23,12 +23,12 @@ interface ReadBudget {
   segments: number;
 }
 
-/** How much is read before a position, to rebuild the screen. */
+/** The most that is read before a position, to rebuild the screen. */
 const SEEK_BUDGET: ReadBudget = { bytes: 512 * 1024, segments: 300 };
-/** How much is read at once during playback. */
+/** The most that is read at once during playback. */
 const READ_AHEAD_BUDGET: ReadBudget = { bytes: 256 * 1024, segments: 100 };
 
-/** Returns the segments that rebuild the screen at a time: the one that contains it, and earlier ones within the budget. */
+/** Returns the segments that rebuild the screen at a time: the segment that contains it, and earlier ones within the budget. */
 export function segmentsForSeek(segments: readonly Segment[], at: number, budget = SEEK_BUDGET): SegmentRange {
   const last = segmentAt(segments, at);
   let from = last;

@@ -1,12 +1,12 @@
 // The mapping between recorded time and the time that playback takes.
 
-/** Both times of one moment, in milliseconds. */
+/** The recorded time and the played time of one moment, in milliseconds. */
 interface TimePoint {
   recorded: number;
   played: number;
 }
 
-/** Maps recorded time to played time and back. They differ in gaps longer than `maxGap`, which take that long to play. */
+/** Maps recorded time to played time and back. A gap that is longer than `maxGap` takes only `maxGap` to play. */
 export class TimeMapping {
   private readonly points: TimePoint[];
 

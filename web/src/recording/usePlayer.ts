@@ -16,7 +16,7 @@ export function usePlayerState(player: Player): PlayerState {
   return useSyncExternalStore(player.subscribe, player.snapshot);
 }
 
-/** Creates a player. With a position in the address it starts there, paused. */
+/** Creates a player. If the address has a position, the player starts there, paused. */
 export function usePlayer(
   host: RefObject<HTMLDivElement | null>, session: string, recording: Recording, label: string, at: number | null,
 ): PlayerWithScreen | null {

@@ -3,7 +3,7 @@
 import { useEffect } from "react";
 import { type Player, SEEK_STEP_MS } from "./player";
 
-/** Binds the player's keys on the whole page, except where they have another meaning. */
+/** Binds the player's keys on the whole page. A key that has another meaning in the focused element keeps that meaning. */
 export function usePlayerKeys(player: Player | null): void {
   useEffect(() => {
     if (!player) return;
@@ -20,7 +20,7 @@ export function usePlayerKeys(player: Player | null): void {
   }, [player]);
 }
 
-/** Returns what a key does to the player, or null where the focused element handles it. */
+/** Returns what a key does to the player, or null if the focused element handles the key. */
 function playerAction(key: string, target: HTMLElement): "toggle" | "back" | "forward" | null {
   const onSlider = target.matches('input[type="range"]');
   if (!onSlider && target.matches("input, select, textarea:not(.xterm-helper-textarea)")) return null;

@@ -1,4 +1,4 @@
-// The list of sessions that have just ended: who, why, and how long it took to show.
+// The list of sessions that have just ended, each with its user, the reason, and how long the end took to be shown.
 
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
 import { Link } from "../components/Link";
@@ -42,7 +42,7 @@ const EndedItem = memo(function EndedItem({ ended }: { ended: EndedSession }): R
   );
 });
 
-/** Announces ends to screen readers: one by its name, several at once by their number. */
+/** Announces ends to screen readers: a single end by the session's name, several ends at once by their number. */
 function Announcement({ ended }: { ended: readonly EndedSession[] }): ReactNode {
   const t = useTranslation();
   const [text, setText] = useState("");

@@ -1,4 +1,4 @@
-// The selected sessions and what can be done with them. The bar overlays the list, so that no row moves.
+// The bar with the number of selected sessions and the actions on them. It overlays the list, so that no row moves.
 
 import type { ReactNode } from "react";
 import type { Session } from "../api/types";

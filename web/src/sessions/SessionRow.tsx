@@ -1,4 +1,4 @@
-// A row of the list: an online session, or the place of an ended one.
+// A row of the list. It shows an online session, or a session that ended while the rows were frozen.
 
 import { memo, type ReactNode } from "react";
 import type { Session } from "../api/types";
@@ -17,7 +17,7 @@ interface SessionRowProps {
   index: number;
   now: number;
   isSelected: boolean;
-  /** Whether the keyboard acts on this row. */
+  /** Whether this row is the one on which the keyboard acts. */
   isActive: boolean;
   activity: TimedActivity | undefined;
   /** Why the user may not terminate the session; null if they may. */

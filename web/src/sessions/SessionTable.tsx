@@ -19,9 +19,9 @@ import type { TerminationBlocker } from "./useTerminationBlocker";
 /** Heights of a row and of a card, in pixels; style/sessions.css sets the same. */
 const ROW_HEIGHT = 42;
 const CARD_HEIGHT = 66;
-/** Narrower lists show cards, in pixels. */
+/** The width below which the list shows cards instead of columns, in pixels. */
 const MIN_COLUMNS_WIDTH = 620;
-/** Rows that Page Up and Page Down move by. */
+/** The number of rows by which Page Up and Page Down move. */
 const PAGE_KEY_ROWS = 10;
 
 interface SessionTableProps {

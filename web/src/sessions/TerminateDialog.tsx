@@ -63,7 +63,7 @@ export function TerminateDialog({ sessions, feedState, onClose }: TerminateDialo
   );
 }
 
-/** A session has ended once the feed no longer lists it. */
+/** The outcome for one session. The session has ended once the feed no longer lists it. */
 function OutcomeText({ isOnline, isSubmitted, outcome }: { isOnline: boolean; isSubmitted: boolean; outcome: TerminationOutcome | undefined }): ReactNode {
   const t = useTranslation();
   if (!isOnline) return <span className="outcome done">{t("endedOne")}</span>;

@@ -1,11 +1,11 @@
-// The rows of the list. While the user works in it the rows are frozen: an ended session leaves an empty row, and new
-// sessions wait until the user asks for them.
+// The rows of the list. While the user works in the list, its rows are frozen: an ended session keeps its row, and new sessions
+// wait until the user asks for them.
 
 import type { Session } from "../api/types";
 import type { EndedSession } from "../feed/feedState";
 import { cursorOf, type ListPage, type ListQuery, precedes } from "./listQuery";
 
-/** A row of the list: an online session, or the place of an ended one. */
+/** A row of the list. It shows an online session, or a session that ended while the rows were frozen. */
 export type Slot = { id: string; session: Session; ended: EndedSession | null };
 
 export interface ListLayout {
@@ -25,7 +25,7 @@ export function frozenLayout(previous: readonly Slot[], page: ListPage, query: L
   const slots = previous.map((slot): Slot => {
     const session = sessions.get(slot.id);
     if (session) return { id: slot.id, session, ended: null };
-    // `shownAt` 0: the page did not see an end. The user may have lost the permission to see the session.
+    // `shownAt` is 0 if the page did not see an end. The user may have lost the permission to see the session.
     const end = endsById.get(slot.id) ?? slot.ended ?? { session: slot.session, shownAt: 0 };
     return { id: slot.id, session: end.session, ended: end };
   });

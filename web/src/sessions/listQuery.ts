@@ -1,6 +1,6 @@
 // The query of the list: search, filters, order and page, all kept in the URL.
 //
-// A page begins at a cursor instead of a row number, so that sessions that start or end before it do not move its rows.
+// A page begins at a cursor instead of a row number. Its rows thus do not move when sessions before the cursor start or end.
 
 import type { Session } from "../api/types";
 import type { SelectOption } from "../components/MultiSelect";
@@ -122,7 +122,7 @@ export function selectPage(sessions: Iterable<Session>, query: ListQuery): ListP
   };
 }
 
-/** Returns the options of each filter: the values of all sessions, and selected values that no session has. */
+/** Returns the options of each filter: the values of all sessions, and the selected values, even if no session has them. */
 export function filterOptions(sessions: Iterable<Session>, { filters }: ListQuery): Record<FilterField, SelectOption[]> {
   const counts = mapNames(FILTER_FIELDS, (name) => new Map(filters[name].map((value) => [value, 0])));
   for (const session of sessions) {

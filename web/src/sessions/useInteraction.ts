@@ -6,8 +6,8 @@ import { type RefObject, useEffect, useRef } from "react";
 const INTERACTION_MS = 4000;
 
 /**
- * Reports whether the user works in the list: they have just moved in it, or it is scrolled down. The returned function
- * notes a movement, or its end when called with false.
+ * Reports whether the user works in the list: the user has just moved in it, or it is scrolled down. The returned function
+ * records a movement, or the end of the movement when called with false.
  */
 export function useInteraction(onInteraction: (isActive: boolean) => void, container: RefObject<HTMLDivElement | null>): (isActive?: unknown) => void {
   const timer = useRef(0);

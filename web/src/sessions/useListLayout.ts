@@ -6,8 +6,8 @@ import { currentLayout, frozenLayout, type ListLayout } from "./listLayout";
 import type { ListPage, ListQuery } from "./listQuery";
 
 /**
- * Returns the rows of the current page, or the previous rows while `frozen`, and a function that shows the current page
- * in any case. Another `key` also shows the current page.
+ * Returns the rows of the current page, or the previous rows while `frozen`. Also returns a function that shows the current
+ * page although the rows are frozen. A change of `key` does the same.
  */
 export function useListLayout(page: ListPage, query: ListQuery, feedState: FeedState, frozen: boolean, key: string): [ListLayout, () => void] {
   const [revision, setRevision] = useState(0);

@@ -1,4 +1,4 @@
-// The check whether the user may terminate a session.
+// The React hook that checks whether the user may terminate a session.
 
 import { useCallback } from "react";
 import type { CurrentUser, Session } from "../api/types";

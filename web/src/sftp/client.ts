@@ -14,7 +14,7 @@ export class SftpStatusError extends Error {
   }
 }
 
-/** The connection to the server has ended; the message says why, if that is known. */
+/** The error of a request after the connection to the server has ended. The message says why, if that is known. */
 export class SftpClosedError extends Error {}
 
 /** An entry of a directory. */
@@ -64,7 +64,7 @@ export class SftpClient {
     for (const { onError } of all) onError(this.closedError);
   }
 
-  /** Resolves a path to an absolute one without links. */
+  /** Resolves a path to an absolute path without links. */
   realpath(path: string): Promise<string> {
     return this.request(Type.realpath, [path], Type.name, (reply) => {
       reply.readUint32();
@@ -76,7 +76,7 @@ export class SftpClient {
     return this.request(Type.stat, [path], Type.attrs, (reply) => reply.readAttributes());
   }
 
-  /** Like `stat`, but of a link itself. Returns null if there is no such file. */
+  /** Like `stat`, but for a link returns the attributes of the link itself. Returns null if there is no such file. */
   async lstat(path: string): Promise<Attributes | null> {
     try {
       return await this.request(Type.lstat, [path], Type.attrs, (reply) => reply.readAttributes());
@@ -157,7 +157,7 @@ export class SftpClient {
     const id = reply.readUint32();
     const pending = this.pending.get(id);
     if (!pending) throw new MalformedPacketError("a reply has an unknown request ID");
-    // Remove it only after parsing: a malformed reply fails it together with all others.
+    // Remove the request only after its reply was parsed. A malformed reply fails this request together with all others.
     pending.onReply(type, reply);
     this.pending.delete(id);
   }

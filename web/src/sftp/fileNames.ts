@@ -1,10 +1,13 @@
-// File names as text. For a server they are arbitrary bytes, mostly UTF-8.
+// File names as text. For a server, file names are arbitrary bytes, mostly UTF-8.
 
 const encoder = new TextEncoder();
 // Keep a byte order mark: it is part of the name.
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Bytes that are not UTF-8 become lone low surrogates, which UTF-8 cannot contain (like Python's PEP 383). */
+/**
+ * The code unit to which a byte that is not UTF-8 is added. The sum is a lone low surrogate, which UTF-8 cannot contain. Python
+ * does the same (PEP 383).
+ */
 const ESCAPE_BASE = 0xdc00;
 
 /** Decodes a name. `encodeFileName` restores the same bytes. */

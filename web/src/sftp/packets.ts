@@ -12,12 +12,12 @@ export const Status = { ok: 0, eof: 1, noSuchFile: 2, permissionDenied: 3, failu
 /** Flags for opening a file. */
 export const Flag = { read: 1, write: 2, create: 8, truncate: 16, exclusive: 32 } as const;
 
-/** Which attributes follow in an ATTRS structure. */
+/** The flags that say which attributes follow in an ATTRS structure. */
 const AttributeFlag = { size: 1, owner: 2, permissions: 4, times: 8, extended: 0x8000_0000 } as const;
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A uint32, a uint64, or a string with its length before it. */
+/** A field of a packet: a uint32, a uint64, or a string, which is sent with its length. */
 export type Field = number | bigint | string | Bytes;
 
 export interface Attributes {
@@ -28,7 +28,7 @@ export interface Attributes {
   modified: number | null;
 }
 
-/** Servers send no longer packets. */
+/** The longest packet that a server sends. */
 export const MAX_PACKET_BYTES = 256 * 1024 + 1024;
 
 /** Encodes a packet, with its length. */
@@ -57,7 +57,7 @@ function sizeOf(part: number | bigint | Bytes): number {
   return typeof part === "bigint" ? 8 : 4 + part.length;
 }
 
-/** Bytes that are not a valid packet. The other side is probably not an SFTP server. */
+/** The error for bytes that are not a valid packet. The other side is probably not an SFTP server. */
 export class MalformedPacketError extends Error {}
 
 /** Reads the fields of a packet. */

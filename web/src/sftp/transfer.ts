@@ -3,18 +3,18 @@
 import { type Handle, type SftpClient } from "./client";
 import { type Bytes, concatBytes, Flag } from "./packets";
 
-/** The size of a request. Servers return no more at a time. */
+/** The number of bytes that one request reads or writes. Servers return no more at a time. */
 const REQUEST_BYTES = 32 * 1024;
 const MAX_IN_FLIGHT = 32;
-/** Downloaded bytes in the page's memory; the browser may store blobs elsewhere. */
+/** The most downloaded bytes in the page's memory. They then become a blob, which the browser may store elsewhere. */
 const MAX_MEMORY_BYTES = 8 * 1024 * 1024;
-/** Bytes of an upload that are read at once. */
+/** The number of bytes of an upload that are read at once. */
 const READ_BYTES = 16 * REQUEST_BYTES;
 
-/** With another type a browser may append an extension to the name. */
+/** The type of downloaded files. With another type, a browser may append an extension to the file's name. */
 const BLOB_OPTIONS = { type: "application/octet-stream" };
 
-/** The file to create exists. */
+/** The error of an upload whose file already exists. */
 export class FileExistsError extends Error {}
 
 export interface TransferOptions {
@@ -67,7 +67,7 @@ async function* readChunks(sftp: SftpClient, handle: Handle): AsyncGenerator<Byt
   }
 }
 
-/** Reads one chunk. Servers may return less than requested before the end of the file. */
+/** Reads one chunk. A server may return less than requested before the end of the file, so several requests may be needed. */
 async function readChunk(sftp: SftpClient, handle: Handle, offset: number): Promise<Bytes> {
   const parts: Bytes[] = [];
   let length = 0;
@@ -81,7 +81,7 @@ async function readChunk(sftp: SftpClient, handle: Handle, offset: number): Prom
   return only && parts.length === 1 ? only : concatBytes(parts, length);
 }
 
-/** Uploads a file, or replaces one if `overwrite` is set. Removes an incomplete new file. */
+/** Uploads a file. Replaces an existing file only if `overwrite` is set. After a failure, removes the incomplete new file. */
 export async function upload(sftp: SftpClient, file: Blob, path: string, overwrite: boolean, { onProgress, signal }: TransferOptions): Promise<void> {
   // Version 3 has no status for an existing file.
   if (!overwrite && (await sftp.lstat(path))) throw new FileExistsError();

@@ -5,7 +5,7 @@ import { formatBytes } from "../format";
 import { type Entry, joinPath, type Listing } from "./directory";
 import type { TerminalTranslate } from "./messages";
 
-/** Longer directories are cut off. */
+/** The most entries that are shown. */
 const MAX_ENTRIES = 2000;
 
 interface EntryTableProps {
@@ -38,7 +38,7 @@ export function EntryTable({ listing, t, onGo, onDownload }: EntryTableProps): R
   );
 }
 
-/** The name of an entry with its actions. A link may lead to a file or a directory, so it has both. */
+/** The name of an entry with its actions. A link has the actions of files and of directories, because it may lead to either. */
 function EntryName({ entry, t, onOpen, onDownload }: { entry: Entry; t: TerminalTranslate; onOpen: () => void; onDownload: () => void }): ReactNode {
   const { name, kind } = entry;
   const open = <button type="button" className="shell-name" onClick={onOpen}>{name}{kind === "directory" ? "/" : " →"}</button>;

@@ -9,7 +9,7 @@ import type { TerminalTranslate } from "./messages";
 import { TransferList } from "./TransferList";
 import { TransferQueue } from "./transferQueue";
 
-/** SFTP resolves this to the home directory. */
+/** The path that SFTP resolves to the home directory. */
 const HOME_DIRECTORY = ".";
 
 interface FilesPanelProps {
@@ -18,7 +18,7 @@ interface FilesPanelProps {
   open: () => SftpClient;
   t: TerminalTranslate;
   hidden: boolean;
-  /** Called when the user clicks the close button. `isBusy`: a transfer waits or runs, so the panel must stay mounted. */
+  /** Called when the user clicks the close button. If `isBusy`, a transfer waits or runs, and the panel must stay mounted. */
   onClose: (isBusy: boolean) => void;
 }
 
@@ -84,7 +84,7 @@ function droppedFiles(data: DataTransfer): File[] {
   return items.map((item) => item.getAsFile()).filter((file) => file !== null);
 }
 
-/** Lists a directory again whenever the path or the revision changes. */
+/** Lists a directory. Lists it again whenever the path or the revision changes. */
 function useListing(open: () => SftpClient, path: string, revision: number, t: TerminalTranslate): { listing: Listing | null; error: string } {
   const [listing, setListing] = useState<Listing | null>(null);
   const [error, setError] = useState("");

@@ -1,21 +1,21 @@
 // Flow control of a terminal's WebSocket: how much may be in flight in each direction.
 
-/** Frames are short, so that other messages do not wait long. */
+/** The longest frame. It is short, so that other messages do not wait long. */
 export const MAX_FRAME_BYTES = 16 * 1024;
 
 /**
- * Bytes that may be in flight to the target. The gateway accepts four times as many and acknowledges every 256 KiB, so a
- * window below that would stall.
+ * The most bytes that may be in flight to the target. The gateway accepts four times as many. It acknowledges every 256 KiB,
+ * so a window of less than 256 KiB would stall.
  */
 export const INPUT_WINDOW = 512 * 1024;
 
 /** The window of the files channel. It is smaller, so that a typed key waits for few bytes in a slow network. */
 export const FILES_WINDOW = 288 * 1024;
 
-/** File data is passed to the browser only below this `bufferedAmount`, since a typed key waits for all of it. */
+/** File data is passed to the browser only below this `bufferedAmount`, because a typed key waits for all buffered data. */
 export const MAX_BUFFERED_BYTES = 64 * 1024;
 
-/** Outgoing bytes of a channel, sent as its window allows. */
+/** The queue of a channel's outgoing bytes, which are sent as the window allows. */
 export class SendQueue {
   private queue: Uint8Array<ArrayBuffer>[] = [];
   private inFlight = 0;
@@ -49,10 +49,10 @@ export class SendQueue {
   }
 }
 
-/** Bytes per acknowledgement. The gateway's window is 128 KiB. */
+/** The number of bytes after which the page acknowledges. The gateway's window is 128 KiB. */
 export const ACK_BYTES = 16 * 1024;
 
-/** Counts processed bytes that are not yet acknowledged. */
+/** Counts bytes that were processed and are not yet acknowledged. */
 export class AckCounter {
   private bytes = 0;
 

@@ -85,7 +85,7 @@ function useTerminalSession(address: TerminalAddress, t: TerminalTranslate, onPh
   return [host, session] as const;
 }
 
-/** Asks before the tab is closed during a session, and ends the session at once when it is closed. */
+/** Asks for confirmation before the tab is closed during a session. Ends the session at once when the tab is closed. */
 function useLeaveGuard(session: TerminalSession | null, isLive: boolean): void {
   useEffect(() => {
     const onPageHide = (): void => session?.leavePage();

@@ -28,7 +28,7 @@ export type KeyAction = "send" | "browser" | "copy" | "search" | "restart" | "ig
 export function keyAction(key: KeyPress, terminal: TerminalState): KeyAction {
   const combination = shortcut(key);
   if (combination === "ctrl+shift+f") return onlyOnKeyDown(key, "search");
-  // Without a selection too, or the browser opens its inspector.
+  // The key is handled even without a selection, because the browser would open its inspector.
   if (combination === "ctrl+shift+c") return onlyOnKeyDown(key, terminal.hasSelection ? "copy" : "ignore");
   if (combination === "ctrl+shift+v") return "browser";
   if (combination === "ctrl+c" && terminal.hasSelection) return onlyOnKeyDown(key, "copy");
@@ -37,12 +37,12 @@ export function keyAction(key: KeyPress, terminal: TerminalState): KeyAction {
   return "browser";
 }
 
-/** Restricts an action to the press of a key; its release does nothing. */
+/** Restricts an action to the press of a key. The release of the key does nothing. */
 function onlyOnKeyDown(key: KeyPress, action: KeyAction): KeyAction {
   return key.type === "keydown" ? action : "ignore";
 }
 
-/** Returns a combination with Ctrl, like `ctrl+shift+c`. On a non-Latin keyboard the physical key counts. */
+/** Returns a combination with Ctrl, like `ctrl+shift+c`, or "". On a keyboard without Latin letters the physical key counts. */
 function shortcut({ key, code, ctrlKey, shiftKey, altKey, metaKey }: KeyPress): string {
   if (!ctrlKey || altKey || metaKey) return "";
   const letter = /^[a-z]$/i.test(key) ? key : (/^Key([A-Z])$/.exec(code)?.[1] ?? "");

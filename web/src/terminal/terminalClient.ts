@@ -12,7 +12,7 @@ export type EndMessage = Extract<GatewayMessage, { type: "end" }>;
 
 interface TerminalListener {
   onSession(message: SessionMessage): void;
-  /** Output for the terminal, which calls `shown` once it has processed it. */
+  /** Takes output for the terminal. The listener calls `shown` once the terminal has processed the output. */
   onOutput(bytes: Uint8Array, shown: () => void): void;
   onNotice(text: string): void;
   onEnd(message: EndMessage): void;
@@ -26,13 +26,16 @@ interface FilesChannel {
   acks: AckCounter;
 }
 
-/** Tells the gateway that it did not answer, as opposed to a closed tab (a private close code). */
+/** The close code that tells the gateway that it did not answer in time. It is a private code; a closed tab has another one. */
 const CLOSE_UNRESPONSIVE = 4000;
-/** Longer than the gateway waits for a code. Before the session starts it answers no pings. */
+/**
+ * How long the page waits for the start of the session. It is longer than the gateway waits for a one-time code. The gateway
+ * answers no pings before the session starts.
+ */
 const SESSION_START_TIMEOUT_MS = 120_000;
 /** After this pause in the output, even a few bytes are acknowledged. */
 const ACK_DELAY_MS = 50;
-/** No event reports that `bufferedAmount` has shrunk, so it is polled. */
+/** The interval at which `bufferedAmount` is polled, because no event reports that it has shrunk. */
 const DRAIN_POLL_MS = 10;
 
 export class TerminalClient {
@@ -40,7 +43,7 @@ export class TerminalClient {
   private readonly sendQueue = new SendQueue();
   private readonly acks = new AckCounter();
   private files: FilesChannel | null = null;
-  /** Whether the page has closed the files channel and the gateway has not confirmed it. */
+  /** Whether the page has closed the files channel and the gateway has not confirmed this yet. */
   private filesClosing = false;
   private readonly keepalive = new Keepalive();
   private readonly pingTimer: number;
@@ -115,7 +118,7 @@ export class TerminalClient {
     this.sendMessage({ type: "resize", cols, rows });
   }
 
-  /** Closes at once, without a call of the listener. */
+  /** Closes the connection at once, without calling the listener. */
   close(code = CLOSE_NORMAL): void {
     this.cleanUp();
     this.socket.close(code);
@@ -166,7 +169,7 @@ export class TerminalClient {
     this.sendFiles();
   }
 
-  /** Passes file data to the browser while little is buffered, so that a typed key need not wait. */
+  /** Passes file data to the browser while little data is buffered, so that a typed key need not wait long. */
   private sendFiles(): void {
     window.clearTimeout(this.drainTimer);
     if (!this.files || this.filesClosing || this.socket.readyState !== WebSocket.OPEN) return;

@@ -22,7 +22,7 @@ export interface SearchMatches {
   count: number;
 }
 
-/** SGR parameters. Grey, because xterm.js does not keep dim text readable. */
+/** The SGR parameters of the page's own lines. Quiet lines are grey, because xterm.js does not keep dim text readable. */
 const LINE_STYLES = { quiet: "0;90", loud: "0;1" };
 /** A resize waits until the window's size is stable. */
 const RESIZE_DELAY_MS = 100;
@@ -82,7 +82,7 @@ export class TerminalScreen {
     this.terminal.write("\r\n");
   }
 
-  /** Resets the terminal's modes after all pending output, and keeps the text; then calls `onDone`. */
+  /** Resets the terminal's modes after all pending output, and then calls `onDone`. The text stays. */
   resetModes(onDone: () => void): void {
     this.terminal.write("", () => {
       // On the normal screen this sequence would move the cursor to its last saved position.
@@ -137,7 +137,7 @@ export class TerminalScreen {
     this.terminal.dispose();
   }
 
-  /** Applies the page's colours. The current match is a selection, so during a search it has the colour of matches. */
+  /** Applies the page's colours. The current match is a selection, so a selection has the colour of a match during a search. */
   private applyTheme(isSearching: boolean): void {
     this.isSearching = isSearching;
     const colours = terminalTheme(this.host);
@@ -154,7 +154,7 @@ export class TerminalScreen {
     return () => observer.disconnect();
   }
 
-  /** Removes escapes from pasted text that contains the end of a bracketed paste, or the shell would run the rest. */
+  /** Removes escape characters from pasted text with an end of a bracketed paste. Otherwise the shell would run the rest. */
   private watchPaste(): () => void {
     const paste = (event: ClipboardEvent): void => {
       const text = event.clipboardData?.getData("text/plain") ?? "";

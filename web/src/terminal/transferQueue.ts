@@ -16,13 +16,13 @@ export interface Transfer {
   name: string;
   /** To the target (up), or from it (down). */
   direction: "up" | "down";
-  /** In bytes, at the start of the transfer. */
+  /** The size of the file in bytes, at the start of the transfer. */
   size: number;
   transferredBytes: number;
   outcome: TransferOutcome;
 }
 
-/** Transfers a file. Throws a `FileExistsError` instead of replacing a file, unless `overwrite` is set. */
+/** Transfers a file. If the file exists and `overwrite` is not set, throws a `FileExistsError`. */
 export type RunTransfer = (options: TransferOptions & { overwrite: boolean }) => Promise<void>;
 
 export const MAX_CONCURRENT = 3;

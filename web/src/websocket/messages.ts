@@ -4,7 +4,7 @@
 export const CLOSE_NORMAL = 1000;
 export const CLOSE_POLICY_VIOLATION = 1008;
 
-/** The HTTP status of a request that would succeed as a WebSocket. */
+/** The HTTP status of a plain request to a path that would accept the user's WebSocket. */
 export const UPGRADE_REQUIRED = 426;
 
 /** Parses a text message; returns null unless it is an object with a type. */

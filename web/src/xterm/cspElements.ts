@@ -1,9 +1,10 @@
 // Elements with which xterm.js works under the page's Content-Security-Policy. The policy blocks <style> elements and style
-// attributes, but not style sheets and properties that a script sets. These elements turn the first into the second.
+// attributes, but allows style sheets and style properties that a script sets. These elements replace <style> elements by style
+// sheets, and style attributes by style properties.
 
 const createPlainElement = Document.prototype.createElement;
 
-/** Replaces `document.createElement`, which xterm.js calls for each line that it draws. */
+/** Replaces `document.createElement`, with which xterm.js creates its elements, such as those of each line that it draws. */
 export function installCspElements(): void {
   document.createElement = createElement as typeof document.createElement;
 }

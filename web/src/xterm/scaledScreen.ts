@@ -8,13 +8,13 @@ import { onThemeChange, terminalTheme } from "./theme";
 
 type DrawStep = { kind: "output"; text: string } | ({ kind: "size" | "reset" } & Size);
 
-/** Readable font sizes, in pixels. A terminal that does not fit with the smallest scrolls. */
+/** The range of font sizes, in pixels. A terminal that does not fit even with the smallest size can be scrolled. */
 const MIN_FONT_SIZE = 6;
 const MAX_FONT_SIZE = 20;
 const FONT_SIZE_STEP = 0.5;
-/** A resize takes the browser about as long as this many characters. */
+/** The cost of a resize, in characters that the browser could draw in the same time. */
 const RESIZE_COST = 20_000;
-/** Of many resizes in one batch only the last are applied; programs have redrawn the screen after the earlier ones. */
+/** The most resizes in one batch that are applied: the last ones. Programs redraw the screen after each resize. */
 const MAX_RESIZES = 50;
 /** The width of xterm.js's scroll bar, in pixels. */
 const SCROLLBAR_WIDTH = 14;

@@ -35,7 +35,7 @@ export function searchColours(host: HTMLElement): { match: string; active: strin
   return isDark(getComputedStyle(host).backgroundColor) ? { match: "#4a3f1c", active: "#8a6a10" } : { match: "#fbe9b0", active: "#f5c84b" };
 }
 
-/** Calls back whenever the page changes between light and dark, until the returned function is called. */
+/** Calls `onChange` whenever the page changes between light and dark, until the returned function is called. */
 export function onThemeChange(onChange: () => void): () => void {
   const observer = new MutationObserver(onChange);
   observer.observe(document.documentElement, { attributeFilter: ["data-theme"] });

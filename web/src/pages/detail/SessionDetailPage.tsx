@@ -22,7 +22,7 @@ interface SessionDetails {
   eventsError: string | null;
 }
 
-/** Fetches a session from the cluster. If the cluster no longer has it, fetches the record of that ID from the history. */
+/** Fetches a session from the cluster. If the cluster no longer has it, fetches the record with this ID from the history. */
 async function fetchDetails(name: string, id: string | null): Promise<SessionDetails> {
   try {
     const session = await fetchSession(name);

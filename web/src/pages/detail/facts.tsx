@@ -1,4 +1,4 @@
-// Lists of facts about a session: itself, its limits and its recording.
+// Lists of facts: about a session, its limits and its recording.
 
 import type { ReactNode } from "react";
 import type { CurrentUser, Session } from "../../api/types";

@@ -4,7 +4,7 @@ import type { Session, SessionEvent } from "../../api/types";
 import type { NextDelay } from "../../hooks/poll";
 
 export interface TimelineEntry {
-  /** Null if it is unknown. */
+  /** Null if the time is unknown. */
   time: string | null;
   kind: "began" | "event" | "seen" | "asked" | "ended";
   /** The reason of an Event, or the person who requested the termination. */
@@ -16,7 +16,7 @@ export interface TimelineEntry {
 
 const makeEntry = (kind: TimelineEntry["kind"], time: string | null, text: string | null): TimelineEntry => ({ kind, time, text, name: null, warning: false, count: 1 });
 
-/** Merges a session with its Events. If both report the start or the end, the session counts, since Events expire. */
+/** Merges a session with its Events. The start and the end are taken from the session, because Events expire. */
 export function sessionTimeline(session: Session, events: readonly SessionEvent[]): TimelineEntry[] {
   const startEvent = events.find((it) => it.reason === "Started");
   const isNew = (it: SessionEvent): boolean => it !== startEvent && (session.reason === null || it.reason !== session.reason);
@@ -43,8 +43,8 @@ export function sessionTimeline(session: Session, events: readonly SessionEvent[
 const POLL_INTERVAL_MS = 2000;
 
 /**
- * Returns the delays between requests for one session. After its end there are two more requests: soon, for late Events,
- * and later, for the state of its recording.
+ * Returns the delays between requests for one session. After its end there are two more requests: one soon after, for late
+ * Events, and one later, for the state of its recording.
  */
 export function detailDelays(): NextDelay<{ session: Session }> {
   const delaysAfterEnd = [POLL_INTERVAL_MS, 15_000];

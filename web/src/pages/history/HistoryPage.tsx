@@ -123,7 +123,7 @@ function RecordRow({ row, me }: { row: Session; me: CurrentUser }): ReactNode {
   );
 }
 
-/** The API returns the cursor of the next page only, so this component remembers those of the previous pages. */
+/** The pager of the history. The API returns only the cursor of the next page, so the pager remembers the previous cursors. */
 function RecordPager({ next, count }: { next: string | null; count: number }): ReactNode {
   const t = useTranslation();
   const [params, setParams] = useSearchParams();

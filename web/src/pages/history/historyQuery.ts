@@ -5,7 +5,7 @@ import { formatLocalTime } from "../../format";
 export const FILTER_FIELDS = ["user", "target", "login", "client_address", "status", "reason", "since", "until"] as const;
 export const PAGE_SIZES = [100, 300, 1000] as const;
 
-/** Returns a time as the value of a `datetime-local` field: local, to the minute. */
+/** Returns a time as the value of a `datetime-local` field: in local time, to the minute. */
 export function formatFieldTime(time: number): string {
   return formatLocalTime(time).slice(0, 16).replace(" ", "T");
 }

@@ -7,7 +7,7 @@ import { BUCKET_BOUNDS_MS, delayHistogram } from "../../feed/statistics";
 import { formatDelay } from "../../format";
 import { useTranslation } from "../../i18n";
 
-/** The highest bar; style/pages.css reserves the height. */
+/** The height of the highest bar. style/pages.css reserves the same height. */
 const MAX_BAR_HEIGHT_REM = 5.5;
 
 export function DelayChart({ ended }: { ended: readonly EndedSession[] }): ReactNode {

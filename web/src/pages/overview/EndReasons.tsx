@@ -1,4 +1,4 @@
-// A bar chart of the reasons that sessions ended for.
+// A bar chart of the reasons for which sessions ended.
 
 import type { ReactNode } from "react";
 import { Link } from "../../components/Link";

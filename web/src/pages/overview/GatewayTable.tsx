@@ -6,10 +6,10 @@ import { Link } from "../../components/Link";
 import { formatCoarseDuration } from "../../format";
 import { type MessageKey, useTranslation } from "../../i18n";
 
-/** Gateways renew their Lease every 5 s; an older heartbeat is marked as late. */
+/** A heartbeat that is older than this is marked as late. Gateways renew their Lease every 5 s. */
 const LATE_AFTER_SECONDS = 12;
 
-/** `gateways` is undefined until they are loaded, and null for users who may not list Leases. */
+/** The table. `gateways` is undefined until the gateways are loaded, and null for users who may not list Leases. */
 export function GatewayTable({ gateways }: { gateways: readonly GatewayStatus[] | null | undefined }): ReactNode {
   const t = useTranslation();
   return (

@@ -26,7 +26,7 @@ export function OverviewPage({ me }: { me: CurrentUser }): ReactNode {
   );
 }
 
-/** The part that comes from the feed, for users without the permission for the rest. */
+/** The part of the overview that comes from the feed. It is shown to users who may not see the rest; `reason` says why. */
 function FeedOverview({ reason }: { reason: string | null }): ReactNode {
   const t = useTranslation();
   const { ended } = useFeedState();
@@ -41,7 +41,7 @@ function FeedOverview({ reason }: { reason: string | null }): ReactNode {
   );
 }
 
-/** `historyBlocker` says why there is no history. */
+/** The whole overview. `historyBlocker` says why there is no history. */
 function FullOverview({ historyBlocker }: { historyBlocker: string | null }): ReactNode {
   const t = useTranslation();
   const { ended } = useFeedState();

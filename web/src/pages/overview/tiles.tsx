@@ -1,4 +1,4 @@
-// Tiles with one number each; a tile links to the page that shows what it counts.
+// Tiles, each with one number. A tile links to the page that lists what it counts.
 
 import type { ReactNode } from "react";
 import type { Overview } from "../../api/types";
@@ -9,7 +9,7 @@ import { type MessageKey, useTranslation } from "../../i18n";
 import { formatFieldTime } from "../history/historyQuery";
 
 const DAY_MS = 86_400_000;
-/** Ends that wait longer than this for the audit database are marked. */
+/** An end that waits longer than this for the audit database is marked as overdue. */
 const OVERDUE_AFTER_SECONDS = 60;
 
 export function OnlineTile(): ReactNode {

@@ -16,7 +16,7 @@ import { HAS_TERMINAL } from "../TerminalPage";
 import { connectBlocker, filterTargets } from "./targetList";
 
 const POLL_INTERVAL_MS = 30_000;
-/** Longer lists are cut off; the search finds the rest. */
+/** The most rows that are shown. The search finds the other targets. */
 const MAX_ROWS = 500;
 const COLUMNS: readonly MessageKey[] = ["target", "address", "logins", "groups", "sessionsNow", "access", "connect"];
 
@@ -100,7 +100,7 @@ function TargetRow({ target, me, online }: { target: Target; me: CurrentUser; on
   );
 }
 
-/** The users who may connect to a target. Fetched for one target at a time, when its row is opened. */
+/** The users who may connect to a target. They are fetched when the target's row is opened. */
 function TargetUserList({ name }: { name: string }): ReactNode {
   const t = useTranslation();
   const { data, errorMessage } = useFetch(() => fetchTargetAccess(name), name);
