@@ -121,18 +121,18 @@ pub struct Gateway {
     #[arg(long, env = "BASTION_MAX_STARTUPS_PER_ADDRESS", hide_env_values = true, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_startups_per_address: u16,
     /// The addresses or networks of load balancers that send a PROXY protocol header (version 2), such as 10.0.0.0/24,
-    /// separated by commas. The gateway takes the client's address from the header, and refuses connections from there
-    /// without one. From other addresses it expects no header.
+    /// separated by commas. The gateway takes the client's address from the header, and refuses a connection from these
+    /// addresses that has none. From other addresses it expects no header.
     #[arg(long, env = "BASTION_PROXY_PROTOCOL_FROM", hide_env_values = true, value_delimiter = ',', value_parser = network)]
     pub proxy_protocol_from: Vec<IpNet>,
     /// The addresses or networks of proxies between clients and this gateway that end TCP connections and send no PROXY
     /// protocol header, such as the sidecar of a service mesh (127.0.0.6), separated by commas. The kernel of such a proxy
-    /// answers for a client that is gone. A client behind one, or behind one of --proxy-protocol-from, counts as lost when it
+    /// answers for a client that is gone. A client behind such a proxy, or behind one of --proxy-protocol-from, counts as lost when it
     /// answers no SSH keepalive for 20 s, or for 70 s while data may be on its way to it.
     #[arg(long, env = "BASTION_TCP_PROXIES", hide_env_values = true, value_delimiter = ',', value_parser = network)]
     pub tcp_proxies: Vec<IpNet>,
-    /// The addresses or networks of targets to which no proxy and no service mesh leads that ends TCP connections, such as
-    /// 10.0.0.0/24, separated by commas. A target there counts as lost when its kernel is silent, so that its sessions survive
+    /// The addresses or networks of targets that this gateway reaches without a proxy or service mesh that ends TCP
+    /// connections, such as 10.0.0.0/24, separated by commas. A target there counts as lost when its kernel is silent, so that its sessions survive
     /// while its sshd is suspended. Another target counts as lost when its sshd answers no SSH keepalive for 20 s, or for 70 s
     /// while data may be on its way to it.
     #[arg(long, env = "BASTION_DIRECT_TARGETS", hide_env_values = true, value_delimiter = ',', value_parser = network)]
@@ -229,11 +229,11 @@ pub struct LockOut {
     /// The number of wrong passwords and one-time codes for one user from one address that lock out the user at that address.
     #[arg(long, env = "BASTION_LOCK_OUT_AFTER", hide_env_values = true, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub lock_out_after: u32,
-    /// The number for one user, from all addresses together, that lock out the user. Addresses from which the user has signed
+    /// The number of wrong passwords and codes for one user, from all addresses together, that lock out the user. Addresses from which the user has signed
     /// in within a week are exempt.
     #[arg(long, env = "BASTION_LOCK_OUT_USER_AFTER", hide_env_values = true, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub lock_out_user_after: u32,
-    /// The number from one address, for all users together, that lock out the address.
+    /// The number of wrong passwords and codes from one address, for all users together, that lock out the address.
     #[arg(long, env = "BASTION_LOCK_OUT_ADDRESS_AFTER", hide_env_values = true, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub lock_out_address_after: u32,
     /// How long a lock-out lasts, and how long a wrong answer is counted, such as 10m.
@@ -257,8 +257,8 @@ pub struct Audit {
     pub pod: PodFlags,
     #[command(flatten)]
     pub database: Database,
-    /// How long a finished session stays in the cluster after the audit database has it, such as 10m. During this time it is
-    /// written again if the audit database is restored from a backup.
+    /// How long a finished session stays in the cluster after the audit database has it, such as 10m. During this time
+    /// the session is recorded again if the audit database is restored from a backup.
     #[arg(long, env = "BASTION_RETENTION", hide_env_values = true, default_value = "10m", value_parser = duration)]
     pub retention: Duration,
     /// The most finished sessions that stay in the cluster. The oldest are deleted first.
@@ -345,8 +345,8 @@ pub struct Oidc {
     /// The claim with the user's Kubernetes user name. If it is email, the address must be verified.
     #[arg(long, env = "BASTION_OIDC_USERNAME_CLAIM", hide_env_values = true, default_value = "sub")]
     pub oidc_username_claim: String,
-    /// A prefix of the Kubernetes user name, such as oidc:, or - for none. Without this flag, the prefix is the issuer URL and #,
-    /// but a verified email address has none. Names that begin with system: or bastion: are refused.
+    /// A prefix of the Kubernetes user name, such as oidc:, or - for none. Without this flag, the prefix is the issuer URL and #;
+    /// a verified email address gets no prefix. Names that begin with system: or bastion: are refused.
     #[arg(long, env = "BASTION_OIDC_USERNAME_PREFIX", hide_env_values = true, allow_hyphen_values = true)]
     pub oidc_username_prefix: Option<String>,
     /// The claim with the user's groups.

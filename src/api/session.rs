@@ -53,7 +53,7 @@ use crate::text::printable_up_to;
 #[x_kube(
     validation = Rule::new(SPEC_IS_FINAL).message("the spec of a session is final; only spec.termination can be set"),
     validation = Rule::new("!has(oldSelf.termination) || (has(self.termination) && self.termination == oldSelf.termination)")
-        .message("a termination is asked for once and cannot be taken back")
+        .message("a termination can be requested only once, and cannot be withdrawn")
         .field_path(".termination")
 )]
 pub struct BastionSessionSpec {
@@ -73,7 +73,7 @@ pub struct BastionSessionSpec {
     pub gateway: Gateway,
     /// When the session started, after the user had signed in, by the gateway's clock.
     pub start_time: MicroTime,
-    /// The limits of this session: those of the target and the user at its start.
+    /// The limits of this session: the stricter of the target's and the user's limits at its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     /// How the session is recorded. Absent if the target asks for no recording.
@@ -235,7 +235,8 @@ pub struct BastionSessionStatus {
     /// The last sign of life of the gateway. Set only if no program saw the end itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_time: Option<MicroTime>,
-    /// When the session ended, by the gateway's clock. If no program saw the end, the gateway's last sign of life.
+    /// When the session ended, by the gateway's clock. If no program saw the end, this is the gateway's last sign
+    /// of life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_time: Option<MicroTime>,
     /// The program that reported the end: the session's gateway, or a controller.
@@ -302,8 +303,8 @@ pub struct RecordedChannel {
 /// Whether a session's recordings are complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RecordingState {
-    /// Parts were still being stored when the session's end was written. It changes to `Complete` or `Failed` within
-    /// seconds, unless the gateway dies before.
+    /// Parts were still being stored when the session's end was written. The state changes to `Complete` or `Failed` within
+    /// seconds, unless the gateway dies first.
     #[default]
     Unfinished,
     /// All parts are stored.

@@ -102,8 +102,8 @@ pub struct BastionTargetSpec {
     pub groups: Vec<Group>,
     /// The credentials with which the gateway signs in to the target.
     pub credentials: Credentials,
-    /// Legacy algorithms that are offered to this target after the modern ones, by their names in the SSH protocol. They are
-    /// for a target that has no others and cannot be updated. Their use is logged and counted.
+    /// Legacy algorithms that are offered to this target after the modern ones, by their names in the SSH protocol. Use them
+    /// only for a target that supports no modern algorithm and cannot be updated. Their use is logged and counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 22), extend("x-kubernetes-list-type" = "set"))]
     pub legacy_algorithms: Vec<LegacyAlgorithm>,
@@ -122,8 +122,8 @@ pub struct BastionTargetSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BastionTargetStatus {
-    /// The condition `Valid` is False while a gateway cannot read the target, to which then nobody can connect. The message names
-    /// the field. Once the target can be read again, it is True. A target that could always be read has no condition.
+    /// The condition `Valid` is False while a gateway cannot read the target, and True once it can again. While it is False,
+    /// nobody can connect to the target. The message names the field. A target that could always be read has no condition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,
@@ -156,8 +156,8 @@ pub struct Allow {
     pub remote_forward: bool,
     /// Use of the user's SSH agent on the target: `ssh -A`. While the session lasts, root on the target can use it too.
     pub agent_forward: bool,
-    /// Web terminals. A user signs in there without a key, so that `verify-required`, `command=` and `no-pty` of the user's keys do
-    /// not hold. If absent, only users without such restrictions may open web terminals.
+    /// Web terminals. A user signs in there without a key, so `verify-required`, `command=` and `no-pty` of the user's keys have
+    /// no effect. If absent, only users without such restrictions may open web terminals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web: Option<bool>,
 }
@@ -181,8 +181,8 @@ impl Default for Allow {
     }
 }
 
-/// Whether shells and commands with a terminal are recorded. Commands without a terminal and sftp are not: the audit log
-/// lists those commands and the files that were read, written or changed.
+/// Whether shells and commands with a terminal are recorded. Commands without a terminal and sftp are not recorded. The audit
+/// log lists those commands, and the files that were read, written or changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RecordingMode {
     /// Nothing is recorded.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub const ONE_LINE: &str = r"!self.matches(r'[\x00-\x1f\x7f-\x9f\x{2028}-\x{202e}\x{2066}-\x{2069}\x{fffe}\x{ffff}]')";
 /// The message for a string that breaks [`ONE_LINE`].
 pub const ONE_LINE_MESSAGE: &str =
-    "must be one line of text, without control characters or characters that turn the direction of writing";
+    "must be one line of text, without control characters or characters that change the direction of writing";
 
 /// A regular expression for an RFC 3339 time with a valid offset. It does not check that the day and time exist.
 macro_rules! time_pattern {

@@ -26,7 +26,7 @@ use super::validated::Validated;
     printcolumn(name = "Subject", type_ = "string", json_path = ".spec.subject", description = "The Kubernetes user name; bastion:<name> if empty"),
     printcolumn(name = "Groups", type_ = "string", json_path = ".spec.groups", description = "The user's Kubernetes groups"),
     printcolumn(name = "Disabled", type_ = "boolean", json_path = ".spec.disabled", description = "Whether sign-ins are refused"),
-    printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expires", priority = 1, description = "When sign-ins are refused from"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expires", priority = 1, description = "Time from which sign-ins are refused"),
     printcolumn(name = "Valid", type_ = "string", json_path = ".status.conditions[?(@.type=='Valid')].status", priority = 1, description = "False if a gateway cannot read it"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 63")
@@ -47,25 +47,25 @@ use super::validated::Validated;
         .field_path(".totp")
 )]
 pub struct BastionUserSpec {
-    /// The Kubernetes user name of this user, to which RBAC grants rights; `bastion:<name>` if empty.
+    /// The user's Kubernetes user name. RBAC grants rights to it. If empty, it is `bastion:<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("!self.startsWith('system:')")
         .message("must not begin with 'system:', which Kubernetes keeps for itself"),
         validation = Rule::new(ONE_LINE).message(ONE_LINE_MESSAGE))]
     pub subject: Option<String>,
-    /// The Kubernetes groups of this user, to which RBAC grants rights too.
+    /// The user's Kubernetes groups. RBAC grants rights to them too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub groups: Vec<Group>,
     /// The public keys with which the user signs in. `cert-authority,principals="a,b" ssh-ed25519 ...` is the key of an
-    /// authority that signs the user's certificates. A certificate must name one of the principals; without that option, the
-    /// user's own name. Before a security key (sk-...), `verify-required` requires its PIN or fingerprint, and
+    /// authority that signs the user's certificates. A certificate must name one of the principals. Without the option
+    /// `principals`, it must name the user. Before a security key (sk-...), `verify-required` requires its PIN or fingerprint, and
     /// `no-touch-required` waives the touch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub public_keys: Vec<UserKeyLine>,
-    /// The factors that the user needs to sign in: all of them, in this order. `publickey` is a key or a certificate.
+    /// All factors that the user needs to sign in, in this order. `publickey` is a key or a certificate.
     /// `password` and `totp` are asked for on the terminal (keyboard-interactive).
     #[serde(default = "default_authentication")]
     #[schemars(length(min = 1, max = 3))]
@@ -75,7 +75,7 @@ pub struct BastionUserSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretValueRef>,
     /// The Secret's key that holds the base32 secret of the user's one-time codes (TOTP: SHA-1, six digits, 30 seconds). The
-    /// Secret is in the same namespace. Each code can be used once.
+    /// Secret is in the credentials namespace. Each code can be used once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totp: Option<SecretValueRef>,
     /// The most sessions that the user may have at once, on all gateways together.
@@ -97,8 +97,8 @@ pub struct BastionUserSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BastionUserStatus {
-    /// The condition `Valid` is False while a gateway cannot read the user, who then cannot sign in. The message names the
-    /// field. Once the user can be read again, it is True. A user that could always be read has no condition.
+    /// The condition `Valid` is False while a gateway cannot read the user, and True once it can again. While it is False, the
+    /// user cannot sign in. The message names the field. A user that could always be read has no condition.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,

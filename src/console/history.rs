@@ -30,7 +30,7 @@ use crate::http::Caller;
 use crate::metrics::METRICS;
 use crate::slots::Slot;
 
-/// How long the reader of an export may take nothing.
+/// How long the reader of an export may read nothing before the export is broken off.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an export may take in all.
 const EXPORT_TIMEOUT: Duration = Duration::from_mins(30);

@@ -42,7 +42,7 @@ pub enum Command {
     History(History),
     /// Prints a shell's completion script.
     Completion {
-        /// The shell; or `kubectl`, for the program kubectl_complete-bastion, which kubectl's own completion runs.
+        /// The shell. `kubectl` prints the program kubectl_complete-bastion, which kubectl's own completion runs.
         #[arg(value_enum)]
         shell: CompletionFor,
     },
@@ -229,7 +229,7 @@ pub struct History {
     /// The URL of the console, such as https://bastion.example.com. Your cluster token is sent to it.
     #[arg(long, env = "BASTION_CONSOLE", hide_env_values = true, value_name = "URL")]
     pub console: Option<Url>,
-    /// A file with the CA certificates (PEM) for the console. The default are those of this machine.
+    /// A file with the CA certificates (PEM) for the console. By default, this machine's CA certificates are used.
     #[arg(long, env = "BASTION_CONSOLE_CA", hide_env_values = true, value_name = "FILE")]
     pub console_ca: Option<PathBuf>,
     #[command(flatten)]

@@ -88,15 +88,15 @@ pub const NEEDS: [(&str, &[Need]); 6] = [
             need(PATCH_SESSION, "to ask for the end"),
             need(LIST_SESSIONS, "to choose, and to wait; not needed for `NAME --no-wait`"),
             need(WATCH_SESSIONS, "to see the end; not needed with `--no-wait`"),
-            need(GET_SESSION, "to see why one cannot be asked, such as that it has ended"),
+            need(GET_SESSION, "to see why a request was refused, such as that the session has ended"),
         ],
     ),
     (
         "status",
         &[
-            need(GET_SESSION, "where it begins"),
+            need(GET_SESSION, "to read the session"),
             need(GET_LEASE, "whether its gateway and an audit program live; unknown without it"),
-            need(GET_POD, "how the gateway's Pod is; unknown without it"),
+            need(GET_POD, "to see the state of the gateway's Pod; unknown without it"),
         ],
     ),
     (

@@ -38,7 +38,8 @@ async fn whatever_is_asked_is_answered_as_described() {
         "--header",
         &format!("Origin: http://{}", console.address),
     ]);
-    run.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--seed", "20261123", "--workers", "2"]);
+    // Python 3.11 sometimes fails to parse a program while another thread does (python/cpython#106905), so there is one worker.
+    run.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--seed", "20261123", "--workers", "1"]);
     // What is no place to go on from, or no WebSocket, is refused though the description cannot say which text is one.
     run.args([
         "--checks",

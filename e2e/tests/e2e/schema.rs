@@ -303,7 +303,7 @@ async fn a_termination_is_asked_for_once_and_not_taken_back() {
     let termination = json!({"spec": {"termination": {"requestedBy": "admin", "reason": "maintenance"}}});
     assert_let_through("the first", one.patch(termination.clone()).await);
     assert_let_through("the same again, as a retry sends it", one.patch(termination).await);
-    let words = "a termination is asked for once and cannot be taken back";
+    let words = "a termination can be requested only once, and cannot be withdrawn";
     for change in [json!({"reason": "another"}), json!({"reason": null}), json!(null)] {
         let patch = json!({"spec": {"termination": change}});
         assert_refused(&patch.to_string(), one.patch(patch.clone()).await, words);

@@ -8,28 +8,28 @@ pub enum AccessError {
     /// No BastionUser has this name.
     #[error("there is no such user")]
     UnknownUser,
-    /// `spec.disabled`.
+    /// `spec.disabled` is set.
     #[error("the user is disabled")]
     Disabled,
-    /// `spec.expires`.
+    /// `spec.expires` has passed.
     #[error("the user has expired")]
     Expired,
-    /// `spec.publicKeys`.
+    /// No line of `spec.publicKeys` has the key.
     #[error("the key is not one of the user's")]
     UnknownKey,
-    /// `spec.publicKeys`, for a security key.
+    /// The security key's signature does not assert what its line in `spec.publicKeys` requires.
     #[error(transparent)]
     Presence(#[from] PresenceError),
-    /// `spec.publicKeys`, for the lines that begin with `cert-authority`.
+    /// No `cert-authority` line in `spec.publicKeys` accepts the certificate.
     #[error(transparent)]
     Certificate(#[from] UserCertificateError),
     /// `spec.authentication` requires another factor next.
     #[error("another authentication factor is required next")]
     UnexpectedFactor,
-    /// `spec.password`.
+    /// The password does not match the hash that `spec.password` names.
     #[error("the password is wrong")]
     WrongPassword,
-    /// `spec.totp`.
+    /// The code does not match the secret that `spec.totp` names.
     #[error("the one-time code is wrong")]
     WrongCode,
     /// Each one-time code is accepted once (RFC 6238, section 5.2).

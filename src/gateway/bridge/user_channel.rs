@@ -1,5 +1,5 @@
-//! The user's side of a `session` channel: on the connection of an SSH client, or inside this process for the web
-//! terminal.
+//! The user's side of a `session` channel. An SSH client's channel runs over its SSH connection; a web terminal's runs inside
+//! this process.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -22,6 +22,7 @@ pub mod task;
 pub mod watchdog;
 
 pub use activity::{Activity, ActivitySnapshot};
+pub use channels::MAX_SESSION_CHANNELS;
 pub use client::{ClientConnection, ClientEvent, ClientSide, CloseReason, DISCONNECT_TIMEOUT, WebPage};
 pub use object::session_name;
 pub use registry::Registry;

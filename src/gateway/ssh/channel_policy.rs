@@ -5,8 +5,9 @@ use russh::ChannelOpenFailure;
 use super::jump_host::SSH_PORT;
 use crate::api::Allow;
 use crate::gateway::access::Refusal;
-use crate::gateway::bridge::{self, Request};
+use crate::gateway::bridge::{self, Request, resource_shortage};
 use crate::gateway::menu::target_selection;
+use crate::gateway::session::MAX_SESSION_CHANNELS;
 use crate::gateway::sign_in::{ForwardDenied, KeyRestrictions};
 
 /// The number of channels that a connection without a session may open to read the refusal.
@@ -99,14 +100,19 @@ pub enum AgentForward {
     Pass,
 }
 
-/// Decides about a session channel. `refused_channels` is the number of channels that were opened to show a refusal.
-pub fn session_channel(phase: Phase<'_>, refused_channels: usize) -> SessionChannel {
+/// Decides about a session channel. `open` is the number of session channels that the client has open. `refused_channels` is the
+/// number of channels that were opened to show a refusal.
+pub fn session_channel(phase: Phase<'_>, open: usize, refused_channels: usize) -> SessionChannel {
     match phase {
         Phase::Unauthenticated => SessionChannel::Reject(ChannelOpenFailure::AdministrativelyProhibited),
         Phase::Refused(_) if refused_channels >= MAX_REFUSED_CHANNELS => {
             SessionChannel::Reject(ChannelOpenFailure::ResourceShortage)
         }
         Phase::Refused(_) => SessionChannel::ShowRefusal,
+        Phase::SelectingTarget(_) | Phase::Session(..) if open >= MAX_SESSION_CHANNELS => {
+            let notice = format!("bastion: {open} shells, commands and file transfers are open, as many as may be");
+            SessionChannel::Reject(resource_shortage(&notice))
+        }
         Phase::SelectingTarget(_) | Phase::Session(..) => SessionChannel::HandOver,
     }
 }
@@ -195,19 +201,27 @@ mod tests {
     }
 
     #[rstest]
-    #[case(Phase::Unauthenticated, 0, SessionChannel::Reject(ChannelOpenFailure::AdministrativelyProhibited))]
-    #[case(REFUSED, 0, SessionChannel::ShowRefusal)]
-    #[case(REFUSED, MAX_REFUSED_CHANNELS - 1, SessionChannel::ShowRefusal)]
-    #[case(REFUSED, MAX_REFUSED_CHANNELS, SessionChannel::Reject(ChannelOpenFailure::ResourceShortage))]
-    #[case(SELECTING, 0, SessionChannel::HandOver)]
-    #[case(SESSION, 0, SessionChannel::HandOver)]
-    #[case(CLOSED, 0, SessionChannel::HandOver)]
+    #[case(Phase::Unauthenticated, 0, 0, SessionChannel::Reject(ChannelOpenFailure::AdministrativelyProhibited))]
+    #[case(REFUSED, 0, 0, SessionChannel::ShowRefusal)]
+    #[case(REFUSED, 0, MAX_REFUSED_CHANNELS - 1, SessionChannel::ShowRefusal)]
+    #[case(REFUSED, 0, MAX_REFUSED_CHANNELS, SessionChannel::Reject(ChannelOpenFailure::ResourceShortage))]
+    #[case(SELECTING, MAX_SESSION_CHANNELS - 1, 0, SessionChannel::HandOver)]
+    #[case(SELECTING, MAX_SESSION_CHANNELS, 0, too_many())]
+    #[case(SESSION, MAX_SESSION_CHANNELS - 1, 0, SessionChannel::HandOver)]
+    #[case(SESSION, MAX_SESSION_CHANNELS, 0, too_many())]
+    #[case(CLOSED, 0, 0, SessionChannel::HandOver)]
     fn a_session_channel_depends_on_the_phase(
         #[case] phase: Phase<'_>,
+        #[case] open: usize,
         #[case] refused_channels: usize,
         #[case] expected: SessionChannel,
     ) {
-        assert_eq!(session_channel(phase, refused_channels), expected);
+        assert_eq!(session_channel(phase, open, refused_channels), expected);
+    }
+
+    fn too_many() -> SessionChannel {
+        let notice = "bastion: 64 shells, commands and file transfers are open, as many as may be";
+        SessionChannel::Reject(resource_shortage(notice))
     }
 
     #[rstest]

@@ -16,6 +16,8 @@ pub struct Channels {
     pub refused: usize,
     /// Channels that the target opened: forwarded connections and agent requests.
     opened_by_target: HashSet<ChannelId>,
+    /// The `session` channels that were handed over and that the user's client has not closed.
+    sessions: HashSet<ChannelId>,
     /// Channels that have asked for a shell, a command or a subsystem.
     started: HashSet<ChannelId>,
     notices: Vec<&'static str>,
@@ -38,6 +40,16 @@ impl Channels {
         self.opened_by_target.insert(channel);
     }
 
+    /// Records a `session` channel that is handed over to the session's task.
+    pub fn add_session(&mut self, channel: ChannelId) {
+        self.sessions.insert(channel);
+    }
+
+    /// Returns the number of `session` channels that the user's client has open.
+    pub fn open_sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Returns whether the target opened the channel.
     pub fn is_opened_by_target(&self, channel: ChannelId) -> bool {
         self.opened_by_target.contains(&channel)
@@ -53,6 +65,7 @@ impl Channels {
     pub fn close(&mut self, channel: ChannelId) {
         self.opened_by_target.remove(&channel);
         self.started.remove(&channel);
+        self.sessions.remove(&channel);
         self.inboxes.close(channel, FromUser::Close);
     }
 

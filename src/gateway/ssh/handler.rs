@@ -81,7 +81,7 @@ impl server::Handler for Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        match channel_policy::session_channel(self.state.phase(), self.channels.refused) {
+        match channel_policy::session_channel(self.state.phase(), self.channels.open_sessions(), self.channels.refused) {
             SessionChannel::Reject(failure) => reply.reject(failure).await,
             SessionChannel::ShowRefusal => {
                 self.channels.refused += 1;
@@ -93,6 +93,7 @@ impl server::Handler for Connection {
                 let opened = SshChannel { side, handle: session.handle() };
                 match self.hand_over(id, ChannelOpen::Session(UserChannel::Ssh(opened))) {
                     Ok(()) => {
+                        self.channels.add_session(id);
                         self.channels.send_notices(id)?;
                         reply.accept().await;
                     }

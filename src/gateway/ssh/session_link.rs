@@ -8,11 +8,9 @@ use tokio::time::timeout;
 use crate::api::Allow;
 use crate::gateway::access::ChannelPolicy;
 use crate::gateway::bridge::{ChannelOpen, ForwardRequest, LISTEN_TIMEOUT};
-use crate::gateway::session::Activity;
+use crate::gateway::session::{Activity, MAX_SESSION_CHANNELS};
 use crate::gateway::sign_in::KeyRestrictions;
 
-/// The most channels that one connection may have open before a target is chosen.
-const MAX_CHANNELS_WITHOUT_TARGET: usize = 64;
 /// The number of `tcpip-forward` requests that may wait for the target.
 const MAX_PENDING_FORWARDS: usize = 16;
 
@@ -38,18 +36,15 @@ impl SessionLink {
         activity: Arc<Activity>,
         max_forwards: usize,
     ) -> (Self, mpsc::Receiver<ChannelOpen>) {
-        let (opened, channels) = mpsc::channel(MAX_CHANNELS_WITHOUT_TARGET + max_forwards);
+        let (opened, channels) = mpsc::channel(MAX_SESSION_CHANNELS + max_forwards);
         (Self { restrictions, activity, target, opened, remote_forwards: None }, channels)
     }
 
-    /// Hands a channel over to the session task. The connection has `open` channels, including this one.
+    /// Hands a channel over to the session task.
     ///
     /// # Errors
-    /// Returns the channel when the task's queue is full, the task has ended, or too many channels wait for a target.
-    pub fn hand_over(&self, opened: ChannelOpen, open: usize) -> Result<(), ChannelOpen> {
-        if self.target.get().is_none() && open > MAX_CHANNELS_WITHOUT_TARGET {
-            return Err(opened);
-        }
+    /// Returns the channel when the task's queue is full or the task has ended.
+    pub fn hand_over(&self, opened: ChannelOpen) -> Result<(), ChannelOpen> {
         self.opened.try_send(opened).map_err(mpsc::error::TrySendError::into_inner)
     }
 
