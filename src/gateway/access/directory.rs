@@ -138,8 +138,8 @@ impl Directory {
         self.users.find(accepts_certificates).is_some()
     }
 
-    /// Checks the facts that a grant rests on and that this gateway knows: the user, the key, the target and its login. Asks
-    /// nobody. Returns the current user and target.
+    /// Checks the facts that a grant rests on and that this gateway knows: the user, the key, the target, its login, and for a web
+    /// terminal that the user may have one there. Asks nobody. Returns the current user and target.
     ///
     /// # Errors
     /// Returns why the grant no longer holds.
@@ -149,6 +149,9 @@ impl Directory {
         let target = self.targets.get(&grant.target.name_any(), &self.namespace).ok_or(AccessError::TargetDeleted)?;
         if !target.spec.logins.iter().any(|login| login.0 == grant.login) {
             return Err(AccessError::LoginRemoved);
+        }
+        if let Some(blocker) = grant.proof.blocker(&user, &target) {
+            return Err(blocker.into());
         }
         Ok((user, target))
     }
