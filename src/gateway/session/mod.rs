@@ -20,6 +20,7 @@ pub mod watchdog;
 
 pub use activity::{Activity, ActivitySnapshot};
 pub use client::{ClientConnection, ClientEvent, ClientSide, CloseReason, DISCONNECT_TIMEOUT, WebPage};
+pub use memory::NO_CHANNEL_MEMORY;
 pub use object::session_name;
 pub use registry::Registry;
 pub use watchdog::Watchdog;

@@ -19,7 +19,7 @@ use super::client::{ClientConnection, ClientSide};
 use super::deadlines::Deadlines;
 use super::dial_queue::{AdmittedChannel, DialQueue, Dialled};
 use super::incoming_queue::{IncomingQueue, MAX_INCOMING_WAIT};
-use super::memory;
+use super::memory::{NO_CHANNEL_MEMORY, SessionMemory};
 use super::object;
 use super::registry::{EndSignal, SessionHandle, end_requested};
 use super::span::session_span;
@@ -38,7 +38,6 @@ use crate::gateway::observe::{Broadcast, Observers};
 use crate::gateway::state::SessionDeps;
 use crate::gateway::target::{DialError, DialRequest, TargetConnection};
 use crate::lifecycle::{Cause, End, NetworkWatch, PeerSide, Verdict};
-use crate::memory_budget::Charge;
 use crate::metrics::{METRICS, RefusalLabels, UnreachableLabels};
 use crate::recording::{RecordingError, SessionRecording};
 use crate::tasks::panic_message;
@@ -101,6 +100,7 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
         notices: announce.subscribe(),
         cleanup_tasks: deps.tasks.clone(),
     };
+    let memory = SessionMemory::new(&grant.user.name_any());
     let mut session = Session {
         name: name.clone(),
         deps,
@@ -111,11 +111,11 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
         announce,
         deadlines: Deadlines::new(object.spec.limits, started),
         user_network: NetworkWatch::default(),
-        dial_queue: DialQueue::new(client.first.take().and_then(admit_first)),
+        dial_queue: DialQueue::new(client.first.take().and_then(|first| admit_first(first, &memory))),
         target_links: TargetLinks::default(),
         incoming: IncomingQueue::new(),
         requested,
-        _memory: memory::session(),
+        memory,
     };
     session.create_and_run(object, &instance, client, end_signal).await;
     instance.registry.remove(&name);
@@ -123,8 +123,8 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
 }
 
 /// Takes memory for the channel that a client opened before its session, which always gets it.
-fn admit_first(channel: ChannelOpen) -> Option<AdmittedChannel> {
-    memory::channel(true).map(|memory| AdmittedChannel { channel, memory })
+fn admit_first(channel: ChannelOpen, memory: &SessionMemory) -> Option<AdmittedChannel> {
+    memory.channel(true).map(|memory| AdmittedChannel { channel, memory })
 }
 
 /// One session, on the gateway that accepted it.
@@ -144,7 +144,7 @@ pub(super) struct Session {
     /// What the user has asked the target for.
     requested: Arc<RequestedForwards>,
     pub(super) channels: Channels,
-    _memory: Charge,
+    memory: SessionMemory,
 }
 
 /// An event in a running session.
@@ -395,7 +395,8 @@ impl Session {
         // The keys, credentials or address of the target may have changed since the session began.
         let target = self.deps.directory.current_target(&self.grant.target);
         let (session, user, login) = (self.name.clone(), user.clone(), login.clone());
-        let request = DialRequest { session, user, target, login, incoming: self.incoming.sender() };
+        let (incoming, memory) = (self.incoming.sender(), self.memory.user());
+        let request = DialRequest { session, user, target, login, incoming, memory };
         self.dial_queue.dial(self.deps.dialer.clone(), request);
     }
 
@@ -418,9 +419,7 @@ impl Session {
             Ok(channel) => channel,
             Err(channel) => {
                 METRICS.channels_without_memory.inc();
-                let notice =
-                    "bastion: this gateway has no memory for another channel; close one, or try again in a moment";
-                return self.refuse_channel(channel, notice);
+                return self.refuse_channel(channel, NO_CHANNEL_MEMORY);
             }
         };
         if let Some(connection) = self.target_links.take_spare() {
@@ -435,10 +434,10 @@ impl Session {
         self.deps.tasks.spawn(async move { channel.refuse(notice).await }.in_current_span());
     }
 
-    /// Takes memory for a channel of the user. Returns the channel if the budget has no room for another one.
+    /// Takes memory for a channel of the user. Returns the channel if the user may not take memory for another one.
     pub(super) fn admit_channel(&self, channel: ChannelOpen) -> Result<AdmittedChannel, ChannelOpen> {
         let is_first = self.channels.is_empty() && self.dial_queue.is_empty();
-        match memory::channel(is_first) {
+        match self.memory.channel(is_first) {
             Some(memory) => Ok(AdmittedChannel { channel, memory }),
             None => Err(channel),
         }
@@ -480,7 +479,7 @@ impl Session {
             warn!(why, "a channel that the target opens is refused");
             incoming.channel_type.write_audit(&self.observers.audit, None, "not opened: too many channels");
             incoming.refuse(resource_shortage(&format!("bastion: {why}"))).await;
-        } else if let Some(memory) = memory::incoming_channel() {
+        } else if let Some(memory) = self.memory.incoming_channel() {
             self.channels.join_incoming(incoming, user.clone(), memory);
         } else {
             METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "memory" }).inc();

@@ -59,8 +59,9 @@ impl server::Handler for Connection {
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
         let software = String::from_utf8_lossy(session.remote_sshid()).into_owned();
+        let span = self.span.clone();
         // Boxed, so that the handler's future does not keep room for it after it has run.
-        self.state = match Box::pin(self.open_session(session.handle(), software)).instrument(self.span.clone()).await {
+        self.state = match Box::pin(self.open_session(session.handle(), software)).instrument(span).await {
             Ok(link) => {
                 self.preauth_permit = None;
                 self.signed_in.cancel();
@@ -165,7 +166,7 @@ impl server::Handler for Connection {
     }
 
     async fn channel_eof(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
-        self.channels.put(channel, FromUser::Eof)
+        self.channels.put(channel, FromUser::Eof).map(drop)
     }
 
     async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
@@ -191,9 +192,9 @@ impl server::Handler for Connection {
         self.record_size(columns, rows);
         let size = Size { columns, rows, width, height };
         let modes = modes.iter().copied().filter(|(mode, _)| *mode != Pty::TTY_OP_END).collect();
-        self.channels
-            .put(channel, FromUser::Request(Request::Pty(PtyRequest { term: term.to_owned(), size, modes })))?;
-        session.channel_success(channel)
+        let pty = Request::Pty(PtyRequest { term: term.to_owned(), size, modes });
+        let is_queued = self.channels.put(channel, FromUser::Request(pty))?;
+        answer(session, channel, is_queued)
     }
 
     async fn x11_request(
@@ -223,9 +224,9 @@ impl server::Handler for Connection {
         if !self.gateway.accept_env.iter().any(|accepted| accepted.accepts(name)) {
             return session.channel_failure(channel);
         }
-        self.channels
-            .put(channel, FromUser::Request(Request::Env { name: name.to_owned(), value: value.to_owned() }))?;
-        session.channel_success(channel)
+        let variable = Request::Env { name: name.to_owned(), value: value.to_owned() };
+        let is_queued = self.channels.put(channel, FromUser::Request(variable))?;
+        answer(session, channel, is_queued)
     }
 
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
@@ -260,11 +261,12 @@ impl server::Handler for Connection {
         _: &mut Session,
     ) -> Result<(), Self::Error> {
         self.record_size(columns, rows);
-        self.channels.put(channel, FromUser::Request(Request::WindowChange(Size { columns, rows, width, height })))
+        let size = Size { columns, rows, width, height };
+        self.channels.put(channel, FromUser::Request(Request::WindowChange(size))).map(drop)
     }
 
     async fn signal(&mut self, channel: ChannelId, signal: Sig, _: &mut Session) -> Result<(), Self::Error> {
-        self.channels.put(channel, FromUser::Request(Request::Signal(signal)))
+        self.channels.put(channel, FromUser::Request(Request::Signal(signal))).map(drop)
     }
 
     async fn agent_request(&mut self, channel: ChannelId, _: &mut Session) -> Result<bool, Self::Error> {
@@ -336,4 +338,9 @@ impl server::Handler for Connection {
         let address = address.to_owned();
         Ok(link.request_listening(|answer| ForwardRequest::Cancel { address, port, answer }).await.is_some())
     }
+}
+
+/// Answers a channel request.
+fn answer(session: &mut Session, channel: ChannelId, is_queued: bool) -> Result<(), russh::Error> {
+    if is_queued { session.channel_success(channel) } else { session.channel_failure(channel) }
 }
