@@ -12,7 +12,7 @@ mod memory;
 mod object;
 mod registry;
 #[cfg(test)]
-mod samples;
+pub mod samples;
 mod span;
 mod target_links;
 pub mod task;

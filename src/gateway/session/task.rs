@@ -218,7 +218,7 @@ impl Session {
         let watched = WatchedSession::new(reference.clone(), start, client.health.clone(), instance.end_signer.clone());
         self.deps.watchdog.watch(&self.name, watched);
         info!(login = created.spec.login, "session started");
-        let cause = match self.deps.session_limit.excess(&self.grant.user, created).await {
+        let cause = match self.excluded(created).await {
             Some(cause) => cause,
             None => self.run_until_end(client, end_signal).await,
         };
@@ -227,6 +227,15 @@ impl Session {
         let end = End::observed(cause, time, self.activity.bytes());
         self.finish(client, instance, reference, end).await;
         METRICS.sessions_active.dec();
+    }
+
+    /// Returns why the session must end at once: the grant's facts changed before the session was registered, or there are too
+    /// many sessions of the user.
+    async fn excluded(&self, created: &BastionSession) -> Option<Cause> {
+        if let Err(reason) = self.deps.directory.check_facts(&self.grant) {
+            return Some(Cause::AccessRevoked(reason.to_string()));
+        }
+        self.deps.session_limit.excess(&self.grant.user, created).await
     }
 
     /// Runs until something ends the session. Returns the cause.

@@ -39,6 +39,8 @@ fn users() -> Vec<Value> {
         object("BastionUser", "alice", &json!({ "groups": ["people"] })),
         object("BastionUser", "restricted", &json!({ "publicKeys": [format!("cert-authority,no-pty {KEY}")] })),
         object("BastionUser", "left", &json!({ "disabled": true })),
+        object("BastionUser", "trainee", &json!({ "expires": "2099-02-01T00:00:00Z" })),
+        object("BastionUser", "contractor", &json!({ "expires": "2099-01-01T00:00:00Z" })),
         object("BastionUser", "guest", &json!({ "expires": "2026-01-01T00:00:00Z" })),
     ]
 }
@@ -179,32 +181,6 @@ async fn facts_are_checked_without_the_api_server() {
 }
 
 #[rstest]
-#[case("alice", None)]
-#[rstest]
-#[case::nothing_blocks_it("alice", "web-1", None)]
-#[case::the_target("alice", "without-web", Some(WebTerminalBlocker::Target))]
-#[case::a_restricted_key("restricted", "web-1", Some(WebTerminalBlocker::Keys))]
-#[tokio::test(start_paused = true)]
-async fn a_web_terminal_is_blocked_while_it_is_open_too(
-    #[case] user: &str,
-    #[case] target: &str,
-    #[case] blocker: Option<WebTerminalBlocker>,
-) {
-    let (directory, _) = directory(Rights { target: Review::Yes, ..NONE }).await;
-    let granted = Grant {
-        user: directory.find_user(user).unwrap(),
-        proof: Proof::KubernetesUser(format!("bastion:{user}").into()),
-        restrictions: KeyRestrictions::UNRESTRICTED,
-        target: directory.targets().into_iter().find(|it| it.name_any() == target).unwrap(),
-        login: "root".to_owned(),
-    };
-    assert_eq!(directory.check_facts(&granted).err(), blocker.map(AccessError::WebTerminal));
-    assert_eq!(Proof::Secrets.blocker(&granted.user, &granted.target), None, "an SSH client");
-}
-
-#[rstest]
-#[case("alice", None)]
-#[rstest]
 #[case::nothing_blocks_it("alice", "web-1", None)]
 #[case::the_target("alice", "without-web", Some(WebTerminalBlocker::Target))]
 #[case::a_restricted_key("restricted", "web-1", Some(WebTerminalBlocker::Keys))]
@@ -239,6 +215,8 @@ async fn the_next_expiry_is_known() {
     assert!(directory.users_expired_within(second, before).is_empty(), "after the clock was set back");
 }
 
+#[rstest]
+#[case("alice", None)]
 #[case("left", Some(AccessError::Disabled))]
 #[case("guest", Some(AccessError::Expired))]
 #[case("mallory", Some(AccessError::UnknownUser))]
