@@ -110,8 +110,9 @@ pub struct Gateway {
     /// The most forwarded connections that one session has open at once, in both directions together.
     #[arg(long, env = "BASTION_MAX_FORWARDS", hide_env_values = true, default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_forwards: u16,
-    /// The memory for channels and for data that waits in this gateway, such as 512Mi. When it is used up, windows are not
-    /// enlarged and further channels of a session are refused. The default is three quarters of the memory limit of the
+    /// The memory for channels and for data that waits in this gateway, such as 512Mi. One user may take a quarter of it, the
+    /// next a quarter of the rest, and so on. Beyond that, windows are not enlarged, and further channels of a session are
+    /// refused. The default is three quarters of the memory limit of the
     /// gateway's container, or of the machine's memory.
     #[arg(long, env = "BASTION_MEMORY_BUDGET", hide_env_values = true, value_parser = bytes)]
     pub memory_budget: Option<usize>,

@@ -1,12 +1,20 @@
 //! The memory that sessions may take: for data that waits in the process, and for channels.
 //!
 //! A peer decides how much data it sends within its window, and how many channels it opens. So a window larger than the
-//! smallest, and each channel of a session after its first, need room in the budget. Without room, windows stay small and
-//! further channels are refused. A session ends only if a peer queues many control messages then.
+//! smallest, each channel of a session after its first, and long requests need room in the budget. Without room, windows stay
+//! small, and further channels and long requests are refused. No session ends.
+//!
+//! Memory is taken for a user, over all sessions of the user. A user may take as much as leaves three times of it free: the
+//! first a quarter of the budget, the next a quarter of the rest, and so on. So users who take all that they can leave room for
+//! another.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 /// The memory budget of this process.
 ///
@@ -16,25 +24,38 @@ pub static MEMORY_BUDGET: MemoryBudget = MemoryBudget::new(usize::MAX);
 /// The share of the available memory that is the default budget. The rest is for the program itself, the objects that it
 /// watches, connections that are not signed in, and its HTTP servers.
 const DEFAULT_SHARE: (usize, usize) = (3, 4);
+/// How many times of what a user has taken must be free for the user to take more.
+const FREE_PER_TAKEN: usize = 3;
 
 /// A budget in bytes, and how much of it is taken.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: AtomicUsize,
     taken: AtomicUsize,
+    /// The users who have taken something, by name.
+    users: Mutex<BTreeMap<Arc<str>, Weak<UserBudget>>>,
 }
 
-/// Bytes that are taken from a budget until this value is dropped.
+/// What one user has taken of a budget. All sessions of the user share it.
+#[derive(Debug)]
+pub struct UserBudget {
+    budget: &'static MemoryBudget,
+    user: Arc<str>,
+    taken: AtomicUsize,
+}
+
+/// Bytes that are taken for a user until this value is dropped.
 #[derive(Debug)]
 pub struct Charge {
-    budget: &'static MemoryBudget,
+    user: Arc<UserBudget>,
     bytes: usize,
 }
 
 impl MemoryBudget {
     /// Creates a budget of this many bytes.
     pub const fn new(limit: usize) -> Self {
-        Self { limit: AtomicUsize::new(limit), taken: AtomicUsize::new(0) }
+        let users = Mutex::new(BTreeMap::new());
+        Self { limit: AtomicUsize::new(limit), taken: AtomicUsize::new(0), users }
     }
 
     /// Sets the size of the budget, in bytes. What is taken stays taken.
@@ -52,32 +73,56 @@ impl MemoryBudget {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Returns how many bytes are not taken.
-    pub fn free(&self) -> usize {
-        self.limit().saturating_sub(self.taken())
+    /// Returns the part of the user of this name.
+    pub fn of_user(&'static self, name: &str) -> Arc<UserBudget> {
+        let mut users = self.users.lock();
+        if let Some(user) = users.get(name).and_then(Weak::upgrade) {
+            return user;
+        }
+        let name: Arc<str> = name.into();
+        let user = Arc::new(UserBudget { budget: self, user: name.clone(), taken: AtomicUsize::new(0) });
+        users.insert(name, Arc::downgrade(&user));
+        user
     }
+}
 
-    /// Takes bytes, even beyond the limit. It is for what a session cannot do without, and other limits bound.
-    pub fn take(&'static self, bytes: usize) -> Charge {
+impl UserBudget {
+    /// Takes bytes, even beyond what the user may take. It is for what a session cannot do without, and other limits bound.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Charge {
+        self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
         self.taken.fetch_add(bytes, Ordering::Relaxed);
-        Charge { budget: self, bytes }
+        Charge { user: self.clone(), bytes }
     }
 
-    /// Takes bytes if they are free.
-    pub fn try_take(&'static self, bytes: usize) -> Option<Charge> {
+    /// Takes bytes if the user may take them.
+    pub fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
         let mut charge = self.take(0);
         charge.try_grow(bytes).then_some(charge)
     }
 }
 
+impl Drop for UserBudget {
+    fn drop(&mut self) {
+        let mut users = self.budget.users.lock();
+        // The user may have signed in again meanwhile.
+        if users.get(&self.user).is_some_and(|user| user.strong_count() == 0) {
+            users.remove(&self.user);
+        }
+    }
+}
+
 impl Charge {
-    /// Takes more bytes if they are free. Returns whether they were.
+    /// Takes more bytes if the user may take them. Returns whether they were taken.
     pub fn try_grow(&mut self, bytes: usize) -> bool {
-        let limit = self.budget.limit();
-        let fits = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= limit);
-        let grown = self.budget.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        let UserBudget { budget, taken, .. } = &*self.user;
+        // Taken before the check, so that concurrent calls of one user cannot both take the last bytes.
+        let own = taken.fetch_add(bytes, Ordering::Relaxed);
+        let fits = |all: usize| (bytes <= allowance(budget.limit(), all, own)).then(|| all + bytes);
+        let grown = budget.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
         if grown {
             self.bytes += bytes;
+        } else {
+            taken.fetch_sub(bytes, Ordering::Relaxed);
         }
         grown
     }
@@ -86,7 +131,14 @@ impl Charge {
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        self.budget.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.user.budget.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.user.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns how many bytes more its user may take now.
+    pub fn allowance(&self) -> usize {
+        let UserBudget { budget, taken, .. } = &*self.user;
+        allowance(budget.limit(), budget.taken(), taken.load(Ordering::Relaxed))
     }
 
     /// Returns how many bytes are taken.
@@ -98,8 +150,14 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.shrink(self.bytes);
     }
+}
+
+/// Returns how many bytes more a user may take who has taken `own`, of a budget of `limit` of which `all` are taken: as many as
+/// leave [`FREE_PER_TAKEN`] times of what the user has then.
+const fn allowance(limit: usize, all: usize, own: usize) -> usize {
+    limit.saturating_sub(all).saturating_sub(own.saturating_mul(FREE_PER_TAKEN)) / (FREE_PER_TAKEN + 1)
 }
 
 /// Returns the default budget: three quarters of the memory limit of this process's cgroup, or of the machine's memory where no
@@ -152,15 +210,16 @@ mod tests {
     }
 
     #[test]
-    fn a_charge_takes_what_is_free_and_gives_it_back() {
-        let budget = budget(100);
-        let mut one = budget.try_take(60).unwrap();
-        assert!(budget.try_take(41).is_none());
+    fn a_charge_takes_what_its_user_may_take_and_gives_it_back() {
+        let budget = budget(400);
+        let alice = budget.of_user("alice");
+        let mut one = alice.try_take(60).unwrap();
+        assert!(alice.try_take(41).is_none());
         assert!(!one.try_grow(41));
         assert!(one.try_grow(40));
-        assert_eq!((budget.free(), one.bytes()), (0, 100));
+        assert_eq!((budget.taken(), one.bytes(), one.allowance()), (100, 100, 0));
         one.shrink(30);
-        assert_eq!(budget.taken(), 70);
+        assert_eq!((budget.taken(), one.allowance()), (70, 30));
         one.shrink(1000);
         assert_eq!((budget.taken(), one.bytes()), (0, 0));
         drop(one);
@@ -170,11 +229,44 @@ mod tests {
     #[test]
     fn what_must_be_taken_is_taken_beyond_the_limit() {
         let budget = budget(100);
-        let charge = budget.take(150);
-        assert_eq!((budget.free(), budget.taken()), (0, 150));
-        assert!(budget.try_take(1).is_none());
+        let (alice, bob) = (budget.of_user("alice"), budget.of_user("bob"));
+        let charge = alice.take(150);
+        assert_eq!(budget.taken(), 150);
+        assert!(alice.try_take(1).is_none());
+        assert!(bob.try_take(1).is_none());
         drop(charge);
-        assert_eq!(budget.free(), 100);
+        assert_eq!(budget.taken(), 0);
+        assert!(bob.try_take(25).is_some());
+    }
+
+    #[test]
+    fn users_who_take_all_they_can_leave_room_for_another() {
+        let budget = budget(1_000_000);
+        let (mut held, mut rest) = (Vec::new(), budget.limit());
+        for number in 0..20 {
+            let next = budget.of_user("next").take(0).allowance();
+            assert_eq!(next, rest / 4, "after {number} users");
+            let user = budget.of_user(&number.to_string());
+            while let Some(charge) = user.try_take(1) {
+                held.push(charge);
+            }
+            rest -= next;
+            assert_eq!(budget.taken(), budget.limit() - rest);
+        }
+        assert!(budget.of_user("0").try_take(1).is_none(), "the first may still take no more");
+    }
+
+    #[test]
+    fn all_sessions_of_a_user_share_and_a_user_without_a_session_is_forgotten() {
+        let budget = budget(400);
+        let (one, two) = (budget.of_user("alice"), budget.of_user("alice"));
+        let charge = one.try_take(100).unwrap();
+        assert!(two.try_take(1).is_none());
+        drop((one, two));
+        assert!(budget.of_user("alice").try_take(1).is_none(), "the charge is still there");
+        drop(charge);
+        assert!(budget.users.lock().is_empty());
+        assert!(budget.of_user("alice").try_take(100).is_some());
     }
 
     #[rstest]

@@ -322,7 +322,7 @@ const CONNECTION_REFUSALS: [&str; 4] = ["all", "address", "proxy_header", "open_
 const LISTENERS: [&str; 5] = ["ssh", "probes", "console", "terminal", "observers"];
 
 /// The reasons of `bastion_sign_ins_refused_total`.
-const SIGN_IN_REFUSALS: [&str; 31] = [
+const SIGN_IN_REFUSALS: [&str; 32] = [
     "unknown_user",
     "disabled",
     "expired",
@@ -349,6 +349,7 @@ const SIGN_IN_REFUSALS: [&str; 31] = [
     "too_many_sessions",
     "full",
     "open_files",
+    "no_memory",
     "not_ready",
     "no_place_for_recordings",
     "over_quota",
@@ -504,9 +505,10 @@ metrics! {
     targets_unreachable: Family<UnreachableLabels, Counter>, "counter by reason", counters(UNREACHABLE_REASONS, |reason| UnreachableLabels { reason }), "Connections to targets that failed, or failed to sign in.";
     remote_opens_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(REMOTE_OPEN_REFUSALS, |reason| RefusalLabels { reason }), "Channels from targets (`ssh -R`, `ssh -A`) that were refused. No channel became free within 30 s (waited), too many were waiting (queue_full), the user had not requested the channel (not_requested), or the memory budget had no room (memory).";
     channels_beyond_limit: Counter, "counter", Counter::default(), "Channels of users that were refused because their session had as many open as it may.";
-    channels_without_memory: Counter, "counter", Counter::default(), "Channels of users that were refused because the memory budget had no room.";
+    channels_without_memory: Counter, "counter", Counter::default(), "Channels of users that were refused because the memory budget had no room for them.";
+    requests_without_memory: Counter, "counter", Counter::default(), "Long requests of users (commands, subsystems, terminals, environment variables) that were refused because the memory budget had no room for them.";
     memory_budget_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::limit), "Bytes of the memory budget for waiting data and channels.";
-    memory_budget_taken_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::taken), "Bytes of the memory budget that are taken. Near the budget, windows stay small and further channels of a session are refused.";
+    memory_budget_taken_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::taken), "Bytes of the memory budget that are taken. A user may take as much as leaves three times of it free. After that, the user's windows stay small, and further channels, web terminals and long requests are refused.";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Legacy algorithms that were negotiated with targets. One key exchange may count several.";
     terminals_open: Gauge, "gauge", Gauge::default(), "Open web terminals, with or without a session yet.";
     terminals_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(TERMINAL_REFUSALS, |reason| RefusalLabels { reason }), "Requests for a web terminal that got an error. A user without access is counted in `bastion_sign_ins_refused_total`.";

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bastion_operator::api::{BastionTarget, BastionUser, Phase, Reason};
+use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ use bastion_e2e::{Bastion, Open, PROMPT_BOUND};
 
 /// Within this time a right that RBAC no longer gives ends the sessions that rest on it.
 const REVOKED: Duration = Duration::from_mins(1);
+/// How far in the future a user expires.
+const EXPIRY: Duration = Duration::from_secs(4);
 
 async fn patch_user(bastion: &Bastion, name: &str, spec: Value) {
     let users: Api<BastionUser> = bastion.namespace.api();
@@ -34,6 +37,16 @@ async fn disabling_a_user_ends_their_sessions() {
     let (alice, bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
     patch_user(&bastion, "alice", json!({"disabled": true})).await;
     assert_revoked(&bastion, alice, bob, PROMPT_BOUND).await;
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_user_end_when_the_user_expires() {
+    let bastion = Bastion::with_users(&["bob"]).await;
+    let (alice, bob) = tokio::join!(bastion.open("alice"), bastion.open("bob"));
+    let expires = Timestamp::now() + EXPIRY;
+    patch_user(&bastion, "alice", json!({"expires": expires})).await;
+    assert_revoked(&bastion, alice, bob, EXPIRY + PROMPT_BOUND).await;
+    assert!(Timestamp::now() >= expires, "not before");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Errors of users who may not sign in or keep their sessions.
 
-use crate::gateway::sign_in::{PresenceError, UserCertificateError};
+use crate::gateway::sign_in::{PresenceError, UserCertificateError, WebTerminalBlocker};
 
 /// Why a user may not sign in or keep a session. The comment of each variant names the field that decides.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +53,9 @@ pub enum AccessError {
     /// `spec.logins` of the target.
     #[error("the login was removed from the target")]
     LoginRemoved,
+    /// `spec.allow.web` of the target, or `spec.publicKeys`, for a web terminal.
+    #[error(transparent)]
+    WebTerminal(#[from] WebTerminalBlocker),
     /// RBAC denies the verb `connect`.
     #[error("the right to connect was withdrawn")]
     RightWithdrawn,
@@ -76,6 +79,7 @@ impl AccessError {
             Self::LockedOut => "locked_out",
             Self::KeyRequired => "key_needed",
             Self::SubjectChanged => "other_subject",
+            Self::WebTerminal(_) => "no_web_terminal",
             Self::TargetDeleted | Self::LoginRemoved | Self::RightWithdrawn => "no_right",
         }
     }

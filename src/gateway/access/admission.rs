@@ -11,7 +11,7 @@ use crate::api::{Allow, BastionUser, RecordingMode};
 use crate::gateway::instance::{CurrentInstance, Instance};
 use crate::gateway::observe::AuditLog;
 use crate::gateway::session::session_name;
-use crate::gateway::sign_in::{Proof, SignedIn, WebTerminalBlocker};
+use crate::gateway::sign_in::SignedIn;
 use crate::open_files::OPEN_FILES;
 use crate::slots::{Slot, Slots, SlotsError};
 
@@ -67,7 +67,7 @@ impl AccessDeps {
         let SignedIn { user, proof, restrictions } = signed_in;
         let grant = self.directory.grant(user, proof, restrictions, sign_in_name).await?;
         let target = &grant.target;
-        if let (Proof::KubernetesUser(_), Some(blocker)) = (&grant.proof, WebTerminalBlocker::of(&grant.user, target)) {
+        if let Some(blocker) = grant.proof.blocker(&grant.user, target) {
             return Err(blocker.into());
         }
         self.session_limit.check(&grant.user).await?;

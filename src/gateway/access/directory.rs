@@ -12,12 +12,12 @@ use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::access_cache::{AccessCache, AccessKey};
 use super::access_error::AccessError;
+use super::changes::{Change, ChangeReceiver, ChangeSender};
 use super::refusal::Refusal;
 use crate::api::{BastionTarget, BastionUser, CONNECT_VERB, Factor, Group, Validated};
 use crate::cluster::{
@@ -36,7 +36,7 @@ pub struct Directory {
     namespace: String,
     users: ReadableStore<BastionUser>,
     targets: ReadableStore<BastionTarget>,
-    changes: watch::Receiver<()>,
+    changes: ChangeSender,
     reviews: Api<LocalSubjectAccessReview>,
     cache: Mutex<AccessCache>,
 }
@@ -76,28 +76,18 @@ impl Directory {
         reports: &UnreadableReports,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let (sender, receiver) = watch::channel(());
-        let sender = Arc::new(sender);
-        let users = keep(&client, namespace, reports, tasks, sender.clone());
-        let targets = keep(&client, namespace, reports, tasks, sender.clone());
+        let changes = ChangeSender::default();
+        let users = keep(&client, namespace, reports, tasks, (changes.clone(), Change::User));
+        let targets = keep(&client, namespace, reports, tasks, (changes.clone(), Change::Target));
         users.wait_until_ready().await?;
         targets.wait_until_ready().await?;
         let reviews = Api::namespaced(client, namespace);
-        Ok(Self {
-            namespace: namespace.to_owned(),
-            users,
-            targets,
-            changes: receiver,
-            reviews,
-            cache: Mutex::default(),
-        })
+        Ok(Self { namespace: namespace.to_owned(), users, targets, changes, reviews, cache: Mutex::default() })
     }
 
-    /// Returns a receiver of the changes of users and targets. It has seen all earlier ones.
-    pub fn changes(&self) -> watch::Receiver<()> {
-        let mut changes = self.changes.clone();
-        changes.mark_unchanged();
-        changes
+    /// Returns a receiver of later changes of users and targets.
+    pub fn changes(&self) -> ChangeReceiver {
+        self.changes.subscribe()
     }
 
     /// Returns the user of this name if the user may sign in now.
@@ -108,7 +98,7 @@ impl Directory {
         let user = self.find_user(name).ok_or(AccessError::UnknownUser)?;
         if user.spec.disabled {
             Err(AccessError::Disabled)
-        } else if user.spec.expires.as_ref().is_some_and(|expires| expires.0 <= Timestamp::now()) {
+        } else if expiry(&user).is_some_and(|expires| expires <= Timestamp::now()) {
             Err(AccessError::Expired)
         } else {
             Ok(user)
@@ -128,6 +118,18 @@ impl Directory {
         names
     }
 
+    /// Returns the first time after this one at which a user expires.
+    pub fn next_expiry(&self, after: Timestamp) -> Option<Timestamp> {
+        self.users.state().iter().filter_map(|user| expiry(user)).filter(|expires| *expires > after).min()
+    }
+
+    /// Returns the names of the users who have expired after one time, and at the other or before.
+    pub fn users_expired_within(&self, after: Timestamp, until: Timestamp) -> Vec<String> {
+        let mut users = self.users.state();
+        users.retain(|user| expiry(user).is_some_and(|expires| after < expires && expires <= until));
+        users.iter().map(|user| user.name_any()).collect()
+    }
+
     /// Returns whether any user authenticates with a password first.
     pub fn any_user_starts_with_password(&self) -> bool {
         self.users.find(|user| user.spec.authentication.first() == Some(&Factor::Password)).is_some()
@@ -138,8 +140,8 @@ impl Directory {
         self.users.find(accepts_certificates).is_some()
     }
 
-    /// Checks the facts that a grant rests on and that this gateway knows: the user, the key, the target and its login. Asks
-    /// nobody. Returns the current user and target.
+    /// Checks the facts that a grant rests on and that this gateway knows: the user, the key, the target, its login, and for a web
+    /// terminal that the user may have one there. Asks nobody. Returns the current user and target.
     ///
     /// # Errors
     /// Returns why the grant no longer holds.
@@ -149,6 +151,9 @@ impl Directory {
         let target = self.targets.get(&grant.target.name_any(), &self.namespace).ok_or(AccessError::TargetDeleted)?;
         if !target.spec.logins.iter().any(|login| login.0 == grant.login) {
             return Err(AccessError::LoginRemoved);
+        }
+        if let Some(blocker) = grant.proof.blocker(&user, &target) {
+            return Err(blocker.into());
         }
         Ok((user, target))
     }
@@ -305,6 +310,11 @@ impl Directory {
     }
 }
 
+/// Returns when a user expires.
+fn expiry(user: &BastionUser) -> Option<Timestamp> {
+    user.spec.expires.as_ref().map(|expires| expires.0)
+}
+
 /// A right that permits a connection.
 struct ConnectRight<'a> {
     resource: &'static str,
@@ -320,13 +330,13 @@ fn connect_rights<'a>(target: &BastionTarget, login: &'a str) -> Vec<ConnectRigh
     [on_target(None), on_target(Some(login))].into_iter().chain(target.spec.groups.iter().map(on_group)).collect()
 }
 
-/// Keeps the objects of a kind in memory. Notifies `changed` of each event, and writes the condition of unreadable objects.
+/// Keeps the objects of a kind in memory. Sends its changes, and writes the condition of unreadable objects.
 fn keep<K>(
     client: &Client,
     namespace: &str,
     reports: &UnreadableReports,
     tasks: &Tasks,
-    changed: Arc<watch::Sender<()>>,
+    (changes, named): (ChangeSender, fn(String) -> Change),
 ) -> ReadableStore<K>
 where
     K: Validated<Scope = NamespaceResourceScope> + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -334,7 +344,9 @@ where
     let api = Api::namespaced(client.clone(), namespace);
     let conditions = ConditionWriter::start(tasks, api.clone(), "bastion-gateway");
     reports.keep(tasks, api, move |event| {
-        changed.send_replace(());
+        if let Some(change) = Change::of(event, named) {
+            changes.send(change);
+        }
         conditions.observe(event);
     })
 }

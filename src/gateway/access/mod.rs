@@ -3,6 +3,7 @@
 mod access_cache;
 mod access_error;
 mod admission;
+mod changes;
 mod directory;
 mod max_sessions;
 mod refusal;

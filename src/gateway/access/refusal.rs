@@ -67,6 +67,9 @@ pub enum Refusal {
          administrator of the bastion"
     )]
     OpenFiles,
+    /// The user may not take the memory of a web terminal.
+    #[error("this gateway has no memory for another web terminal; close one, or try again in a moment")]
+    NoMemory,
     /// The gateway shuts down, or its new instance is not ready.
     #[error("this gateway accepts no new sessions at the moment; sign in again to reach another gateway")]
     NotReady,
@@ -128,6 +131,7 @@ impl Refusal {
             Self::TooManySessions { .. } => "too_many_sessions",
             Self::Full => "full",
             Self::OpenFiles => "open_files",
+            Self::NoMemory => "no_memory",
             Self::NotReady => "not_ready",
             Self::NoRecordingStore { .. } => "no_place_for_recordings",
             Self::OverQuota => "over_quota",

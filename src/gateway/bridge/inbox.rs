@@ -6,11 +6,12 @@
 //!
 //! The channel's receive window bounds the data in the queue (RFC 4254, section 5.2). A peer may send [`INITIAL_WINDOW`] bytes,
 //! and gets more window only for bytes that the gateway has taken out and sent on. So a slow receiver stops the sender
-//! of its own channel, and no other channel. The window of a fast transfer grows up to [`MAX_WINDOW`], as far as the process's
-//! [memory budget](crate::memory_budget) has room. A slow transfer gets a smaller window again. A channel without a transfer
-//! keeps its window.
+//! of its own channel, and no other channel. The window of a fast transfer grows up to [`MAX_WINDOW`], as far as the user may
+//! take more of the process's [memory budget](crate::memory_budget). A slow transfer gets a smaller window again. A channel
+//! without a transfer keeps its window: SSH has no message that takes window back.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -19,7 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::pieces::Pieces;
-use crate::memory_budget::{Charge, MEMORY_BUDGET, MemoryBudget};
+use crate::memory_budget::{Charge, UserBudget};
 
 /// The first window of a channel, in bytes, and its smallest.
 pub const INITIAL_WINDOW: u32 = 32 * 1024;
@@ -28,12 +29,14 @@ const MAX_WINDOW: usize = 2 * 1024 * 1024;
 /// The memory that a byte of window may take: a buffer that grows has up to twice the size of its data, and so do
 /// [`Pieces`].
 const BYTES_PER_WINDOW_BYTE: usize = 2;
-/// The memory of control messages that an inbox may take without more of the budget, in bytes.
+/// The memory of control messages that an inbox may take without more of the budget, in bytes. It is enough for all messages of
+/// well-behaved peers but long commands and environment variables.
 const CONTROL_ALLOWANCE: usize = 8 * 1024;
 /// The memory that an inbox may take without more of the budget, in bytes.
 pub const INBOX_MEMORY: usize = BYTES_PER_WINDOW_BYTE * INITIAL_WINDOW as usize + CONTROL_ALLOWANCE;
-/// The share of the free budget that one window may be: one of this many parts. It limits a channel, and not a user.
-const SHARES_OF_FREE_MEMORY: usize = 64;
+/// The share of what the user may take that one window may be: one of this many parts. It leaves room for the user's other
+/// channels.
+const SHARES_OF_ALLOWANCE: usize = 16;
 /// Window is granted again in parts of at least this share of the window.
 const GRANTS_PER_WINDOW: usize = 8;
 /// The least window that is granted at once, in bytes.
@@ -72,13 +75,19 @@ impl<T> ChannelMessage<T> {
     }
 }
 
-/// A peer queued more messages than any well-behaved peer does, or more than the memory budget has room for.
+/// Why an inbox takes no control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the peer floods a channel")]
-pub struct FloodError;
+pub enum PushError {
+    /// The peer queued more messages than any well-behaved peer does.
+    #[error("the peer floods a channel")]
+    Flood,
+    /// The user may take no more of the memory budget. It happens only to messages with a text.
+    #[error("the memory budget has no room for the message")]
+    NoMemory,
+}
 
-impl From<FloodError> for russh::Error {
-    fn from(_: FloodError) -> Self {
+impl From<PushError> for russh::Error {
+    fn from(_: PushError) -> Self {
         Self::Inconsistent
     }
 }
@@ -102,7 +111,6 @@ struct Queue<T> {
     window: Window,
     /// The memory beyond [`INBOX_MEMORY`].
     charge: Charge,
-    budget: &'static MemoryBudget,
 }
 
 /// The receive window of a channel: the bytes that wait, that are being sent on, and that the peer may still send.
@@ -125,22 +133,21 @@ enum Entry<T> {
     Control(T, usize),
 }
 
-impl<T> Default for Inbox<T> {
-    fn default() -> Self {
-        Self::new(&MEMORY_BUDGET, Window { bytes: INITIAL_WINDOW as usize, adapts: true, granted: None })
-    }
-}
-
 impl<T> Inbox<T> {
-    /// Creates an inbox whose window has this size in bytes and keeps it.
-    pub fn with_fixed_window(bytes: u32) -> Self {
-        Self::new(&MEMORY_BUDGET, Window { bytes: bytes as usize, adapts: false, granted: None })
+    /// Creates an inbox with the first window, which then follows the speed of the transfer.
+    pub fn new(memory: &Arc<UserBudget>) -> Self {
+        Self::with(memory.take(0), Window { bytes: INITIAL_WINDOW as usize, adapts: true, granted: None })
     }
 
-    fn new(budget: &'static MemoryBudget, window: Window) -> Self {
-        let charge = budget.take(window_memory(window.bytes));
+    /// Creates an inbox whose window has this size in bytes and keeps it. Returns `None` if the user may not take the memory.
+    pub fn with_fixed_window(memory: &Arc<UserBudget>, bytes: u32) -> Option<Self> {
+        let window = Window { bytes: bytes as usize, adapts: false, granted: None };
+        memory.try_take(window_memory(window.bytes)).map(|charge| Self::with(charge, window))
+    }
+
+    fn with(charge: Charge, window: Window) -> Self {
         let entries = VecDeque::new();
-        let queue = Queue { entries, controls: 0, control_bytes: 0, ungranted: 0, window, charge, budget };
+        let queue = Queue { entries, controls: 0, control_bytes: 0, ungranted: 0, window, charge };
         Self {
             queue: Mutex::new(queue),
             pushed: Notify::new(),
@@ -182,15 +189,16 @@ impl<T> Inbox<T> {
     /// Pushes a control message of this size in bytes.
     ///
     /// # Errors
-    /// When too many control messages are queued, too many bytes of them, or more than the memory budget has room for.
-    pub fn push_control(&self, control: T, bytes: usize) -> Result<(), FloodError> {
+    /// Fails when too many control messages are queued, too many bytes of them, or more than the user may take memory for. A
+    /// message of 0 bytes always has memory.
+    pub fn push_control(&self, control: T, bytes: usize) -> Result<(), PushError> {
         let mut queue = self.queue.lock();
         if queue.controls >= MAX_CONTROLS || queue.control_bytes + bytes > MAX_CONTROL_BYTES {
-            return Err(FloodError);
+            return Err(PushError::Flood);
         }
         let more = beyond_allowance(queue.control_bytes + bytes) - beyond_allowance(queue.control_bytes);
         if more > 0 && !queue.charge.try_grow(more) {
-            return Err(FloodError);
+            return Err(PushError::NoMemory);
         }
         queue.controls += 1;
         queue.control_bytes += bytes;
@@ -313,13 +321,13 @@ impl<T> Queue<T> {
         }
         let since = self.window.granted.replace(now).map(|last| now.saturating_duration_since(last));
         if self.window.adapts {
-            let window = adapted(self.window.bytes, since, max_window(self.budget.free()));
+            let window = adapted(self.window.bytes, since, max_window(self.charge.allowance()));
             self.resize(window);
         }
         u32::try_from(std::mem::take(&mut self.ungranted)).ok().filter(|bytes| *bytes > 0)
     }
 
-    /// Changes the window to this size: grants more if the budget has room, or withholds what was taken out. The peer keeps what
+    /// Changes the window to this size: grants more if the user may take the memory, or withholds what was taken out. The peer keeps what
     /// it was granted, so a window shrinks only as far as the peer has used it.
     fn resize(&mut self, window: usize) {
         let bytes = self.window.bytes;
@@ -347,9 +355,9 @@ const fn beyond_allowance(control_bytes: usize) -> usize {
     control_bytes.saturating_sub(CONTROL_ALLOWANCE)
 }
 
-/// Returns the largest window that a channel may have now, with this much of the budget free.
-fn max_window(free: usize) -> usize {
-    (free / SHARES_OF_FREE_MEMORY / BYTES_PER_WINDOW_BYTE).clamp(INITIAL_WINDOW as usize, MAX_WINDOW)
+/// Returns the largest window that a channel may have now, if its user may take this many bytes more.
+fn max_window(allowance: usize) -> usize {
+    (allowance / SHARES_OF_ALLOWANCE / BYTES_PER_WINDOW_BYTE).clamp(INITIAL_WINDOW as usize, MAX_WINDOW)
 }
 
 /// Returns the size that a window should have. `since` is the time since the last grant, if there was one.
@@ -364,12 +372,17 @@ fn adapted(window: usize, since: Option<Duration>, max: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
+    use crate::memory_budget::{MEMORY_BUDGET, MemoryBudget};
+
+    impl<T> Default for Inbox<T> {
+        fn default() -> Self {
+            Self::new(&MEMORY_BUDGET.of_user("alice"))
+        }
+    }
 
     #[tokio::test]
     async fn small_messages_are_merged_and_order_is_kept() {
@@ -389,8 +402,8 @@ mod tests {
         Box::leak(Box::new(MemoryBudget::new(bytes)))
     }
 
-    fn inbox(budget: &'static MemoryBudget) -> Inbox<()> {
-        Inbox::new(budget, Window { bytes: INITIAL_WINDOW as usize, adapts: true, granted: None })
+    fn inbox(budget: &'static MemoryBudget, user: &str) -> Inbox<()> {
+        Inbox::new(&budget.of_user(user))
     }
 
     /// Sends all of the window through the inbox, `interval` after the last time. Returns the next window.
@@ -409,7 +422,7 @@ mod tests {
 
     #[test]
     fn window_is_granted_for_consumed_data_only() {
-        let (inbox, now) = (inbox(budget(usize::MAX)), Instant::now());
+        let (inbox, now) = (inbox(budget(usize::MAX), "alice"), Instant::now());
         inbox.push_data(None, &[0; MIN_GRANT - 1]);
         assert_eq!(inbox.grant(now), None);
         inbox.take().unwrap();
@@ -423,7 +436,7 @@ mod tests {
     #[test]
     fn the_window_follows_the_speed_of_the_transfer() {
         let budget = budget(1 << 30);
-        let (inbox, mut now) = (inbox(budget), Instant::now());
+        let (inbox, mut now) = (inbox(budget, "alice"), Instant::now());
         let mut window = INITIAL_WINDOW;
         for _ in 0..10 {
             window = pass_window(&inbox, window, &mut now, Duration::from_millis(1));
@@ -439,19 +452,36 @@ mod tests {
     }
 
     #[test]
-    fn windows_together_stay_within_the_budget() {
-        let budget = budget(16 << 20);
+    fn windows_together_stay_within_the_share_of_their_user() {
+        let budget = budget(64 << 20);
         let mut now = Instant::now();
-        let inboxes: Vec<_> = (0..1000).map(|_| inbox(budget)).collect();
+        let inboxes: Vec<_> = (0..1000).map(|_| inbox(budget, "alice")).collect();
         for inbox in &inboxes {
             let mut window = INITIAL_WINDOW;
             for _ in 0..8 {
                 window = pass_window(inbox, window, &mut now, Duration::from_millis(1)).max(1);
-                assert!(budget.taken() <= budget.limit());
+                assert!(budget.taken() <= budget.limit() / 4);
             }
         }
         let smallest = inboxes.iter().map(|inbox| inbox.queue.lock().window.bytes).min();
         assert_eq!(smallest, Some(INITIAL_WINDOW as usize), "the last channels keep the smallest window");
+        let (others, mut window) = (inbox(budget, "bob"), INITIAL_WINDOW);
+        for _ in 0..8 {
+            window = pass_window(&others, window, &mut now, Duration::from_millis(1));
+        }
+        assert!(window >= 8 * INITIAL_WINDOW, "another user's window grows to {window} bytes");
+    }
+
+    #[test]
+    fn a_fixed_window_needs_room() {
+        let budget = budget(4 * window_memory(MAX_WINDOW));
+        let bytes = u32::try_from(MAX_WINDOW).unwrap();
+        let fixed = || Inbox::<()>::with_fixed_window(&budget.of_user("alice"), bytes);
+        let first = fixed();
+        assert_eq!((first.is_some(), budget.taken()), (true, window_memory(MAX_WINDOW)));
+        assert!(fixed().is_none());
+        drop(first);
+        assert!(fixed().is_some());
     }
 
     #[rstest]
@@ -489,15 +519,26 @@ mod tests {
 
     #[test]
     fn control_messages_need_room_beyond_their_allowance() {
-        let budget = budget(1000);
-        let inbox = inbox(budget);
+        let budget = budget(4000);
+        let inbox = inbox(budget, "alice");
         assert!(inbox.push_control((), CONTROL_ALLOWANCE).is_ok());
         assert_eq!(budget.taken(), 0);
         assert!(inbox.push_control((), 1000).is_ok());
-        assert_eq!(inbox.push_control((), 1), Err(FloodError));
-        inbox.take().unwrap();
-        inbox.take().unwrap();
+        assert_eq!(inbox.push_control((), 1), Err(PushError::NoMemory));
+        assert!(inbox.push_control((), 0).is_ok(), "a message without a text always has memory");
+        for _ in 0..3 {
+            inbox.take().unwrap();
+        }
         assert_eq!(budget.taken(), 0);
+    }
+
+    #[test]
+    fn what_others_hold_makes_no_request_a_flood() {
+        let budget = budget(1000);
+        let _held = budget.of_user("mallory").take(2000);
+        let inbox = inbox(budget, "alice");
+        assert_eq!(inbox.push_control((), CONTROL_ALLOWANCE + 1), Err(PushError::NoMemory));
+        assert!(inbox.push_control((), CONTROL_ALLOWANCE).is_ok());
     }
 
     #[test]
@@ -523,7 +564,7 @@ mod tests {
     fn too_many_request_bytes_are_a_flood() {
         let inbox = Inbox::default();
         assert!(inbox.push_control((), MAX_CONTROL_BYTES).is_ok());
-        assert_eq!(inbox.push_control((), 1), Err(FloodError));
+        assert_eq!(inbox.push_control((), 1), Err(PushError::Flood));
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use russh::ChannelId;
 
-use super::inbox::{FloodError, Inbox};
+use super::inbox::{Inbox, PushError};
+use crate::memory_budget::UserBudget;
 
 /// The inboxes of a connection's channels, which the connection's read loop fills.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Inboxes<T>(Mutex<Channels<T>>);
 #[derive(Debug)]
 struct Channels<T> {
     entries: HashMap<ChannelId, Entry<T>>,
+    /// The user who takes the memory of the inboxes.
+    memory: Arc<UserBudget>,
     /// The last message of every channel that is claimed from now on. Set when the connection has ended.
     disconnected: Option<T>,
 }
@@ -30,29 +33,34 @@ struct Entry<T> {
     closed: bool,
 }
 
-impl<T> Default for Entry<T> {
-    fn default() -> Self {
-        Self { inbox: Arc::default(), claimed: false, closed: false }
-    }
-}
-
-impl<T> Default for Inboxes<T> {
-    fn default() -> Self {
-        Self(Mutex::new(Channels { entries: HashMap::new(), disconnected: None }))
+impl<T> Channels<T> {
+    /// Returns a channel's inbox, and creates it if the channel has none.
+    fn entry(&mut self, channel: ChannelId) -> &mut Entry<T> {
+        let memory = &self.memory;
+        self.entries.entry(channel).or_insert_with(|| Entry {
+            inbox: Arc::new(Inbox::new(memory)),
+            claimed: false,
+            closed: false,
+        })
     }
 }
 
 impl<T: Clone> Inboxes<T> {
+    /// Creates the inboxes of a connection of, or for, the user who takes the memory.
+    pub fn new(memory: Arc<UserBudget>) -> Self {
+        Self(Mutex::new(Channels { entries: HashMap::new(), memory, disconnected: None }))
+    }
+
     /// Adds an inbox for a channel that the gateway asked for and that the peer has just confirmed.
     pub fn open(&self, channel: ChannelId) {
-        self.0.lock().entries.entry(channel).or_default();
+        self.0.lock().entry(channel);
     }
 
     /// Returns a channel's inbox to the task that reads it. The inbox keeps what arrived before, even after a CLOSE.
     pub fn claim(&self, channel: ChannelId) -> Arc<Inbox<T>> {
         let mut channels = self.0.lock();
         let disconnected = channels.disconnected.clone();
-        let entry = channels.entries.entry(channel).or_default();
+        let entry = channels.entry(channel);
         entry.claimed = true;
         let (inbox, closed) = (entry.inbox.clone(), entry.closed);
         if let Some(last) = disconnected.filter(|_| !closed) {
@@ -79,8 +87,8 @@ impl<T: Clone> Inboxes<T> {
     /// Pushes a control message as [`Inbox::push_control`] does. Discards it if the channel is not open.
     ///
     /// # Errors
-    /// When the inbox is full.
-    pub fn push_control(&self, channel: ChannelId, control: T, bytes: usize) -> Result<(), FloodError> {
+    /// Fails when the inbox takes no such message.
+    pub fn push_control(&self, channel: ChannelId, control: T, bytes: usize) -> Result<(), PushError> {
         self.get(channel).map_or(Ok(()), |inbox| inbox.push_control(control, bytes))
     }
 
@@ -126,6 +134,13 @@ mod tests {
 
     use super::*;
     use crate::gateway::bridge::ChannelMessage;
+    use crate::memory_budget::MEMORY_BUDGET;
+
+    impl<T: Clone> Default for Inboxes<T> {
+        fn default() -> Self {
+            Self::new(MEMORY_BUDGET.of_user("alice"))
+        }
+    }
 
     fn channel(number: u8) -> ChannelId {
         ChannelId::decode(&mut &[0, 0, 0, number][..]).unwrap()

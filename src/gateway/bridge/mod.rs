@@ -18,7 +18,7 @@ mod types;
 pub mod user_channel;
 
 pub use channel_open::ChannelOpen;
-pub use inbox::{ChannelMessage, INBOX_MEMORY, INITIAL_WINDOW, Inbox};
+pub use inbox::{ChannelMessage, INBOX_MEMORY, INITIAL_WINDOW, Inbox, PushError};
 pub use inboxes::Inboxes;
 pub use incoming::{ChannelType, IncomingChannel, MAX_INCOMING};
 pub use local_forward::LocalForward;

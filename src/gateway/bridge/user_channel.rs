@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::inbox::{ChannelMessage, Inbox};
 use super::request::{END_OF_WRITE, FromUser, STDERR};
 use super::side::UserSide;
+use crate::memory_budget::UserBudget;
 use crate::text::{printable, printable_up_to};
 
 /// The window of a channel whose user is in this process, in bytes. It is fixed, because a page is told no larger one. Pages
@@ -66,16 +67,26 @@ pub struct UserEnd {
     pub from_target: mpsc::Receiver<ToUser>,
 }
 
-/// Returns both ends of a channel whose user is in this process.
-pub fn in_process() -> (UserChannel, UserEnd) {
-    let inbox = Arc::new(Inbox::with_fixed_window(PAGE_WINDOW));
+/// Returns both ends of a channel whose user is in this process. Returns `None` if the user may not take the memory of its window.
+pub fn in_process(memory: &Arc<UserBudget>) -> Option<(UserChannel, UserEnd)> {
+    let inbox = Arc::new(Inbox::with_fixed_window(memory, PAGE_WINDOW)?);
     let (to_user, from_target) = mpsc::channel(TO_USER_CAPACITY);
     let (sender, granted) = watch::channel(0);
     let channel = InProcessChannel { inbox: inbox.clone(), granted: sender, to_user };
-    (UserChannel::InProcess(channel), UserEnd { inbox, granted, from_target })
+    Some((UserChannel::InProcess(channel), UserEnd { inbox, granted, from_target }))
 }
 
 impl UserEnd {
+    /// Returns the user's end of a channel that is refused: the user receives this notice, and the channel is closed.
+    pub fn refused(memory: &Arc<UserBudget>, notice: &str) -> Self {
+        let inbox = Arc::new(Inbox::new(memory));
+        inbox.close(FromUser::Close);
+        let (to_user, from_target) = mpsc::channel(TO_USER_CAPACITY);
+        // The channel is empty and has room.
+        let _ = to_user.try_send(ToUser::Notice(notice.to_owned()));
+        Self { inbox, granted: watch::channel(0).1, from_target }
+    }
+
     /// Sends the first requests of a new channel, which always has room for them.
     pub fn send_requests(&self, requests: impl IntoIterator<Item = FromUser>) {
         for request in requests {
@@ -219,6 +230,19 @@ impl InProcessChannel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory_budget::MEMORY_BUDGET;
+
+    fn in_process() -> (UserChannel, UserEnd) {
+        super::in_process(&MEMORY_BUDGET.of_user("alice")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refused_user_receives_the_notice_and_the_close() {
+        let mut end = UserEnd::refused(&MEMORY_BUDGET.of_user("alice"), "refused");
+        assert!(end.inbox.is_closed());
+        assert_eq!(end.from_target.recv().await, Some(ToUser::Notice("refused".to_owned())));
+        assert_eq!(end.from_target.recv().await, None);
+    }
 
     #[tokio::test]
     async fn the_user_gets_window_for_data_that_the_target_has_taken() {

@@ -1,7 +1,9 @@
 //! The memory that a session takes from the process's memory budget, besides its windows.
 
+use std::sync::Arc;
+
 use crate::gateway::bridge::INBOX_MEMORY;
-use crate::memory_budget::{Charge, MEMORY_BUDGET};
+use crate::memory_budget::{Charge, MEMORY_BUDGET, UserBudget};
 
 /// The memory of the user's connection and of the session itself, in bytes.
 const SESSION_MEMORY: usize = 64 * 1024;
@@ -9,24 +11,42 @@ const SESSION_MEMORY: usize = 64 * 1024;
 const CONNECTION_MEMORY: usize = 96 * 1024;
 /// The memory of a channel with its smallest windows, in bytes. A channel has an inbox on each side.
 const TUNNEL_MEMORY: usize = 2 * INBOX_MEMORY;
+/// The notice to a user who may not take the memory of another channel.
+pub const NO_CHANNEL_MEMORY: &str =
+    "bastion: this gateway has no memory for another channel; close one, or try again in a moment";
 
-/// Takes the memory of a session, even if the budget has no room, because other limits bound the number of sessions.
-pub fn session() -> Charge {
-    MEMORY_BUDGET.take(SESSION_MEMORY)
+/// The memory that a session takes, from the part of its user.
+pub struct SessionMemory {
+    user: Arc<UserBudget>,
+    _session: Charge,
 }
 
-/// Takes the memory of a connection to the target. Most sessions have one; the limit of channels bounds the others.
-pub fn connection() -> Charge {
-    MEMORY_BUDGET.take(CONNECTION_MEMORY)
-}
+impl SessionMemory {
+    /// Takes the memory of a session of this user. Other limits bound the number of sessions.
+    pub fn new(user: &str) -> Self {
+        let user = MEMORY_BUDGET.of_user(user);
+        let session = user.take(SESSION_MEMORY);
+        Self { user, _session: session }
+    }
 
-/// Takes the memory of a channel of the user. The first channel of a session always gets it; a further one gets `None` if the
-/// budget has no room.
-pub fn channel(is_first: bool) -> Option<Charge> {
-    if is_first { Some(MEMORY_BUDGET.take(TUNNEL_MEMORY)) } else { MEMORY_BUDGET.try_take(TUNNEL_MEMORY) }
-}
+    /// Returns the part of the user.
+    pub fn user(&self) -> Arc<UserBudget> {
+        self.user.clone()
+    }
 
-/// Takes the memory of a channel that the target opens; `None` if the budget has no room.
-pub fn incoming_channel() -> Option<Charge> {
-    MEMORY_BUDGET.try_take(TUNNEL_MEMORY)
+    /// Takes the memory of a connection to the target. Most sessions have one; the limit of channels bounds the others.
+    pub fn connection(&self) -> Charge {
+        self.user.take(CONNECTION_MEMORY)
+    }
+
+    /// Takes the memory of a channel of the user. The first channel of a session always gets it; a further one gets `None` if
+    /// the user may not take it.
+    pub fn channel(&self, is_first: bool) -> Option<Charge> {
+        if is_first { Some(self.user.take(TUNNEL_MEMORY)) } else { self.user.try_take(TUNNEL_MEMORY) }
+    }
+
+    /// Takes the memory of a channel that the target opens; `None` if the user may not take it.
+    pub fn incoming_channel(&self) -> Option<Charge> {
+        self.user.try_take(TUNNEL_MEMORY)
+    }
 }

@@ -14,7 +14,7 @@ mod memory;
 mod object;
 mod registry;
 #[cfg(test)]
-mod samples;
+pub mod samples;
 mod span;
 mod target_channels;
 mod target_links;
@@ -24,6 +24,7 @@ pub mod watchdog;
 pub use activity::{Activity, ActivitySnapshot};
 pub use channels::MAX_SESSION_CHANNELS;
 pub use client::{ClientConnection, ClientEvent, ClientSide, CloseReason, DISCONNECT_TIMEOUT, WebPage};
+pub use memory::NO_CHANNEL_MEMORY;
 pub use object::session_name;
 pub use registry::Registry;
 pub use watchdog::Watchdog;

@@ -103,9 +103,11 @@ impl Registry {
         self.inner.lock().sessions.contains_key(name)
     }
 
-    /// Returns the grant of each session, by name.
-    pub fn grants(&self) -> Vec<(String, Grant)> {
-        self.inner.lock().sessions.iter().map(|(name, entry)| (name.clone(), entry.handle.grant.clone())).collect()
+    /// Returns the grants that `is_wanted` selects, with the names of their sessions.
+    pub fn grants(&self, is_wanted: impl Fn(&Grant) -> bool) -> Vec<(String, Grant)> {
+        let inner = self.inner.lock();
+        let wanted = inner.sessions.iter().filter(|(_, entry)| is_wanted(&entry.handle.grant));
+        wanted.map(|(name, entry)| (name.clone(), entry.handle.grant.clone())).collect()
     }
 
     /// Signals every session to end, including sessions that are registered later.

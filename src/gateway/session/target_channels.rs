@@ -9,7 +9,7 @@ use super::channels::{ChannelKind, MAX_SESSION_CHANNELS};
 use super::client::ClientConnection;
 use super::dial_queue::{AdmittedChannel, Dialled};
 use super::incoming_queue::MAX_INCOMING_WAIT;
-use super::memory;
+use super::memory::NO_CHANNEL_MEMORY;
 use super::task::Session;
 use crate::gateway::access::Grant;
 use crate::gateway::bridge::{ChannelOpen, ChannelType, IncomingChannel, UserConnection, resource_shortage};
@@ -37,7 +37,7 @@ impl Session {
         debug!("signed in to the target");
         self.deps.watchdog.add_connection(&self.name, connection.health());
         let connection = Arc::new(connection);
-        if let Some(before) = self.target_links.add(connection.clone()) {
+        if let Some(before) = self.target_links.add(connection.clone(), self.memory.connection()) {
             self.deps.tasks.spawn(TargetConnection::release(before));
         }
         for channel in self.dial_queue.connected() {
@@ -84,7 +84,8 @@ impl Session {
         // The keys, credentials or address of the target may have changed since the session began.
         let target = self.deps.directory.current_target(&self.grant.target);
         let (session, user, login) = (self.name.clone(), user.clone(), login.clone());
-        let request = DialRequest { session, user, target, login, incoming: self.incoming.sender() };
+        let (incoming, memory) = (self.incoming.sender(), self.memory.user());
+        let request = DialRequest { session, user, target, login, incoming, memory };
         self.dial_queue.dial(self.deps.dialer.clone(), request);
     }
 
@@ -99,9 +100,7 @@ impl Session {
             Ok(channel) => self.join_or_wait(channel),
             Err(channel) => {
                 METRICS.channels_without_memory.inc();
-                let notice =
-                    "bastion: this gateway has no memory for another channel; close one, or try again in a moment";
-                self.refuse_channel(channel, notice.into());
+                self.refuse_channel(channel, NO_CHANNEL_MEMORY.into());
             }
         }
     }
@@ -128,7 +127,7 @@ impl Session {
     /// Takes memory for a channel of the user. Returns the channel if the budget has no room for another one.
     pub(super) fn admit_channel(&self, channel: ChannelOpen) -> Result<AdmittedChannel, ChannelOpen> {
         let is_first = self.channels.is_empty() && self.dial_queue.is_empty();
-        match memory::channel(is_first) {
+        match self.memory.channel(is_first) {
             Some(memory) => Ok(AdmittedChannel { channel, memory }),
             None => Err(channel),
         }
@@ -172,7 +171,7 @@ impl Session {
                 "not opened: too many forwarded connections",
             );
             incoming.refuse(resource_shortage(&notice)).await;
-        } else if let Some(memory) = memory::incoming_channel() {
+        } else if let Some(memory) = self.memory.incoming_channel() {
             self.channels.join_incoming(incoming, user.clone(), memory);
         } else {
             METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "memory" }).inc();

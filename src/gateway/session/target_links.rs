@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::memory;
 use crate::gateway::bridge::ChannelOpen;
 use crate::gateway::net::ConnectionHealth;
 use crate::gateway::target::{ConnectionEnd, TargetConnection};
@@ -34,8 +33,8 @@ struct Link {
 
 impl TargetLinks {
     /// Adds a new connection, which new channels use from now on. Returns the one that they used before.
-    pub fn add(&mut self, connection: Arc<TargetConnection>) -> Option<Arc<TargetConnection>> {
-        let (health, end, memory) = (connection.health(), connection.end(), memory::connection());
+    pub fn add(&mut self, connection: Arc<TargetConnection>, memory: Charge) -> Option<Arc<TargetConnection>> {
+        let (health, end) = (connection.health(), connection.end());
         self.links.push(Link { health, network: NetworkWatch::default(), end, _memory: memory });
         self.is_full = false;
         self.current.replace(connection)

@@ -17,7 +17,7 @@ use super::deadlines::Deadlines;
 use super::dial_queue::{AdmittedChannel, DialQueue};
 use super::end_events::Event;
 use super::incoming_queue::IncomingQueue;
-use super::memory;
+use super::memory::SessionMemory;
 use super::object;
 use super::registry::{EndSignal, SessionHandle};
 use super::span::session_span;
@@ -31,7 +31,6 @@ use crate::gateway::instance::Instance;
 use crate::gateway::observe::{Broadcast, Observers};
 use crate::gateway::state::SessionDeps;
 use crate::lifecycle::{Cause, End, NetworkWatch};
-use crate::memory_budget::Charge;
 use crate::metrics::METRICS;
 use crate::recording::SessionRecording;
 use crate::tasks::panic_message;
@@ -94,6 +93,7 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
         notices: announce.subscribe(),
         cleanup_tasks: deps.tasks.clone(),
     };
+    let memory = SessionMemory::new(&grant.user.name_any());
     let mut session = Session {
         name: name.clone(),
         deps,
@@ -104,20 +104,20 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
         announce,
         deadlines: Deadlines::new(object.spec.limits, started),
         user_network: NetworkWatch::default(),
-        dial_queue: DialQueue::new(client.first.take().and_then(admit_first)),
+        dial_queue: DialQueue::new(client.first.take().and_then(|first| admit_first(first, &memory))),
         target_links: TargetLinks::default(),
         incoming: IncomingQueue::new(),
         requested,
-        _memory: memory::session(),
+        memory,
     };
     session.create_and_run(object, &instance, client, end_signal).await;
     instance.registry.remove(&name);
     drop(slot);
 }
 
-/// Takes memory for the channel that a client opened before its session. This always succeeds.
-fn admit_first(channel: ChannelOpen) -> Option<AdmittedChannel> {
-    memory::channel(true).map(|memory| AdmittedChannel { channel, memory })
+/// Takes memory for the channel that a client opened before its session, which always gets it.
+fn admit_first(channel: ChannelOpen, memory: &SessionMemory) -> Option<AdmittedChannel> {
+    memory.channel(true).map(|memory| AdmittedChannel { channel, memory })
 }
 
 /// One session, on the gateway that accepted it.
@@ -137,7 +137,7 @@ pub(super) struct Session {
     /// The forwards that the user has requested from the target.
     pub(super) requested: Arc<RequestedForwards>,
     pub(super) channels: Channels,
-    _memory: Charge,
+    pub(super) memory: SessionMemory,
 }
 
 impl Session {
@@ -183,7 +183,7 @@ impl Session {
         let watched = WatchedSession::new(reference.clone(), start, client.health.clone(), instance.end_signer.clone());
         self.deps.watchdog.watch(&self.name, watched);
         info!(login = created.spec.login, "session started");
-        let cause = match self.deps.session_limit.excess(&self.grant.user, created).await {
+        let cause = match self.excluded(created).await {
             Some(cause) => cause,
             None => self.run_until_end(client, end_signal).await,
         };
@@ -192,6 +192,15 @@ impl Session {
         let end = End::observed(cause, time, self.activity.bytes());
         self.finish(client, instance, reference, end).await;
         METRICS.sessions_active.dec();
+    }
+
+    /// Returns why the session must end at once: the grant's facts changed before the session was registered, or there are too
+    /// many sessions of the user.
+    async fn excluded(&self, created: &BastionSession) -> Option<Cause> {
+        if let Err(reason) = self.deps.directory.check_facts(&self.grant) {
+            return Some(Cause::AccessRevoked(reason.to_string()));
+        }
+        self.deps.session_limit.excess(&self.grant.user, created).await
     }
 
     /// Runs until something ends the session. Returns the cause.

@@ -8,7 +8,8 @@ use russh::keys::ssh_key::{Certificate, HashAlg, PublicKey};
 use super::certificate;
 use super::key_line::{Authority, KeyLine};
 use super::presence::PresenceRequirement;
-use crate::api::{BastionUser, Factor};
+use super::web_terminal_access::WebTerminalBlocker;
+use crate::api::{BastionTarget, BastionUser, Factor};
 use crate::gateway::access::AccessError;
 
 /// How a user authenticated.
@@ -54,6 +55,15 @@ impl Proof {
             Self::Secrets => Ok(()),
             Self::KubernetesUser(subject) if user.subject() == **subject => Ok(()),
             Self::KubernetesUser(_) => Err(AccessError::SubjectChanged),
+        }
+    }
+
+    /// Returns what keeps the user from a session with this proof on the target; `None` if nothing does. Only web terminals are
+    /// kept from targets: over SSH, the restrictions of keys hold.
+    pub fn blocker(&self, user: &BastionUser, target: &BastionTarget) -> Option<WebTerminalBlocker> {
+        match self {
+            Self::KubernetesUser(_) => WebTerminalBlocker::of(user, target),
+            Self::Key(_) | Self::Certificate(_) | Self::Secrets => None,
         }
     }
 }

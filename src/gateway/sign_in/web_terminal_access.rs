@@ -16,6 +16,13 @@ pub enum WebTerminalBlocker {
          SSH client"
     )]
     Keys,
+    /// A line of `spec.publicKeys` of the user cannot be parsed, so that its restrictions are unknown, and the target does not set
+    /// `spec.allow.web`.
+    #[error(
+        "one of your keys (spec.publicKeys) cannot be read, and may have restrictions that a web terminal cannot enforce; connect \
+         with an SSH client, or ask an administrator of the bastion to correct the line"
+    )]
+    UnreadableKey,
 }
 
 impl WebTerminalBlocker {
@@ -24,21 +31,22 @@ impl WebTerminalBlocker {
         match target.spec.allow.web {
             Some(true) => None,
             Some(false) => Some(Self::Target),
-            None => user.spec.public_keys.iter().any(|line| is_restricted(line.as_str())).then_some(Self::Keys),
+            None => user.spec.public_keys.iter().find_map(|line| Self::of_key(line.as_str())),
         }
     }
-}
 
-/// Returns whether a line has restrictions that a web terminal would not enforce. Forwards are not among them: a web terminal has
-/// none. What a certificate itself restricts is not known here.
-fn is_restricted(line: &str) -> bool {
-    match KeyLine::parse(line) {
-        Some(KeyLine::Own(_, presence)) => presence.verification,
-        Some(KeyLine::Authority(authority)) => {
-            let restrictions = &authority.restrictions;
-            authority.presence.verification || restrictions.command.is_some() || !restrictions.pty
-        }
-        None => false,
+    /// Returns the blocker for a line with restrictions that a web terminal would not enforce. Forwards are not among them: a web
+    /// terminal has none. What a certificate itself restricts is not known here.
+    fn of_key(line: &str) -> Option<Self> {
+        let is_restricted = match KeyLine::parse(line) {
+            Some(KeyLine::Own(_, presence)) => presence.verification,
+            Some(KeyLine::Authority(authority)) => {
+                let restrictions = &authority.restrictions;
+                authority.presence.verification || restrictions.command.is_some() || !restrictions.pty
+            }
+            None => return Some(Self::UnreadableKey),
+        };
+        is_restricted.then_some(Self::Keys)
     }
 }
 
@@ -59,6 +67,13 @@ mod tests {
     #[case::verify_required(Some("cert-authority,verify-required "), None, Some(WebTerminalBlocker::Keys))]
     #[case::command(Some("cert-authority,command=\"id\" "), None, Some(WebTerminalBlocker::Keys))]
     #[case::no_pty(Some("cert-authority,no-pty "), None, Some(WebTerminalBlocker::Keys))]
+    #[case::an_option_of_a_later_version(
+        Some("cert-authority,source-address=\"10.0.0.0/8\" "),
+        None,
+        Some(WebTerminalBlocker::UnreadableKey)
+    )]
+    #[case::an_option_of_the_wrong_kind_of_line(Some("command=\"id\" "), None, Some(WebTerminalBlocker::UnreadableKey))]
+    #[case::unreadable_and_permitted_by_the_target(Some("command=\"id\" "), Some(true), None)]
     #[case::permitted_by_the_target(Some("cert-authority,no-pty "), Some(true), None)]
     #[case::forbidden_by_the_target(Some(""), Some(false), Some(WebTerminalBlocker::Target))]
     fn restrictions_of_keys_keep_a_user_from_web_terminals(
@@ -79,9 +94,8 @@ mod tests {
 
     #[test]
     fn a_security_key_that_must_verify_its_user_is_restricted() {
-        assert!(is_restricted(&format!(
-            "verify-required {}",
-            "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABHNzaDo="
-        )));
+        let key = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABHNzaDo=";
+        assert_eq!(WebTerminalBlocker::of_key(key), None);
+        assert_eq!(WebTerminalBlocker::of_key(&format!("verify-required {key}")), Some(WebTerminalBlocker::Keys));
     }
 }

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use russh::ChannelId;
 
-use crate::gateway::bridge::{FromUser, Inboxes, Request};
+use crate::gateway::bridge::{FromUser, Inboxes, PushError, Request};
+use crate::memory_budget::UserBudget;
+use crate::metrics::METRICS;
+
+/// The notice to a user who may not take the memory of a command.
+const NO_REQUEST_MEMORY: &str = "bastion: this gateway has no memory for so long a command; try again in a moment";
 
 /// A connection's channels, and the notices that wait for the next session channel.
-#[derive(Default)]
 pub struct Channels {
     /// The messages from the user's client, per channel.
     pub inboxes: Arc<Inboxes<FromUser>>,
@@ -24,13 +28,47 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Queues a message for a channel's task.
+    /// Creates the channels of the user who takes the memory.
+    pub fn new(memory: Arc<UserBudget>) -> Self {
+        Self {
+            inboxes: Arc::new(Inboxes::new(memory)),
+            refused: 0,
+            opened_by_target: HashSet::new(),
+            sessions: HashSet::new(),
+            started: HashSet::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// Queues a message for a channel's task. Returns whether there was memory for it, as there always is for a message without
+    /// a text.
     ///
     /// # Errors
     /// Fails when the channel's queue is full. This ends the connection.
-    pub fn put(&self, channel: ChannelId, message: FromUser) -> Result<(), russh::Error> {
+    pub fn put(&self, channel: ChannelId, message: FromUser) -> Result<bool, russh::Error> {
         let bytes = message.size();
-        Ok(self.inboxes.push_control(channel, message, bytes)?)
+        match self.inboxes.push_control(channel, message, bytes) {
+            Ok(()) => Ok(true),
+            Err(PushError::NoMemory) => {
+                METRICS.requests_without_memory.inc();
+                Ok(false)
+            }
+            Err(flood @ PushError::Flood) => Err(flood.into()),
+        }
+    }
+
+    /// Queues the requests that run a program, or the notice that there is no memory for them.
+    ///
+    /// # Errors
+    /// Fails when the channel's queue is full, which ends the connection.
+    pub fn put_program(&self, channel: ChannelId, requests: Vec<Request>) -> Result<(), russh::Error> {
+        for request in requests {
+            if !self.put(channel, FromUser::Request(request))? {
+                self.put(channel, FromUser::Refused(NO_REQUEST_MEMORY))?;
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Records a channel that the target opened and the user's client confirmed.
@@ -84,5 +122,30 @@ impl Channels {
             self.put(channel, FromUser::Request(Request::Notice(notice)))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use russh::keys::ssh_key::encoding::Decode;
+
+    use super::*;
+    use crate::gateway::bridge::ChannelMessage;
+    use crate::memory_budget::MemoryBudget;
+
+    #[tokio::test]
+    async fn a_long_command_is_refused_while_others_hold_the_memory() {
+        let channel = ChannelId::decode(&mut &[0, 0, 0, 7][..]).unwrap();
+        let budget: &'static MemoryBudget = Box::leak(Box::new(MemoryBudget::new(1000)));
+        let held = budget.of_user("mallory").take(1000);
+        let channels = Channels::new(budget.of_user("alice"));
+        let inbox = channels.inboxes.claim(channel);
+        let command = || vec![Request::Exec(vec![b'x'; 8 * 1024 + 100])];
+        channels.put_program(channel, command()).expect("the connection goes on");
+        let refused = ChannelMessage::Control(FromUser::Refused(NO_REQUEST_MEMORY));
+        assert_eq!(format!("{:?}", inbox.next().await), format!("{refused:?}"));
+        drop(held);
+        channels.put_program(channel, command()).unwrap();
+        assert!(matches!(inbox.next().await, ChannelMessage::Control(FromUser::Request(Request::Exec(_)))));
     }
 }

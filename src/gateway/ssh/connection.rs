@@ -29,6 +29,7 @@ use crate::gateway::session::{Activity, ClientConnection, ClientSide, task};
 use crate::gateway::sign_in::KeyRestrictions;
 use crate::gateway::sign_in::{LastRefusal, SignIn, SignInName};
 use crate::gateway::state::Gateway;
+use crate::memory_budget::MEMORY_BUDGET;
 
 /// One client's connection.
 pub struct Connection {
@@ -101,7 +102,8 @@ impl Connection {
             span: connection_span(peer),
             signed_in: CancellationToken::new(),
             state: State::Unauthenticated,
-            channels: Channels::default(),
+            // The user is known before the first channel is opened.
+            channels: Channels::new(MEMORY_BUDGET.of_user("")),
         }
     }
 
@@ -140,9 +142,10 @@ impl Connection {
     }
 
     /// Starts the session of an authenticated user, or the menu if the sign-in name has no target.
-    pub(super) async fn open_session(&self, handle: Handle, software: String) -> Result<SessionLink, Refusal> {
-        let gateway = &self.gateway;
+    pub(super) async fn open_session(&mut self, handle: Handle, software: String) -> Result<SessionLink, Refusal> {
         let signed_in = self.sign_in.signed_in().ok_or(Refusal::RightsUnknown)?;
+        self.channels = Channels::new(MEMORY_BUDGET.of_user(&signed_in.user.name_any()));
+        let gateway = &self.gateway;
         let admitted = match gateway.access.admit(signed_in.clone(), self.sign_in.name()).await {
             Err(Refusal::NoTarget { .. }) => {
                 let slot = gateway.pending.acquire(&signed_in.user.name_any())?;
@@ -241,11 +244,11 @@ impl Connection {
             Program::ShowRefusal(notice) => return show_refusal(channel, &notice, session),
             Program::Run(requests) => {
                 self.record_input();
-                for request in requests {
-                    self.channels.put(channel, FromUser::Request(request))?;
-                }
+                self.channels.put_program(channel, requests)?;
             }
-            Program::Deny(notice) => self.channels.put(channel, FromUser::Refused(notice))?,
+            Program::Deny(notice) => {
+                self.channels.put(channel, FromUser::Refused(notice))?;
+            }
         }
         session.channel_success(channel)
     }

@@ -59,8 +59,9 @@ impl server::Handler for Connection {
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
         let software = String::from_utf8_lossy(session.remote_sshid()).into_owned();
+        let span = self.span.clone();
         // Boxed, so that the handler's future does not keep room for this large future after it has run.
-        self.state = match Box::pin(self.open_session(session.handle(), software)).instrument(self.span.clone()).await {
+        self.state = match Box::pin(self.open_session(session.handle(), software)).instrument(span).await {
             Ok(link) => {
                 self.preauth_permit = None;
                 self.signed_in.cancel();
@@ -81,7 +82,8 @@ impl server::Handler for Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        match channel_policy::session_channel(self.state.phase(), self.channels.open_sessions(), self.channels.refused) {
+        match channel_policy::session_channel(self.state.phase(), self.channels.open_sessions(), self.channels.refused)
+        {
             SessionChannel::Reject(failure) => reply.reject(failure).await,
             SessionChannel::ShowRefusal => {
                 self.channels.refused += 1;
@@ -166,7 +168,7 @@ impl server::Handler for Connection {
     }
 
     async fn channel_eof(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
-        self.channels.put(channel, FromUser::Eof)
+        self.channels.put(channel, FromUser::Eof).map(drop)
     }
 
     async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Self::Error> {
@@ -192,9 +194,9 @@ impl server::Handler for Connection {
         self.record_size(columns, rows);
         let size = Size { columns, rows, width, height };
         let modes = modes.iter().copied().filter(|(mode, _)| *mode != Pty::TTY_OP_END).collect();
-        self.channels
-            .put(channel, FromUser::Request(Request::Pty(PtyRequest { term: term.to_owned(), size, modes })))?;
-        session.channel_success(channel)
+        let pty = Request::Pty(PtyRequest { term: term.to_owned(), size, modes });
+        let is_queued = self.channels.put(channel, FromUser::Request(pty))?;
+        answer(session, channel, is_queued)
     }
 
     async fn x11_request(
@@ -224,9 +226,9 @@ impl server::Handler for Connection {
         if !self.gateway.accept_env.iter().any(|accepted| accepted.accepts(name)) {
             return session.channel_failure(channel);
         }
-        self.channels
-            .put(channel, FromUser::Request(Request::Env { name: name.to_owned(), value: value.to_owned() }))?;
-        session.channel_success(channel)
+        let variable = Request::Env { name: name.to_owned(), value: value.to_owned() };
+        let is_queued = self.channels.put(channel, FromUser::Request(variable))?;
+        answer(session, channel, is_queued)
     }
 
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
@@ -261,11 +263,12 @@ impl server::Handler for Connection {
         _: &mut Session,
     ) -> Result<(), Self::Error> {
         self.record_size(columns, rows);
-        self.channels.put(channel, FromUser::Request(Request::WindowChange(Size { columns, rows, width, height })))
+        let size = Size { columns, rows, width, height };
+        self.channels.put(channel, FromUser::Request(Request::WindowChange(size))).map(drop)
     }
 
     async fn signal(&mut self, channel: ChannelId, signal: Sig, _: &mut Session) -> Result<(), Self::Error> {
-        self.channels.put(channel, FromUser::Request(Request::Signal(signal)))
+        self.channels.put(channel, FromUser::Request(Request::Signal(signal))).map(drop)
     }
 
     async fn agent_request(&mut self, channel: ChannelId, _: &mut Session) -> Result<bool, Self::Error> {
@@ -337,4 +340,9 @@ impl server::Handler for Connection {
         let address = address.to_owned();
         Ok(link.request_listening(|answer| ForwardRequest::Cancel { address, port, answer }).await.is_some())
     }
+}
+
+/// Answers a channel request.
+fn answer(session: &mut Session, channel: ChannelId, is_queued: bool) -> Result<(), russh::Error> {
+    if is_queued { session.channel_success(channel) } else { session.channel_failure(channel) }
 }

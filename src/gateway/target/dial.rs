@@ -32,6 +32,7 @@ use crate::gateway::bridge::{
 use crate::gateway::net::{AbortableStream, ConnectionHealth, TcpPaths};
 use crate::gateway::ssh::algorithms as ssh_algorithms;
 use crate::lifecycle::{KEEPALIVE_INTERVAL, TcpPath};
+use crate::memory_budget::UserBudget;
 use crate::open_files::OPEN_FILES;
 
 /// How long the SSH handshake and the sign-in may take together, after the target has accepted the TCP connection.
@@ -238,7 +239,7 @@ async fn sign_in(
     limits: Limits,
     (stream, path): (TcpStream, TcpPath),
 ) -> Result<TargetConnection, DialError> {
-    let DialRequest { session, target, login, incoming, .. } = request;
+    let DialRequest { session, target, login, .. } = request;
     let (name, address) = (target.name_any(), peer(&stream));
     let trust = HostTrust::from_spec(target).ok_or_else(|| DialError::NoHostKey { target: name.clone() })?;
     let legacy = target.spec.legacy_algorithms.clone();
@@ -248,7 +249,8 @@ async fn sign_in(
     let host_key_error = Arc::new(OnceLock::new());
     let (session, error) = (session.clone(), host_key_error.clone());
     let host = HostVerifier { session, target: name.clone(), trust, error, legacy };
-    let connected = handshake(config, (socket, health.with_path(path), cut.drop_guard()), host, incoming.clone()).await;
+    let (transport, incoming) = ((socket, health.with_path(path), cut.drop_guard()), request.incoming.clone());
+    let connected = handshake(config, transport, host, incoming, request.memory.clone()).await;
     let mut connection = connected.map_err(|error| match host_key_error.get() {
         Some(source) => DialError::HostKey { target: name.clone(), source: source.clone() },
         None => DialError::from_handshake(name.clone(), address.clone(), &error),
@@ -267,15 +269,17 @@ async fn sign_in(
 
 /// Exchanges identifications and keys over a stream, and starts the connection's task. The next step is the sign-in.
 ///
-/// The transport is the stream, an observer of the stream's health, and the guard that cuts off the stream.
+/// The transport is the stream, an observer of the stream's health, and the guard that cuts off the stream. `memory` takes the
+/// memory of the windows.
 pub(super) async fn handshake(
     config: client::Config,
     transport: (impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ConnectionHealth, DropGuard),
     host: HostVerifier,
     incoming: mpsc::Sender<IncomingChannel>,
+    memory: Arc<UserBudget>,
 ) -> Result<TargetConnection, russh::Error> {
     let (stream, health, cut) = transport;
-    let inboxes = Arc::<Inboxes<FromTarget>>::default();
+    let inboxes = Arc::new(Inboxes::new(memory));
     let has_opened = Arc::<AtomicBool>::default();
     let handler = TargetHandler { host, has_opened: has_opened.clone(), inboxes: inboxes.clone(), incoming };
     let handle = client::connect_stream(Arc::new(config), stream, handler).await?;

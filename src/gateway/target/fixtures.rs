@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::request::DialRequest;
 use crate::api::{BastionTarget, BastionTargetSpec, BastionUser, BastionUserSpec};
+use crate::memory_budget::MEMORY_BUDGET;
 
 /// Returns a new Ed25519 key.
 pub fn key() -> PrivateKey {
@@ -35,5 +36,6 @@ pub fn request() -> DialRequest {
         target: Arc::new(target("web-1.example.com", &[])),
         login: "root".to_owned(),
         incoming: tokio::sync::mpsc::channel(1).0,
+        memory: MEMORY_BUDGET.of_user("alice"),
     }
 }

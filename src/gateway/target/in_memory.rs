@@ -13,6 +13,7 @@ use super::host_trust::HostTrust;
 use crate::api::BastionTarget;
 use crate::gateway::bridge::IncomingChannel;
 use crate::gateway::net::ConnectionHealth;
+use crate::memory_budget::MEMORY_BUDGET;
 
 impl TargetConnection {
     /// Connects to the SSH server at the other end of a stream with these algorithms, and signs in by the method
@@ -32,7 +33,7 @@ impl TargetConnection {
         let host =
             HostVerifier { session: "fuzz".into(), target: "web-1".to_owned(), trust, error, legacy: Vec::new() };
         let transport = (stream, ConnectionHealth::default(), CancellationToken::new().drop_guard());
-        let mut connection = handshake(config, transport, host, incoming).await?;
+        let mut connection = handshake(config, transport, host, incoming, MEMORY_BUDGET.of_user("fuzz")).await?;
         connection.handle.authenticate_none("root").await?;
         Ok(connection)
     }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{BastionTarget, BastionUser};
 use crate::gateway::bridge::IncomingChannel;
+use crate::memory_budget::UserBudget;
 
 /// A request for a connection to a target.
 #[derive(Clone, Debug)]
@@ -20,4 +21,6 @@ pub struct DialRequest {
     pub login: String,
     /// Takes the channels that the target opens.
     pub incoming: mpsc::Sender<IncomingChannel>,
+    /// Takes the memory of the windows.
+    pub memory: Arc<UserBudget>,
 }

@@ -184,11 +184,12 @@ impl Outbound {
 mod tests {
     use super::*;
     use crate::gateway::bridge::user_channel::in_process;
+    use crate::memory_budget::MEMORY_BUDGET;
 
     #[tokio::test]
     async fn a_page_that_closes_a_channel_receives_the_close_despite_more_output() {
         const WINDOW: usize = 16 * 1024;
-        let (channel, end) = in_process();
+        let (channel, end) = in_process(&MEMORY_BUDGET.of_user("alice")).unwrap();
         let (inbound, mut outbound) = flow(Channel::Files, end, WINDOW);
         inbound.close();
         let target = tokio::spawn(async move {

@@ -26,12 +26,13 @@ use super::socket::PageSocket;
 use super::writer::SessionNames;
 use crate::failpoints::with_failpoint;
 use crate::gateway::access::{Admitted, Refusal};
-use crate::gateway::bridge::{ChannelOpen, FromUser, PtyRequest, Request, Size, UserEnd, user_channel};
+use crate::gateway::bridge::{ChannelOpen, FromUser, PtyRequest, Request, Size, UserChannel, UserEnd, user_channel};
 use crate::gateway::net::{AUTH_REJECTION_DELAY, LOGIN_GRACE_TIME};
 use crate::gateway::session::{Activity, ClientConnection, ClientSide, CloseReason, DISCONNECT_TIMEOUT, WebPage, task};
 use crate::gateway::sign_in::{SignIn, SignInName, SignedIn};
 use crate::gateway::state::Gateway;
 use crate::http::websocket::close_frame;
+use crate::memory_budget::{MEMORY_BUDGET, UserBudget};
 use crate::metrics::METRICS;
 use crate::tasks::panic_message;
 
@@ -69,6 +70,27 @@ enum HandshakeError {
     Refused(String),
 }
 
+/// An admitted session and the channel of its shell.
+struct Terminal {
+    admitted: Admitted,
+    /// The user who takes the memory of the page's channels.
+    memory: Arc<UserBudget>,
+    channel: UserChannel,
+    end: UserEnd,
+}
+
+impl Terminal {
+    /// Creates the channel of an admitted session.
+    ///
+    /// # Errors
+    /// Fails when the user may not take the memory of the channel.
+    fn new(admitted: Admitted) -> Result<Self, Refusal> {
+        let memory = MEMORY_BUDGET.of_user(&admitted.grant.user.name_any());
+        let (channel, end) = user_channel::in_process(&memory).ok_or(Refusal::NoMemory)?;
+        Ok(Self { admitted, memory, channel, end })
+    }
+}
+
 impl From<Refusal> for HandshakeError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(match refusal {
@@ -89,7 +111,7 @@ impl Handshake {
             () = cut.cancelled() => Err(HandshakeError::Disconnected),
         };
         match admitted {
-            Ok(admitted) => self.session(socket, admitted).await,
+            Ok(terminal) => self.session(socket, terminal).await,
             Err(HandshakeError::Disconnected) => {}
             Err(HandshakeError::Refused(notice)) => {
                 let _ = timeout(2 * DISCONNECT_TIMEOUT, send_refusal(socket, notice)).await;
@@ -100,7 +122,7 @@ impl Handshake {
     }
 
     /// Signs the user in and admits the session, with the same checks as over SSH.
-    async fn admit(&mut self, socket: &mut WebSocket) -> Result<Admitted, HandshakeError> {
+    async fn admit(&mut self, socket: &mut WebSocket) -> Result<Terminal, HandshakeError> {
         let user = self.user()?;
         let slot = self.gateway.pending.acquire(&user)?;
         let mut sign_in = SignIn::new(self.gateway.auth.clone(), self.client);
@@ -110,11 +132,14 @@ impl Handshake {
             Err(HandshakeError::Refused(notice.to_owned()))
         });
         let admitted = match signed_in {
-            Ok(signed_in) => self.gateway.access.admit(signed_in, &self.sign_in_name(&user)).await.map_err(|refusal| {
-                refusal.report(&user);
-                sign_in.record_refusal(&refusal);
-                HandshakeError::from(refusal)
-            }),
+            Ok(signed_in) => {
+                let admitted = self.gateway.access.admit(signed_in, &self.sign_in_name(&user)).await;
+                admitted.and_then(Terminal::new).map_err(|refusal| {
+                    refusal.report(&user);
+                    sign_in.record_refusal(&refusal);
+                    HandshakeError::from(refusal)
+                })
+            }
             Err(error) => Err(error),
         };
         let refused = sign_in.last_refusal().lock().take();
@@ -221,9 +246,9 @@ impl Handshake {
     }
 
     /// Runs the session in a task of its own, and joins the page to it.
-    async fn session(self, socket: WebSocket, admitted: Admitted) {
+    async fn session(self, socket: WebSocket, terminal: Terminal) {
+        let Terminal { admitted, memory, channel, end } = terminal;
         let activity = Arc::new(Activity::new(Instant::now()));
-        let (channel, end) = user_channel::in_process();
         self.request_shell(&end, &admitted, &activity);
         let ((news, events), (opens, opened)) = (mpsc::channel(MAX_EVENTS), mpsc::channel(MAX_WAITING_CHANNELS));
         let (gone, closed, left) = (CancellationToken::new(), CancellationToken::new(), Arc::<OnceLock<_>>::default());
@@ -231,7 +256,7 @@ impl Handshake {
         let names =
             SessionNames { user: grant.user.name_any(), target: grant.target.name_any(), login: grant.login.clone() };
         let requests = permitted(&admitted, Request::Subsystem(SFTP_SUBSYSTEM.to_owned()));
-        let files = FilesOpener { requests, opened: opens };
+        let files = FilesOpener { requests, opened: opens, memory };
         let client = ClientSide {
             peer: self.client,
             software: self.user_agent,

@@ -97,6 +97,44 @@ async fn an_editor_signs_in_as_nobody() {
     assert_let_through("no groups", patch(namespace, &mallory, "alice", json!({"groups": []})).await);
 }
 
+/// A restricted key keeps its user from the web terminal, which asks for no key.
+#[tokio::test]
+async fn an_editor_opens_no_web_terminal() {
+    let namespace = Namespace::new().await;
+    let mallory = editor(&namespace).await;
+    let authority = |options: &str| format!("cert-authority{options} {OWN_KEY} no-pty");
+    let restricted = [
+        authority(",no-pty"),
+        authority(r#",principals="a,b",verify-required"#),
+        authority(r#",command="say \"a, b\" c \\\"",no-port-forwarding"#),
+        "verify-required sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAA".to_owned(),
+    ];
+    for (number, line) in restricted.iter().enumerate() {
+        let name = format!("restricted-{number}");
+        namespace.user_with(&name, json!({"publicKeys": [OWN_KEY, line]})).await;
+        for keys in [json!([OWN_KEY]), json!([]), json!(null)] {
+            let answer = patch(&namespace, &mallory, &name, json!({"publicKeys": keys})).await;
+            assert_refused(&format!("{keys} in place of {line}"), answer, &format!("{SUBJECT}bastion:{name}"));
+        }
+        assert_let_through("the other key", patch(&namespace, &mallory, &name, json!({"publicKeys": [line]})).await);
+        let disabled = patch(&namespace, &mallory, &name, json!({"publicKeys": [], "disabled": true})).await;
+        assert_let_through("no keys, and disabled", disabled);
+        let enabled = patch(&namespace, &mallory, &name, json!({"disabled": false})).await;
+        assert_refused("enabled without keys", enabled, &format!("{SUBJECT}bastion:{name}"));
+    }
+    let unrestricted = [
+        authority(""),
+        authority(r#",principals="no-pty,command=",no-port-forwarding"#),
+        authority(",no-agent-forwarding,no-touch-required"),
+    ];
+    for (number, line) in unrestricted.iter().enumerate() {
+        let name = format!("unrestricted-{number}");
+        namespace.user_with(&name, json!({"publicKeys": [OWN_KEY, line]})).await;
+        let answer = patch(&namespace, &mallory, &name, json!({"publicKeys": [OWN_KEY]})).await;
+        assert_let_through(line, answer);
+    }
+}
+
 /// The right is asked for in the bastion's namespace: a Role there grants it, and nothing at the API server.
 #[tokio::test]
 async fn who_manages_users_needs_no_right_outside_the_bastions_namespace() {

@@ -6,20 +6,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use rstest::rstest;
 use russh::client::{self, Handle};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg};
 use russh::{ChannelControl, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::hostile_target::HostileTarget;
+use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::run::Run;
 use bastion_e2e::russh_client::Trusting;
-use bastion_e2e::{Bastion, Echo, LoadClient, Setting, default_timeout, eventually, weight};
+use bastion_e2e::{
+    Bastion, Echo, LoadClient, Setting, TerminalPage, default_timeout, eventually, russh_client, weight,
+};
 
 const MEBIBYTE: usize = 1 << 20;
 /// The memory budget of the gateway.
 const BUDGET: usize = 64 * MEBIBYTE;
+/// The bytes that the hostile target takes on each channel.
+const TAKEN_BY_TARGET: u32 = 4 << 20;
+/// The first window of a channel. A fast transfer gets a larger one.
+const FIRST_WINDOW: u32 = 32 * 1024;
+/// The memory of a session with its first channel.
+const FIRST_CHANNEL: usize = 304 * 1024;
 /// What the gateway may take beyond its budget.
 const SLACK: usize = 64 * MEBIBYTE;
 const CONNECTIONS: usize = 20;
@@ -52,14 +63,14 @@ async fn bastion(target: &HostileTarget, echo: &Echo) -> Bastion {
     .await
 }
 
-/// Signs alice in with a client that grants no window beyond its first.
-async fn sign_in(bastion: &Bastion) -> Handle<Trusting> {
+/// Signs in with a client that grants no window beyond its first.
+async fn sign_in(bastion: &Bastion, sign_in_name: &str) -> Handle<Trusting> {
     let channel_control = ChannelControl::Application;
-    let config = client::Config { channel_control, window_size: 32 * 1024, ..client::Config::default() };
+    let config = client::Config { channel_control, window_size: FIRST_WINDOW, ..client::Config::default() };
     let mut client = client::connect(Arc::new(config), bastion.gateway.address, Trusting).await.expect("a connection");
     let key = PrivateKey::from_openssh(Run::get().await.user_key.private()).expect("a key");
     let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-    assert!(client.authenticate_publickey("alice:evil", key).await.expect("an answer").success());
+    assert!(client.authenticate_publickey(sign_in_name, key).await.expect("an answer").success());
     client
 }
 
@@ -90,12 +101,20 @@ async fn drain(mut channel: ChannelReadHalf) {
     }
 }
 
-/// Opens connections whose channels send without end. Returns them when the gateway takes no more.
-async fn attack(bastion: &Bastion, connections: usize, data: Data) -> (Vec<Handle<Trusting>>, JoinSet<()>) {
-    let clients = join_all((0..connections).map(|_| sign_in(bastion))).await;
+/// Connections whose channels send without end.
+struct Flood {
+    _clients: Vec<Handle<Trusting>>,
+    _tasks: JoinSet<()>,
+    /// The bytes that were taken of them.
+    sent: usize,
+}
+
+/// Opens connections of a user whose channels send without end. Returns them when the gateway takes no more.
+async fn flood(bastion: &Bastion, name: &str, (connections, channels): (usize, usize), data: Data) -> Flood {
+    let clients = join_all((0..connections).map(|_| sign_in(bastion, name))).await;
     let (sent, mut tasks) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
     for client in &clients {
-        for _ in 0..CHANNELS {
+        for _ in 0..channels {
             // The gateway may refuse a channel.
             let Ok(channel) = client.channel_open_session().await else { continue };
             channel.exec(true, "deaf").await.expect("a connection");
@@ -118,16 +137,16 @@ async fn attack(bastion: &Bastion, connections: usize, data: Data) -> (Vec<Handl
         if stands { Ok(()) } else { Err(format!("{now} bytes")) }
     })
     .await;
-    (clients, tasks)
+    Flood { _clients: clients, _tasks: tasks, sent: last.0 }
 }
 
 async fn assert_bounded(data: Data, connections: usize) {
-    let (target, echo) = (HostileTarget::start(4 << 20).await, Echo::start().await);
+    let (target, echo) = (HostileTarget::start(TAKEN_BY_TARGET).await, Echo::start().await);
     let bastion = bastion(&target, &echo).await;
     let bob = LoadClient::open(bastion.gateway.address, "bob:echo").await.unwrap_or_else(|why| panic!("{why}"));
     bob.answers().await.unwrap_or_else(|why| panic!("{why}"));
     let before = resident(&bastion);
-    let _held = attack(&bastion, connections, data).await;
+    let _held = flood(&bastion, "alice:evil", (connections, CHANNELS), data).await;
     let grown = resident(&bastion).saturating_sub(before);
     let taken = bastion.gateway.metric("bastion_memory_budget_taken_bytes").await;
     eprintln!("{} MiB more, {} MiB of the budget taken", grown / MEBIBYTE, taken / MEBIBYTE);
@@ -140,6 +159,12 @@ async fn assert_bounded(data: Data, connections: usize) {
     }
     keystrokes.sort_unstable();
     assert!(keystrokes[10] < KEYSTROKE, "{keystrokes:?}");
+    // Besides a quarter of the budget, one user holds the sessions and their first channels. Bob has one too.
+    assert!(taken <= BUDGET / 4 + (connections + 1) * FIRST_CHANNEL, "{} KiB taken", taken / 1024);
+    let transfer = flood(&bastion, "bob:evil", (1, 1), Data::Long).await;
+    let window = transfer.sent.saturating_sub(TAKEN_BY_TARGET as usize);
+    eprintln!("a window of {} KiB for another user", window / 1024);
+    assert!(window >= 4 * FIRST_WINDOW as usize, "the window of another user does not grow: {window} bytes");
 }
 
 /// The windows grow while the target takes the first data, and are full when it takes no more.
@@ -155,11 +180,69 @@ async fn small_pieces_do_not_cost_a_hundred_times_their_size() {
     let (target, echo) = (HostileTarget::start(0).await, Echo::start().await);
     let bastion = bastion(&target, &echo).await;
     let before = resident(&bastion);
-    let _held = attack(&bastion, 2, Data::Pieces(20_000)).await;
+    let _held = flood(&bastion, "alice:evil", (2, CHANNELS), Data::Pieces(20_000)).await;
     let grown = resident(&bastion).saturating_sub(before);
     eprintln!("{} KiB more", grown / 1024);
     // Each connection and channel costs 200 KiB at most; 320,000 bytes were sent.
     assert!(grown < 2 * CHANNELS * 400 * 1024, "{} KiB more", grown / 1024);
+}
+
+/// A page's window takes 960 KiB, its session and channel 304 KiB.
+#[rstest]
+#[case::for_no_terminal("3Mi", false)]
+#[case::for_a_terminal_and_no_files("6Mi", true)]
+#[tokio::test]
+async fn a_web_terminal_needs_memory(#[case] budget: &str, #[case] has_terminal: bool) {
+    let setting = Setting { env: vec![("BASTION_MEMORY_BUDGET", budget.into())], ..Setting::default() };
+    let bastion = Bastion::in_setting(&setting, async |namespace, _| {
+        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+    })
+    .await;
+    let token = ("authorization", format!("Bearer {}", bastion.namespace.control_plane.person_token()));
+    let mut page = TerminalPage::open(bastion.gateway.web, "target=web-1", &[token]).await;
+    if has_terminal {
+        page.wait_for("session").await;
+        page.says(json!({"type": "open_files"})).await;
+        let closed = page.wait_for("files_closed").await;
+        assert!(
+            closed["message"].as_str().is_some_and(|text| text.contains("no memory for another channel")),
+            "{closed}"
+        );
+        assert_eq!(bastion.gateway.metric("bastion_channels_without_memory_total").await, 1);
+        page.types("echo shell $((40 + 2))").await;
+        page.shows("shell 42").await;
+    } else {
+        let end = page.wait_for("end").await;
+        assert!(end.to_string().contains("no memory for another web terminal"), "{end}");
+        assert_eq!(bastion.gateway.metric(r#"bastion_sign_ins_refused_total{reason="no_memory"}"#).await, 1);
+        assert_eq!(bastion.ssh("person:web-1").await.command("true").run().await.code, Some(0), "over SSH");
+    }
+}
+
+/// A request of 100 KiB is no flood, whatever others hold.
+#[tokio::test]
+async fn a_long_request_without_memory_is_refused_and_the_connection_goes_on() {
+    let setting = Setting { env: vec![("BASTION_MEMORY_BUDGET", "256Ki".into())], ..Setting::default() };
+    let bastion = Bastion::in_setting(&setting, async |_, _| ()).await;
+    let long = || "x".repeat(100 * 1024);
+    for (variable, command, expected) in [("short".to_owned(), long(), 255), (long(), "true".to_owned(), 0)] {
+        let client = russh_client::sign_in(&bastion, "alice:web-1").await;
+        let mut channel = client.channel_open_session().await.expect("a channel");
+        channel.set_env(true, "LC_TEST", variable).await.expect("a connection");
+        channel.exec(true, command).await.expect("a connection");
+        let (mut code, mut words) = (None, Vec::new());
+        while let Some(message) = channel.wait().await {
+            match message {
+                ChannelMsg::ExitStatus { exit_status } => code = Some(exit_status),
+                ChannelMsg::ExtendedData { data, .. } => words.extend_from_slice(&data),
+                _ => {}
+            }
+        }
+        let words = String::from_utf8_lossy(&words);
+        assert_eq!(code, Some(expected), "{words}");
+        assert_eq!(words.contains("no memory for so long a command"), expected == 255, "{words}");
+    }
+    assert_eq!(bastion.gateway.metric("bastion_requests_without_memory_total").await, 2);
 }
 
 #[tokio::test]

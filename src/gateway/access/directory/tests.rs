@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::cluster::EventSink;
 use crate::cluster::scripted_api::{Answer, Received, ScriptedApi};
+use crate::gateway::sign_in::WebTerminalBlocker;
 
 /// What the API server answers to the review of one right.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ struct Rights {
     group: Review,
 }
 
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 const NONE: Rights = Rights { target: Review::No, login: Review::No, group: Review::No };
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
@@ -34,7 +37,10 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
 fn users() -> Vec<Value> {
     vec![
         object("BastionUser", "alice", &json!({ "groups": ["people"] })),
+        object("BastionUser", "restricted", &json!({ "publicKeys": [format!("cert-authority,no-pty {KEY}")] })),
         object("BastionUser", "left", &json!({ "disabled": true })),
+        object("BastionUser", "trainee", &json!({ "expires": "2099-02-01T00:00:00Z" })),
+        object("BastionUser", "contractor", &json!({ "expires": "2099-01-01T00:00:00Z" })),
         object("BastionUser", "guest", &json!({ "expires": "2026-01-01T00:00:00Z" })),
     ]
 }
@@ -44,7 +50,9 @@ fn targets() -> Vec<Value> {
     let spec = json!({
         "address": "192.0.2.1", "hostKeys": [], "logins": ["root", "deploy"], "groups": ["web"], "credentials": credentials,
     });
-    vec![object("BastionTarget", "web-1", &spec)]
+    let mut without_web = spec.clone();
+    without_web["allow"] = json!({ "web": false });
+    vec![object("BastionTarget", "web-1", &spec), object("BastionTarget", "without-web", &without_web)]
 }
 
 fn answer(received: &Received, rights: Rights) -> Answer {
@@ -170,6 +178,41 @@ async fn facts_are_checked_without_the_api_server() {
     let gone = Grant { login: "admin".to_owned(), ..granted };
     assert_eq!(directory.check_facts(&gone).err(), Some(AccessError::LoginRemoved));
     assert_eq!(api.received().len(), asked);
+}
+
+#[rstest]
+#[case::nothing_blocks_it("alice", "web-1", None)]
+#[case::the_target("alice", "without-web", Some(WebTerminalBlocker::Target))]
+#[case::a_restricted_key("restricted", "web-1", Some(WebTerminalBlocker::Keys))]
+#[tokio::test(start_paused = true)]
+async fn a_web_terminal_is_blocked_while_it_is_open_too(
+    #[case] user: &str,
+    #[case] target: &str,
+    #[case] blocker: Option<WebTerminalBlocker>,
+) {
+    let (directory, _) = directory(Rights { target: Review::Yes, ..NONE }).await;
+    let granted = Grant {
+        user: directory.find_user(user).unwrap(),
+        proof: Proof::KubernetesUser(format!("bastion:{user}").into()),
+        restrictions: KeyRestrictions::UNRESTRICTED,
+        target: directory.targets().into_iter().find(|it| it.name_any() == target).unwrap(),
+        login: "root".to_owned(),
+    };
+    assert_eq!(directory.check_facts(&granted).err(), blocker.map(AccessError::WebTerminal));
+    assert_eq!(Proof::Secrets.blocker(&granted.user, &granted.target), None, "an SSH client");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_expiry_is_known() {
+    let (directory, _) = directory(NONE).await;
+    let [before, first, second] =
+        ["2098-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "2099-02-01T00:00:00Z"].map(|time| time.parse().unwrap());
+    assert_eq!(directory.next_expiry(before), Some(first));
+    assert_eq!(directory.next_expiry(first), Some(second));
+    assert_eq!(directory.next_expiry(second), None);
+    assert_eq!(directory.users_expired_within(before, first), ["contractor"]);
+    assert_eq!(directory.users_expired_within(first, second), ["trainee"]);
+    assert!(directory.users_expired_within(second, before).is_empty(), "after the clock was set back");
 }
 
 #[rstest]
