@@ -58,8 +58,9 @@ impl Channels {
 
     /// Keeps a notice for the next session channel. Repeated notices are kept once.
     pub fn add_notice(&mut self, notice: &'static str) {
-        self.notices.push(notice);
-        self.notices.dedup();
+        if !self.notices.contains(&notice) {
+            self.notices.push(notice);
+        }
     }
 
     /// Sends the kept notices to a channel.
