@@ -59,7 +59,9 @@ fn raise_file_limit() {
 /// unmounts what a [`crate::small_disk::SmallDisk`] mounted there.
 fn remover(dir: &Path) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", r#"cat; umount "$1"/disk-* 2>/dev/null; rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#, "sh"]).arg(dir);
+    command
+        .args(["-c", r#"cat; umount "$1"/disk-* 2>/dev/null; rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#, "sh"])
+        .arg(dir);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
     command
 }
