@@ -12,6 +12,9 @@ use bastion_e2e::{ConsoleApi, Namespace, metric};
 
 use crate::oidc::console;
 
+/// Makes a token of the nonce of a sign-in.
+type TokenOf<'a> = Box<dyn Fn(&str) -> String + 'a>;
+
 /// Returns a parameter of the URL to which the console has sent the browser.
 fn parameter(authorize: &str, name: &str) -> String {
     let url = Url::parse(authorize).expect("a URL");
@@ -67,7 +70,7 @@ async fn no_token_but_the_providers_own_for_this_sign_in_signs_in() {
         assert_eq!(answer, ("/?sign_in=provider".to_owned(), false), "{key}: {value}");
     }
     let es256 = json!({"alg": "ES256", "kid": "1"});
-    let forged: [(&str, Box<dyn Fn(&str) -> String + '_>); 4] = [
+    let forged: [(&str, TokenOf<'_>); 4] = [
         ("another key", Box::new(|nonce| another.signed(&claims(&provider, nonce)))),
         ("no signature", Box::new(|nonce| format!("{}.", unsigned(&es256, &claims(&provider, nonce))))),
         ("none", Box::new(|nonce| format!("{}.", unsigned(&json!({"alg": "none"}), &claims(&provider, nonce))))),
