@@ -289,7 +289,7 @@ const HISTORY_REFUSALS: [&str; 9] =
     ["unknown", "too_many", "cluster", "not_the_console", "malformed", "reserved", "forbidden", "missing", "database"];
 
 /// The reasons of `bastion_console_failures_total`.
-const CONSOLE_FAILURES: [&str; 17] = [
+const CONSOLE_FAILURES: [&str; 18] = [
     "unknown",
     "origin",
     "no_sign_in",
@@ -301,6 +301,7 @@ const CONSOLE_FAILURES: [&str; 17] = [
     "missing",
     "ended",
     "not_asked",
+    "sign_out",
     "no_recordings",
     "gateway",
     "cluster",
@@ -561,6 +562,7 @@ metrics! {
     audit_oldest_unwritten_end_seconds: Age, "gauge", Age::default(), "Seconds since the oldest end that is not yet in the audit database. 0 if there is none, or if another audit program leads.";
     console_failures: Family<ConsoleLabels, Counter>, "counter by reason", counters(CONSOLE_FAILURES, |reason| ConsoleLabels { reason }), "Requests to the console that got an error.";
     console_sign_ins: Family<SignInLabels, Counter>, "counter by outcome", counters(SIGN_IN_OUTCOMES, |outcome| SignInLabels { outcome }), "Sign-ins with a browser. They succeeded with a token (token) or the OpenID Connect provider (oidc), or the provider failed (provider), refused (denied) or was too slow (late), or its claims named no Kubernetes user (claims).";
+    sign_outs_invalid: Counter, "counter", Counter::default(), "Entries of the ConfigMap `bastion-sign-outs` that this program read and that were no time, or more than 2 h in the future. They count as sign-outs at the time of reading.";
     console_pages: Gauge, "gauge", Gauge::default(), "Open pages of the console's live feed.";
     console_snapshots: Family<SnapshotLabels, Counter>, "counter by cause", counters(SNAPSHOT_CAUSES, |cause| SnapshotLabels { cause }), "Full snapshots that were sent to pages. The page was opened (opened), the watch was interrupted (reset), the page was too slow (slow), or the user's rights changed (rights).";
     console_exports_stalled: Counter, "counter", Counter::default(), "Exports that the console broke off: their reader read nothing for 30 s, or the export took more than 30 min.";

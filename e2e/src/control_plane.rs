@@ -157,10 +157,19 @@ impl ControlPlane {
 
     /// The token of [`PERSON`].
     pub fn person_token(&self) -> String {
+        self.token_of("person")
+    }
+
+    /// The token of the user `admin`, who is in the group `system:masters`.
+    pub fn admin_token(&self) -> String {
+        self.token_of("admin")
+    }
+
+    fn token_of(&self, name: &str) -> String {
         let kubeconfig = self.read_kubeconfig();
         let users = serde_json::to_value(kubeconfig.auth_infos).expect("users");
-        let person = users.as_array().expect("a list").iter().find(|it| it["name"] == "person").expect("the person");
-        person["user"]["token"].as_str().expect("a token").to_owned()
+        let user = users.as_array().expect("a list").iter().find(|it| it["name"] == name).expect("the user");
+        user["user"]["token"].as_str().expect("a token").to_owned()
     }
 
     /// Where the API server listens.

@@ -18,6 +18,7 @@ pub mod console_api;
 pub mod console_token;
 pub mod control_plane;
 pub mod etcd;
+pub mod false_oidc;
 pub mod feed_page;
 pub mod haproxy;
 pub mod history;

@@ -9,6 +9,7 @@ use url::Url;
 use crate::process::{Process, command};
 use crate::run::{Run, built_tool, unique};
 use crate::sshd::free_port;
+use crate::wait::{default_timeout, eventually};
 
 const PASSWORD: &str = "verysecure";
 /// The secret of the client `web`, which is the console.
@@ -65,7 +66,12 @@ impl Browser {
     /// Opens an address of the console's, and returns where that sends it.
     pub async fn open(&mut self, address: &str) -> String {
         let url = Url::parse(&self.console).and_then(|url| url.join(address)).expect("an address");
-        let answer = self.http.get(url).header(COOKIE, self.cookies.join("; ")).send().await.expect("an answer");
+        let answer = eventually(default_timeout(), "the console takes a sign-in again", async || {
+            let request = self.http.get(url.clone()).header(COOKIE, self.cookies.join("; "));
+            let answer = request.send().await.expect("an answer");
+            if answer.status() == StatusCode::TOO_MANY_REQUESTS { Err("too many".to_owned()) } else { Ok(answer) }
+        })
+        .await;
         for set in answer.headers().get_all(SET_COOKIE) {
             let pair = set.to_str().expect("text").split(';').next().expect("a pair").to_owned();
             let name = pair.split('=').next().unwrap_or_default().to_owned();

@@ -25,6 +25,20 @@ pub fn command_line(pid: Pid) -> Vec<String> {
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
+/// Returns the resident memory of a process, in bytes.
+pub fn resident(pid: Pid) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+}
+
+/// Returns how many sockets a process has open.
+pub fn open_sockets(pid: Pid) -> usize {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").flatten();
+    let links = files.filter_map(|file| fs::read_link(file.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
 /// Returns all descendants of a process.
 pub fn descendants(pid: i32) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();

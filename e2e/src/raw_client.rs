@@ -16,6 +16,7 @@ const TAG: usize = 16;
 pub mod message {
     pub const IGNORE: u8 = 2;
     pub const DEBUG: u8 = 4;
+    pub const UNIMPLEMENTED: u8 = 3;
     pub const SERVICE_REQUEST: u8 = 5;
     pub const SERVICE_ACCEPT: u8 = 6;
     pub const EXT_INFO: u8 = 7;
@@ -33,6 +34,7 @@ pub mod message {
     pub const CHANNEL_OPEN_FAILURE: u8 = 92;
     pub const CHANNEL_WINDOW_ADJUST: u8 = 93;
     pub const CHANNEL_DATA: u8 = 94;
+    pub const CHANNEL_CLOSE: u8 = 97;
     pub const CHANNEL_REQUEST: u8 = 98;
     pub const CHANNEL_SUCCESS: u8 = 99;
 }
@@ -88,6 +90,19 @@ impl RawClient {
 
     /// Sends one message.
     pub async fn send(&mut self, payload: &[u8]) {
+        let packet = self.sealed(payload);
+        // The next read shows whether the server has closed the connection.
+        let _ = self.stream.write_all(&packet).await;
+    }
+
+    /// Sends a message this many times at once, and reads nothing. Returns whether the connection is open still.
+    pub async fn send_many(&mut self, payload: &[u8], times: usize) -> bool {
+        let packets: Vec<u8> = (0..times).flat_map(|_| self.sealed(payload)).collect();
+        self.stream.write_all(&packets).await.is_ok()
+    }
+
+    /// Returns the packet with a message, for the next place in the stream.
+    fn sealed(&mut self, payload: &[u8]) -> Vec<u8> {
         let padding = 16 - (1 + payload.len()) % 16;
         let padding = if padding < 4 { padding + 16 } else { padding };
         let length = u32::try_from(1 + payload.len() + padding).expect("a short message").to_be_bytes();
@@ -95,8 +110,7 @@ impl RawClient {
         let mut packet = [&[number], payload, &vec![0; padding]].concat();
         let nonce = self.sending.next_nonce();
         self.sending.key.seal_in_place_append_tag(nonce, Aad::from(length), &mut packet).expect("a sealed packet");
-        // The next read shows whether the server has closed the connection.
-        let _ = self.stream.write_all(&[&length[..], &packet].concat()).await;
+        [&length[..], &packet].concat()
     }
 
     /// Returns the next message that is not in [`PASSED_OVER`]; `None` when the server has closed the connection.

@@ -32,7 +32,8 @@ const ALL: u32 = 64 * 1024 * 1024;
 static STAGE: LazyLock<(Runtime, FuzzGateway)> = LazyLock::new(|| {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let host_key = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]));
-    let ground = runtime.block_on(async { FuzzGateway::new(api::client(), settings(), host_key).await }).expect("a gateway");
+    let ground =
+        runtime.block_on(async { FuzzGateway::new(api::client(), settings(), host_key).await }).expect("a gateway");
     (runtime, ground)
 });
 
@@ -54,7 +55,12 @@ fn settings() -> Settings {
         accept_env: vec!["LANG".parse().expect("a name")],
         recording_url: None,
         redis: None,
-        lock_out: LockoutLimits { per_user_and_address: 1, per_user: 1, per_address: 1, duration: Duration::from_secs(1) },
+        lock_out: LockoutLimits {
+            per_user_and_address: 1,
+            per_user: 1,
+            per_address: 1,
+            duration: Duration::from_secs(1),
+        },
         banner_file: None,
     }
 }

@@ -22,6 +22,9 @@ pub enum ApiError {
     /// The credentials are unknown, or the request comes from the page of another site.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// A sign-out could not be recorded. The response deletes the cookie from the browser all the same.
+    #[error("you are signed out of this browser only, and copies of its cookie stay valid until they expire: {0}")]
+    SignOut(#[source] AuthError),
     /// RBAC does not grant the caller this right.
     #[error("{user} may not {verb} {resource} in namespace {namespace}; a Role such as bastion-viewer grants it")]
     Forbidden {
@@ -160,7 +163,7 @@ impl ApiError {
 
     const fn status(&self) -> StatusCode {
         match self {
-            Self::Auth(error) => error.status(),
+            Self::Auth(error) | Self::SignOut(error) => error.status(),
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::NotFound { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
@@ -180,6 +183,7 @@ impl ApiError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Auth(error) => error.label(),
+            Self::SignOut(_) => "sign_out",
             Self::Forbidden { .. } => "forbidden",
             Self::Full => "full",
             Self::Malformed(_) | Self::NoMethod | Self::NotWebSocket(_) => "malformed",
@@ -232,6 +236,7 @@ impl IntoResponse for ApiError {
         METRICS.console_failures.get_or_create(&ConsoleLabels { reason: self.label() }).inc();
         match &self {
             Self::Auth(AuthError::ApiServer(error)) => warn!(%error, "request failed: the API server does not answer"),
+            Self::SignOut(error) => warn!(%error, "a sign-out could not be recorded: copies of the cookie stay valid"),
             Self::History(error) => warn!(%error, "request failed: the history cannot be read"),
             Self::Gateway(error) => warn!(%error, "request failed: the session cannot be observed"),
             Self::Recordings(error) => warn!(%error, "request failed: the store of recordings cannot be read"),

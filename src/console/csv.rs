@@ -49,11 +49,14 @@ pub fn line(session: &Session) -> String {
     format!("{}\n", fields.join(","))
 }
 
+/// The characters with which formulas of spreadsheets begin, in both of their widths. Tabs and line breaks become spaces before.
+const FORMULA_STARTS: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
 /// Quotes a field. Its text may be untrusted, so it is made printable, and a text that a spreadsheet would run as a formula gets
 /// a leading apostrophe.
 fn field(text: &str) -> String {
     let text = printable(text);
-    let formula = text.starts_with(['=', '+', '-', '@']);
+    let formula = text.starts_with(FORMULA_STARTS);
     let text = if formula { format!("'{text}") } else { text };
     if formula || text.contains(['"', ',']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
@@ -80,6 +83,13 @@ mod tests {
     #[case("line\nbreak", "line break")]
     #[case("\t=cmd()", "\"'=cmd()\"")]
     #[case("\u{200b}=cmd()\u{9b}2J", "\"'=cmd()2J\"")]
+    #[case("\r\n=cmd()", "\"'=cmd()\"")]
+    #[case("\u{feff} \u{a0}+1", "\"'+1\"")]
+    #[case("-1+1", "\"'-1+1\"")]
+    #[case("@SUM(A1)", "\"'@SUM(A1)\"")]
+    #[case("\u{ff1d}cmd()", "\"'\u{ff1d}cmd()\"")]
+    #[case("a\",\"=cmd()", "\"a\"\",\"\"=cmd()\"")]
+    #[case("a\r\n=cmd()", "a  =cmd()")]
     fn fields_are_quoted(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(field(text), expected);
     }

@@ -193,12 +193,15 @@ fn oidc_cookie(value: &str, seconds: i64) -> SetCookie {
 }
 
 /// Signs out the user of a browser's cookie: it becomes invalid everywhere, as do all older ones of the user. The response deletes
-/// it from the browser.
+/// it from the browser, with status 503 too: then copies of the cookie stay valid until they expire.
 #[utoipa::path(post, path = "/auth/out", security(()), responses((status = 204, description = "Signed out"), ErrorResponses))]
-pub async fn out(State(console): State<Console>, request: ClientRequest) -> Result<(StatusCode, SetCookie), ApiError> {
+pub async fn out(
+    State(console): State<Console>,
+    request: ClientRequest,
+) -> Result<(SetCookie, Result<StatusCode, ApiError>), ApiError> {
     console.auth.origins.check_write(&request.headers)?;
-    console.auth.authenticator.sign_out(&request.headers).await?;
-    Ok((StatusCode::NO_CONTENT, set_cookie("", 0)))
+    let recorded = console.auth.authenticator.sign_out(&request.headers).await;
+    Ok((set_cookie("", 0), recorded.map(|()| StatusCode::NO_CONTENT).map_err(ApiError::SignOut)))
 }
 
 fn set_cookie(value: &str, seconds: i64) -> SetCookie {

@@ -1,5 +1,5 @@
 //! Entry points for the fuzz targets in fuzz/: an authenticated connection and its channels to a target, on in-memory
-//! streams.
+//! streams, and the parsers of what else arrives.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,10 @@ use super::access::{ChannelPolicy, Directory, Grant};
 use super::bridge::{ChannelContext, ChannelEnd, ChannelOpen, SessionNotice, channel, local_forward};
 use super::instance::{CurrentInstance, Instance, InstanceConfig};
 use super::net::listener;
+pub use super::net::read_proxy_header;
+pub use super::observe::fuzzing as observers;
 use super::observe::{AuditLog, Broadcast, ChannelObserver, Observers};
+pub use super::observe::{Operation, SftpParser};
 use super::session::Activity;
 use super::settings::Settings;
 pub use super::sign_in::KeyLine;
@@ -30,6 +33,7 @@ use super::sign_in::{KeyRestrictions, Proof};
 use super::ssh::Connection;
 use super::state::Gateway;
 use super::target::TargetConnection;
+pub use super::web_terminal::fuzzing as web_terminal;
 use crate::api::{Allow, BastionTarget, BastionUser, RecordingMode};
 use crate::cluster::{EventSink, UnreadableReports};
 use crate::recording::{SessionInfo, SessionRecording};

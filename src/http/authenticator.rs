@@ -46,8 +46,9 @@ impl Cookies {
     /// Fails when the cookie does not open, has expired, or is from before a sign-out, and when the sign-outs are not known yet.
     async fn open(&self, sealed: &str) -> Result<SignedInUser, AuthError> {
         const SIGNED_OUT: AuthError = AuthError::Unauthenticated("you are no longer signed in");
-        let user = self.cipher.open_sign_in(sealed, Timestamp::now())?.ok_or(SIGNED_OUT)?;
-        if self.sign_outs.permit(&user).await? { Ok(user) } else { Err(SIGNED_OUT) }
+        let now = Timestamp::now();
+        let user = self.cipher.open_sign_in(sealed, now)?.ok_or(SIGNED_OUT)?;
+        if self.sign_outs.permit(&user, now).await? { Ok(user) } else { Err(SIGNED_OUT) }
     }
 }
 

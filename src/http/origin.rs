@@ -7,7 +7,8 @@ use super::auth_error::AuthError;
 use super::credentials::bearer_token;
 
 /// The origins whose pages may send requests: that of the `Host` header, and that of the public URL if there is one. A
-/// reverse proxy may change the `Host` header.
+/// reverse proxy may change the `Host` header. If the public URL has TLS, pages of its host without TLS may not: anybody on the
+/// network can have made them.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     public: Option<Origin>,
@@ -47,8 +48,22 @@ impl Origins {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let site = origin.split_once("://").map(|(_, site)| site);
         let same_host = matches!((site, host), (Some(site), Some(host)) if site.eq_ignore_ascii_case(host));
-        let is_public = |public: &Origin| Url::parse(origin).is_ok_and(|origin| origin.origin() == *public);
-        same_host || self.public.as_ref().is_some_and(is_public)
+        let origin = Url::parse(origin).ok().map(|origin| origin.origin());
+        match (&origin, &self.public) {
+            (Some(origin), Some(public)) if origin == public => true,
+            (Some(origin), Some(public)) if is_downgrade(origin, public) => false,
+            _ => same_host,
+        }
+    }
+}
+
+/// Returns whether an origin has the host of the public URL, and no TLS although that has.
+fn is_downgrade(origin: &Origin, public: &Origin) -> bool {
+    match (origin, public) {
+        (Origin::Tuple(scheme, host, _), Origin::Tuple(public_scheme, public_host, _)) => {
+            host == public_host && public_scheme == "https" && scheme != "https"
+        }
+        _ => false,
     }
 }
 
@@ -83,5 +98,17 @@ mod tests {
         );
         sent.insert(header::AUTHORIZATION, "Bearer xyz".parse().unwrap());
         assert_eq!(origins.check_write(&sent).is_ok(), accepted);
+    }
+
+    #[rstest]
+    #[case::with_tls("https://bastion.example.com", true)]
+    #[case::without_tls("http://bastion.example.com", false)]
+    #[case::another_port("https://bastion.example.com:8443", false)]
+    fn a_page_without_tls_is_not_the_public_site(#[case] origin: &'static str, #[case] accepted: bool) {
+        let origins = Origins::new(Some(&"https://bastion.example.com/".parse().unwrap()));
+        let mut sent = HeaderMap::new();
+        sent.insert(header::HOST, "bastion.example.com".parse().unwrap());
+        sent.insert(header::ORIGIN, origin.parse().unwrap());
+        assert_eq!(origins.check(&sent).is_ok(), accepted);
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! A sign-in cookie holds a generation: the time of the sign-in, in microseconds since the Unix epoch. A sign-out raises the
 //! lowest generation that is valid for its user, which a ConfigMap holds and all consoles and gateways watch.
+//!
+//! Both are bounded by the clock. Otherwise an entry with the highest number would make all later cookies of its user valid
+//! until they expire, because no sign-out could exceed it.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -19,12 +22,13 @@ use kube::api::{Api, PostParams};
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::api_timeout::with_api_timeout;
 use super::auth_error::AuthError;
 use super::cookie_cipher::{MAX_SIGN_IN, SignedInUser};
 use crate::cluster;
+use crate::metrics::METRICS;
 use crate::tasks::Tasks;
 
 /// The name of the ConfigMap. The release creates it.
@@ -33,8 +37,11 @@ const CONFIG_MAP: &str = "bastion-sign-outs";
 const EVERYBODY: &str = "everybody";
 /// The most users in the ConfigMap, which cannot exceed 1 MiB.
 const MAX_USERS: usize = 4096;
-/// How much longer than a sign-in an entry is kept, for clocks that differ.
+/// How much the clocks of programs may differ. An entry is kept for so much longer than a sign-in.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(1);
+/// How far ahead of the clock an entry may be. A sign-out exceeds the generation of its cookie, which may be ahead by
+/// [`CLOCK_TOLERANCE`] on another clock.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(2);
 /// The attempts to write the ConfigMap while other consoles write it.
 const ATTEMPTS: usize = 5;
 /// How long a request waits for the first list.
@@ -53,9 +60,17 @@ pub struct SignOuts {
 struct Generations(BTreeMap<String, i64>);
 
 impl Generations {
-    fn of(map: &ConfigMap) -> Self {
-        let entries = map.data.iter().flatten();
-        Self(entries.filter_map(|(key, value)| Some((key.clone(), value.parse().ok()?))).collect())
+    /// Parses the ConfigMap at `now`. Returns the number of invalid entries, too: no numbers, or times further than
+    /// [`MAX_AHEAD`] in the future. Each counts as a sign-out at `now`, and the next write replaces it.
+    fn parse(map: &ConfigMap, now: Timestamp) -> (Self, usize) {
+        let valid = 0..=microseconds_after(now, MAX_AHEAD);
+        let (mut generations, mut invalid) = (Self::default(), 0);
+        for (key, value) in map.data.iter().flatten() {
+            let generation = value.parse::<i64>().ok().filter(|generation| valid.contains(generation));
+            invalid += usize::from(generation.is_none());
+            generations.raise(key.clone(), generation.unwrap_or_else(|| now.as_microsecond()));
+        }
+        (generations, invalid)
     }
 
     fn data(&self) -> BTreeMap<String, String> {
@@ -94,6 +109,21 @@ impl Generations {
     }
 }
 
+/// Reads the ConfigMap at `now`, and reports its invalid entries.
+fn read(map: &ConfigMap, now: Timestamp) -> Generations {
+    let (generations, invalid) = Generations::parse(map, now);
+    if invalid > 0 {
+        warn!(entries = invalid, "ConfigMap {CONFIG_MAP} has entries that are no time; counting them as sign-outs now");
+        METRICS.sign_outs_invalid.inc_by(invalid as u64);
+    }
+    generations
+}
+
+/// Returns a time in microseconds since the Unix epoch.
+fn microseconds_after(now: Timestamp, duration: SignedDuration) -> i64 {
+    now.saturating_add(duration).unwrap_or(Timestamp::MAX).as_microsecond()
+}
+
 /// Returns the key of a user, which does not reveal the name at a glance, and has only characters that the API server accepts.
 fn key_of(name: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, name.as_bytes()))
@@ -112,7 +142,7 @@ impl SignOuts {
         let mut events = pin!(cluster::watch(self.api.clone(), config));
         while let Some(event) = events.next().await {
             match event {
-                Event::InitApply(map) | Event::Apply(map) => self.learn(Generations::of(&map)),
+                Event::InitApply(map) | Event::Apply(map) => self.learn(read(&map, Timestamp::now())),
                 Event::InitDone => self.learn(Generations::default()),
                 // What is known stays in force when the ConfigMap is deleted.
                 Event::Init | Event::Delete(_) => {}
@@ -142,21 +172,28 @@ impl SignOuts {
         }
     }
 
-    /// Returns whether a sign-in is as new as the last sign-out of its user.
+    /// Returns whether a sign-in is as new as the last sign-out of its user, and not in the future by more than the clocks may
+    /// differ.
     ///
     /// # Errors
     /// Fails when the API server has not listed the sign-outs within 5 s.
-    pub async fn permit(&self, user: &SignedInUser) -> Result<bool, AuthError> {
-        Ok(user.generation >= self.lowest(&user.name).await?)
+    pub async fn permit(&self, user: &SignedInUser, now: Timestamp) -> Result<bool, AuthError> {
+        let valid = self.lowest(&user.name).await?..=microseconds_after(now, CLOCK_TOLERANCE);
+        Ok(valid.contains(&user.generation))
     }
 
     /// Returns the generation of a sign-in at `now`. It is valid even if the clock of the console that recorded the last sign-out
     /// is ahead.
     ///
     /// # Errors
-    /// Fails when the API server has not listed the sign-outs within 5 s.
+    /// Fails when the API server has not listed the sign-outs within 5 s, and when the last sign-out is in the future by more
+    /// than the clocks may differ.
     pub async fn generation(&self, name: &str, now: Timestamp) -> Result<i64, AuthError> {
-        Ok(self.lowest(name).await?.max(now.as_microsecond()))
+        let generation = self.lowest(name).await?.max(now.as_microsecond());
+        if generation > microseconds_after(now, CLOCK_TOLERANCE) {
+            return Err(AuthError::Unauthenticated("your last sign-out is recorded for a later time than now"));
+        }
+        Ok(generation)
     }
 
     /// Ends all sign-ins of a user that are as old as `user` or older than `now`.
@@ -168,7 +205,7 @@ impl SignOuts {
         let mut attempt = 1;
         loop {
             let mut map = with_api_timeout(self.api.get(CONFIG_MAP)).await?;
-            let mut generations = Generations::of(&map);
+            let mut generations = read(&map, now);
             generations.raise(key_of(&user.name), generation);
             generations.prune(now);
             map.data = Some(generations.data());
@@ -192,6 +229,7 @@ fn is_conflict(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool 
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::authentication::v1::UserInfo;
+    use rstest::rstest;
     use serde_json::{Value, json};
 
     use super::*;
@@ -222,17 +260,58 @@ mod tests {
         let sign_outs = sign_outs(&api);
         let generation = sign_outs.generation("alice", now).await.unwrap();
         let alice = signed_in("alice", generation);
-        assert!(sign_outs.permit(&alice).await.unwrap());
+        assert!(sign_outs.permit(&alice, now).await.unwrap());
         sign_outs.record(&alice, now).await.unwrap();
         assert_eq!(api.summaries(), ["GET bastion-sign-outs", "PUT bastion-sign-outs"].repeat(2));
         let written = api.received().pop().unwrap().body;
         assert_eq!(written["metadata"]["resourceVersion"], "7", "it is a compare-and-swap");
         assert_eq!(written["data"].as_object().unwrap().len(), 2, "the sign-outs of others are kept: {written}");
-        assert!(!sign_outs.permit(&alice).await.unwrap());
-        assert!(!sign_outs.permit(&signed_in("alice", 0)).await.unwrap());
-        assert!(sign_outs.permit(&signed_in("carol", 0)).await.unwrap());
+        assert!(!sign_outs.permit(&alice, now).await.unwrap());
+        assert!(!sign_outs.permit(&signed_in("alice", 0), now).await.unwrap());
+        assert!(sign_outs.permit(&signed_in("carol", 0), now).await.unwrap());
         let again = sign_outs.generation("alice", now).await.unwrap();
-        assert!(sign_outs.permit(&signed_in("alice", again)).await.unwrap(), "a later sign-in is valid");
+        assert!(sign_outs.permit(&signed_in("alice", again), now).await.unwrap(), "a later sign-in is valid");
+    }
+
+    /// Entries with which somebody tries to have no later sign-out count: [`i64::MAX`], and as far ahead as is valid.
+    #[rstest]
+    #[case::highest(i64::MAX.to_string(), 0)]
+    #[case::too_far_ahead((Timestamp::now() + MAX_AHEAD + SignedDuration::from_secs(60)).as_microsecond().to_string(), 0)]
+    #[case::as_far_ahead_as_cookies((Timestamp::now() + CLOCK_TOLERANCE).as_microsecond().to_string(), 0)]
+    #[case::as_far_ahead_as_entries((Timestamp::now() + MAX_AHEAD).as_microsecond().to_string(), 3601)]
+    #[case::negative("-1".to_owned(), 0)]
+    #[case::beyond_all_numbers("99999999999999999999".to_owned(), 0)]
+    #[case::no_number("never".to_owned(), 0)]
+    #[tokio::test]
+    async fn no_entry_disables_sign_outs(#[case] entry: String, #[case] locked_out_seconds: i64) {
+        for key in [key_of("alice"), EVERYBODY.to_owned()] {
+            let api = ScriptedApi::new([config_map(&json!({&key: &entry}))]);
+            let sign_outs = sign_outs(&api);
+            let before = signed_in("alice", Timestamp::now().as_microsecond() - 1_000_000);
+            let map = serde_json::from_value(json!({"data": {&key: &entry}})).unwrap();
+            sign_outs.learn(read(&map, Timestamp::now()));
+            // A sign-in is valid again after a while at most, and a sign-out ends it.
+            let now = Timestamp::now() + SignedDuration::from_secs(locked_out_seconds);
+            assert!(!sign_outs.permit(&before, now).await.unwrap(), "the entry counts as a sign-out");
+            let alice = signed_in("alice", sign_outs.generation("alice", now).await.unwrap());
+            assert!(sign_outs.permit(&alice, now).await.unwrap());
+            sign_outs.record(&alice, now).await.unwrap();
+            assert!(!sign_outs.permit(&alice, now).await.unwrap());
+            let written = serde_json::from_value(api.received().pop().unwrap().body).unwrap();
+            let (elsewhere, invalid) = Generations::parse(&written, now);
+            assert_eq!(invalid, 0, "the write replaces the entry");
+            assert!(elsewhere.lowest("alice") > alice.generation, "{elsewhere:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cookie_of_the_future_is_invalid() {
+        let (sign_outs, now) = (sign_outs(&ScriptedApi::new([])), Timestamp::now());
+        for (generation, valid) in [(now + CLOCK_TOLERANCE, true), (now + MAX_AHEAD, false)] {
+            let alice = signed_in("alice", generation.as_microsecond());
+            assert_eq!(sign_outs.permit(&alice, now).await.unwrap(), valid, "{generation}");
+        }
+        assert!(!sign_outs.permit(&signed_in("alice", i64::MAX), now).await.unwrap());
     }
 
     #[tokio::test]

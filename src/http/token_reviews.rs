@@ -41,11 +41,29 @@ pub struct TokenReviews {
     rates: Arc<RateLimits<IpAddr>>,
 }
 
-/// A review that is in progress or has succeeded. Refusals are not kept.
+/// A review that is in progress or has succeeded. Failures are removed, but the requests that wait for one share it.
 #[derive(Clone)]
 struct Answer {
     since: Instant,
-    user: Arc<OnceCell<UserInfo>>,
+    outcome: Arc<OnceCell<Result<UserInfo, ReviewError>>>,
+}
+
+/// Why a review names no user.
+#[derive(Clone)]
+enum ReviewError {
+    Unknown,
+    TooMany,
+    ApiServer(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<ReviewError> for AuthError {
+    fn from(error: ReviewError) -> Self {
+        match error {
+            ReviewError::Unknown => UNKNOWN,
+            ReviewError::TooMany => Self::TooManyReviews,
+            ReviewError::ApiServer(source) => Self::api_server(source),
+        }
+    }
 }
 
 impl TokenReviews {
@@ -73,11 +91,11 @@ impl TokenReviews {
         }
         let hash = hash(token, audience);
         let answer = self.answer(hash, Instant::now());
-        let user = answer.user.get_or_try_init(|| self.review(token, audience, address)).await.cloned();
-        if user.is_err() {
+        let outcome = answer.outcome.get_or_init(|| self.review(token, audience, address)).await;
+        if outcome.is_err() {
             self.forget(&hash, &answer);
         }
-        user
+        outcome.clone().map_err(AuthError::from)
     }
 
     /// Returns the answer about a token, which may be in progress. Requests with the same token share one review.
@@ -90,20 +108,17 @@ impl TokenReviews {
         if answers.len() >= MAX_ANSWERS {
             answers.retain(|_, answer| is_fresh(answer));
         }
-        let answer = Answer { since: now, user: Arc::default() };
+        let answer = Answer { since: now, outcome: Arc::default() };
         if answers.len() < MAX_ANSWERS {
             answers.insert(hash, answer.clone());
         }
         answer
     }
 
-    /// Removes a failed answer. Another request may have succeeded with it meanwhile.
+    /// Removes a failed answer. Another request may have begun a new review of the token meanwhile.
     fn forget(&self, hash: &TokenHash, failed: &Answer) {
         let mut answers = self.answers.lock();
-        let is_this = answers
-            .get(hash)
-            .is_some_and(|answer| Arc::ptr_eq(&answer.user, &failed.user) && !answer.user.initialized());
-        if is_this {
+        if answers.get(hash).is_some_and(|answer| Arc::ptr_eq(&answer.outcome, &failed.outcome)) {
             answers.remove(hash);
         }
     }
@@ -113,21 +128,25 @@ impl TokenReviews {
         token: &str,
         audience: Option<&str>,
         address: Option<IpAddr>,
-    ) -> Result<UserInfo, AuthError> {
+    ) -> Result<UserInfo, ReviewError> {
         if address.is_some_and(|address| !self.rates.is_within(&rate_limit_key(address))) {
-            return Err(AuthError::TooManyReviews);
+            return Err(ReviewError::TooMany);
         }
         let audiences = audience.map(|audience| vec![audience.to_owned()]);
         let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences };
         let review = TokenReview { spec, ..TokenReview::default() };
-        let created = with_api_timeout(self.api.create(&PostParams::default(), &review)).await?;
+        let created = with_api_timeout(self.api.create(&PostParams::default(), &review)).await;
+        let created = created.map_err(|error| match error {
+            AuthError::ApiServer(source) => ReviewError::ApiServer(source.into()),
+            error => ReviewError::ApiServer(Arc::new(error)),
+        })?;
         let status = created.status.unwrap_or_default();
         // An authenticator that does not support audiences returns none: its tokens are for the API server alone.
         let for_audience =
             audience.is_none_or(|audience| status.audiences.is_some_and(|all| all.iter().any(|it| it == audience)));
         let user = status.user.filter(|_| for_audience && status.authenticated == Some(true));
         let is_named = |user: &UserInfo| user.username.as_ref().is_some_and(|name| !name.is_empty());
-        user.filter(is_named).ok_or(UNKNOWN)
+        user.filter(is_named).ok_or(ReviewError::Unknown)
     }
 }
 
@@ -176,6 +195,22 @@ mod tests {
         advance(Duration::from_millis(1)).await;
         assert!(reviews.user("good", None, HERE).await.is_ok());
         assert_eq!(api.received().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_wait_for_one_review_share_its_failure() {
+        for (answer, waited) in [(Scripted::Silence, Duration::from_secs(5)), (Scripted::Status(500), Duration::ZERO)] {
+            let api = ScriptedApi::new([answer]);
+            let reviews = TokenReviews::new(api.client());
+            let began = Instant::now();
+            let users = join_all((0..100).map(|_| reviews.user("good", None, HERE))).await;
+            assert!(users.iter().all(|user| matches!(user, Err(AuthError::ApiServer(_)))), "{users:?}");
+            assert!(began.elapsed() <= waited + Duration::from_millis(100), "{:?}", began.elapsed());
+            assert_eq!(api.received().len(), 1);
+            assert!(reviews.answers.lock().is_empty(), "a failure is not kept");
+            assert!(reviews.user("good", None, HERE).await.is_err());
+            assert_eq!(api.received().len(), 2, "the next request asks again");
+        }
     }
 
     #[tokio::test]

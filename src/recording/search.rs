@@ -7,6 +7,10 @@ use vte::{Params, Parser, Perform};
 const MAX_MATCHES: usize = 200;
 /// The bytes of a line that are searched and shown.
 const MAX_LINE: usize = 1024;
+/// The longest control sequence, in bytes. What follows in a longer one is text: the parser would keep all of it.
+const MAX_SEQUENCE: usize = 64 * 1024;
+/// The bytes that are parsed at once.
+const PARSED_AT_ONCE: usize = 4 * 1024;
 
 /// A match in a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct Match {
 pub struct Search {
     word: String,
     parser: Parser,
+    /// The bytes that the parser has taken since the screen heard of any.
+    unheard: usize,
     screen: Lines,
     /// The time of the last event, in milliseconds.
     at: u64,
@@ -30,7 +36,8 @@ pub struct Search {
 impl Search {
     /// Returns a search for this word.
     pub fn new(word: &str) -> Self {
-        Self { word: word.to_lowercase(), parser: Parser::new(), screen: Lines::default(), at: 0, matches: vec![] }
+        let (parser, screen) = (Parser::new(), Lines::default());
+        Self { word: word.to_lowercase(), parser, unheard: 0, screen, at: 0, matches: vec![] }
     }
 
     /// Searches the next segment, which starts at `at` milliseconds. Returns whether there may be more matches.
@@ -62,11 +69,25 @@ impl Search {
         if code != 'o' {
             return;
         }
-        self.parser.advance(&mut self.screen, data.as_bytes());
+        self.parse(data.as_bytes());
         self.screen.flush();
         for line in std::mem::take(&mut self.screen.finished) {
             if line.to_lowercase().contains(&self.word) {
                 self.matches.push(Match { at: self.at, line });
+            }
+        }
+    }
+}
+
+impl Search {
+    /// Parses output, and gives up a control sequence that is too long.
+    fn parse(&mut self, output: &[u8]) {
+        for piece in output.chunks(PARSED_AT_ONCE) {
+            self.parser.advance(&mut self.screen, piece);
+            let heard = std::mem::take(&mut self.screen.heard);
+            self.unheard = if heard { 0 } else { self.unheard + piece.len() };
+            if self.unheard > MAX_SEQUENCE {
+                (self.parser, self.unheard) = (Parser::new(), 0);
             }
         }
     }
@@ -86,6 +107,8 @@ struct Lines {
     returned: bool,
     /// The lines to search.
     finished: Vec<String>,
+    /// Whether the parser has come to the end of anything, or is in a sequence that it does not keep.
+    heard: bool,
 }
 
 impl Lines {
@@ -106,6 +129,7 @@ impl Lines {
 
 impl Perform for Lines {
     fn print(&mut self, character: char) {
+        self.heard = true;
         if std::mem::take(&mut self.returned) {
             self.end_line();
         }
@@ -115,6 +139,7 @@ impl Perform for Lines {
     }
 
     fn execute(&mut self, byte: u8) {
+        self.heard = true;
         match byte {
             b'\n' => self.end_line(),
             b'\r' => self.returned = true,
@@ -124,7 +149,16 @@ impl Perform for Lines {
         }
     }
 
+    fn put(&mut self, _: u8) {
+        self.heard = true;
+    }
+
+    fn osc_dispatch(&mut self, _: &[&[u8]], _: bool) {
+        self.heard = true;
+    }
+
     fn csi_dispatch(&mut self, _: &Params, _: &[u8], _: bool, action: char) {
+        self.heard = true;
         if matches!(action, 'H' | 'f' | 'A' | 'B' | 'E' | 'F' | 'd' | 'J') {
             self.end_line();
         }
@@ -155,6 +189,17 @@ mod tests {
         let found = search("password", &[(0, text), (9000, next)]);
         let expected = [(1750, "$ echo Password"), (9100, "password:"), (9100, "password")];
         assert_eq!(found, expected.map(|(at, line)| (at, line.to_owned())));
+    }
+
+    /// A parser that keeps an endless sequence takes as much memory as the recording has.
+    #[test]
+    fn an_endless_control_sequence_is_given_up() {
+        let event = |text: &str| format!("[0.001,\"o\",\"{text}\"]\n");
+        let title = event(&format!("\\u001b]0;{}\\u0007needle\\r\\n", "x".repeat(MAX_SEQUENCE / 2)));
+        assert_eq!(search("needle", &[(0, &title)]), [(1, "needle".to_owned())]);
+        let endless =
+            event(&format!("\\u001b]0;{}", "x".repeat(MAX_SEQUENCE))) + &event(&"x".repeat(2 * PARSED_AT_ONCE));
+        assert_eq!(search("needle", &[(0, &endless), (5, &event("\\r\\nneedle"))]), [(6, "needle".to_owned())]);
     }
 
     #[test]

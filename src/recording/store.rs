@@ -232,6 +232,29 @@ mod tests {
         assert_eq!(store.location("ns/session"), format!("file://{}/ns/session", folder.path().display()));
     }
 
+    /// No name of a session or namespace can have such parts, unless an object is older than the API server's rules.
+    #[rstest]
+    #[case("../outside/1/0.cast")]
+    #[case("ns/../../outside/1/0.cast")]
+    #[case("/outside/1/0.cast")]
+    #[case("ns/..%2f..%2foutside/1/0.cast")]
+    #[case("ns/%2e%2e/%2e%2e/outside/1/0.cast")]
+    #[case("ns/./.././outside\0/1\n/0.cast")]
+    #[case("ns/\\..\\..\\outside/1/0.cast")]
+    #[tokio::test]
+    async fn no_path_leaves_the_folder(#[case] path: &str) {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("recordings");
+        std::fs::create_dir(&folder).unwrap();
+        let store = Store::open(&format!("file://{}/", folder.display())).unwrap();
+        // The store may refuse the path.
+        if store.put(path, b"text".to_vec()).await.is_ok() {
+            assert_eq!(store.get(path).await.unwrap().as_ref(), b"text");
+        }
+        let outside: Vec<_> = std::fs::read_dir(outer.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(outside, ["recordings"]);
+    }
+
     #[test]
     fn an_error_contains_the_message_of_the_system() {
         let full = std::io::Error::from_raw_os_error(28);

@@ -33,7 +33,7 @@ export function App(): ReactNode {
         {auth.state === "signedIn" ? (
           <SignedIn key={auth.me.user} me={auth.me} expired={auth.expired} onSwitchLanguage={switchLanguage} onSignOut={leave} recheck={recheck} />
         ) : auth.state === "signedOut" ? (
-          <SignInPage expired={auth.expired} onSignedIn={recheck} onSwitchLanguage={switchLanguage} />
+          <SignInPage expired={auth.expired} incomplete={auth.incomplete} onSignedIn={recheck} onSwitchLanguage={switchLanguage} />
         ) : (
           <main className="centered">{auth.state === "failed" && <><h1>{t("title")}</h1><p role="alert">{t("unreachable", auth.error)}</p></>}</main>
         )}

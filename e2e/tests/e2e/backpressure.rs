@@ -12,15 +12,13 @@ use tokio::time::{Instant, interval, timeout};
 use bastion_e2e::process::{Process, command, spawn};
 use bastion_e2e::run::unique;
 use bastion_e2e::russh_client;
-use bastion_e2e::{Bastion, Open, PROMPT_BOUND, default_timeout, eventually, weight};
+use bastion_e2e::{Bastion, Open, PROMPT_BOUND, default_timeout, eventually, proc, weight};
 
 const MEBIBYTE: usize = 1 << 20;
 
 /// The gateway's resident memory, in bytes.
 fn resident(bastion: &Bastion) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", bastion.gateway.process.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its resident memory");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    proc::resident(bastion.gateway.process.pid())
 }
 
 /// How far a process has read the file that is its standard input.

@@ -179,7 +179,9 @@ async fn the_principals_of_the_line_count_in_place_of_the_name() {
     let authority = Authority::new().await;
     let bastion = with_line(authority.line(r#",principals="dev,ops""#)).await;
     assert_in(&run(&bastion, &authority.sign(&["-n", "ops"]).await).await);
-    assert_kept_out(&run(&bastion, &authority.sign(&["-n", "carol"]).await).await);
+    for refused in [&["-n", "carol"][..], &[], &["-n", "dev,ops", "-h"], &["-n", "ops", "-V", "-2m:-1m"]] {
+        assert_kept_out(&run(&bastion, &authority.sign(refused).await).await);
+    }
 }
 
 #[tokio::test]

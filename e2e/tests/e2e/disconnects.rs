@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use bastion_e2e::proc::resident;
 use bastion_e2e::russh_client::{Trusting, sign_in};
 use bastion_e2e::{Bastion, ControlPlane, default_timeout, eventually, weight};
 
@@ -146,9 +147,7 @@ async fn ten_thousand_clients_of_garbage_leave_a_session_undisturbed_and_nothing
 
 /// The memory that the gateway's process has.
 fn resident_kibibytes(bastion: &Bastion) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", bastion.gateway.process.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    resident(bastion.gateway.process.pid()) / 1024
 }
 
 /// A signed-in client can flood channels, requests, and data for a channel without a command.

@@ -1,6 +1,5 @@
 //! Thousands of half-sent requests to each HTTP port: memory stays bounded, and probes are answered meanwhile.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use bastion_e2e::http::{get, try_get};
-use bastion_e2e::{Audit, Bastion, Console, Controller, Process, default_timeout, eventually, weight};
+use bastion_e2e::{Audit, Bastion, Console, Controller, Process, default_timeout, eventually, proc, weight};
 
 /// How many half-sent requests are held at a port.
 const REQUESTS: usize = 5000;
@@ -89,14 +88,12 @@ fn half_handshake() -> Vec<u8> {
 
 /// The resident memory of a program, in KiB.
 fn resident(program: &Process) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    proc::resident(program.pid()) / 1024
 }
 
 /// Asks the probes as the kubelet does, and returns how long the answers took. Each may fail now and then: a newer connection
 /// of the flood takes the place of a probe that this busy process is slow to send.
-async fn probe(probes: SocketAddr) -> Duration {
+pub async fn probe(probes: SocketAddr) -> Duration {
     let begun = Instant::now();
     for path in ["/healthz", "/readyz"] {
         let mut failures = Vec::new();
@@ -177,7 +174,7 @@ async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
     assert!(gateway.process.stderr().contains("too many HTTP connections"), "the log says so");
 }
 
-fn trusting_anybody() -> TlsConnector {
+pub fn trusting_anybody() -> TlsConnector {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
     let config = config.expect("TLS 1.3").dangerous().with_custom_certificate_verifier(Arc::new(Anybody));

@@ -21,18 +21,23 @@ pub async fn environment(people: &[&str], prefix: &str) -> Environment {
     let listen = format!("127.0.0.1:{}", free_port().await);
     let url = format!("http://{listen}");
     let provider = OidcProvider::start(&url, people).await;
+    let console = console(&namespace, &listen, &provider.issuer, prefix).await;
+    Environment { namespace, provider, console, url }
+}
+
+/// A console at this address whose people sign in with the provider of this name.
+pub async fn console(namespace: &Namespace, listen: &str, issuer: &str, prefix: &str) -> Console {
     let secret = namespace.dir.join("oidc.secret");
     std::fs::write(&secret, format!("{SECRET}\n")).expect("a file");
     let env = vec![
-        ("BASTION_PUBLIC_URL", url.clone().into()),
-        ("BASTION_OIDC_ISSUER_URL", provider.issuer.clone().into()),
+        ("BASTION_PUBLIC_URL", format!("http://{listen}").into()),
+        ("BASTION_OIDC_ISSUER_URL", issuer.into()),
         ("BASTION_OIDC_CLIENT_ID", "web".into()),
         ("BASTION_OIDC_CLIENT_SECRET_FILE", secret.into()),
         ("BASTION_OIDC_NAME", "Example ID".into()),
         ("BASTION_OIDC_USERNAME_PREFIX", prefix.into()),
     ];
-    let console = Console::start_at(&namespace, "console-0", &listen, &Setting { env, ..Setting::default() }).await;
-    Environment { namespace, provider, console, url }
+    Console::start_at(namespace, "console-0", listen, &Setting { env, ..Setting::default() }).await
 }
 
 #[tokio::test]

@@ -44,16 +44,22 @@ pub struct KeyDecoder {
     in_sequence: bool,
     /// Whether the last byte was an Escape.
     after_escape: bool,
+    /// The bytes of the sequence so far.
+    length: usize,
 }
 
 impl KeyDecoder {
     /// Decodes one byte. Returns the key that it completes.
     pub fn advance(&mut self, byte: u8) -> Option<Key> {
+        if self.length >= MAX_SEQUENCE {
+            return None;
+        }
         self.decoded.dispatched = false;
         self.parser.advance(&mut self.decoded, &[byte]);
         self.after_escape = byte == ESCAPE;
         self.in_sequence =
             self.after_escape || self.decoded.expects_ss3 || (self.in_sequence && !self.decoded.dispatched);
+        self.length = if self.in_sequence { self.length + 1 } else { 0 };
         self.decoded.key.take()
     }
 
@@ -71,6 +77,8 @@ impl KeyDecoder {
 }
 
 const ESCAPE: u8 = 0x1b;
+/// The longest sequence that is decoded, in bytes. A longer one is dropped up to a pause: the parser would keep all of it.
+const MAX_SEQUENCE: usize = 1024;
 
 /// The parser's last result.
 #[derive(Default)]
@@ -188,6 +196,16 @@ mod tests {
         }
         assert_eq!((decoder.is_in_sequence(), decoder.end_sequence()), (true, None));
         assert_eq!(decoder.advance(b'A'), Some(Key::Char('A')));
+    }
+
+    #[test]
+    fn a_sequence_that_is_too_long_is_dropped_up_to_a_pause() {
+        let mut decoder = KeyDecoder::default();
+        for byte in b"\x1b]52;c;".iter().chain(&[b'x'; MAX_SEQUENCE]).chain(b"\x07\ry") {
+            assert_eq!(decoder.advance(*byte), None);
+        }
+        assert_eq!((decoder.is_in_sequence(), decoder.end_sequence()), (true, None));
+        assert_eq!(decoder.advance(b'y'), Some(Key::Char('y')));
     }
 
     proptest! {

@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ppp::v2::{Addresses, Command, Header, ParseError};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 /// The time within which a load balancer must send the header.
@@ -35,12 +34,15 @@ pub enum ProxyHeaderError {
 ///
 /// # Errors
 /// Fails when no valid header arrives within [`HEADER_TIMEOUT`].
-pub async fn read(stream: &mut TcpStream, load_balancer: SocketAddr) -> Result<SocketAddr, ProxyHeaderError> {
+pub async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    load_balancer: SocketAddr,
+) -> Result<SocketAddr, ProxyHeaderError> {
     let header = timeout(HEADER_TIMEOUT, read_header(stream)).await.map_err(|_| ProxyHeaderError::Timeout)??;
     Ok(client_address(&Header::try_from(&header[..])?).unwrap_or(load_balancer))
 }
 
-async fn read_header(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyHeaderError> {
+async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, ProxyHeaderError> {
     let mut header = vec![0; FIXED_SIZE];
     stream.read_exact(&mut header).await?;
     // The length is read only from a valid fixed part.
@@ -71,7 +73,7 @@ mod tests {
     use ppp::v2::{Builder, Protocol, Version};
     use rstest::rstest;
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

@@ -7,6 +7,8 @@ mod broadcast;
 mod channel_observer;
 mod connection;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod message;
 mod protocol;
 mod server;
@@ -18,4 +20,6 @@ pub use broadcast::Broadcast;
 pub use channel_observer::{ChannelObserver, Observers};
 pub use protocol::{MAX_PAGE_MESSAGE, SESSIONS_PATH, SUBPROTOCOL};
 pub use server::{ObserveDeps, ObserverServer};
+#[cfg(fuzzing)]
+pub use sftp::{Operation, SftpParser};
 pub use traffic::Traffic;

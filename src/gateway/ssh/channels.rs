@@ -109,8 +109,9 @@ impl Channels {
 
     /// Keeps a notice for the next session channel. Drops a notice that repeats the one before it.
     pub fn add_notice(&mut self, notice: &'static str) {
-        self.notices.push(notice);
-        self.notices.dedup();
+        if !self.notices.contains(&notice) {
+            self.notices.push(notice);
+        }
     }
 
     /// Sends the kept notices to a channel.

@@ -115,10 +115,12 @@ impl Inbound {
         self.flow.window.add_permits(usize::try_from(bytes).unwrap_or_default());
     }
 
-    /// Closes the channel for the page.
+    /// Closes the channel for the page. A page may ask for it again and again.
     pub fn close(&self) {
-        self.inbox.close(FromUser::Close);
-        self.flow.window.close();
+        if !self.inbox.is_closed() {
+            self.inbox.close(FromUser::Close);
+            self.flow.window.close();
+        }
     }
 
     /// Returns whether the page has been sent the close of the channel, or is about to be.
@@ -182,9 +184,22 @@ impl Outbound {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
+    use crate::gateway::bridge::ChannelMessage;
     use crate::gateway::bridge::user_channel::in_process;
     use crate::memory_budget::MEMORY_BUDGET;
+
+    #[test]
+    fn a_channel_that_a_page_closes_again_and_again_is_closed_once() {
+        let (channel, end) = in_process();
+        let (inbound, _outbound) = flow(Channel::Files, end, 1024);
+        (0..1000).for_each(|_| inbound.close());
+        let first = channel.inbox().next().now_or_never();
+        assert!(matches!(first, Some(ChannelMessage::Control(FromUser::Close))), "{first:?}");
+        assert!(channel.inbox().next().now_or_never().is_none(), "nothing more waits");
+    }
 
     #[tokio::test]
     async fn a_page_that_closes_a_channel_receives_the_close_despite_more_output() {

@@ -5,6 +5,8 @@ mod connect;
 mod error;
 mod files;
 mod flow_control;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handshake;
 mod listener;
 mod message;

@@ -1,5 +1,6 @@
 //! Reads a page's WebSocket: input, requests and acknowledgements.
 
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
 
 use axum::extract::ws::{Message, WebSocket, close_code};
@@ -41,24 +42,34 @@ impl Reader<'_> {
     /// Reads until the page disconnects or breaks the protocol.
     pub async fn run(mut self, mut stream: SplitStream<WebSocket>) -> Result<(), Violation> {
         while let Some(Ok(message)) = stream.next().await {
-            match message {
-                Message::Binary(frame) => self.data(&frame)?,
-                Message::Text(text) => {
-                    let message =
-                        serde_json::from_str(&text).map_err(|_| "bastion: the page sends an unknown message")?;
-                    self.handle(message)?;
-                }
-                Message::Ping(_) | Message::Pong(_) => {}
-                Message::Close(frame) => {
-                    let code = frame.map_or(NO_STATUS, |frame| frame.code);
-                    if matches!(code, close_code::NORMAL | close_code::AWAY | NO_STATUS) {
-                        let _ = self.left.set(Cause::TabClosed);
-                    }
-                    return Ok(());
-                }
+            if self.receive(message)?.is_break() {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Handles a message. Breaks at the page's close.
+    ///
+    /// # Errors
+    /// The page breaks the protocol.
+    pub fn receive(&mut self, message: Message) -> Result<ControlFlow<()>, Violation> {
+        match message {
+            Message::Binary(frame) => self.data(&frame)?,
+            Message::Text(text) => {
+                let message = serde_json::from_str(&text).map_err(|_| "bastion: the page sends an unknown message")?;
+                self.handle(message)?;
+            }
+            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Close(frame) => {
+                let code = frame.map_or(NO_STATUS, |frame| frame.code);
+                if matches!(code, close_code::NORMAL | close_code::AWAY | NO_STATUS) {
+                    let _ = self.left.set(Cause::TabClosed);
+                }
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn data(&mut self, frame: &[u8]) -> Result<(), Violation> {

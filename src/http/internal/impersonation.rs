@@ -40,20 +40,24 @@ impl ImpersonatedUser {
         let text = STANDARD.decode(header).map_err(|_| ImpersonationError::Malformed)?;
         let user: UserInfo = serde_json::from_slice(&text).map_err(|_| ImpersonationError::Malformed)?;
         let name = user.username.as_deref().filter(|name| !name.is_empty()).ok_or(ImpersonationError::Malformed)?;
-        let is_reserved = |text: &&str| text.starts_with(RESERVED_PREFIX);
-        let groups = user.groups.iter().flatten().map(String::as_str);
-        let reserved = [name].into_iter().filter(|name| !name.starts_with(ACCOUNT_PREFIX));
-        let reserved = reserved.chain(groups.filter(|group| !is_given_by_kubernetes(group, name))).find(is_reserved);
-        match reserved {
+        let is_reserved_name = name.starts_with(RESERVED_PREFIX) && !name.starts_with(ACCOUNT_PREFIX);
+        let reserved_group =
+            user.groups.iter().flatten().map(String::as_str).find(|group| is_reserved_group(group, name));
+        match is_reserved_name.then_some(name).or(reserved_group) {
             Some(reserved) => Err(ImpersonationError::Reserved(reserved.to_owned())),
             None => Ok(Self(user)),
         }
     }
 
-    /// Returns the header with a user.
+    /// Returns the header with a user, without the groups that [`Self::from_header`] refuses: a console does not vouch for them. So
+    /// a person in `system:masters` has the rights that RBAC grants to the name and the other groups.
     pub fn header(user: &UserInfo) -> HeaderValue {
+        let name = user.username.as_deref().unwrap_or_default();
+        let is_vouched = |group: &&String| !is_reserved_group(group, name);
+        let groups = user.groups.as_ref().map(|groups| groups.iter().filter(is_vouched).cloned().collect());
+        let vouched = UserInfo { groups, ..user.clone() };
         // The serialization of strings cannot fail, and base64 is a valid header. An empty header is refused.
-        let text = STANDARD.encode(serde_json::to_vec(user).unwrap_or_default());
+        let text = STANDARD.encode(serde_json::to_vec(&vouched).unwrap_or_default());
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
@@ -66,6 +70,12 @@ impl ImpersonatedUser {
     pub fn info(&self) -> UserInfo {
         self.0.clone()
     }
+}
+
+/// Returns whether the group is one of Kubernetes' own, into which it does not itself put the user of this name. Such a group may
+/// have rights that RBAC does not show.
+fn is_reserved_group(group: &str, name: &str) -> bool {
+    group.starts_with(RESERVED_PREFIX) && !is_given_by_kubernetes(group, name)
 }
 
 /// Returns whether Kubernetes itself puts the user of this name into the group.
@@ -98,6 +108,20 @@ mod tests {
         assert_eq!(read.map(|user| user.info()), Ok(user));
     }
 
+    /// The header of a console that is taken over: with all groups.
+    fn forged_header(user: &UserInfo) -> HeaderValue {
+        STANDARD.encode(serde_json::to_vec(user).unwrap()).parse().unwrap()
+    }
+
+    #[rstest]
+    #[case("kubernetes-admin", &["kubeadm:cluster-admins", "system:authenticated"])]
+    #[case("carol", &["system:masters", "kubeadm:cluster-admins", "system:authenticated:oauth", "system:authenticated"])]
+    fn a_console_leaves_out_the_groups_of_kubernetes(#[case] name: &str, #[case] groups: &[&str]) {
+        let read = ImpersonatedUser::from_header(&ImpersonatedUser::header(&user(name, groups)));
+        let vouched = user(name, &["kubeadm:cluster-admins", "system:authenticated"]);
+        assert_eq!(read.map(|user| user.info()), Ok(vouched));
+    }
+
     #[rstest]
     #[case("mallory", &["system:masters"], "system:masters")]
     #[case("mallory", &["people", "system:nodes"], "system:nodes")]
@@ -108,7 +132,7 @@ mod tests {
     #[case("system:admin", &[], "system:admin")]
     #[case("system:kube-controller-manager", &[], "system:kube-controller-manager")]
     fn reserved_names_and_groups_are_refused(#[case] name: &str, #[case] groups: &[&str], #[case] reserved: &str) {
-        let read = ImpersonatedUser::from_header(&ImpersonatedUser::header(&user(name, groups)));
+        let read = ImpersonatedUser::from_header(&forged_header(&user(name, groups)));
         assert_eq!(read, Err(ImpersonationError::Reserved(reserved.to_owned())));
     }
 

@@ -533,6 +533,28 @@ pub enum ChannelControl {
     Application,
 }
 
+/// The most bytes, besides data, that a peer may send between our KEXINIT and
+/// its own, with [`ChannelControl::Application`]. Replies wait meanwhile.
+const MAX_PENDING_WITHOUT_WINDOW: u64 = 1 << 20;
+
+impl ChannelControl {
+    /// Returns whether the application bounds messages of this number, by the
+    /// window that it grants.
+    pub(crate) fn bounds(self, message: u8) -> bool {
+        self == Self::Application
+            && matches!(message, msg::CHANNEL_DATA | msg::CHANNEL_EXTENDED_DATA)
+    }
+
+    /// Returns the most bytes of other messages that a peer may send between
+    /// our KEXINIT and its own.
+    pub(crate) fn max_pending(self, window_size: u32) -> u64 {
+        match self {
+            Self::Library => 2 * u64::from(window_size),
+            Self::Application => MAX_PENDING_WITHOUT_WINDOW,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClosedBy {
     Us,

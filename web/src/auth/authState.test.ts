@@ -5,6 +5,7 @@ import { authReducer, type AuthState } from "./authState";
 
 const me = { user: "alice" } as CurrentUser;
 const signedIn: AuthState = { state: "signedIn", me, expired: false };
+const signedOut: AuthState = { state: "signedOut", expired: false, incomplete: false };
 const unauthorized = { type: "unauthorized", keepPage: false } as const;
 
 afterEach(() => {
@@ -13,13 +14,20 @@ afterEach(() => {
 });
 
 it("marks a sign-in as expired only if there was one and the user did not sign out", () => {
-  expect(authReducer({ state: "loading" }, unauthorized)).toEqual({ state: "signedOut", expired: false });
+  expect(authReducer({ state: "loading" }, unauthorized)).toEqual(signedOut);
   const expired = authReducer(signedIn, unauthorized);
-  expect(expired).toEqual({ state: "signedOut", expired: true });
+  expect(expired).toEqual({ ...signedOut, expired: true });
   expect(authReducer(expired, unauthorized)).toBe(expired);
-  expect(authReducer(expired, { type: "signedOut" })).toEqual({ state: "signedOut", expired: false });
-  expect(authReducer(signedIn, { type: "signedOut" })).toEqual({ state: "signedOut", expired: false });
+  expect(authReducer(expired, { type: "signedOut", incomplete: false })).toEqual(signedOut);
+  expect(authReducer(signedIn, { type: "signedOut", incomplete: false })).toEqual(signedOut);
   expect(authReducer(expired, { type: "signedIn", me })).toEqual(signedIn);
+});
+
+it("says so when copies of the cookie stay valid, until the user signs in again", () => {
+  const incomplete = authReducer(signedIn, { type: "signedOut", incomplete: true });
+  expect(incomplete).toEqual({ ...signedOut, incomplete: true });
+  expect(authReducer(incomplete, unauthorized)).toBe(incomplete);
+  expect(authReducer(incomplete, { type: "signedIn", me })).toEqual(signedIn);
 });
 
 it("keeps a page with a live session after the sign-in expires, until the user leaves it or signs in again", () => {
@@ -29,10 +37,10 @@ it("keeps a page with a live session after the sign-in expires, until the user l
   expect(authReducer(kept, keepPage)).toBe(kept);
   expect(authReducer(kept, { type: "failed", error: "down" })).toBe(kept);
   expect(authReducer(kept, { type: "signedIn", me })).toEqual(signedIn);
-  for (const end of [unauthorized, { type: "leftPage" } as const]) expect(authReducer(kept, end)).toEqual({ state: "signedOut", expired: true });
+  for (const end of [unauthorized, { type: "leftPage" } as const]) expect(authReducer(kept, end)).toEqual({ ...signedOut, expired: true });
   expect(authReducer(signedIn, { type: "leftPage" })).toBe(signedIn);
   // A user who was not signed in has no open page.
-  expect(authReducer({ state: "loading" }, keepPage)).toEqual({ state: "signedOut", expired: false });
+  expect(authReducer({ state: "loading" }, keepPage)).toEqual(signedOut);
 });
 
 it("keeps a signed-in user's page while the console does not answer", () => {

@@ -4,8 +4,8 @@ import type { CurrentUser } from "../api/types";
 
 export type AuthState =
   | { state: "loading" }
-  /** `expired`: the user was signed in before. */
-  | { state: "signedOut"; expired: boolean }
+  /** `expired`: the user was signed in before. `incomplete`: the user signed out, but copies of the cookie stay valid. */
+  | { state: "signedOut"; expired: boolean; incomplete: boolean }
   /** `expired`: the sign-in has expired, but the open page keeps running without it. */
   | { state: "signedIn"; me: CurrentUser; expired: boolean }
   | { state: "failed"; error: string };
@@ -16,7 +16,8 @@ export type AuthEvent =
   | { type: "unauthorized"; keepPage: boolean }
   /** The user navigated away from a page with a live session. */
   | { type: "leftPage" }
-  | { type: "signedOut" }
+  /** `incomplete`: the console could not record the sign-out. */
+  | { type: "signedOut"; incomplete: boolean }
   | { type: "failed"; error: string };
 
 export function authReducer(state: AuthState, event: AuthEvent): AuthState {
@@ -26,11 +27,11 @@ export function authReducer(state: AuthState, event: AuthEvent): AuthState {
     case "unauthorized":
       if (state.state === "signedOut") return state;
       if (state.state === "signedIn" && event.keepPage) return state.expired ? state : { ...state, expired: true };
-      return { state: "signedOut", expired: state.state === "signedIn" };
+      return { state: "signedOut", expired: state.state === "signedIn", incomplete: false };
     case "leftPage":
-      return state.state === "signedIn" && state.expired ? { state: "signedOut", expired: true } : state;
+      return state.state === "signedIn" && state.expired ? { state: "signedOut", expired: true, incomplete: false } : state;
     case "signedOut":
-      return { state: "signedOut", expired: false };
+      return { state: "signedOut", expired: false, incomplete: event.incomplete };
     case "failed":
       // A signed-in user keeps the page, which shows that its data is not live.
       return state.state === "signedIn" ? state : { state: "failed", error: event.error };

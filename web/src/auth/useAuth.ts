@@ -32,7 +32,11 @@ export function useAuth(): Auth {
   }, []);
   const leave = useCallback((): void => {
     latestRequest.current++;
-    signOut().then(() => dispatch({ type: "signedOut" }), recheck);
+    signOut().then(
+      () => dispatch({ type: "signedOut", incomplete: false }),
+      // With 503 the console has deleted the browser's cookie, but copies of it stay valid.
+      (error: unknown) => (hasStatus(error, 503) ? dispatch({ type: "signedOut", incomplete: true }) : recheck()),
+    );
   }, [recheck]);
   useEffect(() => {
     onUnauthorized(() => dispatch(unauthorized()));

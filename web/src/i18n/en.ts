@@ -17,6 +17,7 @@ export const en = {
   signInWith: "Sign in with {0}",
   signInLead: "Who is connected, now.",
   signOut: "Sign out",
+  signOutIncomplete: "You are signed out of this browser only, because the console could not record the sign-out. Copies of this sign-in elsewhere stay valid until they expire. To end them, sign in and out again.",
   oidcProvider: "The sign-in with the provider failed. The console's log says why.",
   oidcDenied: "The provider did not let you sign in.",
   oidcLate: "This sign-in was started in another browser, or it took too long. Start again.",

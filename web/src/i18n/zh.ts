@@ -19,6 +19,7 @@ export const zh: Messages = {
   signInWith: "使用 {0} 登录",
   signInLead: "此刻，谁在线。",
   signOut: "退出登录",
+  signOutIncomplete: "仅退出了此浏览器：控制台未能记录本次退出。此登录的其他副本在过期前仍然有效。如需使其失效，请重新登录并再次退出。",
   oidcProvider: "通过身份提供方登录失败，原因见控制台日志。",
   oidcDenied: "身份提供方拒绝了登录。",
   oidcLate: "该登录是在另一个浏览器中开始的，或已超时，请重新登录。",

@@ -25,11 +25,13 @@ function useSignInFailure(): MessageKey | null {
 interface SignInPageProps {
   /** Whether the user was signed in before. */
   expired: boolean;
+  /** Whether the user signed out, but copies of the cookie stay valid. */
+  incomplete: boolean;
   onSignedIn: () => void;
   onSwitchLanguage: () => void;
 }
 
-export function SignInPage({ expired, onSignedIn, onSwitchLanguage }: SignInPageProps): ReactNode {
+export function SignInPage({ expired, incomplete, onSignedIn, onSwitchLanguage }: SignInPageProps): ReactNode {
   const t = useTranslation();
   useEffect(() => {
     document.title = t("title");
@@ -47,6 +49,7 @@ export function SignInPage({ expired, onSignedIn, onSwitchLanguage }: SignInPage
         <section className="card">
           <h1>{t("signIn")}</h1>
           {expired && <p className="notice" role="alert">{t("signInOver")}</p>}
+          {incomplete && <p className="notice bad" role="alert">{t("signOutIncomplete")}</p>}
           {failure && <p className="notice bad" role="alert">{t(failure)}</p>}
           <SignInForms onSignedIn={onSignedIn} />
         </section>

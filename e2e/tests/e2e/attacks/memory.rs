@@ -1,6 +1,5 @@
 //! One user who fills the gateway's memory: many connections with many channels whose data nobody takes.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -8,18 +7,16 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use rstest::rstest;
 use russh::client::{self, Handle};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg};
-use russh::{ChannelControl, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::hostile_target::HostileTarget;
 use bastion_e2e::namespace::PEOPLE;
-use bastion_e2e::run::Run;
-use bastion_e2e::russh_client::Trusting;
+use bastion_e2e::russh_client::{Trusting, sign_in_granting_nothing};
 use bastion_e2e::{
-    Bastion, Echo, LoadClient, Setting, TerminalPage, default_timeout, eventually, russh_client, weight,
+    Bastion, Echo, LoadClient, Setting, TerminalPage, default_timeout, eventually, proc, russh_client, weight,
 };
 
 const MEBIBYTE: usize = 1 << 20;
@@ -48,9 +45,7 @@ enum Data {
 }
 
 fn resident(bastion: &Bastion) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", bastion.gateway.process.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its resident memory");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    proc::resident(bastion.gateway.process.pid())
 }
 
 async fn bastion(target: &HostileTarget, echo: &Echo) -> Bastion {
@@ -61,17 +56,6 @@ async fn bastion(target: &HostileTarget, echo: &Echo) -> Bastion {
         echo.add_to(namespace, "echo", json!({})).await;
     })
     .await
-}
-
-/// Signs in with a client that grants no window beyond its first.
-async fn sign_in(bastion: &Bastion, sign_in_name: &str) -> Handle<Trusting> {
-    let channel_control = ChannelControl::Application;
-    let config = client::Config { channel_control, window_size: FIRST_WINDOW, ..client::Config::default() };
-    let mut client = client::connect(Arc::new(config), bastion.gateway.address, Trusting).await.expect("a connection");
-    let key = PrivateKey::from_openssh(Run::get().await.user_key.private()).expect("a key");
-    let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-    assert!(client.authenticate_publickey(sign_in_name, key).await.expect("an answer").success());
-    client
 }
 
 /// Sends on a channel, and counts the bytes that were taken.
@@ -111,7 +95,7 @@ struct Flood {
 
 /// Opens connections of a user whose channels send without end. Returns them when the gateway takes no more.
 async fn flood(bastion: &Bastion, name: &str, (connections, channels): (usize, usize), data: Data) -> Flood {
-    let clients = join_all((0..connections).map(|_| sign_in(bastion, name))).await;
+    let clients = join_all((0..connections).map(|_| sign_in_granting_nothing(bastion, name))).await;
     let (sent, mut tasks) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
     for client in &clients {
         for _ in 0..channels {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use bastion_e2e::console_token::{FalseInstance, TERMINALS};
 use bastion_e2e::http::get_as_a_console;
-use bastion_e2e::{Bastion, Console, Gateway, ObserverClient};
+use bastion_e2e::{Audit, Bastion, Console, ConsoleApi, Gateway, ObserverClient, default_timeout, eventually};
 
 use crate::observe::at_a_terminal;
 
@@ -67,4 +67,36 @@ async fn a_console_asks_on_behalf_of_no_name_of_kubernetes() {
         let (status, body) = replay(&bastion.gateway, &session, &token, &person).await;
         assert!(status == StatusCode::FORBIDDEN && body.contains("Kubernetes' own names"), "{person}: {status} {body}");
     }
+}
+
+/// Consoles leave such groups out, so that a person in one has what RBAC grants by name and by other groups, and no more.
+#[tokio::test]
+async fn a_person_in_a_group_of_kubernetes_has_the_rights_of_their_name() {
+    let bastion = Bastion::up().await;
+    let console = Console::start(&bastion.namespace).await;
+    let _audit = Audit::start(&bastion.namespace, "audit-0", "10m").await;
+    let (_ssh, session) = at_a_terminal(&bastion).await;
+    let (session, id) = (session.name_any(), session.uid().expect("a uid"));
+    let token = bastion.namespace.control_plane.admin_token();
+    let admin = ConsoleApi::new(&console, Some(&token)).await;
+    let groups = admin.get("/api/v1/me").await.body["groups"].clone();
+    assert!(groups.as_array().is_some_and(|groups| groups.contains(&json!("system:masters"))), "{groups}");
+
+    let refused = ObserverClient::try_open(&console, &session, &token).await.err();
+    let (status, body) = refused.expect("system:masters does not count here");
+    assert!(status == StatusCode::BAD_GATEWAY && body.contains("admin may not"), "{status}: {body}");
+    let of_another = format!("/api/v1/history/{id}");
+    assert_eq!(admin.get(&of_another).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(admin.get("/api/v1/history").await.status, StatusCode::OK, "one's own history takes no right");
+
+    for role in ["bastion-viewer", "bastion-observer"] {
+        bastion.namespace.bind("admin", role).await;
+    }
+    let mut observer = ObserverClient::open(&console, &session, &token).await;
+    observer.sees("before").await;
+    eventually(default_timeout(), "the record is there", async || match admin.get(&of_another).await.status {
+        StatusCode::OK => Ok(()),
+        status => Err(format!("{status}")),
+    })
+    .await;
 }

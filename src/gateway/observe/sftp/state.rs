@@ -11,6 +11,8 @@ pub const MAX_PATH: usize = 1024;
 pub const MAX_PENDING: usize = 2048;
 /// The most files and directories open at once. Above it, parsing stops.
 const MAX_OPEN: usize = 1024;
+/// The most bytes of paths and handles that are kept. Above it, parsing stops.
+pub const MAX_KEPT: usize = 512 * 1024;
 
 /// Requests without a reply by the client's request id, and open files by the target's handle.
 #[derive(Debug, Default)]
@@ -21,6 +23,8 @@ pub struct SftpState {
     open: HashMap<u32, OpenFile>,
     /// The number of the file opened last.
     last: u32,
+    /// The bytes of the paths and handles in all of these.
+    kept: usize,
 }
 
 /// A request without a reply. `file` is a key of [`SftpState::open`].
@@ -38,6 +42,8 @@ enum PendingRequest {
 struct OpenFile {
     is_directory: bool,
     path: String,
+    /// The bytes of the path and the handle.
+    kept: usize,
     read: u64,
     written: u64,
 }
@@ -77,9 +83,11 @@ impl SftpState {
         }
         let id = packet.number()?;
         if let Some(request) = self.parse_request(packet)? {
-            self.pending.insert(id, request);
+            self.kept += request.kept();
+            // A client must not use an id again before its reply.
+            self.kept -= self.pending.insert(id, request).map_or(0, |replaced| replaced.kept());
         }
-        if self.pending.len() > MAX_PENDING { Err(Desync) } else { Ok(()) }
+        if self.pending.len() > MAX_PENDING || self.kept > MAX_KEPT { Err(Desync) } else { Ok(()) }
     }
 
     /// Parses the fields after a request's id. Returns `None` for a request that only reads metadata or names an unknown
@@ -146,12 +154,14 @@ impl SftpState {
             return Err(Desync);
         }
         let Some(request) = self.pending.remove(&packet.number()?) else { return Ok(()) };
+        self.kept -= request.kept();
         let result = if kind == packet::STATUS { status_name(packet.number()?) } else { "ok" };
         match (request, kind) {
             (Open { name, path }, packet::HANDLE) => {
                 operations.push(Operation::new(name, &path, None, result));
-                let file = OpenFile { is_directory: name == "list", path, read: 0, written: 0 };
-                self.opened(packet.string()?.to_vec(), file)?;
+                let handle = packet.string()?.to_vec();
+                let kept = path.len() + handle.len();
+                self.opened(handle, OpenFile { is_directory: name == "list", path, kept, read: 0, written: 0 })?;
             }
             (Open { name, path }, _) => operations.push(Operation::new(name, &path, None, result)),
             (Read { file }, packet::DATA) => {
@@ -168,6 +178,7 @@ impl SftpState {
             }
             (Close { file, handle }, _) => {
                 if let Some(open) = self.open.remove(&file) {
+                    self.kept -= open.kept;
                     self.handles.remove(&handle);
                     operations.extend((!open.is_directory).then(|| open.closed(result)));
                 }
@@ -191,9 +202,10 @@ impl SftpState {
 
     fn opened(&mut self, handle: Vec<u8>, file: OpenFile) -> Result<(), Desync> {
         self.last = self.last.wrapping_add(1);
+        self.kept += file.kept;
         self.handles.insert(handle, self.last);
         self.open.insert(self.last, file);
-        if self.open.len() > MAX_OPEN { Err(Desync) } else { Ok(()) }
+        if self.open.len() > MAX_OPEN || self.kept > MAX_KEPT { Err(Desync) } else { Ok(()) }
     }
 
     fn file(&self, handle: &[u8]) -> Option<u32> {
@@ -202,6 +214,18 @@ impl SftpState {
 
     fn path(&self, handle: &[u8]) -> Option<String> {
         self.open.get(&self.file(handle)?).map(|open| open.path.clone())
+    }
+}
+
+impl PendingRequest {
+    /// Returns the bytes of its paths and its handle.
+    fn kept(&self) -> usize {
+        match self {
+            Self::Open { path, .. } => path.len(),
+            Self::Close { handle, .. } => handle.len(),
+            Self::Change { path, to, .. } => path.len() + to.as_ref().map_or(0, String::len),
+            Self::Read { .. } | Self::Write { .. } => 0,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::state::{MAX_PATH, MAX_PENDING, packet};
+use super::state::{MAX_KEPT, MAX_PATH, MAX_PENDING, packet};
 use super::*;
 
 /// Bytes that one side sends.
@@ -115,6 +115,20 @@ fn too_many_pending_requests_stop_the_parser() {
     let operations = parse(&flood, usize::MAX);
     assert_eq!(operations.iter().filter(|it| it.name == "lost").count(), 1);
     assert_eq!(operations.len(), MAX_PENDING + 2, "pending changes are reported");
+}
+
+/// A user can stop the target's sftp-server, and then send requests on many channels.
+#[test]
+fn too_long_pending_requests_stop_the_parser() {
+    let path = "x".repeat(MAX_PATH);
+    let most = u32::try_from(MAX_KEPT / MAX_PATH).unwrap();
+    let removes = |count| (0..count).map(|id| client(packet::REMOVE, &[number(id), string(&path)]));
+    let answered = (0..2 * most).flat_map(|id| [client(packet::REMOVE, &[number(id), string(&path)]), status(id, 0)]);
+    let init = || [client(packet::INIT, &[number(3)])];
+    let lost = |sent: Vec<Sent>| parse(&sent, usize::MAX).iter().filter(|it| it.name == "lost").count();
+    assert_eq!(lost(init().into_iter().chain(removes(most)).collect()), 0);
+    assert_eq!(lost(init().into_iter().chain(removes(most + 1)).collect()), 1);
+    assert_eq!(lost(init().into_iter().chain(answered).collect()), 0, "an answer makes room");
 }
 
 #[test]

@@ -1317,13 +1317,15 @@ async fn reply<H: Handler + Send>(
                 if kex.peer_kexinit_received() {
                     return Err(crate::Error::Inconsistent.into());
                 }
-                session.pending_len = session.pending_len.saturating_add(pkt.buffer.len() as u32);
-                // An application that grants window bounds what its peer may send.
-                if matches!(session.common.config.channel_control, crate::ChannelControl::Library)
-                    && u64::from(session.pending_len)
-                        > 2 * u64::from(session.common.config.window_size)
-                {
-                    return Err(crate::Error::Pending.into());
+                let config = &session.common.config;
+                // Data that the application has granted window for does not count.
+                if !config.channel_control.bounds(msg_type) {
+                    session.pending_len =
+                        session.pending_len.saturating_add(pkt.buffer.len() as u32);
+                    let max = config.channel_control.max_pending(config.window_size);
+                    if u64::from(session.pending_len) > max {
+                        return Err(crate::Error::Pending.into());
+                    }
                 }
             }
         }
