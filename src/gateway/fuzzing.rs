@@ -171,7 +171,7 @@ impl FuzzSession {
             ChannelOpen::LocalForward(forward) => {
                 let audit = self.observers.audit.clone();
                 let join = local_forward::join(*forward, connection, audit, context);
-                self.channels.spawn(join);
+                self.channels.spawn(join.map(|ended| ended.unwrap_or(ChannelEnd::NotOpened)));
             }
             ChannelOpen::RemoteForwards(wishes) => drop(wishes),
         }

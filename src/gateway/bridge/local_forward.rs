@@ -38,12 +38,15 @@ impl LocalForward {
 
 /// Opens the target's channel, answers the user's client, and relays both sides until either closes or the session
 /// ends.
+///
+/// # Errors
+/// Returns the forward and the connection if the target opens no further channel on it.
 pub async fn join(
     forward: LocalForward,
     connection: Arc<TargetConnection>,
     audit: Arc<AuditLog>,
     context: ChannelContext,
-) -> ChannelEnd {
+) -> Result<ChannelEnd, (LocalForward, Arc<TargetConnection>)> {
     let ChannelContext { activity, pause_detector, mut notices, cleanup_tasks, .. } = context;
     let Destination { host, port, .. } = forward.destination.clone();
     let write_audit = |bytes, result: &str| audit.tunnel("local_forward", &host, u32::from(port), bytes, result);
@@ -53,12 +56,14 @@ pub async fn join(
         connection.open_forward(&forward.destination).await
     };
     let opened = tokio::select! {
-        opened = open => opened.map_err(|error| match error {
-            OpenError::Refused(failure) => (ChannelEnd::NotOpened, failure),
-            OpenError::NoRoom | OpenError::Ssh(_) => {
-                (ChannelEnd::TargetLost, connect_failed("bastion: the target closed the connection"))
+        opened = open => match opened {
+            Ok(target) => Ok(target),
+            Err(OpenError::NoRoom) => return Err((forward, connection)),
+            Err(OpenError::Refused(failure)) => Err((ChannelEnd::NotOpened, failure)),
+            Err(OpenError::Ssh(_)) => {
+                Err((ChannelEnd::TargetLost, connect_failed("bastion: the target closed the connection")))
             }
-        }),
+        },
         text = session_ended(&mut notices) => {
             Err((ChannelEnd::Interrupted, connect_failed(text.as_deref().unwrap_or("bastion: session ended"))))
         }
@@ -79,13 +84,13 @@ pub async fn join(
                 }
                 TargetConnection::release(connection).await;
             });
-            end
+            Ok(end)
         }
         Err((end, failure)) => {
             write_audit(None, &format!("not opened: {}", failure.description()));
             forward.refuse(failure).await;
             cleanup_tasks.spawn(TargetConnection::release(connection));
-            end
+            Ok(end)
         }
     }
 }

@@ -6,41 +6,16 @@ use futures::TryFutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
+use super::channel_kind::ChannelKind;
 use super::dial_queue::AdmittedChannel;
 use super::exit_or_disconnect::ChannelOutcome;
 use crate::gateway::bridge::{
-    ChannelContext, ChannelEnd, ChannelOpen, IncomingChannel, UserChannel, UserConnection, channel, local_forward,
-    remote_forward,
+    ChannelContext, ChannelEnd, ChannelOpen, IncomingChannel, UserConnection, channel, local_forward, remote_forward,
 };
 use crate::gateway::observe::{ChannelObserver, Observers};
 use crate::gateway::target::TargetConnection;
 use crate::lifecycle::Cause;
 use crate::memory_budget::Charge;
-
-/// The most `session` channels of a session: shells, commands and file transfers.
-pub const MAX_SESSION_CHANNELS: usize = 64;
-
-/// What a channel counts as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChannelKind {
-    /// A shell, a command or a file transfer.
-    Session,
-    /// A forwarded connection, or one to the user's agent. Either side may open it.
-    Forward,
-    /// The user's remote forwards, of which a session has one. The connections to their ports count as [`Self::Forward`].
-    RemoteForwards,
-}
-
-impl ChannelKind {
-    /// Returns the kind of a channel that the user opens.
-    pub const fn of(channel: &ChannelOpen) -> Self {
-        match channel {
-            ChannelOpen::Session(_) | ChannelOpen::Companion(_) => Self::Session,
-            ChannelOpen::LocalForward(_) => Self::Forward,
-            ChannelOpen::RemoteForwards(_) => Self::RemoteForwards,
-        }
-    }
-}
 
 /// Runs the channels of one session, and derives the cause of the session's end from their ends.
 pub struct Channels {
@@ -56,7 +31,7 @@ pub struct Channels {
 pub enum Finished {
     /// The channel has ended.
     Ended(ChannelEnd),
-    /// The target opens no further `session` channel on this connection. The channel waits for another connection.
+    /// The target opens no further channel on this connection. The channel waits for another connection.
     NoRoom(AdmittedChannel, Arc<TargetConnection>),
 }
 
@@ -73,14 +48,18 @@ impl Channels {
         match channel {
             ChannelOpen::Session(user) => {
                 let join = channel::join(user, connection, self.observer(), context);
-                self.spawn_session(memory, join, ChannelOpen::Session);
+                self.spawn_joining(ChannelKind::Session, memory, join, ChannelOpen::Session);
             }
             ChannelOpen::Companion(user) => {
                 let join = channel::join(user, connection, self.observer(), context);
-                self.spawn_session(memory, join.map_ok(|_| ChannelEnd::Dependent), ChannelOpen::Companion);
+                let join = join.map_ok(|_| ChannelEnd::Dependent);
+                self.spawn_joining(ChannelKind::Session, memory, join, ChannelOpen::Companion);
             }
             ChannelOpen::LocalForward(forward) => {
-                self.spawn(ChannelKind::Forward, memory, local_forward::join(*forward, connection, audit, context));
+                let join = local_forward::join(*forward, connection, audit, context);
+                self.spawn_joining(ChannelKind::Forward, memory, join, |forward| {
+                    ChannelOpen::LocalForward(Box::new(forward))
+                });
             }
             ChannelOpen::RemoteForwards(requests) => {
                 let listen = remote_forward::listen(requests, connection, audit, context);
@@ -120,9 +99,8 @@ impl Channels {
         while let Some(finished) = self.next_end().await {
             open.push(match finished {
                 Ok(Finished::Ended(end)) => end,
-                Ok(Finished::NoRoom(..)) => ChannelEnd::NotOpened,
-                // A channel whose task failed did not close cleanly.
-                Err(_) => ChannelEnd::Interrupted,
+                // A channel that waits, or whose task failed, did not close cleanly.
+                Ok(Finished::NoRoom(..)) | Err(_) => ChannelEnd::Interrupted,
             });
         }
         self.outcome.client_gone(open, is_waiting, reported)
@@ -131,6 +109,11 @@ impl Channels {
     /// Waits for the end of all channels.
     pub async fn join_all(&mut self) {
         while self.next_end().await.is_some() {}
+    }
+
+    /// Returns whether the target broke off a channel, and no channel has closed cleanly since.
+    pub const fn is_target_lost(&self) -> bool {
+        self.outcome.is_target_lost()
     }
 
     /// Returns whether a channel has closed cleanly.
@@ -171,21 +154,22 @@ impl Channels {
         });
     }
 
-    /// Runs a `session` channel, which waits again if the connection has no room for it.
-    fn spawn_session(
+    /// Runs a channel that waits again if the target does not open it on this connection.
+    fn spawn_joining<T: Send + 'static>(
         &mut self,
+        kind: ChannelKind,
         memory: Charge,
-        channel: impl Future<Output = Result<ChannelEnd, (UserChannel, Arc<TargetConnection>)>> + Send + 'static,
-        waiting: fn(UserChannel) -> ChannelOpen,
+        channel: impl Future<Output = Result<ChannelEnd, (T, Arc<TargetConnection>)>> + Send + 'static,
+        waiting: fn(T) -> ChannelOpen,
     ) {
-        self.spawn_task(ChannelKind::Session, async move {
+        self.spawn_task(kind, async move {
             match channel.await {
                 Ok(end) => {
                     drop(memory);
                     Finished::Ended(end)
                 }
-                Err((user, connection)) => {
-                    Finished::NoRoom(AdmittedChannel { channel: waiting(user), memory }, connection)
+                Err((channel, connection)) => {
+                    Finished::NoRoom(AdmittedChannel { channel: waiting(channel), memory }, connection)
                 }
             }
         });

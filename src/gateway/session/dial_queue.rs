@@ -4,7 +4,7 @@
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
-use super::channels::ChannelKind;
+use super::channel_kind::ChannelKind;
 use crate::gateway::bridge::ChannelOpen;
 use crate::gateway::target::{DialError, DialRequest, Dialer, TargetConnection};
 use crate::memory_budget::Charge;
@@ -52,7 +52,8 @@ impl DialQueue {
 
     /// Stops the attempt.
     pub fn abort(&mut self) {
-        self.dials.abort_all();
+        // Also drops a connection that was made and not taken yet.
+        self.dials = JoinSet::new();
     }
 
     /// Records that an attempt has succeeded. Returns the channels that waited for it.

@@ -18,7 +18,7 @@ use crate::lifecycle::{Cause, PeerSide, Verdict};
 use crate::recording::RecordingError;
 
 /// An event in a running session.
-pub(super) enum Event {
+enum Event {
     /// The user's connection has ended.
     ClientGone,
     /// The registry signals that the session must end.
@@ -46,8 +46,26 @@ pub(super) enum Event {
 }
 
 impl Session {
+    /// Runs until something ends the session. Returns the cause.
+    pub(super) async fn run_until_end(&mut self, client: &mut ClientSide, mut end_signal: EndSignal) -> Cause {
+        let mut drain_announced = false;
+        loop {
+            self.deps.watchdog.heartbeat(&self.name);
+            let event = if let Some(event) = self.check(client) {
+                event
+            } else {
+                self.admit_incoming(&client.connection).await;
+                self.next_event(client, &mut end_signal, drain_announced).await
+            };
+            drain_announced |= matches!(event, Event::Draining);
+            if let Some(cause) = self.handle(event, client).await {
+                return cause;
+            }
+        }
+    }
+
     /// Handles an event. If it ends the session, returns the cause. The comments name the reason of each end.
-    pub(super) async fn handle(&mut self, event: Event, client: &ClientSide) -> Option<Cause> {
+    async fn handle(&mut self, event: Event, client: &ClientSide) -> Option<Cause> {
         match event {
             // UserExit, TabClosed, ClientDisconnected; TargetClosed if the target broke off a channel before.
             Event::ClientGone => Some(self.client_gone(client).await),
@@ -80,7 +98,7 @@ impl Session {
     }
 
     /// Waits for the next event. If several are ready, returns the first in the order of this list.
-    pub(super) async fn next_event(
+    async fn next_event(
         &mut self,
         client: &mut ClientSide,
         end_signal: &mut EndSignal,
@@ -104,7 +122,7 @@ impl Session {
     }
 
     /// Checks the limits, the network of both sides, and the connections to the target.
-    pub(super) fn check(&mut self, client: &ClientSide) -> Option<Event> {
+    fn check(&mut self, client: &ClientSide) -> Option<Event> {
         let now = Instant::now();
         match self.deadlines.check(self.activity.last_input(), now) {
             Verdict::End(cause) => return Some(Event::LimitReached(cause)),
@@ -130,7 +148,7 @@ impl Session {
 
     fn channel_finished(&mut self, finished: Result<Finished, JoinError>) -> Option<Cause> {
         match finished {
-            Ok(Finished::Ended(end)) => self.channels.record(end),
+            Ok(Finished::Ended(end)) => self.channels.record(end).or_else(|| self.lost_with_last_channel()),
             Ok(Finished::NoRoom(channel, connection)) => {
                 self.target_links.set_full(&connection);
                 self.deps.tasks.spawn(TargetConnection::release(connection));
@@ -142,6 +160,13 @@ impl Session {
                 Some(Cause::TargetClosed)
             }
         }
+    }
+
+    /// Returns TargetClosed if the target broke off a channel, and neither a channel nor a connection is left.
+    fn lost_with_last_channel(&self) -> Option<Cause> {
+        let is_idle = self.channels.is_empty() && self.dial_queue.is_empty();
+        let is_lost = is_idle && self.channels.is_target_lost() && !self.target_links.is_connected();
+        is_lost.then_some(Cause::TargetClosed)
     }
 
     /// Forgets the newest connection, which has ended. This ends the session if no channel was open. Some targets close the

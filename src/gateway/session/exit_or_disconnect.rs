@@ -14,6 +14,11 @@ pub struct ChannelOutcome {
 }
 
 impl ChannelOutcome {
+    /// Returns whether the target broke off a channel, and no channel has closed cleanly since.
+    pub const fn is_target_lost(&self) -> bool {
+        self.target_lost
+    }
+
     /// Returns whether a channel has closed cleanly.
     pub const fn has_exit(&self) -> bool {
         self.exit.is_some()

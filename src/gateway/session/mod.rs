@@ -3,6 +3,7 @@
 
 mod activity;
 mod carry_out_end;
+mod channel_kind;
 mod channels;
 mod client;
 mod deadlines;
@@ -22,7 +23,7 @@ pub mod task;
 pub mod watchdog;
 
 pub use activity::{Activity, ActivitySnapshot};
-pub use channels::MAX_SESSION_CHANNELS;
+pub use channel_kind::MAX_SESSION_CHANNELS;
 pub use client::{ClientConnection, ClientEvent, ClientSide, CloseReason, DISCONNECT_TIMEOUT, WebPage};
 pub use memory::NO_CHANNEL_MEMORY;
 pub use object::session_name;

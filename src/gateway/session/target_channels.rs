@@ -5,7 +5,7 @@ use std::sync::Arc;
 use russh::ChannelOpenFailure;
 use tracing::{Instrument, debug, warn};
 
-use super::channels::{ChannelKind, MAX_SESSION_CHANNELS};
+use super::channel_kind::{ChannelKind, MAX_SESSION_CHANNELS};
 use super::client::ClientConnection;
 use super::dial_queue::{AdmittedChannel, Dialled};
 use super::incoming_queue::MAX_INCOMING_WAIT;
@@ -73,6 +73,11 @@ impl Session {
         if let Some(connection) = self.target_links.for_channel(&channel.channel) {
             return self.channels.join(channel, connection);
         }
+        if self.target_links.has_all() {
+            let notice =
+                "bastion: the target opens no further channel, and the session has as many connections to it as it may";
+            return self.refuse_channel(channel.channel, notice.into());
+        }
         self.dial_queue.push(channel);
         if !self.dial_queue.is_dialling() {
             self.dial();
@@ -93,7 +98,7 @@ impl Session {
     pub(super) fn channel_opened(&mut self, channel: ChannelOpen) {
         if let Some(notice) = self.limit_notice(ChannelKind::of(&channel)) {
             METRICS.channels_beyond_limit.inc();
-            warn!(notice, "a channel is refused");
+            debug!(notice, "a channel is refused");
             return self.refuse_channel(channel, notice.into());
         }
         match self.admit_channel(channel) {

@@ -9,6 +9,9 @@ use crate::gateway::target::{ConnectionEnd, TargetConnection};
 use crate::lifecycle::{NetworkWatch, TargetConnections, TargetWatch};
 use crate::memory_budget::Charge;
 
+/// The most connections of a session to its target. Each has room for ten shells in sshd's default configuration.
+const MAX_CONNECTIONS: usize = 16;
+
 /// Observes the session's connections to its target.
 #[derive(Default)]
 pub struct TargetLinks {
@@ -48,6 +51,16 @@ impl TargetLinks {
         };
         let is_usable = |current: &&Arc<TargetConnection>| current.is_open() && !(needs_room && self.is_full);
         self.current.as_ref().filter(is_usable).cloned()
+    }
+
+    /// Returns whether new channels have a connection that is open.
+    pub fn is_connected(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.is_open())
+    }
+
+    /// Returns whether the session has as many connections as it may.
+    pub fn has_all(&self) -> bool {
+        self.links.len() >= MAX_CONNECTIONS
     }
 
     /// Records that the target opens no further `session` channel on a connection.

@@ -15,7 +15,6 @@ use super::channels::Channels;
 use super::client::ClientSide;
 use super::deadlines::Deadlines;
 use super::dial_queue::{AdmittedChannel, DialQueue};
-use super::end_events::Event;
 use super::incoming_queue::IncomingQueue;
 use super::memory::SessionMemory;
 use super::object;
@@ -201,23 +200,5 @@ impl Session {
             return Some(Cause::AccessRevoked(reason.to_string()));
         }
         self.deps.session_limit.excess(&self.grant.user, created).await
-    }
-
-    /// Runs until something ends the session. Returns the cause.
-    async fn run_until_end(&mut self, client: &mut ClientSide, mut end_signal: EndSignal) -> Cause {
-        let mut drain_announced = false;
-        loop {
-            self.deps.watchdog.heartbeat(&self.name);
-            let event = if let Some(event) = self.check(client) {
-                event
-            } else {
-                self.admit_incoming(&client.connection).await;
-                self.next_event(client, &mut end_signal, drain_announced).await
-            };
-            drain_announced |= matches!(event, Event::Draining);
-            if let Some(cause) = self.handle(event, client).await {
-                return cause;
-            }
-        }
     }
 }

@@ -184,7 +184,7 @@ impl Connection {
     /// or if the task cannot take it.
     pub(super) fn hand_over(&self, channel: ChannelId, opened: ChannelOpen) -> Result<(), ChannelOpen> {
         let handed_over = match self.state.link() {
-            Some(link) => link.hand_over(opened),
+            Some(link) => link.hand_over(opened, self.channels.inboxes.len()),
             None => Err(opened),
         };
         if handed_over.is_err() {

@@ -11,6 +11,8 @@ use crate::gateway::bridge::{ChannelOpen, ForwardRequest, LISTEN_TIMEOUT};
 use crate::gateway::session::{Activity, MAX_SESSION_CHANNELS};
 use crate::gateway::sign_in::KeyRestrictions;
 
+/// How many channels a client may have open beyond the limits of its session. A refused one shows the limit's name.
+const SPARE_CHANNELS: usize = 64;
 /// The number of `tcpip-forward` requests that may wait for the target.
 const MAX_PENDING_FORWARDS: usize = 16;
 
@@ -23,6 +25,7 @@ pub struct SessionLink {
     /// Set once a target is chosen.
     target: Arc<OnceLock<ChannelPolicy>>,
     opened: mpsc::Sender<ChannelOpen>,
+    max_channels: usize,
     /// Sender to the remote-forward task, once one runs.
     remote_forwards: Option<mpsc::Sender<ForwardRequest>>,
 }
@@ -37,14 +40,19 @@ impl SessionLink {
         max_forwards: usize,
     ) -> (Self, mpsc::Receiver<ChannelOpen>) {
         let (opened, channels) = mpsc::channel(MAX_SESSION_CHANNELS + max_forwards);
-        (Self { restrictions, activity, target, opened, remote_forwards: None }, channels)
+        let max_channels = MAX_SESSION_CHANNELS + max_forwards + SPARE_CHANNELS;
+        (Self { restrictions, activity, target, opened, max_channels, remote_forwards: None }, channels)
     }
 
-    /// Hands a channel over to the session task.
+    /// Hands a channel over to the session task. `open` is the number of channels that the client has not closed, including this
+    /// one. Each of these takes memory, although the session's task may count it no more.
     ///
     /// # Errors
-    /// Returns the channel when the task's queue is full or the task has ended.
-    pub fn hand_over(&self, opened: ChannelOpen) -> Result<(), ChannelOpen> {
+    /// Returns the channel when too many are open, the task's queue is full, or the task has ended.
+    pub fn hand_over(&self, opened: ChannelOpen, open: usize) -> Result<(), ChannelOpen> {
+        if open > self.max_channels {
+            return Err(opened);
+        }
         self.opened.try_send(opened).map_err(mpsc::error::TrySendError::into_inner)
     }
 

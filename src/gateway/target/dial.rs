@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use k8s_openapi::api::core::v1::Secret;
@@ -38,6 +38,9 @@ use crate::open_files::OPEN_FILES;
 /// How long the SSH handshake and the sign-in may take together, after the target has accepted the TCP connection.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A target that closes the connection within this time is tried again. It has not waited for the gateway.
+const DROPPED_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long the gateway waits until the target has read SSH_MSG_DISCONNECT.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -65,7 +68,7 @@ pub struct TargetConnection {
 /// Why the target opened no channel.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The target has opened channels on this connection, and opens no further `session` channel.
+    /// The target has opened channels on this connection, and opens no further one: it refuses it, or has hung up.
     #[error("the target opens no further channel on this connection")]
     NoRoom,
     /// The target refused the channel, for this reason.
@@ -162,10 +165,8 @@ impl TargetConnection {
     pub async fn open_session(&self) -> Result<TargetSide, OpenError> {
         match self.handle.channel_open_session().await {
             Ok(channel) => Ok(TargetSide::claim(&self.inboxes, channel)),
-            // sshd's MaxSessions is the most common reason.
-            Err(russh::Error::ChannelOpenFailure(_)) if self.has_opened.load(Ordering::Relaxed) => {
-                Err(OpenError::NoRoom)
-            }
+            // Mostly sshd's MaxSessions, or a target that hangs up after its last channel.
+            Err(_) if self.has_opened.load(Ordering::Relaxed) => Err(OpenError::NoRoom),
             Err(error) => Err(error.into()),
         }
     }
@@ -177,7 +178,12 @@ impl TargetConnection {
     pub async fn open_forward(&self, destination: &Destination) -> Result<TargetSide, OpenError> {
         let Destination { host, port, originator, originator_port } = destination;
         let opened = self.handle.channel_open_direct_tcpip(host, u32::from(*port), originator, *originator_port);
-        Ok(TargetSide::claim(&self.inboxes, opened.await?))
+        match opened.await {
+            Ok(channel) => Ok(TargetSide::claim(&self.inboxes, channel)),
+            Err(error @ russh::Error::ChannelOpenFailure(_)) => Err(error.into()),
+            Err(_) if self.has_opened.load(Ordering::Relaxed) => Err(OpenError::NoRoom),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sends `tcpip-forward`. Returns the bound port; `None` when the target refuses.
@@ -250,10 +256,12 @@ async fn sign_in(
     let (session, error) = (session.clone(), host_key_error.clone());
     let host = HostVerifier { session, target: name.clone(), trust, error, legacy };
     let (transport, incoming) = ((socket, health.with_path(path), cut.drop_guard()), request.incoming.clone());
+    let began = Instant::now();
     let connected = handshake(config, transport, host, incoming, request.memory.clone()).await;
     let mut connection = connected.map_err(|error| match host_key_error.get() {
         Some(source) => DialError::HostKey { target: name.clone(), source: source.clone() },
-        None => DialError::from_handshake(name.clone(), address.clone(), &error),
+        None if began.elapsed() < DROPPED_WITHIN => DialError::from_handshake(name.clone(), address.clone(), &error),
+        None => DialError::from_ssh(name.clone(), address.clone(), &error),
     })?;
     login::sign_in(&mut connection.handle, request, credential).await.map_err(|error| match error {
         TargetSignInError::Refused { credential, hint } => {

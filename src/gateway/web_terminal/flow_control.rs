@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_channel_that_a_page_closes_again_and_again_is_closed_once() {
-        let (channel, end) = in_process();
+        let (channel, end) = in_process(&MEMORY_BUDGET.of_user("alice")).unwrap();
         let (inbound, _outbound) = flow(Channel::Files, end, 1024);
         (0..1000).for_each(|_| inbound.close());
         let first = channel.inbox().next().now_or_never();

@@ -14,6 +14,7 @@ use super::message::Channel;
 use super::reader::Reader;
 use crate::gateway::bridge::{ChannelMessage, ChannelOpen, PAGE_WINDOW, Request, UserChannel, user_channel};
 use crate::gateway::session::Activity;
+use crate::memory_budget::MEMORY_BUDGET;
 
 /// The bytes that a page may be sent before it acknowledges them.
 const WINDOW: usize = 1024 * 1024;
@@ -37,13 +38,14 @@ pub enum PageEvent<'a> {
 /// The page breaks the protocol.
 ///
 /// # Panics
-/// More input waits than the page has window for.
+/// More input waits than the page has window for, or the memory budget, which fuzzing leaves without a limit, has no room.
 pub fn receive(events: &[PageEvent<'_>]) -> Result<(), Violation> {
     let (pong, activity, left) = (Notify::new(), Activity::new(Instant::now()), OnceLock::new());
     let ((opened, mut opens), (to_writer, mut outputs)) = (mpsc::channel(16), mpsc::channel(1));
-    let (shell_channel, end) = user_channel::in_process();
+    let memory = MEMORY_BUDGET.of_user("fuzz");
+    let (shell_channel, end) = user_channel::in_process(&memory).expect("the budget has no limit");
     let (shell, mut shell_output) = flow(Channel::Shell, end, WINDOW);
-    let opener = FilesOpener { requests: Ok(vec![Request::Subsystem("sftp".to_owned())]), opened };
+    let opener = FilesOpener { requests: Ok(vec![Request::Subsystem("sftp".to_owned())]), opened, memory };
     let mut reader =
         Reader { pong: &pong, shell, files: None, opener, opened: to_writer, activity: &activity, left: &left };
     let mut files_output: Option<Outbound> = None;

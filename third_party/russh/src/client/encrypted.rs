@@ -584,8 +584,6 @@ impl Session {
                     let _ = sender.send(ChannelMsg::OpenFailure(failure)).await;
                 }
 
-                let _ = self.sender.send(Reply::ChannelOpenFailure);
-
                 client
                     .channel_open_failure(channel_num, reason_code, &descr, &language, self)
                     .await
