@@ -4,9 +4,9 @@
 //! smallest, each channel of a session after its first, and long requests need room in the budget. Without room, windows stay
 //! small, and further channels and long requests are refused. No session ends.
 //!
-//! Memory is taken for a user, over all sessions of the user. A user may take as much as leaves three times of it free: the
-//! first a quarter of the budget, the next a quarter of the rest, and so on. So users who take all that they can leave room for
-//! another.
+//! Memory is taken for a user, over all sessions of the user. A user may take more while at least three times the user's total
+//! stays free. So the first user may take a quarter of the budget, the next a quarter of the rest, and so on, and room for another
+//! user remains.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ pub static MEMORY_BUDGET: MemoryBudget = MemoryBudget::new(usize::MAX);
 /// The share of the available memory that is the default budget. The rest is for the program itself, the objects that it
 /// watches, connections that are not signed in, and its HTTP servers.
 const DEFAULT_SHARE: (usize, usize) = (3, 4);
-/// How many times of what a user has taken must be free for the user to take more.
+/// The free memory that must remain for each byte that a user has taken, in bytes.
 const FREE_PER_TAKEN: usize = 3;
 
 /// A budget in bytes, and how much of it is taken.
@@ -154,8 +154,8 @@ impl Drop for Charge {
     }
 }
 
-/// Returns how many bytes more a user may take who has taken `own`, of a budget of `limit` of which `all` are taken: as many as
-/// leave [`FREE_PER_TAKEN`] times of what the user has then.
+/// Returns how many more bytes a user may take. The user has taken `own` bytes, and all users together `all` of `limit`. After
+/// that, [`FREE_PER_TAKEN`] times the user's total stays free.
 const fn allowance(limit: usize, all: usize, own: usize) -> usize {
     limit.saturating_sub(all).saturating_sub(own.saturating_mul(FREE_PER_TAKEN)) / (FREE_PER_TAKEN + 1)
 }

@@ -509,7 +509,7 @@ metrics! {
     channels_without_memory: Counter, "counter", Counter::default(), "Channels of users that were refused because the memory budget had no room for them.";
     requests_without_memory: Counter, "counter", Counter::default(), "Long requests of users (commands, subsystems, terminals, environment variables) that were refused because the memory budget had no room for them.";
     memory_budget_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::limit), "Bytes of the memory budget for waiting data and channels.";
-    memory_budget_taken_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::taken), "Bytes of the memory budget that are taken. A user may take as much as leaves three times of it free. After that, the user's windows stay small, and further channels, web terminals and long requests are refused.";
+    memory_budget_taken_bytes: MemoryBudgetGauge, "gauge", MemoryBudgetGauge(MemoryBudget::taken), "Bytes of the memory budget that are taken. A user may take more while at least three times the user's total stays free. After that, the user's windows stay small, and further channels, web terminals and long requests are refused.";
     legacy_algorithms_negotiated: Family<AlgorithmLabels, Counter>, "counter by algorithm", Family::default(), "Legacy algorithms that were negotiated with targets. One key exchange may count several.";
     terminals_open: Gauge, "gauge", Gauge::default(), "Open web terminals, with or without a session yet.";
     terminals_refused: Family<RefusalLabels, Counter>, "counter by reason", counters(TERMINAL_REFUSALS, |reason| RefusalLabels { reason }), "Requests for a web terminal that got an error. A user without access is counted in `bastion_sign_ins_refused_total`.";

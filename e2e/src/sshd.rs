@@ -99,12 +99,17 @@ impl Sshd {
         });
     }
 
-    /// Kills the processes of all connections, whose kernel closes them in order.
+    /// Kills the processes that serve connections. The kernel then closes the sockets.
     pub fn close_connections(&self) {
         for pid in descendants(self.pid().as_raw()) {
             // A child of one that was killed may be gone already.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
+    }
+
+    /// Returns how often a client has signed in.
+    pub fn sign_ins(&self) -> usize {
+        self.log().matches("Accepted publickey").count()
     }
 
     /// Its log.

@@ -22,7 +22,7 @@ pub enum ApiError {
     /// The credentials are unknown, or the request comes from the page of another site.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// A sign-out could not be recorded. The response deletes the cookie from the browser all the same.
+    /// A sign-out could not be recorded. The response still deletes the browser's cookie.
     #[error("you are signed out of this browser only, and copies of its cookie stay valid until they expire: {0}")]
     SignOut(#[source] AuthError),
     /// RBAC does not grant the caller this right.

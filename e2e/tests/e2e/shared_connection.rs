@@ -33,11 +33,6 @@ async fn control_master(bastion: &Bastion, destination: &Destination) -> (Proces
     (master, control, here)
 }
 
-/// How often somebody has signed in to this sshd.
-fn sign_ins(sshd: &Sshd) -> usize {
-    sshd.log().matches("Accepted publickey").count()
-}
-
 /// Runs this many commands at once over a shared client, each with another exit code, and checks that each returns its own.
 async fn run_commands(bastion: &Bastion, control: &str, count: i32) {
     let commands = (1..=count).map(async |code| {
@@ -67,7 +62,7 @@ async fn forwards_and_shells_take_one_sign_in_at_the_target() {
     });
     join_all(exchanges).await;
     run_commands(&bastion, &control, 3).await;
-    assert_eq!(sign_ins(&sshd), 1, "{}", sshd.last_words());
+    assert_eq!(sshd.sign_ins(), 1, "{}", sshd.last_words());
     let session = bastion.watch.started("alice").await;
     master.say("exit 6").await;
     assert_eq!(master.finish(PROMPT_BOUND).await.code, Some(6));
@@ -82,7 +77,7 @@ async fn shells_beyond_the_targets_own_limit_get_a_further_connection() {
     let destination = Destination::echo().await;
     let (_master, control, here) = control_master(&bastion, &destination).await;
     run_commands(&bastion, &control, 5).await;
-    assert_eq!(sign_ins(&sshd), 3, "two shells on each connection: {}", sshd.last_words());
+    assert_eq!(sshd.sign_ins(), 3, "two shells on each connection: {}", sshd.last_words());
     let stream = TcpStream::connect(here).await.expect("ssh listens");
     assert_eq!(exchange(stream, b"through").await, b"through");
     run_commands(&bastion, &control, 1).await;
@@ -96,7 +91,7 @@ async fn a_target_that_opens_no_shell_at_all_is_not_connected_to_again() {
     let outcome = bastion.ssh("alice:alone").await.command("true").run().await;
     assert_eq!(outcome.code, Some(255), "{outcome:?}");
     assert!(outcome.stderr.contains("bastion: the target opened no channel"), "{outcome:?}");
-    assert_eq!(sign_ins(&sshd), 1, "{}", sshd.last_words());
+    assert_eq!(sshd.sign_ins(), 1, "{}", sshd.last_words());
 }
 
 /// A client with a control connection may stay without a channel.
@@ -114,7 +109,7 @@ async fn a_target_that_closes_the_connection_after_a_command_does_not_end_the_se
     assert_eq!(bastion.watch.phase(&session), Phase::Active);
     let again = bastion.ssh("alice:alone").await.set(&control).command("exit 4").run().await;
     assert_eq!(again.code, Some(4), "{again:?}");
-    assert_eq!(sign_ins(&sshd), 2, "{}", sshd.last_words());
+    assert_eq!(sshd.sign_ins(), 2, "{}", sshd.last_words());
     let leave = bastion.ssh("alice:alone").await.set(&control).option("-O").option("exit").run().await;
     assert_eq!(leave.code, Some(0), "{leave:?}");
     bastion.watch.ended(&session, Reason::UserExit).await;
@@ -183,6 +178,6 @@ async fn a_target_that_closes_some_connections_at_once_is_tried_again() {
     assert_eq!(outcome.code, Some(7), "{outcome:?}");
     let outcome = bastion.ssh("alice:too-busy").await.command("exit 7").run().await;
     assert_eq!(outcome.code, Some(255), "{outcome:?}");
-    let why = "the SSH connection to target \"too-busy\" failed: it closed the connection; it limits new connections (MaxStartups)";
-    assert!(outcome.stderr.contains(why) || outcome.stderr.contains("Connection reset by peer"), "{outcome:?}");
+    let why = "the SSH connection to target \"too-busy\" failed: ";
+    assert!(outcome.stderr.contains(why), "{outcome:?}");
 }

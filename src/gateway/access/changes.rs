@@ -10,7 +10,7 @@ use tokio::sync::broadcast::{Receiver, Sender, channel};
 
 use crate::api::{BastionTarget, BastionUser};
 
-/// The changes that a receiver may be behind. One that is further behind checks all sessions.
+/// The number of changes that are kept for a slow receiver. A receiver that misses changes checks all sessions.
 const CAPACITY: usize = 1024;
 
 /// A change of an object that grants rest on.

@@ -118,12 +118,12 @@ impl Directory {
         names
     }
 
-    /// Returns the first time after this one at which a user expires.
+    /// Returns the earliest `spec.expires` of any user that is later than `after`.
     pub fn next_expiry(&self, after: Timestamp) -> Option<Timestamp> {
         self.users.state().iter().filter_map(|user| expiry(user)).filter(|expires| *expires > after).min()
     }
 
-    /// Returns the names of the users who have expired after one time, and at the other or before.
+    /// Returns the names of the users whose `spec.expires` is later than `after` and not later than `until`.
     pub fn users_expired_within(&self, after: Timestamp, until: Timestamp) -> Vec<String> {
         let mut users = self.users.state();
         users.retain(|user| expiry(user).is_some_and(|expires| after < expires && expires <= until));

@@ -171,6 +171,8 @@ impl RemoteForwards {
         self.ports.push((address.clone(), bound));
         // The request timed out meanwhile, and the client does not know of the port.
         if answer.send(Some(bound)).is_err() {
+            // Whatever the target answers, the user has no such forward.
+            self.requested.stop(bound);
             self.cancel(&address, bound).await;
         }
     }

@@ -74,20 +74,19 @@ impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static, T: Clone> Side<M,
         }
     }
 
-    /// Sends SSH_MSG_CHANNEL_CLOSE, and waits until the peer has sent its own or the session ends. Discards the peer's messages.
-    ///
-    /// Until the peer's CLOSE, the channel takes memory. So its task goes on, and it counts as open.
+    /// Runs [`Self::close_and_wait`] until the session ends. A channel takes memory, and counts as open, until the peer has closed
+    /// it.
     pub async fn close(&self, notices: &mut watch::Receiver<SessionNotice>) {
         tokio::select! {
             biased;
-            () = self.closed_by_both() => {}
+            () = self.close_and_wait() => {}
             _ = session_ended(notices) => {}
         }
     }
 
     /// Sends SSH_MSG_CHANNEL_CLOSE, and waits until the peer has sent its own or the connection is gone. Discards the peer's
     /// messages.
-    pub async fn closed_by_both(&self) {
+    pub async fn close_and_wait(&self) {
         let _ = self.write.close().await;
         loop {
             tokio::select! {

@@ -59,10 +59,10 @@ impl Tunnel {
         end
     }
 
-    /// Waits up to 5 s for the target's CLOSE, after the session's end. A disconnect before that could discard data that the
-    /// target has not passed on yet.
+    /// Sends CLOSE to the target if it was not sent, and waits up to 5 s for the target's CLOSE. Discards the target's data. A
+    /// disconnect before that CLOSE could discard the user's last data.
     pub async fn linger(self) {
-        let _ = timeout(LINGER_TIMEOUT, self.target.closed_by_both()).await;
+        let _ = timeout(LINGER_TIMEOUT, self.target.close_and_wait()).await;
     }
 
     /// Relays the user's data and EOF until the user closes the channel.

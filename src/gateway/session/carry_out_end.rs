@@ -1,4 +1,4 @@
-//! Ends a session for a known cause: shows the cause to the user, closes both connections, and writes the end.
+//! Ends a session for a known cause: shows the cause to the user, closes the connections on both sides, and writes the end.
 //! `end_events.rs` and `exit_or_disconnect.rs` find the cause.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::metrics::{METRICS, RefusalLabels};
 const FIRST_CHANNEL_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Session {
-    /// Writes the end, and meanwhile closes both connections.
+    /// Writes the end, and meanwhile closes the connections on both sides.
     pub(super) async fn finish(
         &mut self,
         client: &mut ClientSide,

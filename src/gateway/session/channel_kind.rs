@@ -5,14 +5,14 @@ use crate::gateway::bridge::ChannelOpen;
 /// The most `session` channels of a session: shells, commands and file transfers.
 pub const MAX_SESSION_CHANNELS: usize = 64;
 
-/// What a channel counts as.
+/// The limit that a channel counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelKind {
     /// A shell, a command or a file transfer.
     Session,
     /// A forwarded connection, or one to the user's agent. Either side may open it.
     Forward,
-    /// The user's remote forwards, of which a session has one. The connections to their ports count as [`Self::Forward`].
+    /// The task of the user's remote forwards. It counts against no limit; connections to their ports count as [`Self::Forward`].
     RemoteForwards,
 }
 

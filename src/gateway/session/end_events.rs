@@ -169,15 +169,16 @@ impl Session {
         is_lost.then_some(Cause::TargetClosed)
     }
 
-    /// Forgets the newest connection, which has ended. This ends the session if no channel was open. Some targets close the
-    /// connection after the last command, though: then the user leaves, or opens another channel.
+    /// Forgets the newest connection, which has ended. Ends the session if no channel is open and none has closed cleanly. After a
+    /// command the session goes on, because some targets then close the connection.
     fn connection_closed(&mut self) -> Option<Cause> {
         self.release_current();
         if !self.channels.is_empty() || !self.dial_queue.is_empty() {
             return None;
         }
-        info!("the connection to the target has ended; no channel used it");
-        (!self.channels.has_exit()).then_some(Cause::TargetClosed)
+        let session_ends = !self.channels.has_exit();
+        info!(session_ends, "the connection to the target has ended; no channel used it");
+        session_ends.then_some(Cause::TargetClosed)
     }
 
     /// Warns users at a terminal that the gateway shuts down.

@@ -9,7 +9,7 @@ pub struct ChannelOutcome {
     /// How the last command ended; `None` if no channel has closed cleanly. If only tunnels have closed, the exit status is
     /// empty.
     exit: Option<Exit>,
-    /// Whether the target broke a channel's connection, and no channel has closed cleanly since.
+    /// Whether the end of a connection to the target interrupted a channel, and no channel has closed cleanly since.
     target_lost: bool,
 }
 
@@ -33,7 +33,7 @@ impl ChannelOutcome {
                 self.target_lost = false;
             }
             ChannelEnd::TunnelClosed => self.tunnel_closed(),
-            // Another channel may have another connection, which is still open.
+            // Other channels may be on another of the session's connections, which is still open.
             ChannelEnd::TargetLost if is_last => return Some(Cause::TargetClosed),
             ChannelEnd::Dependent if is_last && self.target_lost => return Some(Cause::TargetClosed),
             ChannelEnd::TargetLost => self.target_lost = true,

@@ -34,7 +34,7 @@ impl SessionMemory {
         self.user.clone()
     }
 
-    /// Takes the memory of a connection to the target. Most sessions have one; the limit of channels bounds the others.
+    /// Takes the memory of a connection to the target, even beyond what the user may take. A session has at most 16 connections.
     pub fn connection(&self) -> Charge {
         self.user.take(CONNECTION_MEMORY)
     }

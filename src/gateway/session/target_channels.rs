@@ -52,7 +52,7 @@ impl Session {
         if !self.dial_queue.has_connected() {
             return Some(failure.end_cause());
         }
-        warn!(error = %failure, "a further connection to the target could not be made");
+        warn!(error = %failure, "a further connection to the target could not be made; the channels that wait for it are refused");
         let notice: Arc<str> = format!("bastion: {}", failure.user_message()).into();
         for AdmittedChannel { channel, .. } in self.dial_queue.take() {
             self.refuse_channel(channel, notice.clone());

@@ -63,7 +63,7 @@ impl TargetLinks {
         self.links.len() >= MAX_CONNECTIONS
     }
 
-    /// Records that the target opens no further `session` channel on a connection.
+    /// Records that the target opens no further `session` channel on this connection, or has closed it. Ignores an older connection.
     pub fn set_full(&mut self, connection: &Arc<TargetConnection>) {
         self.is_full |= self.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection));
     }

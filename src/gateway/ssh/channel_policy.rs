@@ -110,7 +110,8 @@ pub fn session_channel(phase: Phase<'_>, open: usize, refused_channels: usize) -
         }
         Phase::Refused(_) => SessionChannel::ShowRefusal,
         Phase::SelectingTarget(_) | Phase::Session(..) if open >= MAX_SESSION_CHANNELS => {
-            let notice = format!("bastion: {open} shells, commands and file transfers are open, as many as may be");
+            let notice =
+                format!("bastion: this session has {open} shells, commands and file transfers open, as many as it may");
             SessionChannel::Reject(resource_shortage(&notice))
         }
         Phase::SelectingTarget(_) | Phase::Session(..) => SessionChannel::HandOver,
@@ -220,7 +221,7 @@ mod tests {
     }
 
     fn too_many() -> SessionChannel {
-        let notice = "bastion: 64 shells, commands and file transfers are open, as many as may be";
+        let notice = "bastion: this session has 64 shells, commands and file transfers open, as many as it may";
         SessionChannel::Reject(resource_shortage(notice))
     }
 

@@ -11,7 +11,8 @@ use crate::gateway::bridge::{ChannelOpen, ForwardRequest, LISTEN_TIMEOUT};
 use crate::gateway::session::{Activity, MAX_SESSION_CHANNELS};
 use crate::gateway::sign_in::KeyRestrictions;
 
-/// How many channels a client may have open beyond the limits of its session. A refused one shows the limit's name.
+/// The channels that a client may have open beyond the session's limits. The session's task refuses them with a notice that names
+/// the limit.
 const SPARE_CHANNELS: usize = 64;
 /// The number of `tcpip-forward` requests that may wait for the target.
 const MAX_PENDING_FORWARDS: usize = 16;
@@ -31,8 +32,8 @@ pub struct SessionLink {
 }
 
 impl SessionLink {
-    /// Returns a link, and the receiver of the channels that it hands over. A client may open all that its session may have at
-    /// once, before the session's task takes the first: up to `max_forwards` forwards, and its `session` channels.
+    /// Returns a link, and the receiver of its channels. The queue holds as many channels as the session may have: `max_forwards`
+    /// forwards and [`MAX_SESSION_CHANNELS`] `session` channels.
     pub fn new(
         restrictions: KeyRestrictions,
         target: Arc<OnceLock<ChannelPolicy>>,
@@ -45,7 +46,7 @@ impl SessionLink {
     }
 
     /// Hands a channel over to the session task. `open` is the number of channels that the client has not closed, including this
-    /// one. Each of these takes memory, although the session's task may count it no more.
+    /// one. Each takes memory until the client closes it, even after the session's task has stopped counting it.
     ///
     /// # Errors
     /// Returns the channel when too many are open, the task's queue is full, or the task has ended.

@@ -38,7 +38,8 @@ use crate::open_files::OPEN_FILES;
 /// How long the SSH handshake and the sign-in may take together, after the target has accepted the TCP connection.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A target that closes the connection within this time is tried again. It has not waited for the gateway.
+/// A target that closes the connection during the handshake and within this time is dialled again. A later close is taken for the
+/// target's own time limit.
 const DROPPED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the gateway waits until the target has read SSH_MSG_DISCONNECT.
@@ -58,8 +59,8 @@ pub struct TargetConnection {
     health: ConnectionHealth,
     inboxes: Arc<Inboxes<FromTarget>>,
     end: ConnectionEnd,
-    /// Whether the target has opened a channel.
-    has_opened: Arc<AtomicBool>,
+    /// Whether the target has confirmed a channel that the gateway opened.
+    has_confirmed: Arc<AtomicBool>,
     /// Cuts off the socket when this value is dropped. russh's task alone would keep it open, and with it programs on
     /// the target.
     _cut: DropGuard,
@@ -68,7 +69,7 @@ pub struct TargetConnection {
 /// Why the target opened no channel.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The target has opened channels on this connection, and opens no further one: it refuses it, or has hung up.
+    /// The target confirmed an earlier channel on this connection, but refused this one or closed the connection.
     #[error("the target opens no further channel on this connection")]
     NoRoom,
     /// The target refused the channel, for this reason.
@@ -128,7 +129,9 @@ impl Dialer {
     pub async fn dial(self, request: DialRequest) -> Result<TargetConnection, DialError> {
         let attempt = || self.attempt(&request);
         let attempts = attempt.retry(retry_pace()).when(|error| matches!(error, DialError::Dropped { .. }));
-        attempts.notify(|error, _| debug!(%error, "trying again")).await
+        attempts
+            .notify(|error, delay| debug!(%error, ?delay, "the target closed the connection at once; dialling again after the delay"))
+            .await
     }
 
     async fn attempt(&self, request: &DialRequest) -> Result<TargetConnection, DialError> {
@@ -166,7 +169,7 @@ impl TargetConnection {
         match self.handle.channel_open_session().await {
             Ok(channel) => Ok(TargetSide::claim(&self.inboxes, channel)),
             // Mostly sshd's MaxSessions, or a target that hangs up after its last channel.
-            Err(_) if self.has_opened.load(Ordering::Relaxed) => Err(OpenError::NoRoom),
+            Err(_) if self.has_confirmed.load(Ordering::Relaxed) => Err(OpenError::NoRoom),
             Err(error) => Err(error.into()),
         }
     }
@@ -181,7 +184,7 @@ impl TargetConnection {
         match opened.await {
             Ok(channel) => Ok(TargetSide::claim(&self.inboxes, channel)),
             Err(error @ russh::Error::ChannelOpenFailure(_)) => Err(error.into()),
-            Err(_) if self.has_opened.load(Ordering::Relaxed) => Err(OpenError::NoRoom),
+            Err(_) if self.has_confirmed.load(Ordering::Relaxed) => Err(OpenError::NoRoom),
             Err(error) => Err(error.into()),
         }
     }
@@ -288,11 +291,11 @@ pub(super) async fn handshake(
 ) -> Result<TargetConnection, russh::Error> {
     let (stream, health, cut) = transport;
     let inboxes = Arc::new(Inboxes::new(memory));
-    let has_opened = Arc::<AtomicBool>::default();
-    let handler = TargetHandler { host, has_opened: has_opened.clone(), inboxes: inboxes.clone(), incoming };
+    let has_confirmed = Arc::<AtomicBool>::default();
+    let handler = TargetHandler { host, has_confirmed: has_confirmed.clone(), inboxes: inboxes.clone(), incoming };
     let handle = client::connect_stream(Arc::new(config), stream, handler).await?;
     let end = observe_end(&handle, inboxes.clone());
-    Ok(TargetConnection { handle, health, inboxes, end, has_opened, _cut: cut })
+    Ok(TargetConnection { handle, health, inboxes, end, has_confirmed, _cut: cut })
 }
 
 /// Sends [`FromTarget::Lost`] to the open channels when russh's task for the connection has ended.

@@ -60,8 +60,8 @@ impl HostVerifier {
 pub struct TargetHandler {
     /// Verifies the target's host key.
     pub host: HostVerifier,
-    /// Set when the target has opened a channel.
-    pub has_opened: Arc<AtomicBool>,
+    /// Set when the target has confirmed a channel that the gateway opened.
+    pub has_confirmed: Arc<AtomicBool>,
     /// The inboxes of the connection's channels.
     pub inboxes: Arc<Inboxes<FromTarget>>,
     /// Takes the channels that the target opens.
@@ -114,7 +114,7 @@ impl client::Handler for TargetHandler {
         _: u32,
         _: &mut client::Session,
     ) -> Result<(), Self::Error> {
-        self.has_opened.store(true, Ordering::Relaxed);
+        self.has_confirmed.store(true, Ordering::Relaxed);
         // The channel's first message may arrive before the task that asked for it claims the inbox.
         self.inboxes.open(channel);
         Ok(())

@@ -21,7 +21,7 @@ const BATCH: usize = 250;
 /// The most that a program's resident memory may grow by, in KiB.
 const MAX_GROWTH: usize = 48 * 1024;
 /// How long a client waits for the answer to its garbage before it leaves.
-const PATIENCE: Duration = Duration::from_millis(200);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A port of a program.
 struct Port<'a> {
@@ -72,7 +72,7 @@ fn garbage(number: usize) -> Vec<u8> {
 }
 
 /// Sends garbage, waits a little for an answer, and leaves: half of the clients by a reset.
-async fn is_rough(port: &Port<'_>, tls: &TlsConnector, number: usize) {
+async fn send_garbage(port: &Port<'_>, tls: &TlsConnector, number: usize) {
     // The program may close it at any time.
     let Ok(stream) = TcpStream::connect(port.address).await else { return };
     if number % 2 == 1 {
@@ -80,7 +80,8 @@ async fn is_rough(port: &Port<'_>, tls: &TlsConnector, number: usize) {
     }
     // Every other client that a TLS port has gets as far as HTTP.
     if port.tls && number % 4 > 1 {
-        if let Ok(Ok(stream)) = timeout(PATIENCE, tls.connect(ServerName::from(port.address.ip()), stream)).await {
+        if let Ok(Ok(stream)) = timeout(ANSWER_TIMEOUT, tls.connect(ServerName::from(port.address.ip()), stream)).await
+        {
             send(stream, number / 2).await;
         }
     } else {
@@ -94,17 +95,17 @@ async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, number: usize) {
         let _ = stream.flush().await;
         let _ = stream.read(&mut [0; 1024]).await;
     };
-    let _ = timeout(PATIENCE, exchange).await;
+    let _ = timeout(ANSWER_TIMEOUT, exchange).await;
 }
 
 /// Sends a port its part of the garbage, with probes meanwhile, and checks the memory of its program.
-async fn withstands(port: &Port<'_>, tls: &TlsConnector, number: usize) {
+async fn assert_withstands_garbage(port: &Port<'_>, tls: &TlsConnector, number: usize) {
     probe(port.probes).await;
     let before = proc::resident(port.program.pid()) / 1024;
     let mut slowest = Duration::ZERO;
     for batch in 0..number.div_ceil(BATCH) {
         let numbers = stream::iter(batch * BATCH..((batch + 1) * BATCH).min(number));
-        let rough = numbers.map(|at| is_rough(port, tls, at)).buffer_unordered(BATCH).collect::<()>();
+        let rough = numbers.map(|at| send_garbage(port, tls, at)).buffer_unordered(BATCH).collect::<()>();
         let (answered, ()) = tokio::join!(probe(port.probes), rough);
         slowest = slowest.max(answered);
     }
@@ -136,7 +137,7 @@ async fn ten_thousand_connections_of_garbage_over_every_port_leave_every_program
     ];
     let tls = trusting_anybody();
     for port in &ports {
-        withstands(port, &tls, CONNECTIONS / ports.len()).await;
+        assert_withstands_garbage(port, &tls, CONNECTIONS / ports.len()).await;
         alice.still_answers().await;
     }
     for port in &ports {

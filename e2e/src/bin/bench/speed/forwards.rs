@@ -53,7 +53,7 @@ async fn one_way(environment: &Environment, way: usize, rounds: usize) -> Forwar
     let port = async || SocketAddr::from(([127, 0, 0, 1], free_port().await));
     let (local, socks) = (port().await, port().await);
     let control = format!("ControlPath={}", environment.namespace.dir.join(format!("control-{way}")).display());
-    let before = sign_ins(environment);
+    let before = environment.target.sign_ins();
     let ssh = environment.ways[way].ssh().await.option("-N").set("ControlMaster=yes").set(&control);
     let ssh = ssh.option("-L").option(&format!("{local}:{}", destination.address));
     let _client: Process = ssh.option("-D").option(&socks.to_string()).start().await;
@@ -91,13 +91,9 @@ async fn one_way(environment: &Environment, way: usize, rounds: usize) -> Forwar
         at_once: median(all_at_once),
         failed: count(failed),
         shell: median(shells),
-        sign_ins: count(sign_ins(environment) - before),
+        sign_ins: count(environment.target.sign_ins() - before),
         processes: count(processes),
     }
-}
-
-fn sign_ins(environment: &Environment) -> usize {
-    environment.target.log().matches("Accepted publickey").count()
 }
 
 fn milliseconds(begin: Instant) -> f64 {
