@@ -61,7 +61,7 @@ impl Session {
         let notice: Option<Arc<str>> = reason.notice().map(Into::into);
         self.dial_queue.abort();
         // A client opens its first channel right after authentication. A notice in that channel is the most visible one.
-        if notice.is_some() && self.channels.is_empty() && self.dial_queue.is_empty() && !self.channels.has_exit() {
+        if notice.is_some() && self.has_no_channel() && !self.channels.has_exit() {
             let opened = timeout(FIRST_CHANNEL_TIMEOUT, client.opened.recv()).await;
             if let Some(channel) = opened.ok().flatten().and_then(|channel| self.admit_channel(channel).ok()) {
                 self.dial_queue.push(channel);

@@ -5,6 +5,13 @@ use crate::gateway::bridge::ChannelOpen;
 /// The most `session` channels of a session: shells, commands and file transfers.
 pub const MAX_SESSION_CHANNELS: usize = 64;
 
+/// Returns the notice for a further `session` channel when [`MAX_SESSION_CHANNELS`] are open.
+pub fn session_channels_notice() -> String {
+    format!(
+        "bastion: this session has {MAX_SESSION_CHANNELS} shells, commands and file transfers open, as many as it may"
+    )
+}
+
 /// The limit that a channel counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelKind {

@@ -13,7 +13,6 @@ use super::registry::{EndSignal, end_requested};
 use super::task::Session;
 use crate::clock;
 use crate::gateway::bridge::{ChannelOpen, SessionNotice};
-use crate::gateway::target::TargetConnection;
 use crate::lifecycle::{Cause, PeerSide, Verdict};
 use crate::recording::RecordingError;
 
@@ -151,7 +150,7 @@ impl Session {
             Ok(Finished::Ended(end)) => self.channels.record(end).or_else(|| self.lost_with_last_channel()),
             Ok(Finished::NoRoom(channel, connection)) => {
                 self.target_links.set_full(&connection);
-                self.deps.tasks.spawn(TargetConnection::release(connection));
+                self.release(Some(connection));
                 self.join_or_wait(channel);
                 None
             }
@@ -164,8 +163,7 @@ impl Session {
 
     /// Returns TargetClosed if the target broke off a channel, and neither a channel nor a connection is left.
     fn lost_with_last_channel(&self) -> Option<Cause> {
-        let is_idle = self.channels.is_empty() && self.dial_queue.is_empty();
-        let is_lost = is_idle && self.channels.is_target_lost() && !self.target_links.is_connected();
+        let is_lost = self.has_no_channel() && self.channels.is_target_lost() && !self.target_links.is_connected();
         is_lost.then_some(Cause::TargetClosed)
     }
 
@@ -173,7 +171,7 @@ impl Session {
     /// command the session goes on, because some targets then close the connection.
     fn connection_closed(&mut self) -> Option<Cause> {
         self.release_current();
-        if !self.channels.is_empty() || !self.dial_queue.is_empty() {
+        if !self.has_no_channel() {
             return None;
         }
         let session_ends = !self.channels.has_exit();

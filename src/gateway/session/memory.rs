@@ -39,14 +39,13 @@ impl SessionMemory {
         self.user.take(CONNECTION_MEMORY)
     }
 
-    /// Takes the memory of a channel of the user. The first channel of a session always gets it; a further one gets `None` if
-    /// the user may not take it.
-    pub fn channel(&self, is_first: bool) -> Option<Charge> {
-        if is_first { Some(self.user.take(TUNNEL_MEMORY)) } else { self.user.try_take(TUNNEL_MEMORY) }
+    /// Takes the memory of the session's first channel, even beyond what the user may take.
+    pub fn first_channel(&self) -> Charge {
+        self.user.take(TUNNEL_MEMORY)
     }
 
-    /// Takes the memory of a channel that the target opens; `None` if the user may not take it.
-    pub fn incoming_channel(&self) -> Option<Charge> {
+    /// Takes the memory of a further channel; `None` if the user may not take it.
+    pub fn further_channel(&self) -> Option<Charge> {
         self.user.try_take(TUNNEL_MEMORY)
     }
 }

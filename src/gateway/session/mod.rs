@@ -23,7 +23,7 @@ pub mod task;
 pub mod watchdog;
 
 pub use activity::{Activity, ActivitySnapshot};
-pub use channel_kind::MAX_SESSION_CHANNELS;
+pub use channel_kind::{MAX_SESSION_CHANNELS, session_channels_notice};
 pub use client::{ClientConnection, ClientEvent, ClientSide, CloseReason, DISCONNECT_TIMEOUT, WebPage};
 pub use memory::NO_CHANNEL_MEMORY;
 pub use object::session_name;

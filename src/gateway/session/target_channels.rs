@@ -5,7 +5,7 @@ use std::sync::Arc;
 use russh::ChannelOpenFailure;
 use tracing::{Instrument, debug, warn};
 
-use super::channel_kind::{ChannelKind, MAX_SESSION_CHANNELS};
+use super::channel_kind::{ChannelKind, MAX_SESSION_CHANNELS, session_channels_notice};
 use super::client::ClientConnection;
 use super::dial_queue::{AdmittedChannel, Dialled};
 use super::incoming_queue::MAX_INCOMING_WAIT;
@@ -37,9 +37,8 @@ impl Session {
         debug!("signed in to the target");
         self.deps.watchdog.add_connection(&self.name, connection.health());
         let connection = Arc::new(connection);
-        if let Some(before) = self.target_links.add(connection.clone(), self.memory.connection()) {
-            self.deps.tasks.spawn(TargetConnection::release(before));
-        }
+        let before = self.target_links.add(connection.clone(), self.memory.connection());
+        self.release(before);
         for channel in self.dial_queue.connected() {
             self.channels.join(channel, connection.clone());
         }
@@ -63,7 +62,13 @@ impl Session {
 
     /// Gives up the connection that new channels use. It goes on for its channels.
     pub(super) fn release_current(&mut self) {
-        if let Some(connection) = self.target_links.take_current() {
+        let current = self.target_links.take_current();
+        self.release(current);
+    }
+
+    /// Gives up one use of a connection, if there is one, without waiting for the target.
+    pub(super) fn release(&self, connection: Option<Arc<TargetConnection>>) {
+        if let Some(connection) = connection {
             self.deps.tasks.spawn(TargetConnection::release(connection));
         }
     }
@@ -96,7 +101,9 @@ impl Session {
 
     /// Joins a channel of the user to the target, if there is room for it.
     pub(super) fn channel_opened(&mut self, channel: ChannelOpen) {
-        if let Some(notice) = self.limit_notice(ChannelKind::of(&channel)) {
+        let kind = ChannelKind::of(&channel);
+        if self.is_full(kind) {
+            let notice = if kind == ChannelKind::Session { session_channels_notice() } else { self.forwards_notice() };
             METRICS.channels_beyond_limit.inc();
             debug!(notice, "a channel is refused");
             return self.refuse_channel(channel, notice.into());
@@ -110,19 +117,28 @@ impl Session {
         }
     }
 
-    /// Returns the notice of a limit if the session may open no further channel of this kind.
-    fn limit_notice(&self, kind: ChannelKind) -> Option<String> {
+    /// Returns whether the session has as many channels of this kind as it may.
+    fn is_full(&self, kind: ChannelKind) -> bool {
+        let limit = match kind {
+            ChannelKind::Session => MAX_SESSION_CHANNELS,
+            ChannelKind::Forward => self.deps.max_forwards,
+            ChannelKind::RemoteForwards => return false,
+        };
         // A closed channel still counts until the target has closed it.
-        let open = self.channels.len(kind) + self.dial_queue.len(kind);
-        match kind {
-            ChannelKind::Session if open >= MAX_SESSION_CHANNELS => Some(format!(
-                "bastion: this session has {open} shells, commands and file transfers open, as many as it may"
-            )),
-            ChannelKind::Forward if open >= self.deps.max_forwards => Some(format!(
-                "bastion: this session has {open} forwarded connections open, as many as it may (--max-forwards of the gateway)"
-            )),
-            ChannelKind::Session | ChannelKind::Forward | ChannelKind::RemoteForwards => None,
-        }
+        self.channels.len(kind) + self.dial_queue.len(kind) >= limit
+    }
+
+    /// Returns the notice for a further forwarded connection when the session has as many as it may.
+    fn forwards_notice(&self) -> String {
+        let max = self.deps.max_forwards;
+        format!(
+            "bastion: this session has {max} forwarded connections open, as many as it may (--max-forwards of the gateway)"
+        )
+    }
+
+    /// Returns whether no channel is open, and none waits for the target.
+    pub(super) fn has_no_channel(&self) -> bool {
+        self.channels.is_empty() && self.dial_queue.is_empty()
     }
 
     fn refuse_channel(&self, channel: ChannelOpen, notice: Arc<str>) {
@@ -131,8 +147,9 @@ impl Session {
 
     /// Takes memory for a channel of the user. Returns the channel if the budget has no room for another one.
     pub(super) fn admit_channel(&self, channel: ChannelOpen) -> Result<AdmittedChannel, ChannelOpen> {
-        let is_first = self.channels.is_empty() && self.dial_queue.is_empty();
-        match self.memory.channel(is_first) {
+        let memory =
+            if self.has_no_channel() { Some(self.memory.first_channel()) } else { self.memory.further_channel() };
+        match memory {
             Some(memory) => Ok(AdmittedChannel { channel, memory }),
             None => Err(channel),
         }
@@ -140,7 +157,7 @@ impl Session {
 
     /// Opens the next channel of the target to the user if it is due: there is room for it, or it has waited too long.
     pub(super) async fn admit_incoming(&mut self, client: &ClientConnection) {
-        let is_full = self.limit_notice(ChannelKind::Forward).is_some();
+        let is_full = self.is_full(ChannelKind::Forward);
         let Some(incoming) = self.incoming.take_due(is_full, &self.requested) else { return };
         match client {
             ClientConnection::Ssh(user) => self.open_incoming(incoming, user).await,
@@ -167,7 +184,8 @@ impl Session {
             );
             incoming.channel_type.write_audit(&self.observers.audit, None, "refused: the user did not ask for it");
             incoming.refuse(ChannelOpenFailure::AdministrativelyProhibited).await;
-        } else if let Some(notice) = self.limit_notice(ChannelKind::Forward) {
+        } else if self.is_full(ChannelKind::Forward) {
+            let notice = self.forwards_notice();
             METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "waited" }).inc();
             warn!(notice, waited_s = MAX_INCOMING_WAIT.as_secs(), "a channel that the target opens is refused");
             incoming.channel_type.write_audit(
@@ -176,7 +194,7 @@ impl Session {
                 "not opened: too many forwarded connections",
             );
             incoming.refuse(resource_shortage(&notice)).await;
-        } else if let Some(memory) = self.memory.incoming_channel() {
+        } else if let Some(memory) = self.memory.further_channel() {
             self.channels.join_incoming(incoming, user.clone(), memory);
         } else {
             METRICS.remote_opens_refused.get_or_create(&RefusalLabels { reason: "memory" }).inc();

@@ -25,7 +25,7 @@ use super::watchdog::WatchedSession;
 use crate::api::{BastionSession, ObservedBy};
 use crate::cluster::{CreateOutcome, regarding};
 use crate::gateway::access::{Admitted, Grant, Refusal};
-use crate::gateway::bridge::{ChannelContext, ChannelOpen, RequestedForwards, SessionNotice};
+use crate::gateway::bridge::{ChannelContext, RequestedForwards, SessionNotice};
 use crate::gateway::instance::Instance;
 use crate::gateway::observe::{Broadcast, Observers};
 use crate::gateway::state::SessionDeps;
@@ -93,6 +93,7 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
         cleanup_tasks: deps.tasks.clone(),
     };
     let memory = SessionMemory::new(&grant.user.name_any());
+    let first = client.first.take().map(|channel| AdmittedChannel { channel, memory: memory.first_channel() });
     let mut session = Session {
         name: name.clone(),
         deps,
@@ -103,7 +104,7 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
         announce,
         deadlines: Deadlines::new(object.spec.limits, started),
         user_network: NetworkWatch::default(),
-        dial_queue: DialQueue::new(client.first.take().and_then(|first| admit_first(first, &memory))),
+        dial_queue: DialQueue::new(first),
         target_links: TargetLinks::default(),
         incoming: IncomingQueue::new(),
         requested,
@@ -112,11 +113,6 @@ async fn run_in_span(deps: Arc<SessionDeps>, admitted: Admitted, mut client: Cli
     session.create_and_run(object, &instance, client, end_signal).await;
     instance.registry.remove(&name);
     drop(slot);
-}
-
-/// Takes memory for the channel that a client opened before its session, which always gets it.
-fn admit_first(channel: ChannelOpen, memory: &SessionMemory) -> Option<AdmittedChannel> {
-    memory.channel(true).map(|memory| AdmittedChannel { channel, memory })
 }
 
 /// One session, on the gateway that accepted it.

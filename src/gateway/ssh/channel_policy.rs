@@ -7,7 +7,7 @@ use crate::api::Allow;
 use crate::gateway::access::Refusal;
 use crate::gateway::bridge::{self, Request, resource_shortage};
 use crate::gateway::menu::target_selection;
-use crate::gateway::session::MAX_SESSION_CHANNELS;
+use crate::gateway::session::{MAX_SESSION_CHANNELS, session_channels_notice};
 use crate::gateway::sign_in::{ForwardDenied, KeyRestrictions};
 
 /// The number of channels that a connection without a session may open to read the refusal.
@@ -110,9 +110,7 @@ pub fn session_channel(phase: Phase<'_>, open: usize, refused_channels: usize) -
         }
         Phase::Refused(_) => SessionChannel::ShowRefusal,
         Phase::SelectingTarget(_) | Phase::Session(..) if open >= MAX_SESSION_CHANNELS => {
-            let notice =
-                format!("bastion: this session has {open} shells, commands and file transfers open, as many as it may");
-            SessionChannel::Reject(resource_shortage(&notice))
+            SessionChannel::Reject(resource_shortage(&session_channels_notice()))
         }
         Phase::SelectingTarget(_) | Phase::Session(..) => SessionChannel::HandOver,
     }
