@@ -7,8 +7,8 @@ use super::auth_error::AuthError;
 use super::credentials::bearer_token;
 
 /// The origins whose pages may send requests: that of the `Host` header, and that of the public URL if there is one. A
-/// reverse proxy may change the `Host` header. If the public URL has TLS, pages of its host without TLS may not: anybody on the
-/// network can have made them.
+/// reverse proxy may change the `Host` header. If the public URL uses HTTPS, HTTP origins with the same host are refused, because
+/// anybody on the network can forge their pages.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     public: Option<Origin>,
@@ -57,7 +57,7 @@ impl Origins {
     }
 }
 
-/// Returns whether an origin has the host of the public URL, and no TLS although that has.
+/// Returns whether `origin` has the host of an HTTPS public URL, but does not use HTTPS itself.
 fn is_downgrade(origin: &Origin, public: &Origin) -> bool {
     match (origin, public) {
         (Origin::Tuple(scheme, host, _), Origin::Tuple(public_scheme, public_host, _)) => {

@@ -60,8 +60,8 @@ pub struct SignOuts {
 struct Generations(BTreeMap<String, i64>);
 
 impl Generations {
-    /// Parses the ConfigMap at `now`. Returns the number of invalid entries, too: no numbers, or times further than
-    /// [`MAX_AHEAD`] in the future. Each counts as a sign-out at `now`, and the next write replaces it.
+    /// Parses the ConfigMap at `now`. Also returns the number of invalid entries. An entry is invalid if it is no number, negative,
+    /// or more than [`MAX_AHEAD`] in the future. It counts as a sign-out at `now`, and the next write replaces it.
     fn parse(map: &ConfigMap, now: Timestamp) -> (Self, usize) {
         let valid = 0..=microseconds_after(now, MAX_AHEAD);
         let (mut generations, mut invalid) = (Self::default(), 0);
@@ -119,7 +119,7 @@ fn read(map: &ConfigMap, now: Timestamp) -> Generations {
     generations
 }
 
-/// Returns a time in microseconds since the Unix epoch.
+/// Returns the time `duration` after `now`, in microseconds since the Unix epoch.
 fn microseconds_after(now: Timestamp, duration: SignedDuration) -> i64 {
     now.saturating_add(duration).unwrap_or(Timestamp::MAX).as_microsecond()
 }

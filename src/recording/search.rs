@@ -25,8 +25,8 @@ pub struct Match {
 pub struct Search {
     word: String,
     parser: Parser,
-    /// The bytes that the parser has taken since the screen heard of any.
-    unheard: usize,
+    /// The bytes that the parser has taken since it last called a method of the screen.
+    undispatched: usize,
     screen: Lines,
     /// The time of the last event, in milliseconds.
     at: u64,
@@ -37,7 +37,7 @@ impl Search {
     /// Returns a search for this word.
     pub fn new(word: &str) -> Self {
         let (parser, screen) = (Parser::new(), Lines::default());
-        Self { word: word.to_lowercase(), parser, unheard: 0, screen, at: 0, matches: vec![] }
+        Self { word: word.to_lowercase(), parser, undispatched: 0, screen, at: 0, matches: vec![] }
     }
 
     /// Searches the next segment, which starts at `at` milliseconds. Returns whether there may be more matches.
@@ -77,17 +77,15 @@ impl Search {
             }
         }
     }
-}
 
-impl Search {
     /// Parses output, and gives up a control sequence that is too long.
     fn parse(&mut self, output: &[u8]) {
         for piece in output.chunks(PARSED_AT_ONCE) {
             self.parser.advance(&mut self.screen, piece);
-            let heard = std::mem::take(&mut self.screen.heard);
-            self.unheard = if heard { 0 } else { self.unheard + piece.len() };
-            if self.unheard > MAX_SEQUENCE {
-                (self.parser, self.unheard) = (Parser::new(), 0);
+            let dispatched = std::mem::take(&mut self.screen.dispatched);
+            self.undispatched = if dispatched { 0 } else { self.undispatched + piece.len() };
+            if self.undispatched > MAX_SEQUENCE {
+                (self.parser, self.undispatched) = (Parser::new(), 0);
             }
         }
     }
@@ -107,8 +105,8 @@ struct Lines {
     returned: bool,
     /// The lines to search.
     finished: Vec<String>,
-    /// Whether the parser has come to the end of anything, or is in a sequence that it does not keep.
-    heard: bool,
+    /// Whether the parser has called a method since the last piece.
+    dispatched: bool,
 }
 
 impl Lines {
@@ -129,7 +127,7 @@ impl Lines {
 
 impl Perform for Lines {
     fn print(&mut self, character: char) {
-        self.heard = true;
+        self.dispatched = true;
         if std::mem::take(&mut self.returned) {
             self.end_line();
         }
@@ -139,7 +137,7 @@ impl Perform for Lines {
     }
 
     fn execute(&mut self, byte: u8) {
-        self.heard = true;
+        self.dispatched = true;
         match byte {
             b'\n' => self.end_line(),
             b'\r' => self.returned = true,
@@ -150,15 +148,15 @@ impl Perform for Lines {
     }
 
     fn put(&mut self, _: u8) {
-        self.heard = true;
+        self.dispatched = true;
     }
 
     fn osc_dispatch(&mut self, _: &[&[u8]], _: bool) {
-        self.heard = true;
+        self.dispatched = true;
     }
 
     fn csi_dispatch(&mut self, _: &Params, _: &[u8], _: bool, action: char) {
-        self.heard = true;
+        self.dispatched = true;
         if matches!(action, 'H' | 'f' | 'A' | 'B' | 'E' | 'F' | 'd' | 'J') {
             self.end_line();
         }

@@ -107,7 +107,7 @@ impl Channels {
         self.inboxes.close(channel, FromUser::Close);
     }
 
-    /// Keeps a notice for the next session channel. Drops a notice that repeats the one before it.
+    /// Keeps a notice for the next session channel. Drops a notice that is already kept.
     pub fn add_notice(&mut self, notice: &'static str) {
         if !self.notices.contains(&notice) {
             self.notices.push(notice);

@@ -72,8 +72,8 @@ impl ImpersonatedUser {
     }
 }
 
-/// Returns whether the group is one of Kubernetes' own, into which it does not itself put the user of this name. Such a group may
-/// have rights that RBAC does not show.
+/// Returns whether the name of the group is reserved for Kubernetes (`system:`), and Kubernetes does not itself add this user to
+/// it. Such a group may have rights that RBAC does not show.
 fn is_reserved_group(group: &str, name: &str) -> bool {
     group.starts_with(RESERVED_PREFIX) && !is_given_by_kubernetes(group, name)
 }

@@ -69,7 +69,7 @@ async fn a_console_asks_on_behalf_of_no_name_of_kubernetes() {
     }
 }
 
-/// Consoles leave such groups out, so that a person in one has what RBAC grants by name and by other groups, and no more.
+/// Consoles leave such groups out. A person in one has only the rights that RBAC grants to the name and to other groups.
 #[tokio::test]
 async fn a_person_in_a_group_of_kubernetes_has_the_rights_of_their_name() {
     let bastion = Bastion::up().await;
