@@ -18,7 +18,7 @@ use kube::config::Kubeconfig;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::control_plane::{ControlPlane, client_of, service_account_user};
+use crate::control_plane::{ControlPlane, PERSON, client_of, service_account_user};
 use crate::manifests::{api_of, apply, apply_one, in_repository};
 use crate::objects::{bastion_target, bastion_user, merge};
 use crate::process::{Outcome, Process, command};
@@ -154,6 +154,11 @@ impl Namespace {
     /// Adds a user with the run's key, who may connect to every target.
     pub async fn user(&self, name: &str) {
         self.user_with(name, json!({"groups": [PEOPLE]})).await;
+    }
+
+    /// Adds the user `person`, who is [`PERSON`] and may connect to every target.
+    pub async fn person(&self) {
+        self.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
     }
 
     /// Adds a user with the run's key and this in its spec.

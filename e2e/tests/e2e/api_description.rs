@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::compat::python;
-use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::process::command;
 use bastion_e2e::{Audit, Bastion, Console, Process, weight};
 
@@ -19,7 +15,7 @@ async fn whatever_is_asked_is_answered_as_described() {
     let _held = weight::take(2).await;
     let Some(programs) = python().await else { return };
     let bastion = Bastion::with(async |namespace, _| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
     })
     .await;
     let namespace = &bastion.namespace;

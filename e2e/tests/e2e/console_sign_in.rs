@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use bastion_e2e::admission::{KEPT, keep};
 use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::websocket::bearer;
 use bastion_e2e::{
     Answer, Bastion, Console, ConsoleApi, FeedPage, Namespace, Setting, default_timeout, eventually, metric,
@@ -158,7 +157,7 @@ async fn a_console_without_a_key_says_so() {
 /// A bastion with a user who stands for a person with a token, and a console.
 async fn with_person() -> (Bastion, Console) {
     let bastion = Bastion::with(async |namespace, _| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
     })
     .await;
     let console = Console::start(&bastion.namespace).await;

@@ -9,10 +9,7 @@ use futures::{StreamExt, stream};
 use kube::ResourceExt;
 use nix::sys::signal::Signal;
 use rstest::rstest;
-use serde_json::json;
 
-use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::programs::{all_rows, audit_store};
 use bastion_e2e::{
     Audit, Bastion, Console, Controller, Gateway, LOST_GATEWAY, Process, Setting, TerminalPage, default_timeout,
@@ -294,7 +291,7 @@ async fn each_session_is_recorded_once_whatever_happens_in_the_audit_mirror(#[ca
 async fn a_web_terminal_whose_task_panics_ends_its_session() {
     let setting = with_failpoints("web-terminal-page=1*panic->off");
     let mut bastion = Bastion::in_setting(&setting, async |namespace, _| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
     })
     .await;
     let token = format!("Bearer {}", bastion.namespace.control_plane.person_token());

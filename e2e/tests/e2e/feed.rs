@@ -9,8 +9,7 @@ use kube::api::{DeleteParams, ListParams};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use bastion_e2e::control_plane::{ControlPlane, PERSON};
-use bastion_e2e::namespace::PEOPLE;
+use bastion_e2e::control_plane::ControlPlane;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::redis::RedisServer;
 use bastion_e2e::websocket::bearer;
@@ -24,7 +23,7 @@ const PAGES: &str = "bastion_console_pages";
 /// Returns a bastion, its console, and the token of a user who may see all sessions.
 async fn with_viewer() -> (Bastion, Console, String) {
     let bastion = Bastion::with(async |namespace, _| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
     })
     .await;
     let console = Console::start(&bastion.namespace).await;

@@ -17,7 +17,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use bastion_e2e::http::{get, try_get};
-use bastion_e2e::{Audit, Bastion, Console, Controller, Process, default_timeout, eventually, proc, weight};
+use bastion_e2e::{Process, default_timeout, eventually, proc, weight};
+
+use crate::http_ports::{Port, Programs};
 
 /// How many half-sent requests are held at a port.
 const REQUESTS: usize = 5000;
@@ -34,7 +36,6 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// What each connection of a flood sends before it is held open.
-#[derive(Clone)]
 enum Flood {
     /// A request header that never ends.
     Header,
@@ -87,7 +88,7 @@ fn half_handshake() -> Vec<u8> {
 }
 
 /// The resident memory of a program, in KiB.
-fn resident(program: &Process) -> usize {
+pub fn resident(program: &Process) -> usize {
     proc::resident(program.pid()) / 1024
 }
 
@@ -113,11 +114,12 @@ pub async fn probe(probes: SocketAddr) -> Duration {
 }
 
 /// Floods a port of a program, and checks its memory and probes meanwhile and while the connections are held.
-async fn withstands(name: &str, program: &Process, port: SocketAddr, probes: SocketAddr, flood: Flood, number: usize) {
+async fn withstands(port: &Port<'_>, flood: &Flood, number: usize) {
+    let Port { name, program, address, probes, .. } = *port;
     probe(probes).await;
     let before = resident(program);
     let (mut most, mut slowest) = (before, Duration::ZERO);
-    let opening = stream::iter(0..number).map(|at| flood.open(port, at)).buffer_unordered(CONCURRENT_OPENS);
+    let opening = stream::iter(0..number).map(|at| flood.open(address, at)).buffer_unordered(CONCURRENT_OPENS);
     let mut opening = std::pin::pin!(opening.collect::<Vec<_>>());
     let held = loop {
         let (answered, held) = tokio::join!(probe(probes), timeout(Duration::from_millis(100), &mut opening));
@@ -138,27 +140,18 @@ async fn withstands(name: &str, program: &Process, port: SocketAddr, probes: Soc
 #[tokio::test]
 async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
     let _held = weight::take(2).await;
-    let bastion = Bastion::up().await;
-    let controller = Controller::start(&bastion.namespace, "controller-0").await;
-    let audit = Audit::start(&bastion.namespace, "audit-0", "10m").await;
-    let console = Console::start(&bastion.namespace).await;
-    let gateway = &bastion.gateway;
-    let mut alice = bastion.open("alice").await;
-    controller.is_ready().await;
-    for (name, program, port, probes) in [
-        ("a gateway's probes", &gateway.process, gateway.http, gateway.http),
-        ("a gateway's web terminal", &gateway.process, gateway.web, gateway.http),
-        ("a controller's probes", &controller.process, controller.http, controller.http),
-        ("a console's probes", &console.process, console.http, console.http),
-        ("a console", &console.process, console.address, console.http),
-    ] {
-        withstands(name, program, port, probes, Flood::Header, REQUESTS).await;
+    let programs = Programs::start().await;
+    let gateway = &programs.bastion.gateway;
+    let mut alice = programs.bastion.open("alice").await;
+    let (over_tls, plain): (Vec<_>, Vec<_>) = programs.ports().into_iter().partition(|port| port.tls);
+    for port in &plain {
+        withstands(port, &Flood::Header, REQUESTS).await;
     }
-    let observers = [(Flood::Handshake, REQUESTS), (Flood::HeaderOverTls(trusting_anybody()), REQUESTS / 5)];
-    for (flood, number) in observers {
-        withstands("a gateway's observers", &gateway.process, gateway.follow, gateway.http, flood.clone(), number)
-            .await;
-        withstands("the history", &audit.process, audit.history, audit.http, flood, number).await;
+    let floods = [(Flood::Handshake, REQUESTS), (Flood::HeaderOverTls(trusting_anybody()), REQUESTS / 5)];
+    for (flood, number) in floods {
+        for port in &over_tls {
+            withstands(port, &flood, number).await;
+        }
     }
     alice.still_answers().await;
     let ports = ["probes", "terminal", "observers"].map(|port| (port, "unfinished"));
@@ -166,7 +159,7 @@ async fn half_sent_requests_neither_fill_the_memory_nor_block_probes() {
         let counter = format!(r#"bastion_http_connections_closed_total{{port="{port}",reason="{reason}"}}"#);
         assert!(gateway.metric(&counter).await > 0, "{counter}");
     }
-    eventually(default_timeout(), "the page is served", async || match get(console.address, "/").await {
+    eventually(default_timeout(), "the page is served", async || match get(programs.console.address, "/").await {
         (200, _) => Ok(()),
         other => Err(format!("{other:?}")),
     })

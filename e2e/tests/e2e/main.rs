@@ -26,6 +26,7 @@ mod faults;
 mod feed;
 mod forwards;
 mod http_floods;
+mod http_ports;
 mod limits;
 mod lock_outs;
 mod max_sessions;

@@ -3,11 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::{Bastion, Setting, default_timeout, eventually};
 use bastion_operator::api::{Phase, Reason};
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -72,7 +69,7 @@ fn frame(text: &str) -> Vec<u8> {
 
 async fn bastion() -> Bastion {
     Bastion::in_setting(&Setting::default(), async |namespace, _| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
     })
     .await
 }

@@ -227,7 +227,7 @@ async fn a_tab_with_files_open_is_a_tab_that_was_closed() {
 #[tokio::test]
 async fn who_may_have_no_files_reads_why_and_keeps_the_shell() {
     let bastion = Bastion::with(async |namespace, sshd| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
         namespace.target_with("web-1", sshd, json!({"allow": {"shell": true, "sftp": false}})).await;
     })
     .await;

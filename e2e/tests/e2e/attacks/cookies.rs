@@ -4,10 +4,7 @@ use std::net::SocketAddr;
 
 use axum::http::{StatusCode, header};
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
-use serde_json::json;
 
-use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::terminal_page::TerminalPage;
 use bastion_e2e::{Bastion, Console, ConsoleApi, Setting};
 
@@ -54,7 +51,7 @@ fn altered(value: &str) -> Vec<String> {
 async fn an_altered_cookie_opens_neither_console_nor_web_terminal() {
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+    namespace.person().await;
     let console = Console::start(namespace).await;
     let cookie = browser(&console, &namespace.control_plane.person_token()).await.sent(&header::COOKIE);
     let value = cookie.strip_prefix(&format!("{NAME}=")).expect("the cookie");
@@ -76,7 +73,7 @@ async fn an_altered_cookie_opens_neither_console_nor_web_terminal() {
 async fn a_cookie_counts_where_its_key_is_alone() {
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+    namespace.person().await;
     let keys = namespace.dir.join("other.keys");
     std::fs::write(&keys, format!("{}\n", BASE64_STANDARD.encode([7; 32]))).expect("a file");
     let setting = Setting { env: vec![("BASTION_COOKIE_KEY_FILE", keys.into())], ..Setting::default() };

@@ -7,7 +7,6 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::terminal_page::TerminalPage;
 use bastion_e2e::websocket::{Header, connect};
 use bastion_e2e::{Bastion, Console, ConsoleApi, FeedPage};
@@ -38,7 +37,7 @@ fn foreign(own: SocketAddr) -> Vec<String> {
 async fn no_page_of_another_site_opens_a_websocket_with_the_cookie_of_a_person() {
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+    namespace.person().await;
     for role in ["bastion-viewer", "bastion-observer", "bastion-session-terminator"] {
         namespace.bind(PERSON, role).await;
     }

@@ -9,7 +9,6 @@ use russh::keys::ssh_key::PublicKey;
 use serde_json::json;
 use tokio::time::timeout;
 
-use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::namespace::{Namespace, PEOPLE};
 use bastion_e2e::proc::resident;
 use bastion_e2e::raw_client::{RawClient, body, message, take, take_number, text};
@@ -206,7 +205,7 @@ async fn a_client_that_exceeds_its_window_loses_its_connection_alone() {
 async fn a_page_that_closes_its_files_again_and_again_takes_no_memory() {
     let _held = weight::take(1).await;
     let bastion = Bastion::with(async |namespace: &Namespace, _: &Sshd| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
     })
     .await;
     let token = bearer(&bastion.namespace.control_plane.person_token());

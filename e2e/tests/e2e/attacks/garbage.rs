@@ -1,6 +1,5 @@
 //! Ten thousand connections of garbage, spread over every HTTP port of every program. `disconnects` does so at the SSH port.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -11,9 +10,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use bastion_e2e::{Audit, Bastion, Console, Controller, Process, default_timeout, eventually, proc, weight};
+use bastion_e2e::{default_timeout, eventually, proc, weight};
 
-use crate::http_floods::{probe, trusting_anybody};
+use crate::http_floods::{probe, resident, trusting_anybody};
+use crate::http_ports::{Port, Programs};
 
 /// The connections of all ports together, how many go to a port at once, and how many of them speak TLS where a port does.
 const CONNECTIONS: usize = 10_000;
@@ -22,16 +22,6 @@ const BATCH: usize = 250;
 const MAX_GROWTH: usize = 48 * 1024;
 /// How long a client waits for the answer to its garbage before it leaves.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// A port of a program.
-struct Port<'a> {
-    name: &'static str,
-    program: &'a Process,
-    address: SocketAddr,
-    probes: SocketAddr,
-    /// Whether it serves TLS.
-    tls: bool,
-}
 
 /// Returns what the numbered client sends.
 fn garbage(number: usize) -> Vec<u8> {
@@ -101,15 +91,15 @@ async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin, number: usize) {
 /// Sends a port its part of the garbage, with probes meanwhile, and checks the memory of its program.
 async fn assert_withstands_garbage(port: &Port<'_>, tls: &TlsConnector, number: usize) {
     probe(port.probes).await;
-    let before = proc::resident(port.program.pid()) / 1024;
+    let before = resident(port.program);
     let mut slowest = Duration::ZERO;
     for batch in 0..number.div_ceil(BATCH) {
         let numbers = stream::iter(batch * BATCH..((batch + 1) * BATCH).min(number));
-        let rough = numbers.map(|at| send_garbage(port, tls, at)).buffer_unordered(BATCH).collect::<()>();
-        let (answered, ()) = tokio::join!(probe(port.probes), rough);
+        let sending = numbers.map(|at| send_garbage(port, tls, at)).buffer_unordered(BATCH).collect::<()>();
+        let (answered, ()) = tokio::join!(probe(port.probes), sending);
         slowest = slowest.max(answered);
     }
-    let grown = (proc::resident(port.program.pid()) / 1024).saturating_sub(before);
+    let grown = resident(port.program).saturating_sub(before);
     println!("{}: {number} connections, {grown} KiB more, probes within {slowest:?}", port.name);
     assert!(grown <= MAX_GROWTH, "{}: {grown} KiB more than {before}", port.name);
 }
@@ -117,24 +107,9 @@ async fn assert_withstands_garbage(port: &Port<'_>, tls: &TlsConnector, number: 
 #[tokio::test]
 async fn ten_thousand_connections_of_garbage_over_every_port_leave_every_program_answering() {
     let _held = weight::take(2).await;
-    let bastion = Bastion::up().await;
-    let controller = Controller::start(&bastion.namespace, "controller-0").await;
-    let audit = Audit::start(&bastion.namespace, "audit-0", "10m").await;
-    let console = Console::start(&bastion.namespace).await;
-    let gateway = &bastion.gateway;
-    let mut alice = bastion.open("alice").await;
-    controller.is_ready().await;
-    let port = |name, program, address, probes, tls| Port { name, program, address, probes, tls };
-    let ports = [
-        port("a gateway's probes", &gateway.process, gateway.http, gateway.http, false),
-        port("a gateway's web terminal", &gateway.process, gateway.web, gateway.http, false),
-        port("a gateway's observers", &gateway.process, gateway.follow, gateway.http, true),
-        port("a controller's probes", &controller.process, controller.http, controller.http, false),
-        port("an audit program's probes", &audit.process, audit.http, audit.http, false),
-        port("the history", &audit.process, audit.history, audit.http, true),
-        port("a console's probes", &console.process, console.http, console.http, false),
-        port("a console", &console.process, console.address, console.http, false),
-    ];
+    let programs = Programs::start().await;
+    let mut alice = programs.bastion.open("alice").await;
+    let ports = programs.ports();
     let tls = trusting_anybody();
     for port in &ports {
         assert_withstands_garbage(port, &tls, CONNECTIONS / ports.len()).await;

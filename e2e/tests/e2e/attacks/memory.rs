@@ -11,9 +11,7 @@ use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use bastion_e2e::control_plane::PERSON;
 use bastion_e2e::hostile_target::HostileTarget;
-use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::russh_client::{Trusting, sign_in_granting_nothing};
 use bastion_e2e::{
     Bastion, Echo, LoadClient, Setting, TerminalPage, default_timeout, eventually, proc, russh_client, weight,
@@ -179,7 +177,7 @@ async fn small_pieces_do_not_cost_a_hundred_times_their_size() {
 async fn a_web_terminal_needs_memory(#[case] budget: &str, #[case] has_terminal: bool) {
     let setting = Setting { env: vec![("BASTION_MEMORY_BUDGET", budget.into())], ..Setting::default() };
     let bastion = Bastion::in_setting(&setting, async |namespace, _| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
     })
     .await;
     let token = ("authorization", format!("Bearer {}", bastion.namespace.control_plane.person_token()));

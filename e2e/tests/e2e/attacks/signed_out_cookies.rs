@@ -5,8 +5,6 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::terminal_page::TerminalPage;
 use bastion_e2e::{
     ApiProxy, Bastion, Console, ConsoleApi, Fault, Namespace, Setting, default_timeout, eventually, metric,
@@ -18,7 +16,7 @@ use crate::console_sign_in::browser;
 async fn a_copy_of_a_cookie_is_worth_nothing_after_a_sign_out() {
     let bastion = Bastion::up().await;
     let namespace = &bastion.namespace;
-    namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+    namespace.person().await;
     let one = Console::start(namespace).await;
     let another = Console::start_in(namespace, "console-1", &Setting::default()).await;
     let token = namespace.control_plane.person_token();

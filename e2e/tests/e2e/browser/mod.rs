@@ -15,7 +15,6 @@ use crate::playback::recorded;
 use crate::recordings::{folder, into, recording};
 use bastion_e2e::browser::BrowserScenario;
 use bastion_e2e::control_plane::PERSON;
-use bastion_e2e::namespace::PEOPLE;
 use bastion_e2e::objects::{bastion_session, ended_status};
 use bastion_e2e::sshd::free_port;
 use bastion_e2e::{Bastion, Console, Namespace, Open, PROMPT_BOUND, Setting, weight};
@@ -86,7 +85,7 @@ async fn a_row_goes_as_its_session_ends_on_every_page() {
 async fn who_may_not_list_sessions_sees_and_ends_their_own() {
     let _held = weight::take(1).await;
     let bastion = Bastion::with(async |namespace, _| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
     })
     .await;
     let console = Console::start(&bastion.namespace).await;
@@ -138,7 +137,7 @@ async fn with_terminals() -> (Bastion, Console) {
     let own_site =
         Setting { env: vec![("BASTION_PUBLIC_URL", format!("http://{listen}").into())], ..Setting::default() };
     let bastion = Bastion::in_setting(&own_site, async |namespace, _| {
-        namespace.user_with("person", json!({"subject": PERSON, "groups": [PEOPLE]})).await;
+        namespace.person().await;
     })
     .await;
     for role in ["bastion-viewer", "bastion-session-terminator"] {
